@@ -1,0 +1,96 @@
+// Settings: plain structs with defaults. Beside each struct stands one function
+//
+//     inline void visit(GaeConfig& config, core::Fields& fields) {
+//       fields("gamma", config.gamma, "discount per token", core::between(0.0, 1.0));
+//       fields("kl.coef", ...)                       // no: nested settings are structs of their own:
+//       fields.section("kl", config.kl, "penalty against the reference policy");
+//     }
+//
+// that names every field once. JSON in and out, --set, --help, range checks and the list of departures from the defaults all read it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace keel::core {
+
+using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*, std::vector<std::string>*>;
+
+// What a value must satisfy. `rule` is shown in --help and errors ("in [0, 1]"); numbers and the elements of lists are checked by
+// `number`, strings (and their lists) by `text`.
+struct Check {
+  std::string rule;
+  std::function<bool(double)> number;
+  std::function<bool(const std::string&)> text;
+};
+Check between(double low, double high);            // low <= x <= high
+Check above(double low);                           // x > low
+Check at_least(double low);                        // x >= low
+Check one_of(std::vector<std::string> allowed);    // a string from a list
+
+struct Field {
+  std::string name;  // dotted path: "kl.coef"
+  std::string help;  // what it is, with its unit
+  FieldPointer value;
+  Check check;
+};
+
+// Collects pointers to the fields of one config object, which must outlive it.
+class Fields {
+ public:
+  template <class T>
+  void operator()(std::string_view name, T& value, std::string_view help, Check check = {}) {
+    list_.push_back({prefix_ + std::string(name), std::string(help), FieldPointer(&value), std::move(check)});
+  }
+  template <class Config>
+  void section(std::string_view name, Config& config, std::string_view help) {
+    const std::string outer = prefix_;
+    prefix_ += std::string(name) + ".";
+    sections_.emplace_back(prefix_, std::string(help));
+    visit(config, *this);
+    prefix_ = outer;
+  }
+  const std::vector<Field>& list() const { return list_; }
+  const std::vector<std::pair<std::string, std::string>>& sections() const { return sections_; }  // ("kl.", help)
+
+ private:
+  std::string prefix_;
+  std::vector<Field> list_;
+  std::vector<std::pair<std::string, std::string>> sections_;
+};
+
+template <class Config>
+Fields fields_of(Config& config) {
+  Fields fields;
+  visit(config, fields);
+  return fields;
+}
+
+// Assigns the members of a JSON object (nested objects are sections). Every unknown key (with the nearest known name), wrong type
+// (2.7 is no integer; 2 is a valid double) and value out of range is added to `problems`, prefixed by `origin`; nothing is thrown.
+void assign(const Fields& fields, const nlohmann::json& object, const std::string& origin, std::vector<std::string>& problems);
+
+// "key=value" of --set. The value is JSON where the field is no string; for a string field the text itself is taken.
+// `prefix` is left out of the reported name.
+void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems);
+
+void throw_if_any(std::vector<std::string> problems);  // ConfigError
+
+nlohmann::json to_json(const Fields& fields);           // nested objects, as assign() reads them
+std::string help_text(const Fields& fields);            // one line a field: name, type, default, help and rule
+nlohmann::json json_schema(const Fields& fields);       // JSON Schema 2020-12 object
+std::string nearest_name(std::string_view wrong, const std::vector<std::string>& known);  // "" when nothing is near
+
+// Fields whose values differ: (name, value in a, value in b) as JSON texts. Both must visit the same struct type.
+struct Difference {
+  std::string name, a, b;
+};
+std::vector<Difference> differences(const Fields& a, const Fields& b);
+
+}  // namespace keel::core

@@ -1,0 +1,70 @@
+// Files that appear whole or not at all, and digests of what they hold.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace keel::core {
+
+// Writes to a hidden temporary beside `path`; commit() syncs it and renames it into place. Without commit() nothing remains.
+// Every method throws IoError with the path and the system's reason (a full disk says how many bytes are free).
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  void write(std::string_view bytes);
+  void write(const void* bytes, size_t size) { write({static_cast<const char*>(bytes), size}); }
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+};
+
+void write_file(const std::filesystem::path& path, std::string_view bytes);  // atomically
+
+// A whole file; UsageError when it is missing, IoError when it cannot be read.
+std::string read_file(const std::filesystem::path& path);
+
+void make_directories(const std::filesystem::path& path);  // throws IoError
+void sync_directory(const std::filesystem::path& path);    // makes renames inside it durable
+
+// Renames a finished directory into place and makes that durable (both must be on one file system).
+void commit_directory(const std::filesystem::path& temporary, const std::filesystem::path& final_path);
+
+std::string sha256(std::string_view bytes);                     // 64 hexadecimal digits
+std::string sha256_file(const std::filesystem::path& path);     // streamed
+
+// Read-only memory map of a file; empty files map to an empty view. Throws UsageError when missing, IoError otherwise.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// An exclusive lock (flock) that the kernel drops when the process dies. Throws LockedError naming the holder written in the file.
+class FileLock {
+ public:
+  explicit FileLock(const std::filesystem::path& path);
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  ~FileLock();
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace keel::core

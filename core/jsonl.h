@@ -1,0 +1,61 @@
+// Lines and JSON lines in and out; .gz and .zst are read and written transparently.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/error.h"
+
+namespace keel::core {
+
+// Text lines of a plain, .gz or .zst file (concatenated members too). A line may hold at most 64 MiB.
+class LineReader {
+ public:
+  explicit LineReader(const std::filesystem::path& path);  // UsageError when missing
+  ~LineReader();
+  bool next(std::string& line);  // false at the end; without the line break; DataError for a broken archive or invalid UTF-8
+  int64_t line() const { return line_; }  // number of the line last returned, from 1
+  const std::string& path() const { return path_; }
+  DataError error(const std::string& text) const { return {path_, line_, text}; }  // "path:line: text"
+
+ private:
+  struct Source;
+  std::unique_ptr<Source> source_;
+  std::string path_;
+  int64_t line_ = 0;
+};
+
+// One JSON object a line; blank lines are skipped. DataError for anything that is not an object.
+class JsonlReader {
+ public:
+  explicit JsonlReader(const std::filesystem::path& path) : lines_(path) {}
+  bool next(nlohmann::json& row);
+  int64_t line() const { return lines_.line(); }
+  const std::string& path() const { return lines_.path(); }
+  DataError error(const std::string& text) const { return lines_.error(text); }
+
+ private:
+  LineReader lines_;
+  std::string text_;
+};
+
+// Rows to a file that appears whole at commit(); an empty path or "-" writes to standard output at once.
+class JsonlWriter {
+ public:
+  explicit JsonlWriter(const std::filesystem::path& path);
+  ~JsonlWriter();
+  void write(const nlohmann::json& row);
+  void commit();
+
+ private:
+  struct Sink;
+  std::unique_ptr<Sink> sink_;
+};
+
+// Required fields of a row, with errors that name file, line and field. `reader` gives the place.
+std::string text_field(const JsonlReader& reader, const nlohmann::json& row, const std::string& name);
+
+}  // namespace keel::core

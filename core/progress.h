@@ -1,0 +1,29 @@
+// Progress of long work with an estimate of what remains: one line rewritten on a terminal, a plain line now and then elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace keel::core {
+
+class Progress {
+ public:
+  // `done` is where a resumed piece of work starts: the rate counts only what this process does.
+  Progress(std::string label, int64_t total, std::string unit, int64_t done = 0);
+  ~Progress();
+  void update(int64_t done, std::string_view note = {});  // cheap: prints at most four times a second (terminal) or every 10 s
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string label_, unit_;
+  int64_t total_, first_;
+  Clock::time_point begin_, last_;
+  bool terminal_, printed_ = false;
+};
+
+// "1h 02m", "3m 20s", "12s"
+std::string format_duration(double seconds);
+
+}  // namespace keel::core

@@ -1,0 +1,43 @@
+// Text to token ids and back. Text never becomes a special id: "</s>" typed by a user is spelled out of ordinary pieces.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/types.h"
+
+namespace keel::data {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Ids of UTF-8 text, without BOS or EOS. Throws std::invalid_argument for invalid UTF-8 (callers add file and line).
+  virtual core::Ids encode(std::string_view text) const = 0;
+
+  // Text of ids; special ids (BOS, EOS, <|im_start|> ...) give nothing. Throws std::out_of_range for an id outside the vocabulary.
+  // Bytes that are no valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
+  virtual std::string decode(const core::Ids& ids) const = 0;
+
+  virtual int64_t vocab_size() const = 0;                                    // ids are 0 .. vocab_size-1
+  virtual std::optional<int64_t> special(std::string_view text) const = 0;   // id of a special token by its text: "<|im_start|>"
+
+  std::optional<int64_t> bos() const { return bos_; }
+  std::optional<int64_t> eos() const { return eos_; }
+  std::optional<int64_t> pad() const { return pad_; }
+  bool adds_bos() const { return adds_bos_; }  // what the tokenizer's own files say about raw text
+
+ protected:
+  std::optional<int64_t> bos_, eos_, pad_;
+  bool adds_bos_ = false;
+};
+
+// PATH is a SentencePiece .model, a tokenizer.json (with tokenizer_config.json beside it, if there is one), a .gguf, or a folder that
+// holds tokenizer.json or tokenizer.model (tokenizer.json wins when both are there). Throws UsageError when missing, DataError when broken.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+}  // namespace keel::data
