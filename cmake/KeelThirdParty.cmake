@@ -1,7 +1,7 @@
 # Third parties as imported targets. LibTorch comes from a wheel unpacked in the cache folder (tools/setup.sh puts it there) or from
 # any LibTorch that -DKEEL_TORCH=DIR points at: the folder that holds include/ and lib/.
 if(NOT KEEL_DEPS)
-  if(DEFINED ENV{XDG_CACHE_HOME})
+  if(NOT "$ENV{XDG_CACHE_HOME}" STREQUAL "")
     set(KEEL_DEPS "$ENV{XDG_CACHE_HOME}/keel")
   else()
     set(KEEL_DEPS "$ENV{HOME}/.cache/keel")
@@ -13,6 +13,14 @@ if(NOT KEEL_TORCH)
 endif()
 if(NOT EXISTS "${KEEL_TORCH}/lib/libtorch_cpu.so")
   message(FATAL_ERROR "no LibTorch at ${KEEL_TORCH}: run 'make setup' (it fetches torch 2.11.0), or pass -DKEEL_TORCH=DIR")
+endif()
+set(version_header "${KEEL_TORCH}/include/torch/headeronly/version.h")
+set(torch_version "older than 2.9")
+if(EXISTS "${version_header}")
+  file(STRINGS "${version_header}" torch_version REGEX "\"[0-9]+\\.[0-9]+")
+endif()
+if(NOT torch_version MATCHES "\"2\\.11\\.")
+  message(FATAL_ERROR "keel needs LibTorch 2.11; ${KEEL_TORCH} is ${torch_version}")
 endif()
 
 find_package(nlohmann_json 3.11 REQUIRED)

@@ -28,6 +28,7 @@ struct Check {
   std::string rule;
   std::function<bool(double)> number;
   std::function<bool(const std::string&)> text;
+  std::string schema = {};  // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
 };
 Check between(double low, double high);            // low <= x <= high
 Check above(double low);                           // x > low
@@ -77,7 +78,6 @@ Fields fields_of(Config& config) {
 void assign(const Fields& fields, const nlohmann::json& object, const std::string& origin, std::vector<std::string>& problems);
 
 // "key=value" of --set. The value is JSON where the field is no string; for a string field the text itself is taken.
-// `prefix` is left out of the reported name.
 void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems);
 
 void throw_if_any(std::vector<std::string> problems);  // ConfigError

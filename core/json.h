@@ -16,7 +16,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& origin, int6
 // A configuration or model file (comments allowed). Throws UsageError when it is missing.
 nlohmann::json read_json_file(const std::filesystem::path& path);
 
-// Compact, keys sorted, numbers in their shortest form that reads back the same; NaN and infinity become null.
+// Compact, keys sorted, numbers in their shortest form that reads back the same value (1.0 is "1"); NaN and infinity become null.
+// Throws std::invalid_argument for a string that is not valid UTF-8.
 std::string dump_json(const nlohmann::json& value);
 
 }  // namespace keel::core

@@ -12,6 +12,8 @@ class Progress {
  public:
   // `done` is where a resumed piece of work starts: the rate counts only what this process does.
   Progress(std::string label, int64_t total, std::string unit, int64_t done = 0);
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
   ~Progress();
   void update(int64_t done, std::string_view note = {});  // cheap: prints at most four times a second (terminal) or every 10 s
 
@@ -20,8 +22,12 @@ class Progress {
   std::string label_, unit_;
   int64_t total_, first_;
   Clock::time_point begin_, last_;
-  bool terminal_, printed_ = false;
+  bool terminal_, printed_ = false, finished_ = false;
 };
+
+// "ppo: 30 of 100 rollouts (30 %), 2 rollouts/s, 35s left, kl 0.01". `first` of them were done before the clock of `seconds` began.
+std::string progress_line(std::string_view label, std::string_view unit, int64_t first, int64_t done, int64_t total, double seconds,
+                          std::string_view note);
 
 // "1h 02m", "3m 20s", "12s"
 std::string format_duration(double seconds);

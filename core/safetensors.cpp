@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -19,7 +20,7 @@ constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kLongestHeader = 100'000'000;  // the limit of the reference implementation
 
 [[noreturn]] void bad_safetensors(const std::string& path, const std::string& text) {
-  throw DataError(path, 0, text + "; is the file complete?");
+  throw DataError(path, 0, text + "; the file is incomplete or damaged");
 }
 
 uint64_t little_endian_u64(std::string_view bytes) {
@@ -156,6 +157,8 @@ std::string write_safetensors(const std::filesystem::path& path, std::vector<Ten
   uint64_t reached = 0;
   for (TensorEntry& entry : entries) {
     entry.begin = reached;
+    if (dtype_bytes(entry.dtype) == 0)
+      throw std::invalid_argument("[core.safetensors] unknown dtype '" + entry.dtype + "' of " + entry.name);
     reached = entry.end = entry.begin + tensor_bytes(entry.dtype, entry.shape, path.string(), entry.name);
     if (entry.name == "__metadata__" || header.contains(entry.name)) {
       throw std::invalid_argument("[core.safetensors] tensor names must differ from each other and from __metadata__, got '" + entry.name +

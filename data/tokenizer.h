@@ -23,8 +23,8 @@ class Tokenizer {
   // Bytes that are no valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
   virtual std::string decode(const core::Ids& ids) const = 0;
 
-  virtual int64_t vocab_size() const = 0;                                    // ids are 0 .. vocab_size-1
-  virtual std::optional<int64_t> special(std::string_view text) const = 0;   // id of a special token by its text: "<|im_start|>"
+  virtual int64_t vocab_size() const = 0;                                   // ids are 0 .. vocab_size-1
+  virtual std::optional<int64_t> special(std::string_view text) const = 0;  // id of a special token by its text: "<|im_start|>"
 
   std::optional<int64_t> bos() const { return bos_; }
   std::optional<int64_t> eos() const { return eos_; }

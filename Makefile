@@ -1,0 +1,55 @@
+# `make demo` and `make test` do everything, set-up included, from a bare Debian 12 on; `make help` lists the rest.
+# KEEL_DEPS and KEEL_TORCH: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test build setup model bench asan lint format docs clean
+
+JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
+BINARY := build/keel
+CONFIGURE = cmake --log-level=WARNING -DKEEL_DEPS="$(KEEL_DEPS)" -DKEEL_TORCH="$(KEEL_TORCH)" --preset
+CTEST = ctest --output-on-failure --no-label-summary --no-tests=error --parallel $(JOBS) --test-dir
+SMOLLM2 := models/smollm2-135m-instruct
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: build  ## the whole recipe on the sandbox, with its report in runs/demo
+	$(BINARY) run recipes/sandbox.json --out runs/demo
+
+test: build  ## all tests
+	$(CTEST) build/release
+
+build: setup  ## build/keel, which runs without environment variables
+	$(CONFIGURE) release
+	cmake --build build/release --parallel $(JOBS)
+	@ln -sfn release/keel $(BINARY)
+
+setup:  ## packages, Catch2 and LibTorch: what is missing of them
+	@tools/setup.sh
+
+model: build  ## SmolLM2-135M-Instruct in models/
+	tools/fetch_model.sh $(BINARY) $(SMOLLM2)
+
+bench: build  ## the benchmarks
+	build/release/bench/keel_bench
+
+asan: setup  ## all tests with address and undefined-behaviour sanitizers
+	$(CONFIGURE) asan
+	cmake --build build/asan --parallel $(JOBS)
+	$(CTEST) build/asan
+
+lint:  ## formatting of every source, clang-tidy on the folders without LibTorch
+	@tools/setup.sh lint
+	$(CONFIGURE) dev
+	tools/lint.sh build/dev
+
+format:  ## format every source
+	@tools/setup.sh lint
+	tools/lint.sh --fix
+
+docs:  ## the interfaces as HTML in build/docs
+	@tools/setup.sh docs
+	doxygen docs/Doxyfile
+
+clean:  ## remove build/ (runs/ and models/ stay)
+	rm -rf build

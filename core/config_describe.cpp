@@ -1,0 +1,154 @@
+// Showing settings: rules, JSON out, --help, JSON Schema, differences.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/config.h"
+#include "core/json.h"
+
+namespace keel::core {
+namespace {
+
+using nlohmann::json;
+
+std::string short_number(double value) {
+  return dump_json(json(value));
+}
+
+json field_value(const Field& field) {
+  return std::visit([](const auto* value) { return json(*value); }, field.value);
+}
+
+struct TypeNames {
+  const char* help;
+  const char* schema;
+  bool list;
+};
+
+TypeNames type_names(const FieldPointer& pointer) {
+  static constexpr TypeNames kNames[] = {{"bool", "boolean", false}, {"integer", "integer", false}, {"number", "number", false},
+                                         {"text", "string", false},  {"integers", "integer", true}, {"numbers", "number", true},
+                                         {"texts", "string", true}};
+  static_assert(std::size(kNames) == std::variant_size_v<FieldPointer>);
+  return kNames[pointer.index()];
+}
+
+// The object that holds the member named last in "a.b.c", inside nested objects of `inner` (schema) or directly (values).
+json& parent_object(json& root, const std::string& name, const char* inner) {
+  json* object = &root;
+  size_t begin = 0;
+  for (size_t dot = name.find('.'); dot != std::string::npos; begin = dot + 1, dot = name.find('.', begin)) {
+    if (inner != nullptr) object = &(*object)[inner];
+    object = &(*object)[name.substr(begin, dot - begin)];
+  }
+  return inner != nullptr ? (*object)[inner] : *object;
+}
+
+std::string last_name(const std::string& name) {
+  return name.substr(name.rfind('.') + 1);
+}
+
+json empty_schema() {
+  return {{"type", "object"}, {"properties", json::object()}, {"additionalProperties", false}};
+}
+
+json field_schema(const Field& field) {
+  const TypeNames names = type_names(field.value);
+  json element = {{"type", names.schema}};
+  if (!field.check.schema.empty()) element.update(json::parse(field.check.schema));
+  json schema = names.list ? json{{"type", "array"}, {"items", std::move(element)}} : std::move(element);
+  schema["description"] = field.check.rule.empty() ? field.help : field.help + "; " + field.check.rule;
+  schema["default"] = field_value(field);
+  return schema;
+}
+
+}  // namespace
+
+Check between(double low, double high) {
+  return {"in [" + short_number(low) + ", " + short_number(high) + "]", [=](double x) { return low <= x && x <= high; }, nullptr,
+          dump_json({{"minimum", low}, {"maximum", high}})};
+}
+
+Check above(double low) {
+  return {"above " + short_number(low), [=](double x) { return x > low; }, nullptr, dump_json({{"exclusiveMinimum", low}})};
+}
+
+Check at_least(double low) {
+  return {"at least " + short_number(low), [=](double x) { return x >= low; }, nullptr, dump_json({{"minimum", low}})};
+}
+
+Check one_of(std::vector<std::string> allowed) {
+  std::string rule = "one of ";
+  for (size_t i = 0; i < allowed.size(); ++i)
+    rule += (i == 0 ? "\"" : ", \"") + allowed[i] + "\"";
+  std::string schema = dump_json({{"enum", allowed}});
+  return {std::move(rule), nullptr,
+          [allowed = std::move(allowed)](const std::string& x) { return std::find(allowed.begin(), allowed.end(), x) != allowed.end(); },
+          std::move(schema)};
+}
+
+json to_json(const Fields& fields) {
+  json root = json::object();
+  for (const auto& [prefix, help] : fields.sections()) {
+    const std::string name = prefix.substr(0, prefix.size() - 1);
+    parent_object(root, name, nullptr)[last_name(name)] = json::object();  // a section without fields is still an object
+  }
+  for (const Field& field : fields.list())
+    parent_object(root, field.name, nullptr)[last_name(field.name)] = field_value(field);
+  return root;
+}
+
+std::string help_text(const Fields& fields) {
+  struct Line {
+    std::string name, type, value, help;
+  };
+  std::vector<Line> lines;
+  size_t name_width = 0, type_width = 0, value_width = 0;
+  for (const Field& field : fields.list()) {
+    Line line{field.name, type_names(field.value).help, dump_json(field_value(field)), field.help};
+    if (!field.check.rule.empty()) line.help += "; " + field.check.rule;
+    name_width = std::max(name_width, line.name.size());
+    type_width = std::max(type_width, line.type.size());
+    value_width = std::max(value_width, std::min<size_t>(line.value.size(), 24));  // one long default must not push all help away
+    lines.push_back(std::move(line));
+  }
+  const auto padded = [](const std::string& text, size_t width) { return text + std::string(width - std::min(width, text.size()), ' '); };
+
+  std::string text, section;
+  for (const Line& line : lines) {
+    const std::string prefix = line.name.substr(0, line.name.rfind('.') + 1);
+    if (prefix != section) {
+      section = prefix;
+      for (const auto& [name, help] : fields.sections()) {
+        if (name == prefix) text += (text.empty() ? "" : "\n") + prefix.substr(0, prefix.size() - 1) + ": " + help + "\n";
+      }
+    }
+    text += "  " + padded(line.name, name_width) + "  " + padded(line.type, type_width) + "  " + padded(line.value, value_width) + "  " +
+            line.help + "\n";
+  }
+  return text;
+}
+
+json json_schema(const Fields& fields) {
+  json root = empty_schema();
+  for (const auto& [prefix, help] : fields.sections()) {
+    const std::string name = prefix.substr(0, prefix.size() - 1);
+    json section = empty_schema();
+    section["description"] = help;
+    parent_object(root, name, "properties")[last_name(name)] = std::move(section);
+  }
+  for (const Field& field : fields.list())
+    parent_object(root, field.name, "properties")[last_name(field.name)] = field_schema(field);
+  root["$schema"] = "https://json-schema.org/draft/2020-12/schema";
+  return root;
+}
+
+std::vector<Difference> differences(const Fields& a, const Fields& b) {
+  std::vector<Difference> found;
+  for (size_t i = 0; i < a.list().size(); ++i) {
+    std::string left = dump_json(field_value(a.list()[i])), right = dump_json(field_value(b.list()[i]));
+    if (left != right) found.push_back({a.list()[i].name, std::move(left), std::move(right)});
+  }
+  return found;
+}
+
+}  // namespace keel::core

@@ -1,0 +1,49 @@
+// The handler does what a signal handler may: it sets a flag, and says so, for the next safe point may be a while away.
+#include "core/interrupt.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+
+namespace keel::core {
+namespace {
+
+std::atomic<bool> interrupt_flag{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+extern "C" void keel_on_interrupt(int signal) {
+  if (interrupt_flag.exchange(true)) {  // the second one: die of it, as the shell expects
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+    return;
+  }
+  const int saved = errno;
+  static constexpr char kNotice[] = "\nstopping at the next safe point; a second signal ends the process at once\n";
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kNotice, sizeof kNotice - 1);
+  errno = saved;
+}
+
+}  // namespace
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = keel_on_interrupt;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupt_requested() {
+  return interrupt_flag.load();
+}
+void request_interrupt() {
+  interrupt_flag.store(true);
+}
+void clear_interrupt() {
+  interrupt_flag.store(false);
+}
+
+}  // namespace keel::core

@@ -1,0 +1,126 @@
+// Lines over ByteSource, rows over lines, and the writer.
+#include "core/jsonl.h"
+
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "core/compression.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/system_error.h"
+#include "core/utf8.h"
+
+namespace keel::core {
+
+namespace {
+constexpr size_t kMaxLineBytes = size_t{64} << 20;
+constexpr size_t kRowBufferBytes = size_t{1} << 16;
+}  // namespace
+
+struct LineReader::Source {
+  std::unique_ptr<ByteSource> bytes;
+  std::string piece;
+  size_t used = 0;  // bytes of `piece` already given out
+
+  bool refill() {
+    used = 0;
+    return bytes->next(piece);
+  }
+};
+
+LineReader::LineReader(const std::filesystem::path& path)
+    : source_(std::make_unique<Source>(Source{open_bytes(path), {}, 0})), path_(path.string()) {}
+
+LineReader::~LineReader() = default;
+
+bool LineReader::next(std::string& line) {
+  line.clear();
+  ++line_;  // the line now being read: errors name it
+  bool any = false, complete = false;
+  while (!complete) {
+    if (source_->used == source_->piece.size() && !source_->refill()) break;
+    any = true;
+    const char* begin = source_->piece.data() + source_->used;
+    const size_t left = source_->piece.size() - source_->used;
+    const auto* end = static_cast<const char*>(std::memchr(begin, '\n', left));
+    complete = end != nullptr;
+    const size_t length = complete ? static_cast<size_t>(end - begin) : left;
+    if (line.size() + length > kMaxLineBytes) throw error("the line is longer than 64 MiB; is this a text file with one record a line?");
+    line.append(begin, length);
+    source_->used += length + (complete ? 1 : 0);
+  }
+  if (!any) {
+    --line_;
+    return false;
+  }
+  if (line.ends_with('\r')) line.pop_back();
+  if (line_ == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // a byte order mark
+  if (const size_t bad = find_invalid_utf8(line); bad != std::string_view::npos) {
+    throw error("invalid UTF-8 at byte " + std::to_string(bad + 1) + " of the line; the file must be UTF-8 text");
+  }
+  return true;
+}
+
+bool JsonlReader::next(nlohmann::json& row) {
+  do {
+    if (!lines_.next(text_)) return false;
+  } while (text_.find_first_not_of(" \t\r") == std::string::npos);
+  row = parse_json(text_, path(), line());
+  if (!row.is_object()) throw error(std::string("a row must be a JSON object, got ") + row.type_name());
+  return true;
+}
+
+struct JsonlWriter::Sink {
+  std::optional<AtomicFile> file;  // none: standard output
+  std::string buffer;
+  std::unique_ptr<Compressor> compressor;
+
+  void flush() {
+    compressor->write(buffer);
+    buffer.clear();
+  }
+};
+
+JsonlWriter::JsonlWriter(const std::filesystem::path& path) : sink_(std::make_unique<Sink>()) {
+  if (path.empty() || path == "-") return;
+  AtomicFile& file = sink_->file.emplace(path);
+  sink_->compressor = make_compressor(path, [&file](std::string_view bytes) { file.write(bytes); });
+}
+
+JsonlWriter::~JsonlWriter() = default;
+
+void JsonlWriter::write(const nlohmann::json& row) {
+  const std::string text = dump_json(row) + "\n";
+  if (!sink_->file) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+      throw_system_error("write", "standard output", errno);
+    }
+    return;
+  }
+  sink_->buffer += text;
+  if (sink_->buffer.size() >= kRowBufferBytes) sink_->flush();
+}
+
+void JsonlWriter::commit() {
+  if (!sink_->file) return;
+  sink_->flush();
+  sink_->compressor->finish();
+  sink_->file->commit();
+}
+
+std::string text_field(const JsonlReader& reader, const nlohmann::json& row, const std::string& name) {
+  const auto field = row.find(name);
+  if (field == row.end()) {
+    std::string keys;
+    for (const auto& [key, value] : row.items())
+      keys += (keys.empty() ? "\"" : ", \"") + key + "\"";
+    throw reader.error("the field \"" + name + "\" (a string) is missing; the row has " + (keys.empty() ? "no fields" : keys));
+  }
+  if (!field->is_string()) throw reader.error("the field \"" + name + "\" must be a string, got " + field->type_name());
+  return field->get<std::string>();
+}
+
+}  // namespace keel::core

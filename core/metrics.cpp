@@ -1,0 +1,208 @@
+// metrics.jsonl and TensorBoard event files. An event file is a sequence of records: u64 length, masked CRC-32C of the length, the
+// bytes of a protobuf Event, masked CRC-32C of them (all little-endian).
+#include "core/metrics.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/system_error.h"
+
+namespace keel::core {
+namespace {
+
+namespace fs = std::filesystem;
+
+// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78), masked as TensorFlow's record format wants it.
+uint32_t masked_crc32c(std::string_view bytes) {
+  static const std::array<uint32_t, 256> table = [] {
+    std::array<uint32_t, 256> made{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      made[i] = i;
+      for (int bit = 0; bit < 8; ++bit)
+        made[i] = (made[i] >> 1) ^ ((made[i] & 1) != 0 ? 0x82F63B78 : 0);
+    }
+    return made;
+  }();
+  uint32_t crc = 0xFFFFFFFF;
+  for (const char c : bytes)
+    crc = table[(crc ^ static_cast<unsigned char>(c)) & 0xFF] ^ (crc >> 8);
+  crc = ~crc;
+  return std::rotr(crc, 15) + 0xA282EAD8;
+}
+
+template <class T>
+void append_little_endian(std::string& out, T value) {
+  for (size_t i = 0; i < sizeof value; ++i)
+    out += static_cast<char>(value >> (8 * i) & 0xFF);
+}
+
+// Protobuf wire format: field number and wire type, then a varint, 8 or 4 fixed bytes, or a length and bytes.
+enum class Wire : uint64_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
+
+void append_varint(std::string& out, uint64_t value) {
+  for (; value >= 0x80; value >>= 7)
+    out += static_cast<char>((value & 0x7F) | 0x80);
+  out += static_cast<char>(value);
+}
+
+void append_tag(std::string& out, uint64_t number, Wire wire) {
+  append_varint(out, number << 3 | static_cast<uint64_t>(wire));
+}
+
+void append_bytes_field(std::string& out, uint64_t number, std::string_view bytes) {
+  append_tag(out, number, Wire::bytes);
+  append_varint(out, bytes.size());
+  out += bytes;
+}
+
+std::string event_start() {  // Event.wall_time = 1, seconds
+  std::string event;
+  append_tag(event, 1, Wire::fixed64);
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  append_little_endian(event, std::bit_cast<uint64_t>(now));
+  return event;
+}
+
+std::string event_record(const std::string& event) {
+  std::string record;
+  append_little_endian(record, uint64_t{event.size()});
+  append_little_endian(record, masked_crc32c(record));
+  record += event;
+  append_little_endian(record, masked_crc32c(event));
+  return record;
+}
+
+std::string version_event() {
+  std::string event = event_start();
+  append_bytes_field(event, 3, "brain.Event:2");  // Event.file_version
+  return event_record(event);
+}
+
+std::string scalars_event(int64_t step, const MetricRow& row) {
+  std::string summary;
+  for (const auto& [name, number] : row) {
+    std::string value;
+    append_bytes_field(value, 1, name);   // Summary.Value.tag
+    append_tag(value, 2, Wire::fixed32);  // Summary.Value.simple_value
+    append_little_endian(value, std::bit_cast<uint32_t>(static_cast<float>(number)));
+    append_bytes_field(summary, 1, value);
+  }
+  std::string event = event_start();
+  append_tag(event, 2, Wire::varint);  // Event.step
+  append_varint(event, static_cast<uint64_t>(step));
+  append_bytes_field(event, 5, summary);
+  return event_record(event);
+}
+
+std::string metrics_line(int64_t step, const MetricRow& row) {
+  std::string line = "{\"step\":" + std::to_string(step);
+  for (size_t i = 0; i < row.size(); ++i) {
+    bool taken = row[i].first == "step";
+    for (size_t k = 0; k < i; ++k)
+      taken = taken || row[k].first == row[i].first;
+    if (taken) throw std::invalid_argument("[Metrics::log] a row must name each metric once, got \"" + row[i].first + "\" twice");
+    line += "," + dump_json(row[i].first) + ":" + dump_json(row[i].second);
+  }
+  return line + "}\n";
+}
+
+int open_events(const fs::path& directory) {
+  static std::atomic<int> counter{0};
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const std::string name = "events.out.tfevents." + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(now).count()) + "." +
+                           host + "." + std::to_string(::getpid()) + "." + std::to_string(counter++);
+  const int descriptor = ::open((directory / name).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw_system_error("write", directory / name, errno);
+  return descriptor;
+}
+
+}  // namespace
+
+struct Metrics::Files {
+  fs::path rows_path, events_path;
+  int rows = -1, events = -1;
+  int64_t offset = 0;
+
+  ~Files() {
+    if (rows >= 0) ::close(rows);
+    if (events >= 0) ::close(events);
+  }
+
+  void cut(int64_t to) {
+    struct stat status {};
+    if (::fstat(rows, &status) != 0) throw_system_error("read", rows_path, errno);
+    char last = '\n';
+    if (status.st_size < to || (to > 0 && ::pread(rows, &last, 1, to - 1) != 1) || last != '\n') {
+      throw DataError(rows_path.string(), 0,
+                      "the checkpoint recorded " + std::to_string(to) + " bytes of whole lines, the file has " +
+                          std::to_string(status.st_size) + " bytes: it was changed since");
+    }
+    if (::ftruncate(rows, to) != 0) throw_system_error("write", rows_path, errno);
+    offset = to;
+  }
+};
+
+Metrics::Metrics(const fs::path& directory, int64_t offset) : files_(std::make_unique<Files>()) {
+  files_->rows_path = directory / "metrics.jsonl";
+  files_->events_path = directory / "events.out.tfevents";
+  files_->rows = ::open(files_->rows_path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (files_->rows < 0) throw_system_error("write", files_->rows_path, errno);
+  files_->cut(offset);
+  files_->events = open_events(directory);
+  write_fully(files_->events, version_event(), files_->events_path);
+}
+
+Metrics::~Metrics() = default;
+
+void Metrics::log(int64_t step, const MetricRow& row) {
+  const std::string line = metrics_line(step, row);
+  write_fully(files_->rows, line, files_->rows_path);
+  files_->offset += static_cast<int64_t>(line.size());
+  write_fully(files_->events, scalars_event(step, row), files_->events_path);
+}
+
+int64_t Metrics::offset() const {
+  return files_->offset;
+}
+
+void Metrics::sync() {
+  if (::fsync(files_->rows) != 0) throw_system_error("sync", files_->rows_path, errno);
+  sync_directory(files_->rows_path.parent_path());
+}
+
+std::vector<MetricPoint> read_metrics(const fs::path& metrics_jsonl) {
+  std::vector<MetricPoint> points;
+  JsonlReader reader(metrics_jsonl);
+  nlohmann::json row;
+  while (reader.next(row)) {
+    const auto step = row.find("step");
+    if (step == row.end() || !step->is_number_integer()) throw reader.error("a row of metrics needs an integer \"step\"");
+    MetricPoint point{step->get<int64_t>(), {}};
+    for (const auto& [name, value] : row.items()) {
+      if (name == "step") continue;
+      if (!value.is_number() && !value.is_null()) throw reader.error("the metric \"" + name + "\" must be a number or null");
+      point.values.emplace_back(name, value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>());
+    }
+    points.push_back(std::move(point));
+  }
+  return points;
+}
+
+}  // namespace keel::core

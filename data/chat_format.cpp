@@ -1,0 +1,220 @@
+#include "data/chat_format.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "core/error.h"
+#include "data/messages.h"
+#include "data/text.h"
+
+namespace keel::data {
+namespace {
+
+constexpr std::string_view kMessageStart = "<|im_start|>", kMessageEnd = "<|im_end|>";
+constexpr std::string_view kHuman = "\n\nHuman:", kAssistant = "\n\nAssistant:";
+
+std::vector<std::string_view> tags_of(ChatFormat format) {
+  switch (format) {
+    case ChatFormat::llama2:
+      return {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"};
+    case ChatFormat::chatml:
+      return {kMessageStart, kMessageEnd};
+    case ChatFormat::hh:
+      return {kHuman, kAssistant};
+    case ChatFormat::none:
+      return {};
+  }
+  return {};
+}
+
+void refuse_tags(ChatFormat format, const core::Dialogue& dialogue) {
+  for (const core::Message& message : dialogue.messages) {
+    for (const std::string_view tag : tags_of(format)) {
+      if (message.content.find(tag) == std::string::npos) continue;
+      const bool breaks_lines = tag.starts_with("\n\n");
+      throw std::invalid_argument(fmt::format("the {} turn holds the {} tag \"{}{}\"; --allow-tags keeps it as plain text", message.role,
+                                              to_string(format), breaks_lines ? "\\n\\n" : "", breaks_lines ? tag.substr(2) : tag));
+    }
+  }
+}
+
+int64_t required(std::optional<int64_t> id, ChatFormat format, std::string_view name) {
+  if (id) return *id;
+  throw core::UsageError(
+      fmt::format("chat format {} needs {}, which the tokenizer does not have; choose another --chat format", to_string(format), name));
+}
+
+// Where prompt and answer meet: `one_text` keeps what the tokenizer makes of both together, even when it merges across the seam;
+// `prefix` then encodes the answer apart.
+enum class Seam { one_text, prefix };
+
+class Writer {
+ public:
+  explicit Writer(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  void id(int64_t id, bool learn) { ids({id}, learn); }
+  void prompt(const std::string& text) { ids(tokenizer_.encode(text), false); }
+
+  void prompt_and_answer(const std::string& prompt, const std::string& answer, Seam seam) {
+    const core::Ids head = tokenizer_.encode(prompt);
+    const core::Ids whole = tokenizer_.encode(prompt + answer);
+    const auto boundary = std::mismatch(head.begin(), head.end(), whole.begin(), whole.end()).second;
+    if (seam == Seam::prefix && boundary - whole.begin() < std::ssize(head)) {
+      ids(head, false);
+      ids(tokenizer_.encode(answer), true);
+      return;
+    }
+    ids({whole.begin(), boundary}, false);
+    ids({boundary, whole.end()}, true);
+  }
+
+  core::TokenSequence finish() { return std::move(sequence_); }
+
+ private:
+  void ids(const core::Ids& more, bool learn) {
+    sequence_.ids.insert(sequence_.ids.end(), more.begin(), more.end());
+    sequence_.loss_mask.resize(sequence_.ids.size(), learn);
+  }
+
+  const Tokenizer& tokenizer_;
+  core::TokenSequence sequence_;
+};
+
+core::TokenSequence render_llama2(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
+  const int64_t bos = required(tokenizer.bos(), ChatFormat::llama2, "a BOS");
+  const int64_t eos = required(tokenizer.eos(), ChatFormat::llama2, "an EOS");
+  const size_t first = messages[0].role == "system" ? 1 : 0;
+  Writer writer(tokenizer);
+  for (size_t i = first; i < messages.size(); i += 2) {
+    std::string user = messages[i].content;
+    if (i == 1 && first == 1) user = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" + user;
+    const std::string prompt = fmt::format("[INST] {} [/INST]", strip(user));
+    writer.id(bos, false);
+    if (i + 1 == messages.size()) {
+      writer.prompt(prompt);
+    } else {
+      writer.prompt_and_answer(prompt, fmt::format(" {} ", strip(messages[i + 1].content)), Seam::one_text);
+      writer.id(eos, true);
+    }
+  }
+  return writer.finish();
+}
+
+core::TokenSequence render_chatml(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
+  const int64_t start = required(tokenizer.special(kMessageStart), ChatFormat::chatml, kMessageStart);
+  const int64_t end = required(tokenizer.special(kMessageEnd), ChatFormat::chatml, kMessageEnd);
+  Writer writer(tokenizer);
+  if (tokenizer.adds_bos()) writer.id(required(tokenizer.bos(), ChatFormat::chatml, "a BOS"), false);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const bool answer = messages[i].role == "assistant";
+    if (i > 0) writer.prompt("\n");
+    writer.id(start, false);
+    if (answer) {
+      writer.prompt_and_answer("assistant\n", messages[i].content, Seam::prefix);
+    } else {
+      writer.prompt(messages[i].role + "\n" + messages[i].content);
+    }
+    writer.id(end, answer);
+  }
+  if (messages.back().role == "user") {
+    writer.prompt("\n");
+    writer.id(start, false);
+    writer.prompt("assistant\n");
+  }
+  return writer.finish();
+}
+
+core::TokenSequence render_hh(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
+  if (messages[0].role == "system") {
+    throw std::invalid_argument("chat format hh has no system turn: put the instruction into the first user turn");
+  }
+  Writer writer(tokenizer);
+  if (tokenizer.adds_bos()) writer.id(required(tokenizer.bos(), ChatFormat::hh, "a BOS"), false);
+  for (size_t i = 0; i < messages.size(); i += 2) {
+    const std::string prompt = fmt::format("{} {}{}", kHuman, strip(messages[i].content), kAssistant);
+    if (i + 1 == messages.size()) {
+      writer.prompt(prompt);
+    } else {
+      writer.prompt_and_answer(prompt, fmt::format(" {}", strip(messages[i + 1].content)), Seam::prefix);
+    }
+  }
+  if (messages.back().role == "assistant") writer.id(required(tokenizer.eos(), ChatFormat::hh, "an EOS"), true);
+  return writer.finish();
+}
+
+}  // namespace
+
+const std::vector<std::string>& chat_format_names() {
+  static const std::vector<std::string> names = {"none", "llama2", "chatml", "hh"};  // in the order of the enumeration
+  return names;
+}
+
+ChatFormat parse_chat_format(std::string_view name) {
+  const auto& names = chat_format_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) {
+    throw core::UsageError(fmt::format("unknown chat format \"{}\": must be one of {}", name, fmt::join(names, ", ")));
+  }
+  return static_cast<ChatFormat>(found - names.begin());
+}
+
+std::string to_string(ChatFormat format) {
+  return chat_format_names()[static_cast<size_t>(format)];
+}
+
+core::TokenSequence render(ChatFormat format, const Tokenizer& tokenizer, const core::Dialogue& dialogue, TagPolicy tags) {
+  check_roles(dialogue);
+  if (tags == TagPolicy::refuse) refuse_tags(format, dialogue);
+  switch (format) {
+    case ChatFormat::llama2:
+      return render_llama2(tokenizer, dialogue.messages);
+    case ChatFormat::chatml:
+      return render_chatml(tokenizer, dialogue.messages);
+    case ChatFormat::hh:
+      return render_hh(tokenizer, dialogue.messages);
+    case ChatFormat::none:
+      break;
+  }
+  throw core::UsageError(
+      "the model has no chat format, so messages cannot be rendered: name one (--chat llama2, chatml or hh) or give raw text");
+}
+
+core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos, bool eos) {
+  core::TokenSequence sequence;
+  if (bos && tokenizer.adds_bos()) {
+    if (!tokenizer.bos()) throw core::UsageError("the tokenizer's files ask for a BOS that it does not have");
+    sequence.ids.push_back(*tokenizer.bos());
+    sequence.loss_mask.push_back(false);
+  }
+  const core::Ids ids = tokenizer.encode(text);
+  sequence.ids.insert(sequence.ids.end(), ids.begin(), ids.end());
+  if (eos) {
+    if (!tokenizer.eos()) throw core::UsageError("the tokenizer has no EOS to end a text with");
+    sequence.ids.push_back(*tokenizer.eos());
+  }
+  sequence.loss_mask.resize(sequence.ids.size(), true);
+  return sequence;
+}
+
+void keep_last_answer_(core::TokenSequence& sequence) {
+  auto& mask = sequence.loss_mask;
+  const auto end = std::find(mask.rbegin(), mask.rend(), true);
+  std::fill(std::find(end, mask.rend(), false), mask.rend(), false);
+}
+
+core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer) {
+  core::Ids ids;
+  if (format == ChatFormat::chatml) ids.push_back(required(tokenizer.special(kMessageEnd), format, kMessageEnd));
+  if (tokenizer.eos() && std::find(ids.begin(), ids.end(), *tokenizer.eos()) == ids.end()) ids.push_back(*tokenizer.eos());
+  if (ids.empty()) throw core::UsageError("the tokenizer has no EOS: a generated answer could not end");
+  return ids;
+}
+
+std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const core::Ids& ids) {
+  const std::string text = tokenizer.decode(ids);
+  return format == ChatFormat::none ? text : std::string(strip(text));
+}
+
+}  // namespace keel::data

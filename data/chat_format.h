@@ -1,0 +1,47 @@
+// Chat formats: dialogues to token ids. llama2 follows meta-llama/llama's generation.py (one BOS a turn, turns encoded apart); chatml is
+// the <|im_start|> layout; hh is the text of Anthropic's HH-RLHF. Training, scoring and generation all render here.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/types.h"
+#include "data/tokenizer.h"
+
+namespace keel::data {
+
+enum class ChatFormat { none, llama2, chatml, hh };
+
+enum class TagPolicy { refuse, allow };  // allow keeps the tags of a format as plain text; they never become special ids
+
+ChatFormat parse_chat_format(std::string_view name);  // UsageError naming the known ones
+std::string to_string(ChatFormat format);
+const std::vector<std::string>& chat_format_names();
+
+// Ids of a dialogue. When it ends with a user turn it is a prompt, ready for an answer; when it ends with an assistant turn it is
+// finished and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns, each with the
+// end that belongs to it, and on nothing else. The ids of a prompt are a prefix of the ids of the same dialogue with its answer, except
+// in llama2 under a tokenizer that merges across "[/INST]" and the blank after it: the reference encodes a turn as one text. The loss
+// then starts at the first id that is not the prompt's own, so that no part of an answer is lost to it.
+//
+// llama2 and hh strip the blanks around each turn; chatml keeps them. hh ends the last answer alone with EOS.
+//
+// Throws std::invalid_argument for roles out of turn, a system turn in hh, tags in a message (TagPolicy::refuse), invalid UTF-8; UsageError
+// for ChatFormat::none and for a tokenizer without the special ids that the format needs.
+core::TokenSequence render(ChatFormat format, const Tokenizer& tokenizer, const core::Dialogue& dialogue,
+                           TagPolicy tags = TagPolicy::refuse);
+
+// Ids of raw text: BOS as the tokenizer's files say unless `bos` is false; `eos` ends a document. The loss mask is true on all but the BOS.
+core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos = true, bool eos = false);
+
+// Keeps the loss on the last answer alone: the one that is asked about, where earlier ones are context.
+void keep_last_answer_(core::TokenSequence& sequence);
+
+// Ids that end a generated answer: the format's own and the tokenizer's EOS. UsageError when there is none.
+core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer);
+
+// Text of a generated answer, without the ids that ended it; chat formats strip the blanks around it.
+std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const core::Ids& ids);
+
+}  // namespace keel::data

@@ -1,0 +1,126 @@
+#include "data/demonstrations.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/jsonl.h"
+#include "data/hh_text.h"
+#include "data/messages.h"
+#include "data/text.h"
+
+namespace keel::data {
+namespace {
+
+core::Dialogue parse_completed_prompt(const nlohmann::json& prompt, const nlohmann::json& completion) {
+  if (!completion.is_string() && !completion.is_array()) {
+    throw std::invalid_argument(fmt::format("\"completion\" must be text or a list of messages, got {}", completion.type_name()));
+  }
+  if (prompt.is_string() && completion.is_string()) {
+    return dialogue_of_prompt(prompt.get_ref<const std::string&>(), completion.get_ref<const std::string&>());
+  }
+  core::Dialogue dialogue =
+      prompt.is_string() ? dialogue_of_prompt(prompt.get_ref<const std::string&>()) : parse_messages(prompt, "prompt");
+  if (completion.is_string()) {
+    dialogue.messages.push_back({"assistant", completion.get<std::string>()});
+  } else {
+    for (core::Message& message : parse_messages(completion, "completion").messages)
+      dialogue.messages.push_back(std::move(message));
+  }
+  return dialogue;
+}
+
+Demonstration checked(core::Dialogue dialogue) {
+  check_roles(dialogue);
+  return {std::move(dialogue), ""};
+}
+
+Demonstration parse_formats(const nlohmann::json& row) {
+  if (const auto messages = row.find("messages"); messages != row.end()) return checked(parse_messages(*messages, "messages"));
+  const auto prompt = row.find("prompt"), completion = row.find("completion");
+  if (prompt != row.end() && completion != row.end()) return checked(parse_completed_prompt(*prompt, *completion));
+  if (row.contains("text")) return {{}, required_text(row, "text")};
+  std::string keys;
+  for (const auto& [key, value] : row.items())
+    keys += (keys.empty() ? "" : ", ") + key;
+  throw std::invalid_argument(fmt::format("a demonstration needs \"messages\", \"prompt\" and \"completion\", or \"text\"; the row has: {}",
+                                          keys.empty() ? "nothing" : keys));
+}
+
+// False when the dialogue is too long and may not, or cannot, be shortened.
+bool render_dialogue(core::Dialogue dialogue, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
+                     RenderedDemonstrations& out) {
+  for (bool shortened = false;; shortened = true) {
+    core::TokenSequence sequence = render(format, tokenizer, dialogue, limits.tags);
+    if (std::ssize(sequence.ids) <= limits.max_tokens) {
+      if (shortened) ++out.counts.truncated["oldest_turns"];
+      out.sequences.push_back(std::move(sequence));
+      return true;
+    }
+    if (!limits.drop_oldest_turns || !drop_oldest_exchange_(dialogue)) return false;
+  }
+}
+
+void render_pieces(const std::string& text, const Tokenizer& tokenizer, int64_t max_tokens, RenderedDemonstrations& out) {
+  const core::TokenSequence whole = render_text(tokenizer, text, true, true);
+  const int64_t size = std::ssize(whole.ids);
+  if (size > max_tokens) ++out.counts.truncated["pieces"];
+  for (int64_t begin = 0; begin < size; begin += max_tokens) {
+    const int64_t end = std::min(begin + max_tokens, size);
+    out.sequences.push_back(
+        {{whole.ids.begin() + begin, whole.ids.begin() + end}, {whole.loss_mask.begin() + begin, whole.loss_mask.begin() + end}});
+  }
+}
+
+}  // namespace
+
+std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts) {
+  Demonstration demonstration = parse_formats(row);
+  const auto& messages = demonstration.dialogue.messages;  // empty for plain text
+  const char* reason = nullptr;
+  if (!messages.empty() && messages.back().role != "assistant") {
+    reason = "no_answer";
+  } else if (strip(messages.empty() ? demonstration.text : messages.back().content).empty()) {
+    reason = "empty_answer";
+  }
+  if (reason != nullptr) {
+    ++counts.dropped[reason];
+    return std::nullopt;
+  }
+  ++counts.kept;
+  return demonstration;
+}
+
+DemonstrationSet read_demonstrations(const std::filesystem::path& path) {
+  DemonstrationSet set;
+  set.path = path.string();
+  core::JsonlReader reader(path);
+  for (nlohmann::json row; reader.next(row);) {
+    auto demonstration = with_place(set.path, reader.line(), [&] { return parse_demonstration(row, set.counts); });
+    if (!demonstration) continue;
+    set.rows.push_back(std::move(*demonstration));
+    set.lines.push_back(reader.line());
+  }
+  return set;
+}
+
+RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFormat format, const Tokenizer& tokenizer,
+                                             const RenderLimits& limits) {
+  if (limits.max_tokens < 1) throw core::UsageError(fmt::format("max_tokens must be at least 1, got {}", limits.max_tokens));
+  RenderedDemonstrations out;
+  for (size_t i = 0; i < set.rows.size(); ++i) {
+    const int64_t line = i < set.lines.size() ? set.lines[i] : 0;
+    const Demonstration& row = set.rows[i];
+    const bool fits = with_place(set.path, line, [&] {
+      if (!row.dialogue.messages.empty()) return render_dialogue(row.dialogue, format, tokenizer, limits, out);
+      render_pieces(row.text, tokenizer, limits.max_tokens, out);
+      return true;
+    });
+    ++(fits ? out.counts.kept : out.counts.dropped["over_long"]);
+  }
+  return out;
+}
+
+}  // namespace keel::data

@@ -1,0 +1,51 @@
+// Demonstrations for supervised fine-tuning, and plain text for pretraining.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+#include "data/counts.h"
+#include "data/preferences.h"
+
+namespace keel::data {
+
+struct Demonstration {
+  core::Dialogue dialogue;  // ends with an assistant turn; empty for plain text
+  std::string text;         // plain text; empty for a dialogue
+};
+
+struct DemonstrationSet {
+  std::string path;
+  std::vector<Demonstration> rows;
+  std::vector<int64_t> lines;  // of each row in `path`; empty for rows that come from no file
+  Counts counts;
+};
+
+// One row, or nothing when it is well formed but unusable, counted under "no_answer" (ends with a user turn) or "empty_answer" (the last
+// answer, or a text, holds nothing but blanks). The first of these that is there is read, other keys are ignored:
+//   {"messages"}               a dialogue
+//   {"prompt", "completion"}   prompt: text (dialogue_of_prompt) or messages; completion: text or messages that go on from the prompt
+//   {"text"}                   plain text
+// Throws std::invalid_argument for a malformed row, naming the field.
+std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts);
+
+// A .jsonl file (.gz, .zst). DataError with file:line for a malformed row.
+DemonstrationSet read_demonstrations(const std::filesystem::path& path);
+
+struct RenderedDemonstrations {
+  std::vector<core::TokenSequence> sequences;
+  Counts counts;  // of rendering alone
+};
+
+// Dialogues in the chat format, loss on all answers; those that do not fit are dropped ("over_long") or shortened ("oldest_turns").
+// Text with BOS and EOS; longer text is cut into pieces of at most max_tokens, so that none of it is lost ("pieces" counts such texts).
+// DataError with file:line where render() finds tags or roles out of turn.
+RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFormat format, const Tokenizer& tokenizer,
+                                             const RenderLimits& limits);
+
+}  // namespace keel::data

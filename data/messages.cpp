@@ -1,0 +1,73 @@
+#include "data/messages.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace keel::data {
+
+void check_roles(const core::Dialogue& dialogue) {
+  const auto& messages = dialogue.messages;
+  const size_t first = !messages.empty() && messages[0].role == "system" ? 1 : 0;
+  if (messages.size() == first) throw std::invalid_argument("a dialogue needs at least one user turn");
+  for (size_t i = first; i < messages.size(); ++i) {
+    const std::string_view expected = (i - first) % 2 == 0 ? "user" : "assistant";
+    if (messages[i].role != expected) {
+      throw std::invalid_argument(
+          fmt::format("roles must be [system] user assistant user ... in strict turn: message {} must be {}, got {}", i + 1, expected,
+                      messages[i].role));
+    }
+  }
+}
+
+core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field) {
+  if (!list.is_array()) throw std::invalid_argument(fmt::format("\"{}\" must be a list of messages, got {}", field, list.type_name()));
+  core::Dialogue dialogue;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const nlohmann::json& message = list[i];
+    const std::string where = fmt::format("message {} of \"{}\"", i + 1, field);
+    if (!message.is_object()) throw std::invalid_argument(fmt::format("{} must be an object, got {}", where, message.type_name()));
+    for (const char* key : {"role", "content"}) {
+      const auto found = message.find(key);
+      if (found == message.end()) throw std::invalid_argument(fmt::format("{} has no \"{}\"", where, key));
+      if (!found->is_string())
+        throw std::invalid_argument(fmt::format("\"{}\" of {} must be a string, got {}", key, where, found->type_name()));
+    }
+    const auto role = message["role"].get<std::string>();
+    if (role != "system" && role != "user" && role != "assistant") {
+      throw std::invalid_argument(fmt::format("role of {} must be system, user or assistant, got \"{}\"", where, role));
+    }
+    dialogue.messages.push_back({role, message["content"].get<std::string>()});
+  }
+  return dialogue;
+}
+
+nlohmann::json to_json(const core::Dialogue& dialogue) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const core::Message& message : dialogue.messages)
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  return list;
+}
+
+std::string required_text(const nlohmann::json& row, const std::string& name) {
+  const auto found = row.find(name);
+  if (found == row.end()) throw std::invalid_argument(fmt::format("the row has no \"{}\"", name));
+  if (!found->is_string()) throw std::invalid_argument(fmt::format("\"{}\" must be a string, got {}", name, found->type_name()));
+  return found->get<std::string>();
+}
+
+std::string optional_text(const nlohmann::json& row, const std::string& name) {
+  const auto found = row.find(name);
+  return found == row.end() || found->is_null() ? "" : required_text(row, name);
+}
+
+bool drop_oldest_exchange_(core::Dialogue& dialogue) {
+  auto& messages = dialogue.messages;
+  const int first = !messages.empty() && messages[0].role == "system" ? 1 : 0;
+  const int turns = static_cast<int>(messages.size()) - first;
+  if (turns < 3) return false;  // user, or user and assistant: the last exchange
+  messages.erase(messages.begin() + first, messages.begin() + first + 2);
+  return true;
+}
+
+}  // namespace keel::data

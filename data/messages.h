@@ -1,0 +1,43 @@
+// Dialogues as JSON message lists, and the one shape that a dialogue may have: an optional system turn, then user and assistant in turn.
+//
+// Functions here throw std::invalid_argument for what is wrong with the value; with_place() adds the file and line.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "core/types.h"
+
+namespace keel::data {
+
+// Throws unless the roles are [system] user assistant user ...; a dialogue needs at least one user turn.
+void check_roles(const core::Dialogue& dialogue);
+
+// [{"role","content"}, ...]; other keys of a message are ignored. Checks types and the three known roles, not their order: a TRL
+// "chosen" is an assistant turn alone. `field` names the list in errors.
+core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field);
+nlohmann::json to_json(const core::Dialogue& dialogue);  // the list that parse_messages reads
+
+// Fields of a row. The first throws when `name` is missing or no string; the second gives "" when it is missing or null.
+std::string required_text(const nlohmann::json& row, const std::string& name);
+std::string optional_text(const nlohmann::json& row, const std::string& name);
+
+// The dialogue without its oldest user turn and the answer to it; a system turn stays. False, and unchanged, when nothing older than
+// the last exchange is there.
+bool drop_oldest_exchange_(core::Dialogue& dialogue);
+
+// Runs `work`, turning std::invalid_argument into a DataError that names the place.
+template <class Work>
+auto with_place(const std::string& path, int64_t line, Work&& work) {
+  try {
+    return std::forward<Work>(work)();
+  } catch (const std::invalid_argument& error) {
+    throw core::DataError(path, line, error.what());
+  }
+}
+
+}  // namespace keel::data

@@ -1,0 +1,69 @@
+// Preference pairs: reading them in the field's formats, and rendering them for a reward model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+#include "data/chat_format.h"
+#include "data/counts.h"
+
+namespace keel::data {
+
+struct PreferenceSet {
+  std::string path;
+  std::vector<core::PreferencePair> pairs;
+  std::vector<int64_t> lines;  // of each pair in `path`; empty for pairs that come from no file
+  Counts counts;
+};
+
+struct PreferenceOptions {
+  bool safety = false;  // safety data: a pair whose chosen answer is unsafe and whose rejected one is safe is dropped (paper A.3.1)
+};
+
+// One row, or nothing when it is well formed but unusable, which is counted in `counts` under
+//   prompts_differ     the two sides answer different prompts (HH-RLHF: the texts differ before the last "\n\nAssistant:")
+//   no_answer          a side ends with a user turn
+//   assistant_first    an HH-RLHF text begins with an assistant turn
+//   empty_answer, identical_answers   judged without surrounding blanks
+//   unsafe_chosen      see PreferenceOptions
+// Throws std::invalid_argument for a malformed row, naming the field. Accepted:
+//   {"prompt", "chosen", "rejected"}   prompt: text (dialogue_of_prompt) or messages; answers: text, one assistant message in a list, or
+//                                      the whole dialogue as messages
+//   {"chosen", "rejected"}             whole dialogues: messages or HH-RLHF text
+// with "strength" 1..4, "chosen_safe", "rejected_safe" (booleans), "source" (text) and "batch" (text or integer), each absent or null
+// when unknown. Other keys are ignored.
+std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, const PreferenceOptions& options, Counts& counts);
+
+// A row that parse_preference reads back equal.
+nlohmann::json to_json(const core::PreferencePair& pair);
+
+// A .jsonl file (.gz, .zst). DataError with file:line for a malformed row.
+PreferenceSet read_preferences(const std::filesystem::path& path, const PreferenceOptions& options = {});
+
+// What fits into the model, and what happens to the rest.
+struct RenderLimits {
+  int64_t max_tokens = 4096;       // longest sequence, both answers of a pair
+  bool drop_oldest_turns = false;  // shorten a longer prompt by its oldest exchanges, counted as truncated "oldest_turns"
+  TagPolicy tags = TagPolicy::refuse;
+};
+
+// Both sides finished, for the reward model; nothing (counted as dropped "over_long") when the longer one does not fit. The same turns
+// are left out on both sides. Throws what render() throws.
+std::optional<core::TokenPair> render_pair(const core::PreferencePair& pair, ChatFormat format, const Tokenizer& tokenizer,
+                                           const RenderLimits& limits, Counts& counts);
+
+struct RenderedPairs {
+  std::vector<core::TokenPair> pairs;
+  std::vector<size_t> rows;  // where each stands in PreferenceSet::pairs
+  Counts counts;             // of rendering alone
+};
+
+// All pairs of a set; DataError with file:line where render() finds tags or roles out of turn.
+RenderedPairs render_pairs(const PreferenceSet& set, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits);
+
+}  // namespace keel::data

@@ -1,0 +1,105 @@
+#include "data/prompts.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/jsonl.h"
+#include "core/rng.h"
+#include "data/hh_text.h"
+#include "data/messages.h"
+#include "data/text.h"
+
+namespace keel::data {
+namespace {
+
+core::Ids parse_ids(const nlohmann::json& list) {
+  if (!list.is_array()) throw std::invalid_argument(fmt::format("\"ids\" must be a list of token ids, got {}", list.type_name()));
+  core::Ids ids;
+  for (const nlohmann::json& id : list) {
+    const bool valid = id.is_number_integer() && id >= 0 && id <= INT32_MAX;
+    if (!valid) throw std::invalid_argument(fmt::format("\"ids\" must hold token ids (integers from 0), got {}", id.dump()));
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+}  // namespace
+
+PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& text_key) {
+  PromptRecord record;
+  if (const auto ids = row.find("ids"); ids != row.end()) record.ids = parse_ids(*ids);
+  if (const auto messages = row.find("messages"); messages != row.end()) {
+    record.messages = parse_messages(*messages, "messages");
+    check_roles(*record.messages);
+  }
+  if (const auto text = row.find(text_key); text != row.end()) {
+    if (text->is_array() && !record.messages) {
+      record.messages = parse_messages(*text, text_key);
+      check_roles(*record.messages);
+    } else {
+      record.text = required_text(row, text_key);
+    }
+  }
+  if (record.ids.has_value() + record.messages.has_value() + record.text.has_value() != 1) {
+    throw std::invalid_argument(fmt::format("a row must hold exactly one of \"{}\", \"messages\" and \"ids\"", text_key));
+  }
+  if (row.contains("response")) record.response = required_text(row, "response");
+  return record;
+}
+
+PromptSet read_prompts(const std::filesystem::path& path, const std::string& text_key) {
+  PromptSet set;
+  set.path = path.string();
+  core::JsonlReader reader(path);
+  for (nlohmann::json row; reader.next(row);) {
+    set.records.push_back(with_place(set.path, reader.line(), [&] { return parse_prompt_record(row, text_key); }));
+    set.records.back().line = reader.line();
+  }
+  return set;
+}
+
+core::Ids prompt_ids(const PromptRecord& record, ChatFormat format, const Tokenizer& tokenizer, TagPolicy tags, bool bos) {
+  if (record.ids) return *record.ids;
+  if (record.text) return render_text(tokenizer, *record.text, bos).ids;
+  if (record.messages->messages.back().role != "user") {
+    throw std::invalid_argument("messages to answer must end with a user turn; these end with an assistant turn");
+  }
+  return render(format, tokenizer, *record.messages, tags).ids;
+}
+
+core::TokenSequence answered_sequence(const PromptRecord& record, ChatFormat format, const Tokenizer& tokenizer, TagPolicy tags) {
+  core::TokenSequence sequence;
+  if (record.ids) {
+    sequence.ids = *record.ids;
+    sequence.loss_mask.assign(sequence.ids.size(), true);
+    if (!sequence.loss_mask.empty()) sequence.loss_mask[0] = false;
+    return sequence;
+  }
+  core::Dialogue dialogue;
+  if (record.text) {
+    if (!record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" beside it");
+    dialogue = dialogue_of_prompt(*record.text, *record.response);
+  } else {
+    dialogue = *record.messages;
+    if (record.response) dialogue.messages.push_back({"assistant", *record.response});
+    if (dialogue.messages.back().role != "assistant")
+      throw std::invalid_argument("messages must end with an assistant turn: there is no answer");
+  }
+  sequence = render(format, tokenizer, dialogue, tags);
+  keep_last_answer_(sequence);
+  return sequence;
+}
+
+bool held_out(const core::Dialogue& prompt, double share, uint64_t seed) {
+  std::string_view opening;
+  for (const core::Message& message : prompt.messages) {
+    if (message.role != "user") continue;
+    opening = strip(message.content);
+    break;
+  }
+  return core::Stream(seed, "held out", core::text_key(opening)).uniform() < share;
+}
+
+}  // namespace keel::data

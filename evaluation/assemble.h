@@ -1,0 +1,44 @@
+// Short ways to fill a report: curves from metrics.jsonl, tables and interval plots of measures, time by stage.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/metrics.h"
+#include "evaluation/plots.h"
+
+namespace keel::evaluation {
+
+// The curve of one metric over steps; rows without it are left out (a validation loss is not logged at every step).
+Series metric_series(std::string name, const std::vector<core::MetricPoint>& points, std::string_view metric);
+
+// One small figure for a metric without a legend: its name is the title.
+LinePlot metric_plot(std::string title, std::string y_label, const std::vector<core::MetricPoint>& points, std::string_view metric);
+
+struct Measure {
+  std::string key, heading;  // "gold_safety", "gold safety"
+  int digits = 2;
+};
+
+// A model of summary.json; keys that do not apply to it are absent.
+struct MeasuredModel {
+  std::string name;
+  std::map<std::string, statistics::Interval> measures;
+  std::map<std::string, int64_t> counts;  // prompts behind a measure, by the same keys; may be empty
+};
+
+// One row a model, one column a measure, "-" where it is absent.
+Table measure_table(std::string title, const std::vector<Measure>& measures, const std::vector<MeasuredModel>& models);
+
+// One row for each model that has the measure.
+IntervalPlot measure_plot(std::string title, const Measure& measure, const std::vector<MeasuredModel>& models,
+                          std::vector<Reference> references = {});
+
+BarPlot time_plot(std::string title, const std::vector<std::pair<std::string, double>>& seconds_by_stage);
+
+std::string duration_text(double seconds);  // "0.4 s", "12 s", "3 min 05 s", "2 h 07 min"
+
+}  // namespace keel::evaluation

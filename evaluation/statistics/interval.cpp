@@ -1,0 +1,83 @@
+#include "evaluation/statistics/interval.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "evaluation/statistics/describe.h"
+
+namespace keel::evaluation::statistics {
+namespace {
+
+constexpr double kNormalQuantile = 1.959963984540054;  // of 0.975
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw core::Error(core::Exit::internal, "[evaluation.statistics] " + text);
+}
+
+void expect_pairs(const std::vector<double>& a, const std::vector<double>& b) {
+  if (a.size() == b.size()) return;
+  refuse(fmt::format("a paired comparison needs one value a prompt from both models, got {} and {}", a.size(), b.size()));
+}
+
+double resampled_mean(const std::vector<double>& values, core::Stream stream) {
+  const uint64_t count = values.size();
+  double sum = 0;
+  for (uint64_t draw = 0; draw < count; ++draw) {
+    // Multiply and shift: the most favoured index leads by count / 2^32, far below what 10,000 replicates can resolve.
+    sum += values[(uint64_t{stream.next()} * count) >> 32];
+  }
+  return sum / static_cast<double>(count);
+}
+
+}  // namespace
+
+Interval wilson(int64_t successes, int64_t trials) {
+  if (successes < 0 || successes > trials) refuse(fmt::format("0 <= successes <= trials is required, got {} of {}", successes, trials));
+  if (trials == 0) return {std::numeric_limits<double>::quiet_NaN(), 0, 1};
+  const double n = static_cast<double>(trials);
+  const double p = static_cast<double>(successes) / n;
+  const double z2 = kNormalQuantile * kNormalQuantile;
+  const double centre = (p + z2 / (2 * n)) / (1 + z2 / n);
+  const double half = kNormalQuantile / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
+  // At 0 and n of n the bound is 0 or 1 exactly; rounding must not push it past the mean.
+  return {p, successes == 0 ? 0 : centre - half, successes == trials ? 1 : centre + half};
+}
+
+Interval bootstrap_mean(const std::vector<double>& values, const Bootstrap& settings) {
+  if (values.empty()) refuse("a bootstrap needs at least one value, got none");
+  if (settings.replicates < 1) refuse(fmt::format("a bootstrap needs at least one replicate, got {}", settings.replicates));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i])) refuse(fmt::format("a bootstrap needs finite values, got {} for prompt {}", values[i], i));
+  }
+  std::vector<double> means(static_cast<size_t>(settings.replicates));
+  for (size_t i = 0; i < means.size(); ++i)
+    means[i] = resampled_mean(values, core::Stream(settings.seed, "bootstrap", i));
+  return {mean(values), quantile(means, 0.025), quantile(means, 0.975)};
+}
+
+Interval bootstrap_difference(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings) {
+  expect_pairs(a, b);
+  std::vector<double> differences(a.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    differences[i] = a[i] - b[i];
+  return bootstrap_mean(differences, settings);
+}
+
+Interval bootstrap_win_rate(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings) {
+  expect_pairs(a, b);
+  std::vector<double> wins(a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) {  // else NaN would pass for a loss
+      refuse(fmt::format("a win rate needs finite scores, got {} and {} for prompt {}", a[i], b[i], i));
+    }
+    wins[i] = a[i] > b[i] ? 1.0 : (a[i] < b[i] ? 0.0 : 0.5);
+  }
+  return bootstrap_mean(wins, settings);
+}
+
+}  // namespace keel::evaluation::statistics

@@ -1,0 +1,41 @@
+// 95 % intervals: Wilson's for proportions (Wilson 1927) and the percentile bootstrap over prompts (Efron 1979), paired where two
+// models answered the same prompts.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace keel::evaluation::statistics {
+
+struct Interval {
+  double mean = 0;
+  double low = 0;   // 2.5 %
+  double high = 0;  // 97.5 %
+};
+
+// True when `value` lies outside the interval: with a reference of "no change" the change is then significant at 5 %.
+inline bool excludes(const Interval& interval, double value) {
+  return value < interval.low || value > interval.high;
+}
+
+// Wilson's score interval of successes / trials, never Wald's (which gives 10 of 10 a width of 0). No trials: {NaN, 0, 1}.
+// Throws core::Error unless 0 <= successes <= trials.
+Interval wilson(int64_t successes, int64_t trials);
+
+struct Bootstrap {
+  uint64_t seed = 0;
+  int64_t replicates = 10000;
+};
+
+// The interval of a mean by resampling prompts. `values` holds one value a prompt (several samples of one prompt are not independent:
+// average them first). Equal seeds and counts draw equal prompts, so figures of different models on the same prompts vary together.
+// Throws core::Error for no values, a value that is not finite, or no replicates.
+Interval bootstrap_mean(const std::vector<double>& values, const Bootstrap& settings = {});
+
+// Mean of a[i] - b[i] over prompts i, both measured on the same prompts. Throws core::Error also for unequal sizes.
+Interval bootstrap_difference(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings = {});
+
+// Share of prompts on which a[i] > b[i]; a tie counts half for each side, the field's custom (the Llama 2 paper drops ties).
+Interval bootstrap_win_rate(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings = {});
+
+}  // namespace keel::evaluation::statistics

@@ -1,0 +1,206 @@
+// One pass over the stages in order: a key is known once the contents of all inputs are.
+#include "pipelines/stage_runner.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "pipelines/attempt.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Finished {
+  fs::path folder;
+  InputRecord record;
+};
+
+// Looks at the stages in order and remembers the finished ones, whose contents the keys of later stages need.
+class Survey {
+ public:
+  Survey(const RunDirectory& run, const RunOptions& options) : run_(run), options_(options) {}
+
+  StageStatus look(const Stage& stage) {
+    StageStatus status;
+    status.name = stage.name;
+    const json now = material(stage);
+    for (const auto& input : stage.inputs) {
+      if (finished_.contains(input)) continue;
+      status.reason = "waits for " + input;
+      return status;
+    }
+    status.key = key_of(now);
+    const fs::path folder = run_.committed_folder(stage.name, status.key);
+    if (const auto manifest = read_manifest(folder); manifest && manifest->key == status.key) {
+      check_outputs(folder, *manifest, options_.verify);
+      finished_[stage.name] = {folder, {manifest->key, content_digest(manifest->outputs)}};
+      status.state = StageState::done;
+      status.folder = folder;
+      return status;
+    }
+    describe_unfinished(stage, now, status);
+    return status;
+  }
+
+  // Differences from the newest finished result of the stage; nothing when there is none.
+  std::optional<std::vector<std::string>> changes(const Stage& stage, const json& now) const {
+    const auto folder = run_.current(stage.name);
+    const auto manifest = folder ? read_manifest(*folder) : std::nullopt;
+    if (!manifest) return std::nullopt;
+    return key_differences(core::parse_json(manifest->material, "key material"), now);
+  }
+
+  json material(const Stage& stage) const {
+    std::map<std::string, std::string> digests;
+    for (const auto& [name, finished] : finished_)
+      digests[name] = finished.record.digest;
+    return key_material(stage, options_.numerics, options_.seed, digests);
+  }
+
+  StageTask task(const Stage& stage, const std::string& key) const {
+    StageTask task{stage, key, core::dump_json(material(stage)), {}, {}, options_.numerics.device, options_.versions};
+    task.context = {run_.partial_folder(stage.name, key), {}, options_.seed, options_.threads};
+    for (const auto& input : stage.inputs) {
+      task.inputs[input] = finished_.at(input).record;
+      task.context.inputs[input] = finished_.at(input).folder;
+    }
+    return task;
+  }
+
+ private:
+  void describe_unfinished(const Stage& stage, const json& now, StageStatus& status) const {
+    const fs::path partial = run_.partial_folder(stage.name, status.key);
+    if (read_manifest(partial)) {
+      status.state = StageState::partial;
+      status.reason = "its outputs are complete, only the commit is missing";
+    } else if (const auto attempt = read_attempt(partial)) {
+      status.state = StageState::partial;
+      status.threads = insisted_threads(partial);
+      status.reason =
+          fmt::format("half done since {} with {} thread{}", attempt->started, attempt->threads, attempt->threads == 1 ? "" : "s");
+    } else if (const auto lines = changes(stage, now)) {
+      status.state = StageState::stale;
+      status.reason = lines->empty() ? "its finished result has another key" : lines->front();
+    } else {
+      status.reason = "never run";
+    }
+  }
+
+  const RunDirectory& run_;
+  const RunOptions& options_;
+  std::map<std::string, Finished> finished_;
+};
+
+// First and last index of the stages that --until and --only select.
+std::pair<size_t, size_t> selection(const std::vector<Stage>& stages, const RunOptions& options) {
+  if (!options.until.empty() && !options.only.empty()) throw core::UsageError("--until and --only exclude each other; give one of them");
+  if (!options.only.empty()) {
+    const size_t index = find_stage(stages, options.only, "--only");
+    return {index, index + 1};
+  }
+  return {0, options.until.empty() ? stages.size() : find_stage(stages, options.until, "--until") + 1};
+}
+
+void check_threads(const RunDirectory& run, const StageStatus& status, int threads) {
+  if (!status.threads || *status.threads == threads) return;
+  throw core::UsageError(
+      fmt::format("stage '{}' is half done with {} threads, and another count would change its last bits; go on with --threads {}, "
+                  "or delete {} to start the stage again with {}",
+                  status.name, *status.threads, *status.threads, run.partial_folder(status.name, status.key).string(), threads));
+}
+
+}  // namespace
+
+std::string_view state_name(StageState state) {
+  switch (state) {
+    case StageState::done:
+      return "done";
+    case StageState::partial:
+      return "partial";
+    case StageState::pending:
+      return "pending";
+    case StageState::stale:
+      return "stale";
+  }
+  return "";
+}
+
+std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
+  check_graph(stages);
+  const auto [first, last] = selection(stages, options);
+  Survey survey(run, options);
+  std::vector<StageStatus> statuses;
+  for (size_t i = 0; i < last; ++i) {
+    StageStatus status = survey.look(stages[i]);
+    if (i >= first) statuses.push_back(std::move(status));
+  }
+  return statuses;
+}
+
+std::optional<int> required_threads(const std::vector<StageStatus>& statuses) {
+  for (const auto& status : statuses) {
+    if (status.threads) return status.threads;
+  }
+  return std::nullopt;
+}
+
+std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
+  RunOptions sizes_only = options;
+  sizes_only.verify = false;
+  for (const auto& status : plan(run, stages, sizes_only))
+    check_threads(run, status, options.threads);  // before hours of work
+
+  const auto [first, last] = selection(stages, options);
+  Survey survey(run, options);
+  std::vector<StageStatus> statuses;
+  for (size_t i = 0; i < last; ++i) {
+    const Stage& stage = stages[i];
+    StageStatus status = survey.look(stage);
+    if (i < first) continue;
+    if (status.key.empty()) {
+      throw core::UsageError(fmt::format("stage '{}' {}, which is not finished; run without --only first", stage.name, status.reason));
+    }
+    if (status.state == StageState::done) {
+      run.set_current(stage.name, status.key);
+    } else {
+      check_threads(run, status, options.threads);
+      if (core::interrupt_requested())
+        throw core::Interrupted(fmt::format("stopped before stage '{}'; the same command goes on from there", stage.name));
+      core::log_info(fmt::format("stage {} of {}: {} ({})", i + 1, stages.size(), stage.name, status.reason));
+      run_and_commit(run, survey.task(stage, status.key));
+      status = survey.look(stage);
+      core::log_info(fmt::format("{}: done in {}", stage.name, core::format_duration(read_manifest(status.folder)->seconds)));
+    }
+    statuses.push_back(std::move(status));
+  }
+  return statuses;
+}
+
+std::vector<std::string> explain(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options,
+                                 const std::string& stage) {
+  check_graph(stages);
+  const size_t index = find_stage(stages, stage, "STAGE");
+  Survey survey(run, options);
+  for (size_t i = 0; i < index; ++i)
+    survey.look(stages[i]);
+  const json now = survey.material(stages[index]);
+  const StageStatus status = survey.look(stages[index]);
+  if (status.state == StageState::done) return {fmt::format("done: the present recipe gives the key of {}", status.folder.string())};
+  std::vector<std::string> lines = {fmt::format("{}: {}", state_name(status.state), status.reason)};
+  const auto changes = survey.changes(stages[index], now);
+  if (changes) {
+    for (const auto& line : *changes) {
+      if (line != status.reason) lines.push_back(line);
+    }
+  }
+  return lines;
+}
+
+}  // namespace keel::pipelines

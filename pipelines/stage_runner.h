@@ -1,0 +1,60 @@
+// Runs the stages of a recipe in a run directory: what is finished is reused, what is half done goes on, the rest is computed.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pipelines/run_directory.h"
+#include "pipelines/stage_graph.h"
+
+namespace keel::pipelines {
+
+struct RunOptions {
+  uint64_t seed = 0;
+  Numerics numerics;
+  int threads = 1;
+  std::string until;                            // stop after this stage; "" = run all
+  std::string only;                             // this stage alone; "" = run all
+  bool verify = false;                          // compare the SHA-256 of finished outputs too, not only their sizes
+  std::map<std::string, std::string> versions;  // for the manifests
+};
+
+enum class StageState {
+  done,     // finished under the present recipe
+  partial,  // half done under it
+  pending,  // never finished, or its inputs are not known yet
+  stale     // finished under another recipe only
+};
+std::string_view state_name(StageState state);
+
+struct StageStatus {
+  std::string name;
+  StageState state = StageState::pending;
+  std::string reason;            // "waits for sft", "config.lr: 0.1 -> 0.2"; empty when done
+  std::string key;               // empty until its inputs are finished
+  std::filesystem::path folder;  // of the finished result; empty unless done
+  std::optional<int> threads;    // that its half-done work insists on
+};
+
+// The stages that `options` selects, in order, as they stand. Changes nothing; works while another process runs. Throws ConfigError for an
+// impossible graph, UsageError for an unknown --until or --only, DataError when a finished output is missing, has another size or (verify)
+// other bytes.
+std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
+
+// The thread count of the half-done work that execute() would continue: take it when the user named none.
+std::optional<int> required_threads(const std::vector<StageStatus>& statuses);
+
+// Runs what is not done, of the stages that `options` selects, after run.begin(). Returns their final state: all done. Throws as plan();
+// UsageError when half-done work insists on another thread count or --only waits for an earlier stage; Interrupted between stages and what
+// a stage throws.
+std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
+
+// Why `stage` is as it is, one line a cause: every difference between the present recipe and its newest finished result.
+std::vector<std::string> explain(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options,
+                                 const std::string& stage);
+
+}  // namespace keel::pipelines

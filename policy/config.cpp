@@ -1,0 +1,120 @@
+#include "policy/config.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace keel::policy {
+namespace {
+
+template <class T>
+T required(const nlohmann::json& json, const char* key, const std::string& path) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) throw core::DataError(path, 0, fmt::format("\"{}\" is missing; a Llama's config.json has it", key));
+  const bool fits = std::is_same_v<T, int64_t> ? found->is_number_integer() : found->is_number();
+  if (!fits) throw core::DataError(path, 0, fmt::format("\"{}\" must be a number, got {}", key, found->dump()));
+  return found->get<T>();
+}
+
+template <class T>
+T optional(const nlohmann::json& json, const char* key, T missing, const std::string& path) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return missing;
+  if constexpr (std::is_same_v<T, bool>) {
+    if (!found->is_boolean()) throw core::DataError(path, 0, fmt::format("\"{}\" must be true or false, got {}", key, found->dump()));
+    return found->get<bool>();
+  } else {
+    return required<T>(json, key, path);
+  }
+}
+
+// What would change the arithmetic without keel computing it.
+void refuse_unknown_arithmetic(const nlohmann::json& json, const std::string& path) {
+  const std::string type = json.value("model_type", nlohmann::json("llama")).is_string() ? json.value("model_type", "llama") : "?";
+  if (type != "llama") throw core::DataError(path, 0, fmt::format("model_type must be \"llama\", got \"{}\"", type));
+  if (optional(json, "attention_bias", false, path) || optional(json, "mlp_bias", false, path))
+    throw core::DataError(path, 0, "attention_bias and mlp_bias must be false: a Llama has no biases");
+  if (const auto found = json.find("hidden_act"); found != json.end() && *found != "silu")
+    throw core::DataError(path, 0, fmt::format("hidden_act must be \"silu\", got {}", found->dump()));
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = json.find(key);
+    if (found == json.end() || !found->is_object()) continue;
+    for (const char* name : {"rope_type", "type"})
+      if (const auto kind = found->find(name); kind != found->end() && *kind != "default")
+        throw core::DataError(path, 0, fmt::format("{} of type {} is not supported; Llama 2 has none", key, kind->dump()));
+  }
+}
+
+double rope_theta(const nlohmann::json& json, const std::string& path) {
+  const auto parameters = json.find("rope_parameters");  // where transformers 5 keeps it
+  if (parameters != json.end() && parameters->is_object() && parameters->contains("rope_theta"))
+    return required<double>(*parameters, "rope_theta", path);
+  return optional(json, "rope_theta", 10000.0, path);
+}
+
+}  // namespace
+
+std::vector<std::string> problems_of(const LlamaConfig& config) {
+  std::vector<std::string> problems;
+  constexpr int64_t kLargest = int64_t{1} << 31;
+  for (const auto& [name, value] : {std::pair{"vocab_size", config.vocab_size}, {"hidden_size", config.hidden_size},
+                                    {"intermediate_size", config.intermediate_size}, {"num_hidden_layers", config.num_hidden_layers},
+                                    {"num_attention_heads", config.num_attention_heads}, {"num_key_value_heads", config.num_key_value_heads},
+                                    {"max_position_embeddings", config.max_position_embeddings}})
+    if (value < 1 || value >= kLargest) problems.push_back(fmt::format("{} must be positive, got {}", name, value));
+  if (config.num_hidden_layers > 4096) problems.push_back(fmt::format("num_hidden_layers must be at most 4096, got {}", config.num_hidden_layers));
+  if (!problems.empty()) return problems;
+  if (config.head_dim < 0 || config.head_dim >= kLargest) problems.push_back(fmt::format("head_dim must be positive, got {}", config.head_dim));
+  if (config.head_dim == 0 && config.hidden_size % config.num_attention_heads != 0)
+    problems.push_back(fmt::format("num_attention_heads must divide hidden_size {}, got {}", config.hidden_size, config.num_attention_heads));
+  if (config.num_attention_heads % config.num_key_value_heads != 0)
+    problems.push_back(fmt::format("num_key_value_heads must divide num_attention_heads {}, got {}", config.num_attention_heads, config.num_key_value_heads));
+  if (config.head_size() % 2 != 0) problems.push_back(fmt::format("the width of a head must be even for RoPE, got {}", config.head_size()));
+  if (!(config.rms_norm_eps > 0) || !std::isfinite(config.rms_norm_eps)) problems.push_back(fmt::format("rms_norm_eps must be positive, got {}", config.rms_norm_eps));
+  if (!(config.rope_theta > 0) || !std::isfinite(config.rope_theta)) problems.push_back(fmt::format("rope_theta must be positive, got {}", config.rope_theta));
+  return problems;
+}
+
+LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& path) {
+  if (!json.is_object()) throw core::DataError(path, 0, "must be a JSON object");
+  refuse_unknown_arithmetic(json, path);
+  LlamaConfig config;
+  config.vocab_size = required<int64_t>(json, "vocab_size", path);
+  config.hidden_size = required<int64_t>(json, "hidden_size", path);
+  config.intermediate_size = required<int64_t>(json, "intermediate_size", path);
+  config.num_hidden_layers = required<int64_t>(json, "num_hidden_layers", path);
+  config.num_attention_heads = required<int64_t>(json, "num_attention_heads", path);
+  config.num_key_value_heads = optional(json, "num_key_value_heads", config.num_attention_heads, path);
+  config.head_dim = optional(json, "head_dim", int64_t{0}, path);
+  config.max_position_embeddings = optional(json, "max_position_embeddings", int64_t{2048}, path);
+  config.rms_norm_eps = optional(json, "rms_norm_eps", 1e-6, path);  // Hugging Face's default
+  config.rope_theta = rope_theta(json, path);
+  config.tie_word_embeddings = optional(json, "tie_word_embeddings", false, path);
+  if (const auto problems = problems_of(config); !problems.empty()) throw core::DataError(path, 0, problems.front());
+  return config;
+}
+
+nlohmann::json to_hugging_face(const LlamaConfig& config) {
+  return {{"model_type", "llama"},
+          {"vocab_size", config.vocab_size},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"num_hidden_layers", config.num_hidden_layers},
+          {"num_attention_heads", config.num_attention_heads},
+          {"num_key_value_heads", config.num_key_value_heads},
+          {"head_dim", config.head_size()},
+          {"max_position_embeddings", config.max_position_embeddings},
+          {"rms_norm_eps", config.rms_norm_eps},
+          {"rope_theta", config.rope_theta},
+          {"rope_scaling", nullptr},
+          {"tie_word_embeddings", config.tie_word_embeddings},
+          {"hidden_act", "silu"},
+          {"attention_bias", false},
+          {"mlp_bias", false},
+          {"torch_dtype", "float32"}};
+}
+
+}  // namespace keel::policy

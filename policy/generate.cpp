@@ -1,0 +1,160 @@
+#include "policy/generate.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/rng.h"
+#include "policy/block.h"
+#include "policy/logprobs.h"
+#include "policy/sampling.h"
+
+namespace keel::policy {
+namespace {
+
+// Keys and values of the rows still alive; slot = position, so a row's new tokens overwrite the padding behind its prompt.
+struct Cache {
+  std::vector<at::Tensor> keys, values;  // one per layer, [B, G, S, h]
+  at::Tensor lengths;                    // [B] int64, tokens stored
+};
+
+// Runs the prompts and returns the logits after each row's last token, [B, V].
+at::Tensor prefill(const Llama& model, const runtime::TokenBatch& batch, int64_t slots, Cache& cache) {
+  const int64_t rows = batch.ids.size(0), width = batch.ids.size(1);
+  const Rotary turns = rotary(model.config, batch.positions);
+  at::Tensor x = at::embedding(model.embedding, batch.ids);
+  for (const auto& layer : model.layers)
+    x = block(layer, model.config, x, turns, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+      for (auto [list, fresh] : {std::pair(&cache.keys, k), std::pair(&cache.values, v)}) {
+        list->push_back(at::zeros({rows, k.size(1), slots, k.size(3)}, k.options()));
+        list->back().narrow(2, 0, width).copy_(fresh);
+      }
+      return attention(q, k, v, {});
+    });
+  cache.lengths = batch.lengths.clone();
+  const at::Tensor last = x.index({at::arange(rows, at::kLong), batch.lengths - 1});
+  return logits_of(model, rms_norm(last, model.norm, model.config.rms_norm_eps));
+}
+
+// Appends one token to every row; logits after it, [B, V].
+at::Tensor decode(const Llama& model, const at::Tensor& ids, Cache& cache) {
+  const at::Tensor positions = cache.lengths.unsqueeze(-1);  // [B, 1]
+  const Rotary turns = rotary(model.config, positions);
+  const int64_t used = cache.lengths.max().item<int64_t>() + 1;
+  const at::Tensor keep = (at::arange(used, at::kLong).unsqueeze(0) <= positions).unsqueeze(1).unsqueeze(1);  // [B, 1, 1, used]
+  at::Tensor x = at::embedding(model.embedding, ids.unsqueeze(-1));
+  size_t index = 0;
+  for (const auto& layer : model.layers) {
+    at::Tensor& keys = cache.keys[index];
+    at::Tensor& values = cache.values[index++];
+    x = block(layer, model.config, x, turns, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+      const at::Tensor slot = positions.unsqueeze(-1).unsqueeze(-1).expand(k.sizes());
+      keys.scatter_(2, slot, k);
+      values.scatter_(2, slot, v);
+      return attention(q, keys.narrow(2, 0, used), values.narrow(2, 0, used), keep);
+    });
+  }
+  cache.lengths += 1;
+  return logits_of(model, rms_norm(x.squeeze(1), model.norm, model.config.rms_norm_eps));
+}
+
+void keep_rows(Cache& cache, const at::Tensor& rows) {
+  for (auto* list : {&cache.keys, &cache.values})
+    for (auto& tensor : *list) tensor = tensor.index_select(0, rows);
+  cache.lengths = cache.lengths.index_select(0, rows);
+}
+
+struct Row {
+  core::Sample* sample;
+  core::Stream stream;
+  int64_t limit;  // longest answer
+  bool alive = true;
+};
+
+// Adds one token to a row; false when that ends it.
+bool append(Row& row, int64_t id, float logprob, const std::vector<int64_t>& stop_ids) {
+  row.sample->ids.push_back(id);
+  row.sample->logprobs.push_back(logprob);
+  if (std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end())
+    row.sample->finish = core::FinishReason::stop;
+  else if (static_cast<int64_t>(row.sample->ids.size()) < row.limit)
+    return true;
+  return false;
+}
+
+void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, std::vector<Row> rows, const SamplingConfig& config,
+                    const std::vector<int64_t>& stop_ids) {
+  const runtime::TokenBatch batch = runtime::pad_right(prompts);
+  int64_t longest = 0;
+  for (const auto& row : rows) longest = std::max(longest, row.limit);
+  Cache cache;
+  at::Tensor logits = prefill(model, batch, batch.ids.size(1) + longest, cache);
+  for (;;) {
+    if (core::interrupt_requested()) throw core::Interrupted("generation stopped; the same command starts this batch of answers over");
+    const at::Tensor logprobs = at::log_softmax(config.temperature > 0 ? logits / config.temperature : logits, -1);
+    std::vector<double> draws;
+    for (auto& row : rows) draws.push_back(row.alive ? row.stream.uniform() : 0.0);
+    const at::Tensor ids = choose(logprobs, at::tensor(draws, at::kDouble), config);
+    const at::Tensor chosen = logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).contiguous();
+    std::vector<int64_t> alive;
+    for (size_t b = 0; b < rows.size(); ++b) {
+      if (rows[b].alive) rows[b].alive = append(rows[b], ids.const_data_ptr<int64_t>()[b], chosen.const_data_ptr<float>()[b], stop_ids);
+      if (rows[b].alive) alive.push_back(static_cast<int64_t>(b));
+    }
+    if (alive.empty()) return;
+    // Finished rows leave the batch once they are a quarter of it: shrinking the cache copies it.
+    if (4 * alive.size() <= 3 * rows.size()) {
+      const at::Tensor kept = at::tensor(alive, at::kLong);
+      keep_rows(cache, kept);
+      std::vector<Row> remaining;
+      for (const int64_t b : alive) remaining.push_back(rows[static_cast<size_t>(b)]);
+      rows = std::move(remaining);
+      logits = decode(model, ids.index_select(0, kept), cache);
+    } else {
+      logits = decode(model, ids, cache);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<core::Sample> generate(const Llama& model, const std::vector<core::Ids>& prompts, int64_t samples, const SamplingConfig& config,
+                                   const std::vector<int64_t>& stop_ids, const SampleSource& source, int64_t first_record,
+                                   const std::function<void(int64_t)>& done) {
+  const at::NoGradGuard no_grad;
+  check_ids(model, prompts);
+  const auto count = static_cast<int64_t>(prompts.size()) * samples;
+  std::vector<core::Sample> answers(static_cast<size_t>(count));
+  for (int64_t begin = 0; begin < count; begin += config.batch_rows) {
+    const int64_t end = std::min(count, begin + config.batch_rows);
+    std::vector<core::Ids> batch;
+    std::vector<Row> rows;
+    for (int64_t i = begin; i < end; ++i) {
+      core::Sample& answer = answers[static_cast<size_t>(i)];
+      answer.prompt = i / samples;
+      answer.sample = i % samples;
+      const core::Ids& prompt = prompts[static_cast<size_t>(answer.prompt)];
+      const int64_t room = model.config.max_position_embeddings - static_cast<int64_t>(prompt.size());
+      TORCH_CHECK(room > 0, "[policy.generate] prompt ", answer.prompt, " of ", prompt.size(), " tokens fills the model's context of ",
+                  model.config.max_position_embeddings, "; shorten it");
+      batch.push_back(prompt);
+      rows.push_back({.sample = &answer,
+                      .stream = core::Stream(source.seed, source.purpose, static_cast<uint64_t>(answer.prompt + first_record),
+                                             static_cast<uint64_t>(answer.sample)),
+                      .limit = std::min(config.max_new_tokens, room)});
+    }
+    generate_batch(model, batch, std::move(rows), config, stop_ids);
+    if (done) done(end);
+  }
+  return answers;
+}
+
+}  // namespace keel::policy

@@ -1,0 +1,45 @@
+// Batched generation with a key/value cache. The ids it returns are the ids that are scored and trained on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/types.h"
+#include "policy/llama.h"
+
+namespace keel::policy {
+
+struct SamplingConfig {
+  double temperature = 1.0;      // 0 = greedy
+  double top_p = 1.0;            // smallest set of tokens with this mass; a token is kept while the mass before it is <= top_p
+  int64_t top_k = 0;             // 0 = all tokens
+  int64_t max_new_tokens = 256;  // answers that do not stop end here, with finish reason "length"
+  int64_t batch_rows = 64;       // rows decoded together
+};
+
+inline void visit(SamplingConfig& config, core::Fields& fields) {
+  fields("temperature", config.temperature, "divides the logits; 0 = greedy", core::at_least(0));
+  fields("top_p", config.top_p, "nucleus mass; 1 = off", core::between(0, 1));
+  fields("top_k", config.top_k, "most likely tokens kept; 0 = off", core::at_least(0));
+  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
+  fields("batch_rows", config.batch_rows, "answers decoded together", core::at_least(1));
+}
+
+// Where the random draws of an answer come from: (seed, purpose, record of its prompt, sample index), one draw a token.
+struct SampleSource {
+  uint64_t seed = 0;
+  std::string purpose = "generate";
+};
+
+// `samples` answers to each prompt, in the order prompt 0 sample 0, prompt 0 sample 1, ... A prompt's record is its index plus
+// `first_record`. An answer ends after any id of `stop_ids` (which it keeps) or after max_new_tokens or at the model's context length.
+// Recorded log-probs are those of softmax(logits / temperature) before top-p and top-k (T = 0: of T = 1), fp32.
+// `done` is told how many answers are finished, now and then. Throws core::Interrupted on SIGTERM, DataError for ids outside the vocabulary.
+std::vector<core::Sample> generate(const Llama& model, const std::vector<core::Ids>& prompts, int64_t samples, const SamplingConfig& config,
+                                   const std::vector<int64_t>& stop_ids, const SampleSource& source, int64_t first_record = 0,
+                                   const std::function<void(int64_t done)>& done = {});
+
+}  // namespace keel::policy

@@ -1,0 +1,83 @@
+// Reads llama-family GGUF files: metadata keys "llama.*", tensors "blk.N.*".
+#include <ATen/ops/tensor.h>
+#include <fmt/format.h>
+
+#include <map>
+
+#include "core/error.h"
+#include "core/gguf.h"
+#include "policy/import.h"
+#include "policy/model_directory.h"
+
+namespace keel::policy {
+namespace {
+
+const std::map<std::string, std::string, std::less<>> kTopNames = {
+    {"token_embd.weight", "model.embed_tokens.weight"}, {"output_norm.weight", "model.norm.weight"}, {"output.weight", "lm_head.weight"}};
+
+const std::map<std::string, std::string, std::less<>> kLayerNames = {{"attn_norm", "input_layernorm"},
+                                                                     {"attn_q", "self_attn.q_proj"},
+                                                                     {"attn_k", "self_attn.k_proj"},
+                                                                     {"attn_v", "self_attn.v_proj"},
+                                                                     {"attn_output", "self_attn.o_proj"},
+                                                                     {"ffn_norm", "post_attention_layernorm"},
+                                                                     {"ffn_gate", "mlp.gate_proj"},
+                                                                     {"ffn_up", "mlp.up_proj"},
+                                                                     {"ffn_down", "mlp.down_proj"}};
+
+// "blk.3.ffn_up.weight" -> "model.layers.3.mlp.up_proj.weight"; other names stay as they are and are reported as unknown.
+std::string hugging_face_name(const std::string& name) {
+  if (const auto top = kTopNames.find(name); top != kTopNames.end()) return top->second;
+  const size_t number = name.find('.'), kind = name.find('.', number + 1), end = name.rfind('.');
+  if (!name.starts_with("blk.") || kind == std::string::npos || end <= kind) return name;
+  const auto found = kLayerNames.find(name.substr(kind + 1, end - kind - 1));
+  if (found == kLayerNames.end() || name.substr(end) != ".weight") return name;
+  return fmt::format("model.layers.{}.{}.weight", name.substr(number + 1, kind - number - 1), found->second);
+}
+
+LlamaConfig read_metadata(const core::GgufFile& file) {
+  const std::string architecture = file.text("general.architecture");
+  if (architecture != "llama") throw core::DataError(file.path(), 0, fmt::format("general.architecture must be \"llama\", got \"{}\"", architecture));
+  if (const std::string scaling = file.text("llama.rope.scaling.type", "none"); scaling != "none")
+    throw core::DataError(file.path(), 0, fmt::format("rope scaling \"{}\" is not supported; Llama 2 has none", scaling));
+  LlamaConfig config;
+  config.hidden_size = file.integer("llama.embedding_length");
+  config.intermediate_size = file.integer("llama.feed_forward_length");
+  config.num_hidden_layers = file.integer("llama.block_count");
+  config.num_attention_heads = file.integer("llama.attention.head_count");
+  config.num_key_value_heads = file.integer("llama.attention.head_count_kv", config.num_attention_heads);
+  config.head_dim = file.integer("llama.attention.key_length", 0);
+  config.max_position_embeddings = file.integer("llama.context_length");
+  config.rms_norm_eps = file.number("llama.attention.layer_norm_rms_epsilon");
+  config.rope_theta = file.number("llama.rope.freq_base", 10000.0);
+  config.tie_word_embeddings = true;  // until an output matrix is found
+  for (const auto& tensor : file.tensors()) {
+    if (tensor.name == "token_embd.weight" && tensor.shape.size() == 2) config.vocab_size = tensor.shape[0];
+    if (tensor.name == "output.weight") config.tie_word_embeddings = false;
+  }
+  // Single-precision metadata: 1e-5f reads back as 9.99999974e-06; keep the decimal the author wrote.
+  config.rms_norm_eps = std::stod(fmt::format("{}", static_cast<float>(config.rms_norm_eps)));
+  config.rope_theta = std::stod(fmt::format("{}", static_cast<float>(config.rope_theta)));
+  if (const auto problems = problems_of(config); !problems.empty()) throw core::DataError(file.path(), 0, problems.front());
+  return config;
+}
+
+}  // namespace
+
+Llama import_gguf(const std::filesystem::path& path) {
+  const core::GgufFile file(path);
+  const LlamaConfig config = read_metadata(file);
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& entry : file.tensors()) {
+    if (entry.name == "rope_freqs.weight") continue;  // a table of ones without rope scaling
+    const std::string name = hugging_face_name(entry.name);
+    at::Tensor tensor = at::tensor(file.dequantised(entry)).view(entry.shape);
+    const bool query = name.ends_with("q_proj.weight");
+    const int64_t heads = query ? config.num_attention_heads : config.num_key_value_heads;
+    if ((query || name.ends_with("k_proj.weight")) && tensor.dim() == 2 && tensor.size(0) % (2 * heads) == 0) tensor = rotate_half_rows(tensor, heads);
+    if (!tensors.emplace(name, std::move(tensor)).second) throw core::DataError(path, 0, fmt::format("holds tensor {} twice", entry.name));
+  }
+  return assemble(config, std::move(tensors), path);
+}
+
+}  // namespace keel::policy

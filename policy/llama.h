@@ -1,0 +1,68 @@
+// Llama (Touvron et al. 2023, section 2.2): pre-norm RMSNorm, SwiGLU, rotary embeddings, grouped-query attention, no biases.
+//
+// Legend: B rows, T tokens, D hidden size, H query heads, G key/value heads, h head size, F feed-forward width, V vocabulary.
+// Weights stand as Hugging Face stores them: [out, in] matrices, q and k in the rotate-half order.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "policy/config.h"
+#include "runtime/batch.h"
+#include "runtime/parameters.h"
+
+namespace keel::policy {
+
+struct LlamaLayer {
+  at::Tensor input_norm;  // [D]
+  at::Tensor q, k, v;     // [H h, D], [G h, D], [G h, D]
+  at::Tensor o;           // [D, H h]
+  at::Tensor post_norm;   // [D]
+  at::Tensor gate, up;    // [F, D]
+  at::Tensor down;        // [D, F]
+};
+
+struct Llama {
+  LlamaConfig config;
+  at::Tensor embedding;  // [V, D]
+  std::vector<LlamaLayer> layers;
+  at::Tensor norm;  // [D]
+  at::Tensor head;  // [V, D]; the embedding itself when tied; undefined in a backbone without a language-model head
+};
+
+// Fresh weights, fp32: matrices N(0, 0.02), those that write into the residual stream (o, down) scaled by 1/sqrt(2 layers), norms 1.
+// Each tensor has a random stream of its own, keyed by (seed, its name).
+Llama make_llama(const LlamaConfig& config, uint64_t seed);
+
+// Uninitialised weights of the right shapes; on the meta device shapes alone.
+Llama empty_llama(const LlamaConfig& config, c10::Device device = c10::kCPU);
+
+// Calls `visit` with the name and the handle of every weight once, in file order; it may put another tensor in its place. A tied head
+// follows the embedding.
+void visit_weights(Llama& model, const std::function<void(const std::string& name, at::Tensor& tensor)>& visit);
+
+// A copy that shares no storage and needs no gradients.
+Llama frozen_copy(const Llama& model);
+
+// The same weights without the language-model head: what a reward model or a critic is built on. Shares storage.
+Llama backbone_of(const Llama& model);
+
+// Every weight once, under its Hugging Face name, in file order. A tied head is not listed.
+runtime::Parameters parameters(const Llama& model);
+
+// Final hidden states, after the last norm: [B, T, D].
+at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch);
+
+// Logits of hidden states [..., D]: [..., V] fp32.
+at::Tensor logits_of(const Llama& model, const at::Tensor& hidden);
+
+// log p(target) in nats, of softmax(logits / temperature).
+//   logits   [N, V] float
+//   targets  [N] int64
+// Returns [N] fp32.
+at::Tensor target_logprobs(const at::Tensor& logits, const at::Tensor& targets, double temperature = 1.0);
+
+}  // namespace keel::policy

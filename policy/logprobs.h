@@ -1,0 +1,23 @@
+// Log-probabilities of given ids: the same distribution that generation samples from.
+#pragma once
+
+#include <vector>
+
+#include "core/types.h"
+#include "policy/llama.h"
+
+namespace keel::policy {
+
+// log p(id_t | ids before t) for t = 1..n-1 of each row, nats, at `temperature`: one value fewer than ids. Without gradients.
+// Rows are batched by at most `batch_tokens` padded tokens; batch mates change nothing beyond rounding. A row of one id gives an empty list.
+std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature = 1.0,
+                                                  int64_t batch_tokens = 4096);
+
+// log p of the targets marked true, [N] fp32 in row-major order, with gradients if the model's weights have them. Logits are computed for
+// these positions alone.
+at::Tensor masked_logprobs(const Llama& model, const runtime::TargetBatch& batch, double temperature = 1.0);
+
+// DataError-free check used by every entry point: all ids lie in 0..vocab_size-1 and no row is longer than the context; c10::Error otherwise.
+void check_ids(const Llama& model, const std::vector<core::Ids>& rows);
+
+}  // namespace keel::policy

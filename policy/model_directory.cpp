@@ -1,0 +1,147 @@
+#include "policy/model_directory.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "runtime/tensor_file.h"
+
+namespace keel::policy {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The safetensors files of a folder: the single one, or the shards that the index names.
+std::vector<fs::path> weight_files(const fs::path& folder) {
+  if (fs::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
+  const fs::path index = folder / "model.safetensors.index.json";
+  if (!fs::exists(index))
+    throw core::UsageError(fmt::format("{} holds no model.safetensors and no model.safetensors.index.json; convert the model first (keel convert)", folder.string()));
+  const nlohmann::json json = core::read_json_file(index);
+  const auto map = json.find("weight_map");
+  if (!json.is_object() || map == json.end() || !map->is_object()) throw core::DataError(index, 0, "\"weight_map\" must be an object of tensor name to file name");
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : map->items()) {
+    if (!file.is_string() || file.get<std::string>().find('/') != std::string::npos)
+      throw core::DataError(index, 0, fmt::format("weight_map[\"{}\"] must be a file name in this folder, got {}", tensor, file.dump()));
+    names.insert(file.get<std::string>());
+  }
+  std::vector<fs::path> files;
+  for (const auto& name : names) {
+    if (!fs::exists(folder / name)) throw core::DataError(index, 0, fmt::format("names {}, which is not there; fetch the missing shard", name));
+    files.push_back(folder / name);
+  }
+  return files;
+}
+
+std::map<std::string, at::Tensor> load_all(const fs::path& folder) {
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& file : weight_files(folder))
+    for (auto& [name, tensor] : runtime::load_tensors(file).tensors) {
+      if (name.ends_with("rotary_emb.inv_freq")) continue;
+      if (!tensors.emplace(name, std::move(tensor)).second) throw core::DataError(file, 0, fmt::format("tensor {} stands in another shard too", name));
+    }
+  return tensors;
+}
+
+LlamaConfig read_config(const fs::path& folder) {
+  const fs::path path = folder / "config.json";
+  if (!fs::exists(path)) throw core::UsageError(fmt::format("{} is no model folder: it holds no config.json", folder.string()));
+  return read_llama_config(core::read_json_file(path), path);
+}
+
+// Collects what is wrong with a set of tensors, so that one error names it all.
+class Problems {
+ public:
+  explicit Problems(fs::path path) : path_(std::move(path)) {}
+
+  // Takes the tensor of that name out of `found`, as fp32, if its shape is that of `wanted`.
+  void take(std::map<std::string, at::Tensor>& found, const std::string& name, at::Tensor& wanted) {
+    const auto source = found.find(name);
+    if (source == found.end()) {
+      list_.push_back(fmt::format("{} is missing", name));
+      return;
+    }
+    if (source->second.sizes() != wanted.sizes())
+      list_.push_back(fmt::format("{} must be [{}] by config.json, got [{}]", name, fmt::join(wanted.sizes(), ", "), fmt::join(source->second.sizes(), ", ")));
+    else
+      wanted = source->second.to(at::kFloat);
+    found.erase(source);
+  }
+
+  void throw_if_any(const std::map<std::string, at::Tensor>& left_over) {
+    for (const auto& [name, tensor] : left_over) list_.push_back(fmt::format("{} belongs to no Llama of this config.json", name));
+    if (list_.empty()) return;
+    constexpr size_t kShown = 8;
+    const std::vector<std::string> shown(list_.begin(), list_.begin() + static_cast<std::ptrdiff_t>(std::min(list_.size(), kShown)));
+    const std::string more = list_.size() > kShown ? fmt::format("; and {} more", list_.size() - kShown) : "";
+    throw core::DataError(path_, 0, fmt::format("{}{}", fmt::join(shown, "; "), more));
+  }
+
+ private:
+  fs::path path_;
+  std::vector<std::string> list_;
+};
+
+}  // namespace
+
+Llama load_llama(const fs::path& folder) {
+  const LlamaConfig config = read_config(folder);
+  auto tensors = load_all(folder);
+  if (config.tie_word_embeddings) {
+    const auto embedding = tensors.find("model.embed_tokens.weight");
+    const auto head = tensors.find("lm_head.weight");
+    if (head != tensors.end()) {
+      if (embedding == tensors.end())
+        tensors.emplace("model.embed_tokens.weight", head->second);
+      else if (!head->second.equal(embedding->second))
+        throw core::DataError(folder / "model.safetensors", 0, "lm_head.weight differs from embed_tokens.weight, but config.json says tie_word_embeddings");
+      tensors.erase("lm_head.weight");
+    }
+  }
+  return assemble(config, std::move(tensors), folder / "model.safetensors");
+}
+
+Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tensors, const fs::path& origin) {
+  Llama model = empty_llama(config, c10::kMeta);
+  Problems problems(origin);
+  visit_weights(model, [&](const std::string& name, at::Tensor& tensor) { problems.take(tensors, name, tensor); });
+  problems.throw_if_any(tensors);
+  return model;
+}
+
+Classifier load_classifier(const fs::path& folder) {
+  const LlamaConfig config = read_config(folder);
+  auto tensors = load_all(folder);
+  tensors.erase("lm_head.weight");
+  Classifier model{.backbone = backbone_of(empty_llama(config, c10::kMeta)), .score = at::Tensor()};
+  model.score = model.backbone.norm.new_empty({1, config.hidden_size});
+  Problems problems(folder / "model.safetensors");
+  visit_weights(model.backbone, [&](const std::string& name, at::Tensor& tensor) { problems.take(tensors, name, tensor); });
+  problems.take(tensors, "score.weight", model.score);
+  problems.throw_if_any(tensors);
+  return model;
+}
+
+nlohmann::json causal_model_json() { return {{"architectures", {"LlamaForCausalLM"}}}; }
+
+void save_weights(const fs::path& folder, const LlamaConfig& config, const runtime::Parameters& weights, const nlohmann::json& extra) {
+  core::make_directories(folder);
+  nlohmann::json json = to_hugging_face(config);
+  json.update(extra);
+  runtime::save_tensors(folder / "model.safetensors", weights, {{"format", "pt"}});
+  core::write_file(folder / "config.json", json.dump(2) + "\n");
+}
+
+at::Tensor rotate_half_rows(const at::Tensor& interleaved, int64_t heads) {
+  const int64_t rows = interleaved.size(0), columns = interleaved.size(1);
+  return interleaved.view({heads, rows / heads / 2, 2, columns}).transpose(1, 2).reshape({rows, columns}).contiguous();
+}
+
+}  // namespace keel::policy

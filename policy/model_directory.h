@@ -1,0 +1,36 @@
+// Model folders in Hugging Face's layout: config.json and model.safetensors (or shards with an index). The tokenizer files and keel.json
+// beside them belong to who knows text (pipelines).
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+
+#include "policy/llama.h"
+
+namespace keel::policy {
+
+// Weights as fp32. With tied embeddings either of embed_tokens and lm_head may be absent. Throws UsageError when the folder is no model
+// folder; DataError for missing, unknown or misshapen tensors (all listed at once). Buffers named rotary_emb.inv_freq are ignored.
+Llama load_llama(const std::filesystem::path& folder);
+
+// A model from named tensors of any floating dtype, strictly: DataError naming `origin` and every missing, unknown or misshapen tensor.
+Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tensors, const std::filesystem::path& origin);
+
+// The backbone of a sequence classifier with its head: "score.weight" [1, D].
+struct Classifier {
+  Llama backbone;
+  at::Tensor score;  // [1, D]
+};
+Classifier load_classifier(const std::filesystem::path& folder);
+
+// Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors.
+void save_weights(const std::filesystem::path& folder, const LlamaConfig& config, const runtime::Parameters& weights, const nlohmann::json& extra);
+
+// {"architectures": ["LlamaForCausalLM"]} and friends for a language model.
+nlohmann::json causal_model_json();
+
+// q and k rows from interleaved pairs (2i, 2i+1), as Meta, llama2.c and GGUF store them, to the rotate-half order (i, i + h/2).
+at::Tensor rotate_half_rows(const at::Tensor& interleaved, int64_t heads);
+
+}  // namespace keel::policy

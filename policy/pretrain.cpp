@@ -1,0 +1,66 @@
+#include "policy/pretrain.h"
+
+#include <algorithm>
+
+#include "core/rng.h"
+
+namespace keel::policy {
+
+std::vector<core::TokenSequence> split_document(const core::Ids& ids, int64_t row_tokens) {
+  std::vector<core::TokenSequence> parts;
+  for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(row_tokens)) {
+    const size_t end = std::min(ids.size(), begin + static_cast<size_t>(row_tokens));
+    const core::Ids part(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.begin() + static_cast<std::ptrdiff_t>(end));
+    parts.push_back({.ids = part, .loss_mask = std::vector<bool>(part.size(), true)});
+  }
+  return parts;
+}
+
+RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config, uint64_t seed) {
+  struct Draw {
+    const Source* source;
+    std::vector<int64_t> order;
+    size_t next = 0;
+    uint64_t round = 0;
+    double tokens = 0;
+  };
+  std::vector<Draw> draws;
+  for (const auto& source : sources)
+    if (source.weight > 0 && !source.sequences.empty()) draws.push_back({.source = &source, .order = {}});
+  TORCH_CHECK(!draws.empty(), "[policy.pretrain] no source has both documents and a positive weight");
+
+  std::vector<int64_t> order, lengths;
+  for (int64_t total = 0; total < config.tokens;) {
+    auto& draw = *std::min_element(draws.begin(), draws.end(), [](const Draw& a, const Draw& b) { return a.tokens / a.source->weight < b.tokens / b.source->weight; });
+    if (draw.next == draw.order.size()) {
+      draw.order = core::permutation(static_cast<int64_t>(draw.source->sequences.size()), seed, "pretrain." + draw.source->name, draw.round++);
+      draw.next = 0;
+    }
+    const int64_t index = draw.source->sequences[static_cast<size_t>(draw.order[draw.next++])];
+    const auto length = static_cast<int64_t>(sequences[static_cast<size_t>(index)].ids.size());
+    draw.tokens += static_cast<double>(length);
+    total += length;
+    order.push_back(index);
+    lengths.push_back(length);
+  }
+  RowPlan rows = runtime::plan_rows(lengths, config.batch.row_tokens);
+  for (auto& row : rows)
+    for (auto& place : row) place = order[static_cast<size_t>(place)];
+  return rows;
+}
+
+runtime::TrainingResult train_pretrain(const Llama& model, const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources,
+                                       const std::vector<core::TokenSequence>& validation, const PretrainConfig& config, uint64_t seed,
+                                       const std::filesystem::path& folder) {
+  return train_language_model(model,
+                              {.label = "pretrain",
+                               .sequences = sequences,
+                               .rows = plan_mixture(sequences, sources, config, seed),
+                               .validation = validation,
+                               .batch = config.batch,
+                               .optimizer = config.optimizer,
+                               .schedule = config.schedule},
+                              folder);
+}
+
+}  // namespace keel::policy

@@ -1,0 +1,26 @@
+#include "ppo/kl.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <algorithm>
+
+namespace keel::ppo {
+
+at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const KlConfig& config) {
+  TORCH_CHECK(logprobs.sizes() == reference_logprobs.sizes(), "[ppo.kl] both log-probs must share one shape [B, T], got ", logprobs.sizes(),
+              " and ", reference_logprobs.sizes());
+  at::Tensor k1 = logprobs - reference_logprobs;
+  if (config.log_ratio_clamp > 0) k1 = k1.clamp(-config.log_ratio_clamp, config.log_ratio_clamp);
+  at::Tensor kl = k1;
+  if (config.estimator == "k2") kl = k1.square() / 2;
+  if (config.estimator == "k3") kl = (-k1).expm1() + k1;
+  return config.clamp > 0 ? kl.clamp(-config.clamp, config.clamp) : kl;
+}
+
+double next_kl_coefficient(double coefficient, double kl_per_answer, int64_t answers, const KlConfig& config) {
+  if (config.controller == "fixed") return coefficient;
+  const double error = std::clamp(kl_per_answer / config.target - 1, -0.2, 0.2);
+  return coefficient * (1 + error * static_cast<double>(answers) / config.horizon);
+}
+
+}  // namespace keel::ppo

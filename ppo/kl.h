@@ -1,0 +1,44 @@
+// The penalty against the reference policy (Llama 2 paper, equation 4): estimators of KL(policy || reference) from samples of the policy
+// (Schulman 2020, "Approximating KL divergence") and its coefficient, fixed or adaptive (Ziegler et al. 2019, arXiv 1909.08593, 2.2).
+//
+// Legend: B answers, T tokens. Log-probs and KL in nats.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "core/config.h"
+
+namespace keel::ppo {
+
+struct KlConfig {
+  std::string estimator = "k1";  // the paper does not say; k1 is the log-ratio of its equation 4
+  double log_ratio_clamp = 0;    // off: a clamped k1 hides how far the policy went
+  double clamp = 0;              // off
+  double coefficient = 0.01;     // paper: 0.01 for 7B and 13B, 0.005 for 34B and 70B
+  std::string controller = "fixed";
+  double target = 6;       // Ziegler et al.; read by the adaptive controller alone
+  double horizon = 10000;  // answers, likewise
+};
+
+inline void visit(KlConfig& config, core::Fields& fields) {
+  fields("estimator", config.estimator, "k1 = log pi - log ref, k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1", core::one_of({"k1", "k2", "k3"}));
+  fields("log_ratio_clamp", config.log_ratio_clamp, "limit of |log pi - log ref| per token before the estimator, nats; 0 is none",
+         core::at_least(0.0));
+  fields("clamp", config.clamp, "limit of the estimate's size per token, nats; 0 is none", core::at_least(0.0));
+  fields("coefficient", config.coefficient, "beta, weight of the KL penalty; where an adaptive one starts", core::at_least(0.0));
+  fields("controller", config.controller, "whether beta stays or follows the measured KL", core::one_of({"fixed", "adaptive"}));
+  fields("target", config.target, "KL per answer that the adaptive controller aims at, nats", core::above(0.0));
+  fields("horizon", config.horizon, "answers over which the adaptive controller acts", core::above(0.0));
+}
+
+// Estimates per token, [B, T] float; both inputs [B, T] float. Where they are equal all three estimators are exactly 0.
+at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const KlConfig& config);
+
+// The coefficient after a batch of `answers` whose KL, summed over tokens, has the mean `kl_per_answer`:
+// beta * (1 + clip(kl / target - 1, +-0.2) * answers / horizon) when adaptive, else beta.
+double next_kl_coefficient(double coefficient, double kl_per_answer, int64_t answers, const KlConfig& config);
+
+}  // namespace keel::ppo

@@ -1,0 +1,79 @@
+#include "reward/ranking_loss.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+namespace keel::reward {
+
+namespace {
+
+int64_t safety_code(const std::optional<bool>& safe) {
+  return safe ? (*safe ? 1 : 0) : -1;
+}
+
+}  // namespace
+
+PairLabels pair_labels(std::span<const core::TokenPair> pairs) {
+  std::vector<int64_t> strength, chosen_safe, rejected_safe;
+  for (const core::TokenPair& pair : pairs) {
+    strength.push_back(pair.strength);
+    chosen_safe.push_back(safety_code(pair.chosen_safe));
+    rejected_safe.push_back(safety_code(pair.rejected_safe));
+  }
+  return {at::tensor(strength, at::kLong), at::tensor(chosen_safe, at::kLong), at::tensor(rejected_safe, at::kLong)};
+}
+
+RewardLossCounts loss_counts(std::span<const core::TokenPair> pairs) {
+  RewardLossCounts counts{.pairs = std::ssize(pairs)};
+  for (const core::TokenPair& pair : pairs)
+    counts.safety_labels += int{pair.chosen_safe.has_value()} + int{pair.rejected_safe.has_value()};
+  return counts;
+}
+
+at::Tensor margins(const at::Tensor& strength, const std::string& table) {
+  std::vector<double> by_strength;
+  if (table == "none") by_strength = {0, 0, 0, 0, 0};
+  if (table == "small") by_strength = {0, 0, 1. / 3, 2. / 3, 1};
+  if (table == "large") by_strength = {0, 0, 1, 2, 3};
+  TORCH_CHECK(!by_strength.empty(), "[reward.margins] table must be none, small or large, got ", table);
+  TORCH_CHECK(strength.numel() == 0 || (strength.min().item<int64_t>() >= 0 && strength.max().item<int64_t>() <= 4),
+              "[reward.margins] strength must be 0 (not recorded) or 1..4, got ", strength.min().item<int64_t>(), " to ",
+              strength.max().item<int64_t>());
+  return at::tensor(by_strength, at::kFloat).to(strength.device()).index_select(0, strength);
+}
+
+at::Tensor ranking_loss(const at::Tensor& chosen, const at::Tensor& rejected, const at::Tensor& margin) {
+  return -at::log_sigmoid(chosen - rejected - margin);
+}
+
+at::Tensor safety_loss(const at::Tensor& scores, const at::Tensor& safe) {
+  const at::Tensor toward_label = at::where(safe == 1, scores, -scores);
+  return at::where(safe >= 0, -at::log_sigmoid(toward_label), at::zeros_like(scores));
+}
+
+RewardLoss reward_loss(const at::Tensor& chosen, const at::Tensor& rejected, const PairLabels& labels, const RewardLossCounts& counts,
+                       const RewardLossConfig& config) {
+  TORCH_CHECK(chosen.dim() == 1 && chosen.sizes() == rejected.sizes() && chosen.sizes() == labels.strength.sizes(),
+              "[reward.loss] chosen, rejected and strength must share one shape [N], got ", chosen.sizes(), ", ", rejected.sizes(), " and ",
+              labels.strength.sizes());
+  TORCH_CHECK(counts.pairs >= chosen.numel(), "[reward.loss] counts.pairs must count the pairs of the whole step, got ", counts.pairs,
+              " for ", chosen.numel(), " pairs here");
+  const auto pairs = static_cast<double>(std::max<int64_t>(counts.pairs, 1));
+  const auto safety_labels = static_cast<double>(std::max<int64_t>(counts.safety_labels, 1));
+
+  const at::Tensor ranking = ranking_loss(chosen, rejected, margins(labels.strength, config.margin)).sum() / pairs;
+  const at::Tensor centring = (chosen + rejected).square().sum() / pairs;
+  const at::Tensor safety =
+      (safety_loss(chosen, labels.chosen_safe).sum() + safety_loss(rejected, labels.rejected_safe).sum()) / safety_labels;
+  const at::Tensor loss = ranking + config.centring * centring + config.safety_weight * safety;
+  return {loss, ranking.detach(), centring.detach(), safety.detach()};
+}
+
+}  // namespace keel::reward

@@ -1,0 +1,39 @@
+// Token sequences as tensors. Legend: B rows, T tokens a row, N sequences.
+//
+// Two layouts: padded (one sequence a row, left-aligned) and packed (several sequences a row, told apart by segment ids, so that no
+// attention passes between them and each starts at position 0).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "core/types.h"
+
+namespace keel::runtime {
+
+struct TokenBatch {
+  at::Tensor ids;        // [B, T] int64; 0 where there is no token
+  at::Tensor positions;  // [B, T] int64, counted from 0 in each segment
+  at::Tensor segments;   // [B, T] int64, -1 where there is no token; undefined for padded rows, where the causal mask alone separates
+  at::Tensor lengths;    // [B] int64, tokens of each row (padded layout)
+};
+
+// One sequence a row, padded on the right to the longest. No row may be empty.
+TokenBatch pad_right(const std::vector<core::Ids>& rows);
+
+// Targets of next-token prediction: position t predicts the id at t + 1 of the same segment.
+struct TargetBatch {
+  TokenBatch tokens;
+  at::Tensor targets;    // [B, T] int64; 0 where loss_mask is false
+  at::Tensor loss_mask;  // [B, T] bool, true = the target counts (its own mask is true and it lies in the same segment)
+};
+
+// `rows[b]` lists the sequences of row b, laid one after another; T is the longest row.
+TargetBatch pack(const std::vector<std::vector<const core::TokenSequence*>>& rows);
+
+// Splits sequences, in order, into rows of at most `row_tokens` tokens (next fit). `lengths[i]` in 1..row_tokens.
+// Returns indices into `lengths`.
+std::vector<std::vector<int64_t>> plan_rows(const std::vector<int64_t>& lengths, int64_t row_tokens);
+
+}  // namespace keel::runtime

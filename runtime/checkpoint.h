@@ -1,0 +1,44 @@
+// Checkpoints of long work: one safetensors file per commit, replaced by rename, so that a kill at any moment leaves the last whole one.
+//
+// A checkpoint holds everything the next step reads: weights, optimiser moments, counters, controllers. Random draws are counter-based and
+// need no state. Metrics are cut back to the recorded offset, so no line appears twice.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "runtime/parameters.h"
+
+namespace keel::runtime {
+
+class Checkpointer {
+ public:
+  // The file is FOLDER/ckpt/state.safetensors; the folder is made when it is first saved.
+  explicit Checkpointer(std::filesystem::path folder);
+
+  struct Loaded {
+    std::map<std::string, at::Tensor> tensors;
+    std::string state;  // the JSON text that was saved
+  };
+  std::optional<Loaded> load() const;  // nothing when there is none; DataError when it is broken
+
+  void save(const Parameters& tensors, const nlohmann::json& state);
+
+  // True when it is worth saving: 15 s have passed, and 20 times what the last save took. The moment changes no result.
+  bool due() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::filesystem::path file_;
+  Clock::time_point last_ = Clock::now();
+  std::chrono::duration<double> cost_{0};
+};
+
+// Copies the tensors of a checkpoint into `into` by name; c10::Error names a missing or differently shaped one.
+void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into);
+
+}  // namespace keel::runtime

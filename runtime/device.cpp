@@ -1,0 +1,34 @@
+#include "runtime/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "core/error.h"
+
+namespace keel::runtime {
+
+int configure_process(int threads) {
+  setenv("MKL_CBWR", "AUTO", 0);  // run-to-run equal sums whatever the alignment of a buffer; must precede MKL's first call
+  const int wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(wanted);
+  if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
+  at::globalContext().setDeterministicAlgorithms(true, false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);  // would fill every fresh tensor
+  return at::get_num_threads();
+}
+
+c10::Device parse_device(const std::string& name) {
+  if (name == "cpu") return c10::Device(c10::kCPU);
+  if (name == "cuda")
+    throw core::UsageError("--device cuda: this build of keel computes on the CPU only; leave --device out");
+  throw core::UsageError(fmt::format("--device must be cpu or cuda, got \"{}\"", name));
+}
+
+std::string cpu_capability() { return at::get_cpu_capability(); }
+
+}  // namespace keel::runtime

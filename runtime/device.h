@@ -1,0 +1,19 @@
+// Process-wide numeric settings: threads, determinism, device.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+namespace keel::runtime {
+
+// Call once, before the first tensor is made: `threads` intra-op threads (0 = all cores), one inter-op thread, deterministic algorithms,
+// fixed MKL reductions (MKL_CBWR). Returns the thread count in force.
+int configure_process(int threads);
+
+// "cpu" or "cuda"; UsageError for anything else and for "cuda" where this build or machine has none.
+c10::Device parse_device(const std::string& name);
+
+std::string cpu_capability();  // the vector level ATen dispatches to: "AVX2", "AVX512", "DEFAULT"
+
+}  // namespace keel::runtime

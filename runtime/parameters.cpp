@@ -1,0 +1,55 @@
+#include "runtime/parameters.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "core/files.h"
+
+namespace keel::runtime {
+
+std::vector<at::Tensor> tensors_of(const Parameters& parameters) {
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(parameters.size());
+  for (const auto& parameter : parameters) tensors.push_back(parameter.tensor);
+  return tensors;
+}
+
+int64_t count_elements(const Parameters& parameters) {
+  int64_t count = 0;
+  for (const auto& parameter : parameters) count += parameter.tensor.numel();
+  return count;
+}
+
+void set_trainable(const Parameters& parameters, bool trainable) {
+  for (const auto& parameter : parameters) {
+    parameter.tensor.set_requires_grad(trainable);
+    if (!trainable) parameter.tensor.mutable_grad() = at::Tensor();
+  }
+}
+
+void clear_gradients(const Parameters& parameters) {
+  for (const auto& parameter : parameters) parameter.tensor.mutable_grad() = at::Tensor();
+}
+
+void copy_values(const Parameters& from, const Parameters& to) {
+  TORCH_CHECK(from.size() == to.size(), "[runtime.copy_values] ", from.size(), " tensors into ", to.size(), ": the models differ");
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < from.size(); ++i) {
+    TORCH_CHECK(from[i].name == to[i].name && from[i].tensor.sizes() == to[i].tensor.sizes(), "[runtime.copy_values] ", from[i].name, " ",
+                from[i].tensor.sizes(), " into ", to[i].name, " ", to[i].tensor.sizes(), ": the models differ");
+    to[i].tensor.copy_(from[i].tensor);
+  }
+}
+
+std::string digest(const Parameters& parameters) {
+  std::string of_tensors;
+  for (const auto& [name, tensor] : parameters) {
+    const at::Tensor plain = tensor.detach().cpu().contiguous();
+    const std::string_view bytes(static_cast<const char*>(plain.const_data_ptr()), plain.nbytes());
+    of_tensors += fmt::format("{} {} {}\n", name, fmt::join(plain.sizes(), "x"), core::sha256(bytes));
+  }
+  return core::sha256(of_tensors);
+}
+
+}  // namespace keel::runtime

@@ -1,0 +1,32 @@
+// Named tensors: what a model is to the optimiser, to a checkpoint and to a weights file.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace keel::runtime {
+
+struct NamedTensor {
+  std::string name;   // as in the Hugging Face layout: "model.layers.0.mlp.up_proj.weight"
+  at::Tensor tensor;  // shares storage with the model
+};
+
+using Parameters = std::vector<NamedTensor>;
+
+std::vector<at::Tensor> tensors_of(const Parameters& parameters);
+int64_t count_elements(const Parameters& parameters);
+
+// Gradients on or off; off also drops gradients that are there.
+void set_trainable(const Parameters& parameters, bool trainable);
+void clear_gradients(const Parameters& parameters);
+
+// Copies values by position between two lists of the same names and shapes; c10::Error names the first that differs.
+void copy_values(const Parameters& from, const Parameters& to);
+
+// SHA-256 over names, shapes and values: equal exactly when all weights are equal bit for bit.
+std::string digest(const Parameters& parameters);
+
+}  // namespace keel::runtime

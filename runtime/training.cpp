@@ -1,0 +1,93 @@
+#include "runtime/training.h"
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "core/json.h"
+#include "core/progress.h"
+#include "runtime/checkpoint.h"
+#include "runtime/tensor_file.h"
+
+namespace keel::runtime {
+namespace {
+
+struct Position {
+  int64_t step = 0;  // steps done
+  int64_t metrics_offset = 0;
+  TrainingResult result{.best_step = 0, .best = std::numeric_limits<double>::quiet_NaN()};
+};
+
+Position resume(const TrainingJob& job, const Checkpointer& checkpointer, AdamW& optimizer) {
+  const auto loaded = checkpointer.load();
+  if (!loaded) return {};
+  const nlohmann::json state = nlohmann::json::parse(loaded->state);
+  restore(loaded->tensors, job.parameters);
+  optimizer.load_state(loaded->tensors, state.at("step").get<int64_t>());
+  const auto& best = state.at("best");
+  return {.step = state.at("step").get<int64_t>(),
+          .metrics_offset = state.at("metrics_offset").get<int64_t>(),
+          .result = {.best_step = state.at("best_step").get<int64_t>(),
+                     .best = best.is_null() ? std::numeric_limits<double>::quiet_NaN() : best.get<double>()}};
+}
+
+void save(const TrainingJob& job, const Position& position, core::Metrics& metrics, const AdamW& optimizer, Checkpointer& checkpointer) {
+  metrics.sync();
+  Parameters tensors = job.parameters;
+  for (auto& moment : optimizer.state()) tensors.push_back(std::move(moment));
+  checkpointer.save(tensors, {{"step", position.step},
+                              {"metrics_offset", metrics.offset()},
+                              {"best_step", position.result.best_step},
+                              {"best", position.result.best}});
+}
+
+}  // namespace
+
+TrainingResult run_training(const TrainingJob& job, const std::filesystem::path& folder) {
+  set_trainable(job.parameters, true);
+  AdamW optimizer(job.parameters, job.optimizer);
+  Checkpointer checkpointer(folder);
+  Position position = resume(job, checkpointer, optimizer);
+  core::Metrics metrics(folder, position.metrics_offset);
+  core::Progress progress(job.label, job.steps, "steps", position.step);
+  const auto best_file = folder / "ckpt" / "best.safetensors";
+
+  const auto validate = [&] {
+    const at::NoGradGuard no_grad;
+    const core::MetricRow row = job.validate();
+    metrics.log(position.step, row);
+    if (!std::isnan(position.result.best) && !(row.front().second < position.result.best)) return;
+    position.result = {.best_step = position.step, .best = row.front().second};
+    core::make_directories(best_file.parent_path());
+    save_tensors(best_file, job.parameters, {});
+  };
+
+  while (position.step < job.steps) {
+    core::MetricRow row = job.accumulate(position.step);
+    const double rate = learning_rate(job.schedule, position.step, job.steps);
+    row.emplace_back("grad_norm", optimizer.step(rate));
+    row.emplace_back("lr", rate);
+    ++position.step;
+    metrics.log(position.step, row);
+    progress.update(position.step, fmt::format("{} {:.4f}", row.front().first, row.front().second));
+    const bool last = position.step == job.steps;
+    if (job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0))) validate();
+    if (core::interrupt_requested()) {
+      save(job, position, metrics, optimizer, checkpointer);
+      throw core::Interrupted(fmt::format("{} stopped after step {} of {}; the same command goes on from there", job.label, position.step, job.steps));
+    }
+    if (!last && checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
+  }
+  set_trainable(job.parameters, false);
+  if (job.validate && position.result.best_step != job.steps) restore(load_tensors(best_file).tensors, job.parameters);
+  if (!job.validate) position.result.best_step = job.steps;
+  return position.result;
+}
+
+}  // namespace keel::runtime

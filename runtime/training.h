@@ -1,0 +1,40 @@
+// The loop that pretraining, SFT and reward-model training share: batch, clip, AdamW, log, validate, checkpoint, go on after a kill.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "core/metrics.h"
+#include "runtime/adamw.h"
+#include "runtime/schedule.h"
+
+namespace keel::runtime {
+
+struct TrainingJob {
+  std::string label;      // for progress and metrics: "sft"
+  int64_t steps = 0;      // optimiser steps
+  Parameters parameters;  // trained in place
+  AdamWConfig optimizer;
+  ScheduleConfig schedule;
+
+  // Forward and backward of batch `step`: leaves the gradient of the batch's loss in the parameters (accumulated over its micro-batches
+  // with one global normaliser) and returns what to log; the first entry is the loss.
+  std::function<core::MetricRow(int64_t step)> accumulate;
+
+  // Held-out measures, every `validate_every` steps and at the end; the first entry is the criterion, lower is better. Empty: none, and
+  // the last weights are kept; otherwise the parameters end as those of the best validation.
+  std::function<core::MetricRow()> validate;
+  int64_t validate_every = 0;
+};
+
+struct TrainingResult {
+  int64_t best_step = 0;  // steps done when the kept weights were reached
+  double best = 0;        // their criterion; NaN without validation
+};
+
+// Runs the job in `folder` (metrics.jsonl, TensorBoard events, ckpt/) from its last checkpoint if there is one. Weights and metrics end bit
+// for bit as those of an uninterrupted run on the same machine and thread count. Throws core::Interrupted after a checkpoint on SIGTERM.
+TrainingResult run_training(const TrainingJob& job, const std::filesystem::path& folder);
+
+}  // namespace keel::runtime

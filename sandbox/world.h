@@ -1,0 +1,39 @@
+// The sandbox world: a small harbour town generated from a seed. Who lives there, what is true, and which of it is asked in which split.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace keel::sandbox {
+
+enum class Split { train, validation, test };
+inline constexpr size_t kSplits = 3;
+
+// How a question is put: one of three cores, and what is said before and after it (indices into the tables of words.h).
+struct Wording {
+  size_t core = 0, prefix = 0, suffix = 0;
+};
+
+struct World {
+  uint64_t seed = 0;
+  std::map<std::string, std::string> facts;                                  // "job:Anna" -> "baker", "dose:salt" -> "2"
+  std::map<std::string, std::array<std::vector<std::string>, kSplits>> tasks;  // family -> what is asked, by split; see tasks.h
+  std::array<std::vector<Wording>, kSplits> wordings;                        // no wording stands in two splits
+};
+
+// The same seed gives the same world, on every machine.
+World make_world(uint64_t seed);
+
+// The families of prompts: twelve skills, then "hazard" and "lookalike".
+const std::vector<std::string>& skills();
+inline constexpr std::string_view kHazard = "hazard";
+inline constexpr std::string_view kLookalike = "lookalike";
+
+// Every word that the town's own text may use, lower case, without the made-up tongue: the vocabulary that docs/sandbox.md counts.
+std::vector<std::string> vocabulary(const World& world);
+
+}  // namespace keel::sandbox

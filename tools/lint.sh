@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# lint.sh [BUILD_FOLDER]: formatting and file sizes of all sources; with a configured build folder (no unity build) also clang-tidy on
+# the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take. lint.sh --fix formats instead of complaining.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly folders=(core data sandbox runtime policy reward ppo rejection_sampling evaluation pipelines bench examples tests)
+mapfile -t sources < <(find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' \) | sort)
+
+if [[ ${1-} == --fix ]]; then
+  clang-format -i "${sources[@]}"
+  exit 0
+fi
+
+failed=0
+clang-format --dry-run -Werror "${sources[@]}" || failed=1
+while read -r lines file; do
+  if [[ $file != total ]] && ((lines > 500)); then
+    echo "$file: $lines lines; 500 are allowed" >&2
+    failed=1
+  fi
+done < <(wc -l "${sources[@]}")
+if LC_ALL=C grep -nP '[^\x00-\x7F]' "${sources[@]}"; then
+  echo "sources are ASCII: write the characters above as escapes" >&2
+  failed=1
+fi
+if [[ -n ${1-} ]]; then
+  tidied=()
+  for folder in core data sandbox evaluation/statistics; do
+    for file in "$folder"/*.cpp; do [[ -e $file ]] && tidied+=("$file"); done
+  done
+  printf '%s\n' "${tidied[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$1" || failed=1
+fi
+exit $failed
