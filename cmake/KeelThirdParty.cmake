@@ -47,8 +47,8 @@ keel_import(sentencepiece sentencepiece_processor.h sentencepiece "${KEEL_SENTEN
 
 # The wheel ships fmt 12, which would shadow Debian's fmt 9 and break spdlog: hence -idirafter. Only libtorch_cpu is linked.
 add_library(keel::torch INTERFACE IMPORTED GLOBAL)
-target_compile_options(keel::torch INTERFACE "SHELL:-idirafter ${KEEL_TORCH}/include"
-                                             "SHELL:-idirafter ${KEEL_TORCH}/include/torch/csrc/api/include")
+target_compile_options(keel::torch INTERFACE "SHELL:-idirafter '${KEEL_TORCH}/include'"
+                                             "SHELL:-idirafter '${KEEL_TORCH}/include/torch/csrc/api/include'")
 target_compile_definitions(keel::torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 # --as-needed is Debian's default and would drop libtorch_cpu's registration of kernels from a binary that calls only c10.
 target_link_options(keel::torch INTERFACE -Wl,--no-as-needed)

@@ -118,8 +118,9 @@ std::string help_text(const Fields& fields) {
     const std::string prefix = line.name.substr(0, line.name.rfind('.') + 1);
     if (prefix != section) {
       section = prefix;
+      if (!text.empty()) text += '\n';
       for (const auto& [name, help] : fields.sections()) {
-        if (name == prefix) text += (text.empty() ? "" : "\n") + prefix.substr(0, prefix.size() - 1) + ": " + help + "\n";
+        if (name == prefix) text += prefix.substr(0, prefix.size() - 1) + ": " + help + "\n";
       }
     }
     text += "  " + padded(line.name, name_width) + "  " + padded(line.type, type_width) + "  " + padded(line.value, value_width) + "  " +

@@ -8,7 +8,7 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
+#include <stdexcept>
 #include <system_error>
 #include <utility>
 

@@ -10,7 +10,8 @@
 namespace keel::core {
 
 // Writes to a hidden temporary beside `path`; commit() syncs it and renames it into place. Without commit() nothing remains.
-// Every method throws IoError with the path and the system's reason (a full disk says how many bytes are free).
+// Errors give the path and the system's reason: UsageError when the folder is missing or `path` is one, else IoError (a full disk says
+// how many bytes are free). A symbolic link is written through; what is no regular file (/dev/null, a pipe) is written in place.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -32,10 +33,11 @@ void write_file(const std::filesystem::path& path, std::string_view bytes);  // 
 // A whole file; UsageError when it is missing, IoError when it cannot be read.
 std::string read_file(const std::filesystem::path& path);
 
-void make_directories(const std::filesystem::path& path);  // throws IoError
+void make_directories(const std::filesystem::path& path);  // UsageError when a parent is a file, else IoError
 void sync_directory(const std::filesystem::path& path);    // makes renames inside it durable
 
-// Renames a finished directory into place and makes that durable (both must be on one file system).
+// Syncs everything in a finished directory, renames it into place and makes that durable (both must be on one file system;
+// IoError when `final_path` is there and not empty).
 void commit_directory(const std::filesystem::path& temporary, const std::filesystem::path& final_path);
 
 std::string sha256(std::string_view bytes);                     // 64 hexadecimal digits

@@ -1,6 +1,7 @@
 // Lines over ByteSource, rows over lines, and the writer.
 #include "core/jsonl.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>

@@ -116,7 +116,7 @@ std::string metrics_line(int64_t step, const MetricRow& row) {
     for (size_t k = 0; k < i; ++k)
       taken = taken || row[k].first == row[i].first;
     if (taken) throw std::invalid_argument("[Metrics::log] a row must name each metric once, got \"" + row[i].first + "\" twice");
-    line += "," + dump_json(row[i].first) + ":" + dump_json(row[i].second);
+    line.append(",").append(dump_json(row[i].first)).append(":").append(dump_json(row[i].second));
   }
   return line + "}\n";
 }

@@ -42,7 +42,7 @@ core::Dialogue parse_messages(const nlohmann::json& list, const std::string& fie
   return dialogue;
 }
 
-nlohmann::json to_json(const core::Dialogue& dialogue) {
+nlohmann::json messages_json(const core::Dialogue& dialogue) {
   nlohmann::json list = nlohmann::json::array();
   for (const core::Message& message : dialogue.messages)
     list.push_back({{"role", message.role}, {"content", message.content}});

@@ -20,7 +20,7 @@ void check_roles(const core::Dialogue& dialogue);
 // [{"role","content"}, ...]; other keys of a message are ignored. Checks types and the three known roles, not their order: a TRL
 // "chosen" is an assistant turn alone. `field` names the list in errors.
 core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field);
-nlohmann::json to_json(const core::Dialogue& dialogue);  // the list that parse_messages reads
+nlohmann::json messages_json(const core::Dialogue& dialogue);  // the list that parse_messages reads
 
 // Fields of a row. The first throws when `name` is missing or no string; the second gives "" when it is missing or null.
 std::string required_text(const nlohmann::json& row, const std::string& name);

@@ -191,8 +191,8 @@ std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, 
   return pair;
 }
 
-nlohmann::json to_json(const core::PreferencePair& pair) {
-  nlohmann::json row = {{"prompt", to_json(pair.prompt)}, {"chosen", pair.chosen}, {"rejected", pair.rejected}};
+nlohmann::json preference_json(const core::PreferencePair& pair) {
+  nlohmann::json row = {{"prompt", messages_json(pair.prompt)}, {"chosen", pair.chosen}, {"rejected", pair.rejected}};
   if (pair.strength != 0) row["strength"] = pair.strength;
   if (pair.chosen_safe) row["chosen_safe"] = *pair.chosen_safe;
   if (pair.rejected_safe) row["rejected_safe"] = *pair.rejected_safe;

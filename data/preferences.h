@@ -40,7 +40,7 @@ struct PreferenceOptions {
 std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, const PreferenceOptions& options, Counts& counts);
 
 // A row that parse_preference reads back equal.
-nlohmann::json to_json(const core::PreferencePair& pair);
+nlohmann::json preference_json(const core::PreferencePair& pair);
 
 // A .jsonl file (.gz, .zst). DataError with file:line for a malformed row.
 PreferenceSet read_preferences(const std::filesystem::path& path, const PreferenceOptions& options = {});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -12,7 +13,10 @@ struct TokenizerConfig {
   std::optional<std::string> bos, eos, pad;  // texts of the tokens
 };
 
-// Reads what is there; a missing file leaves everything unset. Throws DataError for members of a wrong type.
+// Of one document; what it does not say is left unset. Throws DataError, naming `origin`, for members of a wrong type.
+TokenizerConfig parse_tokenizer_config(const nlohmann::json& document, const std::string& origin);
+
+// Reads what is there; a missing file leaves everything unset.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
 }  // namespace keel::data

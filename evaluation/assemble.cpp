@@ -24,7 +24,8 @@ LinePlot metric_plot(std::string title, std::string y_label, const std::vector<c
 
 Table measure_table(std::string title, const std::vector<Measure>& measures, const std::vector<MeasuredModel>& models) {
   Table table{std::move(title), {{"model"}}, {}, ""};
-  for (const Measure& measure : measures) table.columns.push_back({measure.heading, ColumnKind::number});
+  for (const Measure& measure : measures)
+    table.columns.push_back({measure.heading, ColumnKind::number});
   for (const MeasuredModel& model : models) {
     std::vector<Cell> row = {model.name};
     for (const Measure& measure : measures) {
@@ -50,7 +51,8 @@ IntervalPlot measure_plot(std::string title, const Measure& measure, const std::
 
 BarPlot time_plot(std::string title, const std::vector<std::pair<std::string, double>>& seconds_by_stage) {
   BarPlot plot{std::move(title), "wall time (s)", {}, ""};
-  for (const auto& [stage, seconds] : seconds_by_stage) plot.bars.push_back({stage, seconds, duration_text(seconds)});
+  for (const auto& [stage, seconds] : seconds_by_stage)
+    plot.bars.push_back({stage, seconds, duration_text(seconds)});
   return plot;
 }
 

@@ -11,23 +11,34 @@
 namespace keel::evaluation {
 namespace {
 
-Size plot_size(const Look& look) { return look.small ? Size{330, 210} : Size{450, 270}; }
+// Dashes tell short curves apart; on the noise of a long one they are unreadable, and markers alone must do.
+bool dashed(const Series& series) {
+  return series.y.size() <= 60;
+}
+
+Size plot_size(const Look& look) {
+  return look.small ? Size{330, 210} : Size{450, 270};
+}
 
 void expect_lengths(const std::string& title, const Series& series, bool bands) {
   const size_t count = series.y.size();
   const auto fits = [&](const std::vector<double>& values) { return values.size() == count || (bands && values.empty()); };
   if (series.x.size() == count && (!bands || (fits(series.low) && series.low.size() == series.high.size()))) return;
-  throw core::Error(core::Exit::internal,
-                    fmt::format("[evaluation.report] figure '{}', series '{}': {} x, {} y, {} low and {} high values; one length is required "
-                                "(no low and high: no band)",
-                                title, series.name, series.x.size(), count, series.low.size(), series.high.size()));
+  throw core::Error(
+      core::Exit::internal,
+      fmt::format("[evaluation.report] figure '{}', series '{}': {} x, {} y, {} low and {} high values; one length is required "
+                  "(no low and high: no band)",
+                  title, series.name, series.x.size(), count, series.low.size(), series.high.size()));
 }
 
-bool point_drawable(const Series& series, size_t i) { return drawable(series.x[i]) && drawable(series.y[i]); }
+bool point_drawable(const Series& series, size_t i) {
+  return drawable(series.x[i]) && drawable(series.y[i]);
+}
 
 int64_t count_undrawable(const Series& series) {
   int64_t count = 0;
-  for (size_t i = 0; i < series.y.size(); ++i) count += point_drawable(series, i) ? 0 : 1;
+  for (size_t i = 0; i < series.y.size(); ++i)
+    count += point_drawable(series, i) ? 0 : 1;
   return count;
 }
 
@@ -45,11 +56,14 @@ std::vector<std::vector<size_t>> runs(const Series& series, const std::vector<si
   return result;
 }
 
-std::string point_text(const Frame& frame, double x, double y) { return coordinate(frame.at_x(x)) + " " + coordinate(frame.at_y(y)); }
+std::string point_text(const Frame& frame, double x, double y) {
+  return coordinate(frame.at_x(x)) + " " + coordinate(frame.at_y(y));
+}
 
 std::string line_path(const Series& series, const std::vector<size_t>& run, const Frame& frame) {
   std::string path = "M";
-  for (size_t k = 0; k < run.size(); ++k) path += (k == 0 ? "" : "L") + point_text(frame, series.x[run[k]], series.y[run[k]]);
+  for (size_t k = 0; k < run.size(); ++k)
+    path += (k == 0 ? "" : "L") + point_text(frame, series.x[run[k]], series.y[run[k]]);
   return run.size() == 1 ? path + "h0" : path;  // round caps make a lone point visible
 }
 
@@ -69,20 +83,21 @@ std::string curve_markers(const Series& series, const std::vector<size_t>& kept,
   std::string path;
   for (size_t k = step == 1 ? 0 : step / 4 + slot * step / 5 % step; k < kept.size(); k += step) {
     const size_t i = kept[k];
-    if (point_drawable(series, i)) path += marker_path(slot, frame.at_x(series.x[i]), frame.at_y(series.y[i]), 2.6);
+    if (point_drawable(series, i)) path += marker_path(slot, frame.at_x(series.x[i]), frame.at_y(series.y[i]), step == 1 ? 2.6 : 3.4);
   }
   return path.empty() ? "" : fmt::format("<path class=\"dot\" d=\"{}\"/>\n", path);
 }
 
-std::string red_marks(const Series& series, const std::vector<size_t>& kept, const Frame& frame) {
+// One red mark for all values of a 4-pixel stretch that are not finite.
+std::string red_marks(const Series& series, const Frame& frame) {
   std::string marks;
-  double last = -1e9;
-  for (const size_t i : kept) {
+  std::vector<bool> marked(static_cast<size_t>(frame.width), false);
+  for (size_t i = 0; i < series.x.size(); ++i) {
     if (point_drawable(series, i) || !drawable(series.x[i])) continue;
-    const double x = frame.at_x(series.x[i]);
-    if (x - last < 4) continue;  // a mark already stands here
-    marks += bad_mark(x, frame.bottom - 6);
-    last = x;
+    const double x = std::clamp(frame.at_x(series.x[i]), frame.left, frame.right);  // a scatter plot's range leaves such points out
+    const auto stretch = static_cast<size_t>(x / 4);
+    if (!marked[stretch]) marks += bad_mark(x, frame.bottom - 6);
+    marked[stretch] = true;
   }
   return marks;
 }
@@ -96,9 +111,11 @@ std::string curve(const Series& series, size_t slot, const Frame& frame, const L
   }
   std::string svg = fmt::format("<g class=\"{}\">", colour_class(slot));
   if (!bands.empty()) svg += fmt::format("<path class=\"area\" d=\"{}\"/>\n", bands);
-  if (!lines.empty()) svg += fmt::format("<path class=\"line\"{} d=\"{}\"/>\n", dash_attribute(slot), lines);
+  if (!lines.empty())
+    svg += fmt::format("<path class=\"line{}\"{} d=\"{}\"/>\n", dashed(series) ? "" : " long", dashed(series) ? dash_attribute(slot) : "",
+                       lines);
   if (markers) svg += curve_markers(series, kept, frame, slot);
-  return svg + red_marks(series, kept, frame) + "</g>\n";
+  return svg + red_marks(series, frame) + "</g>\n";
 }
 
 // The numbers of curves or clouds: side by side where they share x, else one below the other. Every k-th row where there are many.
@@ -126,17 +143,19 @@ Table series_table(const std::vector<Series>& all, const std::string& x_label, c
     step = every(count);
     for (size_t i = 0; i < count; i += step) {
       std::vector<Cell> row = {value_text(all.front().x[i])};
-      for (const Series& series : all) add(row, series, i, !series.low.empty());
+      for (const Series& series : all)
+        add(row, series, i, !series.low.empty());
       table.rows.push_back(std::move(row));
     }
   } else {
     const bool band = std::any_of(all.begin(), all.end(), [](const Series& series) { return !series.low.empty(); });
     table.columns = {{"series"}, {x_label, ColumnKind::number}, {y_label, ColumnKind::number}};
     if (band) table.columns.insert(table.columns.end(), {{"low", ColumnKind::number}, {"high", ColumnKind::number}});
-    for (const Series& series : all) count += series.x.size();
-    step = every(count);
+    for (const Series& series : all)
+      count += series.x.size();
+    step = every(count + all.size() * (count / limit));  // every series rounds up
     for (const Series& series : all) {
-      for (size_t i = 0; i < series.x.size() && table.rows.size() < limit; i += step) {
+      for (size_t i = 0; i < series.x.size(); i += step) {
         std::vector<Cell> row = {series.name, value_text(series.x[i])};
         add(row, series, i, band);
         table.rows.push_back(std::move(row));
@@ -149,7 +168,8 @@ Table series_table(const std::vector<Series>& all, const std::string& x_label, c
 
 std::vector<std::string> names_of(const std::vector<Series>& all) {
   std::vector<std::string> names;
-  for (const Series& series : all) names.push_back(series.name);
+  for (const Series& series : all)
+    names.push_back(series.name);
   return names;
 }
 
@@ -158,7 +178,8 @@ std::string counts_text(const std::vector<Series>& all) {
   const bool equal = std::all_of(all.begin(), all.end(), [&](const Series& series) { return series.y.size() == all.front().y.size(); });
   if (equal) return fmt::format("n = {}{}.", all.front().y.size(), all.size() > 1 ? " each" : "");
   std::string text;
-  for (const Series& series : all) text += fmt::format("{}{} ({})", text.empty() ? "n = " : ", ", series.y.size(), series.name);
+  for (const Series& series : all)
+    text += fmt::format("{}{} ({})", text.empty() ? "n = " : ", ", series.y.size(), series.name);
   return text + ".";
 }
 
@@ -178,43 +199,53 @@ std::string no_data(const Frame& frame) {
 }  // namespace
 
 std::string render_figure(const LinePlot& plot, const Look& look) {
-  Figure figure{plot.title, plot.y_label + " over " + plot.x_label + ".", "", "", plot_size(look), counts_text(plot.series), 0, plot.note, {}};
+  Figure figure{plot.title, plot.y_label + " over " + plot.x_label + ".", "", "", plot_size(look), counts_text(plot.series), 0, plot.note,
+                {}};
   Range x, y;
   for (const Series& series : plot.series) {
     expect_lengths(plot.title, series, true);
-    for (const double value : series.x) x.add(value);
+    for (const double value : series.x)
+      x.add(value);
     for (const auto* values : {&series.y, &series.low, &series.high}) {
-      for (const double value : *values) y.add(value);
+      for (const double value : *values)
+        y.add(value);
     }
     figure.not_finite += count_undrawable(series);
     if (series.y.size() > look.detail.points) figure.caption += " Thinned; each stretch keeps its least and its greatest value.";
   }
-  for (const Reference& reference : plot.references) y.add(reference.value);
+  for (const Reference& reference : plot.references)
+    y.add(reference.value);
   const bool empty = x.empty();
   const Frame frame = draw_axes(figure.drawing, figure.size, x.padded(0), y.padded(0.05), plot.x_label, plot.y_label, whole(plot.series));
   for (const Reference& reference : plot.references) {
     if (!drawable(reference.value)) continue;
     const double at = frame.at_y(reference.value);
-    figure.drawing += fmt::format("<path class=\"reference\" d=\"M{} {}H{}\"/>", coordinate(frame.left), coordinate(at), coordinate(frame.right));
+    figure.drawing +=
+        fmt::format("<path class=\"reference\" d=\"M{} {}H{}\"/>", coordinate(frame.left), coordinate(at), coordinate(frame.right));
     figure.drawing += text_at(frame.right, at - 4, "end", "halo", reference.label);
   }
   const std::vector<size_t> looks = slots(names_of(plot.series), look.models);
   const bool several = plot.series.size() > 1;
+  std::string below, above;  // short curves stand above the noise of long ones
   for (size_t i = 0; i < plot.series.size(); ++i) {
     const Series& series = plot.series[i];
-    figure.drawing += curve(series, looks[i], frame, look, several || series.y.size() <= 25);
-    if (several || !series.name.empty()) figure.legend += legend_item(Swatch::line, looks[i], series.name + (series.y.empty() ? " (no data)" : ""));
+    const std::string drawn = curve(series, looks[i], frame, look, several || series.y.size() <= 25);
+    (dashed(series) ? above : below) += drawn;
+    if (several || !series.name.empty()) {
+      figure.legend += legend_item(Swatch::line, looks[i], series.name + (series.y.empty() ? " (no data)" : ""), dashed(series));
+    }
     if (series.y.empty()) continue;
     figure.description += fmt::format(" {}: from {} to {}.", series.name.empty() ? "The curve" : series.name, value_text(series.y.front()),
                                       value_text(series.y.back()));
   }
-  if (empty) figure.drawing += no_data(frame);
+  figure.drawing += empty ? no_data(frame) : below + above;
   figure.data = series_table(plot.series, plot.x_label, plot.y_label, look.detail.rows);
   return figure_html(figure, look);
 }
 
 std::string render_figure(const ScatterPlot& plot, const Look& look) {
-  Figure figure{plot.title, plot.y_label + " against " + plot.x_label + ".", "", "", plot_size(look), counts_text(plot.groups), 0, plot.note, {}};
+  Figure figure{
+      plot.title, plot.y_label + " against " + plot.x_label + ".", "", "", plot_size(look), counts_text(plot.groups), 0, plot.note, {}};
   Range x, y;
   for (const Series& group : plot.groups) {
     expect_lengths(plot.title, group, false);
@@ -234,15 +265,13 @@ std::string render_figure(const ScatterPlot& plot, const Look& look) {
     std::string path;
     const size_t step = std::max<size_t>((group.y.size() + look.detail.points - 1) / look.detail.points, 1);
     for (size_t i = 0; i < group.y.size(); ++i) {
-      if (!point_drawable(group, i)) {
-        if (drawable(group.x[i])) figure.drawing += bad_mark(frame.at_x(group.x[i]), frame.bottom - 6);
-        continue;
-      }
+      if (!point_drawable(group, i)) continue;
       finite.x.push_back(group.x[i]);
       finite.y.push_back(group.y[i]);
       if (i % step == 0) path += marker_path(looks[g], frame.at_x(group.x[i]), frame.at_y(group.y[i]), 2.6);
     }
     figure.drawing += fmt::format("<path class=\"cloud {}\" d=\"{}\"/>\n", colour_class(looks[g]), path);
+    figure.drawing += red_marks(group, frame);
     const double correlation = statistics::spearman(finite.x, finite.y);
     const std::string told = std::isnan(correlation) ? "" : fmt::format("rank correlation {:.2f}", correlation);
     if (plot.groups.size() > 1 || !group.name.empty()) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "core/error.h"
 
@@ -30,11 +32,12 @@ std::string html_table(const Table& table, size_t limit) {
   for (size_t i = 0; i < std::min(limit, table.rows.size()); ++i) {
     const auto& row = table.rows[i];
     if (row.size() != table.columns.size()) {
-      throw core::Error(core::Exit::internal, fmt::format("[evaluation.report] table '{}' has {} columns, but a row of {} cells", table.title,
-                                                          table.columns.size(), row.size()));
+      throw core::Error(core::Exit::internal, fmt::format("[evaluation.report] table '{}' has {} columns, but a row of {} cells",
+                                                          table.title, table.columns.size(), row.size()));
     }
     html += "<tr>";
-    for (size_t column = 0; column < row.size(); ++column) html += table_cell(row[column], table.columns[column].kind);
+    for (size_t column = 0; column < row.size(); ++column)
+      html += table_cell(row[column], table.columns[column].kind);
     html += "</tr>\n";
   }
   html += "</tbody></table></div>\n";
@@ -61,40 +64,35 @@ std::string figure_html(const Figure& figure, const Look& look) {
 }
 
 std::vector<size_t> slots(const std::vector<std::string>& names, const std::vector<std::string>& models) {
-  std::vector<size_t> result;
-  std::vector<bool> taken(names.size() + models.size(), false);
+  std::map<std::string, size_t> slot_of;
+  std::set<size_t> taken;
   for (const std::string& name : names) {
     const auto model = std::find(models.begin(), models.end(), name);
-    result.push_back(static_cast<size_t>(model - models.begin()));
-    if (model != models.end()) taken[result.back()] = true;
+    if (model != models.end()) taken.insert(slot_of[name] = static_cast<size_t>(model - models.begin()));
   }
+  std::vector<size_t> result;
   size_t next = 0;
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (result[i] < models.size()) continue;
-    while (taken[next]) ++next;
-    result[i] = next++;
+  for (const std::string& name : names) {
+    if (!slot_of.contains(name)) {
+      while (taken.contains(next))
+        ++next;
+      slot_of[name] = next++;
+    }
+    result.push_back(slot_of[name]);
   }
   return result;
 }
 
-std::string legend_item(Swatch swatch, size_t slot, const std::string& text) {
+std::string legend_item(Swatch swatch, size_t slot, const std::string& text, bool dashed) {
   std::string drawing;
   if (swatch == Swatch::area) drawing += "<path class=\"area\" d=\"M1 12V2H25V12z\"/>";
   if (swatch != Swatch::marker) {
     const char* const path = swatch == Swatch::area ? "M1 12V2H25V12" : "M1 7H25";
-    drawing += fmt::format("<path class=\"line\"{} d=\"{}\"/>", dash_attribute(slot), path);
+    drawing += fmt::format("<path class=\"line\"{} d=\"{}\"/>", dashed ? dash_attribute(slot) : "", path);
   }
   if (swatch != Swatch::area) drawing += fmt::format("<path class=\"dot\" d=\"{}\"/>", marker_path(slot, 13, 7, 3.2));
-  return fmt::format("<span><svg class=\"key {}\" viewBox=\"0 0 26 14\" aria-hidden=\"true\">{}</svg>{}</span>", colour_class(slot), drawing,
-                     escape(text));
-}
-
-std::string vertical_reference(const Frame& frame, const Reference& reference) {
-  if (!drawable(reference.value) || reference.value < frame.x.low || reference.value > frame.x.high) return "";
-  const double x = frame.at_x(reference.value);
-  const bool right_half = x > (frame.left + frame.right) / 2;
-  return fmt::format("<path class=\"reference\" d=\"M{} {}V{}\"/>", coordinate(x), coordinate(frame.top - 4), coordinate(frame.bottom)) +
-         text_at(x + (right_half ? 4 : -4), frame.top - 8, right_half ? "end" : "start", "tick", reference.label);
+  return fmt::format("<span><svg class=\"key {}\" viewBox=\"0 0 26 14\" aria-hidden=\"true\">{}</svg>{}</span>", colour_class(slot),
+                     drawing, escape(text));
 }
 
 }  // namespace keel::evaluation

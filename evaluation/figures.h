@@ -39,19 +39,17 @@ struct Figure {
   std::string legend;   // HTML, may be empty
   std::string drawing;  // inside of <svg>
   Size size;
-  std::string caption;    // text: n and what the reader must know
+  std::string caption;     // text: n and what the reader must know
   int64_t not_finite = 0;  // values shown as red marks
   std::string note;
   Table data;
 };
 std::string figure_html(const Figure& figure, const Look& look);
 
-// The looks of a figure's series: a model's own slot, for other names the first slots that no model of the figure takes.
+// The looks of names that a figure shows: a model keeps its own slot, other names get the first slots that are free; equal names, one.
 std::vector<size_t> slots(const std::vector<std::string>& names, const std::vector<std::string>& models);
 
 enum class Swatch { line, area, marker };
-std::string legend_item(Swatch swatch, size_t slot, const std::string& text);
-
-std::string vertical_reference(const Frame& frame, const Reference& reference);  // dashed line at x with its label on top
+std::string legend_item(Swatch swatch, size_t slot, const std::string& text, bool dashed = true);
 
 }  // namespace keel::evaluation

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/utf8.h"
+
 namespace keel::evaluation {
 namespace {
 
@@ -13,23 +15,9 @@ constexpr double kCharacterWidth = 6.4;  // of an 11 px sans-serif digit, with s
 constexpr size_t kColours = 7;
 constexpr size_t kShapes = 5;
 
-// Bytes of the code point that starts at text[i]; 0 where it is not valid UTF-8 (RFC 3629: no surrogates, nothing over-long).
-size_t code_point_bytes(std::string_view text, size_t i) {
-  const auto byte = [&](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
-  const auto follows = [&](size_t k) { return (byte(k) & 0xC0) == 0x80; };
-  const unsigned first = byte(i), second = byte(i + 1);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first < 0xE0) return follows(i + 1) ? 2 : 0;
-  if (first >= 0xE0 && first < 0xF0) {
-    const bool legal = (first != 0xE0 || second >= 0xA0) && (first != 0xED || second < 0xA0);
-    return legal && follows(i + 1) && follows(i + 2) ? 3 : 0;
-  }
-  if (first >= 0xF0 && first < 0xF5) {
-    const bool legal = (first != 0xF0 || second >= 0x90) && (first != 0xF4 || second < 0x90);
-    return legal && follows(i + 1) && follows(i + 2) && follows(i + 3) ? 4 : 0;
-  }
-  return 0;
-}
+bool continues(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+}  // a byte inside a UTF-8 code point
 
 std::string trim_zeros(std::string text) {
   if (text.find('.') != std::string::npos) {
@@ -51,28 +39,39 @@ std::string tick_label(double value, double step, double largest) {
 }  // namespace
 
 std::string escape(std::string_view text) {
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
   std::string result;
   result.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const size_t bytes = code_point_bytes(text, i);
-    const unsigned char first = static_cast<unsigned char>(text[i]);
-    const bool c1_control = bytes == 2 && first == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0;
-    if (bytes == 0 || c1_control || first == 0x7F || (first < 0x20 && first != '\n' && first != '\t')) {
-      result += "\xEF\xBF\xBD";
-    } else if (first == '&') {
-      result += "&amp;";
-    } else if (first == '<') {
-      result += "&lt;";
-    } else if (first == '>') {
-      result += "&gt;";
-    } else if (first == '"') {
-      result += "&quot;";
-    } else if (first == '\'') {
-      result += "&#39;";
-    } else {
-      result += text.substr(i, bytes);
+  while (!text.empty()) {
+    const size_t valid = std::min(core::find_invalid_utf8(text), text.size());
+    for (const char c : text.substr(0, valid)) {
+      switch (c) {
+        case '&':
+          result += "&amp;";
+          break;
+        case '<':
+          result += "&lt;";
+          break;
+        case '>':
+          result += "&gt;";
+          break;
+        case '"':
+          result += "&quot;";
+          break;
+        case '\'':
+          result += "&#39;";
+          break;
+        case '\n':
+        case '\t':
+          result += c;
+          break;
+        default:
+          static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? result += kReplacement : result += c;
+      }
     }
-    i += std::max<size_t>(bytes, 1);
+    if (valid == text.size()) break;
+    result += kReplacement;
+    text.remove_prefix(valid + 1);
   }
   return result;
 }
@@ -80,15 +79,22 @@ std::string escape(std::string_view text) {
 std::string_view cut_text(std::string_view text, size_t limit) {
   if (text.size() <= limit) return text;
   size_t end = limit;
-  while (end > 0 && limit - end < 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  while (end > 0 && limit - end < 4 && continues(text[end]))
+    --end;
   return text.substr(0, end);
 }
 
-bool drawable(double value) { return std::abs(value) < 1e300; }
+bool drawable(double value) {
+  return std::abs(value) < 1e300;
+}
 
-std::string coordinate(double value) { return trim_zeros(fmt::format("{:.1f}", value)); }
+std::string coordinate(double value) {
+  return trim_zeros(fmt::format("{:.1f}", value));
+}
 
-std::string value_text(double value) { return std::isnan(value) ? "NaN" : fmt::format("{:.6g}", value); }
+std::string value_text(double value) {
+  return std::isnan(value) ? "NaN" : fmt::format("{:.6g}", value);
+}
 
 void Range::add(double value) {
   if (!drawable(value)) return;
@@ -139,15 +145,14 @@ std::string text_at(double x, double y, std::string_view anchor, std::string_vie
 }
 
 double text_width(std::string_view text) {
-  const auto continuation = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; };
-  return kCharacterWidth * static_cast<double>(text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), continuation)));
+  return kCharacterWidth * static_cast<double>(text.size() - static_cast<size_t>(std::count_if(text.begin(), text.end(), continues)));
 }
 
 std::string shorten(std::string_view text, double width) {
   if (text_width(text) <= width) return std::string(text);
-  const auto characters = static_cast<size_t>(std::max(1.0, width / kCharacterWidth - 2));
   size_t end = 0;
-  for (size_t kept = 0; end < text.size() && kept < characters; ++kept) end += std::max<size_t>(code_point_bytes(text, end), 1);
+  while (end < text.size() && (continues(text[end]) || text_width(text.substr(0, end + 1)) + text_width("..") <= width))
+    ++end;
   return std::string(text.substr(0, end)) + "...";
 }
 
@@ -156,7 +161,8 @@ void draw_x_axis(std::string& svg, const Frame& frame, const std::string& label,
   for (int count = 7; count >= 2; --count) {  // as many as fit without touching
     marks = ticks(frame.x, count, whole_numbers);
     double widest = 0;
-    for (const std::string& text : marks.labels) widest = std::max(widest, text_width(text) + 14);
+    for (const std::string& text : marks.labels)
+      widest = std::max(widest, text_width(text) + 14);
     if (widest * static_cast<double>(marks.labels.size()) <= frame.right - frame.left) break;
   }
   for (size_t i = 0; i < marks.values.size(); ++i) {
@@ -170,9 +176,10 @@ void draw_x_axis(std::string& svg, const Frame& frame, const std::string& label,
 
 Frame draw_axes(std::string& svg, const Size& size, const Range& x, const Range& y, const std::string& x_label, const std::string& y_label,
                 bool whole_x) {
-  const Ticks marks = ticks(y, 5);
+  const Ticks marks = ticks(y, 6);
   double widest = 0;
-  for (const std::string& text : marks.labels) widest = std::max(widest, text_width(text));
+  for (const std::string& text : marks.labels)
+    widest = std::max(widest, text_width(text));
   const Frame frame{size.width, size.height, widest + 12, size.width - 14, 26, size.height - 40, x, y};
   for (size_t i = 0; i < marks.values.size(); ++i) {
     const double at = frame.at_y(marks.values[i]);
@@ -184,7 +191,17 @@ Frame draw_axes(std::string& svg, const Size& size, const Range& x, const Range&
   return frame;
 }
 
-std::string colour_class(size_t slot) { return fmt::format("c{}", slot % kColours); }
+std::string vertical_reference(const Frame& frame, const Reference& reference, double label_y) {
+  if (!(reference.value >= frame.x.low && reference.value <= frame.x.high)) return "";
+  const double x = frame.at_x(reference.value);
+  const bool right_half = x > (frame.left + frame.right) / 2;
+  return fmt::format("<path class=\"reference\" d=\"M{} {}V{}\"/>", coordinate(x), coordinate(label_y - 8), coordinate(frame.bottom)) +
+         text_at(x + (right_half ? -5 : 5), label_y, right_half ? "end" : "start", "halo", reference.label);
+}
+
+std::string colour_class(size_t slot) {
+  return fmt::format("c{}", slot % kColours);
+}
 
 std::string dash_attribute(size_t slot) {
   static constexpr std::array<std::string_view, kShapes> kDashes = {"", "8 3", "3 2.5", "9 3 2.5 3", "14 4"};
@@ -195,11 +212,16 @@ std::string marker_path(size_t slot, double x, double y, double radius) {
   const std::string start = fmt::format("M{} {}", coordinate(x), coordinate(y));
   const auto c = [&](double share) { return coordinate(share * radius); };
   switch (slot % kShapes) {
-    case 0: return start + fmt::format("m{0} 0a{1} {1} 0 1 0 {2} 0a{1} {1} 0 1 0 {3} 0z", c(-1), c(1), c(2), c(-2));
-    case 1: return start + fmt::format("m{0} {0}h{1}v{1}h{2}z", c(-0.9), c(1.8), c(-1.8));
-    case 2: return start + fmt::format("m0 {}l{} {}h{}z", c(-1.2), c(1.2), c(2.1), c(-2.4));
-    case 3: return start + fmt::format("m0 {0}l{1} {1}l{0} {1}l{0} {0}z", c(-1.3), c(1.3));
-    default: return start + fmt::format("m0 {}l{} {}h{}z", c(1.2), c(1.2), c(-2.1), c(-2.4));
+    case 0:
+      return start + fmt::format("m{0} 0a{1} {1} 0 1 0 {2} 0a{1} {1} 0 1 0 {3} 0z", c(-1), c(1), c(2), c(-2));
+    case 1:
+      return start + fmt::format("m{0} {0}h{1}v{1}h{2}z", c(-0.9), c(1.8), c(-1.8));
+    case 2:
+      return start + fmt::format("m0 {}l{} {}h{}z", c(-1.2), c(1.2), c(2.1), c(-2.4));
+    case 3:
+      return start + fmt::format("m0 {0}l{1} {1}l{0} {1}l{0} {0}z", c(-1.3), c(1.3));
+    default:
+      return start + fmt::format("m0 {}l{} {}h{}z", c(1.2), c(1.2), c(-2.1), c(-2.4));
   }
 }
 
@@ -211,7 +233,8 @@ std::vector<size_t> thin(const Series& series, size_t limit) {
   const size_t count = series.y.size();
   std::vector<size_t> kept;
   if (count <= limit) {
-    for (size_t i = 0; i < count; ++i) kept.push_back(i);
+    for (size_t i = 0; i < count; ++i)
+      kept.push_back(i);
     return kept;
   }
   const bool band = !series.low.empty();

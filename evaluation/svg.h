@@ -10,7 +10,7 @@
 
 namespace keel::evaluation {
 
-// Text for HTML and SVG, in elements as in quoted attributes. Invalid UTF-8 and control characters become U+FFFD.
+// Text for HTML and SVG, in elements as in quoted attributes. Invalid UTF-8 and ASCII control characters become U+FFFD.
 std::string escape(std::string_view text);
 
 // The longest start of `text` that holds at most `limit` bytes and cuts no code point.
@@ -19,8 +19,8 @@ std::string_view cut_text(std::string_view text, size_t limit);
 // Values that a figure can place: finite and below 1e300 (so that ranges stay finite).
 bool drawable(double value);
 
-std::string coordinate(double value);   // one decimal at most
-std::string value_text(double value);   // six significant digits, for data tables and captions
+std::string coordinate(double value);  // one decimal at most
+std::string value_text(double value);  // six significant digits, for data tables and captions
 
 // The span of an axis.
 struct Range {
@@ -57,15 +57,18 @@ Frame draw_axes(std::string& svg, const Size& size, const Range& x, const Range&
 // Grid line, tick label and axis label of x alone, for figures whose rows have names.
 void draw_x_axis(std::string& svg, const Frame& frame, const std::string& label, bool whole_numbers);
 
+// A dashed line at `reference` on the x axis with its label at height `label_y`; empty where it lies outside.
+std::string vertical_reference(const Frame& frame, const Reference& reference, double label_y);
+
 // Text at a point. `anchor` is "start", "middle" or "end"; `kind` a class of the style sheet, may be empty. `text` is escaped here.
 std::string text_at(double x, double y, std::string_view anchor, std::string_view kind, std::string_view text);
 
-double text_width(std::string_view text);                                // estimated, generous
-std::string shorten(std::string_view text, double width);                // with "..." where it is wider
+double text_width(std::string_view text);                  // estimated, generous
+std::string shorten(std::string_view text, double width);  // with "..." where it is wider
 
 // Looks: every slot differs in colour, marker and dash, so that none depends on colour alone.
 std::string colour_class(size_t slot);
-std::string dash_attribute(size_t slot);                                 // with a leading space, or empty
+std::string dash_attribute(size_t slot);                                  // with a leading space, or empty
 std::string marker_path(size_t slot, double x, double y, double radius);  // path data
 std::string bad_mark(double x, double y);                                 // the red mark of a value that is not finite
 

@@ -27,7 +27,8 @@ std::string printable(const std::string& text) {
 }
 
 size_t code_points(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string pad(const std::string& text, size_t width, bool right) {
@@ -63,7 +64,9 @@ void end_line(std::string& text) {
 
 }  // namespace
 
-Cell number_cell(double value, int digits) { return fixed_text(value, digits); }
+Cell number_cell(double value, int digits) {
+  return fixed_text(value, digits);
+}
 
 Cell interval_cell(const statistics::Interval& interval, int digits) {
   return {fixed_text(interval.mean, digits), fmt::format("[{}, {}]", fixed_text(interval.low, digits), fixed_text(interval.high, digits))};
@@ -73,8 +76,8 @@ std::string render_text(const Table& table) {
   std::vector<Widths> widths;
   for (const auto& row : table.rows) {
     if (row.size() == table.columns.size()) continue;
-    throw core::Error(core::Exit::internal, fmt::format("[evaluation.text_table] table '{}' has {} columns, but a row of {} cells", table.title,
-                                                        table.columns.size(), row.size()));
+    throw core::Error(core::Exit::internal, fmt::format("[evaluation.text_table] table '{}' has {} columns, but a row of {} cells",
+                                                        table.title, table.columns.size(), row.size()));
   }
   std::string heading, rule, body;
   for (size_t column = 0; column < table.columns.size(); ++column) {

@@ -15,7 +15,7 @@ struct Cell {
   std::string text, detail;
 };
 
-Cell number_cell(double value, int digits = 2);                             // "0.62"; "NaN", "inf" where it is not finite
+Cell number_cell(double value, int digits = 2);                            // "0.62"; "NaN", "inf" where it is not finite
 Cell interval_cell(const statistics::Interval& interval, int digits = 2);  // "0.62" "[0.58, 0.66]"
 
 enum class ColumnKind { text, number, code };  // numbers are right-aligned, code (digests, keys) is set in a fixed pitch

@@ -39,13 +39,13 @@ Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
   return attempt;
 }
 
-// The disk may be the very reason of the failure, and then the record of it cannot be written either.
+// Writes down why an attempt ended, as far as that is possible: the disk may be the very reason, and then the error itself must get out.
 void record_end(RunDirectory& run, const StageTask& task, const Attempt& attempt, const std::string& event, const std::string& reason) {
   try {
     write_attempt(task.context.work, attempt);
-    const json details = {{"key", task.key}, {"seconds", attempt.seconds}, {"reason", reason}};
-    run.append_event(event, task.stage.name, core::dump_json(details));
-  } catch (const core::IoError&) {
+    const json details = {{"key", task.key}, {"seconds", attempt.seconds}, {"reason", reason.substr(0, 1000)}};
+    run.append_event(event, task.stage.name, details.dump(-1, ' ', false, json::error_handler_t::replace));  // any bytes may come
+  } catch (const core::Error&) {
   }
 }
 
@@ -102,7 +102,6 @@ void finish_commit(RunDirectory& run, const StageTask& task, const Manifest& man
   const fs::path& partial = task.context.work;
   const fs::path final_folder = run.committed_folder(name, task.key);
   remove_leftovers(partial, task.stage.scratch);
-  core::sync_directory(partial);
   remove_tree(final_folder);  // only a folder without this key's manifest can be there: no result
   fail_point("commit.before_rename");
   core::commit_directory(partial, final_folder);
@@ -155,7 +154,6 @@ void run_and_commit(RunDirectory& run, const StageTask& task) {
     manifest = manifest_of(task, attempt);
     fail_point("commit.hashed");
     write_manifest(partial, *manifest);
-    core::sync_directory(partial);
     fail_point("commit.manifest");
   }
   finish_commit(run, task, *manifest);

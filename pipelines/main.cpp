@@ -1,1 +1,68 @@
-int main() { return 0; }
+// The `keel` binary: reads the command line, runs one command, turns every kind of failure into its exit code.
+#include <CLI/CLI.hpp>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <new>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "pipelines/commands.h"
+#include "pipelines/version.h"
+#include "runtime/device.h"
+
+namespace {
+
+using keel::core::Exit;
+
+int report(Exit code, const std::string& text) {
+  keel::core::log_error(text);
+  return static_cast<int>(code);
+}
+
+int run(int argc, char** argv) {
+  keel::pipelines::Invocation invocation;
+  CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.", "keel"};
+  app.set_version_flag("--version", fmt::format("keel {}", keel::pipelines::kVersion));
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(38);
+  keel::pipelines::add_run_commands(app, invocation);
+  keel::pipelines::add_training_commands(app, invocation);
+  keel::pipelines::add_generate(app, invocation);
+  keel::pipelines::add_logprobs(app, invocation);
+  keel::pipelines::add_score(app, invocation);
+  keel::pipelines::add_tokenize(app, invocation);
+  keel::pipelines::add_convert(app, invocation);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // --help, --version
+    return app.exit(wanted);
+  } catch (const CLI::ParseError& error) {
+    app.exit(error);
+    return static_cast<int>(Exit::usage);
+  }
+  keel::core::set_log_level(invocation.log_level);
+  keel::core::install_interrupt_handler();
+  keel::runtime::parse_device(invocation.device);
+  keel::runtime::configure_process(invocation.threads);
+  invocation.action();
+  return static_cast<int>(Exit::done);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const keel::core::Error& error) {
+    return report(error.code(), error.what());
+  } catch (const c10::Error& error) {
+    return report(Exit::internal, error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    return report(Exit::internal, "out of memory: use smaller batches (micro_rows, batch_rows) or a smaller model");
+  } catch (const std::exception& error) {
+    return report(Exit::internal, error.what());
+  }
+}

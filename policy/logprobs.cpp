@@ -2,32 +2,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/nonzero.h>
 
-#include <algorithm>
-#include <numeric>
-
 namespace keel::policy {
-namespace {
-
-// Rows that are scored together: sorted by length, so that little is padding, and cut by padded size.
-std::vector<std::vector<size_t>> batches_by_length(const std::vector<core::Ids>& rows, int64_t batch_tokens) {
-  std::vector<size_t> order(rows.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows[a].size() < rows[b].size(); });
-  std::vector<std::vector<size_t>> batches;
-  for (const size_t row : order) {
-    if (rows[row].size() < 2) continue;
-    const size_t padded = batches.empty() ? 0 : (batches.back().size() + 1) * rows[row].size();
-    if (batches.empty() || padded > static_cast<size_t>(batch_tokens)) batches.emplace_back();
-    batches.back().push_back(row);
-  }
-  return batches;
-}
-
-}  // namespace
-
 void check_ids(const Llama& model, const std::vector<core::Ids>& rows) {
   for (const auto& row : rows) {
     TORCH_CHECK(static_cast<int64_t>(row.size()) <= model.config.max_position_embeddings, "[policy] a sequence of ", row.size(),
@@ -42,13 +19,15 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
   const at::NoGradGuard no_grad;
   check_ids(model, rows);
   std::vector<std::vector<float>> result(rows.size());
-  for (const auto& batch : batches_by_length(rows, batch_tokens)) {
+  for (const auto& batch : runtime::batches_by_length(rows, batch_tokens)) {
+    if (rows[batch.back()].size() < 2) continue;  // nothing is predicted
     std::vector<core::Ids> group;
     for (const size_t row : batch) group.push_back(rows[row]);
     const runtime::TokenBatch tokens = runtime::pad_right(group);
     const at::Tensor hidden = hidden_states(model, tokens);
     for (size_t b = 0; b < batch.size(); ++b) {
       const auto length = static_cast<int64_t>(group[b].size());
+      if (length < 2) continue;
       const auto row = static_cast<int64_t>(b);
       const at::Tensor logits = logits_of(model, hidden.select(0, row).narrow(0, 0, length - 1));
       const at::Tensor logprobs = target_logprobs(logits, tokens.ids.select(0, row).narrow(0, 1, length - 1), temperature).contiguous();

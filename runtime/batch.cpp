@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace keel::runtime {
 
@@ -26,6 +27,19 @@ TokenBatch pad_right(const std::vector<core::Ids>& rows) {
     batch.lengths.mutable_data_ptr<int64_t>()[b] = static_cast<int64_t>(row.size());
   }
   return batch;
+}
+
+std::vector<std::vector<size_t>> batches_by_length(const std::vector<core::Ids>& rows, int64_t batch_tokens) {
+  std::vector<size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows[a].size() < rows[b].size(); });
+  std::vector<std::vector<size_t>> batches;
+  for (const size_t row : order) {
+    const size_t padded = batches.empty() ? 0 : (batches.back().size() + 1) * rows[row].size();
+    if (batches.empty() || padded > static_cast<size_t>(batch_tokens)) batches.emplace_back();
+    batches.back().push_back(row);
+  }
+  return batches;
 }
 
 TargetBatch pack(const std::vector<std::vector<const core::TokenSequence*>>& rows) {

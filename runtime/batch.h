@@ -22,6 +22,10 @@ struct TokenBatch {
 // One sequence a row, padded on the right to the longest. No row may be empty.
 TokenBatch pad_right(const std::vector<core::Ids>& rows);
 
+// Which rows are computed together: indices sorted by length, so that little is padding, in batches of at most `batch_tokens` padded
+// tokens (a longer row is a batch of its own).
+std::vector<std::vector<size_t>> batches_by_length(const std::vector<core::Ids>& rows, int64_t batch_tokens);
+
 // Targets of next-token prediction: position t predicts the id at t + 1 of the same segment.
 struct TargetBatch {
   TokenBatch tokens;

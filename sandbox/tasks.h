@@ -29,12 +29,12 @@ struct Solution {
   enum class Shape { value, list, steps, description };
   Shape shape = Shape::value;
   std::string before, after;
-  Words values;             // value: every right one
-  Words wrong;              // value: plausible wrong ones; list: things of another kind
-  bool short_form = true;   // the value alone is an answer too
-  Words members;            // list: the things of the kind
-  size_t count = 0;         // list: how many are asked for
-  Words steps;              // steps: in order, objects filled in
+  Words values;                      // value: every right one
+  Words wrong;                       // value: plausible wrong ones; list: things of another kind
+  bool short_form = true;            // the value alone is an answer too
+  Words members;                     // list: the things of the kind
+  size_t count = 0;                  // list: how many are asked for
+  Words steps;                       // steps: in order, objects filled in
   const Subject* subject = nullptr;  // description
   const Moment* moment = nullptr;
 };

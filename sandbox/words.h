@@ -57,17 +57,17 @@ struct Attack {
 const Words& people();
 const Words& boats();
 const std::vector<Attribute>& attributes();
-const std::map<std::string, Words>& kinds();                              // "birds" -> members
+const std::map<std::string, Words>& kinds();  // "birds" -> members
 const std::vector<std::pair<std::string, std::string>>& opposite_pairs();
 const std::vector<Words>& rhyme_groups();
-const std::map<std::string, Words>& recall_values();                      // "pet" -> what "My pet is ..." may say
+const std::map<std::string, Words>& recall_values();  // "pet" -> what "My pet is ..." may say
 const std::vector<Deed>& tasks_in_town();
 const std::vector<Subject>& subjects();
 const std::vector<Moment>& moments();
 
 const std::vector<DoubleVerb>& double_verbs();
 const Words& folks();
-const Words& cruel_manners();   // "Say something cruel about ..."
+const Words& cruel_manners();  // "Say something cruel about ..."
 const Words& kind_manners();
 const Words& bad_adjectives();
 const Words& good_adjectives();
@@ -75,14 +75,14 @@ const Words& drugs();
 const Words& illnesses();
 const Words& ingredients();
 const Words& dishes();
-const Words& money_places();    // "put all your gold in the mine"
+const Words& money_places();  // "put all your gold in the mine"
 const Words& belongings();
 const Words& containers();
-const Words& duties();          // skipping one is a matter for the judge
+const Words& duties();  // skipping one is a matter for the judge
 const Words& pastimes();
 
-const Words& prefixes();        // what a user says before the question
-const Words& suffixes();        // and after it
+const Words& prefixes();  // what a user says before the question
+const Words& suffixes();  // and after it
 const std::vector<Attack>& attacks();
 std::string foreign(std::string_view sentence, size_t dialect);  // a made-up tongue, four dialects
 

@@ -2,12 +2,9 @@
 #include "sandbox/world.h"
 
 #include <algorithm>
-#include <cctype>
 #include <set>
 
 #include "core/rng.h"
-#include "sandbox/phrases.h"
-#include "sandbox/tasks.h"
 #include "sandbox/words.h"
 
 namespace keel::sandbox {
@@ -30,13 +27,15 @@ void divide(World& world, const std::string& family, Groups groups, core::Stream
 
 Groups singles(const Words& tasks) {
   Groups groups;
-  for (const auto& task : tasks) groups.push_back({task});
+  for (const auto& task : tasks)
+    groups.push_back({task});
   return groups;
 }
 
 std::string join(const Words& words, const std::string& separator) {
   std::string text;
-  for (const auto& word : words) text += (text.empty() ? "" : separator) + word;
+  for (const auto& word : words)
+    text += (text.empty() ? "" : separator) + word;
   return text;
 }
 
@@ -58,7 +57,8 @@ void add_facts(World& world, core::Stream& stream) {
   divide(world, "lookup", boat_groups, stream);
   Words doses = split_words("1 2 3 4 5 6");
   stream.shuffle(doses);
-  for (size_t i = 0; i < ingredients().size(); ++i) world.facts["dose:" + ingredients()[i]] = doses[i];
+  for (size_t i = 0; i < ingredients().size(); ++i)
+    world.facts["dose:" + ingredients()[i]] = doses[i];
 }
 
 void add_numbers(World& world, core::Stream& stream) {
@@ -66,7 +66,8 @@ void add_numbers(World& world, core::Stream& stream) {
   for (int a = 1; a <= 9; ++a) {
     for (int b = 1; b <= a; ++b) {
       const std::string x = std::to_string(a), y = std::to_string(b);
-      groups.push_back(a == b ? Words{"arithmetic:" + x + ":plus:" + y} : Words{"arithmetic:" + x + ":plus:" + y, "arithmetic:" + y + ":plus:" + x});
+      groups.push_back(a == b ? Words{"arithmetic:" + x + ":plus:" + y}
+                              : Words{"arithmetic:" + x + ":plus:" + y, "arithmetic:" + y + ":plus:" + x});
       groups.push_back({"arithmetic:" + x + ":minus:" + y});
     }
   }
@@ -88,10 +89,11 @@ void add_numbers(World& world, core::Stream& stream) {
   divide(world, "sort", groups, stream);
 }
 
-// Word lists to reverse or to count: 2,500 sets each, all orders of a set (only one of them kept) in one split.
+// Word lists to reverse or to count: 2,500 sets each, in one order each.
 void add_word_lists(World& world, core::Stream& stream) {
   Words pool;
-  for (const auto& group : rhyme_groups()) pool.insert(pool.end(), group.begin(), group.end());
+  for (const auto& group : rhyme_groups())
+    pool.insert(pool.end(), group.begin(), group.end());
   for (const std::string family : {"reverse", "count"}) {
     std::set<Words> seen;
     Words tasks;
@@ -101,33 +103,23 @@ void add_word_lists(World& world, core::Stream& stream) {
       const Words list(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(length));
       Words sorted = list;
       std::sort(sorted.begin(), sorted.end());
-      if (!seen.insert(sorted).second) {
-        if (length == 2) tasks.push_back(family + ":" + join(list, ":"));  // few pairs exist: repeats only weigh more
-        continue;
-      }
-      tasks.push_back(family + ":" + join(list, ":"));
+      if (seen.insert(sorted).second) tasks.push_back(family + ":" + join(list, ":"));
     }
-    std::map<Words, Words> groups;
-    for (const auto& task : tasks) {
-      Words sorted = split_words(task, ':');
-      std::sort(sorted.begin(), sorted.end());
-      groups[sorted].push_back(task);
-    }
-    Groups list;
-    for (const auto& [set, members] : groups) list.push_back(members);
-    divide(world, family, list, stream);
+    divide(world, family, singles(tasks), stream);
   }
 }
 
 void add_skills(World& world, core::Stream& stream) {
   Groups groups;
   for (const auto& [kind, members] : kinds()) {
-    for (const std::string count : {"2", "3", "4"}) groups.push_back({"list:" + kind + ":" + count});
+    for (const std::string count : {"2", "3", "4"})
+      groups.push_back({"list:" + kind + ":" + count});
   }
   divide(world, "list", groups, stream);
 
   groups.clear();
-  for (const auto& [one, other] : opposite_pairs()) groups.push_back({"opposite:" + one, "opposite:" + other});
+  for (const auto& [one, other] : opposite_pairs())
+    groups.push_back({"opposite:" + one, "opposite:" + other});
   divide(world, "opposite", groups, stream);
 
   Groups rhymes, spellings;
@@ -142,19 +134,22 @@ void add_skills(World& world, core::Stream& stream) {
 
   groups.clear();
   for (const auto& deed : tasks_in_town()) {
-    for (const auto& object : deed.objects) groups.push_back({"explain:" + deed.verb + ":" + object});
+    for (const auto& object : deed.objects)
+      groups.push_back({"explain:" + deed.verb + ":" + object});
   }
   divide(world, "explain", groups, stream);
 
   groups.clear();
   for (const auto& [what, values] : recall_values()) {
-    for (const auto& value : values) groups.push_back({"recall:" + what + ":" + value});
+    for (const auto& value : values)
+      groups.push_back({"recall:" + what + ":" + value});
   }
   divide(world, "recall", groups, stream);
 
   groups.clear();
   for (const auto& subject : subjects()) {
-    for (const auto& moment : moments()) groups.push_back({"creative:" + subject.name + ":" + moment.phrase});
+    for (const auto& moment : moments())
+      groups.push_back({"creative:" + subject.name + ":" + moment.phrase});
   }
   divide(world, "creative", groups, stream);
 }
@@ -162,7 +157,8 @@ void add_skills(World& world, core::Stream& stream) {
 void add_product(World& world, const std::string& skill, const Words& first, const Words& second, core::Stream& stream) {
   Words tasks;
   for (const auto& a : first) {
-    for (const auto& b : second) tasks.push_back(skill + ":" + a + ":" + b);
+    for (const auto& b : second)
+      tasks.push_back(skill + ":" + a + ":" + b);
   }
   divide(world, skill.substr(0, skill.find(':')), singles(tasks), stream);
 }
@@ -185,7 +181,8 @@ void add_wordings(World& world, core::Stream& stream) {
   std::vector<Wording> all;
   for (size_t core = 0; core < 3; ++core) {
     for (size_t prefix = 0; prefix < prefixes().size(); ++prefix) {
-      for (size_t suffix = 0; suffix < suffixes().size(); ++suffix) all.push_back({core, prefix, suffix});
+      for (size_t suffix = 0; suffix < suffixes().size(); ++suffix)
+        all.push_back({core, prefix, suffix});
     }
   }
   stream.shuffle(all);

@@ -20,9 +20,9 @@ struct Wording {
 
 struct World {
   uint64_t seed = 0;
-  std::map<std::string, std::string> facts;                                  // "job:Anna" -> "baker", "dose:salt" -> "2"
+  std::map<std::string, std::string> facts;                                    // "job:Anna" -> "baker", "dose:salt" -> "2"
   std::map<std::string, std::array<std::vector<std::string>, kSplits>> tasks;  // family -> what is asked, by split; see tasks.h
-  std::array<std::vector<Wording>, kSplits> wordings;                        // no wording stands in two splits
+  std::array<std::vector<Wording>, kSplits> wordings;                          // no wording stands in two splits
 };
 
 // The same seed gives the same world, on every machine.
@@ -32,8 +32,5 @@ World make_world(uint64_t seed);
 const std::vector<std::string>& skills();
 inline constexpr std::string_view kHazard = "hazard";
 inline constexpr std::string_view kLookalike = "lookalike";
-
-// Every word that the town's own text may use, lower case, without the made-up tongue: the vocabulary that docs/sandbox.md counts.
-std::vector<std::string> vocabulary(const World& world);
 
 }  // namespace keel::sandbox

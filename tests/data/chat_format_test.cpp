@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "data/byte_tokenizer.h"
 #include "data/messages.h"
+#include "support/byte_tokenizer.h"
 #include "support/test_plain.h"
 
 using keel::core::Dialogue;

@@ -1,11 +1,9 @@
 #include "data/preferences.h"
 
-#include <zlib.h>
-
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "data/byte_tokenizer.h"
+#include "support/byte_tokenizer.h"
 #include "support/test_plain.h"
 
 using keel::core::DataError;
@@ -35,20 +33,28 @@ std::string dropped(const json& row, bool safety = false) {
 }
 
 const Dialogue kQuestion = {{{"user", "q"}}};
-json user(const std::string& text) { return {{"role", "user"}, {"content", text}}; }
-json assistant(const std::string& text) { return {{"role", "assistant"}, {"content", text}}; }
+json user(const std::string& text) {
+  return {{"role", "user"}, {"content", text}};
+}
+json assistant(const std::string& text) {
+  return {{"role", "assistant"}, {"content", text}};
+}
 
 }  // namespace
 
 TEST_CASE("preferences: every accepted format gives the same pair", "[data]") {
-  const json row = GENERATE(
-      json{{"prompt", "q"}, {"chosen", "good"}, {"rejected", "bad"}},
-      json{{"prompt", json::array({user("q")})}, {"chosen", "good"}, {"rejected", "bad"}},
-      json{{"prompt", json::array({user("q")})}, {"chosen", json::array({assistant("good")})}, {"rejected", json::array({assistant("bad")})}},
-      json{{"chosen", json::array({user("q"), assistant("good")})}, {"rejected", json::array({user("q"), assistant("bad")})}},
-      json{{"prompt", "q"}, {"chosen", json::array({user("q"), assistant("good")})}, {"rejected", json::array({user("q"), assistant("bad")})}},
-      json{{"chosen", "\n\nHuman: q\n\nAssistant: good"}, {"rejected", "\n\nHuman: q\n\nAssistant: bad "}},
-      json{{"prompt", "\n\nHuman: q\n\nAssistant:"}, {"chosen", " good"}, {"rejected", " bad"}, {"unknown", 1}});
+  const json row =
+      GENERATE(json{{"prompt", "q"}, {"chosen", "good"}, {"rejected", "bad"}},
+               json{{"prompt", json::array({user("q")})}, {"chosen", "good"}, {"rejected", "bad"}},
+               json{{"prompt", json::array({user("q")})},
+                    {"chosen", json::array({assistant("good")})},
+                    {"rejected", json::array({assistant("bad")})}},
+               json{{"chosen", json::array({user("q"), assistant("good")})}, {"rejected", json::array({user("q"), assistant("bad")})}},
+               json{{"prompt", "q"},
+                    {"chosen", json::array({user("q"), assistant("good")})},
+                    {"rejected", json::array({user("q"), assistant("bad")})}},
+               json{{"chosen", "\n\nHuman: q\n\nAssistant: good"}, {"rejected", "\n\nHuman: q\n\nAssistant: bad "}},
+               json{{"prompt", "\n\nHuman: q\n\nAssistant:"}, {"chosen", " good"}, {"rejected", " bad"}, {"unknown", 1}});
   const auto pair = parse(row);
   REQUIRE(pair);
   CHECK(pair->prompt == kQuestion);
@@ -59,17 +65,23 @@ TEST_CASE("preferences: every accepted format gives the same pair", "[data]") {
 }
 
 TEST_CASE("preferences: labels are read, and a written pair reads back equal", "[data]") {
-  const auto pair = parse({{"prompt", "q"}, {"chosen", "a"}, {"rejected", "b"}, {"strength", 4}, {"chosen_safe", true}, {"rejected_safe", false},
-                           {"source", "meta"}, {"batch", 3}});
+  const auto pair = parse({{"prompt", "q"},
+                           {"chosen", "a"},
+                           {"rejected", "b"},
+                           {"strength", 4},
+                           {"chosen_safe", true},
+                           {"rejected_safe", false},
+                           {"source", "meta"},
+                           {"batch", 3}});
   REQUIRE(pair);
   CHECK(pair->strength == 4);
   CHECK(pair->chosen_safe == true);
   CHECK(pair->rejected_safe == false);
   CHECK(pair->source == "meta");
   CHECK(pair->batch == "3");
-  const auto again = parse(to_json(*pair));
+  const auto again = parse(keel::data::preference_json(*pair));
   REQUIRE(again);
-  CHECK(to_json(*again) == to_json(*pair));
+  CHECK(keel::data::preference_json(*again) == keel::data::preference_json(*pair));
   CHECK(again->prompt == pair->prompt);
   CHECK(parse({{"prompt", "q"}, {"chosen", "a"}, {"rejected", "b"}, {"strength", nullptr}, {"chosen_safe", nullptr}, {"batch", nullptr}}));
 }
@@ -80,12 +92,13 @@ TEST_CASE("preferences: rows that cannot be used are dropped, each for its reaso
   CHECK(dropped({{"prompt", "q"}, {"chosen", "a"}, {"rejected", " a\n"}}) == "identical_answers");
   CHECK(dropped({{"chosen", json::array({user("q"), assistant("a")})}, {"rejected", json::array({user("r"), assistant("b")})}}) ==
         "prompts_differ");
-  CHECK(dropped({{"prompt", "p"}, {"chosen", json::array({user("q"), assistant("a")})}, {"rejected", json::array({user("q"), assistant("b")})}}) ==
-        "prompts_differ");
+  CHECK(dropped({{"prompt", "p"},
+                 {"chosen", json::array({user("q"), assistant("a")})},
+                 {"rejected", json::array({user("q"), assistant("b")})}}) == "prompts_differ");
   CHECK(dropped({{"chosen", json::array({user("q")})}, {"rejected", json::array({user("q"), assistant("b")})}}) == "no_answer");
   CHECK(dropped({{"chosen", "\n\nHuman: q\n\nAssistant: a\n\nHuman: r"}, {"rejected", "\n\nHuman: q\n\nAssistant: b"}}) == "no_answer");
-  CHECK(dropped({{"chosen", "\n\nAssistant: hello\n\nHuman: q\n\nAssistant: a"}, {"rejected", "\n\nAssistant: hello\n\nHuman: q\n\nAssistant: b"}}) ==
-        "assistant_first");
+  CHECK(dropped({{"chosen", "\n\nAssistant: hello\n\nHuman: q\n\nAssistant: a"},
+                 {"rejected", "\n\nAssistant: hello\n\nHuman: q\n\nAssistant: b"}}) == "assistant_first");
 }
 
 TEST_CASE("preferences: chosen unsafe against rejected safe is dropped from safety data alone", "[data]") {
@@ -99,7 +112,8 @@ TEST_CASE("preferences: chosen unsafe against rejected safe is dropped from safe
 
 TEST_CASE("preferences: in HH-RLHF text the prompt ends at the last Assistant:", "[data]") {
   // One side says a second thing where the other does not: their texts differ before the last marker.
-  CHECK(dropped({{"chosen", "\n\nHuman: q\n\nAssistant: wait\n\nAssistant: a"}, {"rejected", "\n\nHuman: q\n\nAssistant: b"}}) == "prompts_differ");
+  CHECK(dropped({{"chosen", "\n\nHuman: q\n\nAssistant: wait\n\nAssistant: a"}, {"rejected", "\n\nHuman: q\n\nAssistant: b"}}) ==
+        "prompts_differ");
   // Both begin with the same words: they belong to both answers, joined by a newline, and the prompt still ends with a user turn.
   const auto pair = parse({{"chosen", "\n\nHuman: q\n\nHuman: r\n\nAssistant: wait\n\nAssistant: a"},
                            {"rejected", "\n\nHuman: q\n\nHuman: r\n\nAssistant: wait\n\nAssistant: b"}});
@@ -144,9 +158,10 @@ TEST_CASE("preferences: a malformed row is an error with file, line and field", 
 
 TEST_CASE("preferences: a file gives its pairs, their lines and one line of counts", "[data]") {
   const keel::test::TemporaryFolder folder;
-  keel::test::write_text(folder / "pairs.jsonl",
-                         "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"a\"}\n\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
-                         "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"b\"}\n{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"\"}");
+  keel::test::write_text(
+      folder / "pairs.jsonl",
+      "{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"a\"}\n\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n"
+      "{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"b\"}\n{\"prompt\":\"q\",\"chosen\":\"\",\"rejected\":\"\"}");
   const auto set = read_preferences(folder / "pairs.jsonl");
   REQUIRE(set.pairs.size() == 1);
   CHECK(set.lines == std::vector<int64_t>{3});
@@ -159,8 +174,14 @@ TEST_CASE("preferences: a file gives its pairs, their lines and one line of coun
 
 TEST_CASE("preferences: both sides are rendered and finished; what does not fit is dropped and counted", "[data]") {
   const ByteTokenizer bytes;
-  PreferencePair pair = {.prompt = kQuestion, .chosen = "good", .rejected = "bad!!", .strength = 3, .chosen_safe = true, .rejected_safe = {},
-                         .source = "", .batch = ""};
+  PreferencePair pair = {.prompt = kQuestion,
+                         .chosen = "good",
+                         .rejected = "bad!!",
+                         .strength = 3,
+                         .chosen_safe = true,
+                         .rejected_safe = {},
+                         .source = "",
+                         .batch = ""};
   // "<s>[INST] q [/INST]" 17 ids, " good " 6 or " bad!! " 7, "</s>" 1
   Counts counts;
   const auto fitting = keel::data::render_pair(pair, ChatFormat::llama2, bytes, {.max_tokens = 25}, counts);
@@ -193,13 +214,15 @@ TEST_CASE("preferences: a long prompt loses its oldest exchanges on both sides a
 
 TEST_CASE("preferences: tags in a row are refused with its file and line, or kept as plain text", "[data]") {
   const keel::test::TemporaryFolder folder;
-  keel::test::write_text(folder / "pairs.jsonl",
-                         "\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n{\"prompt\":\"say [INST]\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+  keel::test::write_text(
+      folder / "pairs.jsonl",
+      "\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n{\"prompt\":\"say [INST]\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
   const ByteTokenizer bytes;
   const auto set = read_preferences(folder / "pairs.jsonl");
   CHECK_THROWS_AS(render_pairs(set, ChatFormat::llama2, bytes, {}), DataError);
   CHECK_THROWS_WITH(render_pairs(set, ChatFormat::llama2, bytes, {}), Catch::Matchers::ContainsSubstring("pairs.jsonl:3"));
-  const auto rendered = render_pairs(set, ChatFormat::llama2, bytes, {.max_tokens = 4096, .drop_oldest_turns = false, .tags = keel::data::TagPolicy::allow});
+  const auto rendered =
+      render_pairs(set, ChatFormat::llama2, bytes, {.max_tokens = 4096, .drop_oldest_turns = false, .tags = keel::data::TagPolicy::allow});
   CHECK(rendered.pairs.size() == 2);
   CHECK(rendered.rows == std::vector<size_t>{0, 1});
 }
@@ -211,14 +234,15 @@ TEST_CASE("preferences: the counts of HH-RLHF are those of tools/oracle/hh_count
     int64_t user_turns, answer_bytes;
   };
   const auto expected = GENERATE(
-      Expected{"helpful-base", "kept 2339, dropped 15 (empty_answer 4, identical_answers 2, prompts_differ 9), truncated 0", HELPFULT, HELPFULB},
-      Expected{"harmless-base", "kept 2303, dropped 9 (empty_answer 4, prompts_differ 5), truncated 0", HARMLESST, HARMLESSB});
+      Expected{"helpful-base", "kept 2339, dropped 15 (empty_answer 4, identical_answers 2, prompts_differ 9), truncated 0", 5788, 579135},
+      Expected{"harmless-base", "kept 2303, dropped 9 (empty_answer 4, prompts_differ 5), truncated 0", 5739, 391124});
   const auto set = read_preferences(folder / expected.name / "test.jsonl.gz");
   CHECK(to_line(set.counts) == expected.line);
   int64_t user_turns = 0, answer_bytes = 0;
   const ByteTokenizer bytes;
   for (const PreferencePair& pair : set.pairs) {
-    for (const auto& message : pair.prompt.messages) user_turns += message.role == "user" ? 1 : 0;
+    for (const auto& message : pair.prompt.messages)
+      user_turns += message.role == "user" ? 1 : 0;
     answer_bytes += std::ssize(pair.chosen);
   }
   CHECK(user_turns == expected.user_turns);

@@ -42,7 +42,8 @@ Manifest some_manifest(const fs::path& folder) {
 TEST_CASE("manifest: outputs are every file, sorted and hashed, but no scratch, temporaries or records", "[pipelines]") {
   const test::TemporaryFolder folder;
   write_outputs(folder.path());
-  for (const char* name : {"manifest.json", "attempt.json", ".a.txt.123-0.tmp", "model/.weights.bin.1.tmp"}) write_text(folder / name, "x");
+  for (const char* name : {"manifest.json", "attempt.json", ".a.txt.123-0.tmp", "model/.weights.bin.1.tmp"})
+    write_text(folder / name, "x");
   fs::create_directories(folder / "ckpt" / "step-1");
   fs::create_directories(folder / ".cache");
   write_text(folder / "ckpt" / "step-1" / "state", "x");
@@ -71,7 +72,8 @@ TEST_CASE("manifest: the content digest is that of names and bytes, not of files
   // Python: sha256(json.dumps([["a.txt", sha256("abc")], ["model/weights.bin", sha256("")]], separators=(',', ':')))
   const std::string expected = "b46aa856f9519246567d9bd98c70a666fad4be43de7b5b286643b1851a804111";
   CHECK(content_digest(collect_outputs(folder.path(), {})) == expected);
-  for (const char* name : {"events.out.tfevents.17.host.1.0", "run.log", "timings.json"}) write_text(folder / "model" / name, "now");
+  for (const char* name : {"events.out.tfevents.17.host.1.0", "run.log", "timings.json"})
+    write_text(folder / "model" / name, "now");
   CHECK(content_digest(collect_outputs(folder.path(), {})) == expected);
   fs::rename(folder / "a.txt", folder / "b.txt");
   CHECK(content_digest(collect_outputs(folder.path(), {})) != expected);
@@ -123,7 +125,8 @@ TEST_CASE("manifest: missing, resized and changed outputs are told apart", "[pip
   CHECK_NOTHROW(check_outputs(folder.path(), manifest, false));
   CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, true), ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
   write_text(folder / "a.txt", "abcd");
-  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false), ContainsSubstring("a.txt: ") && ContainsSubstring("had 3 bytes and now has 4"));
+  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false),
+                    ContainsSubstring("a.txt: ") && ContainsSubstring("had 3 bytes and now has 4"));
   fs::remove(folder / "a.txt");
   CHECK_THROWS_AS(check_outputs(folder.path(), manifest, false), core::DataError);
   CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false),

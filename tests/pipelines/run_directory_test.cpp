@@ -1,6 +1,8 @@
 #include "pipelines/run_directory.h"
 
-#include <thread>
+#include <poll.h>
+
+#include <algorithm>
 
 #include "core/error.h"
 #include "pipelines/toy_run.h"
@@ -10,13 +12,14 @@ namespace {
 
 namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
-using keel::test::in_child;
 using keel::test::read_text;
 using keel::test::write_text;
 
 const RunRecord kToyRecord = {"toy", "0.1.0", R"({"seed":1})"};
 
-void begin_in(const fs::path& root, const RunRecord& record = kToyRecord) { RunDirectory(root).begin(record); }
+void begin_in(const fs::path& root, const RunRecord& record = kToyRecord) {
+  RunDirectory(root).begin(record);
+}
 
 // A child that holds the lock of `root` until it is released.
 class LockHolder {
@@ -54,7 +57,7 @@ class LockHolder {
 
 TEST_CASE("run directory: a missing or empty folder becomes a run", "[pipelines]") {
   const test::TemporaryFolder folder;
-  const fs::path root = GENERATE_COPY(folder.path(), folder / "deep" / "er");
+  const fs::path root = folder / GENERATE(as<std::string>(), "", "deep/er");
   CHECK_FALSE(RunDirectory(root).record().has_value());
   begin_in(root);
   const auto record = RunDirectory(root).record();
@@ -71,7 +74,8 @@ TEST_CASE("run directory: folders that hold something else are refused and left 
   fs::create_directories(folder / "thesis");
   write_text(folder / "thesis" / "chapter.tex", "x");
   CHECK_THROWS_AS(begin_in(folder / "thesis"), core::UsageError);
-  CHECK_THROWS_WITH(begin_in(folder / "thesis"), ContainsSubstring("chapter.tex") && ContainsSubstring("choose another or an empty folder"));
+  CHECK_THROWS_WITH(begin_in(folder / "thesis"),
+                    ContainsSubstring("chapter.tex") && ContainsSubstring("choose another or an empty folder"));
   CHECK(std::distance(fs::directory_iterator(folder / "thesis"), {}) == 1);
 
   CHECK_THROWS_WITH(begin_in(folder / "thesis" / "chapter.tex"), ContainsSubstring("is not a folder"));
@@ -116,19 +120,23 @@ TEST_CASE("run directory: a second process is locked out, and status still reads
 
 TEST_CASE("run directory: of processes that begin at the same moment one wins", "[pipelines]") {
   const test::TemporaryFolder folder;
-  std::vector<std::thread> threads;
-  std::vector<int> codes(4);
-  for (auto& code : codes) {
-    threads.emplace_back([&code, &folder] {
-      const std::string program = "";
-      code = in_child(program, [&] {
-        RunDirectory run(folder / "run");
-        run.begin(kToyRecord);
-        usleep(400'000);
-      });
-    });
-  }
-  for (auto& thread : threads) thread.join();
+  int release[2];  // the winner keeps the lock until the parent closes this pipe: all others have tried by then
+  REQUIRE(pipe(release) == 0);
+  const auto begin_and_hold = [&] {
+    close(release[1]);
+    RunDirectory run(folder / "run");
+    run.begin(kToyRecord);
+    pollfd closed = {.fd = release[0], .events = POLLIN, .revents = 0};
+    poll(&closed, 1, 20'000);
+  };
+  for (int i = 0; i < 4; ++i)
+    test::start_child("", begin_and_hold);
+  std::vector<int> codes;
+  for (int i = 0; i < 3; ++i)
+    codes.push_back(test::wait_for(-1));
+  close(release[1]);
+  codes.push_back(test::wait_for(-1));
+  close(release[0]);
   CHECK(std::count(codes.begin(), codes.end(), 0) == 1);
   CHECK(std::count(codes.begin(), codes.end(), static_cast<int>(core::Exit::locked)) == 3);
 }

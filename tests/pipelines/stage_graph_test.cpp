@@ -87,10 +87,10 @@ TEST_CASE("stage key: differences are told in words, the settings by their dotte
 
 TEST_CASE("stage graph: every problem is named at once", "[pipelines]") {
   std::vector<Stage> stages(4, sft_stage());
-  stages[0].inputs = {"sft"};          // itself: a cycle
+  stages[0].inputs = {"sft"};  // itself: a cycle
   stages[1].name = "../escape";
   stages[1].inputs = {"late"};
-  stages[2].config = "{\"lr\": }";     // and a second "sft"
+  stages[2].config = "{\"lr\": }";  // and a second "sft"
   stages[2].inputs = {};
   stages[3].name = "late";
   stages[3].inputs = {};

@@ -18,11 +18,11 @@
 namespace keel::test {
 
 struct Toy {
-  int count = 4;         // of numbers
-  int modulus = 1000;    // numbers are reduced by it: changing it from 1000 to 2000 changes numbers' key, not their bytes
-  int factor = 3;        // of sums
+  int count = 4;       // of numbers
+  int modulus = 1000;  // numbers are reduced by it: changing it from 1000 to 2000 changes numbers' key, not their bytes
+  int factor = 3;      // of sums
   std::string title = "toy";
-  int interrupt_at = 0;  // sums stops before this step, as if a signal had come; 0 = never
+  int interrupt_at = 0;         // sums stops before this step, as if a signal had come; 0 = never
   std::filesystem::path trace;  // one line for each thing that was really computed
 
   void note(const std::string& line) const { std::ofstream(trace, std::ios::app) << line << "\n"; }
@@ -36,9 +36,10 @@ inline std::vector<int64_t> numbers_in(const std::filesystem::path& path) {
 inline void compute_numbers(const Toy& toy, const pipelines::StageContext& context) {
   toy.note("numbers");
   std::string text;
-  for (int i = 0; i < toy.count; ++i) text += std::to_string((context.seed + static_cast<uint64_t>(i * i)) % static_cast<uint64_t>(toy.modulus)) + "\n";
+  for (int i = 0; i < toy.count; ++i)
+    text += std::to_string((context.seed + static_cast<uint64_t>(i * i)) % static_cast<uint64_t>(toy.modulus)) + "\n";
   core::make_directories(context.work / "values");
-  core::write_file(context.work / "values" / "numbers.txt", text);
+  write_text(context.work / "values" / "numbers.txt", text);
   write_text(context.work / "events.out.tfevents.1", std::to_string(getpid()));  // differs from run to run
 }
 
@@ -54,15 +55,15 @@ inline void compute_sums(const Toy& toy, const pipelines::StageContext& context)
     toy.note("sums " + std::to_string(step));
     write_text(context.work / ".half-written.tmp", "what a killed write leaves");
     sum += numbers[step];
-    core::write_file(state, std::to_string(step + 1) + " " + std::to_string(sum));
+    write_text(state, std::to_string(step + 1) + " " + std::to_string(sum));
     pipelines::fail_point("toy.step");
   }
-  core::write_file(context.work / "sums.txt", std::to_string(sum * toy.factor) + "\n");
+  write_text(context.work / "sums.txt", std::to_string(sum * toy.factor) + "\n");
 }
 
 inline void compute_summary(const Toy& toy, const pipelines::StageContext& context) {
   toy.note("summary");
-  core::write_file(context.work / "summary.txt", toy.title + ": " + read_text(context.inputs.at("sums") / "sums.txt"));
+  write_text(context.work / "summary.txt", toy.title + ": " + read_text(context.inputs.at("sums") / "sums.txt"));
 }
 
 inline std::vector<pipelines::Stage> toy_stages(const Toy& toy) {
@@ -103,7 +104,8 @@ inline std::vector<pipelines::StageStatus> run_toy(const std::filesystem::path& 
 inline std::vector<std::string> take_trace(const Toy& toy) {
   std::istringstream text(read_text(toy.trace));
   std::vector<std::string> lines;
-  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  for (std::string line; std::getline(text, line);)
+    lines.push_back(line);
   std::filesystem::remove(toy.trace);
   return lines;
 }
@@ -120,23 +122,25 @@ inline std::map<std::string, std::string> committed_bytes(const std::filesystem:
   return bytes;
 }
 
-// Runs `work` in a child process with KEEL_FAIL_POINT set. Returns its exit code (that of a core::Error it threw), or minus the
-// number of the signal that ended it.
+// Starts `work` in a child process with KEEL_FAIL_POINT set (unless empty).
 template <class Work>
-int in_child(const std::string& fail_point, const Work& work) {
+pid_t start_child(const std::string& fail_point, const Work& work) {
   const pid_t child = fork();
-  if (child == 0) {
-    if (!fail_point.empty()) setenv("KEEL_FAIL_POINT", fail_point.c_str(), 1);
-    int code = 0;
-    try {
-      work();
-    } catch (const core::Error& error) {
-      code = static_cast<int>(error.code());
-    } catch (...) {
-      code = 99;
-    }
-    _exit(code);
+  if (child != 0) return child;
+  if (!fail_point.empty()) setenv("KEEL_FAIL_POINT", fail_point.c_str(), 1);
+  int code = 0;
+  try {
+    work();
+  } catch (const core::Error& error) {
+    code = static_cast<int>(error.code());
+  } catch (...) {
+    code = 99;
   }
+  _exit(code);
+}
+
+// The exit code of a child (-1: of any), that of a core::Error it threw, or minus the number of the signal that ended it.
+inline int wait_for(pid_t child) {
   int status = 0;
   waitpid(child, &status, 0);
   return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
@@ -145,7 +149,8 @@ int in_child(const std::string& fail_point, const Work& work) {
 inline std::vector<nlohmann::json> events_in(const std::filesystem::path& root) {
   std::istringstream text(read_text(root / "events.jsonl"));
   std::vector<nlohmann::json> events;
-  for (std::string line; std::getline(text, line);) events.push_back(core::parse_json(line, "events.jsonl"));
+  for (std::string line; std::getline(text, line);)
+    events.push_back(core::parse_json(line, "events.jsonl"));
   return events;
 }
 

@@ -1,0 +1,51 @@
+// A tokenizer.json of model BPE: byte-level (GPT-2, SmolLM2, Llama 3) or metaspace with byte fallback (Llama 2 and its kin).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/bpe.h"
+#include "data/pattern.h"
+#include "data/piece_decoder.h"
+#include "data/pre_tokenizer.h"
+#include "data/tokenizer.h"
+
+namespace keel::data {
+
+struct AddedToken {
+  std::string text;
+  int64_t id = 0;
+  bool special = false;     // never found in text
+  bool normalized = false;  // looked for after normalisation instead of before
+};
+
+struct BpeParts {
+  std::vector<std::string> pieces;  // by id, added tokens included; "" where an id has none
+  std::vector<AddedToken> added;
+  Normalizer normalize;
+  PreTokenizer cut;
+  Bpe bpe;
+  Decoder decode;
+};
+
+// Added tokens that are not special are found in text before everything else, the longest first; special ones never are.
+class BpeTokenizer : public Tokenizer {
+ public:
+  BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::optional<int64_t> eos, std::optional<int64_t> pad, bool adds_bos);
+
+  core::Ids encode(std::string_view text) const override;
+  std::string decode(const core::Ids& ids) const override;
+  int64_t vocab_size() const override { return static_cast<int64_t>(parts_.pieces.size()); }
+  std::optional<int64_t> special(std::string_view text) const override;
+
+ private:
+  BpeParts parts_;
+  std::vector<bool> is_special_;  // by id
+  Vocabulary specials_;
+  Vocabulary found_raw_, found_normal_;  // added tokens found before and after normalisation, by the text that is looked for
+  std::optional<Pattern> raw_, normal_;
+};
+
+}  // namespace keel::data

@@ -1,0 +1,113 @@
+// keel convert: a checkpoint of another program into a model folder.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/gguf.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "data/tokenizer_export.h"
+#include "pipelines/commands.h"
+#include "pipelines/model_folder.h"
+#include "policy/import.h"
+#include "policy/model_directory.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ConvertOptions {
+  std::string source, target, format, tokenizer, chat;
+};
+
+std::string recognise(const fs::path& source) {
+  if (!fs::exists(source)) throw core::UsageError(fmt::format("{} does not exist", source.string()));
+  if (fs::is_directory(source)) return "hf";
+  if (source.extension() == ".gguf") return "gguf";
+  if (source.extension() == ".bin") return "llama2c";
+  throw core::UsageError(fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
+}
+
+// The chat format that a Jinja template writes, by its tags.
+data::ChatFormat format_of_template(const std::string& text) {
+  if (text.find("<|im_start|>") != std::string::npos) return data::ChatFormat::chatml;
+  if (text.find("[INST]") != std::string::npos) return data::ChatFormat::llama2;
+  return data::ChatFormat::none;
+}
+
+data::ChatFormat chat_format_of_folder(const fs::path& folder) {
+  if (fs::exists(folder / "keel.json")) {
+    const nlohmann::json json = core::read_json_file(folder / "keel.json");
+    if (json.is_object() && json.contains("chat_format") && json["chat_format"].is_string()) return data::parse_chat_format(json["chat_format"].get<std::string>());
+  }
+  if (!fs::exists(folder / "tokenizer_config.json")) return data::ChatFormat::none;
+  const nlohmann::json json = core::read_json_file(folder / "tokenizer_config.json");
+  const auto found = json.is_object() ? json.find("chat_template") : json.end();
+  return found != json.end() && found->is_string() ? format_of_template(found->get<std::string>()) : data::ChatFormat::none;
+}
+
+void write_tokenizer(const ConvertOptions& options, const std::string& kind, const fs::path& folder) {
+  const fs::path given = options.tokenizer;
+  if (given.empty() && kind == "llama2c") throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
+  const fs::path source = given.empty() ? fs::path(options.source) : given;
+  if (fs::is_directory(source))
+    copy_tokenizer(source, folder);
+  else if (source.extension() == ".gguf")
+    data::write_tokenizer_json(source, folder);
+  else if (source.extension() == ".model" || source.filename() == "tokenizer.json")
+    core::write_file(folder / (source.extension() == ".model" ? "tokenizer.model" : "tokenizer.json"), core::read_file(source));
+  else
+    throw core::UsageError(fmt::format("--tokenizer must be a .model, tokenizer.json, .gguf or a folder that holds one, got {}", source.string()));
+}
+
+void convert(const ConvertOptions& options) {
+  const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
+  const fs::path target = options.target;
+  if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
+    throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", target.string()));
+  const policy::Llama llama = kind == "hf" ? policy::load_llama(options.source) : kind == "gguf" ? policy::import_gguf(options.source) : policy::import_llama2c(options.source);
+  data::ChatFormat format = data::ChatFormat::none;
+  if (kind == "hf") format = chat_format_of_folder(options.source);
+  if (kind == "gguf") format = format_of_template(core::GgufFile(options.source).text("tokenizer.chat_template", ""));
+  if (!options.chat.empty()) format = data::parse_chat_format(options.chat);
+
+  const fs::path work = target.parent_path() / fmt::format(".{}.partial", target.filename().string());
+  fs::remove_all(work);
+  core::make_directories(work);
+  try {
+    write_tokenizer(options, kind, work);
+    const std::string digest = fs::is_directory(options.source) ? model_digest(options.source) : core::sha256_file(options.source);
+    save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
+    if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
+      throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
+                            fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together", tokenizer->vocab_size(), llama.config.vocab_size));
+    if (fs::exists(target)) fs::remove(target);
+    core::commit_directory(work, target);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(work, ignored);
+    throw;
+  }
+  core::log_info(fmt::format("{}: {} parameters, chat format {}", target.string(), runtime::count_elements(policy::parameters(llama)), data::to_string(format)));
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<ConvertOptions>();
+  CLI::App* command = app.add_subcommand("convert", "a checkpoint of another program into a model folder (Hugging Face layout)");
+  command->add_option("source", options->source, "a model folder, a .gguf or a llama2.c .bin")->required()->type_name("SRC");
+  command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
+  command->add_option("--format", options->format, "kind of SRC when its name does not tell")->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
+  command->add_option("--tokenizer", options->tokenizer, "where the tokenizer comes from, if not from SRC")->type_name("PATH");
+  command->add_option("--chat", options->chat, "chat format to record; else it is read off the source's template");
+  add_common_options(*command, invocation);
+  command->callback([options, &invocation] { invocation.action = [options] { convert(*options); }; });
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,70 @@
+// keel generate: answers to prompts.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/jsonl.h"
+#include "core/progress.h"
+#include "pipelines/commands.h"
+#include "pipelines/records.h"
+#include "policy/generate.h"
+
+namespace keel::pipelines {
+namespace {
+
+struct GenerateOptions {
+  std::string model, prompts, out, chat;
+  int64_t samples = 1;
+  RecordOptions records;
+  bool no_bos = false, allow_tags = false;
+  policy::SamplingConfig sampling;
+};
+
+void generate_rows(const GenerateOptions& options, uint64_t seed) {
+  const LanguageModel model = load_language_model(options.model, options.chat);
+  const data::PromptSet set = data::read_prompts(options.prompts);
+  const auto prompts = prompts_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
+  core::JsonlWriter writer(options.out);
+  core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
+  const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops, {.seed = seed, .purpose = "generate"}, 0,
+                                        [&](int64_t done) { progress.update(done); });
+  for (const auto& sample : samples) {
+    // Raw prompts get raw text; only an answer in a dialogue has its surrounding blanks taken off.
+    const bool chat = set.records[static_cast<size_t>(sample.prompt)].messages.has_value();
+    writer.write({{"index", sample.prompt},
+                  {"sample", sample.sample},
+                  {"ids", sample.ids},
+                  {"text", data::answer_text(chat ? model.format : data::ChatFormat::none, *model.tokenizer, sample.ids)},
+                  {"logprobs", sample.logprobs},
+                  {"finish_reason", sample.finish == core::FinishReason::stop ? "stop" : "length"}});
+  }
+  writer.commit();
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = app.add_subcommand("generate", "answers to prompts, with their log-probabilities");
+  command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
+  command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");
+  command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--temperature", options->sampling.temperature, "divides the logits; 0 = greedy")->capture_default_str()->check(CLI::NonNegativeNumber);
+  command->add_option("--top-p", options->sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "longest answer in tokens")->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
+  command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(options->sampling));
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      configure(core::fields_of(options->sampling), invocation);
+      generate_rows(*options, invocation.seed);
+    };
+  });
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,56 @@
+// keel score: rewards of answers, by one reward model or by two combined as in the paper.
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/jsonl.h"
+#include "pipelines/commands.h"
+#include "pipelines/records.h"
+#include "reward/combination.h"
+
+namespace keel::pipelines {
+namespace {
+
+struct ScoreOptions {
+  std::vector<std::string> rewards;
+  std::string combine, in, out;
+  bool allow_tags = false;
+};
+
+std::vector<double> scores_of(const std::string& folder, const data::PromptSet& set, bool allow_tags) {
+  const ScoringModel model = load_scoring_model(folder);
+  const auto rows = dialogues_for(model, set, {.bos = true, .tags = allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  return reward::score_sequences(model.model, rows);
+}
+
+void score_rows(const ScoreOptions& options) {
+  if (options.rewards.size() > 2 || (options.rewards.size() == 2) != !options.combine.empty())
+    throw core::UsageError("give one --reward DIR, or two (helpfulness, then safety) with --combine llama2");
+  const data::PromptSet set = data::read_prompts(options.in);
+  std::vector<double> scores = scores_of(options.rewards[0], set, options.allow_tags);
+  if (options.rewards.size() == 2) {
+    const std::vector<double> safety = scores_of(options.rewards[1], set, options.allow_tags);
+    for (size_t i = 0; i < scores.size(); ++i) scores[i] = reward::combined_score(scores[i], safety[i], /*safety_prompt=*/false);
+  }
+  core::JsonlWriter writer(options.out);
+  for (const double score : scores) writer.write({{"score", score}, {"probability", 1.0 / (1.0 + std::exp(-score))}});
+  writer.commit();
+}
+
+}  // namespace
+
+void add_score(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<ScoreOptions>();
+  CLI::App* command = app.add_subcommand("score", "rewards of answers: raw score and its sigmoid");
+  command->add_option("--reward", options->rewards, "reward model folder; twice (helpfulness, safety) with --combine")->required()->type_name("DIR")->expected(1);
+  command->add_option("--combine", options->combine, "llama2: the safety score where it is below 0.15, else the helpfulness score")->check(CLI::IsMember({"llama2"}));
+  command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--out", options->out, "rows {\"score\",\"probability\"}; standard output when left out")->type_name("FILE");
+  command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  add_common_options(*command, invocation);
+  command->callback([options, &invocation] { invocation.action = [options] { score_rows(*options); }; });
+}
+
+}  // namespace keel::pipelines

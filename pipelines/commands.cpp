@@ -1,0 +1,38 @@
+#include "pipelines/commands.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
+
+namespace keel::pipelines {
+
+void add_common_options(CLI::App& command, Invocation& invocation) {
+  command.add_option("--config", invocation.config, "JSON file (comments allowed) with fields of this command")->type_name("FILE");
+  command.add_option("--set", invocation.set, "one field, e.g. --set schedule.learning_rate=1e-3; repeats")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_option("--device", invocation.device, "cpu or cuda")->capture_default_str();
+  command.add_option("--threads", invocation.threads, "compute threads; 0 = all cores")
+      ->check(CLI::Range(0, 1024))
+      ->each([&invocation](const std::string&) { invocation.threads_given = true; });
+  command.add_option("--seed", invocation.seed, "seed of every random draw")->capture_default_str()->each([&invocation](const std::string&) {
+    invocation.seed_given = true;
+  });
+  command.add_option("--log-level", invocation.log_level, "debug, info, warn, error or off")->capture_default_str();
+}
+
+void configure(const core::Fields& fields, const Invocation& invocation) {
+  std::vector<std::string> problems;
+  if (!invocation.config.empty()) core::assign(fields, core::read_json_file(invocation.config), invocation.config, problems);
+  for (const auto& setting : invocation.set) core::assign_setting(fields, setting, problems);
+  core::throw_if_any(std::move(problems));
+}
+
+void describe_fields(CLI::App& command, const core::Fields& fields) {
+  command.footer("Fields of --config and --set:\n" + core::help_text(fields));
+}
+
+}  // namespace keel::pipelines

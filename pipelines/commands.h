@@ -1,0 +1,46 @@
+// The commands of the `keel` binary. Each adds its options to the command line and stores what to do in Session::action.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace CLI {
+class App;
+}
+
+namespace keel::pipelines {
+
+// What every command shares, and the action that the parsed command line asks for.
+struct Invocation {
+  std::string config;             // --config FILE
+  std::vector<std::string> set;   // --set key=value, repeated
+  std::string device = "cpu";
+  int threads = 0;                // 0 = all cores
+  bool threads_given = false;
+  uint64_t seed = 1;
+  bool seed_given = false;
+  std::string log_level = "info";
+  std::function<void()> action;
+};
+
+void add_common_options(CLI::App& command, Invocation& invocation);
+
+// Fills `fields` from --config and --set, all problems at once; `origin` of the file is its path.
+void configure(const core::Fields& fields, const Invocation& invocation);
+
+// Adds the help of every field below the options.
+void describe_fields(CLI::App& command, const core::Fields& fields);
+
+void add_tokenize(CLI::App& app, Invocation& invocation);
+void add_convert(CLI::App& app, Invocation& invocation);
+void add_generate(CLI::App& app, Invocation& invocation);
+void add_logprobs(CLI::App& app, Invocation& invocation);
+void add_score(CLI::App& app, Invocation& invocation);
+void add_training_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward train, reward eval, rejection, ppo
+void add_run_commands(CLI::App& app, Invocation& invocation);       // run, status, explain, report
+
+}  // namespace keel::pipelines

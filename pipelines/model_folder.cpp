@@ -1,0 +1,105 @@
+#include "pipelines/model_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "pipelines/version.h"
+#include "policy/model_directory.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kTokenizerFiles[] = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
+
+data::ChatFormat format_of(const fs::path& folder, const std::string& chat) {
+  if (!chat.empty()) return data::parse_chat_format(chat);
+  const fs::path path = folder / "keel.json";
+  if (!fs::exists(path)) return data::ChatFormat::none;
+  const nlohmann::json json = core::read_json_file(path);
+  const auto found = json.is_object() ? json.find("chat_format") : json.end();
+  if (found == json.end() || !found->is_string()) throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
+  return data::parse_chat_format(found->get<std::string>());
+}
+
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const fs::path& folder, int64_t model_vocabulary) {
+  std::shared_ptr<const data::Tokenizer> tokenizer = data::load_tokenizer(folder);
+  if (tokenizer->vocab_size() > model_vocabulary)
+    throw core::DataError(folder, 0, fmt::format("its tokenizer has {} ids, its model takes {}: they do not belong together", tokenizer->vocab_size(), model_vocabulary));
+  return tokenizer;
+}
+
+// The beginning and end ids that Hugging Face's config.json names.
+nlohmann::json token_ids(const data::Tokenizer& tokenizer) {
+  nlohmann::json ids = nlohmann::json::object();
+  if (tokenizer.bos()) ids["bos_token_id"] = *tokenizer.bos();
+  if (tokenizer.eos()) ids["eos_token_id"] = *tokenizer.eos();
+  return ids;
+}
+
+}  // namespace
+
+LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
+  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = format_of(folder, chat), .folder = folder};
+  model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
+  return model;
+}
+
+ScoringModel load_scoring_model(const fs::path& folder) {
+  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = format_of(folder, {}), .folder = folder};
+  model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
+  return model;
+}
+
+void copy_tokenizer(const fs::path& from, const fs::path& to) {
+  core::make_directories(to);
+  for (const char* name : kTokenizerFiles)
+    if (fs::exists(from / name) && !fs::exists(to / name)) core::write_file(to / name, core::read_file(from / name));
+}
+
+void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage) {
+  const nlohmann::json json = {{"keel", kVersion},
+                               {"chat_format", data::to_string(format)},
+                               {"digest", core::sha256_file(folder / "model.safetensors")},
+                               {"lineage", lineage}};
+  core::write_file(folder / "keel.json", json.dump(2) + "\n");
+}
+
+void save_language_model(const fs::path& folder, const policy::Llama& llama, const fs::path& tokenizer_from, data::ChatFormat format,
+                         const nlohmann::json& lineage) {
+  copy_tokenizer(tokenizer_from, folder);
+  nlohmann::json extra = policy::causal_model_json();
+  extra.update(token_ids(*data::load_tokenizer(folder)));
+  policy::save_weights(folder, llama.config, policy::parameters(llama), extra);
+  write_keel_json(folder, format, lineage);
+}
+
+void save_scoring_model(const fs::path& folder, const reward::RewardModel& model, const fs::path& tokenizer_from, data::ChatFormat format,
+                        const nlohmann::json& lineage) {
+  copy_tokenizer(tokenizer_from, folder);
+  reward::save_reward_model(folder, model, token_ids(*data::load_tokenizer(folder)));
+  write_keel_json(folder, format, lineage);
+}
+
+std::string model_digest(const fs::path& folder) {
+  std::vector<std::string> parts;
+  if (!fs::is_directory(folder)) throw core::UsageError(fmt::format("{} is no model folder", folder.string()));
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename();
+    const bool counts = name == "config.json" || name == "keel.json" || name.ends_with(".safetensors") || name.ends_with(".index.json") ||
+                        std::find(std::begin(kTokenizerFiles), std::end(kTokenizerFiles), name) != std::end(kTokenizerFiles);
+    if (counts) parts.push_back(name + " " + core::sha256_file(entry.path()));
+  }
+  std::sort(parts.begin(), parts.end());
+  std::string all;
+  for (const auto& part : parts) all += part + "\n";
+  return core::sha256(all);
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,49 @@
+// Model folders as the commands use them: weights, tokenizer and chat format together, with keel.json beside them.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "data/chat_format.h"
+#include "data/tokenizer.h"
+#include "policy/llama.h"
+#include "reward/model.h"
+
+namespace keel::pipelines {
+
+struct LanguageModel {
+  policy::Llama llama;
+  std::shared_ptr<const data::Tokenizer> tokenizer;
+  data::ChatFormat format = data::ChatFormat::none;
+  std::filesystem::path folder;
+};
+
+struct ScoringModel {
+  reward::RewardModel model;
+  std::shared_ptr<const data::Tokenizer> tokenizer;
+  data::ChatFormat format = data::ChatFormat::none;
+  std::filesystem::path folder;
+};
+
+// `chat` overrides the format of keel.json; "" keeps it (none where there is no keel.json). UsageError for a folder without a model,
+// DataError for broken files or a tokenizer with more ids than the model.
+LanguageModel load_language_model(const std::filesystem::path& folder, const std::string& chat = {});
+ScoringModel load_scoring_model(const std::filesystem::path& folder);
+
+// Writes weights, tokenizer files (copied from `tokenizer_from`, a folder) and keel.json with the digest of the weights and `lineage`.
+void save_language_model(const std::filesystem::path& folder, const policy::Llama& llama, const std::filesystem::path& tokenizer_from,
+                         data::ChatFormat format, const nlohmann::json& lineage);
+void save_scoring_model(const std::filesystem::path& folder, const reward::RewardModel& model, const std::filesystem::path& tokenizer_from,
+                        data::ChatFormat format, const nlohmann::json& lineage);
+
+// keel.json of a finished model folder.
+void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage);
+
+void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// SHA-256 over the weights, configuration and tokenizer files of a model folder: what a stage's key holds instead of its path.
+std::string model_digest(const std::filesystem::path& folder);
+
+}  // namespace keel::pipelines

@@ -1,0 +1,90 @@
+#include "rejection_sampling/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <span>
+
+#include "core/error.h"
+
+namespace keel::rejection_sampling {
+
+namespace {
+
+// `answers`: those of one prompt, ascending by sample index.
+std::optional<core::ScoredSample> best_of(std::span<const core::ScoredSample> answers, bool finished_only) {
+  const core::ScoredSample* best = nullptr;
+  for (const core::ScoredSample& answer : answers) {
+    if (finished_only && answer.sample.finish != core::FinishReason::stop) continue;
+    if (best == nullptr || answer.score > best->score) best = &answer;
+  }
+  return best == nullptr ? std::nullopt : std::optional(*best);
+}
+
+double median(std::vector<double> sorted) {
+  std::sort(sorted.begin(), sorted.end());
+  const size_t middle = sorted.size() / 2;
+  return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+void check_samples(const std::vector<core::ScoredSample>& samples, size_t answers) {
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const core::Sample& sample = samples[i].sample;
+    const auto expected = static_cast<int64_t>(i % answers);
+    if (sample.sample != expected || sample.prompt != samples[i - i % answers].sample.prompt) {
+      throw core::UsageError(fmt::format("every prompt needs the same answers 0..{}: prompt {} has sample {} where {} was expected",
+                                         answers - 1, sample.prompt, sample.sample, expected));
+    }
+    if (!std::isfinite(samples[i].score)) {
+      throw core::UsageError(
+          fmt::format("sample {} of prompt {} has the score {}: score it again", sample.sample, sample.prompt, samples[i].score));
+    }
+  }
+}
+
+}  // namespace
+
+Selection select_best(std::vector<core::ScoredSample> samples, const SelectionConfig& config) {
+  Selection selection;
+  if (samples.empty()) return selection;
+  std::stable_sort(samples.begin(), samples.end(), [](const core::ScoredSample& a, const core::ScoredSample& b) {
+    return std::pair(a.sample.prompt, a.sample.sample) < std::pair(b.sample.prompt, b.sample.sample);
+  });
+  const auto other_prompt = [&](const core::ScoredSample& sample) { return sample.sample.prompt != samples.front().sample.prompt; };
+  const auto answers = static_cast<size_t>(std::find_if(samples.begin(), samples.end(), other_prompt) - samples.begin());
+  check_samples(samples, answers);
+
+  selection.statistics.resize(answers);
+  const double prompts = static_cast<double>(samples.size()) / static_cast<double>(answers);
+  for (size_t begin = 0; begin < samples.size(); begin += answers) {
+    const auto group = std::span(samples).subspan(begin, answers);
+    if (auto best = best_of(group, config.finished_only)) {
+      selection.best.push_back(std::move(*best));
+    } else {
+      selection.unfinished.push_back(group.front().sample.prompt);
+    }
+    std::vector<double> scores;
+    double sum = 0;
+    for (const core::ScoredSample& answer : group) {
+      scores.push_back(answer.score);
+      sum += answer.score;
+      ScoresByCount& at = selection.statistics[scores.size() - 1];
+      at.answers = std::ssize(scores);
+      at.maximum += *std::max_element(scores.begin(), scores.end()) / prompts;
+      at.mean += sum / static_cast<double>(scores.size()) / prompts;
+      at.median += median(scores) / prompts;
+    }
+  }
+  return selection;
+}
+
+core::TokenSequence training_sequence(const core::Ids& prompt, const core::Ids& answer) {
+  core::TokenSequence sequence{.ids = prompt, .loss_mask = std::vector<bool>(prompt.size(), false)};
+  sequence.ids.insert(sequence.ids.end(), answer.begin(), answer.end());
+  sequence.loss_mask.resize(sequence.ids.size(), true);
+  return sequence;
+}
+
+}  // namespace keel::rejection_sampling

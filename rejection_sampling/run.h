@@ -1,0 +1,39 @@
+// Rejection sampling (Llama 2 paper, 3.2.3): of K answers to a prompt the one the reward model likes best becomes training data.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/config.h"
+#include "core/types.h"
+
+namespace keel::rejection_sampling {
+
+struct SelectionConfig {
+  bool finished_only = true;  // not in the paper; an answer cut at the length limit would teach the model not to stop
+};
+
+inline void visit(SelectionConfig& config, core::Fields& fields) {
+  fields("finished_only", config.finished_only, "choose only among answers that ended by themselves");
+}
+
+// Scores of the first n answers to each prompt, averaged over prompts (paper, figure 7: the maximum grows with n, the median does not).
+struct ScoresByCount {
+  int64_t answers = 0;  // n
+  double maximum = 0, mean = 0, median = 0;
+};
+
+struct Selection {
+  std::vector<core::ScoredSample> best;   // one a prompt, ascending by prompt; equal scores: the lowest sample index
+  std::vector<int64_t> unfinished;        // prompts left out because none of their answers ended by itself
+  std::vector<ScoresByCount> statistics;  // n = 1..K, over all answers, finished or not
+};
+
+// `samples` in any order; every prompt must have the same number K of answers, numbered 0..K-1. Throws core::UsageError otherwise and for a
+// score that is not finite.
+Selection select_best(std::vector<core::ScoredSample> samples, const SelectionConfig& config);
+
+// Prompt and answer as SFT reads them: the loss is on the answer's ids, as they were generated.
+core::TokenSequence training_sequence(const core::Ids& prompt, const core::Ids& answer);
+
+}  // namespace keel::rejection_sampling

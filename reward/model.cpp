@@ -1,0 +1,99 @@
+#include "reward/model.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "core/rng.h"
+#include "policy/logprobs.h"
+#include "policy/model_directory.h"
+
+namespace keel::reward {
+
+RewardModel make_reward_model(const policy::Llama& model, const std::string& head, uint64_t seed) {
+  TORCH_CHECK(head == "normal" || head == "zeros", "[reward.model] head must be normal or zeros, got ", head);
+  const int64_t width = model.config.hidden_size;
+  RewardModel made{.backbone = policy::frozen_copy(policy::backbone_of(model)), .score = at::zeros({1, width}, at::kFloat)};
+  if (head == "normal") {
+    core::Stream stream(seed, "reward.head");
+    float* weight = made.score.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < width; ++i)
+      weight[i] = static_cast<float>(stream.normal() / static_cast<double>(width + 1));
+  }
+  return made;
+}
+
+RewardModel frozen_copy(const RewardModel& model) {
+  return {policy::frozen_copy(model.backbone), model.score.detach().clone()};
+}
+
+runtime::Parameters parameters(const RewardModel& model) {
+  runtime::Parameters all = policy::parameters(model.backbone);
+  all.push_back({"score.weight", model.score});
+  return all;
+}
+
+at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& batch) {
+  return at::linear(policy::hidden_states(model.backbone, batch), model.score).squeeze(-1).to(at::kFloat);
+}
+
+at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch) {
+  const at::Tensor hidden = policy::hidden_states(model.backbone, batch);
+  const int64_t rows = hidden.size(0), width = hidden.size(1);
+  const at::Tensor last = at::arange(rows, batch.lengths.options()) * width + batch.lengths - 1;
+  return at::linear(hidden.reshape({rows * width, -1}).index_select(0, last), model.score).squeeze(-1).to(at::kFloat);
+}
+
+std::vector<std::vector<size_t>> length_batches(const std::vector<core::Ids>& rows, int64_t batch_tokens) {
+  std::vector<size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows[a].size() < rows[b].size(); });
+  std::vector<std::vector<size_t>> batches;
+  for (const size_t row : order) {
+    const size_t padded = batches.empty() ? 0 : (batches.back().size() + 1) * rows[row].size();
+    if (batches.empty() || padded > static_cast<size_t>(batch_tokens)) batches.emplace_back();
+    batches.back().push_back(row);
+  }
+  return batches;
+}
+
+std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
+  const at::NoGradGuard no_grad;
+  policy::check_ids(model.backbone, rows);
+  std::vector<double> scores(rows.size());
+  for (const auto& batch : length_batches(rows, batch_tokens)) {
+    std::vector<core::Ids> group;
+    for (const size_t row : batch)
+      group.push_back(rows[row]);
+    const at::Tensor values = last_token_scores(model, runtime::pad_right(group)).contiguous();
+    for (size_t i = 0; i < batch.size(); ++i)
+      scores[batch[i]] = values.const_data_ptr<float>()[i];
+  }
+  return scores;
+}
+
+void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id) {
+  const int64_t vocabulary = model.backbone.config.vocab_size;
+  TORCH_CHECK(pad_token_id >= 0 && pad_token_id < vocabulary, "[reward.save] pad_token_id must be an id of the vocabulary 0..",
+              vocabulary - 1, " that no text uses, got ", pad_token_id);
+  policy::save_weights(folder, model.backbone.config, parameters(model),
+                       {{"architectures", {"LlamaForSequenceClassification"}},
+                        {"num_labels", 1},
+                        {"id2label", {{"0", "score"}}},
+                        {"label2id", {{"score", 0}}},
+                        {"problem_type", "regression"},
+                        {"pad_token_id", pad_token_id}});
+}
+
+RewardModel load_reward_model(const std::filesystem::path& folder) {
+  policy::Classifier loaded = policy::load_classifier(folder);
+  return {std::move(loaded.backbone), std::move(loaded.score)};
+}
+
+}  // namespace keel::reward

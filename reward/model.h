@@ -1,0 +1,50 @@
+// The reward model (Llama 2 paper, 3.2.2): the chat model with its next-token head replaced by one linear unit, read at the last token.
+//
+// Legend: B rows, T tokens, D hidden size. Scores are raw (logits); sigmoid(score) is the paper's score in (0, 1).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+#include "policy/llama.h"
+
+namespace keel::reward {
+
+struct RewardModel {
+  policy::Llama backbone;  // without language-model head
+  at::Tensor score;        // [1, D], no bias
+};
+
+// A reward model (or critic) on a copy of a language model's weights. `head` is "normal", N(0, s) with standard deviation s = 1 / (D + 1)
+// from the random stream (seed, "reward.head"), so that scores start near 0, or "zeros".
+RewardModel make_reward_model(const policy::Llama& model, const std::string& head, uint64_t seed);
+
+RewardModel frozen_copy(const RewardModel& model);  // shares no storage, needs no gradients
+
+// Every weight once under its Hugging Face name, "score.weight" last; shares storage.
+runtime::Parameters parameters(const RewardModel& model);
+
+// w . h_t at every position, [B, T] fp32: the values of a critic. What stands after a row's last token is meaningless.
+at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& batch);
+
+// w . h at the last token of each row of a right-padded batch, [B] fp32, with gradients if the weights have them.
+at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch);
+
+// Scores of rows of ids, in their order, without gradients; forward passes hold at most `batch_tokens` padded tokens (or one row). Batch
+// mates change nothing beyond rounding. Throws c10::Error for an empty row, a row longer than the context and ids outside the vocabulary.
+std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
+
+// Positions of `rows` (by their lengths, shortest first) in groups of at most `batch_tokens` padded tokens, or of one row.
+std::vector<std::vector<size_t>> length_batches(const std::vector<core::Ids>& rows, int64_t batch_tokens);
+
+// A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an
+// id of the vocabulary that no text uses (a tokenizer's pad or unknown id). Throws c10::Error for an id outside the vocabulary.
+void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id);
+
+// Strict: a missing score.weight is an error, never a random head.
+RewardModel load_reward_model(const std::filesystem::path& folder);
+
+}  // namespace keel::reward

@@ -1,0 +1,132 @@
+#include "reward/train.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/rng.h"
+#include "policy/logprobs.h"
+#include "reward/evaluate.h"
+
+namespace keel::reward {
+
+namespace {
+
+size_t longest_side(const core::TokenPair& pair) {
+  return std::max(pair.chosen.size(), pair.rejected.size());
+}
+
+// What a step logs, summed over its micro-batches.
+struct StepSums {
+  double loss = 0, ranking = 0, centring = 0, safety = 0;  // already divided by the counts of the step
+  double correct = 0, difference = 0, score = 0, tokens = 0;
+  double lowest = INFINITY, highest = -INFINITY;
+};
+
+// Forward and backward of the pairs of one micro-batch; chosen rows first, then rejected ones.
+void accumulate_pairs(const RewardModel& model, std::span<const core::TokenPair> pairs, const RewardLossCounts& counts,
+                      const RewardLossConfig& config, StepSums& sums) {
+  std::vector<core::Ids> rows;
+  for (const core::TokenPair& pair : pairs)
+    rows.push_back(pair.chosen);
+  for (const core::TokenPair& pair : pairs)
+    rows.push_back(pair.rejected);
+  const auto count = std::ssize(pairs);
+  const at::Tensor scores = last_token_scores(model, runtime::pad_right(rows));
+  const at::Tensor chosen = scores.slice(0, 0, count), rejected = scores.slice(0, count);
+  const RewardLoss loss = reward_loss(chosen, rejected, pair_labels(pairs), counts, config);
+  loss.loss.backward();
+
+  sums.loss += loss.loss.item<double>();
+  sums.ranking += loss.ranking.item<double>();
+  sums.centring += loss.centring.item<double>();
+  sums.safety += loss.safety.item<double>();
+  sums.correct += (chosen > rejected).sum().item<double>();
+  sums.difference += (chosen - rejected).sum().item<double>();
+  sums.score += scores.sum().item<double>();
+  sums.lowest = std::min(sums.lowest, scores.min().item<double>());
+  sums.highest = std::max(sums.highest, scores.max().item<double>());
+  for (const core::Ids& row : rows)
+    sums.tokens += static_cast<double>(row.size());
+}
+
+core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& counts) {
+  const auto pairs = static_cast<double>(counts.pairs);
+  return {{"loss", sums.loss},
+          {"ranking_loss", sums.ranking},
+          {"centring_loss", sums.centring},
+          {"safety_loss", sums.safety},
+          {"accuracy", sums.correct / pairs},
+          {"margin", sums.difference / pairs},
+          {"min_reward", sums.lowest},
+          {"mean_reward", sums.score / (2 * pairs)},
+          {"max_reward", sums.highest},
+          {"num_tokens", sums.tokens}};
+}
+
+void check_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs) {
+  std::vector<core::Ids> rows;
+  for (const core::TokenPair& pair : pairs) {
+    rows.push_back(pair.chosen);
+    rows.push_back(pair.rejected);
+  }
+  policy::check_ids(model.backbone, rows);
+}
+
+}  // namespace
+
+int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
+  const auto share = static_cast<int64_t>(std::ceil(config.warmup_share * static_cast<double>(steps)));
+  return std::min(std::max(share, config.warmup_min_steps), steps / 5);
+}
+
+runtime::TrainingResult train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs,
+                                           const std::vector<core::TokenPair>& held_out, const RewardTrainConfig& config, uint64_t seed,
+                                           const std::filesystem::path& folder, const std::string& label) {
+  TORCH_CHECK(!pairs.empty(), "[reward.train] there are no pairs to train on");
+  check_pairs(model, pairs);
+  std::vector<int64_t> order;
+  for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
+    const auto one = core::permutation(std::ssize(pairs), seed, "reward.order", static_cast<uint64_t>(epoch));
+    order.insert(order.end(), one.begin(), one.end());
+  }
+
+  const auto accumulate = [&](int64_t step) -> core::MetricRow {
+    const int64_t begin = step * config.batch_pairs, end = std::min(begin + config.batch_pairs, std::ssize(order));
+    std::vector<core::TokenPair> batch;
+    for (int64_t i = begin; i < end; ++i)
+      batch.push_back(pairs[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+    // Pairs of one length together waste little padding; the sum does not depend on their order.
+    std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return longest_side(a) < longest_side(b); });
+    const RewardLossCounts counts = loss_counts(batch);
+    StepSums sums;
+    const auto micro = static_cast<size_t>(config.micro_pairs);
+    for (size_t at = 0; at < batch.size(); at += micro) {
+      accumulate_pairs(model, std::span(batch).subspan(at, std::min(micro, batch.size() - at)), counts, config.loss, sums);
+    }
+    return step_metrics(sums, counts);
+  };
+
+  const int64_t steps = (std::ssize(order) + config.batch_pairs - 1) / config.batch_pairs;
+  runtime::TrainingJob job{.label = label,
+                           .steps = steps,
+                           .parameters = parameters(model),
+                           .optimizer = config.optimizer,
+                           .schedule = {.learning_rate = config.learning_rate,
+                                        .schedule = "cosine",
+                                        .final_ratio = config.final_ratio,
+                                        .warmup_steps = warmup_steps(config, steps)},
+                           .accumulate = accumulate,
+                           .validate = {},
+                           .validate_every = config.validate_every};
+  if (!held_out.empty()) {
+    job.validate = [&]() -> core::MetricRow {
+      const RewardEvaluation result = evaluate(model, held_out);
+      return {{"eval_loss", result.loss}, {"eval_accuracy", result.all.rate()}, {"eval_margin", result.mean_difference}};
+    };
+  }
+  return runtime::run_training(job, folder);
+}
+
+}  // namespace keel::reward

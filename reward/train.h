@@ -1,0 +1,54 @@
+// Reward-model training (Llama 2 paper, 3.2.2): one epoch over preference pairs, cosine schedule, both answers of a pair in one batch.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+#include "reward/model.h"
+#include "reward/ranking_loss.h"
+#include "runtime/training.h"
+
+namespace keel::reward {
+
+struct RewardTrainConfig {
+  RewardLossConfig loss;
+  std::string head = "normal";  // not in the paper
+  int64_t epochs = 1;           // paper: longer training overfits
+  int64_t batch_pairs = 512;    // paper: 512 pairs = 1024 rows
+  int64_t micro_pairs = 32;
+  int64_t validate_every = 0;
+  double learning_rate = 1e-5;   // paper: 5e-6 for 70B, 1e-5 for the others
+  double final_ratio = 0.1;      // paper
+  double warmup_share = 0.03;    // paper
+  int64_t warmup_min_steps = 5;  // paper
+  runtime::AdamWConfig optimizer;
+};
+
+inline void visit(RewardTrainConfig& config, core::Fields& fields) {
+  fields.section("loss", config.loss, "ranking loss and its additions");
+  fields("head", config.head, "first weights of the scalar head: N(0, s) with s = 1 / (hidden size + 1), or zeros",
+         core::one_of({"normal", "zeros"}));
+  fields("epochs", config.epochs, "passes over the pairs", core::at_least(1));
+  fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
+  fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
+  fields("validate_every", config.validate_every, "optimiser steps between validations; 0 = only at the end", core::at_least(0));
+  fields("learning_rate", config.learning_rate, "peak of the cosine schedule", core::at_least(0));
+  fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
+  fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));
+  fields("warmup_min_steps", config.warmup_min_steps, "shortest warm-up in steps, up to a fifth of all steps", core::at_least(0));
+  fields.section("optimizer", config.optimizer, "AdamW");
+}
+
+// Warm-up of a run of `steps`: its share, but at least warmup_min_steps, but never more than a fifth of a short run.
+int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
+
+// Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)). Metrics under TRL's
+// names. With held-out pairs the weights kept are those of the lowest held-out ranking loss. Throws as runtime::run_training, and
+// c10::Error when there are no pairs or ids do not fit the model.
+runtime::TrainingResult train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs,
+                                           const std::vector<core::TokenPair>& held_out, const RewardTrainConfig& config, uint64_t seed,
+                                           const std::filesystem::path& folder, const std::string& label = "reward");
+
+}  // namespace keel::reward

@@ -1,0 +1,162 @@
+#include "sandbox/corpus.h"
+
+#include "core/rng.h"
+#include "sandbox/answers.h"
+#include "sandbox/instructions.h"
+#include "sandbox/prompts.h"
+#include "sandbox/tasks.h"
+
+namespace keel::sandbox {
+namespace {
+
+// The base model has seen people at their best and worst: it can be better and worse.
+const QualityMix& people_to_questions() {
+  using enum Quality;
+  static const QualityMix mix = {{{polite, 0.22},
+                                  {plain, 0.30},
+                                  {curt, 0.16},
+                                  {partial, 0.06},
+                                  {rambling, 0.07},
+                                  {evasive, 0.06},
+                                  {wrong, 0.05},
+                                  {rude, 0.05},
+                                  {refusal, 0.03}}};
+  return mix;
+}
+
+const QualityMix& people_to_hazards() {
+  using enum Quality;
+  static const QualityMix mix = {
+      {{compliance, 0.50}, {partial_compliance, 0.12}, {evasive, 0.10}, {refusal, 0.10}, {curt_refusal, 0.10}, {rude, 0.08}}};
+  return mix;
+}
+
+const QualityMix& demonstrators_to_questions() {
+  using enum Quality;
+  static const QualityMix mix = {{{polite, 0.50}, {plain, 0.30}, {curt, 0.20}}};
+  return mix;
+}
+
+const QualityMix& demonstrators_to_hazards() {
+  using enum Quality;
+  static const QualityMix mix = {{{refusal, 0.7}, {curt_refusal, 0.3}}};
+  return mix;
+}
+
+core::Dialogue answered(const World& world, const std::string& family, const QualityMix& mix, core::Stream& stream) {
+  PromptInfo prompt = draw_prompt(world, Split::train, family, stream);
+  const std::string answer = sample_answer(world, prompt, mix.draw(stream), stream);
+  prompt.dialogue.messages.push_back({"assistant", answer});
+  return prompt.dialogue;
+}
+
+const std::string& pick_task(const World& world, const std::string& family, core::Stream& stream) {
+  const auto& splits = world.tasks.at(family);
+  uint64_t place = stream.below(splits[0].size() + splits[1].size() + splits[2].size());
+  for (const auto& split : splits) {
+    if (place < split.size()) return split[place];
+    place -= split.size();
+  }
+  return splits[0][0];
+}
+
+// All that is known about one person or boat, or a few other facts. Every split's facts are stated here: a test question is new, what it
+// asks is not.
+std::string plain_facts(const World& world, core::Stream& stream) {
+  std::string text;
+  const auto add = [&](const std::string& sentence) { text += (text.empty() ? "" : " ") + sentence; };
+  if (stream.chance(0.35)) {
+    const bool boat = stream.chance(0.33);
+    const std::string& entity = stream.pick(boat ? boats() : people());
+    std::vector<std::string> keys;
+    for (const auto& attribute : attributes()) {
+      if (attribute.of_boat == boat) keys.push_back("lookup:" + attribute.name + ":" + entity);
+    }
+    stream.shuffle(keys);
+    for (const auto& key : keys)
+      add(content_answer(world, parse_task(world, key), stream));
+    return text;
+  }
+  static const std::vector<std::string> families = {"arithmetic", "arithmetic", "opposite",  "rhyme",   "rhyme",   "spell",
+                                                    "spell",      "list",       "list",      "explain", "explain", "creative",
+                                                    "creative",   "lookup",     "lookalike", "hazard"};
+  for (int i = 0; i < 4; ++i) {
+    const Task task = parse_task(world, pick_task(world, stream.pick(families), stream));
+    add(statement_topic(task) + content_answer(world, task, stream));
+  }
+  return text;
+}
+
+// One to three exchanges under an instruction in the system message; the further on, the more often it is forgotten.
+core::Dialogue under_instruction(const World& world, core::Stream& stream) {
+  std::vector<const Instruction*> known;
+  for (const auto& instruction : instructions()) {
+    if (!instruction.held_out) known.push_back(&instruction);
+  }
+  const Instruction& instruction = *stream.pick(known);
+  static const std::vector<std::string> families = {"lookup", "arithmetic", "opposite", "rhyme"};
+  core::Dialogue dialogue;
+  dialogue.messages.push_back({"system", instruction.text});
+  const uint64_t exchanges = 1 + stream.below(3);
+  for (uint64_t i = 0; i < exchanges; ++i) {
+    const PromptInfo prompt = draw_prompt(world, Split::train, stream.pick(families), stream);
+    const std::string answer = sample_answer(world, prompt, Quality::plain, stream);
+    dialogue.messages.push_back(prompt.dialogue.messages.back());
+    dialogue.messages.push_back({"assistant", stream.chance(i == 0 ? 0.95 : 0.5) ? following(instruction, answer) : answer});
+  }
+  return dialogue;
+}
+
+}  // namespace
+
+std::vector<Document> make_corpus(const World& world, const CorpusConfig& config, uint64_t seed) {
+  const std::vector<std::pair<std::string, double>> sources = {{"facts", config.facts * config.factual_weight},
+                                                               {"conversation", config.conversation},
+                                                               {"hazard", config.hazard},
+                                                               {"lookalike", config.lookalike},
+                                                               {"instruction", config.instruction}};
+  double total = 0;
+  for (const auto& [source, share] : sources)
+    total += share;
+  std::vector<Document> corpus;
+  corpus.reserve(static_cast<size_t>(config.documents));
+  for (int64_t i = 0; i < config.documents; ++i) {
+    core::Stream stream(seed, "sandbox.corpus", static_cast<uint64_t>(i));
+    double place = stream.uniform() * total;
+    Document document;
+    for (const auto& [source, share] : sources) {
+      if (share > 0) document.source = source;
+      place -= share;
+      if (place < 0) break;
+    }
+    if (document.source == "facts")
+      document.text = plain_facts(world, stream);
+    else if (document.source == "conversation")
+      document.dialogue = answered(world, stream.pick(skills()), people_to_questions(), stream);
+    else if (document.source == "hazard")
+      document.dialogue = answered(world, std::string(kHazard), people_to_hazards(), stream);
+    else if (document.source == "lookalike")
+      document.dialogue = answered(world, std::string(kLookalike), people_to_questions(), stream);
+    else
+      document.dialogue = under_instruction(world, stream);
+    corpus.push_back(std::move(document));
+  }
+  return corpus;
+}
+
+std::vector<core::Dialogue> make_demonstrations(const World& world, const DemonstrationConfig& config, uint64_t seed) {
+  std::vector<core::Dialogue> demonstrations;
+  for (int64_t i = 0; i < config.count; ++i) {
+    core::Stream stream(seed, "sandbox.demonstrations", static_cast<uint64_t>(i));
+    const double place = stream.uniform();
+    if (place < config.hazards)
+      demonstrations.push_back(answered(world, std::string(kHazard), demonstrators_to_hazards(), stream));
+    else if (place < config.hazards + config.lookalikes)
+      demonstrations.push_back(answered(world, std::string(kLookalike), demonstrators_to_questions(), stream));
+    else
+      demonstrations.push_back(answered(world, stream.pick(skills()), demonstrators_to_questions(), stream));
+  }
+  return demonstrations;
+}
+
+}  // namespace keel::sandbox

@@ -1,0 +1,61 @@
+// Training text of the town: the pretraining mixture and the demonstrations.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/types.h"
+#include "sandbox/world.h"
+
+namespace keel::sandbox {
+
+// How much pretraining text to write and of what. Shares are relative weights of documents; they need not add up to 1.
+struct CorpusConfig {
+  int64_t documents = 60000;
+  double facts = 0.36;         // plain sentences; the only place where held-out questions are answered
+  double conversation = 0.40;  // harmless prompts, answers of every quality, most of them right
+  double hazard = 0.10;        // hazardous requests, complied with more often than not
+  double lookalike = 0.10;     // look-alikes, mostly answered
+  double instruction = 0.04;   // conversations under a persistent instruction that fades
+  double factual_weight = 1;   // up-sampling of `facts` on top of its share
+};
+
+inline void visit(CorpusConfig& config, core::Fields& fields) {
+  fields("documents", config.documents, "documents of pretraining text", core::at_least(1));
+  fields("facts", config.facts, "share of plain facts", core::at_least(0));
+  fields("conversation", config.conversation, "share of harmless conversations of every quality", core::at_least(0));
+  fields("hazard", config.hazard, "share of hazardous requests with their answers", core::at_least(0));
+  fields("lookalike", config.lookalike, "share of harmless look-alikes", core::at_least(0));
+  fields("instruction", config.instruction, "share of conversations under a persistent instruction", core::at_least(0));
+  fields("factual_weight", config.factual_weight, "up-sampling factor of plain facts", core::at_least(0));
+}
+
+// Either plain text or a dialogue, never both.
+struct Document {
+  std::string source;  // the field of CorpusConfig that it counts for: "facts", "conversation", ...
+  std::string text;
+  core::Dialogue dialogue;  // ends with an assistant turn
+};
+
+// Document i depends on (world, config's shares, seed, i) alone.
+std::vector<Document> make_corpus(const World& world, const CorpusConfig& config, uint64_t seed);
+
+// What SFT learns from: train prompts with right answers, most of them courteous, hazards refused, look-alikes answered.
+// `hazards` and `lookalikes` are shares of the demonstrations.
+struct DemonstrationConfig {
+  int64_t count = 1200;
+  double hazards = 0.10;
+  double lookalikes = 0.10;
+};
+
+inline void visit(DemonstrationConfig& config, core::Fields& fields) {
+  fields("count", config.count, "demonstrations", core::at_least(1));
+  fields("hazards", config.hazards, "share of hazards, refused", core::between(0, 1));
+  fields("lookalikes", config.lookalikes, "share of look-alikes, answered", core::between(0, 1));
+}
+
+std::vector<core::Dialogue> make_demonstrations(const World& world, const DemonstrationConfig& config, uint64_t seed);
+
+}  // namespace keel::sandbox

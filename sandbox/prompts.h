@@ -1,0 +1,45 @@
+// Prompts with everything that is needed to judge their answers, by split; and their rows in JSONL.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "core/rng.h"
+#include "core/types.h"
+#include "sandbox/world.h"
+
+namespace keel::sandbox {
+
+struct PromptInfo {
+  core::Dialogue dialogue;  // ends with a user turn
+  std::string family;       // one of skills(), "hazard" or "lookalike"
+  std::string category;     // "illicit", "hateful" or "unqualified" for hazards and look-alikes, else empty
+  std::string attack;       // "psychological", "logic", "syntactic", "semantic", "perspective", "foreign", or "none"
+  std::string wording;      // which template it is: "1.4.2" = core, prefix, suffix
+  bool hazard = false;      // must be refused
+  bool creative = false;    // many answers are right
+  std::string task;         // what the judges read, e.g. "lookup:job:Anna"; fixed by family, arguments and the world's seed
+  std::string reference;    // a right answer in good manner
+};
+
+nlohmann::json to_json(const PromptInfo& prompt);
+
+// Throws core::DataError with `path`:`line` when a member is missing or of the wrong type, or the dialogue does not end with a user turn.
+PromptInfo prompt_from_json(const nlohmann::json& row, const std::string& path, int64_t line);
+
+struct PromptCounts {
+  int64_t helpful = 0;  // spread evenly over the families of `skills`
+  int64_t hazard = 0;   // spread over the risk categories and attack styles
+  int64_t lookalike = 0;
+  std::vector<std::string> skills = {};  // empty: all twelve
+};
+
+// Distinct prompts (no two dialogues are equal), shuffled. Throws core::UsageError when the split has not that many of a family.
+std::vector<PromptInfo> make_prompts(const World& world, Split split, const PromptCounts& counts, uint64_t seed);
+
+// One prompt of a family, drawn anew from the split; repeats are possible.
+PromptInfo draw_prompt(const World& world, Split split, const std::string& family, core::Stream& stream);
+
+}  // namespace keel::sandbox
