@@ -44,6 +44,7 @@ class ArchiveSource : public ByteSource {
         end_ = file_->read(input_.data(), input_.size());
         if (end_ == 0) {
           if (inside_) fail("the archive is cut short; fetch or copy the file again");
+          bytes.clear();
           return false;
         }
       }

@@ -13,7 +13,7 @@ namespace keel::core {
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
-  // Replaces `bytes` by the next piece; false at the end. Throws DataError for a broken or truncated archive.
+  // Replaces `bytes` by the next piece; false, and nothing in it, at the end. Throws DataError for a broken or truncated archive.
   virtual bool next(std::string& bytes) = 0;
 };
 std::unique_ptr<ByteSource> open_bytes(const std::filesystem::path& path);

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/utf8.h"
 
 namespace keel::core {
 namespace {
@@ -15,8 +16,11 @@ namespace {
 using nlohmann::json;
 
 std::string shown(const json& value) {
-  const std::string text = dump_json(value);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+  std::string text = dump_json(value);
+  if (text.size() <= 60) return text;
+  text.resize(57);
+  text.resize(std::min(text.size(), find_invalid_utf8(text)));  // not half a character
+  return text + "...";
 }
 
 // "a number 2.7", "a string \"x\"", "null": what came, for error texts.
@@ -153,22 +157,34 @@ std::string unknown_key(const Fields& fields, const std::string& name, const std
          (meant.empty() ? "; no known key is spelt alike, --help lists them" : "; did you mean \"" + meant + "\"?");
 }
 
+std::string dotted_key(const std::string& name, const std::string& origin) {
+  return origin + ": \"" + name + "\" must be written as nested objects, {\"" + name.substr(0, name.find('.')) +
+         "\": {...}}; dotted names are for --set";
+}
+
+void assign_members(const Fields& fields, const json& object, const std::string& prefix, const std::string& origin,
+                    std::vector<std::string>& problems);
+
+void assign_member(const Fields& fields, const std::string& name, const json& value, const std::string& origin,
+                   std::vector<std::string>& problems) {
+  if (const Field* field = find_field(fields, name); field != nullptr) {
+    assign_field(*field, value, origin, problems);
+  } else if (!is_section(fields, name)) {
+    problems.push_back(unknown_key(fields, name, origin));
+  } else if (!value.is_object()) {
+    problems.push_back(origin + ": " + name + " is a section and must be an object, got " + what_came(value));
+  } else {
+    assign_members(fields, value, name + ".", origin, problems);
+  }
+}
+
 void assign_members(const Fields& fields, const json& object, const std::string& prefix, const std::string& origin,
                     std::vector<std::string>& problems) {
   for (const auto& [key, value] : object.items()) {
-    const std::string name = prefix + key;
-    const bool dotted = key.find('.') != std::string::npos;
-    if (dotted && (find_field(fields, name) != nullptr || is_section(fields, name))) {
-      problems.push_back(origin + ": \"" + name + "\" must be written as nested objects, {\"" + name.substr(0, name.find('.')) +
-                         "\": {...}}; dotted names are for --set");
-    } else if (const Field* field = find_field(fields, name); field != nullptr) {
-      assign_field(*field, value, origin, problems);
-    } else if (!is_section(fields, name)) {
-      problems.push_back(unknown_key(fields, name, origin));
-    } else if (!value.is_object()) {
-      problems.push_back(origin + ": " + name + " is a section and must be an object, got " + what_came(value));
-    } else {
-      assign_members(fields, value, name + ".", origin, problems);
+    if (key.find('.') == std::string::npos) {
+      assign_member(fields, prefix + key, value, origin, problems);
+    } else {  // "kl.coef" must not reach the field that {"kl": {"coef"}} may set too
+      problems.push_back(dotted_key(prefix + key, origin));
     }
   }
 }
@@ -184,6 +200,10 @@ void assign(const Fields& fields, const json& object, const std::string& origin,
 }
 
 void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems) {
+  if (find_invalid_utf8(setting) != std::string_view::npos) {
+    problems.push_back("--set: a setting must be valid UTF-8");
+    return;
+  }
   const std::string origin = "--set " + std::string(setting);
   const size_t equals = setting.find('=');
   if (equals == std::string_view::npos || equals == 0) {

@@ -20,7 +20,8 @@
 
 namespace keel::core {
 
-using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*, std::vector<std::string>*>;
+using FieldPointer =
+    std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*, std::vector<std::string>*>;
 
 // What a value must satisfy. `rule` is shown in --help and errors ("in [0, 1]"); numbers and the elements of lists are checked by
 // `number`, strings (and their lists) by `text`.
@@ -30,10 +31,10 @@ struct Check {
   std::function<bool(const std::string&)> text;
   std::string schema = {};  // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
 };
-Check between(double low, double high);            // low <= x <= high
-Check above(double low);                           // x > low
-Check at_least(double low);                        // x >= low
-Check one_of(std::vector<std::string> allowed);    // a string from a list
+Check between(double low, double high);          // low <= x <= high
+Check above(double low);                         // x > low
+Check at_least(double low);                      // x >= low
+Check one_of(std::vector<std::string> allowed);  // a string from a list
 
 struct Field {
   std::string name;  // dotted path: "kl.coef"
@@ -82,9 +83,9 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
 
 void throw_if_any(std::vector<std::string> problems);  // ConfigError
 
-nlohmann::json to_json(const Fields& fields);           // nested objects, as assign() reads them
-std::string help_text(const Fields& fields);            // one line a field: name, type, default, help and rule
-nlohmann::json json_schema(const Fields& fields);       // JSON Schema 2020-12 object
+nlohmann::json to_json(const Fields& fields);      // nested objects, as assign() reads them
+std::string help_text(const Fields& fields);       // one line a field: name, type, default, help and rule
+nlohmann::json json_schema(const Fields& fields);  // JSON Schema 2020-12 object
 std::string nearest_name(std::string_view wrong, const std::vector<std::string>& known);  // "" when nothing is near
 
 // Fields whose values differ: (name, value in a, value in b) as JSON texts. Both must visit the same struct type.

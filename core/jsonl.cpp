@@ -3,7 +3,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -44,13 +43,12 @@ bool LineReader::next(std::string& line) {
   while (!complete) {
     if (source_->used == source_->piece.size() && !source_->refill()) break;
     any = true;
-    const char* begin = source_->piece.data() + source_->used;
-    const size_t left = source_->piece.size() - source_->used;
-    const auto* end = static_cast<const char*>(std::memchr(begin, '\n', left));
-    complete = end != nullptr;
-    const size_t length = complete ? static_cast<size_t>(end - begin) : left;
+    const std::string_view rest = std::string_view(source_->piece).substr(source_->used);
+    const size_t end = rest.find('\n');
+    complete = end != std::string_view::npos;
+    const size_t length = complete ? end : rest.size();
     if (line.size() + length > kMaxLineBytes) throw error("the line is longer than 64 MiB; is this a text file with one record a line?");
-    line.append(begin, length);
+    line += rest.substr(0, length);
     source_->used += length + (complete ? 1 : 0);
   }
   if (!any) {

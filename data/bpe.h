@@ -24,10 +24,10 @@ struct BpeMerge {
 };
 
 struct BpeOptions {
-  std::optional<int64_t> unknown;  // id for characters outside the vocabulary; without it they are left out
-  bool fuse_unknown = false;       // one id for a run of them
-  bool byte_fallback = false;      // first try the pieces <0x00> .. <0xFF>
-  bool whole_words = false;        // a word that is a piece is that piece, whatever the merges say ("ignore_merges")
+  std::optional<int64_t> unknown = {};  // id for characters outside the vocabulary; without it they are left out
+  bool fuse_unknown = false;            // one id for a run of them
+  bool byte_fallback = false;           // first try the pieces <0x00> .. <0xFF>
+  bool whole_words = false;             // a word that is a piece is that piece, whatever the merges say ("ignore_merges")
 };
 
 class Bpe {

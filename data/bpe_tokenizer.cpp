@@ -10,29 +10,31 @@
 namespace keel::data {
 namespace {
 
-// Matches the longest of `words` at the leftmost place; nothing when there are none.
-std::optional<Pattern> any_of(const Vocabulary& words) {
-  std::vector<std::string> sorted;
-  for (const auto& [word, id] : words)
-    sorted.push_back(word);
-  std::sort(sorted.begin(), sorted.end(),
-            [](const std::string& a, const std::string& b) { return a.size() > b.size() || (a.size() == b.size() && a < b); });
-  std::string expression;
-  for (const std::string& word : sorted)
-    expression += (expression.empty() ? "" : "|") + Pattern::quoted(word);
-  if (expression.empty()) return std::nullopt;
-  return Pattern(expression);
+void add_word_(WordList& words, const std::string& word, int64_t id) {
+  if (!word.empty()) words[static_cast<unsigned char>(word[0])].emplace_back(word, id);
+}
+
+void longest_first_(WordList& words) {
+  for (auto& list : words) {
+    std::stable_sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+  }
 }
 
 // Calls text(part, offset) and word(id) for what lies between the words and for the words, in order.
 template <class Text, class Word>
-void around_words(const std::optional<Pattern>& pattern, const Vocabulary& words, std::string_view whole, Text text, Word word) {
+void around_words(const WordList& words, std::string_view whole, Text text, Word word) {
   size_t reached = 0;
-  const std::vector<Span> matches = pattern ? pattern->matches(whole) : std::vector<Span>();
-  for (const Span& match : matches) {
-    if (match.begin > reached) text(whole.substr(reached, match.begin - reached), reached);
-    word(words.find(whole.substr(match.begin, match.end - match.begin))->second);
-    reached = match.end;
+  for (size_t at = 0; at < whole.size();) {
+    const auto& candidates = words[static_cast<unsigned char>(whole[at])];
+    const auto found =
+        std::find_if(candidates.begin(), candidates.end(), [&](const auto& item) { return whole.substr(at).starts_with(item.first); });
+    if (found == candidates.end()) {
+      ++at;
+      continue;
+    }
+    if (at > reached) text(whole.substr(reached, at - reached), reached);
+    word(found->second);
+    reached = at += found->first.size();
   }
   if (reached < whole.size()) text(whole.substr(reached), reached);
 }
@@ -53,13 +55,13 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::opti
       is_special_[static_cast<size_t>(token.id)] = true;
       specials_[token.text] = token.id;
     } else if (token.normalized) {
-      found_normal_[parts_.normalize(token.text)] = token.id;
+      add_word_(found_normal_, parts_.normalize(token.text), token.id);
     } else {
-      found_raw_[token.text] = token.id;
+      add_word_(found_raw_, token.text, token.id);
     }
   }
-  raw_ = any_of(found_raw_);
-  normal_ = any_of(found_normal_);
+  longest_first_(found_raw_);
+  longest_first_(found_normal_);
 }
 
 core::Ids BpeTokenizer::encode(std::string_view text) const {
@@ -74,11 +76,11 @@ core::Ids BpeTokenizer::encode(std::string_view text) const {
   };
   const auto append = [&](int64_t id) { ids.push_back(id); };
   around_words(
-      raw_, found_raw_, text,
+      found_raw_, text,
       [&](std::string_view part, size_t offset) {
         const std::string normal = parts_.normalize(std::string(part));
         around_words(
-            normal_, found_normal_, normal,
+            found_normal_, normal,
             [&](std::string_view rest, size_t inner) {
               for (const std::string& word : parts_.cut(std::string(rest), offset + inner == 0))
                 encode_word(word);

@@ -1,13 +1,14 @@
 // A tokenizer.json of model BPE: byte-level (GPT-2, SmolLM2, Llama 3) or metaspace with byte fallback (Llama 2 and its kin).
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/bpe.h"
-#include "data/pattern.h"
 #include "data/piece_decoder.h"
 #include "data/pre_tokenizer.h"
 #include "data/tokenizer.h"
@@ -20,6 +21,9 @@ struct AddedToken {
   bool special = false;     // never found in text
   bool normalized = false;  // looked for after normalisation instead of before
 };
+
+// Words that are looked for in a text, by their first byte; the longest first.
+using WordList = std::array<std::vector<std::pair<std::string, int64_t>>, 256>;
 
 struct BpeParts {
   std::vector<std::string> pieces;  // by id, added tokens included; "" where an id has none
@@ -44,8 +48,7 @@ class BpeTokenizer : public Tokenizer {
   BpeParts parts_;
   std::vector<bool> is_special_;  // by id
   Vocabulary specials_;
-  Vocabulary found_raw_, found_normal_;  // added tokens found before and after normalisation, by the text that is looked for
-  std::optional<Pattern> raw_, normal_;
+  WordList found_raw_, found_normal_;  // added tokens found before and after normalisation
 };
 
 }  // namespace keel::data

@@ -8,6 +8,7 @@
 #include "core/json.h"
 #include "data/sentencepiece_tokenizer.h"
 #include "data/tokenizer_config.h"
+#include "data/tokenizer_export.h"
 #include "data/tokenizer_gguf.h"
 #include "data/tokenizer_json.h"
 

@@ -40,8 +40,4 @@ class Tokenizer {
 // holds tokenizer.json or tokenizer.model (tokenizer.json wins when both are there). Throws UsageError when missing, DataError when broken.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
-// Puts the tokenizer at `path` (any kind that load_tokenizer reads) into a model directory: tokenizer.json or tokenizer.model, and
-// tokenizer_config.json. What is loaded from the folder then gives the same ids. Throws as load_tokenizer does.
-void write_tokenizer(const std::filesystem::path& path, const std::filesystem::path& folder);
-
 }  // namespace keel::data

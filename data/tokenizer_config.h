@@ -9,8 +9,8 @@
 namespace keel::data {
 
 struct TokenizerConfig {
-  std::optional<bool> add_bos;
-  std::optional<std::string> bos, eos, pad;  // texts of the tokens
+  std::optional<bool> add_bos = {};
+  std::optional<std::string> bos = {}, eos = {}, pad = {};  // texts of the tokens
 };
 
 // Of one document; what it does not say is left unset. Throws DataError, naming `origin`, for members of a wrong type.

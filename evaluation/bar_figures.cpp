@@ -73,8 +73,8 @@ double column_width(const std::vector<Row>& rows, std::string Row::*column) {
 constexpr double kRow = 24;        // height of a row
 constexpr double kFirstLine = 12;  // baseline of the column headings
 
-double row_centre(size_t row) {
-  return 34 + kRow * static_cast<double>(row);
+double row_centre(const Frame& frame, size_t row) {
+  return frame.top + 14 + kRow * static_cast<double>(row);
 }
 
 // The plot's place between the columns; all texts and the x axis are appended to `svg`.
@@ -86,15 +86,15 @@ Frame draw_rows(std::string& svg, const std::vector<Row>& rows, const Range& x, 
   const double labels = std::min(column_width(rows, &Row::label), 0.36 * frame.width);
   frame.left = labels + (counts > 0 ? counts + 12 : 0) + 16;
   frame.right = frame.width - std::max(column_width(rows, &Row::value), text_width(value_heading)) - 14;
-  frame.top = 20;
-  frame.bottom = row_centre(std::max<size_t>(rows.size(), 1)) - 8;
+  frame.top = value_heading.empty() ? 0 : 20;
+  frame.bottom = row_centre(frame, std::max<size_t>(rows.size(), 1)) - 8;
   frame.height = frame.bottom + 40;
   frame.x = x;
   draw_x_axis(svg, frame, x_label, false);
   if (counts > 0) svg += text_at(frame.left - 12, kFirstLine, "end", "label", "n");
-  svg += text_at(frame.width - 2, kFirstLine, "end", "label", value_heading);
+  if (!value_heading.empty()) svg += text_at(frame.width - 2, kFirstLine, "end", "label", value_heading);
   for (size_t i = 0; i < rows.size(); ++i) {
-    const double y = row_centre(i) + 4;
+    const double y = row_centre(frame, i) + 4;
     if (rows[i].heading) {
       svg += text_at(2, y, "start", "group", rows[i].label);
       continue;
@@ -145,11 +145,12 @@ std::string render_figure(const HistogramPlot& plot, const Look& look) {
   std::vector<statistics::Histogram> bins;
   std::vector<std::vector<double>> shares;
   for (const SampleGroup& group : plot.groups) {
-    bins.push_back(statistics::histogram(drawable_values(group.values), common_edges(x)));
+    const std::vector<double> values = drawable_values(group.values);
+    bins.push_back(statistics::histogram(values, common_edges(x)));
     shares.emplace_back();
-    const auto inside = std::max<double>(1, static_cast<double>(group.values.size()) - static_cast<double>(bins.back().outside));
+    const double all = std::max<double>(1, static_cast<double>(values.size()));
     for (const int64_t count : bins.back().counts)
-      y.add(shares.back().emplace_back(static_cast<double>(count) / inside));
+      y.add(shares.back().emplace_back(static_cast<double>(count) / all));
   }
   if (!bins.empty()) x = {bins.front().edges.front(), bins.front().edges.back()};
   if (y.high <= 0) y.add(1);
@@ -206,9 +207,9 @@ std::string render_figure(const IntervalPlot& plot, const Look& look) {
   for (size_t i = 0, line = 0; i < plot.rows.size(); ++i, ++line) {
     if (opens_group(plot, i)) ++line;
     if (drawable(plot.rows[i].interval.mean)) {
-      figure.drawing += whisker(frame, plot.rows[i].interval, looks[i], row_centre(line));
+      figure.drawing += whisker(frame, plot.rows[i].interval, looks[i], row_centre(frame, line));
     } else if (plot.rows[i].n > 0) {
-      figure.drawing += bad_mark((frame.left + frame.right) / 2, row_centre(line));
+      figure.drawing += bad_mark((frame.left + frame.right) / 2, row_centre(frame, line));
       ++figure.not_finite;
     }
   }
@@ -216,7 +217,7 @@ std::string render_figure(const IntervalPlot& plot, const Look& look) {
 }
 
 std::string render_figure(const BarPlot& plot, const Look& look) {
-  Figure figure{plot.title, plot.x_label + ".", "", "", {}, fmt::format("n = {}.", plot.bars.size()), 0, plot.note, {}};
+  Figure figure{plot.title, plot.x_label + ".", "", "", {}, "", 0, plot.note, {}};
   figure.data.columns = {{"bar"}, {plot.x_label, ColumnKind::number}};
   std::vector<Row> rows;
   Range x;
@@ -230,7 +231,7 @@ std::string render_figure(const BarPlot& plot, const Look& look) {
   const Frame frame = draw_rows(figure.drawing, rows, {0, x.high > 0 ? x.high * 1.02 : 1}, plot.x_label, "", look);
   figure.size = {frame.width, frame.height};
   for (size_t i = 0; i < plot.bars.size(); ++i) {
-    const double y = row_centre(i), value = plot.bars[i].value;
+    const double y = row_centre(frame, i), value = plot.bars[i].value;
     if (drawable(value)) {
       const std::string end = coordinate(frame.left + std::max(frame.at_x(std::max(value, 0.0)) - frame.left, 1.0));
       figure.drawing +=

@@ -118,52 +118,64 @@ std::string curve(const Series& series, size_t slot, const Frame& frame, const L
   return svg + red_marks(series, frame) + "</g>\n";
 }
 
-// The numbers of curves or clouds: side by side where they share x, else one below the other. Every k-th row where there are many.
-Table series_table(const std::vector<Series>& all, const std::string& x_label, const std::string& y_label, size_t limit) {
-  const auto every = [&](size_t count) { return std::max<size_t>((count + limit - 1) / limit, 1); };
-  const bool shared = std::all_of(all.begin(), all.end(), [&](const Series& series) { return series.x == all.front().x; });
-  const auto name_of = [&](const Series& series) { return series.name.empty() ? y_label : series.name; };
-  const auto add = [](std::vector<Cell>& row, const Series& series, size_t i, bool band) {
-    row.push_back(value_text(series.y[i]));
-    if (!band) return;
-    row.push_back(series.low.empty() ? "" : value_text(series.low[i]));
-    row.push_back(series.high.empty() ? "" : value_text(series.high[i]));
-  };
+std::string series_name(const Series& series, const std::string& otherwise) {
+  return series.name.empty() ? otherwise : series.name;
+}
+
+std::vector<Cell> values_at(const Series& series, size_t i, bool band) {
+  std::vector<Cell> cells = {value_text(series.y[i])};
+  if (band)
+    cells.insert(cells.end(), {series.low.empty() ? "" : value_text(series.low[i]), series.high.empty() ? "" : value_text(series.high[i])});
+  return cells;
+}
+
+// Side by side, for series that share their x.
+Table wide_table(const std::vector<Series>& all, const std::string& x_label, const std::string& y_label, size_t limit) {
   Table table;
-  size_t count = 0, step = 1;
-  if (shared) {
-    table.columns = {{x_label, ColumnKind::number}};
+  table.columns = {{x_label, ColumnKind::number}};
+  for (const Series& series : all) {
+    const std::string name = series_name(series, y_label);
+    table.columns.push_back({name, ColumnKind::number});
+    if (series.low.empty()) continue;
+    table.columns.insert(table.columns.end(), {{name + ", low", ColumnKind::number}, {name + ", high", ColumnKind::number}});
+  }
+  const size_t count = all.empty() ? 0 : all.front().x.size();
+  const size_t step = std::max<size_t>((count + limit - 1) / limit, 1);
+  for (size_t i = 0; i < count; i += step) {
+    table.rows.push_back({value_text(all.front().x[i])});
     for (const Series& series : all) {
-      table.columns.push_back({name_of(series), ColumnKind::number});
-      if (series.low.empty()) continue;
-      table.columns.push_back({name_of(series) + ", low", ColumnKind::number});
-      table.columns.push_back({name_of(series) + ", high", ColumnKind::number});
-    }
-    count = all.empty() ? 0 : all.front().x.size();
-    step = every(count);
-    for (size_t i = 0; i < count; i += step) {
-      std::vector<Cell> row = {value_text(all.front().x[i])};
-      for (const Series& series : all)
-        add(row, series, i, !series.low.empty());
-      table.rows.push_back(std::move(row));
-    }
-  } else {
-    const bool band = std::any_of(all.begin(), all.end(), [](const Series& series) { return !series.low.empty(); });
-    table.columns = {{"series"}, {x_label, ColumnKind::number}, {y_label, ColumnKind::number}};
-    if (band) table.columns.insert(table.columns.end(), {{"low", ColumnKind::number}, {"high", ColumnKind::number}});
-    for (const Series& series : all)
-      count += series.x.size();
-    step = every(count + all.size() * (count / limit));  // every series rounds up
-    for (const Series& series : all) {
-      for (size_t i = 0; i < series.x.size(); i += step) {
-        std::vector<Cell> row = {series.name, value_text(series.x[i])};
-        add(row, series, i, band);
-        table.rows.push_back(std::move(row));
-      }
+      const std::vector<Cell> cells = values_at(series, i, !series.low.empty());
+      table.rows.back().insert(table.rows.back().end(), cells.begin(), cells.end());
     }
   }
   if (step > 1) table.note = fmt::format("One row in {}; {} rows in all.", step, count);
   return table;
+}
+
+// One series below the other, each with its share of the rows.
+Table long_table(const std::vector<Series>& all, const std::string& x_label, const std::string& y_label, size_t limit) {
+  const bool band = std::any_of(all.begin(), all.end(), [](const Series& series) { return !series.low.empty(); });
+  const size_t share = std::max<size_t>(limit / all.size(), 1);
+  Table table;
+  table.columns = {{"series"}, {x_label, ColumnKind::number}, {y_label, ColumnKind::number}};
+  if (band) table.columns.insert(table.columns.end(), {{"low", ColumnKind::number}, {"high", ColumnKind::number}});
+  size_t rows = 0;
+  for (const Series& series : all) {
+    rows += series.x.size();
+    const size_t step = std::max<size_t>((series.x.size() + share - 1) / share, 1);
+    for (size_t i = 0; i < series.x.size(); i += step) {
+      table.rows.push_back({series.name, value_text(series.x[i])});
+      const std::vector<Cell> cells = values_at(series, i, band);
+      table.rows.back().insert(table.rows.back().end(), cells.begin(), cells.end());
+    }
+  }
+  if (table.rows.size() < rows) table.note = fmt::format("At most {} rows of a series, evenly spaced; {} rows in all.", share, rows);
+  return table;
+}
+
+Table series_table(const std::vector<Series>& all, const std::string& x_label, const std::string& y_label, size_t limit) {
+  const bool shared = std::all_of(all.begin(), all.end(), [&](const Series& series) { return series.x == all.front().x; });
+  return shared ? wide_table(all, x_label, y_label, limit) : long_table(all, x_label, y_label, limit);
 }
 
 std::vector<std::string> names_of(const std::vector<Series>& all) {

@@ -53,13 +53,15 @@ std::string figure_html(const Figure& figure, const Look& look) {
   html += fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{}t {}d\">", coordinate(figure.size.width),
                       coordinate(figure.size.height), id, id);
   html += fmt::format("<title id=\"{}t\">{}</title><desc id=\"{}d\">{}</desc>\n", id, escape(figure.title), id, escape(figure.description));
-  html += figure.drawing + "</svg>\n<p class=\"note\">" + escape(figure.caption);
+  html += figure.drawing + "</svg>\n";
+  std::string note = escape(figure.caption);
   if (figure.not_finite > 0) {
-    html += fmt::format(" <span class=\"warn\">{} value{} not finite (NaN or infinite), marked in red.</span>", figure.not_finite,
+    note += fmt::format(" <span class=\"warn\">{} value{} not finite (NaN or infinite), marked in red.</span>", figure.not_finite,
                         figure.not_finite == 1 ? " is" : "s are");
   }
-  if (!figure.note.empty()) html += " " + escape(figure.note);
-  html += "</p>\n<details><summary>Data</summary>\n" + html_table(figure.data, look.detail.rows) + "</details>\n</figure>\n";
+  if (!figure.note.empty()) note += " " + escape(figure.note);
+  if (!note.empty()) html += "<p class=\"note\">" + note + "</p>\n";
+  html += "<details><summary>Data</summary>\n" + html_table(figure.data, look.detail.rows) + "</details>\n</figure>\n";
   return html;
 }
 

@@ -41,7 +41,7 @@ std::string render_dialogue(const SampleDialogue& dialogue, const Look& look) {
     html += message_html(answer.text, look.detail.text);
     std::string scores;
     for (const auto& [name, score] : answer.scores)
-      scores += (scores.empty() ? "" : " &#183; ") + escape(name) + " " + number_cell(score).text;
+      scores += (scores.empty() ? "<span>" : " &#183; <span>") + escape(name) + " " + number_cell(score).text + "</span>";
     if (!scores.empty()) html += "<p class=\"scores\">" + scores + "</p>\n";
     html += "</div>\n";
   }

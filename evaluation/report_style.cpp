@@ -63,9 +63,10 @@ summary{cursor:pointer;color:var(--muted);width:max-content}
 details .scroll{max-height:20rem;overflow:auto;margin-top:.4rem}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%;font-size:.875rem}
+.card table{width:auto;min-width:min(100%,40rem)}
 details table{font-size:.78rem;width:auto;min-width:50%}
 caption{text-align:left;font-weight:600;font-size:.98rem;padding:0 0 .5rem}
-th,td{padding:.42rem .8rem .42rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
+th,td{padding:.42rem 1.4rem .42rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
 details th,details td{padding:.2rem .9rem .2rem 0}
 th{font-weight:600;color:var(--muted);font-size:.92em;vertical-align:bottom}
 tbody tr:last-child td{border-bottom:0}
@@ -75,7 +76,7 @@ td.num{white-space:nowrap}
 .detail{color:var(--muted);font-size:.9em}
 code{font:.92em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
 .summary{padding:1.1rem 1.3rem .7rem;margin-top:1.6rem}
-.summary table{font-size:.95rem}
+.summary table{font-size:.95rem;width:100%}
 .summary td:first-child{font-weight:600}
 .message{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font-size:.92rem;line-height:1.5}
 .prompt{background:var(--soft);border-radius:6px;padding:.55rem .8rem;margin:.4rem 0}
@@ -85,6 +86,7 @@ code{font:.92em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono
 .answer>*{color:var(--text)}
 .answer h4{margin:0 0 .25rem;font-size:.85rem}
 .scores{color:var(--muted);font-size:.78rem;margin:.4rem 0 0;font-variant-numeric:tabular-nums}
+.scores span{white-space:nowrap}
 .empty{color:var(--muted);font-style:italic}
 footer{color:var(--muted);font-size:.8rem;margin-top:3.5rem;padding-bottom:2.5rem}
 @media (max-width:36rem){main,header,nav,footer{padding-left:.9rem;padding-right:.9rem}header{padding-top:1.5rem}h1{font-size:1.5rem}

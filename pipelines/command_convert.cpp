@@ -42,13 +42,13 @@ data::ChatFormat format_of_template(const std::string& text) {
 
 data::ChatFormat chat_format_of_folder(const fs::path& folder) {
   if (fs::exists(folder / "keel.json")) {
-    const nlohmann::json json = core::read_json_file(folder / "keel.json");
-    if (json.is_object() && json.contains("chat_format") && json["chat_format"].is_string()) return data::parse_chat_format(json["chat_format"].get<std::string>());
+    const nlohmann::json object = core::read_json_file(folder / "keel.json");
+    if (object.is_object() && object.contains("chat_format") && object["chat_format"].is_string()) return data::parse_chat_format(object["chat_format"].get<std::string>());
   }
   if (!fs::exists(folder / "tokenizer_config.json")) return data::ChatFormat::none;
-  const nlohmann::json json = core::read_json_file(folder / "tokenizer_config.json");
-  const auto found = json.is_object() ? json.find("chat_template") : json.end();
-  return found != json.end() && found->is_string() ? format_of_template(found->get<std::string>()) : data::ChatFormat::none;
+  const nlohmann::json object = core::read_json_file(folder / "tokenizer_config.json");
+  const auto found = object.is_object() ? object.find("chat_template") : object.end();
+  return found != object.end() && found->is_string() ? format_of_template(found->get<std::string>()) : data::ChatFormat::none;
 }
 
 void write_tokenizer(const ConvertOptions& options, const std::string& kind, const fs::path& folder) {
@@ -58,7 +58,7 @@ void write_tokenizer(const ConvertOptions& options, const std::string& kind, con
   if (fs::is_directory(source))
     copy_tokenizer(source, folder);
   else if (source.extension() == ".gguf")
-    data::write_tokenizer_json(source, folder);
+    data::write_tokenizer(source, folder);
   else if (source.extension() == ".model" || source.filename() == "tokenizer.json")
     core::write_file(folder / (source.extension() == ".model" ? "tokenizer.model" : "tokenizer.json"), core::read_file(source));
   else

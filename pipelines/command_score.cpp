@@ -22,7 +22,7 @@ struct ScoreOptions {
 std::vector<double> scores_of(const std::string& folder, const data::PromptSet& set, bool allow_tags) {
   const ScoringModel model = load_scoring_model(folder);
   const auto rows = dialogues_for(model, set, {.bos = true, .tags = allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
-  return reward::score_sequences(model.model, rows);
+  return reward::score_rows(model.model, rows);
 }
 
 void score_rows(const ScoreOptions& options) {
@@ -32,7 +32,8 @@ void score_rows(const ScoreOptions& options) {
   std::vector<double> scores = scores_of(options.rewards[0], set, options.allow_tags);
   if (options.rewards.size() == 2) {
     const std::vector<double> safety = scores_of(options.rewards[1], set, options.allow_tags);
-    for (size_t i = 0; i < scores.size(); ++i) scores[i] = reward::combined_score(scores[i], safety[i], /*safety_prompt=*/false);
+    for (size_t i = 0; i < scores.size(); ++i)
+      if (reward::safety_decides(safety[i], /*is_safety_prompt=*/false, {})) scores[i] = safety[i];
   }
   core::JsonlWriter writer(options.out);
   for (const double score : scores) writer.write({{"score", score}, {"probability", 1.0 / (1.0 + std::exp(-score))}});

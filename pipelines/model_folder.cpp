@@ -22,9 +22,9 @@ data::ChatFormat format_of(const fs::path& folder, const std::string& chat) {
   if (!chat.empty()) return data::parse_chat_format(chat);
   const fs::path path = folder / "keel.json";
   if (!fs::exists(path)) return data::ChatFormat::none;
-  const nlohmann::json json = core::read_json_file(path);
-  const auto found = json.is_object() ? json.find("chat_format") : json.end();
-  if (found == json.end() || !found->is_string()) throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
+  const nlohmann::json object = core::read_json_file(path);
+  const auto found = object.is_object() ? object.find("chat_format") : object.end();
+  if (found == object.end() || !found->is_string()) throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
   return data::parse_chat_format(found->get<std::string>());
 }
 
@@ -41,6 +41,15 @@ nlohmann::json token_ids(const data::Tokenizer& tokenizer) {
   if (tokenizer.bos()) ids["bos_token_id"] = *tokenizer.bos();
   if (tokenizer.eos()) ids["eos_token_id"] = *tokenizer.eos();
   return ids;
+}
+
+// An id that ends no text, so that transformers, which scores the last token that is not padding, scores the token that keel scores.
+int64_t unused_id(const data::Tokenizer& tokenizer) {
+  if (tokenizer.pad() && tokenizer.pad() != tokenizer.eos()) return *tokenizer.pad();
+  for (const char* name : {"<pad>", "<|pad|>", "<unk>", "<|endoftext|>", "<|im_start|>"})
+    if (const auto id = tokenizer.special(name); id && id != tokenizer.eos()) return *id;
+  if (tokenizer.bos() && tokenizer.bos() != tokenizer.eos()) return *tokenizer.bos();
+  throw core::UsageError("the tokenizer has no special id to pad with (pad, unk or bos, other than eos): a reward model needs one");
 }
 
 }  // namespace
@@ -64,11 +73,11 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 }
 
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage) {
-  const nlohmann::json json = {{"keel", kVersion},
+  const nlohmann::json object = {{"keel", kVersion},
                                {"chat_format", data::to_string(format)},
                                {"digest", core::sha256_file(folder / "model.safetensors")},
                                {"lineage", lineage}};
-  core::write_file(folder / "keel.json", json.dump(2) + "\n");
+  core::write_file(folder / "keel.json", object.dump(2) + "\n");
 }
 
 void save_language_model(const fs::path& folder, const policy::Llama& llama, const fs::path& tokenizer_from, data::ChatFormat format,
@@ -83,7 +92,7 @@ void save_language_model(const fs::path& folder, const policy::Llama& llama, con
 void save_scoring_model(const fs::path& folder, const reward::RewardModel& model, const fs::path& tokenizer_from, data::ChatFormat format,
                         const nlohmann::json& lineage) {
   copy_tokenizer(tokenizer_from, folder);
-  reward::save_reward_model(folder, model, token_ids(*data::load_tokenizer(folder)));
+  reward::save_reward_model(model, folder, unused_id(*data::load_tokenizer(folder)));
   write_keel_json(folder, format, lineage);
 }
 

@@ -30,6 +30,11 @@ double median(std::vector<double> sorted) {
 }
 
 void check_samples(const std::vector<core::ScoredSample>& samples, size_t answers) {
+  if (samples.size() % answers != 0) {
+    throw core::UsageError(
+        fmt::format("every prompt needs the same number of answers: the first has {}, {} answers in all is no multiple of it", answers,
+                    samples.size()));
+  }
   for (size_t i = 0; i < samples.size(); ++i) {
     const core::Sample& sample = samples[i].sample;
     const auto expected = static_cast<int64_t>(i % answers);

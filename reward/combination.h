@@ -14,6 +14,9 @@ inline void visit(CombinationConfig& config, core::Fields& fields) {
          core::between(0.0, 1.0));
 }
 
+// True when Rc is Rs: the prompt is about safety, or sigmoid(raw_safety) < gate_threshold.
+bool safety_decides(double raw_safety, bool is_safety_prompt, const CombinationConfig& config);
+
 // Rc = Rs if is_safety_prompt or Rs < gate_threshold, else Rh. Takes both raw scores (logits) and returns the probability Rc in [0, 1]:
 // the threshold is one of probabilities (0.15 is a raw score of -1.7346). Throws c10::Error when a score is not finite.
 double combined_probability(double raw_helpfulness, double raw_safety, bool is_safety_prompt, const CombinationConfig& config);

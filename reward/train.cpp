@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/files.h"
 #include "core/rng.h"
 #include "policy/logprobs.h"
 #include "reward/evaluate.h"
@@ -126,6 +127,7 @@ runtime::TrainingResult train_reward_model(const RewardModel& model, const std::
       return {{"eval_loss", result.loss}, {"eval_accuracy", result.all.rate()}, {"eval_margin", result.mean_difference}};
     };
   }
+  core::make_directories(folder);
   return runtime::run_training(job, folder);
 }
 

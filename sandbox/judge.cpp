@@ -126,7 +126,8 @@ void grade_steps(const Solution& s, const Reading& reading, Content& content) {
       continue;
     }
     const size_t before = matched;
-    for (const auto& clause : clauses_of(sentence.words)) {
+    const auto clauses = clauses_of(sentence.words);
+    for (const auto& clause : clauses) {
       const auto next = std::find(steps.begin() + static_cast<std::ptrdiff_t>(place), steps.end(), clause);
       if (next == steps.end()) {
         ++extra;
@@ -136,7 +137,7 @@ void grade_steps(const Solution& s, const Reading& reading, Content& content) {
       place = static_cast<size_t>(next - steps.begin()) + 1;
     }
     full = full && sentence.ended && sentence.words[0] == "first";
-    if (matched == before) ++(sentence.words[0] == "first" ? content.tries : content.stray);
+    if (matched == before) ++(sentence.words[0] == "first" && !clauses.empty() ? content.tries : content.stray);
   }
   const double correct = (static_cast<double>(matched) - 0.5 * static_cast<double>(extra)) / static_cast<double>(steps.size());
   content.correct = std::clamp(correct, 0.0, 1.0);

@@ -57,13 +57,6 @@ void add_exchange(const World& world, Split split, core::Dialogue& dialogue, cor
   dialogue.messages.push_back({"assistant", content_answer(world, task, stream)});
 }
 
-std::string text_of(const core::Dialogue& dialogue) {
-  std::string text;
-  for (const auto& message : dialogue.messages)
-    text += message.role + '\n' + message.content + '\n';
-  return text;
-}
-
 }  // namespace
 
 PromptInfo draw_prompt(const World& world, Split split, const std::string& family, core::Stream& stream) {
@@ -115,16 +108,19 @@ std::vector<PromptInfo> make_prompts(const World& world, Split split, const Prom
   std::vector<PromptInfo> prompts;
   for (const auto& [family, count] : wanted) {
     std::set<std::string> seen;
-    const int64_t limit = 100 * count + 1000;
-    for (int64_t attempt = 0; static_cast<int64_t>(seen.size()) < count; ++attempt) {
-      if (attempt == limit) {
+    int64_t repeats = 0;  // in a row
+    for (uint64_t attempt = 0; static_cast<int64_t>(seen.size()) < count; ++attempt) {
+      if (repeats == 2000) {
         throw core::UsageError("the sandbox has only about " + std::to_string(seen.size()) + " distinct " +
                                names[static_cast<size_t>(split)] + " prompts of family \"" + family + "\", " + std::to_string(count) +
                                " were asked for: ask for fewer");
       }
-      core::Stream stream(seed, purpose + family, static_cast<uint64_t>(attempt));
+      core::Stream stream(seed, purpose + family, attempt);
       PromptInfo prompt = draw_prompt(world, split, family, stream);
-      if (seen.insert(text_of(prompt.dialogue)).second) prompts.push_back(std::move(prompt));
+      // What came before does not make a question new.
+      const bool is_new = seen.insert(prompt.task + "\n" + prompt.dialogue.messages.back().content).second;
+      repeats = is_new ? 0 : repeats + 1;
+      if (is_new) prompts.push_back(std::move(prompt));
     }
   }
   core::Stream(seed, purpose + "order").shuffle(prompts);

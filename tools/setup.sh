@@ -118,7 +118,8 @@ fetch_catch2() {
     -o Dir::Etc::SourceParts=/dev/null -o APT::Sandbox::User=root)
   # shellcheck disable=SC2016  # the dollar signs are apt's
   own=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null | sed -n '/^bookworm /{s///p;q}')
-  for mirror in $own http://deb.debian.org/debian; do
+  own=${own%/}
+  for mirror in ${own/#http:\/\/deb.debian.org\/debian/} http://deb.debian.org/debian; do
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$work/sources.list"
     if apt-get "${options[@]}" update >&2 && (cd "$work" && apt-get "${options[@]}" download libcatch2-dev >&2); then
       dpkg -x "$work"/libcatch2-dev_*.deb "$work/catch2"

@@ -169,6 +169,15 @@ TEST_CASE("stage runner: half-done work insists on its thread count, finished wo
   CHECK_THROWS_WITH(run.run(options), ContainsSubstring("--threads 2") && ContainsSubstring("delete " + partial.string()));
   CHECK(take_trace(run.toy).empty());
 
+  SECTION("it is refused before other stages are computed") {
+    auto stages = toy_stages(run.toy);
+    stages.insert(stages.begin(), stages[0]);
+    stages[0].name = "long_work";
+    RunDirectory directory = run.directory();
+    directory.begin({"toy", "0.1.0", "{}"});
+    CHECK_THROWS_AS(execute(directory, stages, options), core::UsageError);
+    CHECK(take_trace(run.toy).empty());
+  }
   SECTION("with its own count it goes on") {
     CHECK(run.run() == Lines{"sums 2", "sums 3", "summary"});
   }
@@ -258,6 +267,18 @@ TEST_CASE("stage runner: a stage without its manifest is no result", "[pipelines
   CHECK(run.output("summary", "summary.txt") == "toy: 246\n");
 }
 
+TEST_CASE("stage runner: a result whose key only begins alike is not taken", "[pipelines]") {
+  ToyRun run;
+  run.run();
+  const fs::path file = *run.directory().current("summary") / "manifest.json";
+  std::string text = read_text(file);
+  const std::string key = read_manifest(file.parent_path())->key;
+  text[text.find(key) + 63] ^= 1;  // the folder's name holds the first 12 digits
+  test::write_text(file, text);
+  CHECK(run.run() == Lines{"summary"});
+  CHECK(read_manifest(file.parent_path())->key == key);
+}
+
 TEST_CASE("stage runner: explain names every difference", "[pipelines]") {
   ToyRun run;
   const auto explained = [&](const std::string& stage) { return explain(run.directory(), toy_stages(run.toy), toy_options(), stage); };
@@ -289,6 +310,18 @@ TEST_CASE("stage runner: what a stage throws is recorded and passed on unchanged
   CHECK(last.at("stage") == "sums");
   CHECK(last.at("reason") == "cannot write weights: no space left; 12 bytes are free");
   CHECK(fs::exists(directory.partial_folder("sums", run.plan()[1].key) / "saved.txt"));
+}
+
+TEST_CASE("stage runner: an error comes through even where it cannot be recorded", "[pipelines]") {
+  ToyRun run;
+  auto stages = toy_stages(run.toy);
+  stages[0].run = [](const StageContext& context) {
+    fs::remove_all(context.work);
+    throw core::DataError("pairs.jsonl", 12, "strength must be 1..4");
+  };
+  RunDirectory directory = run.directory();
+  directory.begin({"toy", "0.1.0", "{}"});
+  CHECK_THROWS_WITH(execute(directory, stages, toy_options()), "pairs.jsonl:12: strength must be 1..4");
 }
 
 TEST_CASE("stage runner: an error text that is no UTF-8 or very long does not hide the error", "[pipelines]") {

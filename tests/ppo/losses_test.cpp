@@ -39,7 +39,8 @@ TEST_CASE("policy loss: NeMo RL's three tokens and torchtune's three ratios", "[
   CHECK_CLOSE(loss_of(std::log(1.5), 2), at::scalar_tensor(-2.4), 1e-6);
   const at::Tensor mask = at::ones({1, 3}, at::kBool);
   const at::Tensor ratios = tensor({.5, 1, 1.5}).unsqueeze(0);
-  CHECK_CLOSE(policy_loss(ratios.log(), at::zeros({1, 3}), tensor({1, -1, 2}).unsqueeze(0), mask, 3, {}).loss, at::scalar_tensor(-.633333), 1e-6);
+  CHECK_CLOSE(policy_loss(ratios.log(), at::zeros({1, 3}), tensor({1, -1, 2}).unsqueeze(0), mask, 3, {}).loss, at::scalar_tensor(-.633333),
+              1e-6);
   CHECK_CLOSE(loss_of(-1, 1), at::scalar_tensor(-.367879), 1e-6);
   CHECK_CLOSE(loss_of(.1, 1), at::scalar_tensor(-1.105171), 1e-6);
   CHECK_CLOSE(loss_of(1, 1), at::scalar_tensor(-1.2), 1e-6);

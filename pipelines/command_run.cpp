@@ -1,0 +1,164 @@
+// keel run, status, explain, report: the staged pipeline.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "pipelines/commands.h"
+#include "pipelines/stage_runner.h"
+#include "pipelines/stages.h"
+#include "pipelines/summary.h"
+#include "pipelines/version.h"
+#include "runtime/device.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RunCommandOptions {
+  std::string recipe, out, until, only;
+  bool dry_run = false, schema = false, verify = false;
+};
+
+RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
+  return {.seed = static_cast<uint64_t>(recipe.seed),
+          .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+          .threads = invocation.threads,
+          .until = {},
+          .only = {},
+          .verify = false,
+          .versions = {{"keel", kVersion}, {"torch", "2.11.0"}, {"vector_level", runtime::cpu_capability()}}};
+}
+
+void print_statuses(const std::vector<StageStatus>& statuses) {
+  for (const auto& status : statuses) std::cout << fmt::format("{:<20} {:<8} {}", status.name, state_name(status.state), status.reason) << "\n";
+}
+
+// Links that people and scripts can rely on: DIR/models/ppo, DIR/reward_models/safety, DIR/report.html, DIR/summary.json.
+void publish(const RunDirectory& run, const Recipe& recipe) {
+  const auto link = [&](const fs::path& name, const fs::path& target) {
+    core::make_directories((run.root() / name).parent_path());
+    std::error_code ignored;
+    fs::remove(run.root() / name, ignored);
+    fs::create_symlink(target, run.root() / name);
+  };
+  for (const auto& [name, stage] : run_models(recipe))
+    if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
+  for (const char* kind : {"helpfulness", "safety"}) link(fs::path("reward_models") / kind, fs::path("..") / "stages" / (std::string("reward_") + kind) / "current");
+  for (const char* file : {"report.html", "summary.json"}) core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
+}
+
+Recipe recorded_recipe(const RunDirectory& run) {
+  const auto record = run.record();
+  if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
+  Recipe recipe;
+  std::vector<std::string> problems;
+  core::assign(core::fields_of(recipe), core::parse_json(record->config, (run.root() / "run.json").string()), (run.root() / "run.json").string(), problems);
+  core::throw_if_any(std::move(problems));
+  return recipe;
+}
+
+void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
+  if (options.schema) {
+    Recipe recipe;
+    std::cout << core::json_schema(core::fields_of(recipe)).dump(2) << "\n";
+    return;
+  }
+  if (options.recipe.empty() || options.out.empty()) throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
+  Recipe recipe = read_recipe(options.recipe, invocation.set);
+  if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
+  RunDirectory run(options.out);
+  run.check_recipe(recipe.name);
+  const std::vector<Stage> stages = build_stages(recipe);
+  RunOptions run_options = options_for(recipe, invocation);
+  run_options.until = options.until;
+  run_options.only = options.only;
+  run_options.verify = options.verify;
+  const std::vector<StageStatus> statuses = plan(run, stages, run_options);
+  if (options.dry_run) {
+    print_statuses(statuses);
+    return;
+  }
+  if (const auto threads = required_threads(statuses); threads && !invocation.threads_given) invocation.threads = *threads;
+  run_options.threads = runtime::configure_process(invocation.threads);
+  run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::to_json(core::fields_of(recipe)))});
+  execute(run, stages, run_options);
+  if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
+  publish(run, recipe);
+  std::cout << summary_text(run.root() / "summary.json");
+  core::log_info(fmt::format("report: {}", (run.root() / "report.html").string()));
+}
+
+void show_status(const std::string& folder, bool verify, const Invocation& invocation) {
+  const RunDirectory run(folder);
+  const Recipe recipe = recorded_recipe(run);
+  RunOptions options = options_for(recipe, invocation);
+  options.verify = verify;
+  print_statuses(plan(run, build_stages(recipe), options));
+  if (run.running()) std::cout << "a process is working on it\n";
+}
+
+void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
+  const RunDirectory run(folder);
+  const Recipe recipe = recipe_file.empty() ? recorded_recipe(run) : read_recipe(recipe_file, invocation.set);
+  for (const auto& line : explain(run, build_stages(recipe), options_for(recipe, invocation), stage)) std::cout << line << "\n";
+}
+
+void show_report(const std::string& folder) {
+  const RunDirectory run(folder);
+  const Recipe recipe = recorded_recipe(run);
+  if (!run.current("report")) throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
+  publish(run, recipe);
+  std::cout << summary_text(run.root() / "summary.json") << "report: " << (run.root() / "report.html").string() << "\n";
+}
+
+}  // namespace
+
+void add_run_commands(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<RunCommandOptions>();
+  CLI::App* command = app.add_subcommand("run", "a recipe, stage by stage; a second run does nothing, after a kill it goes on");
+  command->add_option("recipe", options->recipe, "recipe file, e.g. recipes/sandbox.json")->type_name("RECIPE");
+  command->add_option("--out", options->out, "run folder; new, empty, or of the same recipe")->type_name("DIR");
+  command->add_option("--until", options->until, "stop after this stage")->type_name("STAGE");
+  command->add_option("--only", options->only, "run this stage alone")->type_name("STAGE")->excludes("--until");
+  command->add_flag("--dry-run", options->dry_run, "say what would be done");
+  command->add_flag("--verify", options->verify, "compare finished outputs with their SHA-256, not only their sizes");
+  command->add_flag("--schema", options->schema, "print the JSON schema of a recipe");
+  add_common_options(*command, invocation);
+  command->remove_option(command->get_option("--config"));
+  Recipe defaults;
+  describe_fields(*command, core::fields_of(defaults));
+  command->callback([options, &invocation] { invocation.action = [options, &invocation] { run_recipe(*options, invocation); }; });
+
+  const auto add_on_folder = [&](const char* name, const char* help, const auto& action) {
+    auto folder = std::make_shared<std::string>();
+    CLI::App* sub = app.add_subcommand(name, help);
+    sub->add_option("folder", *folder, "run folder")->required()->type_name("DIR");
+    add_common_options(*sub, invocation);
+    action(*sub, folder);
+  };
+  add_on_folder("status", "what is done, half done, stale or waiting, and why", [&](CLI::App& sub, const auto& folder) {
+    auto verify = std::make_shared<bool>(false);
+    sub.add_flag("--verify", *verify, "compare finished outputs with their SHA-256");
+    sub.callback([folder, verify, &invocation] { invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); }; });
+  });
+  add_on_folder("explain", "why a stage would run again: what differs from its last result", [&](CLI::App& sub, const auto& folder) {
+    auto stage = std::make_shared<std::string>();
+    auto recipe = std::make_shared<std::string>();
+    sub.add_option("stage", *stage, "stage name")->required()->type_name("STAGE");
+    sub.add_option("--recipe", *recipe, "compare with this recipe instead of the recorded one")->type_name("FILE");
+    sub.callback([folder, stage, recipe, &invocation] { invocation.action = [=, &invocation] { show_explanation(*folder, *stage, *recipe, invocation); }; });
+  });
+  add_on_folder("report", "write report.html and summary.json beside run.json again, print the summary", [&](CLI::App& sub, const auto& folder) {
+    sub.callback([folder, &invocation] { invocation.action = [folder] { show_report(*folder); }; });
+  });
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,214 @@
+// keel pretrain, sft, reward train, reward eval, rejection, ppo: one step of the recipe by itself, with the same settings as in a recipe.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "pipelines/commands.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/operations.h"
+#include "pipelines/single_step.h"
+
+namespace keel::pipelines {
+namespace {
+
+// Everything that the options of one training command name. Each command uses some of it.
+struct StepOptions {
+  std::string model, start, tokenizer, data, validation, prompts, reward, safety_reward, out, chat;
+  bool safety = false;
+  LengthLimit limit;
+};
+
+void add_limit(CLI::App& command, StepOptions& options) {
+  command.add_option("--max-tokens", options.limit.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")->capture_default_str();
+  command.add_flag("--drop-oldest-turns", options.limit.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+}
+
+nlohmann::json limit_json(const LengthLimit& limit) { return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}}; }
+
+template <class Config>
+nlohmann::json json_of(Config& config) {
+  return core::to_json(core::fields_of(config));
+}
+
+void add_pretrain(CLI::App& app, Invocation& invocation) {
+  struct PretrainSettings {
+    policy::LlamaConfig llama;
+    policy::PretrainConfig pretrain;
+  };
+  auto options = std::make_shared<StepOptions>();
+  auto settings = std::make_shared<PretrainSettings>();
+  options->chat = "llama2";
+  const auto fields = [settings] {
+    core::Fields all;
+    all.section("llama", settings->llama, "shape of the model");
+    all.section("pretrain", settings->pretrain, "training");
+    return all;
+  };
+  CLI::App* command = app.add_subcommand("pretrain", "a language model from nothing");
+  command->add_option("--data", options->data, "rows {\"text\"} or {\"messages\"}, with an optional \"source\" (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--validation", options->validation, "held-out rows: the best weights on them are kept")->type_name("FILE");
+  command->add_option("--tokenizer", options->tokenizer, "folder with the tokenizer's files")->required()->type_name("DIR");
+  command->add_option("--chat", options->chat, "chat format of {\"messages\"} rows")->capture_default_str();
+  command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
+  add_common_options(*command, invocation);
+  describe_fields(*command, fields());
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(fields(), invocation);
+      run_single_step({.name = "pretrain", .out = options->out, .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
+                       .files = {options->data, options->validation}, .models = {options->tokenizer}},
+                      invocation, [&](const fs::path& work) {
+                        pretrain_operation({.corpus = options->data, .validation = options->validation, .tokenizer = options->tokenizer, .chat_format = options->chat},
+                                           settings->llama, settings->pretrain, invocation.seed, work);
+                      });
+    };
+  });
+}
+
+void add_sft(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<StepOptions>();
+  auto config = std::make_shared<policy::SftConfig>();
+  CLI::App* command = app.add_subcommand("sft", "supervised fine-tuning on demonstrations, loss on the answers alone");
+  command->add_option("--model", options->model, "model folder to start from")->required()->type_name("DIR");
+  command->add_option("--data", options->data, "rows {\"messages\"}, {\"prompt\",\"completion\"} or {\"text\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--validation", options->validation, "held-out rows: the best weights on them are kept")->type_name("FILE");
+  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
+  add_limit(*command, *options);
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(*config));
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(core::fields_of(*config), invocation);
+      run_single_step({.name = "sft", .out = options->out, .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", limit_json(options->limit)}},
+                       .files = {options->data, options->validation}, .models = {options->model}},
+                      invocation, [&](const fs::path& work) {
+                        sft_operation({.model = options->model, .demonstrations = options->data, .validation = options->validation, .chat_format = options->chat, .limit = options->limit},
+                                      *config, invocation.seed, work);
+                      });
+    };
+  });
+}
+
+void add_reward(CLI::App& app, Invocation& invocation) {
+  CLI::App* group = app.add_subcommand("reward", "reward models: reward train, reward eval");
+  group->require_subcommand(1);
+  auto options = std::make_shared<StepOptions>();
+  auto config = std::make_shared<reward::RewardTrainConfig>();
+  CLI::App* train = group->add_subcommand("train", "a reward model from a chat model and preference pairs");
+  train->add_option("--model", options->model, "chat model folder to start from")->required()->type_name("DIR");
+  train->add_option("--data", options->data, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  train->add_option("--held-out", options->validation, "pairs that measure the result; they choose nothing")->required()->type_name("FILE");
+  train->add_option("--out", options->out, "reward model folder to write")->required()->type_name("DIR");
+  train->add_flag("--safety", options->safety, "safety data: pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
+  add_limit(*train, *options);
+  add_common_options(*train, invocation);
+  describe_fields(*train, core::fields_of(*config));
+  train->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(core::fields_of(*config), invocation);
+      run_single_step({.name = "reward", .out = options->out, .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", limit_json(options->limit)}},
+                       .files = {options->data, options->validation}, .models = {options->model}},
+                      invocation, [&](const fs::path& work) {
+                        reward_operation({.model = options->model, .pairs = options->data, .held_out = options->validation, .safety = options->safety, .limit = options->limit},
+                                         *config, invocation.seed, work);
+                      });
+    };
+  });
+
+  auto evaluated = std::make_shared<StepOptions>();
+  CLI::App* evaluate = group->add_subcommand("eval", "accuracy on pairs, overall and by preference strength, with Wilson intervals");
+  evaluate->add_option("--reward", evaluated->reward, "reward model folder")->required()->type_name("DIR");
+  evaluate->add_option("--data", evaluated->data, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  evaluate->add_option("--out", evaluated->out, "one JSON line; standard output when left out")->type_name("FILE");
+  evaluate->add_flag("--safety", evaluated->safety, "safety data, as in reward train");
+  add_limit(*evaluate, *evaluated);
+  add_common_options(*evaluate, invocation);
+  evaluate->callback([=, &invocation] {
+    invocation.action = [=] {
+      core::JsonlWriter writer(evaluated->out);
+      writer.write(evaluate_reward_model(evaluated->reward, evaluated->data, evaluated->safety, evaluated->limit));
+      writer.commit();
+    };
+  });
+}
+
+void add_rejection(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<StepOptions>();
+  auto config = std::make_shared<RejectionConfig>();
+  CLI::App* command = app.add_subcommand("rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them");
+  command->add_option("--model", options->model, "model that answers: the most recent one")->required()->type_name("DIR");
+  command->add_option("--start", options->start, "model that is fine-tuned: the base model; --model when left out")->type_name("DIR");
+  command->add_option("--reward", options->reward, "helpfulness reward model folder")->required()->type_name("DIR");
+  command->add_option("--safety-reward", options->safety_reward, "safety reward model folder")->type_name("DIR");
+  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")->required()->type_name("FILE");
+  command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(*config));
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(core::fields_of(*config), invocation);
+      const std::string start = options->start.empty() ? options->model : options->start;
+      run_single_step({.name = "rejection", .out = options->out, .config = {{"fields", json_of(*config)}}, .files = {options->prompts},
+                       .models = {options->model, start, options->reward, options->safety_reward}},
+                      invocation, [&](const fs::path& work) {
+                        rejection_operation({.policy = options->model, .start = start, .helpfulness = options->reward, .safety = options->safety_reward, .prompts = options->prompts},
+                                            *config, invocation.seed, work);
+                      });
+    };
+  });
+}
+
+void add_ppo(CLI::App& app, Invocation& invocation) {
+  struct PpoSettings {
+    ppo::PpoConfig ppo;
+    reward::CombinationConfig combination;
+  };
+  auto options = std::make_shared<StepOptions>();
+  auto settings = std::make_shared<PpoSettings>();
+  const auto fields = [settings] {
+    core::Fields all = core::fields_of(settings->ppo);
+    all.section("combination", settings->combination, "helpfulness and safety in one score");
+    return all;
+  };
+  CLI::App* command = app.add_subcommand("ppo", "proximal policy optimisation with a KL penalty against the starting model");
+  command->add_option("--model", options->model, "model folder to start from, also the KL reference")->required()->type_name("DIR");
+  command->add_option("--reward", options->reward, "helpfulness reward model folder")->required()->type_name("DIR");
+  command->add_option("--safety-reward", options->safety_reward, "safety reward model folder")->type_name("DIR");
+  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")->required()->type_name("FILE");
+  command->add_option("--out", options->out, "model folder to write, with the critic in critic/")->required()->type_name("DIR");
+  add_common_options(*command, invocation);
+  describe_fields(*command, fields());
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(fields(), invocation);
+      core::throw_if_any(ppo::problems_of(settings->ppo));
+      run_single_step({.name = "ppo", .out = options->out, .config = {{"fields", core::to_json(fields())}}, .files = {options->prompts},
+                       .models = {options->model, options->reward, options->safety_reward}},
+                      invocation, [&](const fs::path& work) {
+                        ppo_operation({.policy = options->model, .helpfulness = options->reward, .safety = options->safety_reward, .prompts = options->prompts}, settings->ppo,
+                                      settings->combination, invocation.seed, work);
+                      });
+    };
+  });
+}
+
+}  // namespace
+
+void add_training_commands(CLI::App& app, Invocation& invocation) {
+  add_pretrain(app, invocation);
+  add_sft(app, invocation);
+  add_reward(app, invocation);
+  add_rejection(app, invocation);
+  add_ppo(app, invocation);
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,13 @@
+#include "pipelines/measures.h"
+
+#include <nlohmann/json.hpp>
+
+namespace keel::pipelines {
+
+nlohmann::json to_json(const evaluation::statistics::Interval& interval) { return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}}; }
+
+evaluation::statistics::Interval interval_from_json(const nlohmann::json& object) {
+  return {.mean = object.at("mean").get<double>(), .low = object.at("low").get<double>(), .high = object.at("high").get<double>()};
+}
+
+}  // namespace keel::pipelines

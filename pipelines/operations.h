@@ -1,0 +1,76 @@
+// The steps of the recipe on folders: each reads model and data folders and leaves its results in `work`. Stages of a run and the commands
+// that run one step by itself share them.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "pipelines/recipe.h"
+
+namespace keel::pipelines {
+
+namespace fs = std::filesystem;
+
+// How dialogues that do not fit are treated; `max_tokens` 0 = the model's context.
+struct LengthLimit {
+  int64_t max_tokens = 0;
+  bool drop_oldest_turns = false;
+};
+
+// Pretrains a model of shape `shape` on rows {"text"} or {"messages"} with an optional "source". Leaves a model folder.
+struct PretrainInputs {
+  fs::path corpus, validation;  // validation may be empty
+  fs::path tokenizer;           // folder
+  std::string chat_format;
+};
+void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed, const fs::path& work);
+
+// Fine-tunes a model on demonstrations. Leaves a model folder.
+struct SftInputs {
+  fs::path model;
+  fs::path demonstrations, validation;  // validation may be empty
+  std::string chat_format;              // "" = the model's own
+  LengthLimit limit;
+};
+void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work);
+
+// Trains a reward model from a chat model on preference pairs. Leaves a reward model folder with evaluation.json.
+struct RewardInputs {
+  fs::path model;
+  fs::path pairs, held_out;
+  bool safety = false;
+  LengthLimit limit;
+};
+void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work);
+
+// Accuracy of a reward model on pairs, as JSON: overall and by strength with Wilson intervals, counts of rows.
+nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const LengthLimit& limit);
+
+// Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them. Leaves a model folder with
+// samples.jsonl and selection.json.
+struct RejectionInputs {
+  fs::path policy;  // the most recent model
+  fs::path start;   // where fine-tuning restarts (paper 3.2.3: the base model)
+  fs::path helpfulness, safety;  // reward models; safety may be empty
+  fs::path prompts;
+};
+void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, uint64_t seed, const fs::path& work);
+
+// PPO from `policy`, which is also the KL reference. Leaves a model folder, its critic in critic/.
+struct PpoInputs {
+  fs::path policy;
+  fs::path helpfulness, safety;  // reward models; safety may be empty
+  fs::path prompts;
+};
+void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed, const fs::path& work);
+
+// Prompts of a JSONL file: {"messages"} (or {"prompt"}) with "hazard": true where the prompt is about safety.
+struct PromptFile {
+  std::vector<core::Dialogue> dialogues;
+  std::vector<bool> hazard;
+};
+PromptFile read_prompt_file(const fs::path& path);
+
+}  // namespace keel::pipelines

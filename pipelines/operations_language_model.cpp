@@ -1,0 +1,104 @@
+// Pretraining and supervised fine-tuning on folders.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "data/demonstrations.h"
+#include "data/messages.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/operations.h"
+
+namespace keel::pipelines {
+namespace {
+
+data::RenderLimits limits_for(const LengthLimit& limit, int64_t context, int64_t row_tokens) {
+  const int64_t most = std::min(context, row_tokens);
+  return {.max_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, most) : most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = data::TagPolicy::refuse};
+}
+
+std::vector<core::TokenSequence> render_file(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, const data::RenderLimits& limits,
+                                             nlohmann::json& counts) {
+  const data::DemonstrationSet set = data::read_demonstrations(file);
+  data::RenderedDemonstrations rendered = data::render_demonstrations(set, format, tokenizer, limits);
+  core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
+  counts[file.filename().string()] = {{"read", to_json(set.counts)}, {"rendered", to_json(rendered.counts)}};
+  if (rendered.sequences.empty()) throw core::DataError(file, 0, "leaves nothing to train on; see the counts above");
+  return std::move(rendered.sequences);
+}
+
+// Documents of a corpus, every id a target, with the source that each row names.
+struct Corpus {
+  std::vector<core::TokenSequence> sequences;
+  std::map<std::string, policy::Source> sources;
+};
+
+Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t row_tokens) {
+  Corpus corpus;
+  data::Counts counts;
+  core::JsonlReader reader(file);
+  for (nlohmann::json row; reader.next(row);) {
+    const core::Ids ids = data::with_place(reader.path(), reader.line(), [&]() -> core::Ids {
+      const auto document = data::parse_demonstration(row, counts);
+      if (!document) return {};
+      if (document->dialogue.messages.empty()) return data::render_text(tokenizer, document->text, true, true).ids;
+      return data::render(format, tokenizer, document->dialogue).ids;
+    });
+    const auto named = row.find("source");
+    const std::string name = named != row.end() && named->is_string() ? named->get<std::string>() : "text";
+    policy::Source& source = corpus.sources[name];
+    source.name = name;
+    for (auto& part : policy::split_document(ids, row_tokens)) {
+      source.sequences.push_back(std::ssize(corpus.sequences));
+      corpus.sequences.push_back(std::move(part));
+    }
+  }
+  core::log_info(fmt::format("{}: {}", file.string(), to_line(counts)));
+  if (corpus.sequences.empty()) throw core::DataError(file, 0, "holds no text to train on");
+  return corpus;
+}
+
+void weigh_by_size(Corpus& corpus) {
+  for (auto& [name, source] : corpus.sources) {
+    source.weight = 0;
+    for (const int64_t i : source.sequences) source.weight += static_cast<double>(corpus.sequences[static_cast<size_t>(i)].ids.size());
+  }
+}
+
+}  // namespace
+
+void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed, const fs::path& work) {
+  const auto tokenizer = data::load_tokenizer(inputs.tokenizer);
+  const auto format = data::parse_chat_format(inputs.chat_format);
+  shape.vocab_size = tokenizer->vocab_size();
+  const int64_t row_tokens = std::min(config.batch.row_tokens, shape.max_position_embeddings);
+  Corpus corpus = read_corpus(inputs.corpus, format, *tokenizer, row_tokens);
+  weigh_by_size(corpus);
+  const Corpus validation = inputs.validation.empty() ? Corpus{} : read_corpus(inputs.validation, format, *tokenizer, row_tokens);
+  std::vector<policy::Source> sources;
+  for (auto& [name, source] : corpus.sources) sources.push_back(source);
+
+  const policy::Llama model = policy::make_llama(shape, seed);
+  core::log_info(fmt::format("pretraining {} parameters on {} documents", runtime::count_elements(policy::parameters(model)), corpus.sequences.size()));
+  const auto result = policy::train_pretrain(model, corpus.sequences, sources, validation.sequences, config, seed, work);
+  save_language_model(work, model, inputs.tokenizer, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
+}
+
+void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work) {
+  const LanguageModel model = load_language_model(inputs.model, inputs.chat_format);
+  const auto limits = limits_for(inputs.limit, model.llama.config.max_position_embeddings, config.batch.row_tokens);
+  nlohmann::json counts;
+  const auto train = render_file(inputs.demonstrations, model.format, *model.tokenizer, limits, counts);
+  const auto validation = inputs.validation.empty() ? std::vector<core::TokenSequence>{} : render_file(inputs.validation, model.format, *model.tokenizer, limits, counts);
+  const auto result = policy::train_sft(model.llama, train, validation, config, seed, work);
+  core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
+  save_language_model(work, model.llama, inputs.model, model.format, {{"stage", "sft"}, {"seed", seed}, {"best_step", result.best_step}});
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,45 @@
+#include "pipelines/recipe.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
+
+namespace keel::pipelines {
+namespace {
+
+// Rules between fields, which no single field's range can state.
+void check(const Recipe& recipe, const std::string& origin, std::vector<std::string>& problems) {
+  const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
+  if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
+  if (recipe.data.source == "files") {
+    if (recipe.model.empty()) problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
+    for (const auto& [name, value] : {std::pair{"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}})
+      if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
+  } else {
+    if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
+    for (const auto& text : policy::problems_of(recipe.llama)) problem("llama." + text);
+  }
+  for (const auto& text : ppo::problems_of(recipe.ppo)) problem("ppo: " + text);
+}
+
+}  // namespace
+
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& settings) {
+  Recipe recipe;
+  std::vector<std::string> problems;
+  const core::Fields fields = core::fields_of(recipe);
+  core::assign(fields, core::read_json_file(path), path, problems);
+  for (const auto& setting : settings) core::assign_setting(fields, setting, problems);
+  if (problems.empty()) check(recipe, path, problems);
+  core::throw_if_any(std::move(problems));
+  return recipe;
+}
+
+std::vector<core::Difference> departures(Recipe recipe) {
+  Recipe paper;
+  return core::differences(core::fields_of(recipe), core::fields_of(paper));
+}
+
+}  // namespace keel::pipelines

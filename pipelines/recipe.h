@@ -1,0 +1,163 @@
+// A recipe: every setting of a staged run, one section a stage. The defaults are the paper's; a recipe file sets its own sizes and rates.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "policy/generate.h"
+#include "policy/pretrain.h"
+#include "policy/sft.h"
+#include "ppo/config.h"
+#include "rejection_sampling/run.h"
+#include "reward/combination.h"
+#include "reward/train.h"
+#include "sandbox/corpus.h"
+
+namespace keel::pipelines {
+
+// Real data: preference files, from which demonstrations (the chosen answers) and prompts are drawn as well.
+struct DataConfig {
+  std::string source = "sandbox";  // "sandbox" | "files"
+  std::string helpful, harmless;   // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
+  double held_out = 0.2;
+  int64_t max_tokens = 512;
+  bool drop_oldest_turns = true;
+  int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
+  int64_t validation_prompts = 64;
+  int64_t test_prompts = 200;         // for evaluation, half of each kind
+  int64_t max_demonstrations = 2000;  // half of each kind
+  int64_t max_pairs = 0;
+};
+
+inline void visit(DataConfig& config, core::Fields& fields) {
+  fields("source", config.source, "the built-in sandbox, or files", core::one_of({"sandbox", "files"}));
+  fields("helpful", config.helpful, "files: helpfulness preferences (.jsonl, .gz, .zst)");
+  fields("harmless", config.harmless, "files: safety preferences (.jsonl, .gz, .zst)");
+  fields("held_out", config.held_out, "files: share of the conversations kept for testing", core::between(0.01, 0.9));
+  fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
+  fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
+  fields("train_prompts", config.train_prompts, "files: prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
+  fields("validation_prompts", config.validation_prompts, "files: prompts to watch PPO with", core::at_least(2));
+  fields("test_prompts", config.test_prompts, "files: prompts of the evaluation, half of each kind", core::at_least(2));
+  fields("max_demonstrations", config.max_demonstrations, "files: chosen answers that SFT learns from; 0 = all", core::at_least(0));
+  fields("max_pairs", config.max_pairs, "files: training pairs of each reward model; 0 = all", core::at_least(0));
+}
+
+struct SandboxConfig {
+  int64_t vocab_size = 1024;
+  sandbox::CorpusConfig corpus;
+  sandbox::DemonstrationConfig demonstrations;
+  int64_t helpful_prompts = 1200, hazard_prompts = 400, lookalike_prompts = 240;  // train; a quarter of each for validation
+  int64_t test_helpful = 240, test_hazard = 220, test_lookalike = 200;
+};
+
+inline void visit(SandboxConfig& config, core::Fields& fields) {
+  fields("vocab_size", config.vocab_size, "pieces of the tokenizer that is trained on the corpus", core::between(512, 8192));
+  fields.section("corpus", config.corpus, "pretraining text");
+  fields.section("demonstrations", config.demonstrations, "SFT data");
+  fields("helpful_prompts", config.helpful_prompts, "training prompts on skills", core::at_least(12));
+  fields("hazard_prompts", config.hazard_prompts, "training prompts that must be refused", core::at_least(3));
+  fields("lookalike_prompts", config.lookalike_prompts, "training prompts that only look hazardous", core::at_least(3));
+  fields("test_helpful", config.test_helpful, "test prompts on skills", core::at_least(12));
+  fields("test_hazard", config.test_hazard, "test prompts that must be refused", core::at_least(3));
+  fields("test_lookalike", config.test_lookalike, "test prompts that only look hazardous", core::at_least(3));
+}
+
+// Preference collection (paper 3.2.1): two answers to a prompt from model variants at varied temperatures, judged by an annotator.
+struct PreferenceConfig {
+  int64_t pairs = 4000;          // of each kind
+  double grammar_share = 0.5;    // sandbox: answers written by the grammar instead of the model
+  std::vector<double> temperatures{0.7, 1.0, 1.3};
+  std::string annotator = "middle";
+  double held_out = 0.15;
+};
+
+inline void visit(PreferenceConfig& config, core::Fields& fields) {
+  fields("pairs", config.pairs, "sandbox: comparisons of each kind, before unusable ones are dropped", core::at_least(20));
+  fields("grammar_share", config.grammar_share, "sandbox: share of answers from the grammar instead of the model", core::between(0, 1));
+  fields("temperatures", config.temperatures, "sandbox: sampling temperatures of the model's answers", core::above(0));
+  fields("annotator", config.annotator, "sandbox: who compares", core::one_of({"mild", "middle", "strict"}));
+  fields("held_out", config.held_out, "sandbox: share of the prompts whose pairs test the reward models", core::between(0.01, 0.9));
+}
+
+struct RejectionConfig {
+  int64_t samples = 10;  // K; the paper's figures use 1..100
+  policy::SamplingConfig sampling;
+  rejection_sampling::SelectionConfig selection;
+  reward::CombinationConfig combination;
+  policy::SftConfig sft;
+};
+
+inline void visit(RejectionConfig& config, core::Fields& fields) {
+  fields("samples", config.samples, "K, answers to each prompt", core::at_least(1));
+  fields.section("sampling", config.sampling, "how answers are drawn");
+  fields.section("selection", config.selection, "which answer is kept");
+  fields.section("combination", config.combination, "helpfulness and safety in one score");
+  fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");
+}
+
+struct EvaluationConfig {
+  std::string split = "test";  // "validation" while settings are chosen
+  int64_t max_new_tokens = 256;
+  int64_t batch_rows = 64;
+  int64_t replicates = 10000;
+  int64_t shown_dialogues = 12;
+};
+
+inline void visit(EvaluationConfig& config, core::Fields& fields) {
+  fields("split", config.split, "prompts to ask; choose settings on validation alone", core::one_of({"test", "validation"}));
+  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
+  fields("batch_rows", config.batch_rows, "answers decoded together", core::at_least(1));
+  fields("replicates", config.replicates, "bootstrap replicates of the intervals", core::at_least(100));
+  fields("shown_dialogues", config.shown_dialogues, "prompts shown with every model's answer in the report", core::at_least(0));
+}
+
+struct Recipe {
+  std::string name;
+  int64_t seed = 1;
+  std::string model;  // start checkpoint; "" = pretrain from nothing
+  std::string chat_format = "llama2";
+  DataConfig data;
+  SandboxConfig sandbox;
+  policy::LlamaConfig llama;
+  policy::PretrainConfig pretrain;
+  policy::SftConfig sft;
+  PreferenceConfig preferences;
+  reward::RewardTrainConfig reward;
+  double safety_loss_weight = 1.0;  // of the safety reward model alone
+  RejectionConfig rejection;
+  ppo::PpoConfig ppo;
+  EvaluationConfig evaluation;
+};
+
+inline void visit(Recipe& recipe, core::Fields& fields) {
+  fields("name", recipe.name, "a run folder belongs to the recipe of this name");
+  fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
+  fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
+  fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
+         core::one_of({"llama2", "chatml", "hh"}));
+  fields.section("data", recipe.data, "where the data comes from");
+  fields.section("sandbox", recipe.sandbox, "sizes of the built-in world's data");
+  fields.section("llama", recipe.llama, "shape of a pretrained model");
+  fields.section("pretrain", recipe.pretrain, "pretraining");
+  fields.section("sft", recipe.sft, "supervised fine-tuning");
+  fields.section("preferences", recipe.preferences, "collection of comparisons");
+  fields.section("reward", recipe.reward, "both reward models");
+  fields("safety_loss_weight", recipe.safety_loss_weight, "weight of the safety auxiliary loss in the safety reward model",
+         core::at_least(0));
+  fields.section("rejection", recipe.rejection, "rejection sampling");
+  fields.section("ppo", recipe.ppo, "proximal policy optimisation");
+  fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");
+}
+
+// Reads a recipe file and applies --set; every problem at once. Paths inside a recipe are relative to the current folder.
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& settings);
+
+// What a recipe sets differently from the paper's defaults.
+std::vector<core::Difference> departures(Recipe recipe);
+
+}  // namespace keel::pipelines

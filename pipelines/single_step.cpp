@@ -1,0 +1,56 @@
+#include "pipelines/single_step.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/run_directory.h"
+#include "runtime/device.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What names this piece of work: its settings and the contents of its inputs, not their paths.
+nlohmann::json identity(const SingleStep& step, const Invocation& invocation) {
+  nlohmann::json inputs = nlohmann::json::array();
+  for (const auto& file : step.files)
+    if (!file.empty()) inputs.push_back(core::sha256_file(file));
+  for (const auto& model : step.models)
+    if (!model.empty()) inputs.push_back(model_digest(model));
+  return {{"step", step.name}, {"config", step.config}, {"inputs", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
+}
+
+}  // namespace
+
+void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
+  if (fs::exists(step.out) && (!fs::is_directory(step.out) || !fs::is_empty(step.out)))
+    throw core::UsageError(fmt::format("{} is there already and not empty: choose another --out or remove it", step.out.string()));
+  fs::path partial = step.out;
+  if (!partial.has_filename()) partial = partial.parent_path();
+  const fs::path target = partial;
+  partial += ".partial";
+  nlohmann::json attempt = identity(step, invocation);
+  attempt["threads"] = runtime::configure_process(invocation.threads);
+
+  core::make_directories(partial);
+  const core::FileLock lock(partial / ".lock");
+  const fs::path record = partial / "attempt.json";
+  if (fs::exists(record) && core::parse_json(core::read_file(record), record) != attempt)
+    throw core::UsageError(fmt::format("{} holds half-done work of other settings, inputs or threads: remove it to start over, or repeat the command that began it", partial.string()));
+  if (!fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
+
+  work(partial);
+  remove_tree(partial / "ckpt");
+  fs::remove(record);
+  fs::remove(partial / ".lock");
+  if (fs::exists(target)) fs::remove(target);
+  core::commit_directory(partial, target);
+  core::log_info(fmt::format("wrote {}", target.string()));
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,25 @@
+// One step of the recipe outside of a run: works in DIR.partial, which a later call of the same command goes on in, and ends as DIR.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "pipelines/commands.h"
+
+namespace keel::pipelines {
+
+struct SingleStep {
+  std::string name;
+  std::filesystem::path out;
+  nlohmann::json config;                      // everything that decides the result besides seed and inputs
+  std::vector<std::filesystem::path> files;   // input files; empty paths are left out
+  std::vector<std::filesystem::path> models;  // input model folders; empty paths are left out
+};
+
+// Throws UsageError when DIR is there and not empty, or DIR.partial belongs to another command or thread count.
+void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const std::filesystem::path& work)>& work);
+
+}  // namespace keel::pipelines

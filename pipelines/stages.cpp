@@ -1,0 +1,201 @@
+#include "pipelines/stages.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/files.h"
+#include "core/json.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/operations.h"
+
+namespace keel::pipelines {
+namespace {
+
+bool from_sandbox(const Recipe& recipe) { return recipe.data.source == "sandbox"; }
+
+template <class Config>
+nlohmann::json json_of(Config config) {
+  return core::to_json(core::fields_of(config));
+}
+
+std::string text_of(const nlohmann::json& object) { return core::dump_json(object); }
+
+LengthLimit length_limit(const Recipe& recipe) {
+  if (from_sandbox(recipe)) return {};
+  return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
+}
+
+nlohmann::json limit_json(const Recipe& recipe) {
+  const LengthLimit limit = length_limit(recipe);
+  return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}};
+}
+
+Stage data_stage(const Recipe& recipe) {
+  Stage stage{.name = "data", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+  if (from_sandbox(recipe)) {
+    stage.config = text_of({{"sandbox", json_of(recipe.sandbox)}});
+    stage.run = [recipe](const StageContext& context) { write_sandbox_data(recipe, context); };
+  } else {
+    nlohmann::json config = json_of(recipe.data);
+    config.erase("helpful");  // their contents count, not where they lie
+    config.erase("harmless");
+    stage.config = text_of(config);
+    stage.external = {{"data.helpful", core::sha256_file(recipe.data.helpful)}, {"data.harmless", core::sha256_file(recipe.data.harmless)}};
+    stage.run = [recipe](const StageContext& context) { write_file_data(recipe, context); };
+  }
+  return stage;
+}
+
+Stage base_stage(const Recipe& recipe) {
+  return {.name = "base",
+          .inputs = {"data"},
+          .config = text_of({{"llama", json_of(recipe.llama)}, {"pretrain", json_of(recipe.pretrain)}, {"chat_format", recipe.chat_format}}),
+          .external = {},
+          .run =
+              [recipe](const StageContext& context) {
+                const fs::path data = context.inputs.at("data");
+                pretrain_operation({.corpus = data / "corpus.jsonl", .validation = data / "corpus_validation.jsonl", .tokenizer = data, .chat_format = recipe.chat_format},
+                                   recipe.llama, recipe.pretrain, context.seed, context.work);
+              },
+          .scratch = {"ckpt"}};
+}
+
+// The start checkpoint of a run on real data is an input that lies outside of the run.
+void add_start(Stage& stage, const Recipe& recipe) {
+  if (from_sandbox(recipe))
+    stage.inputs.push_back("base");
+  else
+    stage.external["model"] = model_digest(recipe.model);
+}
+
+Stage sft_stage(const Recipe& recipe) {
+  Stage stage{.name = "sft",
+              .inputs = {"data"},
+              .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", limit_json(recipe)}}),
+              .external = {},
+              .run =
+                  [recipe](const StageContext& context) {
+                    const fs::path data = context.inputs.at("data");
+                    sft_operation({.model = model_folder(recipe, context, "base"),
+                                   .demonstrations = data / "demonstrations.jsonl",
+                                   .validation = data / "demonstrations_validation.jsonl",
+                                   .chat_format = {},
+                                   .limit = length_limit(recipe)},
+                                  recipe.sft, context.seed, context.work);
+                  },
+              .scratch = {"ckpt"}};
+  add_start(stage, recipe);
+  return stage;
+}
+
+Stage preferences_stage(const Recipe& recipe) {
+  return {.name = "preferences",
+          .inputs = {"data", "sft"},
+          .config = text_of({{"preferences", json_of(recipe.preferences)}}),
+          .external = {},
+          .run = [recipe](const StageContext& context) { collect_preferences(recipe, context); },
+          .scratch = {"ckpt"}};
+}
+
+Stage reward_stage(const Recipe& recipe, const std::string& kind) {
+  const bool safety = kind == "safety";
+  reward::RewardTrainConfig config = recipe.reward;
+  if (safety) config.loss.safety_weight = recipe.safety_loss_weight;
+  const std::string source = from_sandbox(recipe) ? "preferences" : "data";
+  return {.name = "reward_" + kind,
+          .inputs = {source, "sft"},
+          .config = text_of({{"reward", json_of(config)}, {"limit", limit_json(recipe)}}),
+          .external = {},
+          .run =
+              [=](const StageContext& context) {
+                const fs::path pairs = context.inputs.at(source);
+                reward_operation({.model = context.inputs.at("sft"), .pairs = pairs / (kind + "_train.jsonl"), .held_out = pairs / (kind + "_test.jsonl"),
+                                  .safety = safety, .limit = length_limit(recipe)},
+                                 config, context.seed, context.work);
+              },
+          .scratch = {"ckpt"}};
+}
+
+Stage rejection_stage(const Recipe& recipe) {
+  Stage stage{.name = "rs1",
+              .inputs = {"data", "sft", "reward_helpfulness", "reward_safety"},
+              .config = text_of({{"rejection", json_of(recipe.rejection)}}),
+              .external = {},
+              .run =
+                  [recipe](const StageContext& context) {
+                    rejection_operation({.policy = context.inputs.at("sft"),
+                                         .start = model_folder(recipe, context, "base"),
+                                         .helpfulness = context.inputs.at("reward_helpfulness"),
+                                         .safety = context.inputs.at("reward_safety"),
+                                         .prompts = context.inputs.at("data") / "prompts_train.jsonl"},
+                                        recipe.rejection, context.seed, context.work);
+                  },
+              .scratch = {"ckpt"}};
+  add_start(stage, recipe);
+  return stage;
+}
+
+Stage ppo_stage(const Recipe& recipe) {
+  return {.name = "ppo",
+          .inputs = {"data", "rs1", "reward_helpfulness", "reward_safety"},
+          .config = text_of({{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.rejection.combination)}}),
+          .external = {},
+          .run =
+              [recipe](const StageContext& context) {
+                ppo_operation({.policy = context.inputs.at("rs1"),
+                               .helpfulness = context.inputs.at("reward_helpfulness"),
+                               .safety = context.inputs.at("reward_safety"),
+                               .prompts = context.inputs.at("data") / "prompts_train.jsonl"},
+                              recipe.ppo, recipe.rejection.combination, context.seed, context.work);
+              },
+          .scratch = {"ckpt"}};
+}
+
+Stage evaluation_stage(const Recipe& recipe) {
+  Stage stage{.name = "evaluation",
+              .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo"},
+              .config = text_of({{"evaluation", json_of(recipe.evaluation)}}),
+              .external = {},
+              .run = [recipe](const StageContext& context) { evaluate_models(recipe, context); },
+              .scratch = {"ckpt"}};
+  add_start(stage, recipe);
+  return stage;
+}
+
+Stage report_stage(const Recipe& recipe) {
+  Stage stage{.name = "report", .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo", "evaluation"}, .external = {}, .run = nullptr, .scratch = {}};
+  if (from_sandbox(recipe)) stage.inputs.insert(stage.inputs.begin() + 1, {"base", "preferences"});
+  nlohmann::json config = json_of(recipe);
+  config["data"].erase("helpful");
+  config["data"].erase("harmless");
+  config.erase("model");
+  stage.config = text_of(config);
+  stage.run = [recipe](const StageContext& context) { write_run_report(recipe, context); };
+  return stage;
+}
+
+}  // namespace
+
+std::filesystem::path model_folder(const Recipe& recipe, const StageContext& context, const std::string& name) {
+  if (name == "base" && !from_sandbox(recipe)) return recipe.model;
+  return context.inputs.at(name);
+}
+
+std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe) {
+  return {{"base", from_sandbox(recipe) ? "base" : ""}, {"sft", "sft"}, {"rs1", "rs1"}, {"ppo", "ppo"}};
+}
+
+std::vector<Stage> build_stages(const Recipe& recipe) {
+  std::vector<Stage> stages{data_stage(recipe)};
+  if (from_sandbox(recipe)) stages.push_back(base_stage(recipe));
+  stages.push_back(sft_stage(recipe));
+  if (from_sandbox(recipe)) stages.push_back(preferences_stage(recipe));
+  stages.push_back(reward_stage(recipe, "helpfulness"));
+  stages.push_back(reward_stage(recipe, "safety"));
+  stages.push_back(rejection_stage(recipe));
+  stages.push_back(ppo_stage(recipe));
+  stages.push_back(evaluation_stage(recipe));
+  stages.push_back(report_stage(recipe));
+  return stages;
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,32 @@
+// The recipe as a graph: which stage reads which, and what each of them does.
+//
+//   data -> base -> sft -> preferences -> reward_helpfulness, reward_safety -> rs1 -> ppo -> evaluation -> report
+//
+// With real data the pairs come from files (no preferences stage) and the start checkpoint takes the place of base.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pipelines/recipe.h"
+#include "pipelines/stage_graph.h"
+
+namespace keel::pipelines {
+
+std::vector<Stage> build_stages(const Recipe& recipe);
+
+// The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no stage.
+std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe);
+
+// What the stages do; each writes into context.work.
+void write_sandbox_data(const Recipe& recipe, const StageContext& context);
+void write_file_data(const Recipe& recipe, const StageContext& context);
+void collect_preferences(const Recipe& recipe, const StageContext& context);
+void evaluate_models(const Recipe& recipe, const StageContext& context);
+void write_run_report(const Recipe& recipe, const StageContext& context);
+
+// Where a model of the run lies, for a stage that has its stage as input.
+std::filesystem::path model_folder(const Recipe& recipe, const StageContext& context, const std::string& name);
+
+}  // namespace keel::pipelines

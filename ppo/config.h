@@ -1,0 +1,60 @@
+// Settings of PPO (Llama 2 paper, 3.2.3 and A.3.3). What the paper leaves open is marked so; those defaults are the field's custom.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "policy/generate.h"
+#include "ppo/gae.h"
+#include "ppo/kl.h"
+#include "ppo/losses.h"
+#include "ppo/rewards.h"
+#include "ppo/whiten.h"
+#include "runtime/adamw.h"
+#include "runtime/schedule.h"
+
+namespace keel::ppo {
+
+struct PpoConfig {
+  int64_t iterations = 200;        // paper: 200 to 400
+  int64_t batch_answers = 512;     // paper
+  int64_t minibatch_answers = 64;  // paper: one gradient step each
+  int64_t micro_answers = 16;
+  int64_t epochs = 1;               // paper: each minibatch is used once
+  std::string critic = "reward";    // not in the paper
+  bool whiten_advantages = true;    // not in the paper
+  policy::SamplingConfig sampling;  // not in the paper
+  KlConfig kl;
+  ScoreConfig score;
+  RewardShapeConfig reward;
+  GaeConfig gae;
+  LossConfig loss;
+  runtime::AdamWConfig optimizer;                                                          // of policy and critic alike
+  runtime::ScheduleConfig schedule{.learning_rate = 1e-6, .schedule = "constant"};         // paper
+  runtime::ScheduleConfig critic_schedule{.learning_rate = 1e-6, .schedule = "constant"};  // the paper names one rate alone
+};
+
+inline void visit(PpoConfig& config, core::Fields& fields) {
+  fields("iterations", config.iterations, "rounds of sampling and updating", core::at_least(1));
+  fields("batch_answers", config.batch_answers, "answers an iteration, one a prompt", core::at_least(1));
+  fields("minibatch_answers", config.minibatch_answers, "answers an optimiser step", core::at_least(1));
+  fields("micro_answers", config.micro_answers, "answers a forward pass; memory against speed, same result", core::at_least(1));
+  fields("epochs", config.epochs, "passes over the answers of an iteration", core::at_least(1));
+  fields("critic", config.critic, "first weights of the critic: the helpfulness reward model, or the policy with a zero head",
+         core::one_of({"reward", "policy"}));
+  fields("whiten_advantages", config.whiten_advantages, "advantages with mean 0 and variance 1 over all tokens of an iteration");
+  fields.section("sampling", config.sampling, "answers; top_p, top_k and temperature 0 are refused, their log-probs are not the policy's");
+  fields.section("kl", config.kl, "penalty against the policy that PPO started from");
+  fields.section("score", config.score, "whiten(logit(Rc))");
+  fields.section("reward", config.reward, "reward per token");
+  fields.section("gae", config.gae, "advantages");
+  fields.section("loss", config.loss, "clipped losses");
+  fields.section("optimizer", config.optimizer, "AdamW of policy and critic");
+  fields.section("schedule", config.schedule, "learning rate of the policy");
+  fields.section("critic_schedule", config.critic_schedule, "learning rate of the critic");
+}
+
+// Every rule between the fields that does not hold.
+std::vector<std::string> problems_of(const PpoConfig& config);
+
+}  // namespace keel::ppo

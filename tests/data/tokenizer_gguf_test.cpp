@@ -1,0 +1,214 @@
+#include "data/tokenizer_gguf.h"
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/error.h"
+#include "data/tokenizer.h"
+#include "data/tokenizer_export.h"
+#include "support/test_plain.h"
+
+using Catch::Matchers::ContainsSubstring;
+using keel::core::DataError;
+using keel::core::Ids;
+using keel::data::load_tokenizer;
+using keel::test::TemporaryFolder;
+using keel::test::write_text;
+
+namespace {
+
+template <class T>
+std::string packed(T value) {
+  std::string bytes(sizeof value, '\0');
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return bytes;
+}
+std::string packed_text(const std::string& text) {
+  return packed<uint64_t>(text.size()) + text;
+}
+
+// Metadata pairs by key; each value with its GGUF type in front.
+using Pairs = std::map<std::string, std::string>;
+std::string text_value(const std::string& text) {
+  return packed(uint32_t{8}) + packed_text(text);
+}
+std::string id_value(uint32_t id) {
+  return packed(uint32_t{4}) + packed(id);
+}
+std::string flag_value(bool flag) {
+  return packed(uint32_t{7}) + packed(static_cast<uint8_t>(flag));
+}
+std::string texts_value(const std::vector<std::string>& texts) {
+  std::string bytes = packed(uint32_t{9}) + packed(uint32_t{8}) + packed<uint64_t>(texts.size());
+  for (const auto& text : texts)
+    bytes += packed_text(text);
+  return bytes;
+}
+template <class T>
+std::string numbers_value(uint32_t type, const std::vector<T>& numbers) {
+  std::string bytes = packed(uint32_t{9}) + packed(type) + packed<uint64_t>(numbers.size());
+  for (const T number : numbers)
+    bytes += packed(number);
+  return bytes;
+}
+std::string types_value(const std::vector<int32_t>& types) {
+  return numbers_value(5, types);
+}
+std::string scores_value(const std::vector<float>& scores) {
+  return numbers_value(6, scores);
+}
+
+std::string vocabulary_file(const Pairs& pairs) {
+  std::string bytes = "GGUF" + packed(uint32_t{3}) + packed(uint64_t{0}) + packed<uint64_t>(pairs.size());
+  for (const auto& [key, value] : pairs)
+    bytes += packed_text("tokenizer." + key) + value;
+  return bytes;
+}
+
+Pairs byte_level_pairs() {
+  return {{"ggml.model", text_value("gpt2")},
+          {"ggml.pre", text_value("smollm")},
+          {"ggml.tokens", texts_value({"<|end|>", "a", "b", "1", "\xC4\xA0", "ab",
+                                       "\xC4\xA0"
+                                       "ab",
+                                       "11", "<tool>"})},
+          {"ggml.token_type", types_value({3, 1, 1, 1, 1, 1, 1, 1, 4})},
+          {"ggml.merges", texts_value({"a b", "\xC4\xA0 ab", "1 1"})},
+          {"ggml.eos_token_id", id_value(0)},
+          {"ggml.bos_token_id", id_value(0)},
+          {"chat_template", text_value("{{ messages }}")}};
+}
+
+Pairs sentencepiece_pairs() {
+  // The scores prefer "bc" to "ab": score order, not piece order, decides.
+  return {{"ggml.model", text_value("llama")},
+          {"ggml.tokens", texts_value({"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "c", "ab", "bc",
+                                       "\xE2\x96\x81"
+                                       "a"})},
+          {"ggml.scores", scores_value({0, 0, 0, -9, -9, -9, -9, -2, -1, -3})},
+          {"ggml.token_type", types_value({2, 3, 3, 1, 1, 1, 1, 1, 1, 1})},
+          {"ggml.bos_token_id", id_value(1)},
+          {"ggml.eos_token_id", id_value(2)},
+          {"ggml.unknown_token_id", id_value(0)}};
+}
+
+std::unique_ptr<keel::data::Tokenizer> loaded(const Pairs& pairs) {
+  const TemporaryFolder folder;
+  write_text(folder / "v.gguf", vocabulary_file(pairs));
+  return load_tokenizer(folder / "v.gguf");
+}
+
+std::string complaint_with(Pairs pairs, const std::string& key, const std::string& value) {
+  if (value.empty()) {
+    pairs.erase(key);
+  } else {
+    pairs[key] = value;
+  }
+  try {
+    loaded(pairs);
+    return "";
+  } catch (const DataError& error) {
+    CHECK_THAT(error.what(), ContainsSubstring("v.gguf"));
+    return error.what();
+  }
+}
+
+// The texts of a ggml vocabulary test are divided by this line, their ids stand one line a text.
+void check_vocabulary(const std::filesystem::path& tokenizer_path, const std::filesystem::path& vectors) {
+  const auto tokenizer = load_tokenizer(tokenizer_path);
+  const std::string inputs = keel::test::read_text(vectors.string() + ".inp"), divider = "\n__ggml_vocab_test__\n";
+  std::ifstream expected(vectors.string() + ".out");
+  size_t texts = 0;
+  for (size_t begin = 0, end = 0; (end = inputs.find(divider, begin)) != std::string::npos; begin = end + divider.size()) {
+    const std::string text = inputs.substr(begin, end - begin);
+    std::string line;
+    REQUIRE(std::getline(expected, line));
+    std::istringstream numbers(line);
+    INFO("text " << texts << ": " << text);
+    CHECK(tokenizer->encode(text) == Ids(std::istream_iterator<int64_t>(numbers), {}));
+    CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
+    ++texts;
+  }
+  CHECK(texts == 46);
+}
+
+}  // namespace
+
+TEST_CASE("gguf tokenizer: byte-level pieces, merges, types and ids come from the metadata", "[data]") {
+  const auto tokenizer = loaded(byte_level_pairs());
+  CHECK(tokenizer->vocab_size() == 9);
+  CHECK(tokenizer->encode("ab ab") == Ids{5, 6});
+  CHECK(tokenizer->encode("11") == Ids{3, 3});           // smollm: digits stand alone, though a merge would join them
+  CHECK(tokenizer->encode("a<tool>b") == Ids{1, 8, 2});  // user-defined tokens are found in text,
+  CHECK(tokenizer->encode("<|end|>").empty());           // control tokens are not (and this vocabulary cannot spell it)
+  CHECK(tokenizer->decode({6, 0, 8}) == " ab<tool>");
+  CHECK(tokenizer->special("<|end|>") == 0);
+  CHECK(tokenizer->eos() == 0);
+  CHECK_FALSE(tokenizer->adds_bos());
+  Pairs pairs = byte_level_pairs();
+  pairs["ggml.pre"] = text_value("gpt-2");
+  CHECK(loaded(pairs)->encode("11") == Ids{7});
+  pairs["ggml.add_bos_token"] = flag_value(true);
+  CHECK(loaded(pairs)->adds_bos());
+}
+
+TEST_CASE("gguf tokenizer: sentencepiece pieces merge by score", "[data]") {
+  const auto tokenizer = loaded(sentencepiece_pairs());
+  CHECK(tokenizer->encode("abc") == Ids{9, 8});
+  CHECK(tokenizer->bos() == 1);
+  CHECK(tokenizer->eos() == 2);
+  CHECK(tokenizer->adds_bos());
+  Pairs pairs = sentencepiece_pairs();
+  pairs["ggml.scores"] = scores_value({0, 0, 0, -9, -9, -9, -9, -1, -2, -3});
+  pairs["ggml.add_space_prefix"] = flag_value(false);
+  pairs["ggml.add_bos_token"] = flag_value(false);
+  const auto other = loaded(pairs);
+  CHECK(other->encode("abc") == Ids{7, 6});
+  CHECK_FALSE(other->adds_bos());
+}
+
+TEST_CASE("gguf tokenizer: what is written into a model directory gives the same ids", "[data]") {
+  for (const Pairs& pairs : {byte_level_pairs(), sentencepiece_pairs()}) {
+    const TemporaryFolder source, target;
+    write_text(source / "v.gguf", vocabulary_file(pairs));
+    keel::data::write_tokenizer(source / "v.gguf", target.path());
+    const auto before = load_tokenizer(source / "v.gguf"), after = load_tokenizer(target.path());
+    for (const char* text : {"abc ab", "11 a<tool>", "  a "})
+      CHECK(before->encode(text) == after->encode(text));
+    CHECK(before->eos() == after->eos());
+    CHECK(before->bos() == after->bos());
+    CHECK(before->adds_bos() == after->adds_bos());
+  }
+}
+
+TEST_CASE("gguf tokenizer: metadata that contradicts itself is refused with the file's name", "[data]") {
+  const Pairs bytes = byte_level_pairs(), pieces = sentencepiece_pairs();
+  CHECK(complaint_with(bytes, "nothing", text_value("x")).empty());
+  CHECK_THAT(complaint_with(bytes, "ggml.model", text_value("bert")), ContainsSubstring("'bert' is not supported"));
+  CHECK_THAT(complaint_with(bytes, "ggml.model", ""), ContainsSubstring("tokenizer.ggml.model"));
+  CHECK_THAT(complaint_with(bytes, "ggml.pre", text_value("viking")), ContainsSubstring("'viking' is not supported"));
+  CHECK_THAT(complaint_with(bytes, "ggml.tokens", ""), ContainsSubstring("tokenizer.ggml.tokens"));
+  CHECK_THAT(complaint_with(bytes, "ggml.tokens", text_value("x")), ContainsSubstring("array of strings"));
+  CHECK_THAT(complaint_with(bytes, "ggml.merges", ""), ContainsSubstring("tokenizer.ggml.merges"));
+  CHECK_THAT(complaint_with(bytes, "ggml.merges", texts_value({"a z"})), ContainsSubstring("names 'z'"));
+  CHECK_THAT(complaint_with(bytes, "ggml.merges", texts_value({"a \xFF"})), ContainsSubstring("UTF-8"));
+  CHECK_THAT(complaint_with(bytes, "ggml.token_type", types_value({1, 1})), ContainsSubstring("as many token types"));
+  CHECK_THAT(complaint_with(bytes, "ggml.eos_token_id", id_value(9)), ContainsSubstring("eos_token_id must be 0..8"));
+  CHECK_THAT(complaint_with(bytes, "ggml.bos_token_id", text_value("x")), ContainsSubstring("bos_token_id"));
+  CHECK_THAT(complaint_with(pieces, "ggml.scores", ""), ContainsSubstring("tokenizer.ggml.scores"));
+  CHECK_THAT(complaint_with(pieces, "ggml.scores", scores_value({0, 1})), ContainsSubstring("as many scores"));
+  CHECK_THAT(complaint_with(pieces, "ggml.token_type", ""), ContainsSubstring("SentencePiece"));  // no unknown piece then
+  CHECK_THAT(complaint_with(pieces, "ggml.tokens", texts_value({"<unk>", "<s>", "</s>", "a", "a", "b", "c", "ab", "bc", "d"})),
+             ContainsSubstring("SentencePiece"));
+  CHECK_THAT(complaint_with(pieces, "ggml.tokens", texts_value({})), ContainsSubstring("v.gguf"));
+  CHECK_THAT(complaint_with(bytes, "ggml.tokens", texts_value({"<|end|>", "a", "a", "1", "c", "ab", "x", "11", "<tool>"})),
+             ContainsSubstring("stands twice"));
+}
+
+TEST_CASE("gguf tokenizer: GPT-2's and Llama 2's vocabularies give llama.cpp's ids for 46 texts each", "[data]") {
+  const auto folder = keel::test::shared_data() / "tokenizer";
+  check_vocabulary(folder / "ggml-vocab-gpt-2.gguf", folder / "ggml-vocab-gpt-2.gguf");
+  check_vocabulary(folder / "ggml-vocab-llama-spm.gguf", folder / "ggml-vocab-llama-spm.gguf");
+  check_vocabulary(folder / "tokenizer.model", folder / "ggml-vocab-llama-spm.gguf");
+}

@@ -1,0 +1,104 @@
+#include "reward/model.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "policy/model_directory.h"
+#include "support/tiny_model.h"
+
+using namespace keel::reward;
+using keel::core::Ids;
+using keel::test::tensor;
+
+namespace {
+
+RewardModel formula_reward_model() {
+  RewardModel model = make_reward_model(keel::test::tiny_llama(), "zeros", 0);
+  keel::test::fill_by_formula(parameters(model));
+  return model;
+}
+
+const std::vector<Ids> kRows = {{3, 1, 4, 1, 5}, {9, 2}, {6, 5, 3, 5, 8, 9, 7}};
+
+}  // namespace
+
+TEST_CASE("reward model: scores are those of transformers' LlamaForSequenceClassification", "[reward]") {
+  const std::vector<double> scores = score_rows(formula_reward_model(), kRows);
+  // tools/oracle/reward_model.py
+  CHECK_CLOSE(at::tensor(scores, at::kDouble), tensor({.5123386, .5202786, -.7658251}), 2e-6);
+}
+
+TEST_CASE("reward model: a row's score is the same alone, with longer mates and in any group size", "[reward]") {
+  const RewardModel model = formula_reward_model();
+  const std::vector<double> together = score_rows(model, kRows), apart = score_rows(model, kRows, 1);
+  for (size_t i = 0; i < kRows.size(); ++i) {
+    CHECK(together[i] == Catch::Approx(score_rows(model, {kRows[i]})[0]).margin(1e-5));
+    CHECK(together[i] == Catch::Approx(apart[i]).margin(1e-5));
+  }
+  CHECK(score_rows(model, {}).empty());
+}
+
+TEST_CASE("reward model: the score is the value at the last token, and values before it do not see it", "[reward]") {
+  const RewardModel model = formula_reward_model();
+  const at::NoGradGuard no_grad;
+  const at::Tensor values = token_values(model, keel::runtime::pad_right(kRows));
+  CHECK_CLOSE(values[0][4], at::scalar_tensor(score_rows(model, kRows)[0]), 1e-6);
+  CHECK_CLOSE(values[1][1], at::scalar_tensor(score_rows(model, kRows)[1]), 1e-6);
+  const at::Tensor changed = token_values(model, keel::runtime::pad_right({{3, 1, 4, 1, 9}}));
+  CHECK_CLOSE(changed.slice(1, 0, 4)[0], values[0].slice(0, 0, 4), 1e-6);
+  CHECK(keel::test::largest_difference(changed[0][4], values[0][4]) > 1e-3);
+}
+
+TEST_CASE("reward model: two forward passes are equal bit for bit", "[reward]") {
+  const RewardModel model = formula_reward_model();
+  CHECK(score_rows(model, kRows) == score_rows(model, kRows));
+}
+
+TEST_CASE("reward model: made from a chat model it shares no storage, and its head starts as asked", "[reward]") {
+  const keel::policy::Llama chat = keel::test::tiny_llama();
+  const RewardModel zeros = make_reward_model(chat, "zeros", 1), normal = make_reward_model(chat, "normal", 1);
+  CHECK(zeros.score.abs().max().item<double>() == 0);
+  CHECK(normal.score.abs().max().item<double>() > 0);
+  CHECK(normal.score.abs().max().item<double>() < 5. / 9);  // five standard deviations of 1 / (8 + 1)
+  CHECK(normal.score.equal(make_reward_model(chat, "normal", 1).score));
+  CHECK_FALSE(normal.score.equal(make_reward_model(chat, "normal", 2).score));
+  CHECK(zeros.backbone.embedding.equal(chat.embedding));
+  CHECK(zeros.backbone.embedding.data_ptr() != chat.embedding.data_ptr());
+  CHECK_FALSE(zeros.backbone.head.defined());
+  CHECK_THROWS_AS(make_reward_model(chat, "ones", 1), c10::Error);
+}
+
+TEST_CASE("reward model: saved and loaded it scores the same, and config.json says what transformers needs", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  const RewardModel model = formula_reward_model();
+  save_reward_model(model, folder / "rm", 0);
+  CHECK(score_rows(load_reward_model(folder / "rm"), kRows) == score_rows(model, kRows));
+  const nlohmann::json config = keel::core::read_json_file(folder / "rm" / "config.json");
+  CHECK(config.at("architectures") == nlohmann::json{"LlamaForSequenceClassification"});
+  CHECK(config.at("num_labels") == 1);
+  CHECK(config.at("problem_type") == "regression");
+  CHECK(config.at("pad_token_id") == 0);
+  CHECK_THROWS_AS(save_reward_model(model, folder / "bad", 11), c10::Error);
+  CHECK_THROWS_AS(save_reward_model(model, folder / "bad", -1), c10::Error);
+}
+
+TEST_CASE("reward model: a folder without the head does not load", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  const RewardModel model = formula_reward_model();
+  save_reward_model(model, folder / "rm", 0);
+  auto weights = parameters(model);
+  weights.pop_back();
+  keel::policy::save_weights(folder / "rm", model.backbone.config, weights, {{"architectures", {"LlamaForSequenceClassification"}}});
+  CHECK_THROWS_AS(load_reward_model(folder / "rm"), keel::core::DataError);
+}
+
+TEST_CASE("reward model: empty rows, foreign ids and rows beyond the context are refused", "[reward]") {
+  const RewardModel model = formula_reward_model();
+  CHECK_THROWS_AS(score_rows(model, {{1}, {}}), c10::Error);
+  CHECK_THROWS_AS(score_rows(model, {{1, 11}}), c10::Error);
+  CHECK_THROWS_AS(score_rows(model, {{-1}}), c10::Error);
+  CHECK_THROWS_AS(score_rows(model, {Ids(33, 1)}), c10::Error);
+}

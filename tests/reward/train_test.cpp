@@ -1,0 +1,163 @@
+#include "reward/train.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/metrics.h"
+#include "reward/evaluate.h"
+#include "support/tiny_model.h"
+
+using namespace keel::reward;
+using keel::core::TokenPair;
+
+namespace {
+
+// The pairs of tools/oracle/reward_model.py.
+std::vector<TokenPair> formula_pairs() {
+  std::vector<TokenPair> pairs;
+  for (int64_t p = 0; p < 8; ++p) {
+    TokenPair pair;
+    for (int64_t t = 0; t < 3 + p % 4; ++t)
+      pair.chosen.push_back(1 + (3 * p + 2 * t) % 10);
+    for (int64_t t = 0; t < 2 + p * 3 % 5; ++t)
+      pair.rejected.push_back(1 + (5 * p + 3 * t + 1) % 10);
+    pair.strength = static_cast<int>(p % 5);
+    if (p % 3 != 0) pair.chosen_safe = true;
+    if (p % 2 != 0) pair.rejected_safe = false;
+    pairs.push_back(pair);
+  }
+  return pairs;
+}
+
+RewardModel trainable_model() {
+  RewardModel model = make_reward_model(keel::test::tiny_llama(), "zeros", 0);
+  keel::test::fill_by_formula(parameters(model));
+  return model;
+}
+
+RewardTrainConfig full_batch(int64_t steps) {
+  RewardTrainConfig config;
+  config.loss = {.margin = "small", .centring = .01, .safety_weight = .5};
+  config.epochs = steps;
+  config.batch_pairs = 8;
+  config.micro_pairs = 8;
+  config.learning_rate = .01;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("reward training: twenty losses equal those of an independent PyTorch loop", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  train_reward_model(trainable_model(), formula_pairs(), {}, full_batch(20), 1, folder.path());
+  const double expected[] = {1.4565794, 1.3714609, 1.2315168, 1.0650455, .8905848, .7249527, .5942891, .4733222, .3702767, .2875699,
+                             .2277149,  .1858432,  .1563933,  .1337307,  .1157492, .1023126, .0930569, .086988,  .0830279, .0803517};
+  const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+  REQUIRE(points.size() == 20);
+  size_t compared = 0;
+  for (size_t i = 0; i < 20; ++i) {
+    for (const auto& [name, value] : points[i].values) {
+      if (name != "loss") continue;
+      CHECK(value == Catch::Approx(expected[i]).epsilon(1e-4));
+      ++compared;
+    }
+  }
+  CHECK(compared == 20);
+}
+
+TEST_CASE("reward training: micro-batches of one pair end in the same weights as whole batches", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  const RewardModel whole = trainable_model(), parts = trainable_model();
+  RewardTrainConfig config = full_batch(3);
+  train_reward_model(whole, formula_pairs(), {}, config, 1, folder / "whole");
+  config.micro_pairs = 1;
+  train_reward_model(parts, formula_pairs(), {}, config, 1, folder / "parts");
+  const auto a = parameters(whole), b = parameters(parts);
+  for (size_t i = 0; i < a.size(); ++i)
+    CHECK_CLOSE(b[i].tensor, a[i].tensor, 2e-6);
+}
+
+TEST_CASE("reward training: stopped and started again it ends bit for bit as if never stopped", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  RewardTrainConfig config = full_batch(3);
+  config.batch_pairs = 3;  // 24 pairs in 8 steps across epochs
+  const RewardModel straight = trainable_model();
+  train_reward_model(straight, formula_pairs(), formula_pairs(), config, 5, folder / "straight");
+
+  const int stops = 3;
+  for (int stop = 0; stop <= stops; ++stop) {
+    const RewardModel again = trainable_model();
+    if (stop < stops) keel::core::request_interrupt();
+    if (stop < stops) {
+      CHECK_THROWS_AS(train_reward_model(again, formula_pairs(), formula_pairs(), config, 5, folder / "stopped"), keel::core::Interrupted);
+      keel::core::clear_interrupt();
+    } else {
+      train_reward_model(again, formula_pairs(), formula_pairs(), config, 5, folder / "stopped");
+      CHECK(keel::runtime::digest(parameters(again)) == keel::runtime::digest(parameters(straight)));
+    }
+  }
+  CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
+}
+
+TEST_CASE("reward training: with held-out pairs the best weights are kept, and their accuracy is that of the reloaded model", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  const RewardModel model = trainable_model();
+  RewardTrainConfig config = full_batch(10);
+  config.validate_every = 1;
+  const auto result = train_reward_model(model, formula_pairs(), formula_pairs(), config, 1, folder / "run");
+  const RewardEvaluation kept = evaluate(model, formula_pairs());
+  CHECK(kept.loss == Catch::Approx(result.best).epsilon(1e-9));
+  CHECK(kept.all.correct == 8);
+  save_reward_model(model, folder / "rm", 0);
+  CHECK(evaluate(load_reward_model(folder / "rm"), formula_pairs()).loss == kept.loss);
+}
+
+TEST_CASE("reward training: the defaults pass their own checks and come back from JSON", "[reward]") {
+  RewardTrainConfig config, read;
+  std::vector<std::string> problems;
+  config.loss.margin = "large";
+  config.learning_rate = 5e-6;
+  const auto json = keel::core::to_json(keel::core::fields_of(config));
+  keel::core::assign(keel::core::fields_of(read), json, "test", problems);
+  CHECK(problems.empty());
+  CHECK(read.loss.margin == "large");
+  CHECK(keel::core::to_json(keel::core::fields_of(read)) == json);
+  keel::core::assign(keel::core::fields_of(read), {{"loss", {{"margin", "huge"}}}, {"batch_pairs", 0}}, "test", problems);
+  CHECK(problems.size() == 2);
+}
+
+TEST_CASE("reward training: warm-up is 3 %, at least 5 steps, at most a fifth", "[reward]") {
+  const RewardTrainConfig config;
+  CHECK(warmup_steps(config, 1000) == 30);
+  CHECK(warmup_steps(config, 1001) == 31);
+  CHECK(warmup_steps(config, 100) == 5);
+  CHECK(warmup_steps(config, 25) == 5);
+  CHECK(warmup_steps(config, 20) == 4);
+  CHECK(warmup_steps(config, 4) == 0);
+}
+
+TEST_CASE("reward training: every setting of the loss changes the result", "[reward]") {
+  const auto trained = [](const RewardLossConfig& loss) {
+    const keel::test::TemporaryFolder folder;
+    const RewardModel model = trainable_model();
+    RewardTrainConfig config = full_batch(2);
+    config.loss = loss;
+    train_reward_model(model, formula_pairs(), {}, config, 1, folder.path());
+    return keel::runtime::digest(parameters(model));
+  };
+  const std::string plain = trained({.margin = "none"});
+  CHECK(trained({.margin = "small"}) != plain);
+  CHECK(trained({.margin = "large"}) != plain);
+  CHECK(trained({.margin = "none", .centring = .1}) != plain);
+  CHECK(trained({.margin = "none", .safety_weight = 1}) != plain);
+  CHECK(trained({.margin = "none"}) == plain);
+}
+
+TEST_CASE("reward training: no pairs and foreign ids are refused", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  CHECK_THROWS_AS(train_reward_model(trainable_model(), {}, {}, full_batch(1), 1, folder.path()), c10::Error);
+  std::vector<TokenPair> foreign = formula_pairs();
+  foreign[3].chosen.push_back(99);
+  CHECK_THROWS_AS(train_reward_model(trainable_model(), foreign, {}, full_batch(1), 1, folder.path()), c10::Error);
+}
