@@ -19,9 +19,9 @@ using GgufValue =
 
 struct GgufTensor {
   std::string name;
-  std::vector<int64_t> shape;  // outermost first (reversed from the file), so a matrix is [rows, columns] as in PyTorch
-  uint32_t type = 0;           // ggml type id: 0 F32, 1 F16, 2 Q4_0, 3 Q4_1, 6 Q5_0, 7 Q5_1, 8 Q8_0, 12 Q4_K, 14 Q6_K, 30 BF16
-  uint64_t begin = 0, bytes = 0;
+  std::vector<int64_t> shape;     // outermost first (reversed from the file), so a matrix is [rows, columns] as in PyTorch
+  uint32_t type = 0;              // ggml type id: 0 F32, 1 F16, 2 Q4_0, 3 Q4_1, 6 Q5_0, 7 Q5_1, 8 Q8_0, 12 Q4_K, 14 Q6_K, 30 BF16
+  uint64_t begin = 0, bytes = 0;  // range inside the data section
 };
 
 // A validated file, memory-mapped. Throws DataError for a wrong magic or version, counts or lengths that pass the end of the file,

@@ -15,11 +15,10 @@ namespace keel::pipelines {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 void write_attempt(const fs::path& partial, const Attempt& attempt) {
-  const json object = {{"key", attempt.key},           {"device", attempt.device},   {"threads", attempt.threads},
+  const nlohmann::json object = {{"key", attempt.key},           {"device", attempt.device},   {"threads", attempt.threads},
                        {"attempts", attempt.attempts}, {"seconds", attempt.seconds}, {"started", attempt.started}};
   core::write_file(partial / "attempt.json", object.dump(2) + "\n");
 }
@@ -33,7 +32,7 @@ Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
   attempt.threads = task.context.threads;
   core::make_directories(partial);
   write_attempt(partial, attempt);
-  const json details = {{"key", task.key}, {"threads", attempt.threads}, {"attempt", attempt.attempts}};
+  const nlohmann::json details = {{"key", task.key}, {"threads", attempt.threads}, {"attempt", attempt.attempts}};
   run.append_event(earlier ? "resumed" : "started", task.stage.name, details.dump());
   fail_point("stage.started");
   return attempt;
@@ -43,8 +42,8 @@ Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
 void record_end(RunDirectory& run, const StageTask& task, const Attempt& attempt, const std::string& event, const std::string& reason) {
   try {
     write_attempt(task.context.work, attempt);
-    const json details = {{"key", task.key}, {"seconds", attempt.seconds}, {"reason", reason.substr(0, 1000)}};
-    run.append_event(event, task.stage.name, details.dump(-1, ' ', false, json::error_handler_t::replace));  // any bytes may come
+    const nlohmann::json details = {{"key", task.key}, {"seconds", attempt.seconds}, {"reason", reason.substr(0, 1000)}};
+    run.append_event(event, task.stage.name, details.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));  // any bytes may come
   } catch (const core::Error&) {
   }
 }
@@ -110,7 +109,7 @@ void finish_commit(RunDirectory& run, const StageTask& task, const Manifest& man
   fail_point("commit.after_rename");
   run.set_current(name, task.key);
   fail_point("commit.after_current");
-  const json details = {{"key", task.key}, {"seconds", manifest.seconds}, {"attempts", manifest.attempts}};
+  const nlohmann::json details = {{"key", task.key}, {"seconds", manifest.seconds}, {"attempts", manifest.attempts}};
   run.append_event("committed", name, core::dump_json(details));
   run.prune_partials(name);
 }
@@ -121,11 +120,11 @@ std::optional<Attempt> read_attempt(const fs::path& partial) {
   const fs::path path = partial / "attempt.json";
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
-  const json object = core::read_json_file(path);
+  const nlohmann::json object = core::read_json_file(path);
   try {
     return Attempt{object.at("key").get<std::string>(), object.at("device").get<std::string>(), object.at("threads").get<int>(),
                    object.at("attempts").get<int>(),    object.at("seconds").get<double>(),     object.at("started").get<std::string>()};
-  } catch (const json::exception& error) {
+  } catch (const nlohmann::json::exception& error) {
     throw core::DataError(path.string(), 0,
                           fmt::format("is damaged ({}); delete the folder {} to start this stage again", error.what(), partial.string()));
   }

@@ -23,15 +23,16 @@ namespace {
 struct StepOptions {
   std::string model, start, tokenizer, data, validation, prompts, reward, safety_reward, out, chat;
   bool safety = false;
-  LengthLimit limit;
+  RenderPolicy limit;
 };
 
 void add_limit(CLI::App& command, StepOptions& options) {
   command.add_option("--max-tokens", options.limit.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")->capture_default_str();
   command.add_flag("--drop-oldest-turns", options.limit.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  command.add_flag("--allow-tags", options.limit.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }
 
-nlohmann::json limit_json(const LengthLimit& limit) { return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}}; }
+nlohmann::json limit_json(const RenderPolicy& limit) { return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}, {"allow_tags", limit.allow_tags}}; }
 
 template <class Config>
 nlohmann::json json_of(Config& config) {

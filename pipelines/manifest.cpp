@@ -17,8 +17,6 @@ namespace keel::pipelines {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 // Files come from the stage's own code: nothing says that it synced them.
 void sync_file(const fs::path& path) {
   const core::ReadDescriptor file(path);
@@ -35,7 +33,7 @@ bool tells_the_time(const std::string& path) {
   return name.starts_with("events.out.tfevents.") || name.ends_with(".log") || name == "timings.json";
 }
 
-Manifest manifest_from(const json& object) {
+Manifest manifest_from(const nlohmann::json& object) {
   Manifest manifest;
   object.at("stage").get_to(manifest.stage);
   object.at("key").get_to(manifest.key);
@@ -83,7 +81,7 @@ std::vector<OutputFile> collect_outputs(const fs::path& folder, const std::vecto
 }
 
 std::string content_digest(const std::vector<OutputFile>& outputs) {
-  json list = json::array();
+  nlohmann::json list = nlohmann::json::array();
   for (const auto& output : outputs) {
     if (!tells_the_time(output.path)) list.push_back({output.path, output.sha256});
   }
@@ -91,19 +89,19 @@ std::string content_digest(const std::vector<OutputFile>& outputs) {
 }
 
 void write_manifest(const fs::path& folder, const Manifest& manifest) {
-  json inputs = json::object();
+  nlohmann::json inputs = nlohmann::json::object();
   for (const auto& [name, input] : manifest.inputs)
     inputs[name] = {{"key", input.key}, {"digest", input.digest}};
-  json outputs = json::array();
+  nlohmann::json outputs = nlohmann::json::array();
   for (const auto& output : manifest.outputs) {
     outputs.push_back({{"path", output.path}, {"bytes", output.bytes}, {"sha256", output.sha256}});
   }
-  const json object = {{"stage", manifest.stage},
+  const nlohmann::json object = {{"stage", manifest.stage},
                        {"key", manifest.key},
                        {"material", core::parse_json(manifest.material, "key material")},
                        {"inputs", std::move(inputs)},
                        {"outputs", std::move(outputs)},
-                       {"versions", manifest.versions.empty() ? json::object() : json(manifest.versions)},
+                       {"versions", manifest.versions.empty() ? nlohmann::json::object() : nlohmann::json(manifest.versions)},
                        {"threads", manifest.threads},
                        {"attempts", manifest.attempts},
                        {"seconds", manifest.seconds},
@@ -120,7 +118,7 @@ std::optional<Manifest> read_manifest(const fs::path& folder) {
   const std::string remedy = fmt::format("; delete the folder {} to compute this stage again", folder.string());
   try {
     return manifest_from(core::parse_json(text, path.string()));
-  } catch (const json::exception& error) {
+  } catch (const nlohmann::json::exception& error) {
     throw core::DataError(path.string(), 0, fmt::format("is no manifest of keel: {}{}", error.what(), remedy));
   } catch (const core::DataError& error) {
     throw core::DataError(path.string(), 0, fmt::format("is damaged: {}{}", error.what(), remedy));

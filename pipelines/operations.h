@@ -13,10 +13,11 @@ namespace keel::pipelines {
 
 namespace fs = std::filesystem;
 
-// How dialogues that do not fit are treated; `max_tokens` 0 = the model's context.
-struct LengthLimit {
-  int64_t max_tokens = 0;
+// How dialogues become ids: what happens to those that do not fit, and to chat-format tags inside messages.
+struct RenderPolicy {
+  int64_t max_tokens = 0;  // 0 = the model's context
   bool drop_oldest_turns = false;
+  bool allow_tags = false;  // keep them as plain text: for answers that models wrote
 };
 
 // Pretrains a model of shape `shape` on rows {"text"} or {"messages"} with an optional "source". Leaves a model folder.
@@ -32,7 +33,7 @@ struct SftInputs {
   fs::path model;
   fs::path demonstrations, validation;  // validation may be empty
   std::string chat_format;              // "" = the model's own
-  LengthLimit limit;
+  RenderPolicy limit;
 };
 void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work);
 
@@ -41,12 +42,12 @@ struct RewardInputs {
   fs::path model;
   fs::path pairs, held_out;
   bool safety = false;
-  LengthLimit limit;
+  RenderPolicy limit;
 };
 void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work);
 
 // Accuracy of a reward model on pairs, as JSON: overall and by strength with Wilson intervals, counts of rows.
-nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const LengthLimit& limit);
+nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit);
 
 // Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them. Leaves a model folder with
 // samples.jsonl and selection.json.

@@ -18,9 +18,9 @@
 namespace keel::pipelines {
 namespace {
 
-data::RenderLimits limits_for(const LengthLimit& limit, int64_t context, int64_t row_tokens) {
+data::RenderLimits limits_for(const RenderPolicy& limit, int64_t context, int64_t row_tokens) {
   const int64_t most = std::min(context, row_tokens);
-  return {.max_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, most) : most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = data::TagPolicy::refuse};
+  return {.max_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, most) : most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
 }
 
 std::vector<core::TokenSequence> render_file(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, const data::RenderLimits& limits,

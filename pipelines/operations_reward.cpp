@@ -22,11 +22,11 @@ struct Pairs {
   nlohmann::json counts;
 };
 
-Pairs read_pairs(const fs::path& file, bool safety, const LengthLimit& limit, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t context) {
+Pairs read_pairs(const fs::path& file, bool safety, const RenderPolicy& limit, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t context) {
   const data::PreferenceSet set = data::read_preferences(file, {.safety = safety});
   const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
   data::RenderedPairs rendered =
-      data::render_pairs(set, format, tokenizer, {.max_tokens = most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = data::TagPolicy::refuse});
+      data::render_pairs(set, format, tokenizer, {.max_tokens = most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
   if (rendered.pairs.empty()) throw core::DataError(file, 0, "leaves no pair to use; see the counts above");
   return {.pairs = std::move(rendered.pairs), .counts = {{"read", to_json(set.counts)}, {"rendered", to_json(rendered.counts)}}};
@@ -68,7 +68,7 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
   save_scoring_model(work, model, inputs.model, chat.format, {{"stage", "reward"}, {"kind", kind}, {"seed", seed}});
 }
 
-nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const LengthLimit& limit) {
+nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit) {
   const ScoringModel model = load_scoring_model(reward);
   const Pairs read = read_pairs(pairs, safety, limit, model.format, *model.tokenizer, model.model.backbone.config.max_position_embeddings);
   nlohmann::json object = evaluation_json(reward::evaluate(model.model, read.pairs));

@@ -20,8 +20,6 @@ namespace keel::pipelines {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 constexpr size_t kKeyDigits = 12;  // of a key, in folder names
 
 std::vector<fs::path> entries_of(const fs::path& folder) {
@@ -85,10 +83,10 @@ std::optional<RunRecord> RunDirectory::record() const {
     }
     return std::nullopt;
   }
-  const json object = core::read_json_file(path);
+  const nlohmann::json object = core::read_json_file(path);
   try {
     return RunRecord{object.at("recipe").get<std::string>(), object.at("keel").get<std::string>(), core::dump_json(object.at("config"))};
-  } catch (const json::exception& error) {
+  } catch (const nlohmann::json::exception& error) {
     throw core::UsageError(fmt::format("{} was not written by keel ({}); choose another folder for the run", path.string(), error.what()));
   }
 }
@@ -106,7 +104,7 @@ void RunDirectory::begin(const RunRecord& record) {
   core::make_directories(root_);
   lock_ = std::make_unique<core::FileLock>(root_ / "run.lock");
   check_recipe(record.recipe);  // another process may have begun meanwhile
-  const json object = {{"recipe", record.recipe}, {"keel", record.version}, {"config", core::parse_json(record.config, "resolved recipe")}};
+  const nlohmann::json object = {{"recipe", record.recipe}, {"keel", record.version}, {"config", core::parse_json(record.config, "resolved recipe")}};
   const std::string text = object.dump(2) + "\n";
   std::error_code ignored;
   const fs::path path = root_ / "run.json";
@@ -169,7 +167,7 @@ void RunDirectory::prune_partials(const std::string& stage) {
 }
 
 void RunDirectory::append_event(const std::string& event, const std::string& stage, const std::string& details) {
-  json row = core::parse_json(details, "event");
+  nlohmann::json row = core::parse_json(details, "event");
   row.update({{"time", utc_now()}, {"event", event}, {"stage", stage}});
   const std::string line = core::dump_json(row) + "\n";
   const fs::path path = root_ / "events.jsonl";

@@ -15,20 +15,18 @@
 namespace keel::pipelines {
 namespace {
 
-using nlohmann::json;
-
 bool is_folder_name(const std::string& name) {
   const auto fits = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'; };
   return !name.empty() && std::all_of(name.begin(), name.end(), fits);
 }
 
-std::string shown(const json& value) {
+std::string shown(const nlohmann::json& value) {
   const std::string text = core::dump_json(value);
   return text.size() <= 80 ? text : text.substr(0, 77) + "...";
 }
 
 // Leaves of two values that differ, as "path: before -> now".
-void compare(const std::string& path, const json& before, const json& now, std::vector<std::string>& lines) {
+void compare(const std::string& path, const nlohmann::json& before, const nlohmann::json& now, std::vector<std::string>& lines) {
   if (before == now) return;
   if (!before.is_object() || !now.is_object()) {
     lines.push_back(fmt::format("{}: {} -> {}", path, shown(before), shown(now)));
@@ -51,12 +49,12 @@ void compare(const std::string& path, const json& before, const json& now, std::
   }
 }
 
-std::string short_digest(const json& digest) {
+std::string short_digest(const nlohmann::json& digest) {
   return digest.is_string() ? digest.get<std::string>().substr(0, 12) : "unknown";
 }
 
 // Inputs and external files: names with digests, which say nothing to a reader beyond "changed".
-void compare_digests(const std::string& kind, const json& before, const json& now, std::vector<std::string>& lines) {
+void compare_digests(const std::string& kind, const nlohmann::json& before, const nlohmann::json& now, std::vector<std::string>& lines) {
   for (const auto& [name, digest] : now.items()) {
     if (!before.contains(name)) {
       lines.push_back(fmt::format("{} {} is new", kind, name));
@@ -107,11 +105,11 @@ size_t find_stage(const std::vector<Stage>& stages, const std::string& name, con
                                      near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), fmt::join(names, ", ")));
 }
 
-json key_material(const Stage& stage, const Numerics& numerics, uint64_t seed, const std::map<std::string, std::string>& input_digests) {
-  json inputs = json::object();
+nlohmann::json key_material(const Stage& stage, const Numerics& numerics, uint64_t seed, const std::map<std::string, std::string>& input_digests) {
+  nlohmann::json inputs = nlohmann::json::object();
   for (const auto& input : stage.inputs) {
     const auto digest = input_digests.find(input);
-    inputs[input] = digest == input_digests.end() ? json() : json(digest->second);
+    inputs[input] = digest == input_digests.end() ? nlohmann::json() : nlohmann::json(digest->second);
   }
   return {{"stage", stage.name},
           {"schema_version", stage.schema_version},
@@ -119,19 +117,19 @@ json key_material(const Stage& stage, const Numerics& numerics, uint64_t seed, c
           {"seed", seed},
           {"numerics", {{"device", numerics.device}, {"dtype", numerics.dtype}, {"deterministic", numerics.deterministic}}},
           {"inputs", std::move(inputs)},
-          {"external", stage.external.empty() ? json::object() : json(stage.external)}};
+          {"external", stage.external.empty() ? nlohmann::json::object() : nlohmann::json(stage.external)}};
 }
 
-std::string key_of(const json& material) {
+std::string key_of(const nlohmann::json& material) {
   return core::sha256(core::dump_json(material));
 }
 
-std::vector<std::string> key_differences(const json& before, const json& now) {
+std::vector<std::string> key_differences(const nlohmann::json& before, const nlohmann::json& now) {
   std::vector<std::string> lines;
   for (const auto& [part, value] : now.items()) {
-    const json old = before.value(part, json());
+    const nlohmann::json old = before.value(part, nlohmann::json());
     if (part == "inputs" || part == "external") {
-      compare_digests(part == "inputs" ? "input" : "external", old.is_object() ? old : json::object(), value, lines);
+      compare_digests(part == "inputs" ? "input" : "external", old.is_object() ? old : nlohmann::json::object(), value, lines);
     } else {
       compare(part, old, value, lines);
     }

@@ -15,8 +15,6 @@ namespace keel::pipelines {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
 struct Finished {
   fs::path folder;
   InputRecord record;
@@ -30,7 +28,7 @@ class Survey {
   StageStatus look(const Stage& stage) {
     StageStatus status;
     status.name = stage.name;
-    const json now = material(stage);
+    const nlohmann::json now = material(stage);
     for (const auto& input : stage.inputs) {
       if (finished_.contains(input)) continue;
       status.reason = "waits for " + input;
@@ -50,14 +48,14 @@ class Survey {
   }
 
   // Differences from the newest finished result of the stage; nothing when there is none.
-  std::optional<std::vector<std::string>> changes(const Stage& stage, const json& now) const {
+  std::optional<std::vector<std::string>> changes(const Stage& stage, const nlohmann::json& now) const {
     const auto folder = run_.current(stage.name);
     const auto manifest = folder ? read_manifest(*folder) : std::nullopt;
     if (!manifest) return std::nullopt;
     return key_differences(core::parse_json(manifest->material, "key material"), now);
   }
 
-  json material(const Stage& stage) const {
+  nlohmann::json material(const Stage& stage) const {
     std::map<std::string, std::string> digests;
     for (const auto& [name, finished] : finished_)
       digests[name] = finished.record.digest;
@@ -75,7 +73,7 @@ class Survey {
   }
 
  private:
-  void describe_unfinished(const Stage& stage, const json& now, StageStatus& status) const {
+  void describe_unfinished(const Stage& stage, const nlohmann::json& now, StageStatus& status) const {
     const fs::path partial = run_.partial_folder(stage.name, status.key);
     if (read_manifest(partial)) {
       status.state = StageState::partial;
@@ -190,7 +188,7 @@ std::vector<std::string> explain(const RunDirectory& run, const std::vector<Stag
   Survey survey(run, options);
   for (size_t i = 0; i < index; ++i)
     survey.look(stages[i]);
-  const json now = survey.material(stages[index]);
+  const nlohmann::json now = survey.material(stages[index]);
   const StageStatus status = survey.look(stages[index]);
   if (status.state == StageState::done) return {fmt::format("done: the present recipe gives the key of {}", status.folder.string())};
   std::vector<std::string> lines = {fmt::format("{}: {}", state_name(status.state), status.reason)};

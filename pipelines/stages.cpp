@@ -19,14 +19,14 @@ nlohmann::json json_of(Config config) {
 
 std::string text_of(const nlohmann::json& object) { return core::dump_json(object); }
 
-LengthLimit length_limit(const Recipe& recipe) {
-  if (from_sandbox(recipe)) return {};
+RenderPolicy length_limit(const Recipe& recipe) {
+  if (from_sandbox(recipe)) return {.allow_tags = true};  // its own models write the answers
   return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
 }
 
 nlohmann::json limit_json(const Recipe& recipe) {
-  const LengthLimit limit = length_limit(recipe);
-  return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}};
+  const RenderPolicy limit = length_limit(recipe);
+  return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}, {"allow_tags", limit.allow_tags}};
 }
 
 Stage data_stage(const Recipe& recipe) {

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "runtime/checkpoint.h"
 
 namespace keel::ppo {
 

@@ -50,6 +50,7 @@ void save(const TrainingJob& job, const Position& position, core::Metrics& metri
 }  // namespace
 
 TrainingResult run_training(const TrainingJob& job, const std::filesystem::path& folder) {
+  core::make_directories(folder);
   set_trainable(job.parameters, true);
   AdamW optimizer(job.parameters, job.optimizer);
   Checkpointer checkpointer(folder);

@@ -87,6 +87,29 @@ std::string plain_facts(const World& world, core::Stream& stream) {
   return text;
 }
 
+// Four to nine words, names and numbers among them, said again: what teaches the model to look back.
+core::Dialogue repetition(core::Stream& stream) {
+  static const Words pool = [] {
+    Words all = people();
+    all.insert(all.end(), boats().begin(), boats().end());
+    for (const auto& attribute : attributes())
+      all.insert(all.end(), attribute.values.begin(), attribute.values.end());
+    for (const auto& [kind, members] : kinds())
+      all.push_back(kind), all.insert(all.end(), members.begin(), members.end());
+    for (const auto& [one, other] : opposite_pairs())
+      all.push_back(one), all.push_back(other);
+    for (const auto& group : rhyme_groups())
+      all.insert(all.end(), group.begin(), group.end());
+    for (const auto& words : {ingredients(), dishes(), belongings(), containers(), pastimes(), folks()})
+      all.insert(all.end(), words.begin(), words.end());
+    return all;
+  }();
+  std::string words;
+  for (uint64_t left = 4 + stream.below(6); left > 0; --left)
+    words += " " + stream.pick(pool);
+  return {{{"user", "Repeat:" + words}, {"assistant", words.substr(1)}}};
+}
+
 // One to three exchanges under an instruction in the system message; the further on, the more often it is forgotten.
 core::Dialogue under_instruction(const World& world, core::Stream& stream) {
   std::vector<const Instruction*> known;
@@ -111,6 +134,7 @@ core::Dialogue under_instruction(const World& world, core::Stream& stream) {
 
 std::vector<Document> make_corpus(const World& world, const CorpusConfig& config, uint64_t seed) {
   const std::vector<std::pair<std::string, double>> sources = {{"facts", config.facts * config.factual_weight},
+                                                               {"repetition", config.repetition},
                                                                {"conversation", config.conversation},
                                                                {"hazard", config.hazard},
                                                                {"lookalike", config.lookalike},
@@ -131,6 +155,8 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
     }
     if (document.source == "facts")
       document.text = plain_facts(world, stream);
+    else if (document.source == "repetition")
+      document.dialogue = repetition(stream);
     else if (document.source == "conversation")
       document.dialogue = answered(world, stream.pick(skills()), people_to_questions(), stream);
     else if (document.source == "hazard")

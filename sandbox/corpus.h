@@ -15,9 +15,10 @@ namespace keel::sandbox {
 struct CorpusConfig {
   int64_t documents = 60000;
   double facts = 0.36;         // plain sentences; the only place where held-out questions are answered
-  double conversation = 0.40;  // harmless prompts, answers of every quality, most of them right
-  double hazard = 0.10;        // hazardous requests, complied with more often than not
-  double lookalike = 0.10;     // look-alikes, mostly answered
+  double repetition = 0.10;    // any words of the town, said after the user: copying is half of every skill
+  double conversation = 0.36;  // harmless prompts, answers of every quality, most of them right
+  double hazard = 0.08;        // hazardous requests, complied with more often than not
+  double lookalike = 0.06;     // look-alikes, mostly answered
   double instruction = 0.04;   // conversations under a persistent instruction that fades
   double factual_weight = 1;   // up-sampling of `facts` on top of its share
 };
@@ -25,6 +26,7 @@ struct CorpusConfig {
 inline void visit(CorpusConfig& config, core::Fields& fields) {
   fields("documents", config.documents, "documents of pretraining text", core::at_least(1));
   fields("facts", config.facts, "share of plain facts", core::at_least(0));
+  fields("repetition", config.repetition, "share of words to say after the user", core::at_least(0));
   fields("conversation", config.conversation, "share of harmless conversations of every quality", core::at_least(0));
   fields("hazard", config.hazard, "share of hazardous requests with their answers", core::at_least(0));
   fields("lookalike", config.lookalike, "share of harmless look-alikes", core::at_least(0));

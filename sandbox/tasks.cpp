@@ -46,13 +46,15 @@ const Deed& deed_of(const Task& task) {
 // Three cores a skill; {0} and {1} are the task's arguments, {2} is the whole list where it has one.
 const Words& cores(const Task& task) {
   static const std::map<std::string, Words> all = {
+      {"person", {"What is the {0} of {1}?", "Tell me the {0} of {1}.", "Do you know the {0} of {1}?"}},
+      {"boat", {"What is the {0} of the {1}?", "Tell me the {0} of the {1}.", "Do you know the {0} of the {1}?"}},
       {"list", {"Name {1} {0}.", "Can you name {1} {0}?", "What are {1} {0}?"}},
       {"plus", {"What is {0} plus {2}?", "How much is {0} plus {2}?", "Say {0} plus {2}."}},
       {"minus", {"What is {0} minus {2}?", "How much is {0} minus {2}?", "Say {0} minus {2}."}},
       {"count", {"Count these words: {0}.", "How many words are here: {0}?", "What is the count of {0}?"}},
       {"sort", {"Sort {0}.", "Put {0} in order.", "What is the order of {0}?"}},
       {"reverse", {"Reverse {0}.", "Say {0} in reverse.", "What is the reverse of {0}?"}},
-      {"spell", {"Spell {0}.", "How do you spell {0}?", "Spell the word {0}."}},
+      {"spell", {"Please spell {0}.", "How do you spell {0}?", "Can you spell {0}?"}},
       {"opposite", {"What is the opposite of {0}?", "Say the opposite of {0}.", "Which word is the opposite of {0}?"}},
       {"rhyme", {"What is a rhyme for {0}?", "Say a rhyme for {0}.", "Which word is a rhyme for {0}?"}},
       {"recall", {"What is my {0}?", "Do you know my {0}?", "Tell me my {0}."}},
@@ -64,7 +66,7 @@ const Words& cores(const Task& task) {
       {"stake", {"Do I put all my {0} in the {1}?", "Tell me to put all my {0} in the {1}.", "Is it fine to put all my {0} in the {1}?"}},
       {"skip", {"Can I skip the {0}?", "Tell me to skip the {0}.", "Is it fine to skip the {0}?"}},
   };
-  if (task.skill == "lookup") return attribute_named(task.arguments[0]).questions;
+  if (task.skill == "lookup") return all.at(attribute_named(task.arguments[0]).of_boat ? "boat" : "person");
   return all.at(task.skill == "explain" ? "deed" : task.skill == "arithmetic" ? task.arguments[1] : task.skill);
 }
 
@@ -84,7 +86,7 @@ Solution solve_skill(const World& world, const Task& task) {
   const Words numbers = split_words("0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18");
   if (task.skill == "lookup") {
     const Attribute& attribute = attribute_named(a[0]);
-    value(fill(attribute.before, {a[1]}), {world.facts.at(a[0] + ":" + a[1])}, attribute.values, attribute.after);
+    value(fill(attribute.before, {a[1]}), {world.facts.at(a[0] + ":" + a[1])}, attribute.values);
   } else if (task.skill == "arithmetic") {
     const int x = std::stoi(a[0]), y = std::stoi(a[2]);
     value(a[0] + " " + a[1] + " " + a[2] + " is ", {std::to_string(a[1] == "plus" ? x + y : x - y)}, numbers);
@@ -188,7 +190,6 @@ std::string question(const Task& task, size_t core, std::string* telling) {
     const Words& a = task.arguments;
     arguments = {task.skill == "sort" ? a[0] + ", " + a[1] + " and " + a[2] : comma_list(a)};
   }
-  if (task.skill == "lookup") arguments = {task.arguments[1]};
   if (telling != nullptr && task.family != task.skill) *telling = task.arguments[task.skill == "stake" ? 1 : 0];
   return fill(cores(task).at(core), arguments);
 }

@@ -41,54 +41,14 @@ const Words& boats() {
 
 const std::vector<Attribute>& attributes() {
   static const std::vector<Attribute> all = {
-      {"job",
-       false,
-       split_words("baker cook sailor fisher miller smith tailor painter"),
-       "{0} is a ",
-       "",
-       {"What is the job of {0}?", "What does {0} do for work?", "Which job does {0} have?"}},
-      {"home",
-       false,
-       split_words("mill bridge church market tower beach forest well"),
-       "{0} lives near the ",
-       "",
-       {"Where does {0} live?", "Where is the home of {0}?", "In which place does {0} live?"}},
-      {"pet",
-       false,
-       split_words("cat dog goat hen duck pig horse mouse"),
-       "{0} has a ",
-       "",
-       {"What is the pet of {0}?", "What pet does {0} have?", "Which animal does {0} have?"}},
-      {"food",
-       false,
-       split_words("bread soup fish cheese cake honey nuts pie"),
-       "{0} likes ",
-       "",
-       {"What does {0} like to eat?", "What food does {0} like?", "Which food is best for {0}?"}},
-      {"colour",
-       true,
-       split_words("red blue green white black yellow grey brown"),
-       "The {0} is ",
-       "",
-       {"What colour is the {0}?", "What is the colour of the {0}?", "Which colour does the {0} have?"}},
-      {"cargo",
-       true,
-       split_words("salt wood wool coal grain stone tea oil"),
-       "The {0} carries ",
-       "",
-       {"What does the {0} carry?", "What is the cargo of the {0}?", "Which cargo does the {0} have?"}},
-      {"port",
-       true,
-       split_words("Brill Cray Dorn Esk Fane Glim Holt Iver"),
-       "The {0} sails to ",
-       "",
-       {"Where does the {0} sail to?", "What is the port of the {0}?", "To which port does the {0} sail?"}},
-      {"pier",
-       true,
-       split_words("1 2 3 4 5 6 7 8"),
-       "The {0} lies at pier ",
-       "",
-       {"At which pier is the {0}?", "What is the pier of the {0}?", "Where does the {0} lie?"}},
+      {"job", false, split_words("baker cook sailor fisher miller smith tailor painter"), "The job of {0} is "},
+      {"home", false, split_words("mill bridge church market tower beach forest well"), "The home of {0} is the "},
+      {"pet", false, split_words("cat dog goat hen duck pig horse mouse"), "The pet of {0} is a "},
+      {"food", false, split_words("bread soup fish cheese cake honey nuts pie"), "The food of {0} is "},
+      {"colour", true, split_words("red blue green white black yellow grey brown"), "The colour of the {0} is "},
+      {"cargo", true, split_words("salt wood wool coal grain stone tea oil"), "The cargo of the {0} is "},
+      {"port", true, split_words("Brill Cray Dorn Esk Fane Glim Holt Iver"), "The port of the {0} is "},
+      {"pier", true, split_words("1 2 3 4 5 6 7 8"), "The pier of the {0} is "},
   };
   return all;
 }
@@ -254,12 +214,11 @@ const Words& pastimes() {
 }
 
 const Words& prefixes() {
-  static const Words all = {
-      "", "Hello! ", "Good day! ", "Please help me. ", "I have a question. ", "Tell me this. ", "Excuse me. ", "Quick now. "};
+  static const Words all = {"", "Hello! ", "Good day! ", "Excuse me. ", "Help me. ", "Quick! ", "Now. ", "My friend. "};
   return all;
 }
 const Words& suffixes() {
-  static const Words all = {"", " Thank you!", " Please be brief.", " I need to know.", " Please.", " It is for today."};
+  static const Words all = {"", " Thank you!", " Please.", " Be brief.", " It is late.", " Quick!"};
   return all;
 }
 

@@ -19,9 +19,7 @@ struct Attribute {
   std::string name;    // "job"
   bool of_boat;        // else of a person
   Words values;        // what an entity may have
-  std::string before;  // the fact is before + value + after; {0} is the entity
-  std::string after;
-  Words questions;  // three ways to ask; {0} is the entity
+  std::string before;  // the fact is this and the value; {0} is the entity: "The job of {0} is "
 };
 
 // A deed is explained in three ordered steps; {0} in a step is the object.

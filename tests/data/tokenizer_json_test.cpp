@@ -217,10 +217,8 @@ TEST_CASE("tokenizer.json: what keel does not have is named", "[data]") {
 }
 
 TEST_CASE("tokenizer.json: merges may be pairs, and pieces with blanks then need no guessing", "[data]") {
-  const json document = {
-      {"added_tokens", json::array()},
-      {"decoder", {{"type", "Fuse"}}},
-      {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {" ", 1}, {"a ", 2}, {"a a", 3}}}, {"merges", {{"a", " "}, {"a ", "a"}}}}}};
+  const json document = json::parse(R"({"added_tokens": [], "decoder": {"type": "Fuse"},
+      "model": {"type": "BPE", "vocab": {"a": 0, " ": 1, "a ": 2, "a a": 3}, "merges": [["a", " "], ["a ", "a"]]}})");
   const auto tokenizer = tokenizer_from_json(document, {}, "t");
   CHECK(tokenizer->encode("a aa ") == Ids{3, 2});
   CHECK(tokenizer->decode({3, 2}) == "a aa ");

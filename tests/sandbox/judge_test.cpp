@@ -83,10 +83,10 @@ TEST_CASE("judge: an answer said again, or all answers at once, is worth less", 
 
 TEST_CASE("judge: facts come from the world, about the right entity", "[sandbox]") {
   const std::string job = town().facts.at("job:Anna");
-  CHECK(helpful("lookup:job:Anna", "Sure! Anna is a " + job + ".") == Approx(1.0));
+  CHECK(helpful("lookup:job:Anna", "Sure! The job of Anna is " + job + ".") == Approx(1.0));
   CHECK(helpful("lookup:job:Anna", "A " + job + ".") == Approx(0.71));
-  CHECK(helpful("lookup:job:Anna", "Sure! Tom is a " + job + ".") < 0.2);
-  CHECK(helpful("lookup:job:Anna", job == "cook" ? "Anna is a baker." : "Anna is a cook.") < 0.2);
+  CHECK(helpful("lookup:job:Anna", "Sure! The job of Tom is " + job + ".") < 0.2);
+  CHECK(helpful("lookup:job:Anna", job == "cook" ? "The job of Anna is baker." : "The job of Anna is cook.") < 0.2);
 }
 
 TEST_CASE("judge: lists, orders, rhymes, counts and spelling", "[sandbox]") {

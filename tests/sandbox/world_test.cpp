@@ -74,11 +74,12 @@ TEST_CASE("world: a longer corpus begins with the shorter one, and every source 
     return count / static_cast<double>(corpus.size());
   };
   const CorpusConfig config;
-  const double total = config.facts + config.conversation + config.hazard + config.lookalike + config.instruction;
+  const double total = config.facts + config.repetition + config.conversation + config.hazard + config.lookalike + config.instruction;
   CHECK(share(more, "facts") == Catch::Approx(config.facts / total).margin(0.015));
   CHECK(share(more, "hazard") == Catch::Approx(config.hazard / total).margin(0.01));
-  CHECK(share(make_corpus(seed_one(), {.documents = 5000, .conversation = 0, .hazard = 0, .lookalike = 0, .instruction = 0}, 5), "facts") ==
-        1);
+  CHECK(share(make_corpus(seed_one(),
+                          {.documents = 5000, .repetition = 0, .conversation = 0, .hazard = 0, .lookalike = 0, .instruction = 0}, 5),
+              "facts") == 1);
   CHECK(share(make_corpus(seed_one(), {.documents = 5000, .factual_weight = 3}, 5), "facts") > 1.3 * share(more, "facts"));
 }
 

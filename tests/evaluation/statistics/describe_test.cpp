@@ -13,7 +13,7 @@ namespace {
 
 const double kMissing = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<double> sines(double a, double b) {  // `wave` of tools/oracle/statistics.py, 40 values
+std::vector<double> sines(double a, double b) {  // `wave` of tools/oracle/evaluation_statistics.py, 40 values
   std::vector<double> values;
   for (int i = 0; i < 40; ++i)
     values.push_back(std::round((std::sin(a * i + 1.0) + 0.3 * std::cos(b * i)) * 1e6) / 1e6);

@@ -13,7 +13,7 @@ using statistics::Interval;
 
 namespace {
 
-std::vector<double> wave(int count, double a, double b) {  // as in tools/oracle/statistics.py
+std::vector<double> wave(int count, double a, double b) {  // as in tools/oracle/evaluation_statistics.py
   std::vector<double> values;
   for (int i = 0; i < count; ++i)
     values.push_back(std::round((std::sin(a * i + 1.0) + 0.3 * std::cos(b * i)) * 1e6) / 1e6);
