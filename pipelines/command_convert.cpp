@@ -41,10 +41,7 @@ data::ChatFormat format_of_template(const std::string& text) {
 }
 
 data::ChatFormat chat_format_of_folder(const fs::path& folder) {
-  if (fs::exists(folder / "keel.json")) {
-    const nlohmann::json object = core::read_json_file(folder / "keel.json");
-    if (object.is_object() && object.contains("chat_format") && object["chat_format"].is_string()) return data::parse_chat_format(object["chat_format"].get<std::string>());
-  }
+  if (fs::exists(folder / "keel.json")) return chat_format_of(folder);
   if (!fs::exists(folder / "tokenizer_config.json")) return data::ChatFormat::none;
   const nlohmann::json object = core::read_json_file(folder / "tokenizer_config.json");
   const auto found = object.is_object() ? object.find("chat_template") : object.end();
@@ -67,9 +64,10 @@ void write_tokenizer(const ConvertOptions& options, const std::string& kind, con
 
 void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
-  const fs::path target = options.target;
+  fs::path target = fs::absolute(options.target).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "models/x/"
   if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
-    throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", target.string()));
+    throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
   const policy::Llama llama = kind == "hf" ? policy::load_llama(options.source) : kind == "gguf" ? policy::import_gguf(options.source) : policy::import_llama2c(options.source);
   data::ChatFormat format = data::ChatFormat::none;
   if (kind == "hf") format = chat_format_of_folder(options.source);
@@ -93,7 +91,7 @@ void convert(const ConvertOptions& options) {
     fs::remove_all(work, ignored);
     throw;
   }
-  core::log_info(fmt::format("{}: {} parameters, chat format {}", target.string(), runtime::count_elements(policy::parameters(llama)), data::to_string(format)));
+  core::log_info(fmt::format("{}: {} parameters, chat format {}", options.target, runtime::count_elements(policy::parameters(llama)), data::to_string(format)));
 }
 
 }  // namespace
@@ -107,7 +105,12 @@ void add_convert(CLI::App& app, Invocation& invocation) {
   command->add_option("--tokenizer", options->tokenizer, "where the tokenizer comes from, if not from SRC")->type_name("PATH");
   command->add_option("--chat", options->chat, "chat format to record; else it is read off the source's template");
   add_common_options(*command, invocation);
-  command->callback([options, &invocation] { invocation.action = [options] { convert(*options); }; });
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      configure({}, invocation);
+      convert(*options);
+    };
+  });
 }
 
 }  // namespace keel::pipelines

@@ -18,14 +18,15 @@ struct GenerateOptions {
   RecordOptions records;
   bool no_bos = false, allow_tags = false;
   policy::SamplingConfig sampling;
+  std::vector<std::string> settings;  // fields that have an option of their own: they win over --config and --set
 };
 
 void generate_rows(const GenerateOptions& options, uint64_t seed) {
+  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const LanguageModel model = load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
   const auto prompts = prompts_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
-  core::JsonlWriter writer(options.out);
   core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
   const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops, {.seed = seed, .purpose = "generate"}, 0,
                                         [&](int64_t done) { progress.update(done); });
@@ -51,9 +52,10 @@ void add_generate(CLI::App& app, Invocation& invocation) {
   command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
   command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");
   command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::PositiveNumber);
-  command->add_option("--temperature", options->sampling.temperature, "divides the logits; 0 = greedy")->capture_default_str()->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", options->sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->check(CLI::Range(0.0, 1.0));
-  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "longest answer in tokens")->capture_default_str()->check(CLI::PositiveNumber);
+  const auto setting = [options](const std::string& key) { return [=](const std::string& value) { options->settings.push_back(key + "=" + value); }; };
+  command->add_option("--temperature", options->sampling.temperature, "divides the logits; 0 = greedy")->capture_default_str()->each(setting("temperature"));
+  command->add_option("--top-p", options->sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
+  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "longest answer in tokens")->capture_default_str()->each(setting("max_new_tokens"));
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
@@ -61,6 +63,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
   describe_fields(*command, core::fields_of(options->sampling));
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {
+      invocation.set.insert(invocation.set.end(), options->settings.begin(), options->settings.end());
       configure(core::fields_of(options->sampling), invocation);
       generate_rows(*options, invocation.seed);
     };

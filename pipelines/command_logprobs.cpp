@@ -17,13 +17,13 @@ struct LogprobsOptions {
 };
 
 void logprobs_rows(const LogprobsOptions& options) {
+  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const LanguageModel model = load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.in);
   const auto sequences = answers_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   std::vector<core::Ids> rows;
   for (const auto& sequence : sequences) rows.push_back(sequence.ids);
   const auto logprobs = policy::sequence_logprobs(model.llama, rows);
-  core::JsonlWriter writer(options.out);
   for (size_t i = 0; i < sequences.size(); ++i) {
     std::vector<float> asked;
     for (size_t t = 1; t < sequences[i].ids.size(); ++t)
@@ -45,7 +45,12 @@ void add_logprobs(CLI::App& app, Invocation& invocation) {
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
   add_common_options(*command, invocation);
-  command->callback([options, &invocation] { invocation.action = [options] { logprobs_rows(*options); }; });
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      configure({}, invocation);
+      logprobs_rows(*options);
+    };
+  });
 }
 
 }  // namespace keel::pipelines

@@ -55,12 +55,15 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
   for (const char* file : {"report.html", "summary.json"}) core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
-Recipe recorded_recipe(const RunDirectory& run) {
+// The recipe that run.json holds, with `settings` (key=value) applied.
+Recipe recorded_recipe(const RunDirectory& run, const std::vector<std::string>& settings = {}) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
   Recipe recipe;
   std::vector<std::string> problems;
-  core::assign(core::fields_of(recipe), core::parse_json(record->config, (run.root() / "run.json").string()), (run.root() / "run.json").string(), problems);
+  const core::Fields fields = core::fields_of(recipe);
+  core::assign(fields, core::parse_json(record->config, (run.root() / "run.json").string()), (run.root() / "run.json").string(), problems);
+  for (const auto& setting : settings) core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
   return recipe;
 }
@@ -97,6 +100,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
 }
 
 void show_status(const std::string& folder, bool verify, const Invocation& invocation) {
+  configure({}, invocation);
   const RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
   RunOptions options = options_for(recipe, invocation);
@@ -107,11 +111,12 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
 
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
   const RunDirectory run(folder);
-  const Recipe recipe = recipe_file.empty() ? recorded_recipe(run) : read_recipe(recipe_file, invocation.set);
+  const Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.set) : read_recipe(recipe_file, invocation.set);
   for (const auto& line : explain(run, build_stages(recipe), options_for(recipe, invocation), stage)) std::cout << line << "\n";
 }
 
-void show_report(const std::string& folder) {
+void show_report(const std::string& folder, const Invocation& invocation) {
+  configure({}, invocation);
   const RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
   if (!run.current("report")) throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
@@ -134,7 +139,7 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
   add_common_options(*command, invocation);
   command->remove_option(command->get_option("--config"));
   Recipe defaults;
-  describe_fields(*command, core::fields_of(defaults));
+  describe_fields(*command, core::fields_of(defaults), "Fields of a recipe and of --set");
   command->callback([options, &invocation] { invocation.action = [options, &invocation] { run_recipe(*options, invocation); }; });
 
   const auto add_on_folder = [&](const char* name, const char* help, const auto& action) {
@@ -154,10 +159,11 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
     auto recipe = std::make_shared<std::string>();
     sub.add_option("stage", *stage, "stage name")->required()->type_name("STAGE");
     sub.add_option("--recipe", *recipe, "compare with this recipe instead of the recorded one")->type_name("FILE");
+    sub.remove_option(sub.get_option("--config"));
     sub.callback([folder, stage, recipe, &invocation] { invocation.action = [=, &invocation] { show_explanation(*folder, *stage, *recipe, invocation); }; });
   });
   add_on_folder("report", "write report.html and summary.json beside run.json again, print the summary", [&](CLI::App& sub, const auto& folder) {
-    sub.callback([folder, &invocation] { invocation.action = [folder] { show_report(*folder); }; });
+    sub.callback([folder, &invocation] { invocation.action = [folder, &invocation] { show_report(*folder, invocation); }; });
   });
 }
 

@@ -7,6 +7,7 @@
 #include "data/messages.h"
 #include "data/prompts.h"
 #include "pipelines/commands.h"
+#include "pipelines/model_folder.h"
 
 namespace keel::pipelines {
 namespace {
@@ -31,7 +32,7 @@ void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
 }
 
 void encode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenizer) {
-  const auto format = data::parse_chat_format(options.chat.empty() ? "none" : options.chat);
+  const auto format = chat_format_of(options.tokenizer, options.chat);
   const auto tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse;
   core::JsonlWriter writer(options.out);
   for (const data::PromptSet set = data::read_prompts(options.in, "text"); const auto& record : set.records)
@@ -50,7 +51,7 @@ void add_tokenize(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "text or dialogues to token ids, and back");
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or model folder")->required()->type_name("PATH");
-  command->add_option("--chat", options->chat, "chat format of {\"messages\"} rows: llama2, chatml or hh");
+  command->add_option("--chat", options->chat, "chat format of {\"messages\"} rows: llama2, chatml or hh; a model folder's own when left out");
   command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst)")->required()->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"ids\"} or {\"text\"}; standard output when left out")->type_name("FILE");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
@@ -58,7 +59,8 @@ void add_tokenize(CLI::App& app, Invocation& invocation) {
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {
-    invocation.action = [options] {
+    invocation.action = [options, &invocation] {
+      configure({}, invocation);
       const auto tokenizer = data::load_tokenizer(options->tokenizer);
       options->decode ? decode_rows(*options, *tokenizer) : encode_rows(*options, *tokenizer);
     };

@@ -134,7 +134,8 @@ void add_reward(CLI::App& app, Invocation& invocation) {
   add_limit(*evaluate, *evaluated);
   add_common_options(*evaluate, invocation);
   evaluate->callback([=, &invocation] {
-    invocation.action = [=] {
+    invocation.action = [=, &invocation] {
+      configure({}, invocation);
       core::JsonlWriter writer(evaluated->out);
       writer.write(evaluate_reward_model(evaluated->reward, evaluated->data, evaluated->safety, evaluated->limit));
       writer.commit();

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/json.h"
 
 namespace keel::pipelines {
@@ -24,15 +25,23 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
   command.add_option("--log-level", invocation.log_level, "debug, info, warn, error or off")->capture_default_str();
 }
 
+void assign_file(const core::Fields& fields, const std::string& path, std::vector<std::string>& problems) {
+  try {
+    core::assign(fields, core::read_json_file(path), path, problems);
+  } catch (const core::DataError& error) {  // no JSON
+    problems.emplace_back(error.what());
+  }
+}
+
 void configure(const core::Fields& fields, const Invocation& invocation) {
   std::vector<std::string> problems;
-  if (!invocation.config.empty()) core::assign(fields, core::read_json_file(invocation.config), invocation.config, problems);
+  if (!invocation.config.empty()) assign_file(fields, invocation.config, problems);
   for (const auto& setting : invocation.set) core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
 }
 
-void describe_fields(CLI::App& command, const core::Fields& fields) {
-  command.footer("Fields of --config and --set:\n" + core::help_text(fields));
+void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading) {
+  command.footer(heading + ":\n" + core::help_text(fields));
 }
 
 }  // namespace keel::pipelines

@@ -29,11 +29,15 @@ struct Invocation {
 
 void add_common_options(CLI::App& command, Invocation& invocation);
 
-// Fills `fields` from --config and --set, all problems at once; `origin` of the file is its path.
+// Assigns the members of a configuration file; what is wrong with the file or its JSON is one of the problems. UsageError when missing.
+void assign_file(const core::Fields& fields, const std::string& path, std::vector<std::string>& problems);
+
+// Fills `fields` from --config and --set, all problems at once. A command without fields passes none, so that settings that nothing reads
+// are refused.
 void configure(const core::Fields& fields, const Invocation& invocation);
 
 // Adds the help of every field below the options.
-void describe_fields(CLI::App& command, const core::Fields& fields);
+void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading = "Fields of --config and --set");
 
 void add_tokenize(CLI::App& app, Invocation& invocation);
 void add_convert(CLI::App& app, Invocation& invocation);

@@ -18,16 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kTokenizerFiles[] = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
 
-data::ChatFormat format_of(const fs::path& folder, const std::string& chat) {
-  if (!chat.empty()) return data::parse_chat_format(chat);
-  const fs::path path = folder / "keel.json";
-  if (!fs::exists(path)) return data::ChatFormat::none;
-  const nlohmann::json object = core::read_json_file(path);
-  const auto found = object.is_object() ? object.find("chat_format") : object.end();
-  if (found == object.end() || !found->is_string()) throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
-  return data::parse_chat_format(found->get<std::string>());
-}
-
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const fs::path& folder, int64_t model_vocabulary) {
   std::shared_ptr<const data::Tokenizer> tokenizer = data::load_tokenizer(folder);
   if (tokenizer->vocab_size() > model_vocabulary)
@@ -54,14 +44,24 @@ int64_t unused_id(const data::Tokenizer& tokenizer) {
 
 }  // namespace
 
+data::ChatFormat chat_format_of(const fs::path& folder, const std::string& chat) {
+  if (!chat.empty()) return data::parse_chat_format(chat);
+  const fs::path path = folder / "keel.json";
+  if (!fs::exists(path)) return data::ChatFormat::none;
+  const nlohmann::json object = core::read_json_file(path);
+  const auto found = object.is_object() ? object.find("chat_format") : object.end();
+  if (found == object.end() || !found->is_string()) throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
+  return data::parse_chat_format(found->get<std::string>());
+}
+
 LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
-  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = format_of(folder, chat), .folder = folder};
+  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = chat_format_of(folder, chat), .folder = folder};
   model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
   return model;
 }
 
 ScoringModel load_scoring_model(const fs::path& folder) {
-  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = format_of(folder, {}), .folder = folder};
+  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = chat_format_of(folder), .folder = folder};
   model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
   return model;
 }

@@ -41,6 +41,9 @@ void save_scoring_model(const std::filesystem::path& folder, const reward::Rewar
 // keel.json of a finished model folder.
 void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage);
 
+// The chat format that `chat` names or, when it is empty, keel.json of the folder; none where there is no keel.json.
+data::ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat = {});
+
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // SHA-256 over the weights, configuration and tokenizer files of a model folder: what a stage's key holds instead of its path.

@@ -71,6 +71,7 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
 struct PromptFile {
   std::vector<core::Dialogue> dialogues;
   std::vector<bool> hazard;
+  std::vector<int64_t> lines;  // of each in the file
 };
 PromptFile read_prompt_file(const fs::path& path);
 

@@ -46,7 +46,7 @@ Prompts render_prompts(const fs::path& file, const LanguageModel& model, int64_t
   Prompts prompts;
   const int64_t room = model.llama.config.max_position_embeddings - max_new_tokens;
   for (size_t i = 0; i < read.dialogues.size(); ++i) {
-    core::Ids ids = data::render(model.format, *model.tokenizer, read.dialogues[i]).ids;
+    core::Ids ids = data::with_place(file, read.lines[i], [&] { return data::render(model.format, *model.tokenizer, read.dialogues[i]).ids; });
     if (static_cast<int64_t>(ids.size()) > room) continue;
     prompts.ids.push_back(std::move(ids));
     prompts.hazard.push_back(read.hazard[i]);
@@ -57,10 +57,11 @@ Prompts render_prompts(const fs::path& file, const LanguageModel& model, int64_t
   return prompts;
 }
 
-nlohmann::json statistics_json(const rejection_sampling::Selection& selection) {
+// `over_long`: kept answers that are left out because prompt and answer do not fit a training row.
+nlohmann::json statistics_json(const rejection_sampling::Selection& selection, size_t over_long) {
   nlohmann::json by_count = nlohmann::json::array();
   for (const auto& row : selection.statistics) by_count.push_back({{"answers", row.answers}, {"maximum", row.maximum}, {"mean", row.mean}, {"median", row.median}});
-  return {{"kept", selection.best.size()}, {"unfinished", selection.unfinished.size()}, {"scores_by_count", by_count}};
+  return {{"kept", selection.best.size() - over_long}, {"unfinished", selection.unfinished.size()}, {"over_long", over_long}, {"scores_by_count", by_count}};
 }
 
 }  // namespace
@@ -77,6 +78,7 @@ PromptFile read_prompt_file(const fs::path& path) {
       const auto hazard = row.find("hazard");
       if (hazard != row.end() && !hazard->is_boolean()) throw std::invalid_argument("\"hazard\" must be true or false");
       file.hazard.push_back(hazard != row.end() && hazard->get<bool>());
+      file.lines.push_back(reader.line());
     });
   return file;
 }
@@ -103,14 +105,15 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
       writer.write(row);
     }
     writer.commit();
-    core::write_file(work / "selection.json", core::dump_json(statistics_json(selection)) + "\n");
     for (const auto& best : selection.best)
       selected.push_back(rejection_sampling::training_sequence(prompts.ids[static_cast<size_t>(best.sample.prompt)], best.sample.ids));
-    core::log_info(fmt::format("rejection sampling: kept the best of {} answers to {} prompts, {} prompts had none that ended", config.samples,
-                               selection.best.size(), selection.unfinished.size()));
+    const size_t over_long = std::erase_if(selected, [&](const core::TokenSequence& sequence) { return std::ssize(sequence.ids) > config.sft.batch.row_tokens; });
+    core::write_file(work / "selection.json", core::dump_json(statistics_json(selection, over_long)) + "\n");
+    core::log_info(fmt::format("rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row", config.samples,
+                               selected.size(), selection.unfinished.size(), over_long));
   }
-  if (selected.empty()) throw core::DataError(inputs.prompts, 0, "no prompt got an answer that ended by itself; raise rejection.sampling.max_new_tokens");
-  std::erase_if(selected, [&](const core::TokenSequence& sequence) { return std::ssize(sequence.ids) > config.sft.batch.row_tokens; });
+  if (selected.empty())
+    throw core::DataError(inputs.prompts, 0, "no prompt has an answer that ended by itself and fits a training row; raise sampling.max_new_tokens or sft.batch.row_tokens");
   policy::train_sft(start.llama, selected, {}, config.sft, seed, work, "fine-tune");
   save_language_model(work, start.llama, inputs.start, start.format, {{"stage", "rejection"}, {"seed", seed}, {"samples", config.samples}});
 }

@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
-#include "core/json.h"
+#include "pipelines/commands.h"
 
 namespace keel::pipelines {
 namespace {
@@ -30,7 +28,7 @@ Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::str
   Recipe recipe;
   std::vector<std::string> problems;
   const core::Fields fields = core::fields_of(recipe);
-  core::assign(fields, core::read_json_file(path), path, problems);
+  assign_file(fields, path, problems);
   for (const auto& setting : settings) core::assign_setting(fields, setting, problems);
   if (problems.empty()) check(recipe, path, problems);
   core::throw_if_any(std::move(problems));

@@ -44,7 +44,8 @@ struct Results {
 
 Results read_results(const Recipe& recipe, const StageContext& context) {
   Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .answers = {}, .seconds = {}};
-  for (const auto& object : read_json(context.inputs.at("evaluation") / "evaluation.json").at("models")) {
+  const nlohmann::json measured = read_json(context.inputs.at("evaluation") / "evaluation.json");
+  for (const auto& object : measured.at("models")) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
     for (const auto& [key, value] : object.items())
       if (value.is_object() && value.contains("mean")) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -25,6 +27,14 @@ nlohmann::json identity(const SingleStep& step, const Invocation& invocation) {
   return {{"step", step.name}, {"config", step.config}, {"inputs", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
 }
 
+// Half-done results: anything but what this file itself puts there.
+bool holds_work(const fs::path& partial) {
+  return std::any_of(fs::directory_iterator(partial), fs::directory_iterator(), [](const auto& entry) {
+    const std::string name = entry.path().filename();
+    return name != "attempt.json" && !name.starts_with('.');
+  });
+}
+
 }  // namespace
 
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
@@ -40,11 +50,18 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   core::make_directories(partial);
   const core::FileLock lock(partial / ".lock");
   const fs::path record = partial / "attempt.json";
-  if (fs::exists(record) && core::parse_json(core::read_file(record), record) != attempt)
+  const bool another = fs::exists(record) && core::parse_json(core::read_file(record), record) != attempt;
+  if (another && holds_work(partial))
     throw core::UsageError(fmt::format("{} holds half-done work of other settings, inputs or threads: remove it to start over, or repeat the command that began it", partial.string()));
-  if (!fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
+  if (another || !fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
 
-  work(partial);
+  try {
+    work(partial);
+  } catch (...) {  // refused input leaves nothing behind
+    std::error_code ignored;
+    if (!holds_work(partial)) fs::remove_all(partial, ignored);
+    throw;
+  }
   remove_tree(partial / "ckpt");
   fs::remove(record);
   fs::remove(partial / ".lock");

@@ -19,7 +19,7 @@ struct SingleStep {
   std::vector<std::filesystem::path> models;  // input model folders; empty paths are left out
 };
 
-// Throws UsageError when DIR is there and not empty, or DIR.partial belongs to another command or thread count.
+// Throws UsageError when DIR is there and not empty, or DIR.partial holds half-done work of another command or thread count.
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const std::filesystem::path& work)>& work);
 
 }  // namespace keel::pipelines

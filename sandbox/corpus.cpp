@@ -60,21 +60,19 @@ const std::string& pick_task(const World& world, const std::string& family, core
   return splits[0][0];
 }
 
-// All that is known about one person or boat, or a few other facts. Every split's facts are stated here: a test question is new, what it
-// asks is not.
+// All that is known about two of the people and boats, or four other facts. Every split's facts are stated here: a test question is new,
+// what it asks is not.
 std::string plain_facts(const World& world, core::Stream& stream) {
   std::string text;
   const auto add = [&](const std::string& sentence) { text += (text.empty() ? "" : " ") + sentence; };
   if (stream.chance(0.35)) {
-    const bool boat = stream.chance(0.33);
-    const std::string& entity = stream.pick(boat ? boats() : people());
-    std::vector<std::string> keys;
-    for (const auto& attribute : attributes()) {
-      if (attribute.of_boat == boat) keys.push_back("lookup:" + attribute.name + ":" + entity);
+    for (int i = 0; i < 2; ++i) {
+      const bool boat = stream.chance(0.33);
+      const std::string& entity = stream.pick(boat ? boats() : people());
+      for (const auto& attribute : attributes()) {
+        if (attribute.of_boat == boat) add(content_answer(world, parse_task(world, "lookup:" + attribute.name + ":" + entity), stream));
+      }
     }
-    stream.shuffle(keys);
-    for (const auto& key : keys)
-      add(content_answer(world, parse_task(world, key), stream));
     return text;
   }
   static const std::vector<std::string> families = {"arithmetic", "arithmetic", "opposite",  "rhyme",   "rhyme",   "spell",
@@ -87,7 +85,7 @@ std::string plain_facts(const World& world, core::Stream& stream) {
   return text;
 }
 
-// Four to nine words, names and numbers among them, said again: what teaches the model to look back.
+// Four to nine words, names and numbers among them, said again twice: what teaches the model to look back.
 core::Dialogue repetition(core::Stream& stream) {
   static const Words pool = [] {
     Words all = people();
@@ -107,7 +105,7 @@ core::Dialogue repetition(core::Stream& stream) {
   std::string words;
   for (uint64_t left = 4 + stream.below(6); left > 0; --left)
     words += " " + stream.pick(pool);
-  return {{{"user", "Repeat:" + words}, {"assistant", words.substr(1)}}};
+  return {{{"user", "Repeat:" + words}, {"assistant", words.substr(1)}, {"user", "Again."}, {"assistant", words.substr(1)}}};
 }
 
 // One to three exchanges under an instruction in the system message; the further on, the more often it is forgotten.

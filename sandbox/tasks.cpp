@@ -104,8 +104,8 @@ Solution solve_skill(const World& world, const Task& task) {
   } else if (task.skill == "spell") {
     std::string spelled, wrong;
     for (const char c : a[0])
-      spelled += (spelled.empty() ? "" : "-") + std::string(1, c);
-    wrong = spelled.substr(2) + "-" + spelled.substr(0, 1);
+      spelled += (spelled.empty() ? "" : " ") + std::string(1, c);
+    wrong = spelled.substr(2) + " " + spelled.substr(0, 1);
     value("You spell " + a[0] + " ", {spelled}, {wrong, spelled.substr(2)});
   } else if (task.skill == "opposite") {
     for (const auto& [one, other] : opposite_pairs()) {

@@ -42,13 +42,9 @@ const Words& boats() {
 const std::vector<Attribute>& attributes() {
   static const std::vector<Attribute> all = {
       {"job", false, split_words("baker cook sailor fisher miller smith tailor painter"), "The job of {0} is "},
-      {"home", false, split_words("mill bridge church market tower beach forest well"), "The home of {0} is the "},
       {"pet", false, split_words("cat dog goat hen duck pig horse mouse"), "The pet of {0} is a "},
-      {"food", false, split_words("bread soup fish cheese cake honey nuts pie"), "The food of {0} is "},
       {"colour", true, split_words("red blue green white black yellow grey brown"), "The colour of the {0} is "},
       {"cargo", true, split_words("salt wood wool coal grain stone tea oil"), "The cargo of the {0} is "},
-      {"port", true, split_words("Brill Cray Dorn Esk Fane Glim Holt Iver"), "The port of the {0} is "},
-      {"pier", true, split_words("1 2 3 4 5 6 7 8"), "The pier of the {0} is "},
   };
   return all;
 }
@@ -94,9 +90,8 @@ const std::map<std::string, Words>& recall_values() {
   static const std::map<std::string, Words> all = {
       {"name", people()},
       {"job", attributes()[0].values},
-      {"food", attributes()[3].values},
-      {"colour", attributes()[4].values},
-      {"port", attributes()[6].values},
+      {"pet", attributes()[1].values},
+      {"colour", attributes()[2].values},
       {"number", split_words("1 2 3 4 5 6 7 8 9")},
   };
   return all;

@@ -1,0 +1,218 @@
+// The commands that train, and whole runs: what they leave, what a kill in the middle changes (nothing), what they refuse.
+#include "pipelines/keel_binary.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+using Catch::Matchers::ContainsSubstring;
+using test::Outcome;
+using test::Process;
+using test::Workplace;
+
+constexpr const char* kDemonstrations =
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"who sells bread?\"},{\"role\":\"assistant\",\"content\":\"the baker.\"}]}\n"
+    "{\"prompt\":\"where is the boat?\",\"completion\":\"in the harbour\"}\n"
+    "{\"prompt\":\"where is the net?\",\"completion\":\" \"}\n";
+
+constexpr const char* kPairs =
+    "{\"prompt\":\"who sells bread?\",\"chosen\":\"the baker.\",\"rejected\":\"the boat.\",\"strength\":4,\"chosen_safe\":true}\n"
+    "{\"chosen\":\"\\n\\nHuman: where is it?\\n\\nAssistant: in the harbour\",\"rejected\":\"\\n\\nHuman: where is it?\\n\\nAssistant: "
+    "no\"}\n"
+    "{\"prompt\":\"how many?\",\"chosen\":\"three\",\"rejected\":\" three \"}\n";
+
+// The whole recipe in a second: nothing is learnt, everything is written.
+constexpr const char* kTinyRecipe = R"({
+  "name": "tiny",  // comments are fine
+  "sandbox": {"vocab_size": 512, "corpus": {"documents": 1000}, "demonstrations": {"count": 60},
+              "helpful_prompts": 48, "hazard_prompts": 16, "lookalike_prompts": 16, "test_helpful": 12, "test_hazard": 6, "test_lookalike": 6},
+  "llama": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "max_position_embeddings": 256, "tie_word_embeddings": true},
+  "pretrain": {"tokens": 2000, "batch": {"batch_rows": 4, "row_tokens": 128, "micro_rows": 4}},
+  "sft": {"steps": 2, "batch": {"batch_rows": 4, "row_tokens": 128, "micro_rows": 4}},
+  "preferences": {"pairs": 40},
+  "reward": {"batch_pairs": 8, "micro_pairs": 8},
+  "rejection": {"samples": 2, "sampling": {"max_new_tokens": 4}, "selection": {"finished_only": false},
+                "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 256, "micro_rows": 2}}},
+  "ppo": {"iterations": 12, "batch_answers": 8, "minibatch_answers": 4, "micro_answers": 4, "sampling": {"max_new_tokens": 4}},
+  "evaluation": {"max_new_tokens": 4, "replicates": 100}
+})";
+
+const std::vector<std::string> kStages = {"data",          "base", "sft", "preferences", "reward_helpfulness",
+                                          "reward_safety", "rs1",  "ppo", "evaluation",  "report"};
+
+nlohmann::json summary_of(const Workplace& work, const std::string& run) {
+  nlohmann::json summary = nlohmann::json::parse(work.read(run + "/summary.json"));
+  CHECK(summary["seconds_by_stage"].size() == kStages.size() - 1);
+  summary.erase("seconds_by_stage");
+  return summary;
+}
+
+}  // namespace
+
+TEST_CASE("keel sft: two steps leave a model that works; refused input leaves nothing", "[pipelines]") {
+  const Workplace work;
+  work.write("bad.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"a\",\"completion\":5}\n");
+  const Outcome bad = work.run({"sft", "--model", "model", "--data", "bad.jsonl", "--out", "tuned", "--set", "steps=2"});
+  CHECK(bad.code == 3);
+  CHECK(bad.says("bad.jsonl:2: \"completion\""));
+  CHECK_FALSE((work.has("tuned") || work.has("tuned.partial")));
+
+  work.write("data.jsonl", kDemonstrations);
+  const Outcome tuned = work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", "tuned", "--set", "steps=2"});
+  REQUIRE(tuned.code == 0);
+  CHECK(tuned.out.empty());
+  CHECK_FALSE(work.has("tuned.partial"));
+  const auto counts = nlohmann::json::parse(work.read("tuned/counts.json"));
+  CHECK(counts["data.jsonl"]["read"]["kept"] == 2);
+  CHECK(counts["data.jsonl"]["read"]["dropped"] == nlohmann::json{{"empty_answer", 1}});
+  CHECK(nlohmann::json::parse(work.read("tuned/keel.json"))["lineage"]["stage"] == "sft");
+  const std::string metrics = work.read("tuned/metrics.jsonl");
+  CHECK(std::count(metrics.begin(), metrics.end(), '\n') == 2);
+
+  work.write("prompts.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who sells bread?\"}]}\n");
+  CHECK(work.run({"generate", "--model", "tuned", "--prompts", "prompts.jsonl", "--max-new-tokens", "2"}).rows().size() == 1);
+  const Outcome again = work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", "tuned", "--set", "steps=2"});
+  CHECK(again.code == 2);
+  CHECK(again.says("tuned is there already"));
+}
+
+TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pairs are named by file and line", "[pipelines]") {
+  const Workplace work;
+  work.write("pairs.jsonl", kPairs);
+  REQUIRE(work.run({"reward", "train", "--model", "model", "--data", "pairs.jsonl", "--held-out", "pairs.jsonl", "--out", "rm", "--set",
+                    "batch_pairs=1"})
+              .code == 0);
+  const auto config = nlohmann::json::parse(work.read("rm/config.json"));
+  CHECK(config["architectures"] == nlohmann::json{"LlamaForSequenceClassification"});
+  CHECK(config["num_labels"] == 1);
+  CHECK(config["pad_token_id"] == 3);  // the <pad> piece, which no text becomes
+  const auto evaluated = work.run({"reward", "eval", "--reward", "rm", "--data", "pairs.jsonl"}).rows();
+  REQUIRE(evaluated.size() == 1);
+  CHECK(evaluated[0]["accuracy"]["pairs"] == 2);
+  CHECK(evaluated[0]["counts"]["read"]["dropped"] == nlohmann::json{{"identical_answers", 1}});
+  CHECK(evaluated[0]["accuracy"] == nlohmann::json::parse(work.read("rm/evaluation.json"))["accuracy"]);
+  work.write("in.jsonl", "{\"prompt\":\"who sells bread?\",\"response\":\"the baker.\"}\n");
+  CHECK(work.run({"score", "--reward", "rm", "--in", "in.jsonl"}).rows().size() == 1);
+
+  work.write("bad.jsonl", std::string(kPairs) + "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"strength\":\"3\"}\n");
+  const Outcome bad = work.run({"reward", "eval", "--reward", "rm", "--data", "bad.jsonl"});
+  CHECK(bad.code == 3);
+  CHECK(bad.says("bad.jsonl:4: \"strength\""));
+}
+
+TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends in the same bytes", "[pipelines]") {
+  const Workplace work;
+  work.write("data.jsonl", kDemonstrations);
+  const auto command = [](const std::string& out, const std::string& steps = "150") {
+    return std::vector<std::string>{"sft", "--model", "model", "--data", "data.jsonl", "--out", out, "--set", "steps=" + steps};
+  };
+  REQUIRE(work.run(command("whole")).code == 0);
+
+  Process interrupted(work.path(), command("tuned"));
+  REQUIRE(interrupted.signal_once_written(work / "tuned.partial/metrics.jsonl", SIGTERM));
+  const Outcome stopped = interrupted.wait();
+  CHECK(stopped.code == 75);
+  CHECK_THAT(stopped.err, ContainsSubstring("the same command goes on"));
+  CHECK(work.has("tuned.partial/ckpt/state.safetensors"));
+
+  const Outcome other = work.run(command("tuned", "151"));
+  CHECK(other.code == 2);
+  CHECK(other.says("half-done work"));
+
+  Process killed(work.path(), command("tuned"));
+  REQUIRE(killed.signal_once_written(work / "tuned.partial/metrics.jsonl", SIGKILL));
+  CHECK(killed.wait().code == -SIGKILL);
+  CHECK_FALSE(work.has("tuned"));
+
+  REQUIRE(work.run(command("tuned")).code == 0);
+  CHECK_FALSE(work.has("tuned.partial"));
+  for (const char* file : {"/model.safetensors", "/metrics.jsonl", "/keel.json"})
+    CHECK(work.read(std::string("tuned") + file) == work.read(std::string("whole") + file));
+}
+
+TEST_CASE("keel run: a run killed twice ends like one that was left alone, and once done it does nothing", "[pipelines]") {
+  const Workplace work;
+  work.write("tiny.json", kTinyRecipe);
+  const std::vector<std::string> whole = {"run", "tiny.json", "--out", "whole"}, killed = {"run", "tiny.json", "--out", "killed"};
+  const Outcome first = work.run(whole);
+  REQUIRE(first.code == 0);
+  CHECK_THAT(first.out, ContainsSubstring("win rate vs SFT") && ContainsSubstring("safety reward model: held-out accuracy"));
+
+  CHECK(work.run(killed, "commit.hashed:4").code == -SIGKILL);
+  Process run(work.path(), killed);
+  fs::path ppo_metrics;
+  {
+    // The folder's name is the key of the stage, which the finished run knows.
+    const fs::path key = fs::read_symlink(work / "whole/stages/ppo/current");
+    ppo_metrics = work / "killed/stages/ppo" / (key.string() + ".partial") / "metrics.jsonl";
+  }
+  REQUIRE(run.signal_once_written(ppo_metrics, SIGKILL));
+  CHECK(run.wait().code == -SIGKILL);
+  CHECK(work.run({"status", "killed"}).out.find("\nppo                  partial") != std::string::npos);
+  const Outcome finished = work.run(killed);
+  REQUIRE(finished.code == 0);
+  CHECK(finished.out == first.out);
+
+  for (const char* model : {"models/base", "models/sft", "models/rs1", "models/ppo", "reward_models/helpfulness", "reward_models/safety"})
+    CHECK(work.read(std::string("killed/") + model + "/model.safetensors") ==
+          work.read(std::string("whole/") + model + "/model.safetensors"));
+  const auto summary = summary_of(work, "whole");
+  CHECK(summary_of(work, "killed") == summary);
+  const std::vector<std::string> names = {"base", "sft", "rs1", "ppo"};
+  REQUIRE(summary["models"].size() == names.size());
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto& model = summary["models"][i];
+    CHECK(model["name"] == names[i]);
+    for (const char* measure : {"gold_helpfulness", "gold_safety", "violation_rate"})
+      for (const char* part : {"mean", "low", "high"})
+        CHECK(model[measure][part].is_number());
+    for (const char* measure : {"gold_helpfulness_vs_sft", "gold_safety_vs_sft", "win_rate_vs_sft", "kl_to_sft"})
+      CHECK(model.contains(measure) == (names[i] != "sft"));
+  }
+  REQUIRE(summary["reward_models"].size() == 2);
+  CHECK(summary["reward_models"][0]["name"] == "helpfulness");
+  CHECK(summary["reward_models"][1]["accuracy"]["mean"].is_number());
+  CHECK_THAT(work.read("whole/report.html"), ContainsSubstring("<svg") && !ContainsSubstring("http://") && !ContainsSubstring("<script"));
+
+  const std::string events = work.read("whole/events.jsonl");
+  CHECK(work.run(whole).out == first.out);
+  CHECK(work.read("whole/events.jsonl") == events);
+  const std::string status = work.run({"status", "whole"}).out;
+  for (const auto& stage : kStages)
+    CHECK_THAT(status, ContainsSubstring(stage + std::string(21 - stage.size(), ' ') + "done"));
+  const Outcome changed = work.run({"explain", "whole", "ppo", "--set", "ppo.kl.coefficient=0.5"});
+  CHECK_THAT(changed.out, ContainsSubstring("config.ppo.kl.coefficient: 0.01 -> 0.5"));
+
+  const core::FileLock lock(work / "whole/run.lock");
+  CHECK(work.run(whole).code == 4);
+}
+
+TEST_CASE("keel run: foreign folders and wrong recipes are refused before anything happens", "[pipelines]") {
+  const Workplace work;
+  work.write("tiny.json", kTinyRecipe);
+  const Outcome foreign = work.run({"run", "tiny.json", "--out", "model"});
+  CHECK(foreign.code == 2);
+  CHECK(foreign.says("no run.json"));
+  CHECK_FALSE(work.has("model/run.json"));
+  REQUIRE(work.run({"run", "tiny.json", "--out", "run", "--until", "data"}).code == 0);
+  work.write("other.json", std::string(kTinyRecipe).replace(std::string(kTinyRecipe).find("tiny"), 4, "other"));
+  CHECK(work.run({"run", "other.json", "--out", "run"}).code == 2);
+
+  work.write("bad.json", R"({"name": "x", "seed": -1, "ppoo": {}, "sft": {"epochs": "two", "bach": {}}, "llama": {"hidden_size": 2.5}})");
+  const Outcome bad = work.run({"run", "bad.json", "--out", "new", "--set", "reward.learning_rte=1"});
+  CHECK(bad.code == 2);
+  for (const char* text : {"seed must be at least 0", "did you mean \"ppo\"", "sft.epochs must be an integer, got the string \"two\"",
+                           "did you mean \"sft.batch\"", "llama.hidden_size must be an integer", "did you mean \"reward.learning_rate\""})
+    CHECK(bad.says(text));
+  work.write("torn.json", "{\"name\": \"x\",\n");
+  const Outcome torn = work.run({"run", "torn.json", "--out", "new"});
+  CHECK(torn.code == 2);
+  CHECK(torn.says("torn.json:"));
+  const Outcome stage = work.run({"run", "tiny.json", "--out", "new", "--until", "pppo"});
+  CHECK(stage.code == 2);
+  CHECK(stage.says("'ppo'"));
+  CHECK_FALSE(work.has("new"));
+}
+
+}  // namespace keel::pipelines
