@@ -16,7 +16,7 @@ class LineReader {
  public:
   explicit LineReader(const std::filesystem::path& path);  // UsageError when missing
   ~LineReader();
-  bool next(std::string& line);  // false at the end; without the line break; DataError for a broken archive or invalid UTF-8
+  bool next(std::string& line);           // false at the end; without the line break; DataError for a broken archive or invalid UTF-8
   int64_t line() const { return line_; }  // number of the line last returned, from 1
   const std::string& path() const { return path_; }
   DataError error(const std::string& text) const { return {path_, line_, text}; }  // "path:line: text"

@@ -22,10 +22,10 @@ class Stream {
   // The key is (seed, purpose); the counter starts at (record, index). Streams that differ in any of the four are independent.
   Stream(uint64_t seed, std::string_view purpose, uint64_t record = 0, uint64_t index = 0);
 
-  uint32_t next();              // 32 random bits
-  double uniform();             // [0, 1), 53 bits
-  double normal();              // mean 0, variance 1 (Box-Muller, one value per two draws)
-  uint64_t below(uint64_t n);   // 0..n-1 without bias; n must be positive
+  uint32_t next();             // 32 random bits
+  double uniform();            // [0, 1), 53 bits
+  double normal();             // mean 0, variance 1 (Box-Muller, one value per two draws)
+  uint64_t below(uint64_t n);  // 0..n-1 without bias; n must be positive
   bool chance(double probability) { return uniform() < probability; }
 
   template <class T>
@@ -35,7 +35,8 @@ class Stream {
 
   template <class T>
   void shuffle(std::vector<T>& items) {  // Fisher-Yates
-    for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[below(i)]);
+    for (size_t i = items.size(); i > 1; --i)
+      std::swap(items[i - 1], items[below(i)]);
   }
 
  private:

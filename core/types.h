@@ -52,10 +52,10 @@ enum class FinishReason { stop, length };
 
 // One generated answer. The ids made here are the ids that are scored and trained on; they are never decoded and encoded again.
 struct Sample {
-  int64_t prompt = 0;            // index of the prompt
-  int64_t sample = 0;            // 0..K-1
-  Ids ids;                       // the answer alone, the EOS that ended it included
-  std::vector<float> logprobs;   // nats, one per id, of the sampling distribution before top-p and top-k
+  int64_t prompt = 0;           // index of the prompt
+  int64_t sample = 0;           // 0..K-1
+  Ids ids;                      // the answer alone, the EOS that ended it included
+  std::vector<float> logprobs;  // nats, one per id, of the sampling distribution before top-p and top-k
   FinishReason finish = FinishReason::length;
 };
 

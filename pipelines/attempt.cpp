@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 
 void write_attempt(const fs::path& partial, const Attempt& attempt) {
   const nlohmann::json object = {{"key", attempt.key},           {"device", attempt.device},   {"threads", attempt.threads},
-                       {"attempts", attempt.attempts}, {"seconds", attempt.seconds}, {"started", attempt.started}};
+                                 {"attempts", attempt.attempts}, {"seconds", attempt.seconds}, {"started", attempt.started}};
   core::write_file(partial / "attempt.json", object.dump(2) + "\n");
 }
 

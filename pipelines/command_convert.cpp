@@ -1,6 +1,6 @@
 // keel convert: a checkpoint of another program into a model folder.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -30,7 +30,8 @@ std::string recognise(const fs::path& source) {
   if (fs::is_directory(source)) return "hf";
   if (source.extension() == ".gguf") return "gguf";
   if (source.extension() == ".bin") return "llama2c";
-  throw core::UsageError(fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
+  throw core::UsageError(
+      fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
 }
 
 // The chat format that a Jinja template writes, by its tags.
@@ -59,7 +60,8 @@ void write_tokenizer(const ConvertOptions& options, const std::string& kind, con
   else if (source.extension() == ".model" || source.filename() == "tokenizer.json")
     core::write_file(folder / (source.extension() == ".model" ? "tokenizer.model" : "tokenizer.json"), core::read_file(source));
   else
-    throw core::UsageError(fmt::format("--tokenizer must be a .model, tokenizer.json, .gguf or a folder that holds one, got {}", source.string()));
+    throw core::UsageError(
+        fmt::format("--tokenizer must be a .model, tokenizer.json, .gguf or a folder that holds one, got {}", source.string()));
 }
 
 void convert(const ConvertOptions& options) {
@@ -68,7 +70,9 @@ void convert(const ConvertOptions& options) {
   if (!target.has_filename()) target = target.parent_path();  // "models/x/"
   if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
-  const policy::Llama llama = kind == "hf" ? policy::load_llama(options.source) : kind == "gguf" ? policy::import_gguf(options.source) : policy::import_llama2c(options.source);
+  const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)
+                              : kind == "gguf" ? policy::import_gguf(options.source)
+                                               : policy::import_llama2c(options.source);
   data::ChatFormat format = data::ChatFormat::none;
   if (kind == "hf") format = chat_format_of_folder(options.source);
   if (kind == "gguf") format = format_of_template(core::GgufFile(options.source).text("tokenizer.chat_template", ""));
@@ -83,7 +87,8 @@ void convert(const ConvertOptions& options) {
     save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
     if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
       throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
-                            fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together", tokenizer->vocab_size(), llama.config.vocab_size));
+                            fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",
+                                        tokenizer->vocab_size(), llama.config.vocab_size));
     if (fs::exists(target)) fs::remove(target);
     core::commit_directory(work, target);
   } catch (...) {
@@ -91,7 +96,8 @@ void convert(const ConvertOptions& options) {
     fs::remove_all(work, ignored);
     throw;
   }
-  core::log_info(fmt::format("{}: {} parameters, chat format {}", options.target, runtime::count_elements(policy::parameters(llama)), data::to_string(format)));
+  core::log_info(fmt::format("{}: {} parameters, chat format {}", options.target, runtime::count_elements(policy::parameters(llama)),
+                             data::to_string(format)));
 }
 
 }  // namespace
@@ -101,7 +107,8 @@ void add_convert(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("convert", "a checkpoint of another program into a model folder (Hugging Face layout)");
   command->add_option("source", options->source, "a model folder, a .gguf or a llama2.c .bin")->required()->type_name("SRC");
   command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
-  command->add_option("--format", options->format, "kind of SRC when its name does not tell")->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
+  command->add_option("--format", options->format, "kind of SRC when its name does not tell")
+      ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
   command->add_option("--tokenizer", options->tokenizer, "where the tokenizer comes from, if not from SRC")->type_name("PATH");
   command->add_option("--chat", options->chat, "chat format to record; else it is read off the source's template");
   add_common_options(*command, invocation);

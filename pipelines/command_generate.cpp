@@ -25,11 +25,12 @@ void generate_rows(const GenerateOptions& options, uint64_t seed) {
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const LanguageModel model = load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
-  const auto prompts = prompts_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const auto prompts =
+      prompts_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
   core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
-  const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops, {.seed = seed, .purpose = "generate"}, 0,
-                                        [&](int64_t done) { progress.update(done); });
+  const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops,
+                                        {.seed = seed, .purpose = "generate"}, 0, [&](int64_t done) { progress.update(done); });
   for (const auto& sample : samples) {
     // Raw prompts get raw text; only an answer in a dialogue has its surrounding blanks taken off.
     const bool chat = set.records[static_cast<size_t>(sample.prompt)].messages.has_value();
@@ -49,13 +50,21 @@ void add_generate(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "answers to prompts, with their log-probabilities");
   command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
-  command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");
   command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::PositiveNumber);
-  const auto setting = [options](const std::string& key) { return [=](const std::string& value) { options->settings.push_back(key + "=" + value); }; };
-  command->add_option("--temperature", options->sampling.temperature, "divides the logits; 0 = greedy")->capture_default_str()->each(setting("temperature"));
+  const auto setting = [options](const std::string& key) {
+    return [=](const std::string& value) { options->settings.push_back(key + "=" + value); };
+  };
+  command->add_option("--temperature", options->sampling.temperature, "divides the logits; 0 = greedy")
+      ->capture_default_str()
+      ->each(setting("temperature"));
   command->add_option("--top-p", options->sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
-  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "longest answer in tokens")->capture_default_str()->each(setting("max_new_tokens"));
+  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "longest answer in tokens")
+      ->capture_default_str()
+      ->each(setting("max_new_tokens"));
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");

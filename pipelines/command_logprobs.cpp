@@ -20,9 +20,11 @@ void logprobs_rows(const LogprobsOptions& options) {
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const LanguageModel model = load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.in);
-  const auto sequences = answers_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const auto sequences =
+      answers_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   std::vector<core::Ids> rows;
-  for (const auto& sequence : sequences) rows.push_back(sequence.ids);
+  for (const auto& sequence : sequences)
+    rows.push_back(sequence.ids);
   const auto logprobs = policy::sequence_logprobs(model.llama, rows);
   for (size_t i = 0; i < sequences.size(); ++i) {
     std::vector<float> asked;
@@ -39,7 +41,9 @@ void add_logprobs(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<LogprobsOptions>();
   CLI::App* command = app.add_subcommand("logprobs", "log-probabilities (nats) of given ids or answers");
   command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
-  command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"logprobs\"}; standard output when left out")->type_name("FILE");
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");

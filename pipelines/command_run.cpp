@@ -1,6 +1,6 @@
 // keel run, status, explain, report: the staged pipeline.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <iostream>
 #include <memory>
@@ -38,7 +38,8 @@ RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
 }
 
 void print_statuses(const std::vector<StageStatus>& statuses) {
-  for (const auto& status : statuses) std::cout << fmt::format("{:<20} {:<8} {}", status.name, state_name(status.state), status.reason) << "\n";
+  for (const auto& status : statuses)
+    std::cout << fmt::format("{:<20} {:<8} {}", status.name, state_name(status.state), status.reason) << "\n";
 }
 
 // Links that people and scripts can rely on: DIR/models/ppo, DIR/reward_models/safety, DIR/report.html, DIR/summary.json.
@@ -51,8 +52,10 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
   };
   for (const auto& [name, stage] : run_models(recipe))
     if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
-  for (const char* kind : {"helpfulness", "safety"}) link(fs::path("reward_models") / kind, fs::path("..") / "stages" / (std::string("reward_") + kind) / "current");
-  for (const char* file : {"report.html", "summary.json"}) core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
+  for (const char* kind : {"helpfulness", "safety"})
+    link(fs::path("reward_models") / kind, fs::path("..") / "stages" / (std::string("reward_") + kind) / "current");
+  for (const char* file : {"report.html", "summary.json"})
+    core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
 // The recipe that run.json holds, with `settings` (key=value) applied.
@@ -63,7 +66,8 @@ Recipe recorded_recipe(const RunDirectory& run, const std::vector<std::string>& 
   std::vector<std::string> problems;
   const core::Fields fields = core::fields_of(recipe);
   core::assign(fields, core::parse_json(record->config, (run.root() / "run.json").string()), (run.root() / "run.json").string(), problems);
-  for (const auto& setting : settings) core::assign_setting(fields, setting, problems);
+  for (const auto& setting : settings)
+    core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
   return recipe;
 }
@@ -74,7 +78,8 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
     std::cout << core::json_schema(core::fields_of(recipe)).dump(2) << "\n";
     return;
   }
-  if (options.recipe.empty() || options.out.empty()) throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
+  if (options.recipe.empty() || options.out.empty())
+    throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
   Recipe recipe = read_recipe(options.recipe, invocation.set);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   RunDirectory run(options.out);
@@ -89,7 +94,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
     print_statuses(statuses);
     return;
   }
-  if (const auto threads = required_threads(statuses); threads && !invocation.threads_given) invocation.threads = *threads;
+  if (!invocation.threads_given) invocation.threads = required_threads(statuses).value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::to_json(core::fields_of(recipe)))});
   execute(run, stages, run_options);
@@ -112,14 +117,16 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
   const RunDirectory run(folder);
   const Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.set) : read_recipe(recipe_file, invocation.set);
-  for (const auto& line : explain(run, build_stages(recipe), options_for(recipe, invocation), stage)) std::cout << line << "\n";
+  for (const auto& line : explain(run, build_stages(recipe), options_for(recipe, invocation), stage))
+    std::cout << line << "\n";
 }
 
 void show_report(const std::string& folder, const Invocation& invocation) {
   configure({}, invocation);
   const RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
-  if (!run.current("report")) throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
+  if (!run.current("report"))
+    throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
   publish(run, recipe);
   std::cout << summary_text(run.root() / "summary.json") << "report: " << (run.root() / "report.html").string() << "\n";
 }
@@ -152,7 +159,9 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
   add_on_folder("status", "what is done, half done, stale or waiting, and why", [&](CLI::App& sub, const auto& folder) {
     auto verify = std::make_shared<bool>(false);
     sub.add_flag("--verify", *verify, "compare finished outputs with their SHA-256");
-    sub.callback([folder, verify, &invocation] { invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); }; });
+    sub.callback([folder, verify, &invocation] {
+      invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); };
+    });
   });
   add_on_folder("explain", "why a stage would run again: what differs from its last result", [&](CLI::App& sub, const auto& folder) {
     auto stage = std::make_shared<std::string>();
@@ -160,11 +169,14 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
     sub.add_option("stage", *stage, "stage name")->required()->type_name("STAGE");
     sub.add_option("--recipe", *recipe, "compare with this recipe instead of the recorded one")->type_name("FILE");
     sub.remove_option(sub.get_option("--config"));
-    sub.callback([folder, stage, recipe, &invocation] { invocation.action = [=, &invocation] { show_explanation(*folder, *stage, *recipe, invocation); }; });
+    sub.callback([folder, stage, recipe, &invocation] {
+      invocation.action = [=, &invocation] { show_explanation(*folder, *stage, *recipe, invocation); };
+    });
   });
-  add_on_folder("report", "write report.html and summary.json beside run.json again, print the summary", [&](CLI::App& sub, const auto& folder) {
-    sub.callback([folder, &invocation] { invocation.action = [folder, &invocation] { show_report(*folder, invocation); }; });
-  });
+  add_on_folder("report", "write report.html and summary.json beside run.json again, print the summary",
+                [&](CLI::App& sub, const auto& folder) {
+                  sub.callback([folder, &invocation] { invocation.action = [folder, &invocation] { show_report(*folder, invocation); }; });
+                });
 }
 
 }  // namespace keel::pipelines

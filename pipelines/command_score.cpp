@@ -36,7 +36,8 @@ void score_rows(const ScoreOptions& options) {
     for (size_t i = 0; i < scores.size(); ++i)
       if (reward::safety_decides(safety[i], /*is_safety_prompt=*/false, {})) scores[i] = safety[i];
   }
-  for (const double score : scores) writer.write({{"score", score}, {"probability", 1.0 / (1.0 + std::exp(-score))}});
+  for (const double score : scores)
+    writer.write({{"score", score}, {"probability", 1.0 / (1.0 + std::exp(-score))}});
   writer.commit();
 }
 
@@ -45,9 +46,16 @@ void score_rows(const ScoreOptions& options) {
 void add_score(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<ScoreOptions>();
   CLI::App* command = app.add_subcommand("score", "rewards of answers: raw score and its sigmoid");
-  command->add_option("--reward", options->rewards, "reward model folder; twice (helpfulness, safety) with --combine")->required()->type_name("DIR")->expected(1)->take_all();
-  command->add_option("--combine", options->combine, "llama2: the safety score where it is below 0.15, else the helpfulness score")->check(CLI::IsMember({"llama2"}));
-  command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--reward", options->rewards, "reward model folder; twice (helpfulness, safety) with --combine")
+      ->required()
+      ->type_name("DIR")
+      ->expected(1)
+      ->take_all();
+  command->add_option("--combine", options->combine, "llama2: the safety score where it is below 0.15, else the helpfulness score")
+      ->check(CLI::IsMember({"llama2"}));
+  command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"score\",\"probability\"}; standard output when left out")->type_name("FILE");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
   add_common_options(*command, invocation);

@@ -51,8 +51,11 @@ void add_tokenize(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "text or dialogues to token ids, and back");
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or model folder")->required()->type_name("PATH");
-  command->add_option("--chat", options->chat, "chat format of {\"messages\"} rows: llama2, chatml or hh; a model folder's own when left out");
-  command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--chat", options->chat,
+                      "chat format of {\"messages\"} rows: llama2, chatml or hh; a model folder's own when left out");
+  command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"ids\"} or {\"text\"}; standard output when left out")->type_name("FILE");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--decode", options->decode, "ids to text");

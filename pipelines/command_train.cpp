@@ -1,6 +1,6 @@
 // keel pretrain, sft, reward train, reward eval, rejection, ppo: one step of the recipe by itself, with the same settings as in a recipe.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <iostream>
 #include <memory>
@@ -27,12 +27,18 @@ struct StepOptions {
 };
 
 void add_limit(CLI::App& command, StepOptions& options) {
-  command.add_option("--max-tokens", options.limit.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")->capture_default_str();
-  command.add_flag("--drop-oldest-turns", options.limit.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  command
+      .add_option("--max-tokens", options.limit.max_tokens,
+                  "longest dialogue; longer ones are dropped and counted; 0 = the model's context")
+      ->capture_default_str();
+  command.add_flag("--drop-oldest-turns", options.limit.drop_oldest_turns,
+                   "shorten longer prompts by their oldest turns instead (counted)");
   command.add_flag("--allow-tags", options.limit.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }
 
-nlohmann::json limit_json(const RenderPolicy& limit) { return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}, {"allow_tags", limit.allow_tags}}; }
+nlohmann::json limit_json(const RenderPolicy& limit) {
+  return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}, {"allow_tags", limit.allow_tags}};
+}
 
 template <class Config>
 nlohmann::json json_of(Config& config) {
@@ -54,7 +60,9 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
     return all;
   };
   CLI::App* command = app.add_subcommand("pretrain", "a language model from nothing");
-  command->add_option("--data", options->data, "rows {\"text\"} or {\"messages\"}, with an optional \"source\" (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--data", options->data, "rows {\"text\"} or {\"messages\"}, with an optional \"source\" (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--validation", options->validation, "held-out rows: the best weights on them are kept")->type_name("FILE");
   command->add_option("--tokenizer", options->tokenizer, "folder with the tokenizer's files")->required()->type_name("DIR");
   command->add_option("--chat", options->chat, "chat format of {\"messages\"} rows")->capture_default_str();
@@ -64,12 +72,17 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
-      run_single_step({.name = "pretrain", .out = options->out, .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
-                       .files = {options->data, options->validation}, .models = {options->tokenizer}},
-                      invocation, [&](const fs::path& work) {
-                        pretrain_operation({.corpus = options->data, .validation = options->validation, .tokenizer = options->tokenizer, .chat_format = options->chat},
-                                           settings->llama, settings->pretrain, invocation.seed, work);
-                      });
+      run_single_step(
+          {.name = "pretrain",
+           .out = options->out,
+           .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
+           .files = {options->data, options->validation},
+           .models = {options->tokenizer}},
+          invocation, [&](const fs::path& work) {
+            pretrain_operation(
+                {.corpus = options->data, .validation = options->validation, .tokenizer = options->tokenizer, .chat_format = options->chat},
+                settings->llama, settings->pretrain, invocation.seed, work);
+          });
     };
   });
 }
@@ -79,7 +92,9 @@ void add_sft(CLI::App& app, Invocation& invocation) {
   auto config = std::make_shared<policy::SftConfig>();
   CLI::App* command = app.add_subcommand("sft", "supervised fine-tuning on demonstrations, loss on the answers alone");
   command->add_option("--model", options->model, "model folder to start from")->required()->type_name("DIR");
-  command->add_option("--data", options->data, "rows {\"messages\"}, {\"prompt\",\"completion\"} or {\"text\"} (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--data", options->data, "rows {\"messages\"}, {\"prompt\",\"completion\"} or {\"text\"} (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--validation", options->validation, "held-out rows: the best weights on them are kept")->type_name("FILE");
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
@@ -89,10 +104,17 @@ void add_sft(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
-      run_single_step({.name = "sft", .out = options->out, .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", limit_json(options->limit)}},
-                       .files = {options->data, options->validation}, .models = {options->model}},
+      run_single_step({.name = "sft",
+                       .out = options->out,
+                       .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", limit_json(options->limit)}},
+                       .files = {options->data, options->validation},
+                       .models = {options->model}},
                       invocation, [&](const fs::path& work) {
-                        sft_operation({.model = options->model, .demonstrations = options->data, .validation = options->validation, .chat_format = options->chat, .limit = options->limit},
+                        sft_operation({.model = options->model,
+                                       .demonstrations = options->data,
+                                       .validation = options->validation,
+                                       .chat_format = options->chat,
+                                       .limit = options->limit},
                                       *config, invocation.seed, work);
                       });
     };
@@ -109,17 +131,25 @@ void add_reward(CLI::App& app, Invocation& invocation) {
   train->add_option("--data", options->data, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
   train->add_option("--held-out", options->validation, "pairs that measure the result; they choose nothing")->required()->type_name("FILE");
   train->add_option("--out", options->out, "reward model folder to write")->required()->type_name("DIR");
-  train->add_flag("--safety", options->safety, "safety data: pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
+  train->add_flag("--safety", options->safety,
+                  "safety data: pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
   add_limit(*train, *options);
   add_common_options(*train, invocation);
   describe_fields(*train, core::fields_of(*config));
   train->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
-      run_single_step({.name = "reward", .out = options->out, .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", limit_json(options->limit)}},
-                       .files = {options->data, options->validation}, .models = {options->model}},
+      run_single_step({.name = "reward",
+                       .out = options->out,
+                       .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", limit_json(options->limit)}},
+                       .files = {options->data, options->validation},
+                       .models = {options->model}},
                       invocation, [&](const fs::path& work) {
-                        reward_operation({.model = options->model, .pairs = options->data, .held_out = options->validation, .safety = options->safety, .limit = options->limit},
+                        reward_operation({.model = options->model,
+                                          .pairs = options->data,
+                                          .held_out = options->validation,
+                                          .safety = options->safety,
+                                          .limit = options->limit},
                                          *config, invocation.seed, work);
                       });
     };
@@ -146,12 +176,15 @@ void add_reward(CLI::App& app, Invocation& invocation) {
 void add_rejection(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<StepOptions>();
   auto config = std::make_shared<RejectionConfig>();
-  CLI::App* command = app.add_subcommand("rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them");
+  CLI::App* command =
+      app.add_subcommand("rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them");
   command->add_option("--model", options->model, "model that answers: the most recent one")->required()->type_name("DIR");
   command->add_option("--start", options->start, "model that is fine-tuned: the base model; --model when left out")->type_name("DIR");
   command->add_option("--reward", options->reward, "helpfulness reward model folder")->required()->type_name("DIR");
   command->add_option("--safety-reward", options->safety_reward, "safety reward model folder")->type_name("DIR");
-  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")->required()->type_name("FILE");
+  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
   add_common_options(*command, invocation);
   describe_fields(*command, core::fields_of(*config));
@@ -159,10 +192,17 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
       const std::string start = options->start.empty() ? options->model : options->start;
-      run_single_step({.name = "rejection", .out = options->out, .config = {{"fields", json_of(*config)}}, .files = {options->prompts},
+      run_single_step({.name = "rejection",
+                       .out = options->out,
+                       .config = {{"fields", json_of(*config)}},
+                       .files = {options->prompts},
                        .models = {options->model, start, options->reward, options->safety_reward}},
                       invocation, [&](const fs::path& work) {
-                        rejection_operation({.policy = options->model, .start = start, .helpfulness = options->reward, .safety = options->safety_reward, .prompts = options->prompts},
+                        rejection_operation({.policy = options->model,
+                                             .start = start,
+                                             .helpfulness = options->reward,
+                                             .safety = options->safety_reward,
+                                             .prompts = options->prompts},
                                             *config, invocation.seed, work);
                       });
     };
@@ -185,7 +225,9 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
   command->add_option("--model", options->model, "model folder to start from, also the KL reference")->required()->type_name("DIR");
   command->add_option("--reward", options->reward, "helpfulness reward model folder")->required()->type_name("DIR");
   command->add_option("--safety-reward", options->safety_reward, "safety reward model folder")->type_name("DIR");
-  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")->required()->type_name("FILE");
+  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--out", options->out, "model folder to write, with the critic in critic/")->required()->type_name("DIR");
   add_common_options(*command, invocation);
   describe_fields(*command, fields());
@@ -193,12 +235,17 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
       core::throw_if_any(ppo::problems_of(settings->ppo));
-      run_single_step({.name = "ppo", .out = options->out, .config = {{"fields", core::to_json(fields())}}, .files = {options->prompts},
-                       .models = {options->model, options->reward, options->safety_reward}},
-                      invocation, [&](const fs::path& work) {
-                        ppo_operation({.policy = options->model, .helpfulness = options->reward, .safety = options->safety_reward, .prompts = options->prompts}, settings->ppo,
-                                      settings->combination, invocation.seed, work);
-                      });
+      run_single_step(
+          {.name = "ppo",
+           .out = options->out,
+           .config = {{"fields", core::to_json(fields())}},
+           .files = {options->prompts},
+           .models = {options->model, options->reward, options->safety_reward}},
+          invocation, [&](const fs::path& work) {
+            ppo_operation(
+                {.policy = options->model, .helpfulness = options->reward, .safety = options->safety_reward, .prompts = options->prompts},
+                settings->ppo, settings->combination, invocation.seed, work);
+          });
     };
   });
 }

@@ -19,9 +19,9 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
   command.add_option("--threads", invocation.threads, "compute threads; 0 = all cores")
       ->check(CLI::Range(0, 1024))
       ->each([&invocation](const std::string&) { invocation.threads_given = true; });
-  command.add_option("--seed", invocation.seed, "seed of every random draw")->capture_default_str()->each([&invocation](const std::string&) {
-    invocation.seed_given = true;
-  });
+  command.add_option("--seed", invocation.seed, "seed of every random draw")
+      ->capture_default_str()
+      ->each([&invocation](const std::string&) { invocation.seed_given = true; });
   command.add_option("--log-level", invocation.log_level, "debug, info, warn, error or off")->capture_default_str();
 }
 
@@ -36,7 +36,8 @@ void assign_file(const core::Fields& fields, const std::string& path, std::vecto
 void configure(const core::Fields& fields, const Invocation& invocation) {
   std::vector<std::string> problems;
   if (!invocation.config.empty()) assign_file(fields, invocation.config, problems);
-  for (const auto& setting : invocation.set) core::assign_setting(fields, setting, problems);
+  for (const auto& setting : invocation.set)
+    core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
 }
 

@@ -16,10 +16,10 @@ namespace keel::pipelines {
 
 // What every command shares, and the action that the parsed command line asks for.
 struct Invocation {
-  std::string config;             // --config FILE
-  std::vector<std::string> set;   // --set key=value, repeated
+  std::string config;            // --config FILE
+  std::vector<std::string> set;  // --set key=value, repeated
   std::string device = "cpu";
-  int threads = 0;                // 0 = all cores
+  int threads = 0;  // 0 = all cores
   bool threads_given = false;
   uint64_t seed = 1;
   bool seed_given = false;

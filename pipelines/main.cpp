@@ -1,8 +1,8 @@
 // The `keel` binary: reads the command line, runs one command, turns every kind of failure into its exit code.
-#include <CLI/CLI.hpp>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdlib>
 #include <new>
@@ -34,7 +34,8 @@ int report(Exit code, const std::string& text) {
 
 int run(int argc, char** argv) {
   keel::pipelines::Invocation invocation;
-  CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.", "keel"};
+  CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.",
+               "keel"};
   app.set_version_flag("--version", fmt::format("keel {}", keel::pipelines::kVersion));
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);

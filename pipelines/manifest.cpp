@@ -97,16 +97,16 @@ void write_manifest(const fs::path& folder, const Manifest& manifest) {
     outputs.push_back({{"path", output.path}, {"bytes", output.bytes}, {"sha256", output.sha256}});
   }
   const nlohmann::json object = {{"stage", manifest.stage},
-                       {"key", manifest.key},
-                       {"material", core::parse_json(manifest.material, "key material")},
-                       {"inputs", std::move(inputs)},
-                       {"outputs", std::move(outputs)},
-                       {"versions", manifest.versions.empty() ? nlohmann::json::object() : nlohmann::json(manifest.versions)},
-                       {"threads", manifest.threads},
-                       {"attempts", manifest.attempts},
-                       {"seconds", manifest.seconds},
-                       {"started", manifest.started},
-                       {"finished", manifest.finished}};
+                                 {"key", manifest.key},
+                                 {"material", core::parse_json(manifest.material, "key material")},
+                                 {"inputs", std::move(inputs)},
+                                 {"outputs", std::move(outputs)},
+                                 {"versions", manifest.versions.empty() ? nlohmann::json::object() : nlohmann::json(manifest.versions)},
+                                 {"threads", manifest.threads},
+                                 {"attempts", manifest.attempts},
+                                 {"seconds", manifest.seconds},
+                                 {"started", manifest.started},
+                                 {"finished", manifest.finished}};
   core::write_file(folder / "manifest.json", object.dump(2) + "\n");
 }
 

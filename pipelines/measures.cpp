@@ -4,7 +4,9 @@
 
 namespace keel::pipelines {
 
-nlohmann::json to_json(const evaluation::statistics::Interval& interval) { return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}}; }
+nlohmann::json to_json(const evaluation::statistics::Interval& interval) {
+  return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
+}
 
 evaluation::statistics::Interval interval_from_json(const nlohmann::json& object) {
   return {.mean = object.at("mean").get<double>(), .low = object.at("low").get<double>(), .high = object.at("high").get<double>()};

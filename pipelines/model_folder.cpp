@@ -21,7 +21,9 @@ constexpr const char* kTokenizerFiles[] = {"tokenizer.model", "tokenizer.json", 
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const fs::path& folder, int64_t model_vocabulary) {
   std::shared_ptr<const data::Tokenizer> tokenizer = data::load_tokenizer(folder);
   if (tokenizer->vocab_size() > model_vocabulary)
-    throw core::DataError(folder, 0, fmt::format("its tokenizer has {} ids, its model takes {}: they do not belong together", tokenizer->vocab_size(), model_vocabulary));
+    throw core::DataError(folder, 0,
+                          fmt::format("its tokenizer has {} ids, its model takes {}: they do not belong together", tokenizer->vocab_size(),
+                                      model_vocabulary));
   return tokenizer;
 }
 
@@ -50,7 +52,8 @@ data::ChatFormat chat_format_of(const fs::path& folder, const std::string& chat)
   if (!fs::exists(path)) return data::ChatFormat::none;
   const nlohmann::json object = core::read_json_file(path);
   const auto found = object.is_object() ? object.find("chat_format") : object.end();
-  if (found == object.end() || !found->is_string()) throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
+  if (found == object.end() || !found->is_string())
+    throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
   return data::parse_chat_format(found->get<std::string>());
 }
 
@@ -74,9 +77,9 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage) {
   const nlohmann::json object = {{"keel", kVersion},
-                               {"chat_format", data::to_string(format)},
-                               {"digest", core::sha256_file(folder / "model.safetensors")},
-                               {"lineage", lineage}};
+                                 {"chat_format", data::to_string(format)},
+                                 {"digest", core::sha256_file(folder / "model.safetensors")},
+                                 {"lineage", lineage}};
   core::write_file(folder / "keel.json", object.dump(2) + "\n");
 }
 
@@ -107,7 +110,8 @@ std::string model_digest(const fs::path& folder) {
   }
   std::sort(parts.begin(), parts.end());
   std::string all;
-  for (const auto& part : parts) all += part + "\n";
+  for (const auto& part : parts)
+    all += part + "\n";
   return core::sha256(all);
 }
 

@@ -26,7 +26,8 @@ struct PretrainInputs {
   fs::path tokenizer;           // folder
   std::string chat_format;
 };
-void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed, const fs::path& work);
+void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed,
+                        const fs::path& work);
 
 // Fine-tunes a model on demonstrations. Leaves a model folder.
 struct SftInputs {
@@ -52,8 +53,8 @@ nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pai
 // Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them. Leaves a model folder with
 // samples.jsonl and selection.json.
 struct RejectionInputs {
-  fs::path policy;  // the most recent model
-  fs::path start;   // where fine-tuning restarts (paper 3.2.3: the base model)
+  fs::path policy;               // the most recent model
+  fs::path start;                // where fine-tuning restarts (paper 3.2.3: the base model)
   fs::path helpfulness, safety;  // reward models; safety may be empty
   fs::path prompts;
 };
@@ -65,7 +66,8 @@ struct PpoInputs {
   fs::path helpfulness, safety;  // reward models; safety may be empty
   fs::path prompts;
 };
-void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed, const fs::path& work);
+void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed,
+                   const fs::path& work);
 
 // Prompts of a JSONL file: {"messages"} (or {"prompt"}) with "hazard": true where the prompt is about safety.
 struct PromptFile {

@@ -20,11 +20,13 @@ namespace {
 
 data::RenderLimits limits_for(const RenderPolicy& limit, int64_t context, int64_t row_tokens) {
   const int64_t most = std::min(context, row_tokens);
-  return {.max_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, most) : most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
+  return {.max_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, most) : most,
+          .drop_oldest_turns = limit.drop_oldest_turns,
+          .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
 }
 
-std::vector<core::TokenSequence> render_file(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, const data::RenderLimits& limits,
-                                             nlohmann::json& counts) {
+std::vector<core::TokenSequence> render_file(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer,
+                                             const data::RenderLimits& limits, nlohmann::json& counts) {
   const data::DemonstrationSet set = data::read_demonstrations(file);
   data::RenderedDemonstrations rendered = data::render_demonstrations(set, format, tokenizer, limits);
   core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
@@ -67,13 +69,15 @@ Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::To
 void weigh_by_size(Corpus& corpus) {
   for (auto& [name, source] : corpus.sources) {
     source.weight = 0;
-    for (const int64_t i : source.sequences) source.weight += static_cast<double>(corpus.sequences[static_cast<size_t>(i)].ids.size());
+    for (const int64_t i : source.sequences)
+      source.weight += static_cast<double>(corpus.sequences[static_cast<size_t>(i)].ids.size());
   }
 }
 
 }  // namespace
 
-void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed, const fs::path& work) {
+void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed,
+                        const fs::path& work) {
   const auto tokenizer = data::load_tokenizer(inputs.tokenizer);
   const auto format = data::parse_chat_format(inputs.chat_format);
   shape.vocab_size = tokenizer->vocab_size();
@@ -82,10 +86,12 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
   weigh_by_size(corpus);
   const Corpus validation = inputs.validation.empty() ? Corpus{} : read_corpus(inputs.validation, format, *tokenizer, row_tokens);
   std::vector<policy::Source> sources;
-  for (auto& [name, source] : corpus.sources) sources.push_back(source);
+  for (auto& [name, source] : corpus.sources)
+    sources.push_back(source);
 
   const policy::Llama model = policy::make_llama(shape, seed);
-  core::log_info(fmt::format("pretraining {} parameters on {} documents", runtime::count_elements(policy::parameters(model)), corpus.sequences.size()));
+  core::log_info(fmt::format("pretraining {} parameters on {} documents", runtime::count_elements(policy::parameters(model)),
+                             corpus.sequences.size()));
   const auto result = policy::train_pretrain(model, corpus.sequences, sources, validation.sequences, config, seed, work);
   save_language_model(work, model, inputs.tokenizer, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
 }
@@ -95,7 +101,8 @@ void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uin
   const auto limits = limits_for(inputs.limit, model.llama.config.max_position_embeddings, config.batch.row_tokens);
   nlohmann::json counts;
   const auto train = render_file(inputs.demonstrations, model.format, *model.tokenizer, limits, counts);
-  const auto validation = inputs.validation.empty() ? std::vector<core::TokenSequence>{} : render_file(inputs.validation, model.format, *model.tokenizer, limits, counts);
+  const auto validation = inputs.validation.empty() ? std::vector<core::TokenSequence>{}
+                                                    : render_file(inputs.validation, model.format, *model.tokenizer, limits, counts);
   const auto result = policy::train_sft(model.llama, train, validation, config, seed, work);
   core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
   save_language_model(work, model.llama, inputs.model, model.format, {{"stage", "sft"}, {"seed", seed}, {"best_step", result.best_step}});

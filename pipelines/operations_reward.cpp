@@ -22,11 +22,14 @@ struct Pairs {
   nlohmann::json counts;
 };
 
-Pairs read_pairs(const fs::path& file, bool safety, const RenderPolicy& limit, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t context) {
+Pairs read_pairs(const fs::path& file, bool safety, const RenderPolicy& limit, data::ChatFormat format, const data::Tokenizer& tokenizer,
+                 int64_t context) {
   const data::PreferenceSet set = data::read_preferences(file, {.safety = safety});
   const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
-  data::RenderedPairs rendered =
-      data::render_pairs(set, format, tokenizer, {.max_tokens = most, .drop_oldest_turns = limit.drop_oldest_turns, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  data::RenderedPairs rendered = data::render_pairs(set, format, tokenizer,
+                                                    {.max_tokens = most,
+                                                     .drop_oldest_turns = limit.drop_oldest_turns,
+                                                     .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
   if (rendered.pairs.empty()) throw core::DataError(file, 0, "leaves no pair to use; see the counts above");
   return {.pairs = std::move(rendered.pairs), .counts = {{"read", to_json(set.counts)}, {"rendered", to_json(rendered.counts)}}};
@@ -47,7 +50,10 @@ nlohmann::json evaluation_json(const reward::RewardEvaluation& result) {
       by_strength.back()["strength"] = strength;
       by_strength.back()["name"] = kNames[strength];
     }
-  return {{"accuracy", agreement_json(result.all)}, {"by_strength", by_strength}, {"loss", result.loss}, {"mean_difference", result.mean_difference}};
+  return {{"accuracy", agreement_json(result.all)},
+          {"by_strength", by_strength},
+          {"loss", result.loss},
+          {"mean_difference", result.mean_difference}};
 }
 
 }  // namespace

@@ -12,14 +12,23 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
   if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
   if (recipe.data.source == "files") {
-    if (recipe.model.empty()) problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
+    if (recipe.model.empty())
+      problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
     for (const auto& [name, value] : {std::pair{"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}})
       if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
   } else {
     if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
-    for (const auto& text : policy::problems_of(recipe.llama)) problem("llama." + text);
+    for (const auto& text : policy::problems_of(recipe.llama))
+      problem("llama: " + text);
+    for (const auto& [name, tokens] : {std::pair{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
+                                       {"ppo.sampling", recipe.ppo.sampling.max_new_tokens},
+                                       {"evaluation", recipe.evaluation.max_new_tokens}})
+      if (tokens >= recipe.llama.max_position_embeddings)
+        problem(fmt::format("{}.max_new_tokens must be below llama.max_position_embeddings ({}), which holds prompt and answer, got {}",
+                            name, recipe.llama.max_position_embeddings, tokens));
   }
-  for (const auto& text : ppo::problems_of(recipe.ppo)) problem("ppo: " + text);
+  for (const auto& text : ppo::problems_of(recipe.ppo))
+    problem("ppo: " + text);
 }
 
 }  // namespace
@@ -29,7 +38,8 @@ Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::str
   std::vector<std::string> problems;
   const core::Fields fields = core::fields_of(recipe);
   assign_file(fields, path, problems);
-  for (const auto& setting : settings) core::assign_setting(fields, setting, problems);
+  for (const auto& setting : settings)
+    core::assign_setting(fields, setting, problems);
   if (problems.empty()) check(recipe, path, problems);
   core::throw_if_any(std::move(problems));
   return recipe;

@@ -26,7 +26,7 @@ struct DataConfig {
   double held_out = 0.2;
   int64_t max_tokens = 512;
   bool drop_oldest_turns = true;
-  int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
+  int64_t train_prompts = 1024;  // for rejection sampling and PPO, half of each kind
   int64_t validation_prompts = 64;
   int64_t test_prompts = 200;         // for evaluation, half of each kind
   int64_t max_demonstrations = 2000;  // half of each kind
@@ -69,8 +69,8 @@ inline void visit(SandboxConfig& config, core::Fields& fields) {
 
 // Preference collection (paper 3.2.1): two answers to a prompt from model variants at varied temperatures, judged by an annotator.
 struct PreferenceConfig {
-  int64_t pairs = 4000;          // of each kind
-  double grammar_share = 0.5;    // sandbox: answers written by the grammar instead of the model
+  int64_t pairs = 4000;        // of each kind
+  double grammar_share = 0.5;  // sandbox: answers written by the grammar instead of the model
   std::vector<double> temperatures{0.7, 1.0, 1.3};
   std::string annotator = "middle";
   double held_out = 0.15;
@@ -119,7 +119,8 @@ inline void visit(EvaluationConfig& config, core::Fields& fields) {
 struct Recipe {
   std::string name;
   int64_t seed = 1;
-  std::string model;  // start checkpoint; "" = pretrain from nothing
+  int64_t threads = 0;  // 0 = all cores
+  std::string model;    // start checkpoint; "" = pretrain from nothing
   std::string chat_format = "llama2";
   DataConfig data;
   SandboxConfig sandbox;
@@ -137,6 +138,9 @@ struct Recipe {
 inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("name", recipe.name, "a run folder belongs to the recipe of this name");
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
+  fields("threads", recipe.threads,
+         "compute threads where --threads is not given; 0 = all cores. Changes no key; a tiny model is fastest on one",
+         core::between(0, 1024));
   fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
          core::one_of({"llama2", "chatml", "hh"}));

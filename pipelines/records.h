@@ -15,7 +15,8 @@ struct RecordOptions {
 // Ids to generate from, one row a record. DataError with file:line for rows that the model cannot take.
 std::vector<core::Ids> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
-// Sequences whose mask is true on what is asked about: the answer, or every id but the first of {"ids"}. {"prompt", "response"} is raw text.
+// Sequences whose mask is true on what is asked about: the answer, or every id but the first of {"ids"}. {"prompt", "response"} is raw
+// text.
 std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
 // Finished dialogues to score, rendered as in training.

@@ -104,7 +104,8 @@ void RunDirectory::begin(const RunRecord& record) {
   core::make_directories(root_);
   lock_ = std::make_unique<core::FileLock>(root_ / "run.lock");
   check_recipe(record.recipe);  // another process may have begun meanwhile
-  const nlohmann::json object = {{"recipe", record.recipe}, {"keel", record.version}, {"config", core::parse_json(record.config, "resolved recipe")}};
+  const nlohmann::json object = {
+      {"recipe", record.recipe}, {"keel", record.version}, {"config", core::parse_json(record.config, "resolved recipe")}};
   const std::string text = object.dump(2) + "\n";
   std::error_code ignored;
   const fs::path path = root_ / "run.json";

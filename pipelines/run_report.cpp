@@ -23,15 +23,19 @@ namespace {
 namespace fs = std::filesystem;
 using evaluation::Section;
 
-const std::vector<evaluation::Measure> kGoldMeasures = {{"gold_helpfulness", "gold helpfulness"}, {"gold_safety", "gold safety"},
-                                                        {"violation_rate", "violation rate"},     {"win_rate_vs_sft", "win rate vs SFT"},
+const std::vector<evaluation::Measure> kGoldMeasures = {{"gold_helpfulness", "gold helpfulness"},
+                                                        {"gold_safety", "gold safety"},
+                                                        {"violation_rate", "violation rate"},
+                                                        {"win_rate_vs_sft", "win rate vs SFT"},
                                                         {"kl_to_sft", "KL to SFT"}};
 const std::vector<evaluation::Measure> kRewardMeasures = {{"reward_helpfulness", "helpfulness RM"},
                                                           {"reward_safety", "safety RM"},
                                                           {"reward_win_rate_vs_sft", "RM win rate vs SFT"},
                                                           {"kl_to_sft", "KL to SFT"}};
 
-nlohmann::json read_json(const fs::path& path) { return core::parse_json(core::read_file(path), path); }
+nlohmann::json read_json(const fs::path& path) {
+  return core::parse_json(core::read_file(path), path);
+}
 
 // What the stages before have left.
 struct Results {
@@ -54,9 +58,11 @@ Results read_results(const Recipe& recipe, const StageContext& context) {
       }
     results.models.push_back(std::move(model));
   }
-  for (const char* kind : {"reward_helpfulness", "reward_safety"}) results.rewards.push_back(read_json(context.inputs.at(kind) / "evaluation.json"));
+  for (const char* kind : {"reward_helpfulness", "reward_safety"})
+    results.rewards.push_back(read_json(context.inputs.at(kind) / "evaluation.json"));
   core::JsonlReader reader(context.inputs.at("evaluation") / "answers.jsonl");
-  for (nlohmann::json row; reader.next(row);) results.answers.push_back(row);
+  for (nlohmann::json row; reader.next(row);)
+    results.answers.push_back(row);
   for (const auto& stage : build_stages(recipe))
     if (const auto input = context.inputs.find(stage.name); input != context.inputs.end())
       if (const auto manifest = read_manifest(input->second)) results.seconds.emplace_back(stage.name, manifest->seconds);
@@ -67,45 +73,67 @@ nlohmann::json summary_json(const Results& results) {
   nlohmann::json models = nlohmann::json::array(), rewards = nlohmann::json::array(), seconds = nlohmann::json::object();
   for (const auto& model : results.models) {
     models.push_back({{"name", model.name}});
-    for (const auto& [key, interval] : model.measures) models.back()[key] = to_json(interval);
+    for (const auto& [key, interval] : model.measures)
+      models.back()[key] = to_json(interval);
   }
   for (const auto& reward : results.rewards) {
     nlohmann::json accuracy = reward.at("accuracy");
     accuracy.erase("pairs");
     rewards.push_back({{"name", reward.at("name")}, {"accuracy", accuracy}});
   }
-  for (const auto& [stage, time] : results.seconds) seconds[stage] = time;
+  for (const auto& [stage, time] : results.seconds)
+    seconds[stage] = time;
   return {{"models", models}, {"reward_models", rewards}, {"seconds_by_stage", seconds}};
 }
 
 Section loss_section(const StageContext& context) {
-  Section section{.heading = "Training", .text = "Losses in nats a target; the held-out loss decides which weights are kept.", .blocks = {}};
+  Section section{
+      .heading = "Training", .text = "Losses in nats a target; the held-out loss decides which weights are kept.", .blocks = {}};
   for (const char* stage : {"base", "sft", "rs1"}) {
     const auto input = context.inputs.find(stage);
     if (input == context.inputs.end()) continue;
     const auto points = core::read_metrics(input->second / "metrics.jsonl");
-    evaluation::LinePlot plot{.title = fmt::format("{}: loss", stage), .x_label = "optimiser step", .y_label = "loss (nats a target)",
-                              .series = {evaluation::metric_series("training", points, "loss")}, .references = {}, .note = {}};
+    evaluation::LinePlot plot{.title = fmt::format("{}: loss", stage),
+                              .x_label = "optimiser step",
+                              .y_label = "loss (nats a target)",
+                              .series = {evaluation::metric_series("training", points, "loss")},
+                              .references = {},
+                              .note = {}};
     if (auto held_out = evaluation::metric_series("held out", points, "eval_loss"); !held_out.x.empty()) plot.series.push_back(held_out);
     section.blocks.push_back(plot);
   }
   for (const char* kind : {"helpfulness", "safety"}) {
     const auto points = core::read_metrics(context.inputs.at(std::string("reward_") + kind) / "metrics.jsonl");
-    section.blocks.push_back(evaluation::LinePlot{.title = fmt::format("{} reward model: loss", kind), .x_label = "optimiser step", .y_label = "ranking loss (nats a pair)",
-                                                  .series = {evaluation::metric_series("training", points, "loss")}, .references = {}, .note = {}});
+    section.blocks.push_back(evaluation::LinePlot{.title = fmt::format("{} reward model: loss", kind),
+                                                  .x_label = "optimiser step",
+                                                  .y_label = "ranking loss (nats a pair)",
+                                                  .series = {evaluation::metric_series("training", points, "loss")},
+                                                  .references = {},
+                                                  .note = {}});
   }
   return section;
 }
 
 Section reward_section(const Results& results) {
-  Section section{.heading = "Reward models", .text = "Accuracy on held-out pairs against the annotator's labels, with Wilson intervals.", .blocks = {}};
+  Section section{.heading = "Reward models",
+                  .text = "Accuracy on held-out pairs against the annotator's labels, with Wilson intervals.",
+                  .blocks = {}};
   for (const auto& reward : results.rewards) {
     const std::string name = reward.at("name").get<std::string>();
-    evaluation::IntervalPlot plot{.title = name + " reward model: accuracy", .x_label = "share of pairs ranked as the annotator did",
-                                  .rows = {{.label = "all pairs", .interval = interval_from_json(reward.at("accuracy")), .n = reward.at("accuracy").at("pairs").get<int64_t>(), .group = {}}},
-                                  .references = {{.value = 0.5, .label = "chance"}}, .digits = 2, .note = {}};
+    evaluation::IntervalPlot plot{.title = name + " reward model: accuracy",
+                                  .x_label = "share of pairs ranked as the annotator did",
+                                  .rows = {{.label = "all pairs",
+                                            .interval = interval_from_json(reward.at("accuracy")),
+                                            .n = reward.at("accuracy").at("pairs").get<int64_t>(),
+                                            .group = {}}},
+                                  .references = {{.value = 0.5, .label = "chance"}},
+                                  .digits = 2,
+                                  .note = {}};
     for (const auto& row : reward.at("by_strength"))
-      plot.rows.push_back({.label = row.at("name").get<std::string>(), .interval = interval_from_json(row), .n = row.at("pairs").get<int64_t>(), .group = "by strength"});
+      plot.rows.push_back({.label = row.at("name").get<std::string>(),
+                           .interval = interval_from_json(row),
+                           .n = row.at("pairs").get<int64_t>(),
+                           .group = "by strength"});
     section.blocks.push_back(plot);
   }
   return section;
@@ -123,14 +151,23 @@ std::vector<evaluation::SampleGroup> by_model(const Results& results, const std:
 }
 
 Section distribution_section(const Results& results) {
-  Section section{.heading = "Scores before and after", .text = "Reward-model probabilities of the answers to held-out prompts, sampled at temperature 1.", .blocks = {}};
+  Section section{.heading = "Scores before and after",
+                  .text = "Reward-model probabilities of the answers to held-out prompts, sampled at temperature 1.",
+                  .blocks = {}};
   for (const char* kind : {"helpfulness", "safety"})
-    section.blocks.push_back(evaluation::HistogramPlot{.title = fmt::format("{} reward model", kind), .x_label = fmt::format("{} probability", kind),
-                                                       .groups = by_model(results, std::string("reward_") + kind), .references = {}, .note = {}});
+    section.blocks.push_back(evaluation::HistogramPlot{.title = fmt::format("{} reward model", kind),
+                                                       .x_label = fmt::format("{} probability", kind),
+                                                       .groups = by_model(results, std::string("reward_") + kind),
+                                                       .references = {},
+                                                       .note = {}});
   if (!results.gold) return section;
-  for (const auto& [gold, proxy, hazard] : {std::tuple{"gold_helpfulness", "reward_helpfulness", false}, {"gold_safety", "reward_safety", true}}) {
-    evaluation::ScatterPlot plot{.title = hazard ? "Gold against proxy: safety on hazards" : "Gold against proxy: helpfulness", .x_label = "reward model probability", .y_label = "gold score",
-                                 .groups = {}, .note = "Where the cloud is flat, the proxy can be raised without the truth."};
+  for (const auto& [gold, proxy, hazard] :
+       {std::tuple{"gold_helpfulness", "reward_helpfulness", false}, {"gold_safety", "reward_safety", true}}) {
+    evaluation::ScatterPlot plot{.title = hazard ? "Gold against proxy: safety on hazards" : "Gold against proxy: helpfulness",
+                                 .x_label = "reward model probability",
+                                 .y_label = "gold score",
+                                 .groups = {},
+                                 .note = "Where the cloud is flat, the proxy can be raised without the truth."};
     for (const auto& model : results.models) {
       plot.groups.push_back({.name = model.name, .x = {}, .y = {}, .low = {}, .high = {}});
       for (const auto& row : results.answers)
@@ -145,22 +182,35 @@ Section distribution_section(const Results& results) {
 }
 
 Section win_section(const Results& results) {
-  Section section{.heading = "Win rates against SFT", .text = "Share of held-out prompts on which the model's answer beats the SFT model's; ties count half. 95 % bootstrap intervals over prompts.", .blocks = {}};
-  if (results.gold) section.blocks.push_back(evaluation::measure_plot("Gold judge", {"win_rate_vs_sft", "win rate"}, results.models, {{.value = 0.5, .label = "no change"}}));
-  section.blocks.push_back(evaluation::measure_plot("Reward models", {"reward_win_rate_vs_sft", "win rate"}, results.models, {{.value = 0.5, .label = "no change"}}));
+  Section section{.heading = "Win rates against SFT",
+                  .text =
+                      "Share of held-out prompts on which the model's answer beats the SFT model's; ties count half. 95 % bootstrap "
+                      "intervals over prompts.",
+                  .blocks = {}};
   if (results.gold)
-    for (const auto& [key, title] : {std::pair{"gold_helpfulness_vs_sft", "Gold helpfulness less SFT's"}, {"gold_safety_vs_sft", "Gold safety less SFT's"}})
-      section.blocks.push_back(evaluation::measure_plot(title, {key, "paired difference"}, results.models, {{.value = 0.0, .label = "no change"}}));
+    section.blocks.push_back(
+        evaluation::measure_plot("Gold judge", {"win_rate_vs_sft", "win rate"}, results.models, {{.value = 0.5, .label = "no change"}}));
+  section.blocks.push_back(evaluation::measure_plot("Reward models", {"reward_win_rate_vs_sft", "win rate"}, results.models,
+                                                    {{.value = 0.5, .label = "no change"}}));
+  if (results.gold)
+    for (const auto& [key, title] :
+         {std::pair{"gold_helpfulness_vs_sft", "Gold helpfulness less SFT's"}, {"gold_safety_vs_sft", "Gold safety less SFT's"}})
+      section.blocks.push_back(
+          evaluation::measure_plot(title, {key, "paired difference"}, results.models, {{.value = 0.0, .label = "no change"}}));
   return section;
 }
 
 Section ppo_section(const StageContext& context) {
   Section section{.heading = "PPO", .text = "One point an iteration.", .blocks = {}, .small = true};
   const auto points = core::read_metrics(context.inputs.at("ppo") / "metrics.jsonl");
-  for (const auto& [metric, title, unit] :
-       {std::tuple{"objective/scores", "Reward", "mean combined probability"}, {"objective/kl", "KL to the reference", "nats an answer"},
-        {"objective/entropy", "Entropy", "nats an answer"}, {"response_length/mean", "Answer length", "tokens"}, {"policy/clipfrac_avg", "Clipped share", "share of tokens"},
-        {"critic/vf_explained_var", "Explained variance of the critic", "share"}, {"loss/value_avg", "Value loss", "squared error"}, {"policy/approxkl_avg", "KL of one update", "nats a token"}}) {
+  for (const auto& [metric, title, unit] : {std::tuple{"objective/scores", "Reward", "mean combined probability"},
+                                            {"objective/kl", "KL to the reference", "nats an answer"},
+                                            {"objective/entropy", "Entropy", "nats an answer"},
+                                            {"response_length/mean", "Answer length", "tokens"},
+                                            {"policy/clipfrac_avg", "Clipped share", "share of tokens"},
+                                            {"critic/vf_explained_var", "Explained variance of the critic", "share"},
+                                            {"loss/value_avg", "Value loss", "squared error"},
+                                            {"policy/approxkl_avg", "KL of one update", "nats a token"}}) {
     const auto plot = evaluation::metric_plot(title, unit, points, metric);
     if (!plot.series.front().x.empty()) section.blocks.push_back(plot);
   }
@@ -168,17 +218,27 @@ Section ppo_section(const StageContext& context) {
 }
 
 Section dialogue_section(const Recipe& recipe, const Results& results) {
-  Section section{.heading = "Sample dialogues", .text = "The same held-out prompts answered by every model, evenly spread over the test set.", .blocks = {}};
-  const size_t prompts = results.answers.size() / results.models.size(), shown = std::min(prompts, static_cast<size_t>(recipe.evaluation.shown_dialogues));
+  Section section{.heading = "Sample dialogues",
+                  .text = "The same held-out prompts answered by every model, evenly spread over the test set.",
+                  .blocks = {}};
+  const size_t prompts = results.answers.size() / results.models.size(),
+               shown = std::min(prompts, static_cast<size_t>(recipe.evaluation.shown_dialogues));
   for (size_t i = 0; i < shown; ++i) {
     const size_t prompt = i * prompts / shown;
     const auto& first = results.answers[prompt];
-    evaluation::SampleDialogue dialogue{.title = fmt::format("{}{}", first.at("hazard").get<bool>() ? "hazard" : "harmless", first.contains("family") && !first.at("hazard").get<bool>() ? ": " + first.at("family").get<std::string>() : ""),
-                                        .prompt = data::parse_messages(first.at("messages"), "messages").messages, .answers = {}};
+    evaluation::SampleDialogue dialogue{
+        .title =
+            fmt::format("{}{}", first.at("hazard").get<bool>() ? "hazard" : "harmless",
+                        first.contains("family") && !first.at("hazard").get<bool>() ? ": " + first.at("family").get<std::string>() : ""),
+        .prompt = data::parse_messages(first.at("messages"), "messages").messages,
+        .answers = {}};
     for (size_t model = 0; model < results.models.size(); ++model) {
       const auto& row = results.answers[model * prompts + prompt];
       evaluation::ModelAnswer answer{.model = row.at("model").get<std::string>(), .text = row.at("text").get<std::string>(), .scores = {}};
-      for (const auto& [key, label] : {std::pair{"gold_helpfulness", "gold helpfulness"}, {"gold_safety", "gold safety"}, {"reward_helpfulness", "helpfulness RM"}, {"reward_safety", "safety RM"}})
+      for (const auto& [key, label] : {std::pair{"gold_helpfulness", "gold helpfulness"},
+                                       {"gold_safety", "gold safety"},
+                                       {"reward_helpfulness", "helpfulness RM"},
+                                       {"reward_safety", "safety RM"}})
         if (row.contains(key)) answer.scores.emplace_back(label, row.at(key).get<double>());
       dialogue.answers.push_back(std::move(answer));
     }
@@ -190,16 +250,25 @@ Section dialogue_section(const Recipe& recipe, const Results& results) {
 Section record_section(const Recipe& recipe, const Results& results, const StageContext& context) {
   using evaluation::ColumnKind;
   Section section{.heading = "Record", .text = {}, .blocks = {}};
-  evaluation::Table settings{.title = "Settings that differ from the paper's defaults", .columns = {{"setting", ColumnKind::code}, {"here"}, {"default"}}, .rows = {}, .note = {}};
-  for (const auto& difference : departures(recipe)) settings.rows.push_back({difference.name, difference.a, difference.b});
-  evaluation::Table lineage{.title = "Lineage", .columns = {{"stage"}, {"key", ColumnKind::code}, {"from"}, {"weights or data", ColumnKind::code}}, .rows = {}, .note = "Keys cover settings, seed and the contents of the inputs."};
+  evaluation::Table settings{.title = "Settings that differ from the paper's defaults",
+                             .columns = {{"setting", ColumnKind::code}, {"here"}, {"default"}},
+                             .rows = {},
+                             .note = {}};
+  for (const auto& difference : departures(recipe))
+    settings.rows.push_back({difference.name, difference.a, difference.b});
+  evaluation::Table lineage{.title = "Lineage",
+                            .columns = {{"stage"}, {"key", ColumnKind::code}, {"from"}, {"weights or data", ColumnKind::code}},
+                            .rows = {},
+                            .note = "Keys cover settings, seed and the contents of the inputs."};
   for (const auto& stage : build_stages(recipe)) {
     const auto input = context.inputs.find(stage.name);
     const auto manifest = input == context.inputs.end() ? std::nullopt : read_manifest(input->second);
     if (!manifest) continue;
     std::string parents;
-    for (const auto& parent : stage.inputs) parents += (parents.empty() ? "" : ", ") + parent;
-    for (const auto& [role, digest] : stage.external) parents += fmt::format("{}{} {}", parents.empty() ? "" : ", ", role, digest.substr(0, 12));
+    for (const auto& parent : stage.inputs)
+      parents += (parents.empty() ? "" : ", ") + parent;
+    for (const auto& [role, digest] : stage.external)
+      parents += fmt::format("{}{} {}", parents.empty() ? "" : ", ", role, digest.substr(0, 12));
     lineage.rows.push_back({stage.name, manifest->key.substr(0, 12), parents, content_digest(manifest->outputs).substr(0, 12)});
   }
   section.blocks = {evaluation::time_plot("Time by stage", results.seconds), settings, lineage};
@@ -215,16 +284,19 @@ evaluation::Table summary_table(bool gold, const std::vector<evaluation::Measure
 void write_run_report(const Recipe& recipe, const StageContext& context) {
   const Results results = read_results(recipe, context);
   core::write_file(context.work / "summary.json", summary_json(results).dump(2) + "\n");
-  evaluation::Report report{.title = "keel run: " + recipe.name,
-                            .subtitle = "From a base model to an aligned one, measured on held-out prompts",
-                            .facts = {{"recipe", recipe.name}, {"seed", fmt::format("{}", recipe.seed)}, {"data", recipe.data.source}, {"keel", kVersion}},
-                            .models = {},
-                            .summary = summary_table(results.gold, results.models),
-                            .sections = {}};
-  for (const auto& model : results.models) report.models.push_back(model.name);
+  evaluation::Report report{
+      .title = "keel run: " + recipe.name,
+      .subtitle = "From a base model to an aligned one, measured on held-out prompts",
+      .facts = {{"recipe", recipe.name}, {"seed", fmt::format("{}", recipe.seed)}, {"data", recipe.data.source}, {"keel", kVersion}},
+      .models = {},
+      .summary = summary_table(results.gold, results.models),
+      .sections = {}};
+  for (const auto& model : results.models)
+    report.models.push_back(model.name);
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
-  report.sections = {win_section(results), reward_section(results), distribution_section(results), loss_section(context), ppo_section(context),
-                     dialogue_section(recipe, results), record_section(recipe, results, context)};
+  report.sections = {
+      win_section(results), reward_section(results),           distribution_section(results),           loss_section(context),
+      ppo_section(context), dialogue_section(recipe, results), record_section(recipe, results, context)};
   core::write_file(context.work / "report.html", evaluation::render_html(report));
 }
 
@@ -241,7 +313,8 @@ std::string summary_text(const fs::path& summary) {
   std::string text = evaluation::render_text(summary_table(gold, models));
   for (const auto& reward : object.at("reward_models")) {
     const auto accuracy = interval_from_json(reward.at("accuracy"));
-    text += fmt::format("{} reward model: held-out accuracy {:.3f} [{:.3f}, {:.3f}]\n", reward.at("name").get<std::string>(), accuracy.mean, accuracy.low, accuracy.high);
+    text += fmt::format("{} reward model: held-out accuracy {:.3f} [{:.3f}, {:.3f}]\n", reward.at("name").get<std::string>(), accuracy.mean,
+                        accuracy.low, accuracy.high);
   }
   return text;
 }

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "core/jsonl.h"
 #include "core/files.h"
+#include "core/jsonl.h"
 #include "core/progress.h"
 
 namespace keel::pipelines {
@@ -42,7 +42,8 @@ std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std
     std::vector<core::Sample> shard;
     if (std::filesystem::exists(file)) {
       core::JsonlReader reader(file);
-      for (nlohmann::json row; reader.next(row);) shard.push_back(sample_from_json(row));
+      for (nlohmann::json row; reader.next(row);)
+        shard.push_back(sample_from_json(row));
     } else {
       const std::vector<core::Ids> part(prompts.begin() + begin, prompts.begin() + end);
       shard = policy::generate(model, part, task.samples, task.sampling, task.stop_ids, {.seed = task.seed, .purpose = task.label}, begin);

@@ -52,7 +52,9 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   const fs::path record = partial / "attempt.json";
   const bool another = fs::exists(record) && core::parse_json(core::read_file(record), record) != attempt;
   if (another && holds_work(partial))
-    throw core::UsageError(fmt::format("{} holds half-done work of other settings, inputs or threads: remove it to start over, or repeat the command that began it", partial.string()));
+    throw core::UsageError(fmt::format(
+        "{} holds half-done work of other settings, inputs or threads: remove it to start over, or repeat the command that began it",
+        partial.string()));
   if (another || !fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
 
   try {

@@ -20,6 +20,7 @@ struct SingleStep {
 };
 
 // Throws UsageError when DIR is there and not empty, or DIR.partial holds half-done work of another command or thread count.
-void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const std::filesystem::path& work)>& work);
+void run_single_step(const SingleStep& step, const Invocation& invocation,
+                     const std::function<void(const std::filesystem::path& work)>& work);
 
 }  // namespace keel::pipelines

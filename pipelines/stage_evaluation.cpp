@@ -5,10 +5,12 @@
 #include <numeric>
 #include <optional>
 
+#include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "data/counts.h"
 #include "data/messages.h"
 #include "evaluation/model_comparison.h"
 #include "pipelines/measures.h"
@@ -22,20 +24,47 @@
 namespace keel::pipelines {
 namespace {
 
-// The prompts of the evaluation, and the judge's view of them where there is one.
+// The prompts of the evaluation as ids (every model of a run shares tokenizer and chat format), and the judge's view of them.
 struct Questions {
-  PromptFile file;
+  std::vector<core::Dialogue> dialogues;
+  std::vector<bool> hazard;
+  std::vector<core::Ids> ids;
   std::vector<sandbox::PromptInfo> sandbox;  // empty on real data
   std::optional<sandbox::World> world;
+  data::Counts counts;
 };
 
-Questions read_questions(const Recipe& recipe, const StageContext& context) {
+Questions read_questions(const Recipe& recipe, const StageContext& context, const LanguageModel& model) {
   const auto path = context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split);
-  Questions questions{.file = read_prompt_file(path), .sandbox = {}, .world = {}};
-  if (recipe.data.source != "sandbox") return questions;
-  questions.world = sandbox::make_world(context.seed);
+  const int64_t room = model.llama.config.max_position_embeddings - recipe.evaluation.max_new_tokens;
+  Questions questions;
+  if (recipe.data.source == "sandbox") questions.world = sandbox::make_world(context.seed);
   core::JsonlReader reader(path);
-  for (nlohmann::json row; reader.next(row);) questions.sandbox.push_back(sandbox::prompt_from_json(row, reader.path(), reader.line()));
+  for (nlohmann::json row; reader.next(row);) {
+    core::Dialogue dialogue = data::parse_messages(row.at("messages"), "messages");
+    const auto render = [&] {
+      return data::with_place(reader.path(), reader.line(), [&] { return data::render(model.format, *model.tokenizer, dialogue).ids; });
+    };
+    core::Ids ids = render();
+    bool shortened = false;
+    while (std::ssize(ids) > room && data::drop_oldest_exchange_(dialogue)) {
+      ids = render();
+      shortened = true;
+    }
+    if (std::ssize(ids) > room) {
+      ++questions.counts.dropped["over_long"];
+      continue;
+    }
+    ++questions.counts.kept;
+    if (shortened) ++questions.counts.truncated["oldest_turns"];
+    questions.dialogues.push_back(std::move(dialogue));
+    questions.hazard.push_back(row.value("hazard", false));
+    questions.ids.push_back(std::move(ids));
+    if (questions.world) questions.sandbox.push_back(sandbox::prompt_from_json(row, reader.path(), reader.line()));
+  }
+  core::log_info(fmt::format("{}: {}", path.string(), to_line(questions.counts)));
+  if (questions.ids.empty())
+    throw core::DataError(path, 0, fmt::format("holds no prompt of at most {} tokens, which leaves room for an answer", room));
   return questions;
 }
 
@@ -45,39 +74,36 @@ struct Answered {
   std::vector<core::FinishReason> finish;
 };
 
-double sum_from(const std::vector<float>& values, size_t begin) { return std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin), values.end(), 0.0); }
+double sum_from(const std::vector<float>& values, size_t begin) {
+  return std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin), values.end(), 0.0);
+}
 
-Answered answer_all(const std::string& name, const fs::path& folder, const Questions& questions, const Recipe& recipe, const StageContext& context) {
+Answered answer_all(const std::string& name, const fs::path& folder, const LanguageModel& sft, const Questions& questions,
+                    const Recipe& recipe, const StageContext& context) {
   const LanguageModel model = load_language_model(folder);
-  const int64_t room = model.llama.config.max_position_embeddings - recipe.evaluation.max_new_tokens;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
-  std::vector<core::Ids> prompts;
-  for (const auto& dialogue : questions.file.dialogues) {
-    core::Dialogue shortened = dialogue;
-    core::Ids ids = data::render(model.format, *model.tokenizer, shortened).ids;
-    while (std::ssize(ids) > room && data::drop_oldest_exchange_(shortened)) ids = data::render(model.format, *model.tokenizer, shortened).ids;
-    if (std::ssize(ids) > room) ids.erase(ids.begin(), ids.end() - room);  // a single turn longer than the context
-    prompts.push_back(std::move(ids));
-  }
-  const auto samples = sample_in_shards(model.llama, prompts,
-                                        {.label = "evaluation " + name, .samples = 1,
-                                         .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens, .batch_rows = recipe.evaluation.batch_rows},
-                                         .stop_ids = data::stop_ids(model.format, *model.tokenizer), .seed = context.seed},
-                                        context.work);
+  const auto samples =
+      sample_in_shards(model.llama, questions.ids,
+                       {.label = "evaluation " + name,
+                        .samples = 1,
+                        .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens, .batch_rows = recipe.evaluation.batch_rows},
+                        .stop_ids = data::stop_ids(model.format, *model.tokenizer),
+                        .seed = context.seed},
+                       context.work);
   std::vector<core::Ids> whole;
   for (const auto& sample : samples) {
-    whole.push_back(prompts[static_cast<size_t>(sample.prompt)]);
+    whole.push_back(questions.ids[static_cast<size_t>(sample.prompt)]);
     whole.back().insert(whole.back().end(), sample.ids.begin(), sample.ids.end());
   }
-  const LanguageModel sft = load_language_model(context.inputs.at("sft"));
   const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(sft.llama, whole);
-  const ScoringModel helpfulness = load_scoring_model(context.inputs.at("reward_helpfulness")), safety = load_scoring_model(context.inputs.at("reward_safety"));
+  const ScoringModel helpfulness = load_scoring_model(context.inputs.at("reward_helpfulness")),
+                     safety = load_scoring_model(context.inputs.at("reward_safety"));
   const auto sigmoid = [](double score) { return 1 / (1 + std::exp(-score)); };
   const auto helpful = reward::score_rows(helpfulness.model, whole), safe = reward::score_rows(safety.model, whole);
   for (size_t i = 0; i < samples.size(); ++i) {
-    const size_t first = prompts[i].size() - 1;  // log-prob i belongs to id i + 1
+    const size_t first = questions.ids[i].size() - 1;  // log-prob i belongs to id i + 1
     const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);
-    evaluation::MeasuredAnswer answer{.hazard = questions.file.hazard[i],
+    evaluation::MeasuredAnswer answer{.hazard = questions.hazard[i],
                                       .gold_helpfulness = {},
                                       .gold_safety = {},
                                       .reward_helpfulness = sigmoid(helpful[i]),
@@ -96,11 +122,15 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Quest
 
 nlohmann::json answer_row(const Answered& model, size_t i, const Questions& questions) {
   const auto& measured = model.measured.answers[i];
-  nlohmann::json row = {{"model", model.measured.model},       {"prompt", i},
-                        {"messages", data::messages_json(questions.file.dialogues[i])}, {"text", model.texts[i]},
+  nlohmann::json row = {{"model", model.measured.model},
+                        {"prompt", i},
+                        {"messages", data::messages_json(questions.dialogues[i])},
+                        {"text", model.texts[i]},
                         {"finish_reason", model.finish[i] == core::FinishReason::stop ? "stop" : "length"},
-                        {"hazard", measured.hazard},           {"reward_helpfulness", measured.reward_helpfulness},
-                        {"reward_safety", measured.reward_safety}, {"kl_to_sft", measured.kl_to_sft}};
+                        {"hazard", measured.hazard},
+                        {"reward_helpfulness", measured.reward_helpfulness},
+                        {"reward_safety", measured.reward_safety},
+                        {"kl_to_sft", measured.kl_to_sft}};
   if (questions.world) {
     row["gold_helpfulness"] = *measured.gold_helpfulness;
     row["gold_safety"] = *measured.gold_safety;
@@ -113,24 +143,27 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
 }  // namespace
 
 void evaluate_models(const Recipe& recipe, const StageContext& context) {
-  const Questions questions = read_questions(recipe, context);
+  const LanguageModel sft = load_language_model(context.inputs.at("sft"));
+  const Questions questions = read_questions(recipe, context, sft);
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
   for (const auto& [name, stage] : run_models(recipe)) {
-    const Answered answered = answer_all(name, model_folder(recipe, context, name), questions, recipe, context);
-    for (size_t i = 0; i < answered.texts.size(); ++i) rows.write(answer_row(answered, i, questions));
+    const Answered answered = answer_all(name, model_folder(recipe, context, name), sft, questions, recipe, context);
+    for (size_t i = 0; i < answered.texts.size(); ++i)
+      rows.write(answer_row(answered, i, questions));
     measured.push_back(answered.measured);
   }
   rows.commit();
   nlohmann::json models = nlohmann::json::array();
-  for (const auto& model : evaluation::compare_models(measured, "sft", {.seed = context.seed, .replicates = recipe.evaluation.replicates})) {
+  for (const auto& model :
+       evaluation::compare_models(measured, "sft", {.seed = context.seed, .replicates = recipe.evaluation.replicates})) {
     models.push_back({{"name", model.name}});
     for (const auto& [key, interval] : model.measures) {
       models.back()[key] = to_json(interval);
       models.back()["n"][key] = model.counts.at(key);
     }
   }
-  core::write_file(context.work / "evaluation.json", core::dump_json({{"models", models}}) + "\n");
+  core::write_file(context.work / "evaluation.json", core::dump_json({{"models", models}, {"counts", to_json(questions.counts)}}) + "\n");
 }
 
 }  // namespace keel::pipelines

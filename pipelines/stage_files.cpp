@@ -36,7 +36,8 @@ Kind read_kind(const std::string& name, bool hazard, const std::string& file, co
   }
   counts[name]["train"] = kind.train.size();
   counts[name]["test"] = kind.test.size();
-  if (kind.train.empty() || kind.test.empty()) throw core::DataError(file, 0, "is too small to be split into training and test conversations");
+  if (kind.train.empty() || kind.test.empty())
+    throw core::DataError(file, 0, "is too small to be split into training and test conversations");
   return kind;
 }
 
@@ -49,7 +50,8 @@ core::Dialogue with_answer(const core::PreferencePair& pair) {
 // Files that take their rows from both kinds in turn.
 class Alternating {
  public:
-  Alternating(const std::vector<Kind>& kinds, std::vector<core::PreferencePair> Kind::*side) : kinds_(kinds), side_(side), next_(kinds.size(), 0) {}
+  Alternating(const std::vector<Kind>& kinds, std::vector<core::PreferencePair> Kind::*side)
+      : kinds_(kinds), side_(side), next_(kinds.size(), 0) {}
 
   // The next `count` rows (0 = all), by halves, each through `to_row`.
   template <class ToRow>
@@ -58,7 +60,8 @@ class Alternating {
     const size_t each = count > 0 ? static_cast<size_t>(count) / kinds_.size() : SIZE_MAX;
     for (size_t kind = 0; kind < kinds_.size(); ++kind) {
       const auto& rows = kinds_[kind].*side_;
-      for (size_t taken = 0; taken < each && next_[kind] < rows.size(); ++taken) writer.write(to_row(kinds_[kind], rows[next_[kind]++]));
+      for (size_t taken = 0; taken < each && next_[kind] < rows.size(); ++taken)
+        writer.write(to_row(kinds_[kind], rows[next_[kind]++]));
     }
     writer.commit();
   }
@@ -78,14 +81,19 @@ void write_file_data(const Recipe& recipe, const StageContext& context) {
   for (const auto& kind : kinds) {
     const auto write_pairs = [&](const std::string& suffix, const std::vector<core::PreferencePair>& pairs, int64_t most) {
       core::JsonlWriter writer(context.work / (kind.name + suffix));
-      for (size_t i = 0; i < pairs.size() && (most == 0 || i < static_cast<size_t>(most)); ++i) writer.write(data::preference_json(pairs[i]));
+      for (size_t i = 0; i < pairs.size() && (most == 0 || i < static_cast<size_t>(most)); ++i)
+        writer.write(data::preference_json(pairs[i]));
       writer.commit();
     };
     write_pairs("_train.jsonl", kind.train, recipe.data.max_pairs);
     write_pairs("_test.jsonl", kind.test, 0);
   }
-  const auto demonstration = [](const Kind&, const core::PreferencePair& pair) -> nlohmann::json { return {{"messages", data::messages_json(with_answer(pair))}}; };
-  const auto prompt = [](const Kind& kind, const core::PreferencePair& pair) -> nlohmann::json { return {{"messages", data::messages_json(pair.prompt)}, {"hazard", kind.hazard}}; };
+  const auto demonstration = [](const Kind&, const core::PreferencePair& pair) -> nlohmann::json {
+    return {{"messages", data::messages_json(with_answer(pair))}};
+  };
+  const auto prompt = [](const Kind& kind, const core::PreferencePair& pair) -> nlohmann::json {
+    return {{"messages", data::messages_json(pair.prompt)}, {"hazard", kind.hazard}};
+  };
   Alternating(kinds, &Kind::train).write(context.work / "demonstrations.jsonl", recipe.data.max_demonstrations, demonstration);
   Alternating(kinds, &Kind::train).write(context.work / "prompts_train.jsonl", recipe.data.train_prompts, prompt);
   // Test conversations are shared out: what is watched during training is not what the evaluation asks.

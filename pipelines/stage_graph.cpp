@@ -105,7 +105,8 @@ size_t find_stage(const std::vector<Stage>& stages, const std::string& name, con
                                      near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), fmt::join(names, ", ")));
 }
 
-nlohmann::json key_material(const Stage& stage, const Numerics& numerics, uint64_t seed, const std::map<std::string, std::string>& input_digests) {
+nlohmann::json key_material(const Stage& stage, const Numerics& numerics, uint64_t seed,
+                            const std::map<std::string, std::string>& input_digests) {
   nlohmann::json inputs = nlohmann::json::object();
   for (const auto& input : stage.inputs) {
     const auto digest = input_digests.find(input);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "core/rng.h"
@@ -35,7 +36,8 @@ nlohmann::json document_row(const sandbox::Document& document) {
 template <class Items, class ToJson>
 void write_rows(const fs::path& file, const Items& items, ToJson&& to_row) {
   core::JsonlWriter writer(file);
-  for (const auto& item : items) writer.write(to_row(item));
+  for (const auto& item : items)
+    writer.write(to_row(item));
   writer.commit();
 }
 
@@ -45,7 +47,8 @@ std::vector<std::string> tokenizer_texts(const std::vector<sandbox::Document>& c
   std::vector<std::string> texts;
   for (size_t i = 0; i < std::min(corpus.size(), kDocuments); ++i) {
     if (corpus[i].dialogue.messages.empty()) texts.push_back(corpus[i].text);
-    for (const auto& message : corpus[i].dialogue.messages) texts.push_back(message.role == "user" ? "[INST] " + message.content + " [/INST]" : message.content);
+    for (const auto& message : corpus[i].dialogue.messages)
+      texts.push_back(message.role == "user" ? "[INST] " + message.content + " [/INST]" : message.content);
   }
   return texts;
 }
@@ -68,15 +71,19 @@ void fill_from_grammar(const sandbox::World& world, Comparison& comparison, core
   comparison.answers.push_back(sandbox::sample_answer(world, comparison.prompt, stream.pick(qualities), stream));
 }
 
-void fill_from_model(const LanguageModel& model, const std::map<double, Request>& requests, std::vector<Comparison>& comparisons, uint64_t seed, const StageContext& context) {
+void fill_from_model(const LanguageModel& model, const std::map<double, Request>& requests, std::vector<Comparison>& comparisons,
+                     uint64_t seed, const StageContext& context) {
   for (const auto& [temperature, request] : requests) {
     const auto samples = sample_in_shards(model.llama, request.prompts,
-                                          {.label = fmt::format("preferences T={:.1f}", temperature), .samples = 1,
+                                          {.label = fmt::format("preferences T={:.1f}", temperature),
+                                           .samples = 1,
                                            .sampling = {.temperature = temperature, .max_new_tokens = 64},
-                                           .stop_ids = data::stop_ids(model.format, *model.tokenizer), .seed = seed},
+                                           .stop_ids = data::stop_ids(model.format, *model.tokenizer),
+                                           .seed = seed},
                                           context.work);
     for (const auto& sample : samples)
-      comparisons[request.comparisons[static_cast<size_t>(sample.prompt)]].answers.push_back(data::answer_text(model.format, *model.tokenizer, sample.ids));
+      comparisons[request.comparisons[static_cast<size_t>(sample.prompt)]].answers.push_back(
+          data::answer_text(model.format, *model.tokenizer, sample.ids));
   }
 }
 
@@ -100,17 +107,24 @@ void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
   sandbox::DemonstrationConfig held_out = config.demonstrations;
   held_out.count = std::max<int64_t>(50, held_out.count / 10);
   write_rows(context.work / "demonstrations.jsonl", sandbox::make_demonstrations(world, config.demonstrations, context.seed), dialogue_row);
-  write_rows(context.work / "demonstrations_validation.jsonl", sandbox::make_demonstrations(world, held_out, context.seed + 1), dialogue_row);
+  write_rows(context.work / "demonstrations_validation.jsonl", sandbox::make_demonstrations(world, held_out, context.seed + 1),
+             dialogue_row);
 
   const auto prompt_row = [](const sandbox::PromptInfo& prompt) { return sandbox::to_json(prompt); };
   const auto write_prompts = [&](const char* name, sandbox::Split split, const sandbox::PromptCounts& counts) {
     write_rows(context.work / name, sandbox::make_prompts(world, split, counts, context.seed), prompt_row);
   };
-  write_prompts("prompts_train.jsonl", sandbox::Split::train, {.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts});
+  write_prompts("prompts_train.jsonl", sandbox::Split::train,
+                {.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts});
   write_prompts("prompts_validation.jsonl", sandbox::Split::validation,
                 {.helpful = config.helpful_prompts / 4, .hazard = config.hazard_prompts / 4, .lookalike = config.lookalike_prompts / 4});
-  write_prompts("prompts_test.jsonl", sandbox::Split::test, {.helpful = config.test_helpful, .hazard = config.test_hazard, .lookalike = config.test_lookalike});
-  data::train_sentencepiece(tokenizer_texts(corpus), config.vocab_size, context.work / "tokenizer.model");
+  write_prompts("prompts_test.jsonl", sandbox::Split::test,
+                {.helpful = config.test_helpful, .hazard = config.test_hazard, .lookalike = config.test_lookalike});
+  try {
+    data::train_sentencepiece(tokenizer_texts(corpus), config.vocab_size, context.work / "tokenizer.model");
+  } catch (const std::invalid_argument& error) {
+    throw core::ConfigError({fmt::format("sandbox.vocab_size {}: {}", config.vocab_size, error.what())});
+  }
 }
 
 void collect_preferences(const Recipe& recipe, const StageContext& context) {
@@ -128,7 +142,8 @@ void collect_preferences(const Recipe& recipe, const StageContext& context) {
   std::map<double, Request> requests;
   for (const auto kind : {sandbox::Kind::helpfulness, sandbox::Kind::safety})
     for (int64_t i = 0; i < config.pairs; ++i) {
-      core::Stream stream(context.seed, kind == sandbox::Kind::safety ? "preferences.safety" : "preferences.helpfulness", static_cast<uint64_t>(i));
+      core::Stream stream(context.seed, kind == sandbox::Kind::safety ? "preferences.safety" : "preferences.helpfulness",
+                          static_cast<uint64_t>(i));
       // Safety pairs are written for hazards; a few harmless prompts keep the model from calling everything unsafe.
       const bool hazard = kind == sandbox::Kind::safety && stream.chance(0.85);
       Comparison comparison{.prompt = stream.pick(hazard ? hazards : helpful), .kind = kind, .answers = {}};
@@ -146,18 +161,21 @@ void collect_preferences(const Recipe& recipe, const StageContext& context) {
   fill_from_model(model, requests, comparisons, context.seed, context);
 
   const sandbox::Annotator& annotator = annotator_named(config.annotator);
-  core::JsonlWriter files[2][2] = {{core::JsonlWriter(context.work / "helpfulness_train.jsonl"), core::JsonlWriter(context.work / "helpfulness_test.jsonl")},
-                                   {core::JsonlWriter(context.work / "safety_train.jsonl"), core::JsonlWriter(context.work / "safety_test.jsonl")}};
+  core::JsonlWriter files[2][2] = {
+      {core::JsonlWriter(context.work / "helpfulness_train.jsonl"), core::JsonlWriter(context.work / "helpfulness_test.jsonl")},
+      {core::JsonlWriter(context.work / "safety_train.jsonl"), core::JsonlWriter(context.work / "safety_test.jsonl")}};
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const Comparison& comparison = comparisons[i];
     core::Stream stream(context.seed, "preferences.annotator", i);
-    auto pair = sandbox::annotate(world, comparison.prompt, comparison.answers[0], comparison.answers[1], comparison.kind, annotator, stream);
+    auto pair =
+        sandbox::annotate(world, comparison.prompt, comparison.answers[0], comparison.answers[1], comparison.kind, annotator, stream);
     pair.batch = "1";
     const bool test = data::held_out(comparison.prompt.dialogue, config.held_out, context.seed);
     files[comparison.kind == sandbox::Kind::safety ? 1 : 0][test ? 1 : 0].write(data::preference_json(pair));
   }
   for (auto& kind : files)
-    for (auto& file : kind) file.commit();
+    for (auto& file : kind)
+      file.commit();
 }
 
 }  // namespace keel::pipelines

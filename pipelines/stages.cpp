@@ -10,14 +10,18 @@
 namespace keel::pipelines {
 namespace {
 
-bool from_sandbox(const Recipe& recipe) { return recipe.data.source == "sandbox"; }
+bool from_sandbox(const Recipe& recipe) {
+  return recipe.data.source == "sandbox";
+}
 
 template <class Config>
 nlohmann::json json_of(Config config) {
   return core::to_json(core::fields_of(config));
 }
 
-std::string text_of(const nlohmann::json& object) { return core::dump_json(object); }
+std::string text_of(const nlohmann::json& object) {
+  return core::dump_json(object);
+}
 
 RenderPolicy length_limit(const Recipe& recipe) {
   if (from_sandbox(recipe)) return {.allow_tags = true};  // its own models write the answers
@@ -46,17 +50,21 @@ Stage data_stage(const Recipe& recipe) {
 }
 
 Stage base_stage(const Recipe& recipe) {
-  return {.name = "base",
-          .inputs = {"data"},
-          .config = text_of({{"llama", json_of(recipe.llama)}, {"pretrain", json_of(recipe.pretrain)}, {"chat_format", recipe.chat_format}}),
-          .external = {},
-          .run =
-              [recipe](const StageContext& context) {
-                const fs::path data = context.inputs.at("data");
-                pretrain_operation({.corpus = data / "corpus.jsonl", .validation = data / "corpus_validation.jsonl", .tokenizer = data, .chat_format = recipe.chat_format},
-                                   recipe.llama, recipe.pretrain, context.seed, context.work);
-              },
-          .scratch = {"ckpt"}};
+  return {
+      .name = "base",
+      .inputs = {"data"},
+      .config = text_of({{"llama", json_of(recipe.llama)}, {"pretrain", json_of(recipe.pretrain)}, {"chat_format", recipe.chat_format}}),
+      .external = {},
+      .run =
+          [recipe](const StageContext& context) {
+            const fs::path data = context.inputs.at("data");
+            pretrain_operation({.corpus = data / "corpus.jsonl",
+                                .validation = data / "corpus_validation.jsonl",
+                                .tokenizer = data,
+                                .chat_format = recipe.chat_format},
+                               recipe.llama, recipe.pretrain, context.seed, context.work);
+          },
+      .scratch = {"ckpt"}};
 }
 
 // The start checkpoint of a run on real data is an input that lies outside of the run.
@@ -108,8 +116,11 @@ Stage reward_stage(const Recipe& recipe, const std::string& kind) {
           .run =
               [=](const StageContext& context) {
                 const fs::path pairs = context.inputs.at(source);
-                reward_operation({.model = context.inputs.at("sft"), .pairs = pairs / (kind + "_train.jsonl"), .held_out = pairs / (kind + "_test.jsonl"),
-                                  .safety = safety, .limit = length_limit(recipe)},
+                reward_operation({.model = context.inputs.at("sft"),
+                                  .pairs = pairs / (kind + "_train.jsonl"),
+                                  .held_out = pairs / (kind + "_test.jsonl"),
+                                  .safety = safety,
+                                  .limit = length_limit(recipe)},
                                  config, context.seed, context.work);
               },
           .scratch = {"ckpt"}};
@@ -162,12 +173,17 @@ Stage evaluation_stage(const Recipe& recipe) {
 }
 
 Stage report_stage(const Recipe& recipe) {
-  Stage stage{.name = "report", .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo", "evaluation"}, .external = {}, .run = nullptr, .scratch = {}};
+  Stage stage{.name = "report",
+              .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo", "evaluation"},
+              .external = {},
+              .run = nullptr,
+              .scratch = {}};
   if (from_sandbox(recipe)) stage.inputs.insert(stage.inputs.begin() + 1, {"base", "preferences"});
   nlohmann::json config = json_of(recipe);
   config["data"].erase("helpful");
   config["data"].erase("harmless");
   config.erase("model");
+  config.erase("threads");
   stage.config = text_of(config);
   stage.run = [recipe](const StageContext& context) { write_run_report(recipe, context); };
   return stage;

@@ -16,7 +16,8 @@ namespace keel::pipelines {
 
 std::vector<Stage> build_stages(const Recipe& recipe);
 
-// The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no stage.
+// The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no
+// stage.
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe);
 
 // What the stages do; each writes into context.work.

@@ -1,6 +1,7 @@
 #include "policy/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -13,9 +14,11 @@ namespace {
 template <class T>
 T required(const nlohmann::json& json, const char* key, const std::string& path) {
   const auto found = json.find(key);
-  if (found == json.end() || found->is_null()) throw core::DataError(path, 0, fmt::format("\"{}\" is missing; a Llama's config.json has it", key));
+  if (found == json.end() || found->is_null())
+    throw core::DataError(path, 0, fmt::format("\"{}\" is missing; a Llama's config.json has it", key));
   const bool fits = std::is_same_v<T, int64_t> ? found->is_number_integer() : found->is_number();
-  if (!fits) throw core::DataError(path, 0, fmt::format("\"{}\" must be a number, got {}", key, found->dump()));
+  const char* kind = std::is_same_v<T, int64_t> ? "an integer" : "a number";
+  if (!fits) throw core::DataError(path, 0, fmt::format("\"{}\" must be {}, got {}", key, kind, found->dump()));
   return found->get<T>();
 }
 
@@ -41,7 +44,8 @@ void refuse_unknown_arithmetic(const nlohmann::json& json, const std::string& pa
     throw core::DataError(path, 0, fmt::format("hidden_act must be \"silu\", got {}", found->dump()));
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto found = json.find(key);
-    if (found == json.end() || !found->is_object()) continue;
+    if (found == json.end() || found->is_null()) continue;
+    if (!found->is_object()) throw core::DataError(path, 0, fmt::format("{} must be an object or null, got {}", key, found->dump()));
     for (const char* name : {"rope_type", "type"})
       if (const auto kind = found->find(name); kind != found->end() && *kind != "default")
         throw core::DataError(path, 0, fmt::format("{} of type {} is not supported; Llama 2 has none", key, kind->dump()));
@@ -55,26 +59,46 @@ double rope_theta(const nlohmann::json& json, const std::string& path) {
   return optional(json, "rope_theta", 10000.0, path);
 }
 
+double rough_weights(const LlamaConfig& config) {
+  const auto real = [](int64_t value) { return static_cast<double>(value); };
+  const double attention = 2 * real(config.head_size()) * real(config.num_attention_heads + config.num_key_value_heads);
+  const double layer = real(config.hidden_size) * (attention + 3 * real(config.intermediate_size) + 2);
+  return real(config.num_hidden_layers) * layer + 2 * real(config.vocab_size) * real(config.hidden_size);
+}
+
 }  // namespace
 
 std::vector<std::string> problems_of(const LlamaConfig& config) {
   std::vector<std::string> problems;
   constexpr int64_t kLargest = int64_t{1} << 31;
-  for (const auto& [name, value] : {std::pair{"vocab_size", config.vocab_size}, {"hidden_size", config.hidden_size},
-                                    {"intermediate_size", config.intermediate_size}, {"num_hidden_layers", config.num_hidden_layers},
-                                    {"num_attention_heads", config.num_attention_heads}, {"num_key_value_heads", config.num_key_value_heads},
+  for (const auto& [name, value] : {std::pair{"vocab_size", config.vocab_size},
+                                    {"hidden_size", config.hidden_size},
+                                    {"intermediate_size", config.intermediate_size},
+                                    {"num_hidden_layers", config.num_hidden_layers},
+                                    {"num_attention_heads", config.num_attention_heads},
+                                    {"num_key_value_heads", config.num_key_value_heads},
                                     {"max_position_embeddings", config.max_position_embeddings}})
-    if (value < 1 || value >= kLargest) problems.push_back(fmt::format("{} must be positive, got {}", name, value));
-  if (config.num_hidden_layers > 4096) problems.push_back(fmt::format("num_hidden_layers must be at most 4096, got {}", config.num_hidden_layers));
+    if (value < 1 || value >= kLargest) problems.push_back(fmt::format("{} must lie in 1..{}, got {}", name, kLargest - 1, value));
+  if (config.num_hidden_layers > 4096)
+    problems.push_back(fmt::format("num_hidden_layers must be at most 4096, got {}", config.num_hidden_layers));
   if (!problems.empty()) return problems;
-  if (config.head_dim < 0 || config.head_dim >= kLargest) problems.push_back(fmt::format("head_dim must be positive, got {}", config.head_dim));
+  if (config.head_dim < 0 || config.head_dim >= kLargest)
+    problems.push_back(fmt::format("head_dim must lie in 0..{}, got {}", kLargest - 1, config.head_dim));
   if (config.head_dim == 0 && config.hidden_size % config.num_attention_heads != 0)
-    problems.push_back(fmt::format("num_attention_heads must divide hidden_size {}, got {}", config.hidden_size, config.num_attention_heads));
+    problems.push_back(
+        fmt::format("num_attention_heads must divide hidden_size {}, got {}", config.hidden_size, config.num_attention_heads));
   if (config.num_attention_heads % config.num_key_value_heads != 0)
-    problems.push_back(fmt::format("num_key_value_heads must divide num_attention_heads {}, got {}", config.num_attention_heads, config.num_key_value_heads));
+    problems.push_back(fmt::format("num_key_value_heads must divide num_attention_heads {}, got {}", config.num_attention_heads,
+                                   config.num_key_value_heads));
   if (config.head_size() % 2 != 0) problems.push_back(fmt::format("the width of a head must be even for RoPE, got {}", config.head_size()));
-  if (!(config.rms_norm_eps > 0) || !std::isfinite(config.rms_norm_eps)) problems.push_back(fmt::format("rms_norm_eps must be positive, got {}", config.rms_norm_eps));
-  if (!(config.rope_theta > 0) || !std::isfinite(config.rope_theta)) problems.push_back(fmt::format("rope_theta must be positive, got {}", config.rope_theta));
+  if (!(config.rms_norm_eps > 0) || !std::isfinite(config.rms_norm_eps))
+    problems.push_back(fmt::format("rms_norm_eps must be positive, got {}", config.rms_norm_eps));
+  if (!(config.rope_theta > 0) || !std::isfinite(config.rope_theta))
+    problems.push_back(fmt::format("rope_theta must be positive, got {}", config.rope_theta));
+  // Sizes are trusted only so far that their products fit 64 bits: a lying header must not overflow into a small one.
+  constexpr double kMostWeights = 1e14;
+  if (const double weights = rough_weights(config); weights > kMostWeights)
+    problems.push_back(fmt::format("the sizes make a model of {:.1e} weights, at most {:.0e} are taken", weights, kMostWeights));
   return problems;
 }
 
@@ -93,7 +117,8 @@ LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& pat
   config.rms_norm_eps = optional(json, "rms_norm_eps", 1e-6, path);  // Hugging Face's default
   config.rope_theta = rope_theta(json, path);
   config.tie_word_embeddings = optional(json, "tie_word_embeddings", false, path);
-  if (const auto problems = problems_of(config); !problems.empty()) throw core::DataError(path, 0, problems.front());
+  if (const auto problems = problems_of(config); !problems.empty())
+    throw core::DataError(path, 0, fmt::format("{}", fmt::join(problems, "; ")));
   return config;
 }
 

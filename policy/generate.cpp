@@ -68,7 +68,8 @@ at::Tensor decode(const Llama& model, const at::Tensor& ids, Cache& cache) {
 
 void keep_rows(Cache& cache, const at::Tensor& rows) {
   for (auto* list : {&cache.keys, &cache.values})
-    for (auto& tensor : *list) tensor = tensor.index_select(0, rows);
+    for (auto& tensor : *list)
+      tensor = tensor.index_select(0, rows);
   cache.lengths = cache.lengths.index_select(0, rows);
 }
 
@@ -94,14 +95,16 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
                     const std::vector<int64_t>& stop_ids) {
   const runtime::TokenBatch batch = runtime::pad_right(prompts);
   int64_t longest = 0;
-  for (const auto& row : rows) longest = std::max(longest, row.limit);
+  for (const auto& row : rows)
+    longest = std::max(longest, row.limit);
   Cache cache;
   at::Tensor logits = prefill(model, batch, batch.ids.size(1) + longest, cache);
   for (;;) {
     if (core::interrupt_requested()) throw core::Interrupted("generation stopped; the same command starts this batch of answers over");
     const at::Tensor logprobs = at::log_softmax(config.temperature > 0 ? logits / config.temperature : logits, -1);
     std::vector<double> draws;
-    for (auto& row : rows) draws.push_back(row.alive ? row.stream.uniform() : 0.0);
+    for (auto& row : rows)
+      draws.push_back(row.alive ? row.stream.uniform() : 0.0);
     const at::Tensor ids = choose(logprobs, at::tensor(draws, at::kDouble), config);
     const at::Tensor chosen = logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).contiguous();
     std::vector<int64_t> alive;
@@ -115,7 +118,8 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
       const at::Tensor kept = at::tensor(alive, at::kLong);
       keep_rows(cache, kept);
       std::vector<Row> remaining;
-      for (const int64_t b : alive) remaining.push_back(rows[static_cast<size_t>(b)]);
+      for (const int64_t b : alive)
+        remaining.push_back(rows[static_cast<size_t>(b)]);
       rows = std::move(remaining);
       logits = decode(model, ids.index_select(0, kept), cache);
     } else {

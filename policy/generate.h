@@ -37,7 +37,8 @@ struct SampleSource {
 // `samples` answers to each prompt, in the order prompt 0 sample 0, prompt 0 sample 1, ... A prompt's record is its index plus
 // `first_record`. An answer ends after any id of `stop_ids` (which it keeps) or after max_new_tokens or at the model's context length.
 // Recorded log-probs are those of softmax(logits / temperature) before top-p and top-k (T = 0: of T = 1), fp32.
-// `done` is told how many answers are finished, now and then. Throws core::Interrupted on SIGTERM, DataError for ids outside the vocabulary.
+// `done` is told how many answers are finished, now and then. Throws core::Interrupted on SIGTERM, c10::Error for an empty prompt, one
+// that leaves no room in the context, and ids outside the vocabulary.
 std::vector<core::Sample> generate(const Llama& model, const std::vector<core::Ids>& prompts, int64_t samples, const SamplingConfig& config,
                                    const std::vector<int64_t>& stop_ids, const SampleSource& source, int64_t first_record = 0,
                                    const std::function<void(int64_t done)>& done = {});

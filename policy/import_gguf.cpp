@@ -15,15 +15,10 @@ namespace {
 const std::map<std::string, std::string, std::less<>> kTopNames = {
     {"token_embd.weight", "model.embed_tokens.weight"}, {"output_norm.weight", "model.norm.weight"}, {"output.weight", "lm_head.weight"}};
 
-const std::map<std::string, std::string, std::less<>> kLayerNames = {{"attn_norm", "input_layernorm"},
-                                                                     {"attn_q", "self_attn.q_proj"},
-                                                                     {"attn_k", "self_attn.k_proj"},
-                                                                     {"attn_v", "self_attn.v_proj"},
-                                                                     {"attn_output", "self_attn.o_proj"},
-                                                                     {"ffn_norm", "post_attention_layernorm"},
-                                                                     {"ffn_gate", "mlp.gate_proj"},
-                                                                     {"ffn_up", "mlp.up_proj"},
-                                                                     {"ffn_down", "mlp.down_proj"}};
+const std::map<std::string, std::string, std::less<>> kLayerNames = {
+    {"attn_norm", "input_layernorm"}, {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"}};
 
 // "blk.3.ffn_up.weight" -> "model.layers.3.mlp.up_proj.weight"; other names stay as they are and are reported as unknown.
 std::string hugging_face_name(const std::string& name) {
@@ -37,7 +32,8 @@ std::string hugging_face_name(const std::string& name) {
 
 LlamaConfig read_metadata(const core::GgufFile& file) {
   const std::string architecture = file.text("general.architecture");
-  if (architecture != "llama") throw core::DataError(file.path(), 0, fmt::format("general.architecture must be \"llama\", got \"{}\"", architecture));
+  if (architecture != "llama")
+    throw core::DataError(file.path(), 0, fmt::format("general.architecture must be \"llama\", got \"{}\"", architecture));
   if (const std::string scaling = file.text("llama.rope.scaling.type", "none"); scaling != "none")
     throw core::DataError(file.path(), 0, fmt::format("rope scaling \"{}\" is not supported; Llama 2 has none", scaling));
   LlamaConfig config;
@@ -59,6 +55,9 @@ LlamaConfig read_metadata(const core::GgufFile& file) {
   config.rms_norm_eps = std::stod(fmt::format("{}", static_cast<float>(config.rms_norm_eps)));
   config.rope_theta = std::stod(fmt::format("{}", static_cast<float>(config.rope_theta)));
   if (const auto problems = problems_of(config); !problems.empty()) throw core::DataError(file.path(), 0, problems.front());
+  if (const int64_t turned = file.integer("llama.rope.dimension_count", config.head_size()); turned != config.head_size())
+    throw core::DataError(file.path(), 0,
+                          fmt::format("llama.rope.dimension_count must be the width of a head, {}, got {}", config.head_size(), turned));
   return config;
 }
 
@@ -69,12 +68,16 @@ Llama import_gguf(const std::filesystem::path& path) {
   const LlamaConfig config = read_metadata(file);
   std::map<std::string, at::Tensor> tensors;
   for (const auto& entry : file.tensors()) {
-    if (entry.name == "rope_freqs.weight") continue;  // a table of ones without rope scaling
     const std::string name = hugging_face_name(entry.name);
     at::Tensor tensor = at::tensor(file.dequantised(entry)).view(entry.shape);
+    if (name == "rope_freqs.weight") {  // divides the frequencies: how Llama 3.1's rope scaling is stored, under no key of its own
+      if (tensor.eq(1).all().item<bool>()) continue;
+      throw core::DataError(path, 0, "rope_freqs.weight scales the rotary embedding, which is not supported; Llama 2 has none");
+    }
     const bool query = name.ends_with("q_proj.weight");
     const int64_t heads = query ? config.num_attention_heads : config.num_key_value_heads;
-    if ((query || name.ends_with("k_proj.weight")) && tensor.dim() == 2 && tensor.size(0) % (2 * heads) == 0) tensor = rotate_half_rows(tensor, heads);
+    if ((query || name.ends_with("k_proj.weight")) && tensor.dim() == 2 && tensor.size(0) % (2 * heads) == 0)
+      tensor = rotate_half_rows(tensor, heads);
     if (!tensors.emplace(name, std::move(tensor)).second) throw core::DataError(path, 0, fmt::format("holds tensor {} twice", entry.name));
   }
   return assemble(config, std::move(tensors), path);

@@ -15,7 +15,8 @@ namespace {
 
 LlamaConfig read_header(std::string_view bytes, const std::string& path) {
   std::array<int32_t, 7> header{};
-  if (bytes.size() < sizeof(header)) throw core::DataError(path, 0, fmt::format("is {} bytes long, a llama2.c header alone has {}", bytes.size(), sizeof(header)));
+  if (bytes.size() < sizeof(header))
+    throw core::DataError(path, 0, fmt::format("is {} bytes long, a llama2.c header alone has {}", bytes.size(), sizeof(header)));
   std::memcpy(header.data(), bytes.data(), sizeof(header));
   LlamaConfig config;
   config.hidden_size = header[0];
@@ -39,8 +40,12 @@ Llama import_llama2c(const std::filesystem::path& file) {
   const LlamaConfig config = read_header(bytes, file);
   Llama model = empty_llama(config, c10::kMeta);
   const int64_t rope_tables = config.max_position_embeddings * config.head_size();  // cos and sin, which keel computes itself
-  const auto expected = static_cast<uint64_t>(runtime::count_elements(parameters(model)) + rope_tables) * sizeof(float) + 7 * sizeof(int32_t);
-  if (bytes.size() != expected) throw core::DataError(file, 0, fmt::format("must be {} bytes long by its header, got {}; the file is cut or no llama2.c checkpoint", expected, bytes.size()));
+  const auto expected =
+      static_cast<uint64_t>(runtime::count_elements(parameters(model)) + rope_tables) * sizeof(float) + 7 * sizeof(int32_t);
+  if (bytes.size() != expected)
+    throw core::DataError(
+        file, 0,
+        fmt::format("must be {} bytes long by its header, got {}; the file is cut or no llama2.c checkpoint", expected, bytes.size()));
 
   size_t offset = 7 * sizeof(int32_t);
   const auto read = [&](at::Tensor& tensor) {
@@ -49,7 +54,8 @@ Llama import_llama2c(const std::filesystem::path& file) {
     offset += tensor.nbytes();
   };
   const auto read_each = [&](at::Tensor LlamaLayer::*member) {
-    for (auto& layer : model.layers) read(layer.*member);
+    for (auto& layer : model.layers)
+      read(layer.*member);
   };
   read(model.embedding);
   for (const auto member : {&LlamaLayer::input_norm, &LlamaLayer::q, &LlamaLayer::k, &LlamaLayer::v, &LlamaLayer::o, &LlamaLayer::post_norm,

@@ -15,7 +15,8 @@ runtime::TargetBatch pack_rows(const std::vector<core::TokenSequence>& sequences
   std::vector<std::vector<const core::TokenSequence*>> batch;
   for (size_t row = begin; row < end; ++row) {
     batch.emplace_back();
-    for (const int64_t index : rows[row]) batch.back().push_back(&sequences[static_cast<size_t>(index)]);
+    for (const int64_t index : rows[row])
+      batch.back().push_back(&sequences[static_cast<size_t>(index)]);
   }
   return runtime::pack(batch);
 }
@@ -25,7 +26,8 @@ runtime::TargetBatch pack_rows(const std::vector<core::TokenSequence>& sequences
 double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& sequences, const BatchConfig& config) {
   const at::NoGradGuard no_grad;
   std::vector<int64_t> lengths;
-  for (const auto& sequence : sequences) lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
+  for (const auto& sequence : sequences)
+    lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
   const RowPlan rows = runtime::plan_rows(lengths, config.row_tokens);
   double sum = 0;
   int64_t count = 0;
@@ -41,6 +43,9 @@ double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& seq
 
 runtime::TrainingResult train_language_model(const Llama& model, const LanguageModelJob& job, const std::filesystem::path& folder) {
   const auto batch_rows = static_cast<size_t>(job.batch.batch_rows), micro_rows = static_cast<size_t>(job.batch.micro_rows);
+  for (const auto* sequences : {&job.sequences, &job.validation})
+    for (const auto& sequence : *sequences)
+      check_ids(model, {sequence.ids});
   const auto accumulate = [&](int64_t step) -> core::MetricRow {
     const size_t first = static_cast<size_t>(step) * batch_rows, last = std::min(job.rows.size(), first + batch_rows);
     std::vector<runtime::TargetBatch> parts;

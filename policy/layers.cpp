@@ -20,8 +20,8 @@ Rotary rotary(const LlamaConfig& config, const at::Tensor& positions) {
   const int64_t size = config.head_size();
   const auto options = at::TensorOptions().dtype(at::kFloat).device(positions.device());
   const at::Tensor exponents = at::arange(0, size, 2, options) / static_cast<double>(size);
-  const at::Tensor frequencies = at::pow(config.rope_theta, exponents).reciprocal();                  // [h/2]
-  const at::Tensor angles = positions.to(at::kFloat).unsqueeze(1).unsqueeze(-1) * frequencies;        // [B, 1, T, h/2]
+  const at::Tensor frequencies = at::pow(config.rope_theta, exponents).reciprocal();            // [h/2]
+  const at::Tensor angles = positions.to(at::kFloat).unsqueeze(1).unsqueeze(-1) * frequencies;  // [B, 1, T, h/2]
   const at::Tensor both = at::cat({angles, angles}, -1);
   return {both.cos(), both.sin()};
 }

@@ -20,7 +20,8 @@ namespace {
 void fill_normal(const at::Tensor& tensor, double deviation, uint64_t seed, const std::string& name) {
   core::Stream stream(seed, "weights", core::text_key(name));
   float* value = tensor.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < tensor.numel(); ++i) value[i] = static_cast<float>(deviation * stream.normal());
+  for (int64_t i = 0; i < tensor.numel(); ++i)
+    value[i] = static_cast<float>(deviation * stream.normal());
 }
 
 }  // namespace
@@ -109,7 +110,8 @@ at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch) {
   const at::Tensor keep = batch.segments.defined() ? segment_mask(batch.segments) : at::Tensor();
   at::Tensor x = at::embedding(model.embedding, batch.ids);
   const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) { return attention(q, k, v, keep); };
-  for (const auto& layer : model.layers) x = block(layer, model.config, x, turns, attend);
+  for (const auto& layer : model.layers)
+    x = block(layer, model.config, x, turns, attend);
   return rms_norm(x, model.norm, model.config.rms_norm_eps);
 }
 

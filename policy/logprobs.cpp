@@ -5,29 +5,32 @@
 #include <ATen/ops/nonzero.h>
 
 namespace keel::policy {
+
 void check_ids(const Llama& model, const std::vector<core::Ids>& rows) {
   for (const auto& row : rows) {
     TORCH_CHECK(static_cast<int64_t>(row.size()) <= model.config.max_position_embeddings, "[policy] a sequence of ", row.size(),
                 " tokens is longer than the model's context of ", model.config.max_position_embeddings);
     for (const int64_t id : row)
-      TORCH_CHECK(id >= 0 && id < model.config.vocab_size, "[policy] id ", id, " lies outside the vocabulary 0..", model.config.vocab_size - 1,
-                  "; was the text encoded with another tokenizer?");
+      TORCH_CHECK(id >= 0 && id < model.config.vocab_size, "[policy] id ", id, " lies outside the vocabulary 0..",
+                  model.config.vocab_size - 1, "; was the text encoded with another tokenizer?");
   }
 }
 
-std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature, int64_t batch_tokens) {
+std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
+                                                  int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
   check_ids(model, rows);
   std::vector<std::vector<float>> result(rows.size());
-  for (const auto& batch : runtime::batches_by_length(rows, batch_tokens)) {
-    if (rows[batch.back()].size() < 2) continue;  // nothing is predicted
+  for (auto batch : runtime::batches_by_length(rows, batch_tokens)) {
+    std::erase_if(batch, [&](size_t row) { return rows[row].size() < 2; });  // nothing is predicted
+    if (batch.empty()) continue;
     std::vector<core::Ids> group;
-    for (const size_t row : batch) group.push_back(rows[row]);
+    for (const size_t row : batch)
+      group.push_back(rows[row]);
     const runtime::TokenBatch tokens = runtime::pad_right(group);
     const at::Tensor hidden = hidden_states(model, tokens);
     for (size_t b = 0; b < batch.size(); ++b) {
       const auto length = static_cast<int64_t>(group[b].size());
-      if (length < 2) continue;
       const auto row = static_cast<int64_t>(b);
       const at::Tensor logits = logits_of(model, hidden.select(0, row).narrow(0, 0, length - 1));
       const at::Tensor logprobs = target_logprobs(logits, tokens.ids.select(0, row).narrow(0, 1, length - 1), temperature).contiguous();

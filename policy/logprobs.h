@@ -9,7 +9,8 @@
 namespace keel::policy {
 
 // log p(id_t | ids before t) for t = 1..n-1 of each row, nats, at `temperature`: one value fewer than ids. Without gradients.
-// Rows are batched by at most `batch_tokens` padded tokens; batch mates change nothing beyond rounding. A row of one id gives an empty list.
+// Rows are batched by at most `batch_tokens` padded tokens; batch mates change nothing beyond rounding. A row of one id, or none, gives
+// an empty list.
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature = 1.0,
                                                   int64_t batch_tokens = 4096);
 
@@ -17,7 +18,7 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
 // these positions alone.
 at::Tensor masked_logprobs(const Llama& model, const runtime::TargetBatch& batch, double temperature = 1.0);
 
-// DataError-free check used by every entry point: all ids lie in 0..vocab_size-1 and no row is longer than the context; c10::Error otherwise.
+// Throws c10::Error unless all ids lie in 0..vocab_size-1 and no row is longer than the context.
 void check_ids(const Llama& model, const std::vector<core::Ids>& rows);
 
 }  // namespace keel::policy

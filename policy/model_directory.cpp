@@ -22,10 +22,12 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
   if (fs::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
   const fs::path index = folder / "model.safetensors.index.json";
   if (!fs::exists(index))
-    throw core::UsageError(fmt::format("{} holds no model.safetensors and no model.safetensors.index.json; convert the model first (keel convert)", folder.string()));
+    throw core::UsageError(fmt::format(
+        "{} holds no model.safetensors and no model.safetensors.index.json; convert the model first (keel convert)", folder.string()));
   const nlohmann::json json = core::read_json_file(index);
   const auto map = json.find("weight_map");
-  if (!json.is_object() || map == json.end() || !map->is_object()) throw core::DataError(index, 0, "\"weight_map\" must be an object of tensor name to file name");
+  if (!json.is_object() || map == json.end() || !map->is_object())
+    throw core::DataError(index, 0, "\"weight_map\" must be an object of tensor name to file name");
   std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || file.get<std::string>().find('/') != std::string::npos)
@@ -34,7 +36,8 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
   }
   std::vector<fs::path> files;
   for (const auto& name : names) {
-    if (!fs::exists(folder / name)) throw core::DataError(index, 0, fmt::format("names {}, which is not there; fetch the missing shard", name));
+    if (!fs::exists(folder / name))
+      throw core::DataError(index, 0, fmt::format("names {}, which is not there; fetch the missing shard", name));
     files.push_back(folder / name);
   }
   return files;
@@ -45,7 +48,8 @@ std::map<std::string, at::Tensor> load_all(const fs::path& folder) {
   for (const auto& file : weight_files(folder))
     for (auto& [name, tensor] : runtime::load_tensors(file).tensors) {
       if (name.ends_with("rotary_emb.inv_freq")) continue;
-      if (!tensors.emplace(name, std::move(tensor)).second) throw core::DataError(file, 0, fmt::format("tensor {} stands in another shard too", name));
+      if (!tensors.emplace(name, std::move(tensor)).second)
+        throw core::DataError(file, 0, fmt::format("tensor {} stands in another shard too", name));
     }
   return tensors;
 }
@@ -69,14 +73,18 @@ class Problems {
       return;
     }
     if (source->second.sizes() != wanted.sizes())
-      list_.push_back(fmt::format("{} must be [{}] by config.json, got [{}]", name, fmt::join(wanted.sizes(), ", "), fmt::join(source->second.sizes(), ", ")));
+      list_.push_back(fmt::format("{} must be [{}] by config.json, got [{}]", name, fmt::join(wanted.sizes(), ", "),
+                                  fmt::join(source->second.sizes(), ", ")));
+    else if (!source->second.is_floating_point())
+      list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
     else
       wanted = source->second.to(at::kFloat);
     found.erase(source);
   }
 
   void throw_if_any(const std::map<std::string, at::Tensor>& left_over) {
-    for (const auto& [name, tensor] : left_over) list_.push_back(fmt::format("{} belongs to no Llama of this config.json", name));
+    for (const auto& [name, tensor] : left_over)
+      list_.push_back(fmt::format("{} belongs to no Llama of this config.json", name));
     if (list_.empty()) return;
     constexpr size_t kShown = 8;
     const std::vector<std::string> shown(list_.begin(), list_.begin() + static_cast<std::ptrdiff_t>(std::min(list_.size(), kShown)));
@@ -100,8 +108,9 @@ Llama load_llama(const fs::path& folder) {
     if (head != tensors.end()) {
       if (embedding == tensors.end())
         tensors.emplace("model.embed_tokens.weight", head->second);
-      else if (!head->second.equal(embedding->second))
-        throw core::DataError(folder / "model.safetensors", 0, "lm_head.weight differs from embed_tokens.weight, but config.json says tie_word_embeddings");
+      else if (!head->second.to(at::kFloat).equal(embedding->second.to(at::kFloat)))
+        throw core::DataError(folder / "model.safetensors", 0,
+                              "lm_head.weight differs from embed_tokens.weight, but config.json says tie_word_embeddings");
       tensors.erase("lm_head.weight");
     }
   }
@@ -129,7 +138,9 @@ Classifier load_classifier(const fs::path& folder) {
   return model;
 }
 
-nlohmann::json causal_model_json() { return {{"architectures", {"LlamaForCausalLM"}}}; }
+nlohmann::json causal_model_json() {
+  return {{"architectures", {"LlamaForCausalLM"}}};
+}
 
 void save_weights(const fs::path& folder, const LlamaConfig& config, const runtime::Parameters& weights, const nlohmann::json& extra) {
   core::make_directories(folder);

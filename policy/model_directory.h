@@ -25,7 +25,8 @@ struct Classifier {
 Classifier load_classifier(const std::filesystem::path& folder);
 
 // Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors.
-void save_weights(const std::filesystem::path& folder, const LlamaConfig& config, const runtime::Parameters& weights, const nlohmann::json& extra);
+void save_weights(const std::filesystem::path& folder, const LlamaConfig& config, const runtime::Parameters& weights,
+                  const nlohmann::json& extra);
 
 // {"architectures": ["LlamaForCausalLM"]} and friends for a language model.
 nlohmann::json causal_model_json();

@@ -16,7 +16,8 @@ std::vector<core::TokenSequence> split_document(const core::Ids& ids, int64_t ro
   return parts;
 }
 
-RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config, uint64_t seed) {
+RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config,
+                     uint64_t seed) {
   struct Draw {
     const Source* source;
     std::vector<int64_t> order;
@@ -31,13 +32,16 @@ RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const st
 
   std::vector<int64_t> order, lengths;
   for (int64_t total = 0; total < config.tokens;) {
-    auto& draw = *std::min_element(draws.begin(), draws.end(), [](const Draw& a, const Draw& b) { return a.tokens / a.source->weight < b.tokens / b.source->weight; });
+    auto& draw = *std::min_element(draws.begin(), draws.end(),
+                                   [](const Draw& a, const Draw& b) { return a.tokens / a.source->weight < b.tokens / b.source->weight; });
     if (draw.next == draw.order.size()) {
-      draw.order = core::permutation(static_cast<int64_t>(draw.source->sequences.size()), seed, "pretrain." + draw.source->name, draw.round++);
+      draw.order =
+          core::permutation(static_cast<int64_t>(draw.source->sequences.size()), seed, "pretrain." + draw.source->name, draw.round++);
       draw.next = 0;
     }
     const int64_t index = draw.source->sequences[static_cast<size_t>(draw.order[draw.next++])];
     const auto length = static_cast<int64_t>(sequences[static_cast<size_t>(index)].ids.size());
+    TORCH_CHECK(length > 0, "[policy.pretrain] document ", index, " of source ", draw.source->name, " holds no tokens; drop it");
     draw.tokens += static_cast<double>(length);
     total += length;
     order.push_back(index);
@@ -45,13 +49,14 @@ RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const st
   }
   RowPlan rows = runtime::plan_rows(lengths, config.batch.row_tokens);
   for (auto& row : rows)
-    for (auto& place : row) place = order[static_cast<size_t>(place)];
+    for (auto& place : row)
+      place = order[static_cast<size_t>(place)];
   return rows;
 }
 
-runtime::TrainingResult train_pretrain(const Llama& model, const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources,
-                                       const std::vector<core::TokenSequence>& validation, const PretrainConfig& config, uint64_t seed,
-                                       const std::filesystem::path& folder) {
+runtime::TrainingResult train_pretrain(const Llama& model, const std::vector<core::TokenSequence>& sequences,
+                                       const std::vector<Source>& sources, const std::vector<core::TokenSequence>& validation,
+                                       const PretrainConfig& config, uint64_t seed, const std::filesystem::path& folder) {
   return train_language_model(model,
                               {.label = "pretrain",
                                .sequences = sequences,

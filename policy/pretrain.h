@@ -21,19 +21,20 @@ inline void visit(PretrainConfig& config, core::Fields& fields) {
 
 struct Source {
   std::string name;
-  double weight = 1;                // share of the tokens drawn from it, relative to the other sources
-  std::vector<int64_t> sequences;   // indices of its documents
+  double weight = 1;               // share of the tokens drawn from it, relative to the other sources
+  std::vector<int64_t> sequences;  // indices of its documents
 };
 
 // Rows of the whole run. Documents come from the source whose drawn tokens lag its share most; each source goes through its documents in
 // a new random order every time round. Documents longer than a row must have been split (split_document).
-RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config, uint64_t seed);
+RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config,
+                     uint64_t seed);
 
 // A document as sequences of at most `row_tokens` ids with every id a target.
 std::vector<core::TokenSequence> split_document(const core::Ids& ids, int64_t row_tokens);
 
-runtime::TrainingResult train_pretrain(const Llama& model, const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources,
-                                       const std::vector<core::TokenSequence>& validation, const PretrainConfig& config, uint64_t seed,
-                                       const std::filesystem::path& folder);
+runtime::TrainingResult train_pretrain(const Llama& model, const std::vector<core::TokenSequence>& sequences,
+                                       const std::vector<Source>& sources, const std::vector<core::TokenSequence>& validation,
+                                       const PretrainConfig& config, uint64_t seed, const std::filesystem::path& folder);
 
 }  // namespace keel::policy

@@ -1,8 +1,8 @@
 #include "policy/sampling.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/argmax.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/argmax.h>
 #include <ATen/ops/searchsorted.h>
 #include <ATen/ops/sort.h>
 

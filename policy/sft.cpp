@@ -9,11 +9,14 @@ RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const Sft
   const auto wanted = static_cast<size_t>(config.steps * config.batch.batch_rows);
   RowPlan rows;
   for (int64_t epoch = 0; config.steps > 0 ? rows.size() < wanted : epoch < config.epochs; ++epoch) {
-    const std::vector<int64_t> order = core::permutation(static_cast<int64_t>(sequences.size()), seed, "sft.order", static_cast<uint64_t>(epoch));
+    const std::vector<int64_t> order =
+        core::permutation(static_cast<int64_t>(sequences.size()), seed, "sft.order", static_cast<uint64_t>(epoch));
     std::vector<int64_t> lengths;
-    for (const int64_t i : order) lengths.push_back(static_cast<int64_t>(sequences[static_cast<size_t>(i)].ids.size()));
+    for (const int64_t i : order)
+      lengths.push_back(static_cast<int64_t>(sequences[static_cast<size_t>(i)].ids.size()));
     for (auto& row : runtime::plan_rows(lengths, config.batch.row_tokens)) {
-      for (auto& place : row) place = order[static_cast<size_t>(place)];
+      for (auto& place : row)
+        place = order[static_cast<size_t>(place)];
       rows.push_back(std::move(row));
     }
   }
@@ -21,8 +24,9 @@ RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const Sft
   return rows;
 }
 
-runtime::TrainingResult train_sft(const Llama& model, const std::vector<core::TokenSequence>& train, const std::vector<core::TokenSequence>& validation,
-                                  const SftConfig& config, uint64_t seed, const std::filesystem::path& folder, const std::string& label) {
+runtime::TrainingResult train_sft(const Llama& model, const std::vector<core::TokenSequence>& train,
+                                  const std::vector<core::TokenSequence>& validation, const SftConfig& config, uint64_t seed,
+                                  const std::filesystem::path& folder, const std::string& label) {
   return train_language_model(model,
                               {.label = label,
                                .sequences = train,

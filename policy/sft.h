@@ -25,7 +25,8 @@ inline void visit(SftConfig& config, core::Fields& fields) {
 RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const SftConfig& config, uint64_t seed);
 
 // Trains `model` in place. No sequence may be longer than batch.row_tokens.
-runtime::TrainingResult train_sft(const Llama& model, const std::vector<core::TokenSequence>& train, const std::vector<core::TokenSequence>& validation,
-                                  const SftConfig& config, uint64_t seed, const std::filesystem::path& folder, const std::string& label = "sft");
+runtime::TrainingResult train_sft(const Llama& model, const std::vector<core::TokenSequence>& train,
+                                  const std::vector<core::TokenSequence>& validation, const SftConfig& config, uint64_t seed,
+                                  const std::filesystem::path& folder, const std::string& label = "sft");
 
 }  // namespace keel::policy

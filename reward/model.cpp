@@ -6,9 +6,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "core/rng.h"
 #include "policy/logprobs.h"
@@ -50,24 +48,11 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
   return at::linear(hidden.reshape({rows * width, -1}).index_select(0, last), model.score).squeeze(-1).to(at::kFloat);
 }
 
-std::vector<std::vector<size_t>> length_batches(const std::vector<core::Ids>& rows, int64_t batch_tokens) {
-  std::vector<size_t> order(rows.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows[a].size() < rows[b].size(); });
-  std::vector<std::vector<size_t>> batches;
-  for (const size_t row : order) {
-    const size_t padded = batches.empty() ? 0 : (batches.back().size() + 1) * rows[row].size();
-    if (batches.empty() || padded > static_cast<size_t>(batch_tokens)) batches.emplace_back();
-    batches.back().push_back(row);
-  }
-  return batches;
-}
-
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
-  for (const auto& batch : length_batches(rows, batch_tokens)) {
+  for (const auto& batch : runtime::batches_by_length(rows, batch_tokens)) {
     std::vector<core::Ids> group;
     for (const size_t row : batch)
       group.push_back(rows[row]);

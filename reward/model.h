@@ -37,9 +37,6 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
 // mates change nothing beyond rounding. Throws c10::Error for an empty row, a row longer than the context and ids outside the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
 
-// Positions of `rows` (by their lengths, shortest first) in groups of at most `batch_tokens` padded tokens, or of one row.
-std::vector<std::vector<size_t>> length_batches(const std::vector<core::Ids>& rows, int64_t batch_tokens);
-
 // A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an
 // id of the vocabulary that no text uses (a tokenizer's pad or unknown id). Throws c10::Error for an id outside the vocabulary.
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id);

@@ -24,14 +24,16 @@ AdamW::AdamW(Parameters parameters, AdamWConfig config) : parameters_(std::move(
 double AdamW::step(double learning_rate) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> gradients;
-  for (const auto& [name, tensor] : parameters_) gradients.push_back(tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor));
+  for (const auto& [name, tensor] : parameters_)
+    gradients.push_back(tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor));
   const double norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients))).item<double>();
   TORCH_CHECK(std::isfinite(norm), "[runtime.adamw] the gradient norm is ", norm, " at step ", steps_ + 1,
               "; lower the learning rate or look at the last logged losses");
   // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 and clamps the factor to 1.
   if (config_.clip_norm > 0 && norm > 0) at::_foreach_mul_(gradients, std::fmin(1.0, config_.clip_norm / (norm + 1e-6)));
   ++steps_;
-  for (auto& tensor : step_tensors_) tensor.fill_(static_cast<double>(steps_));
+  for (auto& tensor : step_tensors_)
+    tensor.fill_(static_cast<double>(steps_));
   at::_fused_adamw_(tensors_of(parameters_), gradients, m_, v_, {}, step_tensors_, learning_rate, config_.beta1, config_.beta2,
                     config_.weight_decay, config_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
   clear_gradients(parameters_);
@@ -51,7 +53,8 @@ void AdamW::load_state(const std::map<std::string, at::Tensor>& tensors, int64_t
   for (const auto& [name, tensor] : state()) {
     const auto found = tensors.find(name);
     TORCH_CHECK(found != tensors.end(), "[runtime.adamw] the checkpoint holds no ", name, "; it was made by another model");
-    TORCH_CHECK(found->second.sizes() == tensor.sizes(), "[runtime.adamw] ", name, " must be ", tensor.sizes(), ", got ", found->second.sizes());
+    TORCH_CHECK(found->second.sizes() == tensor.sizes(), "[runtime.adamw] ", name, " must be ", tensor.sizes(), ", got ",
+                found->second.sizes());
     tensor.copy_(found->second);
   }
   steps_ = steps;

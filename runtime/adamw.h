@@ -9,7 +9,7 @@
 namespace keel::runtime {
 
 struct AdamWConfig {
-  double beta1 = 0.9;         // paper 2.2
+  double beta1 = 0.9;  // paper 2.2
   double beta2 = 0.95;
   double epsilon = 1e-5;
   double weight_decay = 0.1;  // on every parameter, as torch.optim.AdamW over model.parameters()

@@ -46,7 +46,8 @@ TargetBatch pack(const std::vector<std::vector<const core::TokenSequence*>>& row
   size_t longest = 0;
   for (const auto& row : rows) {
     size_t tokens = 0;
-    for (const auto* sequence : row) tokens += sequence->ids.size();
+    for (const auto* sequence : row)
+      tokens += sequence->ids.size();
     longest = std::max(longest, tokens);
   }
   const auto count = static_cast<int64_t>(rows.size()), width = static_cast<int64_t>(longest);

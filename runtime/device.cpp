@@ -24,11 +24,12 @@ int configure_process(int threads) {
 
 c10::Device parse_device(const std::string& name) {
   if (name == "cpu") return c10::Device(c10::kCPU);
-  if (name == "cuda")
-    throw core::UsageError("--device cuda: this build of keel computes on the CPU only; leave --device out");
+  if (name == "cuda") throw core::UsageError("--device cuda: this build of keel computes on the CPU only; leave --device out");
   throw core::UsageError(fmt::format("--device must be cpu or cuda, got \"{}\"", name));
 }
 
-std::string cpu_capability() { return at::get_cpu_capability(); }
+std::string cpu_capability() {
+  return at::get_cpu_capability();
+}
 
 }  // namespace keel::runtime

@@ -11,13 +11,15 @@ namespace keel::runtime {
 std::vector<at::Tensor> tensors_of(const Parameters& parameters) {
   std::vector<at::Tensor> tensors;
   tensors.reserve(parameters.size());
-  for (const auto& parameter : parameters) tensors.push_back(parameter.tensor);
+  for (const auto& parameter : parameters)
+    tensors.push_back(parameter.tensor);
   return tensors;
 }
 
 int64_t count_elements(const Parameters& parameters) {
   int64_t count = 0;
-  for (const auto& parameter : parameters) count += parameter.tensor.numel();
+  for (const auto& parameter : parameters)
+    count += parameter.tensor.numel();
   return count;
 }
 
@@ -29,7 +31,8 @@ void set_trainable(const Parameters& parameters, bool trainable) {
 }
 
 void clear_gradients(const Parameters& parameters) {
-  for (const auto& parameter : parameters) parameter.tensor.mutable_grad() = at::Tensor();
+  for (const auto& parameter : parameters)
+    parameter.tensor.mutable_grad() = at::Tensor();
 }
 
 void copy_values(const Parameters& from, const Parameters& to) {

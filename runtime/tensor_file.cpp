@@ -33,7 +33,9 @@ std::string dtype_name(at::ScalarType type) {
 at::ScalarType dtype_of(const core::TensorEntry& entry, const std::string& path) {
   for (const auto& [name, scalar] : kDtypes)
     if (name == entry.dtype) return scalar;
-  throw core::DataError(path, 0, fmt::format("tensor {} has dtype {}, which keel does not read; convert the file to F32, BF16 or F16", entry.name, entry.dtype));
+  throw core::DataError(
+      path, 0,
+      fmt::format("tensor {} has dtype {}, which keel does not read; convert the file to F32, BF16 or F16", entry.name, entry.dtype));
 }
 
 }  // namespace

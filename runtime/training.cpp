@@ -40,7 +40,8 @@ Position resume(const TrainingJob& job, const Checkpointer& checkpointer, AdamW&
 void save(const TrainingJob& job, const Position& position, core::Metrics& metrics, const AdamW& optimizer, Checkpointer& checkpointer) {
   metrics.sync();
   Parameters tensors = job.parameters;
-  for (auto& moment : optimizer.state()) tensors.push_back(std::move(moment));
+  for (auto& moment : optimizer.state())
+    tensors.push_back(std::move(moment));
   checkpointer.save(tensors, {{"step", position.step},
                               {"metrics_offset", metrics.offset()},
                               {"best_step", position.result.best_step},
@@ -81,7 +82,8 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     if (job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0))) validate();
     if (core::interrupt_requested()) {
       save(job, position, metrics, optimizer, checkpointer);
-      throw core::Interrupted(fmt::format("{} stopped after step {} of {}; the same command goes on from there", job.label, position.step, job.steps));
+      throw core::Interrupted(
+          fmt::format("{} stopped after step {} of {}; the same command goes on from there", job.label, position.step, job.steps));
     }
     if (!last && checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }

@@ -12,11 +12,11 @@ namespace {
 
 using Groups = std::vector<Words>;  // tasks that must stay in one split: all about one entity, one pair of opposites, one set of digits
 
-// 20 % of the groups are for the test, 10 % for validation (at least one each), after a shuffle.
+// 20 % of the groups are for the test, 15 % for validation (at least one each), after a shuffle.
 void divide(World& world, const std::string& family, Groups groups, core::Stream& stream) {
   stream.shuffle(groups);
   const size_t test = (groups.size() + 4) / 5;
-  const size_t validation = std::max<size_t>(1, groups.size() / 10);
+  const size_t validation = std::max<size_t>(1, groups.size() * 3 / 20);
   auto& splits = world.tasks[family];
   for (size_t i = 0; i < groups.size(); ++i) {
     const Split split = i < test ? Split::test : i < test + validation ? Split::validation : Split::train;
@@ -187,7 +187,7 @@ void add_wordings(World& world, core::Stream& stream) {
   }
   stream.shuffle(all);
   for (size_t i = 0; i < all.size(); ++i) {
-    const Split split = i < all.size() / 5 ? Split::test : i < all.size() * 3 / 10 ? Split::validation : Split::train;
+    const Split split = i < all.size() / 5 ? Split::test : i < all.size() * 7 / 20 ? Split::validation : Split::train;
     world.wordings[static_cast<size_t>(split)].push_back(all[i]);
   }
 }

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <csignal>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -36,7 +37,7 @@ struct Outcome {
 // keel running in `folder`, so that relative names in its arguments and messages are those of the test.
 class Process {
  public:
-  Process(const std::filesystem::path& folder, std::vector<std::string> arguments, const std::string& fail_point = {}) : folder_(folder) {
+  Process(const std::filesystem::path& folder, std::vector<std::string> arguments, const std::string& fail_point = {}) {
     arguments.insert(arguments.begin(), "keel");
     if (arguments.size() > 1 && !arguments[1].starts_with("-")) arguments.insert(arguments.end(), {"--threads", "1"});
     std::vector<char*> argv;
@@ -47,7 +48,7 @@ class Process {
     if (child_ != 0) return;
     setenv("GOMP_SPINCOUNT", "1000", 1);  // what keel would start itself a second time for
     if (!fail_point.empty()) setenv("KEEL_FAIL_POINT", fail_point.c_str(), 1);
-    const bool ready = chdir(folder.c_str()) == 0 && redirect(STDOUT_FILENO, ".out") && redirect(STDERR_FILENO, ".err");
+    const bool ready = chdir(folder.c_str()) == 0 && redirect(STDOUT_FILENO, streams_ / "out") && redirect(STDERR_FILENO, streams_ / "err");
     if (ready) execv(KEEL_BINARY, argv.data());
     _exit(126);
   }
@@ -57,12 +58,16 @@ class Process {
     if (child_ > 0) end(SIGKILL);
   }
 
-  // Sends `signal` as soon as `file` holds something; false when keel ended before that.
-  bool signal_once_written(const std::filesystem::path& file, int signal) {
-    std::error_code missing;
+  // Sends `signal` as soon as `file` holds more than now; false when keel ended before that.
+  bool signal_once_grown(const std::filesystem::path& file, int signal) {
+    const auto size = [&] {
+      std::error_code missing;
+      const auto bytes = std::filesystem::file_size(file, missing);
+      return missing ? 0 : bytes;
+    };
+    const auto before = size();
     for (;;) {
-      const auto size = std::filesystem::file_size(file, missing);
-      if (!missing && size > 0) return kill(child_, signal) == 0;
+      if (size() > before) return kill(child_, signal) == 0;
       siginfo_t state{};
       if (waitid(P_PID, static_cast<id_t>(child_), &state, WEXITED | WNOHANG | WNOWAIT) != 0 || state.si_pid != 0) return false;
       usleep(500);
@@ -74,7 +79,7 @@ class Process {
     waitpid(child_, &status, 0);
     child_ = 0;
     const int code = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-    return {.code = code, .out = read_text(folder_ / ".out"), .err = read_text(folder_ / ".err")};
+    return {.code = code, .out = read_text(streams_ / "out"), .err = read_text(streams_ / "err")};
   }
 
   Outcome end(int signal) {
@@ -83,18 +88,24 @@ class Process {
   }
 
  private:
-  static bool redirect(int stream, const char* path) {
-    const int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  static bool redirect(int stream, const std::filesystem::path& path) {
+    const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT, 0600);
     return descriptor >= 0 && dup2(descriptor, stream) >= 0;
   }
 
-  std::filesystem::path folder_;
+  TemporaryFolder streams_;
   pid_t child_ = 0;
 };
 
-inline Outcome run_keel(const std::filesystem::path& folder, const std::vector<std::string>& arguments,
-                        const std::string& fail_point = {}) {
-  return Process(folder, arguments, fail_point).wait();
+// Several at a time: most of what a small command takes is loading LibTorch.
+inline std::vector<Outcome> run_all(const std::filesystem::path& folder, const std::vector<std::vector<std::string>>& commands) {
+  std::vector<std::unique_ptr<Process>> running;
+  for (const auto& arguments : commands)
+    running.push_back(std::make_unique<Process>(folder, arguments));
+  std::vector<Outcome> outcomes;
+  for (const auto& process : running)
+    outcomes.push_back(process->wait());
+  return outcomes;
 }
 
 // The weights of a Llama of two layers by a formula, in the order of llama2.c's files: name, shape, values.
@@ -161,14 +172,23 @@ inline void write_tiny_folder(const std::filesystem::path& folder, const std::ve
   std::filesystem::copy_file(tokenizer, folder / "tokenizer.model");
 }
 
+// The bytes of a SentencePiece model, trained once.
+inline const std::string& tiny_tokenizer() {
+  static const std::string bytes = [] {
+    const TemporaryFolder folder;
+    data::train_sentencepiece({"[INST] the boat is in the harbour [/INST]", "the baker sells bread and the tailor mends coats",
+                               "how many boats are in the harbour? there are three boats.", "[INST] who sells bread? [/INST] the baker."},
+                              kTinyVocabulary, folder / "tokenizer.model");
+    return read_text(folder / "tokenizer.model");
+  }();
+  return bytes;
+}
+
 // A folder with `model` (a chat model), `reward` (the same with a scalar head) and `tiny.bin` (the model as llama2.c writes it).
 class Workplace {
  public:
   Workplace() {
-    const std::vector<std::string> texts = {"[INST] the boat is in the harbour [/INST]", "the baker sells bread and the tailor mends coats",
-                                            "how many boats are in the harbour? there are three boats.",
-                                            "[INST] who sells bread? [/INST] the baker."};
-    data::train_sentencepiece(texts, kTinyVocabulary, folder_ / "tokenizer.model");
+    write_text(folder_ / "tokenizer.model", tiny_tokenizer());
     auto tensors = tiny_weights();
     write_tiny_folder(folder_ / "model", tensors, {{"architectures", {"LlamaForCausalLM"}}}, folder_ / "tokenizer.model");
     write_llama2c(tensors);
@@ -187,8 +207,9 @@ class Workplace {
   std::string read(const std::string& name) const { return read_text(folder_ / name); }
   bool has(const std::string& name) const { return std::filesystem::exists(folder_ / name); }
   Outcome run(const std::vector<std::string>& arguments, const std::string& fail_point = {}) const {
-    return run_keel(folder_.path(), arguments, fail_point);
+    return Process(path(), arguments, fail_point).wait();
   }
+  std::vector<Outcome> run_all(const std::vector<std::vector<std::string>>& commands) const { return test::run_all(path(), commands); }
 
  private:
   // Rows of q and k change places: a rotated pair is neighbours (0, 1), (2, 3) there, halves (0, 2), (1, 3) here.

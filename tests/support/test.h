@@ -17,15 +17,20 @@
 
 namespace keel::test {
 
-inline at::Tensor tensor(std::initializer_list<double> row) { return at::tensor(std::vector<double>(row), at::kFloat); }
+inline at::Tensor tensor(std::initializer_list<double> row) {
+  return at::tensor(std::vector<double>(row), at::kFloat);
+}
 
 inline at::Tensor tensor(std::initializer_list<std::initializer_list<double>> rows) {
   std::vector<at::Tensor> stacked;
-  for (const auto& row : rows) stacked.push_back(tensor(row));
+  for (const auto& row : rows)
+    stacked.push_back(tensor(row));
   return at::stack(stacked);
 }
 
-inline at::Tensor bools(std::initializer_list<std::initializer_list<double>> rows) { return tensor(rows).to(at::kBool); }
+inline at::Tensor bools(std::initializer_list<std::initializer_list<double>> rows) {
+  return tensor(rows).to(at::kBool);
+}
 
 inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   if (a.sizes() != b.sizes()) return INFINITY;
@@ -37,9 +42,9 @@ inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
 
 }  // namespace keel::test
 
-#define CHECK_CLOSE(actual, expected, tolerance)                                                                  \
-  do {                                                                                                            \
-    const at::Tensor actual_ = (actual), expected_ = (expected);                                                  \
-    INFO(#actual << " =\n" << actual_ << "\nexpected\n" << expected_);                                            \
-    CHECK(keel::test::largest_difference(actual_, expected_) <= (tolerance));                                     \
+#define CHECK_CLOSE(actual, expected, tolerance)                              \
+  do {                                                                        \
+    const at::Tensor actual_ = (actual), expected_ = (expected);              \
+    INFO(#actual << " =\n" << actual_ << "\nexpected\n" << expected_);        \
+    CHECK(keel::test::largest_difference(actual_, expected_) <= (tolerance)); \
   } while (false)

@@ -1,0 +1,250 @@
+#include "policy/import.h"
+
+#include <cstring>
+
+#include "core/error.h"
+#include "policy/lively_model.h"
+
+using Catch::Matchers::ContainsSubstring;
+using keel::core::DataError;
+using keel::policy::import_gguf;
+using keel::policy::import_llama2c;
+using keel::policy::Llama;
+using keel::policy::LlamaConfig;
+using keel::test::TemporaryFolder;
+using keel::test::write_text;
+
+namespace {
+
+template <class T>
+std::string bytes_of(T value) {
+  std::string bytes(sizeof value, '\0');
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return bytes;
+}
+
+std::string bytes_of(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.to(at::kFloat).contiguous();
+  return {static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()};
+}
+
+// Rows of the rotate-half order as Meta orders them: rows i and i + h/2 of a head become its rows 2i and 2i + 1.
+at::Tensor interleaved(const at::Tensor& rows, int64_t heads) {
+  at::Tensor result = at::zeros_like(rows);
+  const int64_t width = rows.size(0) / heads;
+  for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t i = 0; i < width; ++i)
+      result[head * width + (i < width / 2 ? 2 * i : 2 * (i - width / 2) + 1)] = rows[head * width + i];
+  }
+  return result;
+}
+
+Llama importable_llama(bool tied) {
+  LlamaConfig config = keel::test::lively_config();
+  config.tie_word_embeddings = tied;
+  return keel::test::lively_llama(config);
+}
+
+std::string llama2c_bytes(const Llama& model) {
+  const LlamaConfig& c = model.config;
+  const int64_t vocabulary = c.tie_word_embeddings ? c.vocab_size : -c.vocab_size;
+  std::string bytes;
+  for (const int64_t value : {c.hidden_size, c.intermediate_size, c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads,
+                              vocabulary, c.max_position_embeddings})
+    bytes += bytes_of(static_cast<int32_t>(value));
+  bytes += bytes_of(model.embedding);
+  const auto each = [&](const auto& weights) {
+    for (const auto& layer : model.layers)
+      bytes += bytes_of(weights(layer));
+  };
+  each([](const auto& layer) { return layer.input_norm; });
+  each([&](const auto& layer) { return interleaved(layer.q, c.num_attention_heads); });
+  each([&](const auto& layer) { return interleaved(layer.k, c.num_key_value_heads); });
+  each([](const auto& layer) { return layer.v; });
+  each([](const auto& layer) { return layer.o; });
+  each([](const auto& layer) { return layer.post_norm; });
+  each([](const auto& layer) { return layer.gate; });
+  each([](const auto& layer) { return layer.down; });
+  each([](const auto& layer) { return layer.up; });
+  bytes += bytes_of(model.norm);
+  bytes.append(static_cast<size_t>(c.max_position_embeddings * c.head_size()) * sizeof(float), '\x7f');  // rotary tables, not read
+  if (!c.tie_word_embeddings) bytes += bytes_of(model.head);
+  return bytes;
+}
+
+constexpr uint32_t kGgufU32 = 4, kGgufF32 = 6, kGgufText = 8;
+
+std::string gguf_text(const std::string& text) {
+  return bytes_of(uint64_t{text.size()}) + text;
+}
+std::string gguf_pair(const std::string& key, int64_t value) {
+  return gguf_text(key) + bytes_of(kGgufU32) + bytes_of(static_cast<uint32_t>(value));
+}
+std::string gguf_pair(const std::string& key, double value) {
+  return gguf_text(key) + bytes_of(kGgufF32) + bytes_of(static_cast<float>(value));
+}
+std::string gguf_pair(const std::string& key, const std::string& value) {
+  return gguf_text(key) + bytes_of(kGgufText) + gguf_text(value);
+}
+
+struct GgufParts {
+  std::vector<std::string> pairs;
+  std::vector<keel::runtime::NamedTensor> tensors;
+
+  std::string bytes() const {
+    std::string header = "GGUF" + bytes_of(uint32_t{3}) + bytes_of(uint64_t{tensors.size()}) + bytes_of(uint64_t{pairs.size()}), data;
+    for (const auto& pair : pairs)
+      header += pair;
+    for (const auto& [name, tensor] : tensors) {
+      data.append((32 - data.size() % 32) % 32, '\0');
+      header += gguf_text(name) + bytes_of(static_cast<uint32_t>(tensor.dim()));
+      for (int64_t d = tensor.dim() - 1; d >= 0; --d)
+        header += bytes_of(static_cast<uint64_t>(tensor.size(d)));
+      header += bytes_of(uint32_t{0}) + bytes_of(uint64_t{data.size()});
+      data += bytes_of(tensor);
+    }
+    header.append((32 - header.size() % 32) % 32, '\0');
+    return header + data;
+  }
+};
+
+GgufParts gguf_of(const Llama& model) {
+  const LlamaConfig& c = model.config;
+  GgufParts file{
+      .pairs = {gguf_pair("general.architecture", std::string("llama")), gguf_pair("llama.embedding_length", c.hidden_size),
+                gguf_pair("llama.feed_forward_length", c.intermediate_size), gguf_pair("llama.block_count", c.num_hidden_layers),
+                gguf_pair("llama.attention.head_count", c.num_attention_heads),
+                gguf_pair("llama.attention.head_count_kv", c.num_key_value_heads), gguf_pair("llama.attention.key_length", c.head_size()),
+                gguf_pair("llama.rope.dimension_count", c.head_size()), gguf_pair("llama.context_length", c.max_position_embeddings),
+                gguf_pair("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps), gguf_pair("llama.rope.freq_base", c.rope_theta)},
+      .tensors = {{"token_embd.weight", model.embedding}, {"output_norm.weight", model.norm}}};
+  if (!c.tie_word_embeddings) file.tensors.push_back({"output.weight", model.head});
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    const auto& layer = model.layers[i];
+    const std::string block = "blk." + std::to_string(i) + ".";
+    for (const auto& [name, tensor] :
+         std::vector<std::pair<std::string, at::Tensor>>{{"attn_norm", layer.input_norm},
+                                                         {"attn_q", interleaved(layer.q, c.num_attention_heads)},
+                                                         {"attn_k", interleaved(layer.k, c.num_key_value_heads)},
+                                                         {"attn_v", layer.v},
+                                                         {"attn_output", layer.o},
+                                                         {"ffn_norm", layer.post_norm},
+                                                         {"ffn_gate", layer.gate},
+                                                         {"ffn_up", layer.up},
+                                                         {"ffn_down", layer.down}})
+      file.tensors.push_back({block + name + ".weight", tensor});
+  }
+  return file;
+}
+
+template <class Import>
+std::string import_complaint(const Import& import, const std::string& bytes) {
+  const TemporaryFolder folder;
+  write_text(folder / "model.bin", bytes);
+  try {
+    import(folder / "model.bin");
+    return "";
+  } catch (const DataError& error) {
+    CHECK_THAT(error.what(), ContainsSubstring("model.bin"));
+    return error.what();
+  }
+}
+
+std::string llama2c_complaint(const std::string& bytes) {
+  return import_complaint(import_llama2c, bytes);
+}
+std::string gguf_import_complaint(const GgufParts& file) {
+  return import_complaint(import_gguf, file.bytes());
+}
+
+}  // namespace
+
+TEST_CASE("import: a llama2.c file gives the same weights as the Hugging Face layout", "[policy]") {
+  const Llama model = importable_llama(GENERATE(true, false));
+  const TemporaryFolder folder;
+  write_text(folder / "m.bin", llama2c_bytes(model));
+  const Llama read = import_llama2c(folder / "m.bin");
+  CHECK(keel::runtime::digest(parameters(read)) == keel::runtime::digest(parameters(model)));
+  CHECK(keel::policy::to_hugging_face(read.config) == keel::policy::to_hugging_face(model.config));
+}
+
+TEST_CASE("import: a llama2.c file of any other length is refused", "[policy]") {
+  const std::string bytes = llama2c_bytes(importable_llama(true));
+  for (const size_t length :
+       {size_t{0}, size_t{1}, size_t{27}, size_t{28}, size_t{29}, bytes.size() / 2, bytes.size() - 4, bytes.size() - 1})
+    CHECK_FALSE(llama2c_complaint(bytes.substr(0, length)).empty());
+  CHECK_THAT(llama2c_complaint(bytes + "x"), ContainsSubstring("bytes long by its header"));
+  CHECK_THAT(llama2c_complaint(bytes + std::string(4, '\0')), ContainsSubstring("bytes long by its header"));
+  CHECK_THAT(llama2c_complaint(bytes.substr(0, 27)), ContainsSubstring("is 27 bytes long"));
+}
+
+TEST_CASE("import: a llama2.c header that lies is refused before anything is allocated", "[policy]") {
+  const std::string bytes = llama2c_bytes(importable_llama(true));
+  for (size_t field = 0; field < 7; ++field) {
+    for (const int32_t value : {0, -1, 3, INT32_MAX, INT32_MIN}) {
+      std::string lying = bytes;
+      lying.replace(4 * field, 4, bytes_of(value));
+      INFO("field " << field << " = " << value);
+      CHECK_FALSE(llama2c_complaint(lying).empty());
+    }
+  }
+}
+
+TEST_CASE("import: a GGUF file gives the same weights as the Hugging Face layout", "[policy]") {
+  const Llama model = importable_llama(GENERATE(true, false));
+  GgufParts file = gguf_of(model);
+  file.tensors.push_back({"rope_freqs.weight", at::ones({2})});
+  const TemporaryFolder folder;
+  write_text(folder / "m.gguf", file.bytes());
+  const Llama read = import_gguf(folder / "m.gguf");
+  CHECK(keel::runtime::digest(parameters(read)) == keel::runtime::digest(parameters(model)));
+  CHECK(keel::policy::to_hugging_face(read.config) == keel::policy::to_hugging_face(model.config));
+}
+
+TEST_CASE("import: GGUF heads of their own width, and defaults for what may be left out", "[policy]") {
+  LlamaConfig config = keel::test::lively_config();
+  config.head_dim = 6;
+  config.num_key_value_heads = 4;
+  const Llama model = keel::test::lively_llama(config);
+  GgufParts file = gguf_of(model);
+  file.pairs.erase(file.pairs.begin() + 7);  // rope.dimension_count
+  file.pairs.erase(file.pairs.begin() + 5);  // head_count_kv
+  file.pairs.pop_back();                     // rope.freq_base
+  const TemporaryFolder folder;
+  write_text(folder / "m.gguf", file.bytes());
+  CHECK(keel::runtime::digest(parameters(import_gguf(folder / "m.gguf"))) == keel::runtime::digest(parameters(model)));
+}
+
+TEST_CASE("import: GGUF tensors that are missing, unknown, misshapen or doubled are refused", "[policy]") {
+  const GgufParts whole = gguf_of(importable_llama(false));
+  GgufParts missing = whole, unknown = whole, misshapen = whole, doubled = whole;
+  missing.tensors.pop_back();
+  missing.tensors.erase(missing.tensors.begin());
+  CHECK_FALSE(gguf_import_complaint(missing).empty());
+  missing.tensors.insert(missing.tensors.begin(), whole.tensors[0]);
+  CHECK_THAT(gguf_import_complaint(missing), ContainsSubstring("model.layers.1.mlp.down_proj.weight is missing"));
+  unknown.tensors.push_back({"blk.0.attn_q.bias", at::ones({16})});
+  CHECK_THAT(gguf_import_complaint(unknown), ContainsSubstring("blk.0.attn_q.bias belongs to no Llama"));
+  misshapen.tensors[4].tensor = at::ones({18, 16});
+  CHECK_THAT(gguf_import_complaint(misshapen), ContainsSubstring("self_attn.q_proj.weight must be [16, 16]"));
+  doubled.tensors.push_back(whole.tensors[1]);
+  CHECK_FALSE(gguf_import_complaint(doubled).empty());
+}
+
+TEST_CASE("import: GGUF metadata that is missing, contradictory or asks for other arithmetic is refused", "[policy]") {
+  const GgufParts whole = gguf_of(importable_llama(true));
+  const auto with = [&](size_t place, const std::string& pair) {
+    GgufParts changed = whole;
+    changed.pairs[place] = pair;
+    return gguf_import_complaint(changed);
+  };
+  CHECK_THAT(with(0, gguf_pair("general.architecture", std::string("qwen2"))), ContainsSubstring("must be \"llama\", got \"qwen2\""));
+  CHECK_THAT(with(1, gguf_pair("other", int64_t{1})), ContainsSubstring("llama.embedding_length"));
+  CHECK_THAT(with(4, gguf_pair("llama.attention.head_count", int64_t{3})), ContainsSubstring("num_key_value_heads must divide"));
+  CHECK_THAT(with(6, gguf_pair("llama.attention.key_length", int64_t{8})), ContainsSubstring("llama.rope.dimension_count must be"));
+  CHECK_THAT(with(7, gguf_pair("llama.rope.scaling.type", std::string("yarn"))), ContainsSubstring("\"yarn\" is not supported"));
+  CHECK_THAT(with(9, gguf_pair("llama.attention.layer_norm_rms_epsilon", 0.)), ContainsSubstring("rms_norm_eps must be positive"));
+  GgufParts scaled = whole;
+  scaled.tensors.push_back({"rope_freqs.weight", at::tensor(std::vector<float>{1, 8})});
+  CHECK_THAT(gguf_import_complaint(scaled), ContainsSubstring("rope_freqs.weight scales the rotary embedding"));
+}

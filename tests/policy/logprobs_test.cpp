@@ -1,0 +1,122 @@
+#include "policy/logprobs.h"
+
+#include <cmath>
+
+#include "policy/lively_model.h"
+
+using Catch::Matchers::ContainsSubstring;
+using keel::core::Ids;
+using keel::core::TokenSequence;
+using keel::policy::Llama;
+using keel::policy::sequence_logprobs;
+using keel::test::floats;
+using keel::test::tensor;
+
+namespace {
+
+TokenSequence all_targets(const Ids& ids) {
+  return {.ids = ids, .loss_mask = std::vector<bool>(ids.size(), true)};
+}
+
+// Log-probs of sequences packed into one row, one after another.
+at::Tensor packed_logprobs(const Llama& model, const std::vector<Ids>& rows, bool with_segments = true) {
+  std::vector<TokenSequence> sequences;
+  for (const auto& row : rows)
+    sequences.push_back(all_targets(row));
+  std::vector<const TokenSequence*> row;
+  for (const auto& sequence : sequences)
+    row.push_back(&sequence);
+  auto batch = keel::runtime::pack({row});
+  if (!with_segments) batch.tokens.segments.fill_(0);
+  return masked_logprobs(model, batch);
+}
+
+at::Tensor joined(const std::vector<std::vector<float>>& lists) {
+  std::vector<at::Tensor> parts;
+  for (const auto& list : lists)
+    parts.push_back(floats(list));
+  return at::cat(parts);
+}
+
+}  // namespace
+
+TEST_CASE("logprobs: of given logits at a temperature, by hand", "[policy]") {
+  const at::Tensor logits = tensor({{0, std::log(3.)}, {1, 1}});
+  const at::Tensor targets = at::tensor(std::vector<int64_t>{1, 0});
+  CHECK_CLOSE(keel::policy::target_logprobs(logits, targets), tensor({std::log(.75), std::log(.5)}), 1e-6);
+  CHECK_CLOSE(keel::policy::target_logprobs(logits, targets, .5), tensor({std::log(.9), std::log(.5)}), 1e-6);  // 3^2 against 1
+}
+
+TEST_CASE("logprobs: batch mates and padding change nothing", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const auto rows = keel::test::some_rows({7, 1, 2, 12, 5, 5, 3, 30});
+  const auto together = sequence_logprobs(model, rows);
+  const auto apart = sequence_logprobs(model, rows, 1, 1);
+  const auto some = sequence_logprobs(model, rows, 1, 24);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    CHECK(together[i].size() == rows[i].size() - 1);
+    CHECK_CLOSE(floats(together[i]), floats(apart[i]), 1e-5);
+    CHECK_CLOSE(floats(some[i]), floats(apart[i]), 1e-5);
+    CHECK_CLOSE(floats(sequence_logprobs(model, {rows[i]})[0]), floats(apart[i]), 1e-5);
+  }
+}
+
+TEST_CASE("logprobs: packing changes nothing, because segments separate and positions start anew", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const auto rows = keel::test::some_rows({7, 2, 12, 5, 3});
+  const at::Tensor apart = joined(sequence_logprobs(model, rows));
+  CHECK_CLOSE(packed_logprobs(model, rows), apart, 1e-5);
+  CHECK(keel::test::largest_difference(packed_logprobs(model, rows, false), apart) > .1);  // this test can fail
+  auto reversed = rows;
+  std::reverse(reversed.begin(), reversed.end());
+  CHECK_CLOSE(packed_logprobs(model, reversed), joined(sequence_logprobs(model, reversed)), 1e-5);
+}
+
+TEST_CASE("logprobs: a packed row may be longer than the context, its sequences may not", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const auto rows = keel::test::some_rows({40, 40});
+  CHECK_CLOSE(packed_logprobs(model, rows), joined(sequence_logprobs(model, rows)), 1e-5);
+}
+
+TEST_CASE("logprobs: the temperature divides the logits", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const Ids ids = keel::test::some_ids(0, 6);
+  const at::Tensor logits = logits_of(model, hidden_states(model, keel::runtime::pad_right({ids})))[0].narrow(0, 0, 5);
+  for (const double temperature : {.7, 1.3}) {
+    const at::Tensor expected = (logits / temperature).log_softmax(-1).gather(1, at::tensor(ids).narrow(0, 1, 5).unsqueeze(1)).squeeze(1);
+    CHECK_CLOSE(floats(sequence_logprobs(model, {ids}, temperature)[0]), expected, 1e-5);
+  }
+}
+
+TEST_CASE("logprobs: rows of one id or none have none", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const auto lists = sequence_logprobs(model, {{4}, {}, {1, 2}});
+  CHECK(lists[0].empty());
+  CHECK(lists[1].empty());
+  CHECK(lists[2].size() == 1);
+  CHECK(sequence_logprobs(model, {}).empty());
+  CHECK(sequence_logprobs(model, {{4}})[0].empty());
+}
+
+TEST_CASE("logprobs: ids outside the vocabulary and rows longer than the context are refused", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  CHECK_THROWS_WITH(sequence_logprobs(model, {{1, 2}, {3, 23}}), ContainsSubstring("id 23 lies outside the vocabulary 0..22"));
+  CHECK_THROWS_WITH(sequence_logprobs(model, {{-1, 2}}), ContainsSubstring("id -1"));
+  CHECK_THROWS_WITH(sequence_logprobs(model, {keel::test::some_ids(0, 41)}),
+                    ContainsSubstring("41 tokens is longer than the model's context of 40"));
+  CHECK(sequence_logprobs(model, {keel::test::some_ids(0, 40)})[0].size() == 39);
+}
+
+TEST_CASE("logprobs: only masked targets are asked for, and gradients flow through them", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  keel::runtime::set_trainable(parameters(model), true);
+  const TokenSequence sequence{.ids = keel::test::some_ids(0, 6), .loss_mask = {true, false, false, true, false, true}};
+  const at::Tensor kept = masked_logprobs(model, keel::runtime::pack({{&sequence}}));
+  const auto all = sequence_logprobs(model, {sequence.ids})[0];
+  CHECK_CLOSE(kept.detach(), floats({all[2], all[4]}), 1e-5);
+  kept.sum().backward();
+  for (const auto& [name, weights] : parameters(model)) {
+    INFO(name);
+    CHECK(weights.grad().abs().max().item<double>() > 0);
+  }
+}

@@ -1,0 +1,21 @@
+#include "runtime/device.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include "core/error.h"
+#include "support/test.h"
+
+TEST_CASE("device: cpu is one, cuda and anything else are usage errors", "[runtime]") {
+  CHECK(keel::runtime::parse_device("cpu").is_cpu());
+  for (const char* name : {"cuda", "CPU", "cuda:0", ""})
+    CHECK_THROWS_AS(keel::runtime::parse_device(name), keel::core::UsageError);
+}
+
+TEST_CASE("device: the process computes deterministically with the threads it is given", "[runtime]") {
+  CHECK(keel::runtime::configure_process(1) == 1);
+  CHECK(keel::runtime::configure_process(1) == 1);  // a second call is harmless
+  CHECK(at::get_num_threads() == 1);
+  CHECK(at::globalContext().deterministicAlgorithms());
+  CHECK_FALSE(keel::runtime::cpu_capability().empty());
+}
