@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <mutex>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -16,6 +17,7 @@
 #include "policy/block.h"
 #include "policy/logprobs.h"
 #include "policy/sampling.h"
+#include "runtime/parallel.h"
 
 namespace keel::policy {
 namespace {
@@ -128,6 +130,14 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
   }
 }
 
+// Few answers are shared out among the threads rather than decoded in one batch, as long as a batch is large enough to use each weight
+// that it reads from memory more than once.
+int64_t rows_together(int64_t count, const SamplingConfig& config) {
+  constexpr int64_t kLeastRows = 16;
+  const int64_t workers = runtime::worker_count(count);
+  return std::min(config.batch_rows, std::max(kLeastRows, (count + workers - 1) / workers));
+}
+
 }  // namespace
 
 std::vector<core::Sample> generate(const Llama& model, const std::vector<core::Ids>& prompts, int64_t samples, const SamplingConfig& config,
@@ -137,8 +147,11 @@ std::vector<core::Sample> generate(const Llama& model, const std::vector<core::I
   check_ids(model, prompts);
   const auto count = static_cast<int64_t>(prompts.size()) * samples;
   std::vector<core::Sample> answers(static_cast<size_t>(count));
-  for (int64_t begin = 0; begin < count; begin += config.batch_rows) {
-    const int64_t end = std::min(count, begin + config.batch_rows);
+  const int64_t batch_rows = rows_together(count, config);
+  std::mutex reporting;
+  int64_t finished = 0;
+  runtime::for_each_piece((count + batch_rows - 1) / batch_rows, [&](int64_t piece) {
+    const int64_t begin = piece * batch_rows, end = std::min(count, begin + batch_rows);
     std::vector<core::Ids> batch;
     std::vector<Row> rows;
     for (int64_t i = begin; i < end; ++i) {
@@ -156,8 +169,10 @@ std::vector<core::Sample> generate(const Llama& model, const std::vector<core::I
                       .limit = std::min(config.max_new_tokens, room)});
     }
     generate_batch(model, batch, std::move(rows), config, stop_ids);
-    if (done) done(end);
-  }
+    const std::lock_guard lock(reporting);
+    finished += end - begin;
+    if (done) done(finished);
+  });
   return answers;
 }
 

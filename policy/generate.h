@@ -17,7 +17,7 @@ struct SamplingConfig {
   double top_p = 1.0;            // smallest set of tokens with this mass; a token is kept while the mass before it is <= top_p
   int64_t top_k = 0;             // 0 = all tokens
   int64_t max_new_tokens = 256;  // answers that do not stop end here, with finish reason "length"
-  int64_t batch_rows = 64;       // rows decoded together
+  int64_t batch_rows = 64;       // most rows decoded together
 };
 
 inline void visit(SamplingConfig& config, core::Fields& fields) {
@@ -25,7 +25,7 @@ inline void visit(SamplingConfig& config, core::Fields& fields) {
   fields("top_p", config.top_p, "nucleus mass; 1 = off", core::between(0, 1));
   fields("top_k", config.top_k, "most likely tokens kept; 0 = off", core::at_least(0));
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
-  fields("batch_rows", config.batch_rows, "answers decoded together", core::at_least(1));
+  fields("batch_rows", config.batch_rows, "most answers decoded together", core::at_least(1));
 }
 
 // Where the random draws of an answer come from: (seed, purpose, record of its prompt, sample index), one draw a token.

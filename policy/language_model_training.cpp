@@ -5,8 +5,10 @@
 #include <ATen/ops/sum.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "policy/logprobs.h"
+#include "runtime/parallel.h"
 
 namespace keel::policy {
 namespace {
@@ -29,14 +31,19 @@ double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& seq
   for (const auto& sequence : sequences)
     lengths.push_back(static_cast<int64_t>(sequence.ids.size()));
   const RowPlan rows = runtime::plan_rows(lengths, config.row_tokens);
-  double sum = 0;
-  int64_t count = 0;
-  for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(config.micro_rows)) {
-    const size_t end = std::min(rows.size(), begin + static_cast<size_t>(config.micro_rows));
-    const at::Tensor logprobs = masked_logprobs(model, pack_rows(sequences, rows, begin, end));
-    sum -= logprobs.sum(at::kDouble).item<double>();
-    count += logprobs.numel();
-  }
+  const auto micro_rows = static_cast<size_t>(config.micro_rows);
+  const size_t pieces = (rows.size() + micro_rows - 1) / micro_rows;
+  std::vector<double> sums(pieces);
+  std::vector<int64_t> counts(pieces);
+  runtime::for_each_piece(std::ssize(sums), [&](int64_t piece) {
+    const auto at = static_cast<size_t>(piece);
+    const size_t begin = at * micro_rows;
+    const at::Tensor logprobs = masked_logprobs(model, pack_rows(sequences, rows, begin, std::min(rows.size(), begin + micro_rows)));
+    sums[at] = -logprobs.sum(at::kDouble).item<double>();
+    counts[at] = logprobs.numel();
+  });
+  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
+  const auto count = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   TORCH_CHECK(count > 0, "[policy.mean_loss] no target counts: every loss mask is false");
   return sum / static_cast<double>(count);
 }
@@ -46,6 +53,7 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
   for (const auto* sequences : {&job.sequences, &job.validation})
     for (const auto& sequence : *sequences)
       check_ids(model, {sequence.ids});
+  const runtime::Parameters weights = parameters(model);
   const auto accumulate = [&](int64_t step) -> core::MetricRow {
     const size_t first = static_cast<size_t>(step) * batch_rows, last = std::min(job.rows.size(), first + batch_rows);
     std::vector<runtime::TargetBatch> parts;
@@ -55,18 +63,19 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
       targets += parts.back().loss_mask.sum().item<int64_t>();
     }
     TORCH_CHECK(targets > 0, "[policy.", job.label, "] batch ", step, " has no target: every loss mask in it is false");
-    double loss = 0;
-    for (const auto& part : parts) {
-      const at::Tensor partial = -masked_logprobs(model, part).sum() / static_cast<double>(targets);
-      partial.backward();
-      loss += partial.item<double>();
-    }
-    return {{"loss", loss}, {"tokens", static_cast<double>(targets)}};
+    std::vector<double> losses(parts.size());
+    runtime::accumulate_gradients(weights, std::ssize(parts), [&](int64_t part) {
+      const auto at = static_cast<size_t>(part);
+      const at::Tensor loss = -masked_logprobs(model, parts[at]).sum() / static_cast<double>(targets);
+      losses[at] = loss.item<double>();
+      return loss;
+    });
+    return {{"loss", std::accumulate(losses.begin(), losses.end(), 0.0)}, {"tokens", static_cast<double>(targets)}};
   };
 
   runtime::TrainingJob training{.label = job.label,
                                 .steps = static_cast<int64_t>((job.rows.size() + batch_rows - 1) / batch_rows),
-                                .parameters = parameters(model),
+                                .parameters = weights,
                                 .optimizer = job.optimizer,
                                 .schedule = job.schedule,
                                 .accumulate = accumulate,

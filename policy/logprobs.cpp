@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/nonzero.h>
 
+#include "runtime/parallel.h"
+
 namespace keel::policy {
 
 void check_ids(const Llama& model, const std::vector<core::Ids>& rows) {
@@ -21,9 +23,11 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
   const at::NoGradGuard no_grad;
   check_ids(model, rows);
   std::vector<std::vector<float>> result(rows.size());
-  for (auto batch : runtime::batches_by_length(rows, batch_tokens)) {
+  const auto batches = runtime::batches_by_length(rows, batch_tokens);
+  runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
+    std::vector<size_t> batch = batches[static_cast<size_t>(piece)];
     std::erase_if(batch, [&](size_t row) { return rows[row].size() < 2; });  // nothing is predicted
-    if (batch.empty()) continue;
+    if (batch.empty()) return;
     std::vector<core::Ids> group;
     for (const size_t row : batch)
       group.push_back(rows[row]);
@@ -36,7 +40,7 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
       const at::Tensor logprobs = target_logprobs(logits, tokens.ids.select(0, row).narrow(0, 1, length - 1), temperature).contiguous();
       result[batch[b]].assign(logprobs.const_data_ptr<float>(), logprobs.const_data_ptr<float>() + logprobs.numel());
     }
-  }
+  });
   return result;
 }
 

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "runtime/checkpoint.h"
+#include "runtime/parallel.h"
 
 namespace keel::ppo {
 
@@ -53,14 +54,14 @@ Trainer::Trainer(const policy::Llama& policy, const reward::RewardModel& critic,
       policy_(policy),
       reference_(policy::frozen_copy(policy)),
       critic_(critic),
-      policy_parameters_(with_prefix("policy.", policy::parameters(policy))),
-      critic_parameters_(with_prefix("critic.", reward::parameters(critic))),
-      policy_optimizer_(policy_parameters_, config.optimizer),
-      critic_optimizer_(critic_parameters_, config.optimizer),
+      all_parameters_(with_prefix("policy.", policy::parameters(policy))),
+      policy_optimizer_(all_parameters_, config.optimizer),
+      critic_optimizer_(with_prefix("critic.", reward::parameters(critic)), config.optimizer),
       kl_coefficient_(config.kl.coefficient) {
   core::throw_if_any(problems_of(config));
-  runtime::set_trainable(policy_parameters_, true);
-  runtime::set_trainable(critic_parameters_, true);
+  for (auto& parameter : with_prefix("critic.", reward::parameters(critic)))
+    all_parameters_.push_back(std::move(parameter));
+  runtime::set_trainable(all_parameters_, true);
 }
 
 // Rows in a random order, cut into minibatches; inside each, rows of one length share a forward pass.
@@ -95,14 +96,14 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<do
   at::Tensor reference = at::zeros_like(rollout.engine_logprobs), entropies = at::zeros_like(reference);
   // The forward passes are those of the first update pass: its first minibatch then has ratios of exactly 1.
   for (const MicroBatches& minibatch : plan(rollout, 0)) {
-    for (const auto& rows : minibatch) {
-      const AnswerBatch batch = answer_batch(rollout, rows);
+    runtime::for_each_piece(std::ssize(minibatch), [&](int64_t piece) {
+      const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);
       const AnswerLogprobs now = answer_logprobs(policy_, batch, config_.sampling.temperature, /*with_entropy=*/true);
       experience.logprobs.index_copy_(0, batch.index, now.logprobs);
       entropies.index_copy_(0, batch.index, now.entropy);
       reference.index_copy_(0, batch.index, answer_logprobs(reference_, batch, config_.sampling.temperature).logprobs);
       experience.values.index_copy_(0, batch.index, answer_values(critic_, batch));
-    }
+    });
   }
 
   const at::Tensor kl = kl_per_token(experience.logprobs, reference, config_.kl);
@@ -138,6 +139,12 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<do
 // Means over the tokens of one minibatch; its gradients are left to the optimisers.
 struct Trainer::StepSums {
   double policy_loss = 0, value_loss = 0, approxkl = 0, clipfrac = 0, value_clipfrac = 0, ratio = 0, ratio_spread = 0;
+
+  void add(const StepSums& other, double weight = 1) {
+    policy_loss += weight * other.policy_loss, value_loss += weight * other.value_loss;
+    approxkl += weight * other.approxkl, clipfrac += weight * other.clipfrac, value_clipfrac += weight * other.value_clipfrac;
+    ratio += weight * other.ratio, ratio_spread += weight * other.ratio_spread;
+  }
 };
 
 Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch) {
@@ -146,24 +153,26 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
     for (const int64_t row : rows)
       tokens += std::ssize(rollout.rows[static_cast<size_t>(row)]) - rollout.prompt_lengths[static_cast<size_t>(row)];
   }
-  StepSums sums;
-  for (const auto& rows : minibatch) {
-    const AnswerBatch batch = answer_batch(rollout, rows);
+  std::vector<StepSums> parts(minibatch.size());
+  runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
+    const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);
     const auto of = [&](const at::Tensor& values) { return values.index_select(0, batch.index); };
     const at::Tensor logprobs = answer_logprobs(policy_, batch, config_.sampling.temperature).logprobs;
     const PolicyLoss actor = policy_loss(logprobs, of(experience.logprobs), of(experience.advantages), batch.mask, tokens, config_.loss);
-    actor.loss.backward();
     const at::Tensor values = answer_values(critic_, batch);
     const ValueLoss critic = value_loss(values, of(experience.values), of(experience.returns), batch.mask, tokens, config_.loss);
-    critic.loss.backward();
-    sums.policy_loss += actor.loss.item<double>();
-    sums.value_loss += critic.loss.item<double>();
-    sums.approxkl += actor.approxkl.item<double>();
-    sums.clipfrac += actor.clipfrac.item<double>();
-    sums.value_clipfrac += critic.clipfrac.item<double>();
-    sums.ratio += actor.ratio.item<double>();
-    sums.ratio_spread += actor.ratio_spread.item<double>();
-  }
+    parts[static_cast<size_t>(piece)] = {.policy_loss = actor.loss.item<double>(),
+                                         .value_loss = critic.loss.item<double>(),
+                                         .approxkl = actor.approxkl.item<double>(),
+                                         .clipfrac = actor.clipfrac.item<double>(),
+                                         .value_clipfrac = critic.clipfrac.item<double>(),
+                                         .ratio = actor.ratio.item<double>(),
+                                         .ratio_spread = actor.ratio_spread.item<double>()};
+    return actor.loss + critic.loss;  // of two models: their gradients do not meet
+  });
+  StepSums sums;
+  for (const StepSums& part : parts)
+    sums.add(part);
   return sums;
 }
 
@@ -182,13 +191,7 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
       critic_rate = runtime::learning_rate(config_.critic_schedule, critic_optimizer_.steps(), steps);
       policy_norm += policy_optimizer_.step(policy_rate) / count;
       critic_norm += critic_optimizer_.step(critic_rate) / count;
-      mean.policy_loss += sums.policy_loss / count;
-      mean.value_loss += sums.value_loss / count;
-      mean.approxkl += sums.approxkl / count;
-      mean.clipfrac += sums.clipfrac / count;
-      mean.value_clipfrac += sums.value_clipfrac / count;
-      mean.ratio += sums.ratio / count;
-      mean.ratio_spread += sums.ratio_spread / count;
+      mean.add(sums, 1 / count);
     }
   }
   const auto kl =
@@ -211,15 +214,14 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
 }
 
 runtime::Parameters Trainer::state() const {
-  runtime::Parameters all = policy_parameters_;
-  for (const auto& list : {critic_parameters_, policy_optimizer_.state(), critic_optimizer_.state()})
+  runtime::Parameters all = all_parameters_;
+  for (const auto& list : {policy_optimizer_.state(), critic_optimizer_.state()})
     all.insert(all.end(), list.begin(), list.end());
   return all;
 }
 
 void Trainer::restore(const std::map<std::string, at::Tensor>& tensors, const Counters& counters) {
-  runtime::restore(tensors, policy_parameters_);
-  runtime::restore(tensors, critic_parameters_);
+  runtime::restore(tensors, all_parameters_);
   policy_optimizer_.load_state(tensors, counters.optimizer_steps);
   critic_optimizer_.load_state(tensors, counters.optimizer_steps);
   iteration_ = counters.iteration;

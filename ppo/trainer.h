@@ -57,7 +57,7 @@ class Trainer {
   uint64_t seed_;
   policy::Llama policy_, reference_;
   reward::RewardModel critic_;
-  runtime::Parameters policy_parameters_, critic_parameters_;  // names with "policy." and "critic." before them
+  runtime::Parameters all_parameters_;  // names with "policy." and "critic." before them
   runtime::AdamW policy_optimizer_, critic_optimizer_;
   double kl_coefficient_;
   int64_t iteration_ = 0;

@@ -11,6 +11,7 @@
 #include "core/rng.h"
 #include "policy/logprobs.h"
 #include "policy/model_directory.h"
+#include "runtime/parallel.h"
 
 namespace keel::reward {
 
@@ -52,14 +53,16 @@ std::vector<double> score_rows(const RewardModel& model, const std::vector<core:
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
-  for (const auto& batch : runtime::batches_by_length(rows, batch_tokens)) {
+  const auto batches = runtime::batches_by_length(rows, batch_tokens);
+  runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
+    const auto& batch = batches[static_cast<size_t>(piece)];
     std::vector<core::Ids> group;
     for (const size_t row : batch)
       group.push_back(rows[row]);
     const at::Tensor values = last_token_scores(model, runtime::pad_right(group)).contiguous();
     for (size_t i = 0; i < batch.size(); ++i)
       scores[batch[i]] = values.const_data_ptr<float>()[i];
-  }
+  });
   return scores;
 }
 

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "policy/logprobs.h"
 #include "reward/evaluate.h"
+#include "runtime/parallel.h"
 
 namespace keel::reward {
 
@@ -18,16 +19,22 @@ size_t longest_side(const core::TokenPair& pair) {
   return std::max(pair.chosen.size(), pair.rejected.size());
 }
 
-// What a step logs, summed over its micro-batches.
+// What a micro-batch adds to the log of its step.
 struct StepSums {
   double loss = 0, ranking = 0, centring = 0, safety = 0;  // already divided by the counts of the step
   double correct = 0, difference = 0, score = 0, tokens = 0;
   double lowest = INFINITY, highest = -INFINITY;
+
+  void operator+=(const StepSums& other) {
+    loss += other.loss, ranking += other.ranking, centring += other.centring, safety += other.safety;
+    correct += other.correct, difference += other.difference, score += other.score, tokens += other.tokens;
+    lowest = std::min(lowest, other.lowest), highest = std::max(highest, other.highest);
+  }
 };
 
-// Forward and backward of the pairs of one micro-batch; chosen rows first, then rejected ones.
-void accumulate_pairs(const RewardModel& model, std::span<const core::TokenPair> pairs, const RewardLossCounts& counts,
-                      const RewardLossConfig& config, StepSums& sums) {
+// Forward pass of the pairs of one micro-batch, chosen rows first, then rejected ones: its share of the step's loss, 0-dim.
+at::Tensor loss_of_pairs(const RewardModel& model, std::span<const core::TokenPair> pairs, const RewardLossCounts& counts,
+                         const RewardLossConfig& config, StepSums& sums) {
   std::vector<core::Ids> rows;
   for (const core::TokenPair& pair : pairs)
     rows.push_back(pair.chosen);
@@ -37,19 +44,19 @@ void accumulate_pairs(const RewardModel& model, std::span<const core::TokenPair>
   const at::Tensor scores = last_token_scores(model, runtime::pad_right(rows));
   const at::Tensor chosen = scores.slice(0, 0, count), rejected = scores.slice(0, count);
   const RewardLoss loss = reward_loss(chosen, rejected, pair_labels(pairs), counts, config);
-  loss.loss.backward();
 
-  sums.loss += loss.loss.item<double>();
-  sums.ranking += loss.ranking.item<double>();
-  sums.centring += loss.centring.item<double>();
-  sums.safety += loss.safety.item<double>();
-  sums.correct += (chosen > rejected).sum().item<double>();
-  sums.difference += (chosen - rejected).sum().item<double>();
-  sums.score += scores.sum().item<double>();
-  sums.lowest = std::min(sums.lowest, scores.min().item<double>());
-  sums.highest = std::max(sums.highest, scores.max().item<double>());
+  sums.loss = loss.loss.item<double>();
+  sums.ranking = loss.ranking.item<double>();
+  sums.centring = loss.centring.item<double>();
+  sums.safety = loss.safety.item<double>();
+  sums.correct = (chosen > rejected).sum().item<double>();
+  sums.difference = (chosen - rejected).sum().item<double>();
+  sums.score = scores.sum().item<double>();
+  sums.lowest = scores.min().item<double>();
+  sums.highest = scores.max().item<double>();
   for (const core::Ids& row : rows)
     sums.tokens += static_cast<double>(row.size());
+  return loss.loss;
 }
 
 core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& counts) {
@@ -93,6 +100,7 @@ runtime::TrainingResult train_reward_model(const RewardModel& model, const std::
     order.insert(order.end(), one.begin(), one.end());
   }
 
+  const runtime::Parameters weights = parameters(model);
   const auto accumulate = [&](int64_t step) -> core::MetricRow {
     const int64_t begin = step * config.batch_pairs, end = std::min(begin + config.batch_pairs, std::ssize(order));
     std::vector<core::TokenPair> batch;
@@ -101,18 +109,23 @@ runtime::TrainingResult train_reward_model(const RewardModel& model, const std::
     // Pairs of one length together waste little padding; the sum does not depend on their order.
     std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return longest_side(a) < longest_side(b); });
     const RewardLossCounts counts = loss_counts(batch);
-    StepSums sums;
     const auto micro = static_cast<size_t>(config.micro_pairs);
-    for (size_t at = 0; at < batch.size(); at += micro) {
-      accumulate_pairs(model, std::span(batch).subspan(at, std::min(micro, batch.size() - at)), counts, config.loss, sums);
-    }
+    std::vector<StepSums> parts((batch.size() + micro - 1) / micro);
+    runtime::accumulate_gradients(weights, std::ssize(parts), [&](int64_t part) {
+      const size_t at = static_cast<size_t>(part) * micro;
+      return loss_of_pairs(model, std::span(batch).subspan(at, std::min(micro, batch.size() - at)), counts, config.loss,
+                           parts[static_cast<size_t>(part)]);
+    });
+    StepSums sums;
+    for (const StepSums& part : parts)
+      sums += part;
     return step_metrics(sums, counts);
   };
 
   const int64_t steps = (std::ssize(order) + config.batch_pairs - 1) / config.batch_pairs;
   runtime::TrainingJob job{.label = label,
                            .steps = steps,
-                           .parameters = parameters(model),
+                           .parameters = weights,
                            .optimizer = config.optimizer,
                            .schedule = {.learning_rate = config.learning_rate,
                                         .schedule = "cosine",

@@ -1,0 +1,28 @@
+// Independent pieces of one computation on several threads. Models of a few million parameters gain nothing from threads inside an operator
+// (handing the work over costs more than the work), but nearly all from threads that each compute another piece of the batch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "runtime/parameters.h"
+
+namespace keel::runtime {
+
+// How many threads share `pieces`: never more than the process has (runtime/device.h), nor than there are pieces.
+int worker_count(int64_t pieces);
+
+// Calls work(i) for i in 0..pieces-1: worker w of W takes w, w + W, w + 2 W, ... in that order, with its share of the process's threads.
+// Thread-local state (grad mode) is the caller's. A piece depends neither on its worker nor on its neighbours, so that equal thread counts
+// give equal bits. When a piece throws, its worker stops, the others finish, and the exception of the lowest such piece is thrown again.
+// Inside a piece further calls run on its own thread.
+void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& work);
+
+// The gradient of sum_i loss(i) in the parameters, where none may be yet. loss(i) is the forward pass of micro-batch i and returns its
+// share of the step's loss, 0-dim; the sum runs in an order that depends on the thread count alone. A parameter that no loss reaches gets
+// no gradient.
+void accumulate_gradients(const Parameters& parameters, int64_t pieces, const std::function<at::Tensor(int64_t piece)>& loss);
+
+}  // namespace keel::runtime
