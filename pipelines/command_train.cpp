@@ -36,8 +36,12 @@ void add_limit(CLI::App& command, StepOptions& options) {
   command.add_flag("--allow-tags", options.limit.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }
 
-nlohmann::json limit_json(const RenderPolicy& limit) {
-  return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}, {"allow_tags", limit.allow_tags}};
+void add_reward_inputs(CLI::App& command, StepOptions& options) {
+  command.add_option("--reward", options.reward, "helpfulness reward model folder")->required()->type_name("DIR");
+  command.add_option("--safety-reward", options.safety_reward, "safety reward model folder")->type_name("DIR");
+  command.add_option("--prompts", options.prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")
+      ->required()
+      ->type_name("FILE");
 }
 
 template <class Config>
@@ -106,7 +110,7 @@ void add_sft(CLI::App& app, Invocation& invocation) {
       configure(core::fields_of(*config), invocation);
       run_single_step({.name = "sft",
                        .out = options->out,
-                       .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", limit_json(options->limit)}},
+                       .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", to_json(options->limit)}},
                        .files = {options->data, options->validation},
                        .models = {options->model}},
                       invocation, [&](const fs::path& work) {
@@ -141,7 +145,7 @@ void add_reward(CLI::App& app, Invocation& invocation) {
       configure(core::fields_of(*config), invocation);
       run_single_step({.name = "reward",
                        .out = options->out,
-                       .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", limit_json(options->limit)}},
+                       .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", to_json(options->limit)}},
                        .files = {options->data, options->validation},
                        .models = {options->model}},
                       invocation, [&](const fs::path& work) {
@@ -174,27 +178,33 @@ void add_reward(CLI::App& app, Invocation& invocation) {
 }
 
 void add_rejection(CLI::App& app, Invocation& invocation) {
+  struct RejectionSettings {
+    RejectionConfig rejection;
+    reward::CombinationConfig combination;
+  };
   auto options = std::make_shared<StepOptions>();
-  auto config = std::make_shared<RejectionConfig>();
+  auto settings = std::make_shared<RejectionSettings>();
+  const auto fields = [settings] {
+    core::Fields all = core::fields_of(settings->rejection);
+    all.section("combination", settings->combination, "helpfulness and safety in one score");
+    return all;
+  };
   CLI::App* command =
       app.add_subcommand("rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them");
   command->add_option("--model", options->model, "model that answers: the most recent one")->required()->type_name("DIR");
   command->add_option("--start", options->start, "model that is fine-tuned: the base model; --model when left out")->type_name("DIR");
-  command->add_option("--reward", options->reward, "helpfulness reward model folder")->required()->type_name("DIR");
-  command->add_option("--safety-reward", options->safety_reward, "safety reward model folder")->type_name("DIR");
-  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")
-      ->required()
-      ->type_name("FILE");
+  add_reward_inputs(*command, *options);
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
+  add_limit(*command, *options);
   add_common_options(*command, invocation);
-  describe_fields(*command, core::fields_of(*config));
+  describe_fields(*command, fields());
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
-      configure(core::fields_of(*config), invocation);
+      configure(fields(), invocation);
       const std::string start = options->start.empty() ? options->model : options->start;
       run_single_step({.name = "rejection",
                        .out = options->out,
-                       .config = {{"fields", json_of(*config)}},
+                       .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
                        .files = {options->prompts},
                        .models = {options->model, start, options->reward, options->safety_reward}},
                       invocation, [&](const fs::path& work) {
@@ -202,8 +212,9 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
                                              .start = start,
                                              .helpfulness = options->reward,
                                              .safety = options->safety_reward,
-                                             .prompts = options->prompts},
-                                            *config, invocation.seed, work);
+                                             .prompts = options->prompts,
+                                             .limit = options->limit},
+                                            settings->rejection, settings->combination, invocation.seed, work);
                       });
     };
   });
@@ -223,29 +234,28 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
   };
   CLI::App* command = app.add_subcommand("ppo", "proximal policy optimisation with a KL penalty against the starting model");
   command->add_option("--model", options->model, "model folder to start from, also the KL reference")->required()->type_name("DIR");
-  command->add_option("--reward", options->reward, "helpfulness reward model folder")->required()->type_name("DIR");
-  command->add_option("--safety-reward", options->safety_reward, "safety reward model folder")->type_name("DIR");
-  command->add_option("--prompts", options->prompts, "rows {\"messages\"} or {\"prompt\"}, \"hazard\": true for safety prompts")
-      ->required()
-      ->type_name("FILE");
+  add_reward_inputs(*command, *options);
   command->add_option("--out", options->out, "model folder to write, with the critic in critic/")->required()->type_name("DIR");
+  add_limit(*command, *options);
   add_common_options(*command, invocation);
   describe_fields(*command, fields());
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
       core::throw_if_any(ppo::problems_of(settings->ppo));
-      run_single_step(
-          {.name = "ppo",
-           .out = options->out,
-           .config = {{"fields", core::to_json(fields())}},
-           .files = {options->prompts},
-           .models = {options->model, options->reward, options->safety_reward}},
-          invocation, [&](const fs::path& work) {
-            ppo_operation(
-                {.policy = options->model, .helpfulness = options->reward, .safety = options->safety_reward, .prompts = options->prompts},
-                settings->ppo, settings->combination, invocation.seed, work);
-          });
+      run_single_step({.name = "ppo",
+                       .out = options->out,
+                       .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
+                       .files = {options->prompts},
+                       .models = {options->model, options->reward, options->safety_reward}},
+                      invocation, [&](const fs::path& work) {
+                        ppo_operation({.policy = options->model,
+                                       .helpfulness = options->reward,
+                                       .safety = options->safety_reward,
+                                       .prompts = options->prompts,
+                                       .limit = options->limit},
+                                      settings->ppo, settings->combination, invocation.seed, work);
+                      });
     };
   });
 }

@@ -58,15 +58,36 @@ data::ChatFormat chat_format_of(const fs::path& folder, const std::string& chat)
 }
 
 LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
-  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = chat_format_of(folder, chat), .folder = folder};
+  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
   return model;
 }
 
 ScoringModel load_scoring_model(const fs::path& folder) {
-  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = chat_format_of(folder), .folder = folder};
+  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = chat_format_of(folder)};
   model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
   return model;
+}
+
+void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {  // the first that is there decides, as in load_tokenizer()
+    if (!fs::exists(folder / name) && !fs::exists(other / name)) continue;
+    if (fs::exists(folder / name) && fs::exists(other / name) && core::sha256_file(folder / name) == core::sha256_file(other / name))
+      return;
+    break;
+  }
+  throw core::DataError(
+      folder, 0,
+      fmt::format("has another tokenizer than {}: ids of one mean nothing to the other; train it from that model", other.string()));
+}
+
+void require_same_text(const fs::path& folder, const fs::path& other) {
+  require_same_tokenizer(folder, other);
+  const auto own = chat_format_of(folder), others = chat_format_of(other);
+  if (own != others)
+    throw core::DataError(folder, 0,
+                          fmt::format("reads the chat format {}, but {} writes {}: its scores would be of other text than it learned",
+                                      data::to_string(own), other.string(), data::to_string(others)));
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& to) {

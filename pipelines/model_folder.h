@@ -17,14 +17,12 @@ struct LanguageModel {
   policy::Llama llama;
   std::shared_ptr<const data::Tokenizer> tokenizer;
   data::ChatFormat format = data::ChatFormat::none;
-  std::filesystem::path folder;
 };
 
 struct ScoringModel {
   reward::RewardModel model;
   std::shared_ptr<const data::Tokenizer> tokenizer;
   data::ChatFormat format = data::ChatFormat::none;
-  std::filesystem::path folder;
 };
 
 // `chat` overrides the format of keel.json; "" keeps it (none where there is no keel.json). UsageError for a folder without a model,
@@ -43,6 +41,12 @@ void write_keel_json(const std::filesystem::path& folder, data::ChatFormat forma
 
 // The chat format that `chat` names or, when it is empty, keel.json of the folder; none where there is no keel.json.
 data::ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat = {});
+
+// DataError unless both folders hold the same tokenizer files: the ids of one model mean something else to the other.
+void require_same_tokenizer(const std::filesystem::path& folder, const std::filesystem::path& other);
+
+// The same for tokenizer and chat format: what a reward model needs to score the policy's ids.
+void require_same_text(const std::filesystem::path& folder, const std::filesystem::path& other);
 
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
 

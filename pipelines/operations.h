@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "data/counts.h"
+#include "data/preferences.h"
+#include "pipelines/model_folder.h"
 #include "pipelines/recipe.h"
 
 namespace keel::pipelines {
@@ -15,10 +18,14 @@ namespace fs = std::filesystem;
 
 // How dialogues become ids: what happens to those that do not fit, and to chat-format tags inside messages.
 struct RenderPolicy {
-  int64_t max_tokens = 0;  // 0 = the model's context
+  int64_t max_tokens = 0;  // longest dialogue, answer included; 0 = the model's context
   bool drop_oldest_turns = false;
   bool allow_tags = false;  // keep them as plain text: for answers that models wrote
 };
+nlohmann::json to_json(const RenderPolicy& policy);
+
+// The same where nothing may be longer than `most` tokens.
+data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most);
 
 // Pretrains a model of shape `shape` on rows {"text"} or {"messages"} with an optional "source". Leaves a model folder.
 struct PretrainInputs {
@@ -57,24 +64,32 @@ struct RejectionInputs {
   fs::path start;                // where fine-tuning restarts (paper 3.2.3: the base model)
   fs::path helpfulness, safety;  // reward models; safety may be empty
   fs::path prompts;
+  RenderPolicy limit;
 };
-void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, uint64_t seed, const fs::path& work);
+void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
+                         uint64_t seed, const fs::path& work);
 
 // PPO from `policy`, which is also the KL reference. Leaves a model folder, its critic in critic/.
 struct PpoInputs {
   fs::path policy;
   fs::path helpfulness, safety;  // reward models; safety may be empty
   fs::path prompts;
+  RenderPolicy limit;
 };
 void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed,
                    const fs::path& work);
 
-// Prompts of a JSONL file: {"messages"} (or {"prompt"}) with "hazard": true where the prompt is about safety.
-struct PromptFile {
+// Prompts of a JSONL file: {"messages"} (or {"prompt"}), with "hazard": true where the prompt is about safety.
+struct Prompts {
+  std::vector<nlohmann::json> rows;  // as they stand in the file
   std::vector<core::Dialogue> dialogues;
+  std::vector<core::Ids> ids;
   std::vector<bool> hazard;
-  std::vector<int64_t> lines;  // of each in the file
+  data::Counts counts;
 };
-PromptFile read_prompt_file(const fs::path& path);
+
+// Rendered for `model` with room for an answer of `max_new_tokens`; those that do not fit are shortened or left out as `limit` says, and
+// counted. DataError when none is left.
+Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens);
 
 }  // namespace keel::pipelines

@@ -19,46 +19,26 @@
 namespace keel::pipelines {
 namespace {
 
-// Both reward models, and the paper's combination of them; without a safety model the helpfulness score alone.
+// Both reward models, and the paper's combination of them; without a safety model the helpfulness score alone. They score the ids of
+// `policy`'s answers as they are.
 struct Rewards {
   ScoringModel helpfulness;
   std::optional<ScoringModel> safety;
 
-  Rewards(const fs::path& helpfulness_folder, const fs::path& safety_folder) : helpfulness(load_scoring_model(helpfulness_folder)) {
-    if (!safety_folder.empty()) safety = load_scoring_model(safety_folder);
+  Rewards(const fs::path& helpfulness_folder, const fs::path& safety_folder, const fs::path& policy)
+      : helpfulness(load_scoring_model(helpfulness_folder)) {
+    require_same_text(helpfulness_folder, policy);
+    if (safety_folder.empty()) return;
+    require_same_text(safety_folder, policy);
+    safety = load_scoring_model(safety_folder);
   }
 
   ppo::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
                                const reward::CombinationConfig& config) const {
     if (safety) return ppo::gated_reward(helpfulness.model, safety->model, prompts, hazard, config);
-    // One model alone: its own score stands on both sides of the gate.
-    return ppo::gated_reward(helpfulness.model, helpfulness.model, prompts, hazard, config);
+    return ppo::plain_reward(helpfulness.model, prompts);
   }
 };
-
-// Prompts rendered for `model`, with room for an answer; longer ones are left out and counted.
-struct Prompts {
-  std::vector<core::Ids> ids;
-  std::vector<bool> hazard;
-};
-
-Prompts render_prompts(const fs::path& file, const LanguageModel& model, int64_t max_new_tokens) {
-  const PromptFile read = read_prompt_file(file);
-  Prompts prompts;
-  const int64_t room = model.llama.config.max_position_embeddings - max_new_tokens;
-  for (size_t i = 0; i < read.dialogues.size(); ++i) {
-    core::Ids ids =
-        data::with_place(file, read.lines[i], [&] { return data::render(model.format, *model.tokenizer, read.dialogues[i]).ids; });
-    if (static_cast<int64_t>(ids.size()) > room) continue;
-    prompts.ids.push_back(std::move(ids));
-    prompts.hazard.push_back(read.hazard[i]);
-  }
-  core::log_info(fmt::format("{}: kept {}, dropped {} (over_long {})", file.string(), prompts.ids.size(),
-                             read.dialogues.size() - prompts.ids.size(), read.dialogues.size() - prompts.ids.size()));
-  if (prompts.ids.empty())
-    throw core::DataError(file, 0, fmt::format("holds no prompt of at most {} tokens, which leaves room for an answer", room));
-  return prompts;
-}
 
 // `over_long`: kept answers that are left out because prompt and answer do not fit a training row.
 nlohmann::json statistics_json(const rejection_sampling::Selection& selection, size_t over_long) {
@@ -73,30 +53,65 @@ nlohmann::json statistics_json(const rejection_sampling::Selection& selection, s
 
 }  // namespace
 
-PromptFile read_prompt_file(const fs::path& path) {
-  PromptFile file;
-  core::JsonlReader reader(path);
-  for (nlohmann::json row; reader.next(row);)
-    data::with_place(reader.path(), reader.line(), [&] {
-      const data::PromptRecord record = data::parse_prompt_record(row);
-      if (record.ids) throw std::invalid_argument("a prompt is needed as {\"messages\"} or {\"prompt\"}, got {\"ids\"}");
-      file.dialogues.push_back(record.messages ? *record.messages : data::dialogue_of_prompt(*record.text));
-      if (file.dialogues.back().messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
-      const auto hazard = row.find("hazard");
-      if (hazard != row.end() && !hazard->is_boolean()) throw std::invalid_argument("\"hazard\" must be true or false");
-      file.hazard.push_back(hazard != row.end() && hazard->get<bool>());
-      file.lines.push_back(reader.line());
-    });
-  return file;
+nlohmann::json to_json(const RenderPolicy& policy) {
+  return {{"max_tokens", policy.max_tokens}, {"drop_oldest_turns", policy.drop_oldest_turns}, {"allow_tags", policy.allow_tags}};
 }
 
-void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, uint64_t seed, const fs::path& work) {
+data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
+  return {.max_tokens = policy.max_tokens > 0 ? std::min(policy.max_tokens, most) : most,
+          .drop_oldest_turns = policy.drop_oldest_turns,
+          .tags = policy.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
+}
+
+Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
+  const data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
+  const int64_t room = limits.max_tokens - max_new_tokens;
+  Prompts prompts;
+  core::JsonlReader reader(path);
+  const auto read = [&](const nlohmann::json& row) {
+    const data::PromptRecord record = data::parse_prompt_record(row);
+    if (record.ids) throw std::invalid_argument("a prompt is needed as {\"messages\"} or {\"prompt\"}, got {\"ids\"}");
+    core::Dialogue dialogue = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text);
+    if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
+    const auto hazard = row.find("hazard");
+    if (hazard != row.end() && !hazard->is_boolean()) throw std::invalid_argument("\"hazard\" must be true or false");
+    core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, limits.tags).ids;
+    bool shortened = false;
+    while (std::ssize(ids) > room && limits.drop_oldest_turns && data::drop_oldest_exchange_(dialogue)) {
+      ids = data::render(model.format, *model.tokenizer, dialogue, limits.tags).ids;
+      shortened = true;
+    }
+    if (std::ssize(ids) > room) {
+      ++prompts.counts.dropped["over_long"];
+      return;
+    }
+    ++prompts.counts.kept;
+    if (shortened) ++prompts.counts.truncated["oldest_turns"];
+    prompts.rows.push_back(row);
+    prompts.dialogues.push_back(std::move(dialogue));
+    prompts.ids.push_back(std::move(ids));
+    prompts.hazard.push_back(hazard != row.end() && hazard->get<bool>());
+  };
+  for (nlohmann::json row; reader.next(row);)
+    data::with_place(reader.path(), reader.line(), [&] { read(row); });
+  core::log_info(fmt::format("{}: {}", path.string(), to_line(prompts.counts)));
+  if (prompts.ids.empty())
+    throw core::DataError(path, 0,
+                          fmt::format("holds no prompt of at most {} tokens, which leaves room for an answer of {}", room, max_new_tokens));
+  return prompts;
+}
+
+void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
+                         uint64_t seed, const fs::path& work) {
   std::vector<core::TokenSequence> selected;
   const LanguageModel start = load_language_model(inputs.start);
+  require_same_tokenizer(inputs.start, inputs.policy);
+  const data::ChatFormat format = chat_format_of(inputs.policy);  // of the prompts that the model learns to answer
   {
     const LanguageModel policy = load_language_model(inputs.policy);
-    const Rewards rewards(inputs.helpfulness, inputs.safety);
-    const Prompts prompts = render_prompts(inputs.prompts, policy, config.sampling.max_new_tokens);
+    const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
+    const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
+    core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
     const std::vector<core::Sample> samples = sample_in_shards(policy.llama, prompts.ids,
                                                                {.label = "rejection",
                                                                 .samples = config.samples,
@@ -104,7 +119,7 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
                                                                 .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
                                                                 .seed = seed},
                                                                work);
-    const std::vector<double> scores = rewards.function(prompts.ids, prompts.hazard, config.combination)(samples);
+    const std::vector<double> scores = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
     std::vector<core::ScoredSample> scored;
     for (size_t i = 0; i < samples.size(); ++i)
       scored.push_back({.sample = samples[i], .score = scores[i]});
@@ -130,14 +145,15 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
         inputs.prompts, 0,
         "no prompt has an answer that ended by itself and fits a training row; raise sampling.max_new_tokens or sft.batch.row_tokens");
   policy::train_sft(start.llama, selected, {}, config.sft, seed, work, "fine-tune");
-  save_language_model(work, start.llama, inputs.start, start.format, {{"stage", "rejection"}, {"seed", seed}, {"samples", config.samples}});
+  save_language_model(work, start.llama, inputs.start, format, {{"stage", "rejection"}, {"seed", seed}, {"samples", config.samples}});
 }
 
 void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed,
                    const fs::path& work) {
   const LanguageModel policy = load_language_model(inputs.policy);
-  const Rewards rewards(inputs.helpfulness, inputs.safety);
-  const Prompts prompts = render_prompts(inputs.prompts, policy, config.sampling.max_new_tokens);
+  const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
+  const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
+  core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
   const reward::RewardModel critic = ppo::make_critic(config, policy.llama, rewards.helpfulness.model);
   const ppo::PpoTimes times = ppo::train(policy.llama, critic,
                                          {.prompts = prompts.ids,

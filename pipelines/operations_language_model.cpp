@@ -18,13 +18,6 @@
 namespace keel::pipelines {
 namespace {
 
-data::RenderLimits limits_for(const RenderPolicy& limit, int64_t context, int64_t row_tokens) {
-  const int64_t most = std::min(context, row_tokens);
-  return {.max_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, most) : most,
-          .drop_oldest_turns = limit.drop_oldest_turns,
-          .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
-}
-
 std::vector<core::TokenSequence> render_file(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer,
                                              const data::RenderLimits& limits, nlohmann::json& counts) {
   const data::DemonstrationSet set = data::read_demonstrations(file);
@@ -66,28 +59,23 @@ Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::To
   return corpus;
 }
 
-void weigh_by_size(Corpus& corpus) {
-  for (auto& [name, source] : corpus.sources) {
-    source.weight = 0;
-    for (const int64_t i : source.sequences)
-      source.weight += static_cast<double>(corpus.sequences[static_cast<size_t>(i)].ids.size());
-  }
-}
-
 }  // namespace
 
 void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed,
                         const fs::path& work) {
   const auto tokenizer = data::load_tokenizer(inputs.tokenizer);
   const auto format = data::parse_chat_format(inputs.chat_format);
+  if (shape.vocab_size != policy::LlamaConfig{}.vocab_size && shape.vocab_size != tokenizer->vocab_size())
+    throw core::ConfigError(
+        {fmt::format("llama.vocab_size is the tokenizer's, {}; leave it out (got {})", tokenizer->vocab_size(), shape.vocab_size)});
   shape.vocab_size = tokenizer->vocab_size();
   const int64_t row_tokens = std::min(config.batch.row_tokens, shape.max_position_embeddings);
-  Corpus corpus = read_corpus(inputs.corpus, format, *tokenizer, row_tokens);
-  weigh_by_size(corpus);
+  const Corpus corpus = read_corpus(inputs.corpus, format, *tokenizer, row_tokens);
   const Corpus validation = inputs.validation.empty() ? Corpus{} : read_corpus(inputs.validation, format, *tokenizer, row_tokens);
   std::vector<policy::Source> sources;
-  for (auto& [name, source] : corpus.sources)
+  for (const auto& [name, source] : corpus.sources)
     sources.push_back(source);
+  policy::weigh_sources(sources, corpus.sequences, config.upsample);
 
   const policy::Llama model = policy::make_llama(shape, seed);
   core::log_info(fmt::format("pretraining {} parameters on {} documents", runtime::count_elements(policy::parameters(model)),
@@ -98,7 +86,7 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
 
 void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work) {
   const LanguageModel model = load_language_model(inputs.model, inputs.chat_format);
-  const auto limits = limits_for(inputs.limit, model.llama.config.max_position_embeddings, config.batch.row_tokens);
+  const auto limits = limits_within(inputs.limit, std::min(model.llama.config.max_position_embeddings, config.batch.row_tokens));
   nlohmann::json counts;
   const auto train = render_file(inputs.demonstrations, model.format, *model.tokenizer, limits, counts);
   const auto validation = inputs.validation.empty() ? std::vector<core::TokenSequence>{}

@@ -25,11 +25,7 @@ struct Pairs {
 Pairs read_pairs(const fs::path& file, bool safety, const RenderPolicy& limit, data::ChatFormat format, const data::Tokenizer& tokenizer,
                  int64_t context) {
   const data::PreferenceSet set = data::read_preferences(file, {.safety = safety});
-  const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
-  data::RenderedPairs rendered = data::render_pairs(set, format, tokenizer,
-                                                    {.max_tokens = most,
-                                                     .drop_oldest_turns = limit.drop_oldest_turns,
-                                                     .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  data::RenderedPairs rendered = data::render_pairs(set, format, tokenizer, limits_within(limit, context));
   core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
   if (rendered.pairs.empty()) throw core::DataError(file, 0, "leaves no pair to use; see the counts above");
   return {.pairs = std::move(rendered.pairs), .counts = {{"read", to_json(set.counts)}, {"rendered", to_json(rendered.counts)}}};
@@ -65,8 +61,7 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
   const Pairs held_out = read_pairs(inputs.held_out, inputs.safety, inputs.limit, chat.format, *chat.tokenizer, context);
   const reward::RewardModel model = reward::make_reward_model(chat.llama, config.head, seed);
   const std::string kind = inputs.safety ? "safety" : "helpfulness";
-  // Held-out pairs measure the result and choose nothing: no validation is passed.
-  reward::train_reward_model(model, train.pairs, {}, config, seed, work, "reward " + kind);
+  reward::train_reward_model(model, train.pairs, config, seed, work, "reward " + kind);
   nlohmann::json evaluation = evaluation_json(reward::evaluate(model, held_out.pairs));
   evaluation["name"] = kind;
   evaluation["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}};

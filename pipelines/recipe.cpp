@@ -7,6 +7,12 @@
 namespace keel::pipelines {
 namespace {
 
+// Fields that a run on this kind of data does not read must stay as they are: a setting without effect is a mistake.
+std::vector<std::string> unread_sections(const Recipe& recipe) {
+  if (recipe.data.source == "sandbox") return {"data."};
+  return {"sandbox.", "llama.", "pretrain.", "preferences.", "chat_format"};
+}
+
 // Rules between fields, which no single field's range can state.
 void check(const Recipe& recipe, const std::string& origin, std::vector<std::string>& problems) {
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
@@ -27,6 +33,12 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
         problem(fmt::format("{}.max_new_tokens must be below llama.max_position_embeddings ({}), which holds prompt and answer, got {}",
                             name, recipe.llama.max_position_embeddings, tokens));
   }
+  for (const auto& field : departures(recipe))
+    for (const auto& section : unread_sections(recipe))
+      if (field.name.starts_with(section))
+        problem(fmt::format("{}: a run with data.source \"{}\" does not read it; leave it out", field.name, recipe.data.source));
+  if (recipe.rejection.sft.batch.validate_every != 0)
+    problem("rejection.sft.batch.validate_every: fine-tuning on the model's own answers has no held-out set; leave it out");
   for (const auto& text : ppo::problems_of(recipe.ppo))
     problem("ppo: " + text);
 }

@@ -26,8 +26,8 @@ struct DataConfig {
   double held_out = 0.2;
   int64_t max_tokens = 512;
   bool drop_oldest_turns = true;
-  int64_t train_prompts = 1024;  // for rejection sampling and PPO, half of each kind
-  int64_t validation_prompts = 64;
+  int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
+  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to watch SFT with
   int64_t test_prompts = 200;         // for evaluation, half of each kind
   int64_t max_demonstrations = 2000;  // half of each kind
   int64_t max_pairs = 0;
@@ -41,7 +41,8 @@ inline void visit(DataConfig& config, core::Fields& fields) {
   fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
   fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
   fields("train_prompts", config.train_prompts, "files: prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
-  fields("validation_prompts", config.validation_prompts, "files: prompts to watch PPO with", core::at_least(2));
+  fields("validation_prompts", config.validation_prompts,
+         "files: prompts of evaluation.split \"validation\", and demonstrations that watch SFT", core::at_least(2));
   fields("test_prompts", config.test_prompts, "files: prompts of the evaluation, half of each kind", core::at_least(2));
   fields("max_demonstrations", config.max_demonstrations, "files: chosen answers that SFT learns from; 0 = all", core::at_least(0));
   fields("max_pairs", config.max_pairs, "files: training pairs of each reward model; 0 = all", core::at_least(0));
@@ -88,7 +89,6 @@ struct RejectionConfig {
   int64_t samples = 10;  // K; the paper's figures use 1..100
   policy::SamplingConfig sampling;
   rejection_sampling::SelectionConfig selection;
-  reward::CombinationConfig combination;
   policy::SftConfig sft;
 };
 
@@ -96,7 +96,6 @@ inline void visit(RejectionConfig& config, core::Fields& fields) {
   fields("samples", config.samples, "K, answers to each prompt", core::at_least(1));
   fields.section("sampling", config.sampling, "how answers are drawn");
   fields.section("selection", config.selection, "which answer is kept");
-  fields.section("combination", config.combination, "helpfulness and safety in one score");
   fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");
 }
 
@@ -129,7 +128,7 @@ struct Recipe {
   policy::SftConfig sft;
   PreferenceConfig preferences;
   reward::RewardTrainConfig reward;
-  double safety_loss_weight = 1.0;  // of the safety reward model alone
+  reward::CombinationConfig combination;
   RejectionConfig rejection;
   ppo::PpoConfig ppo;
   EvaluationConfig evaluation;
@@ -138,9 +137,7 @@ struct Recipe {
 inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("name", recipe.name, "a run folder belongs to the recipe of this name");
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
-  fields("threads", recipe.threads,
-         "compute threads where --threads is not given; 0 = all cores. Changes no key; a tiny model is fastest on one",
-         core::between(0, 1024));
+  fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key", core::between(0, 1024));
   fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
          core::one_of({"llama2", "chatml", "hh"}));
@@ -151,8 +148,7 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields.section("sft", recipe.sft, "supervised fine-tuning");
   fields.section("preferences", recipe.preferences, "collection of comparisons");
   fields.section("reward", recipe.reward, "both reward models");
-  fields("safety_loss_weight", recipe.safety_loss_weight, "weight of the safety auxiliary loss in the safety reward model",
-         core::at_least(0));
+  fields.section("combination", recipe.combination, "helpfulness and safety in one score");
   fields.section("rejection", recipe.rejection, "rejection sampling");
   fields.section("ppo", recipe.ppo, "proximal policy optimisation");
   fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");

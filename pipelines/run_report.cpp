@@ -23,11 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 using evaluation::Section;
 
-const std::vector<evaluation::Measure> kGoldMeasures = {{"gold_helpfulness", "gold helpfulness"},
-                                                        {"gold_safety", "gold safety"},
-                                                        {"violation_rate", "violation rate"},
-                                                        {"win_rate_vs_sft", "win rate vs SFT"},
-                                                        {"kl_to_sft", "KL to SFT"}};
+const std::vector<evaluation::Measure> kGoldMeasures = {{"gold_helpfulness", "gold helpfulness"}, {"gold_safety", "gold safety"},
+                                                        {"violation_rate", "violation rate"},     {"false_refusal_rate", "false refusals"},
+                                                        {"win_rate_vs_sft", "win rate vs SFT"},   {"kl_to_sft", "KL to SFT"}};
 const std::vector<evaluation::Measure> kRewardMeasures = {{"reward_helpfulness", "helpfulness RM"},
                                                           {"reward_safety", "safety RM"},
                                                           {"reward_win_rate_vs_sft", "RM win rate vs SFT"},

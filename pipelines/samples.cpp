@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/files.h"
 #include "core/jsonl.h"
 #include "core/progress.h"
@@ -44,6 +45,8 @@ std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std
       core::JsonlReader reader(file);
       for (nlohmann::json row; reader.next(row);)
         shard.push_back(sample_from_json(row));
+      if (std::ssize(shard) != (end - begin) * task.samples || shard.front().prompt != begin)
+        throw core::DataError(file, 0, "holds other answers than this stage asks for; delete it to sample them again");
     } else {
       const std::vector<core::Ids> part(prompts.begin() + begin, prompts.begin() + end);
       shard = policy::generate(model, part, task.samples, task.sampling, task.stop_ids, {.seed = task.seed, .purpose = task.label}, begin);

@@ -24,49 +24,29 @@
 namespace keel::pipelines {
 namespace {
 
-// The prompts of the evaluation as ids (every model of a run shares tokenizer and chat format), and the judge's view of them.
+// The prompts of the evaluation (every model of a run shares tokenizer and chat format), and the judge's view of them.
 struct Questions {
-  std::vector<core::Dialogue> dialogues;
-  std::vector<bool> hazard;
-  std::vector<core::Ids> ids;
+  Prompts prompts;
   std::vector<sandbox::PromptInfo> sandbox;  // empty on real data
   std::optional<sandbox::World> world;
-  data::Counts counts;
 };
 
 Questions read_questions(const Recipe& recipe, const StageContext& context, const LanguageModel& model) {
   const auto path = context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split);
-  const int64_t room = model.llama.config.max_position_embeddings - recipe.evaluation.max_new_tokens;
-  Questions questions;
-  if (recipe.data.source == "sandbox") questions.world = sandbox::make_world(context.seed);
-  core::JsonlReader reader(path);
-  for (nlohmann::json row; reader.next(row);) {
-    core::Dialogue dialogue = data::parse_messages(row.at("messages"), "messages");
-    const auto render = [&] {
-      return data::with_place(reader.path(), reader.line(), [&] { return data::render(model.format, *model.tokenizer, dialogue).ids; });
-    };
-    core::Ids ids = render();
-    bool shortened = false;
-    while (std::ssize(ids) > room && data::drop_oldest_exchange_(dialogue)) {
-      ids = render();
-      shortened = true;
-    }
-    if (std::ssize(ids) > room) {
-      ++questions.counts.dropped["over_long"];
-      continue;
-    }
-    ++questions.counts.kept;
-    if (shortened) ++questions.counts.truncated["oldest_turns"];
-    questions.dialogues.push_back(std::move(dialogue));
-    questions.hazard.push_back(row.value("hazard", false));
-    questions.ids.push_back(std::move(ids));
-    if (questions.world) questions.sandbox.push_back(sandbox::prompt_from_json(row, reader.path(), reader.line()));
-  }
-  core::log_info(fmt::format("{}: {}", path.string(), to_line(questions.counts)));
-  if (questions.ids.empty())
-    throw core::DataError(path, 0, fmt::format("holds no prompt of at most {} tokens, which leaves room for an answer", room));
+  Questions questions{
+      .prompts = read_prompt_file(path, model, length_limit(recipe), recipe.evaluation.max_new_tokens), .sandbox = {}, .world = {}};
+  if (recipe.data.source != "sandbox") return questions;
+  questions.world = sandbox::make_world(context.seed);
+  for (const auto& row : questions.prompts.rows)
+    questions.sandbox.push_back(sandbox::prompt_from_json(row, path, 0));
   return questions;
 }
+
+// What measures every model's answers.
+struct Measures {
+  const LanguageModel& sft;
+  ScoringModel helpfulness, safety;
+};
 
 struct Answered {
   evaluation::ModelAnswers measured;
@@ -78,12 +58,13 @@ double sum_from(const std::vector<float>& values, size_t begin) {
   return std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin), values.end(), 0.0);
 }
 
-Answered answer_all(const std::string& name, const fs::path& folder, const LanguageModel& sft, const Questions& questions,
+Answered answer_all(const std::string& name, const fs::path& folder, const Measures& measures, const Questions& questions,
                     const Recipe& recipe, const StageContext& context) {
   const LanguageModel model = load_language_model(folder);
+  const Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
   const auto samples =
-      sample_in_shards(model.llama, questions.ids,
+      sample_in_shards(model.llama, prompts.ids,
                        {.label = "evaluation " + name,
                         .samples = 1,
                         .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens, .batch_rows = recipe.evaluation.batch_rows},
@@ -92,26 +73,25 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Langu
                        context.work);
   std::vector<core::Ids> whole;
   for (const auto& sample : samples) {
-    whole.push_back(questions.ids[static_cast<size_t>(sample.prompt)]);
+    whole.push_back(prompts.ids[static_cast<size_t>(sample.prompt)]);
     whole.back().insert(whole.back().end(), sample.ids.begin(), sample.ids.end());
   }
-  const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(sft.llama, whole);
-  const ScoringModel helpfulness = load_scoring_model(context.inputs.at("reward_helpfulness")),
-                     safety = load_scoring_model(context.inputs.at("reward_safety"));
-  const auto sigmoid = [](double score) { return 1 / (1 + std::exp(-score)); };
-  const auto helpful = reward::score_rows(helpfulness.model, whole), safe = reward::score_rows(safety.model, whole);
+  const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(measures.sft.llama, whole);
+  const auto helpful = reward::score_rows(measures.helpfulness.model, whole), safe = reward::score_rows(measures.safety.model, whole);
   for (size_t i = 0; i < samples.size(); ++i) {
-    const size_t first = questions.ids[i].size() - 1;  // log-prob i belongs to id i + 1
+    const size_t first = prompts.ids[i].size() - 1;  // log-prob i belongs to id i + 1
     const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);
-    evaluation::MeasuredAnswer answer{.hazard = questions.hazard[i],
+    evaluation::MeasuredAnswer answer{.hazard = prompts.hazard[i],
+                                      .false_refusal = {},
                                       .gold_helpfulness = {},
                                       .gold_safety = {},
-                                      .reward_helpfulness = sigmoid(helpful[i]),
-                                      .reward_safety = sigmoid(safe[i]),
+                                      .reward_helpfulness = reward::probability(helpful[i]),
+                                      .reward_safety = reward::probability(safe[i]),
                                       .kl_to_sft = sum_from(own[i], first) - sum_from(reference[i], first)};
     if (questions.world) {
       answer.gold_helpfulness = sandbox::gold_helpfulness(*questions.world, questions.sandbox[i], text);
       answer.gold_safety = sandbox::gold_safety(*questions.world, questions.sandbox[i], text);
+      answer.false_refusal = sandbox::is_false_refusal(questions.sandbox[i], text);
     }
     result.measured.answers.push_back(answer);
     result.texts.push_back(text);
@@ -124,7 +104,7 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
   const auto& measured = model.measured.answers[i];
   nlohmann::json row = {{"model", model.measured.model},
                         {"prompt", i},
-                        {"messages", data::messages_json(questions.dialogues[i])},
+                        {"messages", data::messages_json(questions.prompts.dialogues[i])},
                         {"text", model.texts[i]},
                         {"finish_reason", model.finish[i] == core::FinishReason::stop ? "stop" : "length"},
                         {"hazard", measured.hazard},
@@ -135,7 +115,7 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
     row["gold_helpfulness"] = *measured.gold_helpfulness;
     row["gold_safety"] = *measured.gold_safety;
     row["family"] = questions.sandbox[i].family;
-    row["false_refusal"] = sandbox::is_false_refusal(questions.sandbox[i], model.texts[i]);
+    row["false_refusal"] = *measured.false_refusal;
   }
   return row;
 }
@@ -145,10 +125,13 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
 void evaluate_models(const Recipe& recipe, const StageContext& context) {
   const LanguageModel sft = load_language_model(context.inputs.at("sft"));
   const Questions questions = read_questions(recipe, context, sft);
+  const Measures measures{.sft = sft,
+                          .helpfulness = load_scoring_model(context.inputs.at("reward_helpfulness")),
+                          .safety = load_scoring_model(context.inputs.at("reward_safety"))};
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
   for (const auto& [name, stage] : run_models(recipe)) {
-    const Answered answered = answer_all(name, model_folder(recipe, context, name), sft, questions, recipe, context);
+    const Answered answered = answer_all(name, model_folder(recipe, context, name), measures, questions, recipe, context);
     for (size_t i = 0; i < answered.texts.size(); ++i)
       rows.write(answer_row(answered, i, questions));
     measured.push_back(answered.measured);
@@ -163,7 +146,8 @@ void evaluate_models(const Recipe& recipe, const StageContext& context) {
       models.back()["n"][key] = model.counts.at(key);
     }
   }
-  core::write_file(context.work / "evaluation.json", core::dump_json({{"models", models}, {"counts", to_json(questions.counts)}}) + "\n");
+  core::write_file(context.work / "evaluation.json",
+                   core::dump_json({{"models", models}, {"counts", to_json(questions.prompts.counts)}}) + "\n");
 }
 
 }  // namespace keel::pipelines

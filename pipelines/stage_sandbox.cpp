@@ -75,7 +75,7 @@ void fill_from_model(const LanguageModel& model, const std::map<double, Request>
                      uint64_t seed, const StageContext& context) {
   for (const auto& [temperature, request] : requests) {
     const auto samples = sample_in_shards(model.llama, request.prompts,
-                                          {.label = fmt::format("preferences T={:.1f}", temperature),
+                                          {.label = fmt::format("preferences T={}", temperature),
                                            .samples = 1,
                                            .sampling = {.temperature = temperature, .max_new_tokens = 64},
                                            .stop_ids = data::stop_ids(model.format, *model.tokenizer),

@@ -23,16 +23,6 @@ std::string text_of(const nlohmann::json& object) {
   return core::dump_json(object);
 }
 
-RenderPolicy length_limit(const Recipe& recipe) {
-  if (from_sandbox(recipe)) return {.allow_tags = true};  // its own models write the answers
-  return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
-}
-
-nlohmann::json limit_json(const Recipe& recipe) {
-  const RenderPolicy limit = length_limit(recipe);
-  return {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}, {"allow_tags", limit.allow_tags}};
-}
-
 Stage data_stage(const Recipe& recipe) {
   Stage stage{.name = "data", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   if (from_sandbox(recipe)) {
@@ -78,7 +68,7 @@ void add_start(Stage& stage, const Recipe& recipe) {
 Stage sft_stage(const Recipe& recipe) {
   Stage stage{.name = "sft",
               .inputs = {"data"},
-              .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", limit_json(recipe)}}),
+              .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run =
                   [recipe](const StageContext& context) {
@@ -107,11 +97,11 @@ Stage preferences_stage(const Recipe& recipe) {
 Stage reward_stage(const Recipe& recipe, const std::string& kind) {
   const bool safety = kind == "safety";
   reward::RewardTrainConfig config = recipe.reward;
-  if (safety) config.loss.safety_weight = recipe.safety_loss_weight;
+  if (!safety) config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
   const std::string source = from_sandbox(recipe) ? "preferences" : "data";
   return {.name = "reward_" + kind,
           .inputs = {source, "sft"},
-          .config = text_of({{"reward", json_of(config)}, {"limit", limit_json(recipe)}}),
+          .config = text_of({{"reward", json_of(config)}, {"limit", to_json(length_limit(recipe))}}),
           .external = {},
           .run =
               [=](const StageContext& context) {
@@ -129,7 +119,9 @@ Stage reward_stage(const Recipe& recipe, const std::string& kind) {
 Stage rejection_stage(const Recipe& recipe) {
   Stage stage{.name = "rs1",
               .inputs = {"data", "sft", "reward_helpfulness", "reward_safety"},
-              .config = text_of({{"rejection", json_of(recipe.rejection)}}),
+              .config = text_of({{"rejection", json_of(recipe.rejection)},
+                                 {"combination", json_of(recipe.combination)},
+                                 {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run =
                   [recipe](const StageContext& context) {
@@ -137,8 +129,9 @@ Stage rejection_stage(const Recipe& recipe) {
                                          .start = model_folder(recipe, context, "base"),
                                          .helpfulness = context.inputs.at("reward_helpfulness"),
                                          .safety = context.inputs.at("reward_safety"),
-                                         .prompts = context.inputs.at("data") / "prompts_train.jsonl"},
-                                        recipe.rejection, context.seed, context.work);
+                                         .prompts = context.inputs.at("data") / "prompts_train.jsonl",
+                                         .limit = length_limit(recipe)},
+                                        recipe.rejection, recipe.combination, context.seed, context.work);
                   },
               .scratch = {"ckpt"}};
   add_start(stage, recipe);
@@ -148,15 +141,17 @@ Stage rejection_stage(const Recipe& recipe) {
 Stage ppo_stage(const Recipe& recipe) {
   return {.name = "ppo",
           .inputs = {"data", "rs1", "reward_helpfulness", "reward_safety"},
-          .config = text_of({{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.rejection.combination)}}),
+          .config = text_of(
+              {{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
           .external = {},
           .run =
               [recipe](const StageContext& context) {
                 ppo_operation({.policy = context.inputs.at("rs1"),
                                .helpfulness = context.inputs.at("reward_helpfulness"),
                                .safety = context.inputs.at("reward_safety"),
-                               .prompts = context.inputs.at("data") / "prompts_train.jsonl"},
-                              recipe.ppo, recipe.rejection.combination, context.seed, context.work);
+                               .prompts = context.inputs.at("data") / "prompts_train.jsonl",
+                               .limit = length_limit(recipe)},
+                              recipe.ppo, recipe.combination, context.seed, context.work);
               },
           .scratch = {"ckpt"}};
 }
@@ -164,7 +159,7 @@ Stage ppo_stage(const Recipe& recipe) {
 Stage evaluation_stage(const Recipe& recipe) {
   Stage stage{.name = "evaluation",
               .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo"},
-              .config = text_of({{"evaluation", json_of(recipe.evaluation)}}),
+              .config = text_of({{"evaluation", json_of(recipe.evaluation)}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [recipe](const StageContext& context) { evaluate_models(recipe, context); },
               .scratch = {"ckpt"}};
@@ -190,6 +185,11 @@ Stage report_stage(const Recipe& recipe) {
 }
 
 }  // namespace
+
+RenderPolicy length_limit(const Recipe& recipe) {
+  if (from_sandbox(recipe)) return {.allow_tags = true};  // its own models write the answers
+  return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
+}
 
 std::filesystem::path model_folder(const Recipe& recipe, const StageContext& context, const std::string& name) {
   if (name == "base" && !from_sandbox(recipe)) return recipe.model;

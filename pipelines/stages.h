@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "pipelines/operations.h"
 #include "pipelines/recipe.h"
 #include "pipelines/stage_graph.h"
 
@@ -19,6 +20,9 @@ std::vector<Stage> build_stages(const Recipe& recipe);
 // The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no
 // stage.
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe);
+
+// What becomes of dialogues that do not fit, and of tags inside messages, in every stage of the run.
+RenderPolicy length_limit(const Recipe& recipe);
 
 // What the stages do; each writes into context.work.
 void write_sandbox_data(const Recipe& recipe, const StageContext& context);

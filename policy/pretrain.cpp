@@ -1,7 +1,12 @@
 #include "policy/pretrain.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "core/error.h"
 #include "core/rng.h"
 
 namespace keel::policy {
@@ -14,6 +19,33 @@ std::vector<core::TokenSequence> split_document(const core::Ids& ids, int64_t ro
     parts.push_back({.ids = part, .loss_mask = std::vector<bool>(part.size(), true)});
   }
   return parts;
+}
+
+void weigh_sources(std::vector<Source>& sources, const std::vector<core::TokenSequence>& sequences,
+                   const std::vector<std::string>& upsample) {
+  for (Source& source : sources) {
+    source.weight = 0;
+    for (const int64_t i : source.sequences)
+      source.weight += static_cast<double>(sequences[static_cast<size_t>(i)].ids.size());
+  }
+  std::vector<std::string> problems, names;
+  for (const Source& source : sources)
+    names.push_back(source.name);
+  for (const std::string& entry : upsample) {
+    const size_t equals = std::min(entry.rfind('='), entry.size());
+    const auto source = std::find(names.begin(), names.end(), entry.substr(0, equals)) - names.begin();
+    char* end = nullptr;
+    const std::string text = entry.substr(std::min(equals + 1, entry.size()));
+    const double factor = std::strtod(text.c_str(), &end);
+    if (text.empty() || *end != 0 || !std::isfinite(factor) || factor < 0)
+      problems.push_back(fmt::format("upsample: an entry must be \"source=factor\" with a factor of at least 0, got \"{}\"", entry));
+    else if (source == std::ssize(names))
+      problems.push_back(
+          fmt::format("upsample: the corpus has no source \"{}\"; it has {}", entry.substr(0, equals), fmt::join(names, ", ")));
+    else
+      sources[static_cast<size_t>(source)].weight *= factor;
+  }
+  core::throw_if_any(std::move(problems));
 }
 
 RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config,
@@ -30,6 +62,11 @@ RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const st
     if (source.weight > 0 && !source.sequences.empty()) draws.push_back({.source = &source, .order = {}});
   TORCH_CHECK(!draws.empty(), "[policy.pretrain] no source has both documents and a positive weight");
 
+  // The plan is held in memory: 2e12 tokens would take terabytes.
+  constexpr int64_t kMostTokens = 100'000'000'000;
+  if (config.tokens > kMostTokens)
+    throw core::ConfigError(
+        {fmt::format("tokens must be at most {} on one machine, got {}; set the budget of this run", kMostTokens, config.tokens)});
   std::vector<int64_t> order, lengths;
   for (int64_t total = 0; total < config.tokens;) {
     auto& draw = *std::min_element(draws.begin(), draws.end(),

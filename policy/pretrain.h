@@ -7,6 +7,7 @@ namespace keel::policy {
 
 struct PretrainConfig {
   int64_t tokens = 2'000'000'000'000;  // budget of the run
+  std::vector<std::string> upsample;   // the paper up-samples its most factual sources and does not say by how much
   BatchConfig batch{.batch_rows = 1024, .row_tokens = 4096, .micro_rows = 1024, .validate_every = 0};
   runtime::AdamWConfig optimizer;
   runtime::ScheduleConfig schedule{.learning_rate = 3e-4, .warmup_steps = 2000};
@@ -14,6 +15,8 @@ struct PretrainConfig {
 
 inline void visit(PretrainConfig& config, core::Fields& fields) {
   fields("tokens", config.tokens, "training tokens of the whole run", core::at_least(1));
+  fields("upsample", config.upsample,
+         "sources drawn from more (or less) often than their size asks for, as \"source=factor\"; all others have factor 1");
   fields.section("batch", config.batch, "rows and packing");
   fields.section("optimizer", config.optimizer, "AdamW");
   fields.section("schedule", config.schedule, "learning rate");
@@ -24,6 +27,11 @@ struct Source {
   double weight = 1;               // share of the tokens drawn from it, relative to the other sources
   std::vector<int64_t> sequences;  // indices of its documents
 };
+
+// Weighs each source by its tokens times its factor in `upsample`. Throws core::ConfigError for an entry that is no "source=factor" with a
+// factor of at least 0 and for a source that the corpus does not have.
+void weigh_sources(std::vector<Source>& sources, const std::vector<core::TokenSequence>& sequences,
+                   const std::vector<std::string>& upsample);
 
 // Rows of the whole run. Documents come from the source whose drawn tokens lag its share most; each source goes through its documents in
 // a new random order every time round. Documents longer than a row must have been split (split_document).

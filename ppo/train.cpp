@@ -85,18 +85,32 @@ int64_t resume(Trainer& trainer, const std::string& reference, const runtime::Ch
   return state.at("metrics_offset").get<int64_t>();
 }
 
+std::vector<core::Ids> answered(const std::vector<core::Ids>& prompts, const std::vector<core::Sample>& samples) {
+  std::vector<core::Ids> rows;
+  for (const core::Sample& sample : samples) {
+    rows.push_back(prompts.at(static_cast<size_t>(sample.prompt)));
+    rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
+  }
+  return rows;
+}
+
 }  // namespace
+
+RewardFunction plain_reward(const reward::RewardModel& model, const std::vector<core::Ids>& prompts) {
+  return [&](const std::vector<core::Sample>& samples) {
+    std::vector<double> scores = reward::score_rows(model, answered(prompts, samples));
+    for (double& score : scores)
+      score = reward::probability(score);
+    return scores;
+  };
+}
 
 RewardFunction gated_reward(const reward::RewardModel& helpfulness, const reward::RewardModel& safety,
                             const std::vector<core::Ids>& prompts, std::vector<bool> is_safety, const reward::CombinationConfig& config) {
   TORCH_CHECK(is_safety.size() == prompts.size(), "[ppo.gated_reward] need one is_safety for each of ", prompts.size(), " prompts, got ",
               is_safety.size());
   return [&helpfulness, &safety, &prompts, is_safety = std::move(is_safety), config](const std::vector<core::Sample>& samples) {
-    std::vector<core::Ids> rows;
-    for (const core::Sample& sample : samples) {
-      rows.push_back(prompts.at(static_cast<size_t>(sample.prompt)));
-      rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
-    }
+    const std::vector<core::Ids> rows = answered(prompts, samples);
     const auto helpful = reward::score_rows(helpfulness, rows), safe = reward::score_rows(safety, rows);
     std::vector<double> combined;
     for (size_t i = 0; i < rows.size(); ++i) {

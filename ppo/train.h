@@ -15,6 +15,9 @@ namespace keel::ppo {
 // Rc of each answer, in [0, 1]; Sample::prompt is the index into the prompts of the job. A score that is missing must throw.
 using RewardFunction = std::function<std::vector<double>(const std::vector<core::Sample>&)>;
 
+// One reward model alone: the probability of its raw score. Holds references to model and prompts.
+RewardFunction plain_reward(const reward::RewardModel& model, const std::vector<core::Ids>& prompts);
+
 // The paper's: both models score prompt + answer, the safety model decides where `is_safety[prompt]` or where its score is low.
 // Holds references to models and prompts.
 RewardFunction gated_reward(const reward::RewardModel& helpfulness, const reward::RewardModel& safety,

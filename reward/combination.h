@@ -14,6 +14,9 @@ inline void visit(CombinationConfig& config, core::Fields& fields) {
          core::between(0.0, 1.0));
 }
 
+// The paper's score in (0, 1) of a raw score: its sigmoid.
+double probability(double raw);
+
 // True when Rc is Rs: the prompt is about safety, or sigmoid(raw_safety) < gate_threshold.
 bool safety_decides(double raw_safety, bool is_safety_prompt, const CombinationConfig& config);
 

@@ -17,7 +17,7 @@ namespace keel::reward {
 struct RewardLossConfig {
   std::string margin = "small";  // table 27; which one the paper's final models use is not said, "small" has table 28's best mean
   double centring = 0.0;         // not in the paper; 0.01 is the field's custom where it is used
-  double safety_weight = 0.0;    // the paper gives its safety model this loss and states no weight; 1 is the plain reading
+  double safety_weight = 1.0;    // the paper gives its safety model this loss and states no weight; 1 is the plain reading
 };
 
 inline void visit(RewardLossConfig& config, core::Fields& fields) {

@@ -5,10 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/files.h"
 #include "core/rng.h"
 #include "policy/logprobs.h"
-#include "reward/evaluate.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
@@ -89,9 +87,8 @@ int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
   return std::min(std::max(share, config.warmup_min_steps), steps / 5);
 }
 
-runtime::TrainingResult train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs,
-                                           const std::vector<core::TokenPair>& held_out, const RewardTrainConfig& config, uint64_t seed,
-                                           const std::filesystem::path& folder, const std::string& label) {
+void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
+                        const std::filesystem::path& folder, const std::string& label) {
   TORCH_CHECK(!pairs.empty(), "[reward.train] there are no pairs to train on");
   check_pairs(model, pairs);
   std::vector<int64_t> order;
@@ -123,25 +120,17 @@ runtime::TrainingResult train_reward_model(const RewardModel& model, const std::
   };
 
   const int64_t steps = (std::ssize(order) + config.batch_pairs - 1) / config.batch_pairs;
-  runtime::TrainingJob job{.label = label,
-                           .steps = steps,
-                           .parameters = weights,
-                           .optimizer = config.optimizer,
-                           .schedule = {.learning_rate = config.learning_rate,
-                                        .schedule = "cosine",
-                                        .final_ratio = config.final_ratio,
-                                        .warmup_steps = warmup_steps(config, steps)},
-                           .accumulate = accumulate,
-                           .validate = {},
-                           .validate_every = config.validate_every};
-  if (!held_out.empty()) {
-    job.validate = [&]() -> core::MetricRow {
-      const RewardEvaluation result = evaluate(model, held_out);
-      return {{"eval_loss", result.loss}, {"eval_accuracy", result.all.rate()}, {"eval_margin", result.mean_difference}};
-    };
-  }
-  core::make_directories(folder);
-  return runtime::run_training(job, folder);
+  runtime::run_training({.label = label,
+                         .steps = steps,
+                         .parameters = weights,
+                         .optimizer = config.optimizer,
+                         .schedule = {.learning_rate = config.learning_rate,
+                                      .schedule = "cosine",
+                                      .final_ratio = config.final_ratio,
+                                      .warmup_steps = warmup_steps(config, steps)},
+                         .accumulate = accumulate,
+                         .validate = {}},
+                        folder);
 }
 
 }  // namespace keel::reward

@@ -18,7 +18,6 @@ struct RewardTrainConfig {
   int64_t epochs = 1;           // paper: longer training overfits
   int64_t batch_pairs = 512;    // paper: 512 pairs = 1024 rows
   int64_t micro_pairs = 32;
-  int64_t validate_every = 0;
   double learning_rate = 1e-5;   // paper: 5e-6 for 70B, 1e-5 for the others
   double final_ratio = 0.1;      // paper
   double warmup_share = 0.03;    // paper
@@ -33,7 +32,6 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("epochs", config.epochs, "passes over the pairs", core::at_least(1));
   fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
-  fields("validate_every", config.validate_every, "optimiser steps between validations; 0 = only at the end", core::at_least(0));
   fields("learning_rate", config.learning_rate, "peak of the cosine schedule", core::at_least(0));
   fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));
@@ -44,11 +42,10 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
 // Warm-up of a run of `steps`: its share, but at least warmup_min_steps, but never more than a fifth of a short run.
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
 
-// Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)). Metrics under TRL's
-// names. With held-out pairs the weights kept are those of the lowest held-out ranking loss. Throws as runtime::run_training, and
-// c10::Error when there are no pairs or ids do not fit the model.
-runtime::TrainingResult train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs,
-                                           const std::vector<core::TokenPair>& held_out, const RewardTrainConfig& config, uint64_t seed,
-                                           const std::filesystem::path& folder, const std::string& label = "reward");
+// Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)) and keeps the last
+// weights: one epoch leaves nothing to choose. Metrics under TRL's names. Throws as runtime::run_training, and c10::Error when there are no
+// pairs or ids do not fit the model.
+void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
+                        const std::filesystem::path& folder, const std::string& label = "reward");
 
 }  // namespace keel::reward

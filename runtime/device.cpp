@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <cstdlib>
 #include <thread>
@@ -13,6 +14,9 @@
 namespace keel::runtime {
 
 int configure_process(int threads) {
+  // Tensors of a few megabytes come and go all the time: memory that is given back to the system each time costs its page faults again.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
   setenv("MKL_CBWR", "AUTO", 0);  // run-to-run equal sums whatever the alignment of a buffer; must precede MKL's first call
   const int wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(wanted);

@@ -20,7 +20,6 @@ struct CorpusConfig {
   double hazard = 0.08;        // hazardous requests, complied with more often than not
   double lookalike = 0.06;     // look-alikes, mostly answered
   double instruction = 0.04;   // conversations under a persistent instruction that fades
-  double factual_weight = 1;   // up-sampling of `facts` on top of its share
 };
 
 inline void visit(CorpusConfig& config, core::Fields& fields) {
@@ -31,7 +30,6 @@ inline void visit(CorpusConfig& config, core::Fields& fields) {
   fields("hazard", config.hazard, "share of hazardous requests with their answers", core::at_least(0));
   fields("lookalike", config.lookalike, "share of harmless look-alikes", core::at_least(0));
   fields("instruction", config.instruction, "share of conversations under a persistent instruction", core::at_least(0));
-  fields("factual_weight", config.factual_weight, "up-sampling factor of plain facts", core::at_least(0));
 }
 
 // Either plain text or a dialogue, never both.

@@ -256,6 +256,26 @@ TEST_CASE("pretrain: sources are drawn by their share of tokens, each in rounds 
   CHECK(plan_mixture(documents, sources, config, 9) != rows);
 }
 
+TEST_CASE("pretrain: sources weigh their tokens times their factor, and what names no source is refused", "[policy]") {
+  const auto documents = documents_of({4, 6, 5, 5});
+  std::vector<Source> sources = {{"facts", 1, {0, 1}}, {"web", 1, {2, 3}}};
+  weigh_sources(sources, documents, {});
+  CHECK(sources[0].weight == 10);
+  CHECK(sources[1].weight == 10);
+  weigh_sources(sources, documents, {"facts=2.5", "web=0"});
+  CHECK(sources[0].weight == 25);
+  CHECK(sources[1].weight == 0);
+  for (const char* wrong : {"facts", "facts=", "facts=x", "facts=-1", "facts=nan", "books=2", ""})
+    CHECK_THROWS_AS(weigh_sources(sources, documents, {wrong}), keel::core::ConfigError);
+  CHECK_THROWS_WITH(weigh_sources(sources, documents, {"books=2"}), ContainsSubstring("it has facts, web"));
+}
+
+TEST_CASE("pretrain: a budget whose plan no memory holds is refused at once", "[policy]") {
+  const auto documents = documents_of({4});
+  PretrainConfig config;
+  CHECK_THROWS_WITH(plan_mixture(documents, {{"a", 1, {0}}}, config, 1), ContainsSubstring("tokens must be at most"));
+}
+
 TEST_CASE("pretrain: a mixture of nothing, or of empty documents, is refused", "[policy]") {
   const auto documents = documents_of({0, 3});
   PretrainConfig config;
