@@ -1,13 +1,17 @@
 // Tokens a second of keel's workloads on a 15 M model with random weights (dim 288, 6 layers, 6 heads, ffn 768, vocab 32,000, untied):
-// generation at batch 1, 16 and 64, an SFT step, reward-model scoring, and the phases of a PPO iteration. docs/performance.md has the
-// table.
+// generation at batch 1, 16 and 64, SFT steps, reward-model scoring, and the phases of a PPO iteration. Useful tokens count, no padding.
 //
-// KEEL_BENCH_MODEL names a model folder to use instead, so that other programs can be timed on the same weights.
+// KEEL_BENCH_MODEL names a model folder to use instead; ids then come from the folder inputs/ beside it, where it has one, so that other
+// programs can be timed on the same weights and tokens (bench/compare.py). docs/performance.md has the table.
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "core/jsonl.h"
 #include "core/rng.h"
 #include "policy/generate.h"
 #include "policy/logprobs.h"
@@ -16,6 +20,7 @@
 #include "ppo/trainer.h"
 #include "reward/model.h"
 #include "runtime/device.h"
+#include "runtime/parallel.h"
 
 namespace keel::bench {
 namespace {
@@ -46,13 +51,34 @@ std::vector<core::Ids> random_rows(int64_t count, int64_t length) {
   return rows;
 }
 
+// `count` rows of inputs/FILE beside the model, cut to `length` ids (0: whole); random ones of the same size where there is none.
+std::vector<core::Ids> input_rows(const std::string& file, int64_t count, int64_t length) {
+  const char* folder = std::getenv("KEEL_BENCH_MODEL");
+  const auto path = std::filesystem::absolute(folder == nullptr ? "." : folder).parent_path() / "inputs" / file;
+  if (folder == nullptr || !std::filesystem::exists(path)) return random_rows(count, length > 0 ? length : 200);
+  std::vector<core::Ids> rows;
+  core::JsonlReader reader(path);
+  for (nlohmann::json row; std::ssize(rows) < count && reader.next(row);) {
+    rows.push_back(row.at("ids").get<core::Ids>());
+    if (length > 0 && std::ssize(rows.back()) > length) rows.back().resize(static_cast<size_t>(length));
+  }
+  return rows;
+}
+
+int64_t tokens_of(const std::vector<core::Ids>& rows) {
+  int64_t tokens = 0;
+  for (const auto& row : rows)
+    tokens += std::ssize(row);
+  return tokens;
+}
+
 void report_tokens(benchmark::State& state, int64_t tokens) {
   state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // Prompts of 64 ids, 64 new ids each, T = 1 over the whole vocabulary, log-probs recorded; prefill included.
 void generation(benchmark::State& state) {
-  const auto prompts = random_rows(state.range(0), 64);
+  const auto prompts = input_rows("prompts64.jsonl", state.range(0), 64);
   for (auto _ : state)
     benchmark::DoNotOptimize(
         policy::generate(model(), prompts, 1, {.max_new_tokens = 64, .batch_rows = 64}, {}, {.seed = 1, .purpose = "bench"}));
@@ -60,59 +86,109 @@ void generation(benchmark::State& state) {
 }
 BENCHMARK(generation)->Arg(1)->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// One optimiser step on 8 full rows of 256 ids.
-void sft_step(benchmark::State& state) {
+// Optimiser steps on `rows`, packed into rows of `row_tokens`, `batch_rows` of them a step, every id a target.
+void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64_t row_tokens, size_t batch_rows) {
   const policy::Llama trained = policy::frozen_copy(model());
   const auto parameters = policy::parameters(trained);
   runtime::set_trainable(parameters, true);
   runtime::AdamW optimizer(parameters, {});
   std::vector<core::TokenSequence> sequences;
-  for (auto& row : random_rows(8, 256))
+  std::vector<int64_t> lengths;
+  for (const auto& row : rows) {
     sequences.push_back({.ids = row, .loss_mask = std::vector<bool>(row.size(), true)});
-  std::vector<std::vector<const core::TokenSequence*>> rows;
-  for (const auto& sequence : sequences)
-    rows.push_back({&sequence});
-  const auto batch = runtime::pack(rows);
-  for (auto _ : state) {
-    (-policy::masked_logprobs(trained, batch).mean()).backward();
-    optimizer.step(1e-5);
+    lengths.push_back(std::ssize(row));
   }
-  report_tokens(state, 8 * 256);
+  const auto plan = runtime::plan_rows(lengths, row_tokens);
+  for (auto _ : state)
+    for (size_t begin = 0; begin < plan.size(); begin += batch_rows) {
+      const size_t end = std::min(begin + batch_rows, plan.size()), half = (begin + end + 1) / 2;
+      std::vector<runtime::TargetBatch> parts;
+      for (const auto& [from, to] : {std::pair{begin, half}, {half, end}}) {
+        std::vector<std::vector<const core::TokenSequence*>> packed;
+        for (size_t row = from; row < to; ++row) {
+          packed.emplace_back();
+          for (const int64_t i : plan[row])
+            packed.back().push_back(&sequences[static_cast<size_t>(i)]);
+        }
+        if (!packed.empty()) parts.push_back(runtime::pack(packed));
+      }
+      runtime::accumulate_gradients(parameters, std::ssize(parts), [&](int64_t part) {
+        return -policy::masked_logprobs(trained, parts[static_cast<size_t>(part)]).mean() / static_cast<double>(parts.size());
+      });
+      optimizer.step(1e-5);
+    }
+  report_tokens(state, tokens_of(rows));
 }
-BENCHMARK(sft_step)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-void reward_scoring(benchmark::State& state) {
+// One step on 8 full rows of 256 ids.
+void sft_full(benchmark::State& state) {
+  train_on(state, input_rows("prompts256.jsonl", 8, 256), 256, 8);
+}
+BENCHMARK(sft_full)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// 64 whole dialogues of at most 512 ids, packed.
+void sft_natural(benchmark::State& state) {
+  train_on(state, input_rows("texts.jsonl", 64, 512), 512, 4);
+}
+BENCHMARK(sft_natural)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+void rm_score(benchmark::State& state) {
   const auto reward = reward::make_reward_model(model(), "normal", 1);
-  const auto rows = random_rows(32, 256);
+  const auto rows = input_rows("texts.jsonl", 512, 512);
   for (auto _ : state)
     benchmark::DoNotOptimize(reward::score_rows(reward, rows));
-  report_tokens(state, 32 * 256);
+  report_tokens(state, tokens_of(rows));
 }
-BENCHMARK(reward_scoring)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(rm_score)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// One iteration on 64 prompts of 64 ids, 64 new ids each, minibatches of 16: phase 0 generates, 1 assesses (reference, critic, old
-// log-probs), 2 scores, 3 updates. Useful tokens are the new ones.
-void ppo_phase(benchmark::State& state) {
-  ppo::PpoConfig config;
-  config.batch_answers = 64;
-  config.minibatch_answers = config.micro_answers = 16;
-  config.sampling.max_new_tokens = 64;
-  const policy::Llama policy = policy::frozen_copy(model());
-  const auto reward = reward::make_reward_model(model(), "normal", 1);
-  ppo::Trainer trainer(policy, reward::frozen_copy(reward), config, 1);
-  const auto prompts = random_rows(64, 64);
-  const auto sample = [&] { return policy::generate(policy, prompts, 1, config.sampling, {}, {.seed = 1, .purpose = "bench"}); };
-  const auto rollout = ppo::make_rollout(prompts, sample());
-  const std::vector<double> probability(64, 0.5);
+// PPO on 64 prompts of 64 ids, 64 new ids each, minibatches of 16, one epoch; useful tokens are the new ones.
+struct PpoWorkload {
+  ppo::PpoConfig config = {.batch_answers = 64,
+                           .minibatch_answers = 16,
+                           .micro_answers = 8,
+                           .sampling = {.max_new_tokens = 64},
+                           .kl = {},
+                           .score = {},
+                           .reward = {},
+                           .gae = {},
+                           .loss = {},
+                           .optimizer = {}};
+  policy::Llama policy = policy::frozen_copy(model());
+  reward::RewardModel reward = reward::make_reward_model(model(), "normal", 1);
+  ppo::Trainer trainer{policy, reward::frozen_copy(reward), config, 1};
+  std::vector<core::Ids> prompts = input_rows("prompts64.jsonl", 64, 64);
+  std::vector<double> probability = std::vector<double>(64, 0.5);
+
+  ppo::Rollout sample() const {
+    return ppo::make_rollout(prompts, policy::generate(policy, prompts, 1, config.sampling, {}, {.seed = 1, .purpose = "bench"}));
+  }
+};
+
+// A whole iteration: answers, their scores, reference and critic, the update.
+void ppo_iteration(benchmark::State& state) {
+  PpoWorkload work;
   for (auto _ : state) {
-    if (state.range(0) == 0) benchmark::DoNotOptimize(sample());
-    if (state.range(0) == 1) benchmark::DoNotOptimize(trainer.assess(rollout, probability));
-    if (state.range(0) == 2) benchmark::DoNotOptimize(reward::score_rows(reward, rollout.rows));
+    const auto rollout = work.sample();
+    benchmark::DoNotOptimize(reward::score_rows(work.reward, rollout.rows));
+    work.trainer.update(rollout, work.trainer.assess(rollout, work.probability));
+  }
+  report_tokens(state, 64 * 64);
+}
+BENCHMARK(ppo_iteration)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// Its phases: 0 generates, 1 scores, 2 assesses (reference, critic, old log-probs), 3 updates.
+void ppo_phase(benchmark::State& state) {
+  PpoWorkload work;
+  const auto rollout = work.sample();
+  for (auto _ : state) {
+    if (state.range(0) == 0) benchmark::DoNotOptimize(work.sample());
+    if (state.range(0) == 1) benchmark::DoNotOptimize(reward::score_rows(work.reward, rollout.rows));
+    if (state.range(0) == 2) benchmark::DoNotOptimize(work.trainer.assess(rollout, work.probability));
     if (state.range(0) == 3) {
       state.PauseTiming();
-      const auto experience = trainer.assess(rollout, probability);
+      const auto experience = work.trainer.assess(rollout, work.probability);
       state.ResumeTiming();
-      trainer.update(rollout, experience);
+      work.trainer.update(rollout, experience);
     }
   }
   report_tokens(state, 64 * 64);

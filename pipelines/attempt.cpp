@@ -18,8 +18,9 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 void write_attempt(const fs::path& partial, const Attempt& attempt) {
-  const nlohmann::json object = {{"key", attempt.key},           {"device", attempt.device},   {"threads", attempt.threads},
-                                 {"attempts", attempt.attempts}, {"seconds", attempt.seconds}, {"started", attempt.started}};
+  const nlohmann::json object = {
+      {"key", attempt.key},           {"device", attempt.device},   {"threads", attempt.threads}, {"vector_level", attempt.vector_level},
+      {"attempts", attempt.attempts}, {"seconds", attempt.seconds}, {"started", attempt.started}};
   core::write_file(partial / "attempt.json", object.dump(2) + "\n");
 }
 
@@ -27,9 +28,11 @@ void write_attempt(const fs::path& partial, const Attempt& attempt) {
 Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
   const fs::path& partial = task.context.work;
   auto earlier = read_attempt(partial);
-  Attempt attempt = earlier.value_or(Attempt{task.key, task.device, 0, 0, 0, utc_now()});
+  Attempt attempt =
+      earlier.value_or(Attempt{.key = task.key, .device = task.device, .vector_level = {}, .attempts = 0, .started = utc_now()});
   ++attempt.attempts;
   attempt.threads = task.context.threads;
+  attempt.vector_level = vector_level_of(task.versions);
   core::make_directories(partial);
   write_attempt(partial, attempt);
   const nlohmann::json details = {{"key", task.key}, {"threads", attempt.threads}, {"attempt", attempt.attempts}};
@@ -78,23 +81,6 @@ Manifest manifest_of(const StageTask& task, const Attempt& attempt) {
   return manifest;
 }
 
-// What collect_outputs() left out.
-void remove_leftovers(const fs::path& partial, const std::vector<std::string>& scratch) {
-  std::vector<fs::path> doomed = {partial / "attempt.json"};
-  for (const auto& name : scratch)
-    doomed.push_back(partial / name);
-  std::error_code failed;
-  for (auto entry = fs::recursive_directory_iterator(partial, failed); !failed && entry != fs::recursive_directory_iterator();
-       entry.increment(failed)) {
-    if (!entry->path().filename().string().starts_with('.')) continue;
-    entry.disable_recursion_pending();
-    doomed.push_back(entry->path());
-  }
-  if (failed) core::throw_system_error("read", partial, failed.value());
-  for (const auto& path : doomed)
-    remove_tree(path);
-}
-
 // From a half-done folder with a manifest to the finished one.
 void finish_commit(RunDirectory& run, const StageTask& task, const Manifest& manifest) {
   const std::string& name = task.stage.name;
@@ -122,23 +108,34 @@ std::optional<Attempt> read_attempt(const fs::path& partial) {
   if (!fs::exists(path, ignored)) return std::nullopt;
   const nlohmann::json object = core::read_json_file(path);
   try {
-    return Attempt{object.at("key").get<std::string>(), object.at("device").get<std::string>(), object.at("threads").get<int>(),
-                   object.at("attempts").get<int>(),    object.at("seconds").get<double>(),     object.at("started").get<std::string>()};
+    return Attempt{.key = object.at("key").get<std::string>(),
+                   .device = object.at("device").get<std::string>(),
+                   .threads = object.at("threads").get<int>(),
+                   .vector_level = object.at("vector_level").get<std::string>(),
+                   .attempts = object.at("attempts").get<int>(),
+                   .seconds = object.at("seconds").get<double>(),
+                   .started = object.at("started").get<std::string>()};
   } catch (const nlohmann::json::exception& error) {
     throw core::DataError(path.string(), 0,
                           fmt::format("is damaged ({}); delete the folder {} to start this stage again", error.what(), partial.string()));
   }
 }
 
-std::optional<int> insisted_threads(const fs::path& partial) {
+bool holds_checkpoint(const fs::path& partial) {
+  std::error_code failed;
+  const bool empty = fs::is_empty(partial / "ckpt", failed);
+  return !failed && !empty;
+}
+
+std::optional<Attempt> binding_attempt(const fs::path& partial) {
   std::error_code ignored;
-  const auto attempt = read_attempt(partial);
-  if (!attempt || fs::exists(partial / "manifest.json", ignored)) return std::nullopt;
-  for (auto entry = fs::directory_iterator(partial, ignored); entry != fs::directory_iterator(); entry.increment(ignored)) {
-    const std::string name = entry->path().filename().string();
-    if (name != "attempt.json" && !name.starts_with('.')) return attempt->threads;
-  }
-  return std::nullopt;
+  if (!holds_checkpoint(partial) || fs::exists(partial / "manifest.json", ignored)) return std::nullopt;
+  return read_attempt(partial);
+}
+
+std::string vector_level_of(const std::map<std::string, std::string>& versions) {
+  const auto level = versions.find("vector_level");
+  return level == versions.end() ? "" : level->second;
 }
 
 void run_and_commit(RunDirectory& run, const StageTask& task) {

@@ -19,17 +19,22 @@ struct Attempt {
   std::string key;
   std::string device;
   int threads = 1;
-  int attempts = 1;     // how often work on it was begun
-  double seconds = 0;   // wall clock of the attempts that ended in order
-  std::string started;  // UTC, the first time
+  std::string vector_level;  // of the machine: "AVX2", "AVX512"
+  int attempts = 1;          // how often work on it was begun
+  double seconds = 0;        // wall clock of the attempts that ended in order
+  std::string started;       // UTC, the first time
 };
 
 // Nothing when there is no half-done folder or its attempt.json is not written yet.
 std::optional<Attempt> read_attempt(const std::filesystem::path& partial);
 
-// The thread count that a half-done folder insists on, because its checkpoint would go on with other last bits; nothing when it holds
-// no work yet, or all of it.
-std::optional<int> insisted_threads(const std::filesystem::path& partial);
+// Whether the folder holds a checkpoint: going on from it with other threads or vector instructions would give other last bits.
+bool holds_checkpoint(const std::filesystem::path& partial);
+
+// The attempt whose checkpoint the next one would go on from; nothing when there is none, or when only the commit is missing.
+std::optional<Attempt> binding_attempt(const std::filesystem::path& partial);
+
+std::string vector_level_of(const std::map<std::string, std::string>& versions);
 
 // Everything that is known of a stage before it runs.
 struct StageTask {

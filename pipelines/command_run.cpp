@@ -34,7 +34,7 @@ RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
           .until = {},
           .only = {},
           .verify = false,
-          .versions = {{"keel", kVersion}, {"torch", "2.11.0"}, {"vector_level", runtime::cpu_capability()}}};
+          .versions = program_versions()};
 }
 
 void print_statuses(const std::vector<StageStatus>& statuses) {
@@ -46,9 +46,7 @@ void print_statuses(const std::vector<StageStatus>& statuses) {
 void publish(const RunDirectory& run, const Recipe& recipe) {
   const auto link = [&](const fs::path& name, const fs::path& target) {
     core::make_directories((run.root() / name).parent_path());
-    std::error_code ignored;
-    fs::remove(run.root() / name, ignored);
-    fs::create_symlink(target, run.root() / name);
+    replace_link(run.root() / name, target);
   };
   for (const auto& [name, stage] : run_models(recipe))
     if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
@@ -84,7 +82,8 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   RunDirectory run(options.out);
   run.check_recipe(recipe.name);
-  const std::vector<Stage> stages = build_stages(recipe);
+  const auto external = external_digests(recipe);
+  const std::vector<Stage> stages = build_stages(recipe, external);
   RunOptions run_options = options_for(recipe, invocation);
   run_options.until = options.until;
   run_options.only = options.only;
@@ -96,7 +95,10 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   }
   if (!invocation.threads_given) invocation.threads = required_threads(statuses).value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
-  run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::to_json(core::fields_of(recipe)))});
+  run.begin({.recipe = recipe.name,
+             .version = kVersion,
+             .config = core::dump_json(core::to_json(core::fields_of(recipe))),
+             .external = external});
   execute(run, stages, run_options);
   if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
   publish(run, recipe);
@@ -110,14 +112,16 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
   const Recipe recipe = recorded_recipe(run);
   RunOptions options = options_for(recipe, invocation);
   options.verify = verify;
-  print_statuses(plan(run, build_stages(recipe), options));
+  print_statuses(plan(run, build_stages(recipe, external_digests(recipe, run.record()->external)), options));
   if (run.running()) std::cout << "a process is working on it\n";
 }
 
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
   const RunDirectory run(folder);
   const Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.set) : read_recipe(recipe_file, invocation.set);
-  for (const auto& line : explain(run, build_stages(recipe), options_for(recipe, invocation), stage))
+  const auto record = run.record();
+  const auto external = external_digests(recipe, record ? record->external : std::map<std::string, std::string>{});
+  for (const auto& line : explain(run, build_stages(recipe, external), options_for(recipe, invocation), stage))
     std::cout << line << "\n";
 }
 
@@ -127,6 +131,7 @@ void show_report(const std::string& folder, const Invocation& invocation) {
   const Recipe recipe = recorded_recipe(run);
   if (!run.current("report"))
     throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
+  const core::FileLock lock(run.root() / "run.lock");  // a running keel run may be about to publish
   publish(run, recipe);
   std::cout << summary_text(run.root() / "summary.json") << "report: " << (run.root() / "report.html").string() << "\n";
 }

@@ -80,8 +80,8 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
           {.name = "pretrain",
            .out = options->out,
            .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
-           .files = {options->data, options->validation},
-           .models = {options->tokenizer}},
+           .files = {{"data", options->data}, {"validation", options->validation}},
+           .models = {{"tokenizer", options->tokenizer}}},
           invocation, [&](const fs::path& work) {
             pretrain_operation(
                 {.corpus = options->data, .validation = options->validation, .tokenizer = options->tokenizer, .chat_format = options->chat},
@@ -111,8 +111,8 @@ void add_sft(CLI::App& app, Invocation& invocation) {
       run_single_step({.name = "sft",
                        .out = options->out,
                        .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", to_json(options->limit)}},
-                       .files = {options->data, options->validation},
-                       .models = {options->model}},
+                       .files = {{"data", options->data}, {"validation", options->validation}},
+                       .models = {{"model", options->model}}},
                       invocation, [&](const fs::path& work) {
                         sft_operation({.model = options->model,
                                        .demonstrations = options->data,
@@ -146,8 +146,8 @@ void add_reward(CLI::App& app, Invocation& invocation) {
       run_single_step({.name = "reward",
                        .out = options->out,
                        .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", to_json(options->limit)}},
-                       .files = {options->data, options->validation},
-                       .models = {options->model}},
+                       .files = {{"data", options->data}, {"validation", options->validation}},
+                       .models = {{"model", options->model}}},
                       invocation, [&](const fs::path& work) {
                         reward_operation({.model = options->model,
                                           .pairs = options->data,
@@ -202,20 +202,21 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
       const std::string start = options->start.empty() ? options->model : options->start;
-      run_single_step({.name = "rejection",
-                       .out = options->out,
-                       .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
-                       .files = {options->prompts},
-                       .models = {options->model, start, options->reward, options->safety_reward}},
-                      invocation, [&](const fs::path& work) {
-                        rejection_operation({.policy = options->model,
-                                             .start = start,
-                                             .helpfulness = options->reward,
-                                             .safety = options->safety_reward,
-                                             .prompts = options->prompts,
-                                             .limit = options->limit},
-                                            settings->rejection, settings->combination, invocation.seed, work);
-                      });
+      run_single_step(
+          {.name = "rejection",
+           .out = options->out,
+           .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
+           .files = {{"prompts", options->prompts}},
+           .models = {{"model", options->model}, {"start", start}, {"reward", options->reward}, {"safety_reward", options->safety_reward}}},
+          invocation, [&](const fs::path& work) {
+            rejection_operation({.policy = options->model,
+                                 .start = start,
+                                 .helpfulness = options->reward,
+                                 .safety = options->safety_reward,
+                                 .prompts = options->prompts,
+                                 .limit = options->limit},
+                                settings->rejection, settings->combination, invocation.seed, work);
+          });
     };
   });
 }
@@ -246,8 +247,8 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
       run_single_step({.name = "ppo",
                        .out = options->out,
                        .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
-                       .files = {options->prompts},
-                       .models = {options->model, options->reward, options->safety_reward}},
+                       .files = {{"prompts", options->prompts}},
+                       .models = {{"model", options->model}, {"reward", options->reward}, {"safety_reward", options->safety_reward}}},
                       invocation, [&](const fs::path& work) {
                         ppo_operation({.policy = options->model,
                                        .helpfulness = options->reward,

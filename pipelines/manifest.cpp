@@ -12,6 +12,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/system_error.h"
+#include "pipelines/run_directory.h"
 
 namespace keel::pipelines {
 namespace {
@@ -78,6 +79,22 @@ std::vector<OutputFile> collect_outputs(const fs::path& folder, const std::vecto
   }
   std::sort(outputs.begin(), outputs.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return outputs;
+}
+
+void remove_leftovers(const fs::path& folder, const std::vector<std::string>& scratch) {
+  std::vector<fs::path> doomed = {folder / "attempt.json"};
+  for (const auto& name : scratch)
+    doomed.push_back(folder / name);
+  std::error_code failed;
+  for (auto entry = fs::recursive_directory_iterator(folder, failed); !failed && entry != fs::recursive_directory_iterator();
+       entry.increment(failed)) {
+    if (!entry->path().filename().string().starts_with('.')) continue;
+    entry.disable_recursion_pending();
+    doomed.push_back(entry->path());
+  }
+  if (failed) core::throw_system_error("read", folder, failed.value());
+  for (const auto& path : doomed)
+    remove_tree(path);
 }
 
 std::string content_digest(const std::vector<OutputFile>& outputs) {

@@ -40,6 +40,9 @@ struct Manifest {
 // that begin with '.' (temporaries of a write that was killed). Throws IoError, and an internal Error for links and devices.
 std::vector<OutputFile> collect_outputs(const std::filesystem::path& folder, const std::vector<std::string>& scratch);
 
+// Deletes what collect_outputs() leaves out, manifest.json excepted. IoError.
+void remove_leftovers(const std::filesystem::path& folder, const std::vector<std::string>& scratch);
+
 // SHA-256 over path and SHA-256 of each output, so that equal contents give equal digests. Files that tell the time do not count:
 // *.log, timings.json, events.out.tfevents.*
 std::string content_digest(const std::vector<OutputFile>& outputs);

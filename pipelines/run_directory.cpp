@@ -65,6 +65,17 @@ void remove_tree(const fs::path& path) {
   if (failed) core::throw_system_error("delete", path, failed.value());
 }
 
+void replace_link(const fs::path& link, const fs::path& target) {
+  const fs::path fresh = link.parent_path() / ("." + link.filename().string());
+  std::error_code failed;
+  if (fs::read_symlink(link, failed) == target && !failed) return;
+  fs::remove(fresh, failed);
+  if (!failed) fs::create_symlink(target, fresh, failed);
+  if (!failed) fs::rename(fresh, link, failed);
+  if (failed) core::throw_system_error("write", link, failed.value());
+  core::sync_directory(link.parent_path());
+}
+
 std::optional<RunRecord> RunDirectory::record() const {
   std::error_code ignored;
   const fs::file_status status = fs::status(root_, ignored);
@@ -85,7 +96,8 @@ std::optional<RunRecord> RunDirectory::record() const {
   }
   const nlohmann::json object = core::read_json_file(path);
   try {
-    return RunRecord{object.at("recipe").get<std::string>(), object.at("keel").get<std::string>(), core::dump_json(object.at("config"))};
+    return RunRecord{object.at("recipe").get<std::string>(), object.at("keel").get<std::string>(), core::dump_json(object.at("config")),
+                     object.value("external", std::map<std::string, std::string>{})};
   } catch (const nlohmann::json::exception& error) {
     throw core::UsageError(fmt::format("{} was not written by keel ({}); choose another folder for the run", path.string(), error.what()));
   }
@@ -104,8 +116,10 @@ void RunDirectory::begin(const RunRecord& record) {
   core::make_directories(root_);
   lock_ = std::make_unique<core::FileLock>(root_ / "run.lock");
   check_recipe(record.recipe);  // another process may have begun meanwhile
-  const nlohmann::json object = {
-      {"recipe", record.recipe}, {"keel", record.version}, {"config", core::parse_json(record.config, "resolved recipe")}};
+  const nlohmann::json object = {{"recipe", record.recipe},
+                                 {"keel", record.version},
+                                 {"config", core::parse_json(record.config, "resolved recipe")},
+                                 {"external", nlohmann::json(record.external)}};
   const std::string text = object.dump(2) + "\n";
   std::error_code ignored;
   const fs::path path = root_ / "run.json";
@@ -139,15 +153,7 @@ std::optional<fs::path> RunDirectory::current(const std::string& stage) const {
 }
 
 void RunDirectory::set_current(const std::string& stage, const std::string& key) {
-  const fs::path target = committed_folder(stage, key).filename();
-  const fs::path link = stage_folder(stage) / "current", fresh = stage_folder(stage) / ".current";
-  std::error_code failed;
-  if (fs::read_symlink(link, failed) == target && !failed) return;
-  fs::remove(fresh, failed);
-  if (!failed) fs::create_symlink(target, fresh, failed);
-  if (!failed) fs::rename(fresh, link, failed);
-  if (failed) core::throw_system_error("write", link, failed.value());
-  core::sync_directory(stage_folder(stage));
+  replace_link(stage_folder(stage) / "current", committed_folder(stage, key).filename());
 }
 
 void RunDirectory::prune_partials(const std::string& stage) {

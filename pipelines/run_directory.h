@@ -18,9 +18,10 @@ namespace keel::pipelines {
 
 // run.json
 struct RunRecord {
-  std::string recipe;         // name of the recipe: a folder belongs to one
-  std::string version;        // of keel
-  std::string config = "{}";  // JSON text of the resolved recipe
+  std::string recipe;                                // name of the recipe: a folder belongs to one
+  std::string version;                               // of keel
+  std::string config = "{}";                         // JSON text of the resolved recipe
+  std::map<std::string, std::string> external = {};  // SHA-256 of what the run reads from outside the folder, by role
 };
 
 std::string utc_now();  // "2024-05-01T12:34:56Z"
@@ -62,6 +63,9 @@ class RunDirectory {
   std::filesystem::path root_;
   std::unique_ptr<core::FileLock> lock_;
 };
+
+// Makes `link` point to `target`, atomically. IoError.
+void replace_link(const std::filesystem::path& link, const std::filesystem::path& target);
 
 void remove_tree(const std::filesystem::path& path);  // IoError; nothing happens when it is missing
 

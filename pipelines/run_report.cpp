@@ -31,6 +31,11 @@ const std::vector<evaluation::Measure> kRewardMeasures = {{"reward_helpfulness",
                                                           {"reward_win_rate_vs_sft", "RM win rate vs SFT"},
                                                           {"kl_to_sft", "KL to SFT"}};
 
+// The graph for its names and arrows alone: what the run read from outside stands in the manifests.
+std::vector<Stage> stages_of(const Recipe& recipe) {
+  return build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
+}
+
 nlohmann::json read_json(const fs::path& path) {
   return core::parse_json(core::read_file(path), path);
 }
@@ -58,10 +63,15 @@ Results read_results(const Recipe& recipe, const StageContext& context) {
   }
   for (const char* kind : {"reward_helpfulness", "reward_safety"})
     results.rewards.push_back(read_json(context.inputs.at(kind) / "evaluation.json"));
+  if (results.gold) {
+    const nlohmann::json annotator = read_json(context.inputs.at("preferences") / "annotator.json");
+    for (auto& reward : results.rewards)
+      reward["best_possible_accuracy"] = annotator.at(reward.at("name").get<std::string>()).at("best_possible_accuracy");
+  }
   core::JsonlReader reader(context.inputs.at("evaluation") / "answers.jsonl");
   for (nlohmann::json row; reader.next(row);)
     results.answers.push_back(row);
-  for (const auto& stage : build_stages(recipe))
+  for (const auto& stage : stages_of(recipe))
     if (const auto input = context.inputs.find(stage.name); input != context.inputs.end())
       if (const auto manifest = read_manifest(input->second)) results.seconds.emplace_back(stage.name, manifest->seconds);
   return results;
@@ -78,6 +88,7 @@ nlohmann::json summary_json(const Results& results) {
     nlohmann::json accuracy = reward.at("accuracy");
     accuracy.erase("pairs");
     rewards.push_back({{"name", reward.at("name")}, {"accuracy", accuracy}});
+    if (results.gold) rewards.back()["best_possible_accuracy"] = reward.at("best_possible_accuracy");
   }
   for (const auto& [stage, time] : results.seconds)
     seconds[stage] = time;
@@ -85,8 +96,9 @@ nlohmann::json summary_json(const Results& results) {
 }
 
 Section loss_section(const StageContext& context) {
-  Section section{
-      .heading = "Training", .text = "Losses in nats a target; the held-out loss decides which weights are kept.", .blocks = {}};
+  Section section{.heading = "Training",
+                  .text = "Losses in nats a target. Where there is a held-out loss, the weights of its lowest point are kept.",
+                  .blocks = {}};
   for (const char* stage : {"base", "sft", "rs1"}) {
     const auto input = context.inputs.find(stage);
     if (input == context.inputs.end()) continue;
@@ -127,6 +139,10 @@ Section reward_section(const Results& results) {
                                   .references = {{.value = 0.5, .label = "chance"}},
                                   .digits = 2,
                                   .note = {}};
+    if (results.gold) {
+      plot.references.push_back({.value = reward.at("best_possible_accuracy").get<double>(), .label = "best possible"});
+      plot.note = "Best possible: what a judge who knows the truth would reach against this annotator's noisy choices, on all pairs.";
+    }
     for (const auto& row : reward.at("by_strength"))
       plot.rows.push_back({.label = row.at("name").get<std::string>(),
                            .interval = interval_from_json(row),
@@ -177,6 +193,25 @@ Section distribution_section(const Results& results) {
     section.blocks.push_back(plot);
   }
   return section;
+}
+
+// Paper, figure 7: the best of the first n answers grows with n, the median does not.
+Section selection_section(const StageContext& context) {
+  evaluation::LinePlot plot{
+      .title = "Reward of the first n answers to a prompt",
+      .x_label = "n",
+      .y_label = "combined probability, mean over prompts",
+      .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
+      .references = {},
+      .note = {}};
+  for (const auto& row : read_json(context.inputs.at("rs1") / "selection.json").at("scores_by_count"))
+    for (auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}}) {
+      series->x.push_back(row.at("answers").get<double>());
+      series->y.push_back(row.at(key).get<double>());
+    }
+  return {.heading = "Rejection sampling",
+          .text = "What the best of n answers gains over a typical one, by the reward models that choose it.",
+          .blocks = {plot}};
 }
 
 Section win_section(const Results& results) {
@@ -258,15 +293,16 @@ Section record_section(const Recipe& recipe, const Results& results, const Stage
                             .columns = {{"stage"}, {"key", ColumnKind::code}, {"from"}, {"weights or data", ColumnKind::code}},
                             .rows = {},
                             .note = "Keys cover settings, seed and the contents of the inputs."};
-  for (const auto& stage : build_stages(recipe)) {
+  for (const auto& stage : stages_of(recipe)) {
     const auto input = context.inputs.find(stage.name);
     const auto manifest = input == context.inputs.end() ? std::nullopt : read_manifest(input->second);
     if (!manifest) continue;
     std::string parents;
     for (const auto& parent : stage.inputs)
       parents += (parents.empty() ? "" : ", ") + parent;
-    for (const auto& [role, digest] : stage.external)
-      parents += fmt::format("{}{} {}", parents.empty() ? "" : ", ", role, digest.substr(0, 12));
+    const nlohmann::json material = core::parse_json(manifest->material, "key material");
+    for (const auto& [role, digest] : material.at("external").items())
+      parents += fmt::format("{}{} {}", parents.empty() ? "" : ", ", role, digest.get<std::string>().substr(0, 12));
     lineage.rows.push_back({stage.name, manifest->key.substr(0, 12), parents, content_digest(manifest->outputs).substr(0, 12)});
   }
   section.blocks = {evaluation::time_plot("Time by stage", results.seconds), settings, lineage};
@@ -293,8 +329,8 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
     report.models.push_back(model.name);
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
   report.sections = {
-      win_section(results), reward_section(results),           distribution_section(results),           loss_section(context),
-      ppo_section(context), dialogue_section(recipe, results), record_section(recipe, results, context)};
+      win_section(results),  reward_section(results), distribution_section(results),     selection_section(context),
+      loss_section(context), ppo_section(context),    dialogue_section(recipe, results), record_section(recipe, results, context)};
   core::write_file(context.work / "report.html", evaluation::render_html(report));
 }
 
@@ -311,8 +347,11 @@ std::string summary_text(const fs::path& summary) {
   std::string text = evaluation::render_text(summary_table(gold, models));
   for (const auto& reward : object.at("reward_models")) {
     const auto accuracy = interval_from_json(reward.at("accuracy"));
-    text += fmt::format("{} reward model: held-out accuracy {:.3f} [{:.3f}, {:.3f}]\n", reward.at("name").get<std::string>(), accuracy.mean,
+    text += fmt::format("{} reward model: held-out accuracy {:.3f} [{:.3f}, {:.3f}]", reward.at("name").get<std::string>(), accuracy.mean,
                         accuracy.low, accuracy.high);
+    if (reward.contains("best_possible_accuracy"))
+      text += fmt::format(", best possible {:.3f}", reward.at("best_possible_accuracy").get<double>());
+    text += "\n";
   }
   return text;
 }

@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "pipelines/attempt.h"
+#include "pipelines/manifest.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/run_directory.h"
+#include "pipelines/version.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines {
@@ -19,12 +23,12 @@ namespace fs = std::filesystem;
 
 // What names this piece of work: its settings and the contents of its inputs, not their paths.
 nlohmann::json identity(const SingleStep& step, const Invocation& invocation) {
-  nlohmann::json inputs = nlohmann::json::array();
-  for (const auto& file : step.files)
-    if (!file.empty()) inputs.push_back(core::sha256_file(file));
-  for (const auto& model : step.models)
-    if (!model.empty()) inputs.push_back(model_digest(model));
-  return {{"step", step.name}, {"config", step.config}, {"inputs", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
+  nlohmann::json inputs = nlohmann::json::object();
+  for (const auto& [role, file] : step.files)
+    if (!file.empty()) inputs[role] = core::sha256_file(file);
+  for (const auto& [role, model] : step.models)
+    if (!model.empty()) inputs[role] = model_digest(model);
+  return {{"stage", step.name}, {"config", step.config}, {"external", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
 }
 
 // Half-done results: anything but what this file itself puts there.
@@ -44,29 +48,45 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   if (!partial.has_filename()) partial = partial.parent_path();
   const fs::path target = partial;
   partial += ".partial";
-  nlohmann::json attempt = identity(step, invocation);
-  attempt["threads"] = runtime::configure_process(invocation.threads);
+  const nlohmann::json material = identity(step, invocation);
+  const std::string started = utc_now();
+  const auto begin = std::chrono::steady_clock::now();
+  const int threads = runtime::configure_process(invocation.threads);
+  const nlohmann::json attempt = {{"material", material}, {"threads", threads}, {"vector_level", runtime::cpu_capability()}};
 
   core::make_directories(partial);
   const core::FileLock lock(partial / ".lock");
   const fs::path record = partial / "attempt.json";
   const bool another = fs::exists(record) && core::parse_json(core::read_file(record), record) != attempt;
-  if (another && holds_work(partial))
+  if (another && holds_checkpoint(partial))
     throw core::UsageError(fmt::format(
-        "{} holds half-done work of other settings, inputs or threads: remove it to start over, or repeat the command that began it",
+        "{} holds half-done work of other settings, inputs, threads or vector instructions: remove it to start over, or repeat the command "
+        "that began it",
         partial.string()));
   if (another || !fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
 
-  try {
-    work(partial);
-  } catch (...) {  // refused input leaves nothing behind
-    std::error_code ignored;
-    if (!holds_work(partial)) fs::remove_all(partial, ignored);
-    throw;
+  const std::string key = core::sha256(core::dump_json(material));
+  if (const auto finished = read_manifest(partial); !finished || finished->key != key) {  // else only the commit is missing
+    try {
+      work(partial);
+    } catch (...) {  // refused input leaves nothing behind
+      std::error_code ignored;
+      if (!holds_work(partial)) fs::remove_all(partial, ignored);
+      throw;
+    }
+    Manifest manifest;
+    manifest.stage = step.name;
+    manifest.key = key;
+    manifest.material = core::dump_json(material);
+    manifest.outputs = collect_outputs(partial, {"ckpt"});
+    manifest.versions = program_versions();
+    manifest.threads = threads;
+    manifest.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    manifest.started = started;
+    manifest.finished = utc_now();
+    write_manifest(partial, manifest);
   }
-  remove_tree(partial / "ckpt");
-  fs::remove(record);
-  fs::remove(partial / ".lock");
+  remove_leftovers(partial, {"ckpt"});
   if (fs::exists(target)) fs::remove(target);
   core::commit_directory(partial, target);
   core::log_info(fmt::format("wrote {}", target.string()));

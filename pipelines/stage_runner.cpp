@@ -80,7 +80,7 @@ class Survey {
       status.reason = "its outputs are complete, only the commit is missing";
     } else if (const auto attempt = read_attempt(partial)) {
       status.state = StageState::partial;
-      status.threads = insisted_threads(partial);
+      status.bound = binding_attempt(partial);
       status.reason =
           fmt::format("half done since {} with {} thread{}", attempt->started, attempt->threads, attempt->threads == 1 ? "" : "s");
     } else if (const auto lines = changes(stage, now)) {
@@ -106,12 +106,19 @@ std::pair<size_t, size_t> selection(const std::vector<Stage>& stages, const RunO
   return {0, options.until.empty() ? stages.size() : find_stage(stages, options.until, "--until") + 1};
 }
 
-void check_threads(const RunDirectory& run, const StageStatus& status, int threads) {
-  if (!status.threads || *status.threads == threads) return;
-  throw core::UsageError(
-      fmt::format("stage '{}' is half done with {} threads, and another count would change its last bits; go on with --threads {}, "
-                  "or delete {} to start the stage again with {}",
-                  status.name, *status.threads, *status.threads, run.partial_folder(status.name, status.key).string(), threads));
+void check_numerics(const RunDirectory& run, const StageStatus& status, const RunOptions& options) {
+  if (!status.bound) return;
+  const fs::path partial = run.partial_folder(status.name, status.key);
+  if (status.bound->threads != options.threads)
+    throw core::UsageError(
+        fmt::format("stage '{}' is half done with {} threads, and another count would change its last bits; go on with --threads {}, "
+                    "or delete {} to start the stage again with {}",
+                    status.name, status.bound->threads, status.bound->threads, partial.string(), options.threads));
+  if (const std::string level = vector_level_of(options.versions); status.bound->vector_level != level)
+    throw core::UsageError(
+        fmt::format("stage '{}' is half done with {} instructions, and this machine's {} would change its last bits; go on where it began, "
+                    "or delete {} to start the stage again",
+                    status.name, status.bound->vector_level, level, partial.string()));
 }
 
 }  // namespace
@@ -144,7 +151,7 @@ std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>&
 
 std::optional<int> required_threads(const std::vector<StageStatus>& statuses) {
   for (const auto& status : statuses) {
-    if (status.threads) return status.threads;
+    if (status.bound) return status.bound->threads;
   }
   return std::nullopt;
 }
@@ -153,7 +160,7 @@ std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& st
   RunOptions sizes_only = options;
   sizes_only.verify = false;
   for (const auto& status : plan(run, stages, sizes_only))
-    check_threads(run, status, options.threads);  // before hours of work
+    check_numerics(run, status, options);  // before hours of work
 
   const auto [first, last] = selection(stages, options);
   Survey survey(run, options);
@@ -168,7 +175,7 @@ std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& st
     if (status.state == StageState::done) {
       run.set_current(stage.name, status.key);
     } else {
-      check_threads(run, status, options.threads);
+      check_numerics(run, status, options);
       if (core::interrupt_requested())
         throw core::Interrupted(fmt::format("stopped before stage '{}'; the same command goes on from there", stage.name));
       core::log_info(fmt::format("stage {} of {}: {} ({})", i + 1, stages.size(), stage.name, status.reason));

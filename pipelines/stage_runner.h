@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "pipelines/attempt.h"
 #include "pipelines/run_directory.h"
 #include "pipelines/stage_graph.h"
 
@@ -37,7 +38,7 @@ struct StageStatus {
   std::string reason;            // "waits for sft", "config.lr: 0.1 -> 0.2"; empty when done
   std::string key;               // empty until its inputs are finished
   std::filesystem::path folder;  // of the finished result; empty unless done
-  std::optional<int> threads;    // that its half-done work insists on
+  std::optional<Attempt> bound;  // half-done work that insists on its threads and vector level
 };
 
 // The stages that `options` selects, in order, as they stand. Changes nothing; works while another process runs. Throws ConfigError for an
@@ -49,8 +50,8 @@ std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>&
 std::optional<int> required_threads(const std::vector<StageStatus>& statuses);
 
 // Runs what is not done, of the stages that `options` selects, after run.begin(). Returns their final state: all done. Throws as plan();
-// UsageError when half-done work insists on another thread count or --only waits for an earlier stage; Interrupted between stages and what
-// a stage throws.
+// UsageError when half-done work insists on another thread count or vector level, or --only waits for an earlier stage; Interrupted between
+// stages and what a stage throws.
 std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
 // Why `stage` is as it is, one line a cause: every difference between the present recipe and its newest finished result.

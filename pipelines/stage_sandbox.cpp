@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "core/rng.h"
@@ -12,6 +14,7 @@
 #include "data/preferences.h"
 #include "data/prompts.h"
 #include "data/sentencepiece_training.h"
+#include "data/text.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
@@ -92,6 +95,22 @@ const sandbox::Annotator& annotator_named(const std::string& name) {
   return *std::find_if(all.begin(), all.end(), [&](const auto& annotator) { return annotator.name == name; });
 }
 
+// The accuracy that nobody can beat on test pairs, because the annotator's choices are noisy: the mean of bayes_accuracy() over the pairs
+// that a reward model is measured on.
+struct Ceiling {
+  double sum = 0;
+  int64_t pairs = 0;
+
+  void add(const sandbox::World& world, const Comparison& comparison, const sandbox::Annotator& annotator) {
+    const std::string& a = comparison.answers[0];
+    const std::string& b = comparison.answers[1];
+    if (data::strip(a) == data::strip(b)) return;  // dropped as identical_answers
+    sum += sandbox::bayes_accuracy(sandbox::perceived_gap(world, comparison.prompt, a, b, comparison.kind, annotator), annotator);
+    ++pairs;
+  }
+  nlohmann::json to_json() const { return {{"best_possible_accuracy", sum / static_cast<double>(pairs)}, {"pairs", pairs}}; }
+};
+
 }  // namespace
 
 void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
@@ -164,6 +183,7 @@ void collect_preferences(const Recipe& recipe, const StageContext& context) {
   core::JsonlWriter files[2][2] = {
       {core::JsonlWriter(context.work / "helpfulness_train.jsonl"), core::JsonlWriter(context.work / "helpfulness_test.jsonl")},
       {core::JsonlWriter(context.work / "safety_train.jsonl"), core::JsonlWriter(context.work / "safety_test.jsonl")}};
+  Ceiling ceilings[2];
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const Comparison& comparison = comparisons[i];
     core::Stream stream(context.seed, "preferences.annotator", i);
@@ -171,8 +191,12 @@ void collect_preferences(const Recipe& recipe, const StageContext& context) {
         sandbox::annotate(world, comparison.prompt, comparison.answers[0], comparison.answers[1], comparison.kind, annotator, stream);
     pair.batch = "1";
     const bool test = data::held_out(comparison.prompt.dialogue, config.held_out, context.seed);
-    files[comparison.kind == sandbox::Kind::safety ? 1 : 0][test ? 1 : 0].write(data::preference_json(pair));
+    const size_t kind = comparison.kind == sandbox::Kind::safety ? 1 : 0;
+    files[kind][test ? 1 : 0].write(data::preference_json(pair));
+    if (test) ceilings[kind].add(world, comparison, annotator);
   }
+  core::write_file(context.work / "annotator.json",
+                   core::dump_json({{"helpfulness", ceilings[0].to_json()}, {"safety", ceilings[1].to_json()}}) + "\n");
   for (auto& kind : files)
     for (auto& file : kind)
       file.commit();

@@ -1,7 +1,10 @@
 #include "pipelines/stages.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "pipelines/model_folder.h"
@@ -23,7 +26,9 @@ std::string text_of(const nlohmann::json& object) {
   return core::dump_json(object);
 }
 
-Stage data_stage(const Recipe& recipe) {
+using Digests = std::map<std::string, std::string>;
+
+Stage data_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "data", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   if (from_sandbox(recipe)) {
     stage.config = text_of({{"sandbox", json_of(recipe.sandbox)}});
@@ -33,7 +38,8 @@ Stage data_stage(const Recipe& recipe) {
     config.erase("helpful");  // their contents count, not where they lie
     config.erase("harmless");
     stage.config = text_of(config);
-    stage.external = {{"data.helpful", core::sha256_file(recipe.data.helpful)}, {"data.harmless", core::sha256_file(recipe.data.harmless)}};
+    for (const char* role : {"data.helpful", "data.harmless"})
+      stage.external[role] = external.at(role);
     stage.run = [recipe](const StageContext& context) { write_file_data(recipe, context); };
   }
   return stage;
@@ -58,14 +64,14 @@ Stage base_stage(const Recipe& recipe) {
 }
 
 // The start checkpoint of a run on real data is an input that lies outside of the run.
-void add_start(Stage& stage, const Recipe& recipe) {
+void add_start(Stage& stage, const Recipe& recipe, const Digests& external) {
   if (from_sandbox(recipe))
     stage.inputs.push_back("base");
   else
-    stage.external["model"] = model_digest(recipe.model);
+    stage.external["model"] = external.at("model");
 }
 
-Stage sft_stage(const Recipe& recipe) {
+Stage sft_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "sft",
               .inputs = {"data"},
               .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", to_json(length_limit(recipe))}}),
@@ -81,7 +87,7 @@ Stage sft_stage(const Recipe& recipe) {
                                   recipe.sft, context.seed, context.work);
                   },
               .scratch = {"ckpt"}};
-  add_start(stage, recipe);
+  add_start(stage, recipe, external);
   return stage;
 }
 
@@ -116,7 +122,7 @@ Stage reward_stage(const Recipe& recipe, const std::string& kind) {
           .scratch = {"ckpt"}};
 }
 
-Stage rejection_stage(const Recipe& recipe) {
+Stage rejection_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "rs1",
               .inputs = {"data", "sft", "reward_helpfulness", "reward_safety"},
               .config = text_of({{"rejection", json_of(recipe.rejection)},
@@ -134,7 +140,7 @@ Stage rejection_stage(const Recipe& recipe) {
                                         recipe.rejection, recipe.combination, context.seed, context.work);
                   },
               .scratch = {"ckpt"}};
-  add_start(stage, recipe);
+  add_start(stage, recipe, external);
   return stage;
 }
 
@@ -156,14 +162,14 @@ Stage ppo_stage(const Recipe& recipe) {
           .scratch = {"ckpt"}};
 }
 
-Stage evaluation_stage(const Recipe& recipe) {
+Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "evaluation",
               .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo"},
               .config = text_of({{"evaluation", json_of(recipe.evaluation)}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [recipe](const StageContext& context) { evaluate_models(recipe, context); },
               .scratch = {"ckpt"}};
-  add_start(stage, recipe);
+  add_start(stage, recipe, external);
   return stage;
 }
 
@@ -200,16 +206,32 @@ std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe
   return {{"base", from_sandbox(recipe) ? "base" : ""}, {"sft", "sft"}, {"rs1", "rs1"}, {"ppo", "ppo"}};
 }
 
-std::vector<Stage> build_stages(const Recipe& recipe) {
-  std::vector<Stage> stages{data_stage(recipe)};
+std::map<std::string, std::string> external_digests(const Recipe& recipe, const Digests& recorded) {
+  if (from_sandbox(recipe)) return {};
+  Digests digests;
+  for (const auto& [role, path] : {std::pair<std::string, fs::path>{"model", recipe.model},
+                                   {"data.helpful", recipe.data.helpful},
+                                   {"data.harmless", recipe.data.harmless}}) {
+    if (fs::exists(path))
+      digests[role] = role == "model" ? model_digest(path) : core::sha256_file(path);
+    else if (recorded.contains(role))
+      digests[role] = recorded.at(role);
+    else
+      throw core::UsageError(fmt::format("{}: {} does not exist", role, path.string()));
+  }
+  return digests;
+}
+
+std::vector<Stage> build_stages(const Recipe& recipe, const Digests& external) {
+  std::vector<Stage> stages{data_stage(recipe, external)};
   if (from_sandbox(recipe)) stages.push_back(base_stage(recipe));
-  stages.push_back(sft_stage(recipe));
+  stages.push_back(sft_stage(recipe, external));
   if (from_sandbox(recipe)) stages.push_back(preferences_stage(recipe));
   stages.push_back(reward_stage(recipe, "helpfulness"));
   stages.push_back(reward_stage(recipe, "safety"));
-  stages.push_back(rejection_stage(recipe));
+  stages.push_back(rejection_stage(recipe, external));
   stages.push_back(ppo_stage(recipe));
-  stages.push_back(evaluation_stage(recipe));
+  stages.push_back(evaluation_stage(recipe, external));
   stages.push_back(report_stage(recipe));
   return stages;
 }

@@ -5,6 +5,7 @@
 // With real data the pairs come from files (no preferences stage) and the start checkpoint takes the place of base.
 #pragma once
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +16,11 @@
 
 namespace keel::pipelines {
 
-std::vector<Stage> build_stages(const Recipe& recipe);
+// SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.harmless"; nothing in the sandbox. For a
+// file or folder that is gone the digest in `recorded` stands in; UsageError when it has none.
+std::map<std::string, std::string> external_digests(const Recipe& recipe, const std::map<std::string, std::string>& recorded = {});
+
+std::vector<Stage> build_stages(const Recipe& recipe, const std::map<std::string, std::string>& external);
 
 // The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no
 // stage.

@@ -25,7 +25,6 @@ zlib1g-dev            header zlib.h
 libzstd-dev           header zstd.h
 libpcre2-dev          header pcre2.h
 libsentencepiece-dev  header sentencepiece_processor.h
-libeigen3-dev         header eigen3/Eigen/Core
 libcli11-dev          header CLI/CLI.hpp
 libbenchmark-dev      header benchmark/benchmark.h
 "

@@ -186,12 +186,27 @@ TEST_CASE("stage runner: half-done work insists on its thread count, finished wo
     CHECK_FALSE(required_threads(run.plan()).has_value());
     CHECK(run.run(options) == Lines{"sums 0", "sums 1", "sums 2", "sums 3", "summary"});
   }
-  SECTION("an attempt that has saved nothing insists on nothing") {
+  SECTION("an attempt that has saved nothing insists on nothing, whatever it has logged") {
     fs::remove_all(partial / "ckpt");
+    test::write_text(partial / "metrics.jsonl", "{}\n");
     CHECK_FALSE(required_threads(run.plan()).has_value());
     run.run(options);
     CHECK(read_manifest(*run.directory().current("sums"))->threads == 1);
   }
+}
+
+TEST_CASE("stage runner: half-done work insists on the vector instructions it began with, finished work does not", "[pipelines]") {
+  ToyRun run;
+  RunOptions wide = toy_options(), narrow = toy_options();
+  wide.versions["vector_level"] = "AVX512";
+  narrow.versions["vector_level"] = "AVX2";
+  run.toy.interrupt_at = 3;
+  CHECK_THROWS_AS(run.run(wide), core::Interrupted);
+  run.toy.interrupt_at = 0;
+  CHECK_THROWS_WITH(run.run(narrow), ContainsSubstring("AVX512") && ContainsSubstring("AVX2"));
+  take_trace(run.toy);
+  CHECK(run.run(wide) == Lines{"sums 2", "sums 3", "summary"});
+  CHECK(run.run(narrow).empty());
 }
 
 TEST_CASE("stage runner: half-done work of another recipe stays until a newer commit of its stage", "[pipelines]") {

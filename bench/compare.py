@@ -1,0 +1,76 @@
+"""Times keel and its peers in turn on the same weights and token ids, and prints docs/performance.md's table.
+
+    KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m [--pairs 5] [--workloads generate sft rm ppo] [--llamacpp]
+
+KEEL_PEERS names a folder with the peers' scripts and their run.sh. One pair is one run of keel and one of the peer, one straight after the
+other; the median of the pairs' ratios counts, for timings of different minutes cannot be compared. Needs `make build`.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Workload: benchmark of keel, peer's script with its arguments, and the result line that is meant.
+WORKLOADS = {
+    "generate": [
+        ("generation, batch 1", "generation/1/real_time", "generate.py --batch 1", "generate_fixed_b1", "transformers"),
+        ("generation, batch 16", "generation/16/real_time", "generate.py --batch 16", "generate_fixed_b16", "transformers"),
+        ("generation, batch 64", "generation/64/real_time", "generate.py --batch 64", "generate_fixed_b64", "transformers"),
+    ],
+    "sft": [
+        ("SFT, 8 x 256 ids", "sft_full/real_time", "sft.py --mode full", "sft_full", "transformers"),
+        ("SFT, 64 dialogues", "sft_natural/real_time", "sft.py --mode natural", "sft_natural", "transformers"),
+    ],
+    "rm": [("RM scoring, 512 dialogues", "rm_score/real_time", "rm_score.py --order sorted", "rm_score_sorted", "transformers")],
+    "ppo": [("PPO iteration, 64 answers", "ppo_iteration/real_time", "ppo.py --epochs 1", "ppo_iteration_1ep", "trl")],
+}
+LLAMACPP = [
+    (f"generation, batch {b} (llama.cpp)", f"generation/{b}/real_time", f"llamacpp.py --batch {b}", f"generate_fixed_b{b}", "llama.cpp")
+    for b in (1, 16, 64)
+]
+
+
+def keel(benchmark, model):
+    """Tokens a second of one benchmark."""
+    out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}$", "--benchmark_format=json"],
+                         env={**os.environ, "KEEL_BENCH_MODEL": str(model)}, check=True, capture_output=True, text=True).stdout
+    report = json.loads(out)
+    return report["benchmarks"][0]["tokens/s"], report["context"]["vector_level"]
+
+
+def peer(command, workload, model):
+    """Tokens a second that a peer's script reports."""
+    script, *arguments = command.split()
+    out = subprocess.run([pathlib.Path(os.environ["KEEL_PEERS"]) / "run.sh", script, "--model", model, "--repeat", "1", *arguments],
+                         check=True, capture_output=True, text=True).stdout
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    return next(line["tokens_per_s"] for line in lines if line["workload"] == workload)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=pathlib.Path, required=True)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--workloads", nargs="+", choices=sorted(WORKLOADS), default=list(WORKLOADS))
+    parser.add_argument("--llamacpp", action="store_true", help="generation against llama.cpp too")
+    args = parser.parse_args()
+    chosen = [row for name in args.workloads for row in WORKLOADS[name]] + (LLAMACPP if args.llamacpp else [])
+    print("| workload | keel, tokens/s | peer, tokens/s | peer | keel / peer: median (lowest to highest pair) |\n|---|---|---|---|---|")
+    for title, benchmark, command, workload, name in chosen:
+        ours, theirs, level = [], [], ""
+        for _ in range(args.pairs):
+            speed, level = keel(benchmark, args.model.resolve())
+            ours.append(speed)
+            theirs.append(peer(command, workload, args.model.resolve()))
+        ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+        print(f"| {title} | {statistics.median(ours):.0f} | {statistics.median(theirs):.0f} | {name} "
+              f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |", flush=True)
+    print(f"\n{args.pairs} pairs each, vector level {level}.")
+
+
+if __name__ == "__main__":
+    main()
