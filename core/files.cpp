@@ -24,6 +24,18 @@ fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
+// Where open() would create the file that a link with nothing at its end names.
+fs::path end_of_links(fs::path path) {
+  std::error_code failed;
+  for (int followed = 0; fs::is_symlink(fs::symlink_status(path, failed)); ++followed) {
+    if (followed == 40) throw_system_error("write", path, ELOOP);  // as many as Linux follows
+    const fs::path target = fs::read_symlink(path, failed);
+    if (failed) throw_system_error("write", path, failed.value());
+    path = path.parent_path() / target;
+  }
+  return path;
+}
+
 void sync_path(const fs::path& path, int flags) {
   const int descriptor = ::open(path.c_str(), flags | O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) throw_system_error("open", path, errno);
@@ -38,7 +50,11 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   std::error_code ignored;
   // A link is written through, as open() would do it; renaming onto it would replace the link.
   if (fs::is_symlink(path_, ignored)) {
-    if (fs::path target = fs::canonical(path_, ignored); !ignored) path_ = std::move(target);
+    fs::path target = fs::canonical(path_, ignored);
+    if (!ignored)
+      path_ = std::move(target);
+    else if (!fs::exists(path_, ignored))
+      path_ = end_of_links(path_);  // what exists without a name, the pipe behind /dev/stdout, is written in place below
   }
   const fs::file_status status = fs::status(path_, ignored);
   if (fs::is_directory(status)) throw UsageError("cannot write " + path_.string() + ": it is a folder; name a file");

@@ -125,6 +125,24 @@ TEST_CASE("atomic file: a link is written through, /dev/null stays a device", "[
   CHECK(std::filesystem::is_character_file("/dev/null"));
 }
 
+TEST_CASE("atomic file: a link to nothing yet is written through too, along other links", "[core]") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "sub");
+  std::filesystem::create_symlink("sub/second", folder / "first");
+  std::filesystem::create_symlink("../target", folder / "sub/second");
+  keel::core::write_file(folder / "first", "new");
+  CHECK(std::filesystem::is_symlink(folder / "first"));
+  CHECK(std::filesystem::is_symlink(folder / "sub/second"));
+  CHECK(read_text(folder / "target") == "new");
+
+  std::filesystem::create_symlink("none/target", folder / "nowhere");
+  CHECK_THAT(error_text<UsageError>([&] { keel::core::write_file(folder / "nowhere", "x"); }), ContainsSubstring("none does not exist"));
+  std::filesystem::create_symlink("b", folder / "a");
+  std::filesystem::create_symlink("a", folder / "b");
+  CHECK_THROWS_AS(keel::core::write_file(folder / "a", "x"), IoError);
+  CHECK(std::filesystem::is_symlink(folder / "a"));
+}
+
 TEST_CASE("atomic file: a full disk is an I/O error that says how much is free", "[core]") {
   CHECK_THAT(error_text<IoError>([] { keel::core::write_file("/dev/full", "x"); }),
              StartsWith("cannot write /dev/full: No space left on device (") && ContainsSubstring("bytes are free in /dev"));
