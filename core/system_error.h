@@ -8,7 +8,7 @@
 
 namespace keel::core {
 
-// "cannot VERB PATH: reason". UsageError for a missing path, IoError otherwise; a full disk says how many bytes are free.
+// "cannot VERB PATH: reason". UsageError for a missing or impossible path, IoError otherwise; a full disk says how many bytes are free.
 [[noreturn]] void throw_system_error(const std::string& verb, const std::filesystem::path& path, int error_number);
 
 // Writes all of `bytes`; `path` is for the error text.

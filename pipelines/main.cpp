@@ -5,11 +5,13 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "core/system_error.h"
 #include "pipelines/commands.h"
 #include "pipelines/version.h"
 #include "runtime/device.h"
@@ -30,6 +32,15 @@ void shorten_thread_spins(char** argv) {
 int report(Exit code, const std::string& text) {
   keel::core::log_error(text);
   return static_cast<int>(code);
+}
+
+// What std::filesystem throws is a missing path or a failing disk like any other.
+int report(const std::filesystem::filesystem_error& error) {
+  try {
+    keel::core::throw_system_error("use", error.path1(), error.code().value());
+  } catch (const keel::core::Error& known) {
+    return report(known.code(), known.what());
+  }
 }
 
 int run(int argc, char** argv) {
@@ -70,6 +81,8 @@ int main(int argc, char** argv) {
     return run(argc, argv);
   } catch (const keel::core::Error& error) {
     return report(error.code(), error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(error);
   } catch (const c10::Error& error) {
     return report(Exit::internal, error.what_without_backtrace());
   } catch (const std::bad_alloc&) {

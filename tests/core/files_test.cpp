@@ -183,6 +183,13 @@ TEST_CASE("files: reading gives the bytes, a missing file is a usage error", "[c
   CHECK_THROWS_AS(keel::core::read_file(folder.path()), IoError);
 }
 
+TEST_CASE("files: a path that is too long to exist is a usage error", "[core]") {
+  const TemporaryFolder folder;
+  const std::string name(300, 'n');
+  CHECK_THROWS_AS(keel::core::read_file(folder / name), UsageError);
+  CHECK_THROWS_AS(keel::core::write_file(folder / name, "x"), UsageError);
+}
+
 TEST_CASE("files: a map shows the file, an empty one maps to nothing", "[core]") {
   const TemporaryFolder folder;
   write_text(folder / "a", "mapped");
