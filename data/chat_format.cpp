@@ -217,4 +217,15 @@ std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const cor
   return format == ChatFormat::none ? text : std::string(strip(text));
 }
 
+std::string continuation_text(const Tokenizer& tokenizer, const core::Ids& prompt, const core::Ids& ids) {
+  core::Ids all = prompt;
+  all.insert(all.end(), ids.begin(), ids.end());
+  const std::string before = tokenizer.decode(prompt), whole = tokenizer.decode(all);
+  // A prompt that ends inside a character has U+FFFD there, the whole text the character: the answer then begins with that.
+  auto [_, begin] = std::mismatch(before.begin(), before.end(), whole.begin(), whole.end());
+  while (begin != whole.end() && begin != whole.begin() && (static_cast<unsigned char>(*begin) & 0xC0) == 0x80)
+    --begin;
+  return {begin, whole.end()};
+}
+
 }  // namespace keel::data

@@ -44,4 +44,8 @@ core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer);
 // Text of a generated answer, without the ids that ended it; chat formats strip the blanks around it.
 std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const core::Ids& ids);
 
+// Text that `ids` add to that of `prompt`, whose text and this one make the text of all ids. Decoding `ids` alone would lose a blank in
+// front: SentencePiece and its kin take one from wherever a text begins.
+std::string continuation_text(const Tokenizer& tokenizer, const core::Ids& prompt, const core::Ids& ids);
+
 }  // namespace keel::data

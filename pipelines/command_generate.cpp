@@ -32,12 +32,14 @@ void generate_rows(const GenerateOptions& options, uint64_t seed) {
   const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops,
                                         {.seed = seed, .purpose = "generate"}, 0, [&](int64_t done) { progress.update(done); });
   for (const auto& sample : samples) {
-    // Raw prompts get raw text; only an answer in a dialogue has its surrounding blanks taken off.
-    const bool chat = set.records[static_cast<size_t>(sample.prompt)].messages.has_value();
+    // Raw prompts get the raw text that goes on from them; only an answer in a dialogue has its surrounding blanks taken off.
+    const auto prompt = static_cast<size_t>(sample.prompt);
+    const bool chat = set.records[prompt].messages.has_value();
     writer.write({{"index", sample.prompt},
                   {"sample", sample.sample},
                   {"ids", sample.ids},
-                  {"text", data::answer_text(chat ? model.format : data::ChatFormat::none, *model.tokenizer, sample.ids)},
+                  {"text", chat ? data::answer_text(model.format, *model.tokenizer, sample.ids)
+                                : data::continuation_text(*model.tokenizer, prompts[prompt], sample.ids)},
                   {"logprobs", sample.logprobs},
                   {"finish_reason", sample.finish == core::FinishReason::stop ? "stop" : "length"}});
   }

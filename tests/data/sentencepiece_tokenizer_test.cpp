@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "data/chat_format.h"
 #include "data/sentencepiece_training.h"
 #include "data/tokenizer_export.h"
 #include "support/test_plain.h"
@@ -106,6 +107,22 @@ TEST_CASE("sentencepiece: the config beside a model decides BOS", "[data]") {
   keel::data::write_tokenizer(folder.path(), target.path());
   CHECK_FALSE(load_tokenizer(target.path())->adds_bos());
   CHECK(load_tokenizer(target.path())->encode("the quay") == load_tokenizer(folder.path())->encode("the quay"));
+}
+
+TEST_CASE("sentencepiece: what goes on from a prompt keeps the blank between them", "[data]") {
+  const SentencePieceTokenizer tokenizer(trained_model(), "t.model");
+  const std::string text = "the ferry  leaves\nat \xF0\x9F\xA6\x9C 7:45 ";
+  Ids all = tokenizer.encode(text);
+  all.insert(all.begin(), *tokenizer.bos());
+  all.push_back(*tokenizer.eos());
+  for (size_t cut = 0; cut <= all.size(); ++cut) {
+    const Ids prompt(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(cut)),
+        rest(all.begin() + static_cast<std::ptrdiff_t>(cut), all.end());
+    const std::string added = keel::data::continuation_text(tokenizer, prompt, rest), before = tokenizer.decode(prompt);
+    // Cut inside a character the prompt ends in U+FFFD: the whole character is then the answer's.
+    CHECK(before.substr(0, before.find("\xEF\xBF\xBD")) + added == text);
+  }
+  CHECK(keel::data::continuation_text(tokenizer, tokenizer.encode("the"), tokenizer.encode("boats")) == " boats");
 }
 
 TEST_CASE("sentencepiece: a model cut or damaged anywhere is an error or harmless, never a crash", "[data]") {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "data/chat_format.h"
 #include "data/tokenizer_export.h"
 #include "support/test_plain.h"
 
@@ -72,6 +73,21 @@ TEST_CASE("tokenizer.json: byte-level designs give every text back", "[data]") {
     for (const json& item : tokenizer_goldens()[0]["texts"]) {
       const auto text = item["text"].get<std::string>();
       CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
+    }
+  }
+}
+
+TEST_CASE("tokenizer.json: what goes on from a prompt keeps the blank between them, in every design", "[data]") {
+  for (const json& golden : tokenizer_goldens()) {
+    INFO(golden["name"]);
+    const auto tokenizer = tokenizer_from_json(golden["tokenizer"], {}, "golden");
+    const std::string text = "the cat sat on the mat";
+    Ids all = tokenizer->encode(text);
+    all.push_back(*tokenizer->eos());
+    for (size_t cut = 0; cut <= all.size(); ++cut) {
+      const auto middle = all.begin() + static_cast<std::ptrdiff_t>(cut);
+      const Ids prompt(all.begin(), middle), rest(middle, all.end());
+      CHECK(tokenizer->decode(prompt) + keel::data::continuation_text(*tokenizer, prompt, rest) == text);
     }
   }
 }
