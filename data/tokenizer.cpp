@@ -1,6 +1,7 @@
 #include "data/tokenizer.h"
 
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -61,7 +62,9 @@ void write_tokenizer(const fs::path& path, const fs::path& folder) {
     return;
   }
   core::write_file(folder / (file.extension() == ".json" ? "tokenizer.json" : "tokenizer.model"), core::read_file(file));
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+  std::vector<const char*> beside = {"tokenizer_config.json", "special_tokens_map.json"};
+  if (fs::is_directory(path)) beside.push_back("tokenizer.model");  // unread where a tokenizer.json is there, but part of the folder
+  for (const char* name : beside) {
     if (fs::is_regular_file(file.parent_path() / name)) core::write_file(folder / name, core::read_file(file.parent_path() / name));
   }
 }

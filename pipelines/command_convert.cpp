@@ -49,27 +49,14 @@ data::ChatFormat chat_format_of_folder(const fs::path& folder) {
   return found != object.end() && found->is_string() ? format_of_template(found->get<std::string>()) : data::ChatFormat::none;
 }
 
-void write_tokenizer(const ConvertOptions& options, const std::string& kind, const fs::path& folder) {
-  const fs::path given = options.tokenizer;
-  if (given.empty() && kind == "llama2c") throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
-  const fs::path source = given.empty() ? fs::path(options.source) : given;
-  if (fs::is_directory(source))
-    copy_tokenizer(source, folder);
-  else if (source.extension() == ".gguf")
-    data::write_tokenizer(source, folder);
-  else if (source.extension() == ".model" || source.filename() == "tokenizer.json")
-    core::write_file(folder / (source.extension() == ".model" ? "tokenizer.model" : "tokenizer.json"), core::read_file(source));
-  else
-    throw core::UsageError(
-        fmt::format("--tokenizer must be a .model, tokenizer.json, .gguf or a folder that holds one, got {}", source.string()));
-}
-
 void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
   fs::path target = fs::absolute(options.target).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();  // "models/x/"
   if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
+  if (options.tokenizer.empty() && kind == "llama2c")
+    throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
   const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)
                               : kind == "gguf" ? policy::import_gguf(options.source)
                                                : policy::import_llama2c(options.source);
@@ -82,7 +69,7 @@ void convert(const ConvertOptions& options) {
   fs::remove_all(work);
   core::make_directories(work);
   try {
-    write_tokenizer(options, kind, work);
+    data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
     const std::string digest = fs::is_directory(options.source) ? model_digest(options.source) : core::sha256_file(options.source);
     save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
     if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
@@ -109,7 +96,8 @@ void add_convert(CLI::App& app, Invocation& invocation) {
   command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
   command->add_option("--format", options->format, "kind of SRC when its name does not tell")
       ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
-  command->add_option("--tokenizer", options->tokenizer, "where the tokenizer comes from, if not from SRC")->type_name("PATH");
+  command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
+      ->type_name("PATH");
   command->add_option("--chat", options->chat, "chat format to record; else it is read off the source's template");
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {

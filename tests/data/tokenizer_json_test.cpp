@@ -92,6 +92,17 @@ TEST_CASE("tokenizer.json: what goes on from a prompt keeps the blank between th
   }
 }
 
+TEST_CASE("tokenizer.json: written into a folder it keeps what stands beside it", "[data]") {
+  const TemporaryFolder source, target;
+  write_text(source / "other.json", golden_document("gpt2").dump());
+  write_text(source / "tokenizer_config.json", R"({"add_bos_token": true})");
+  write_text(source / "special_tokens_map.json", R"({"eos_token": "<s>"})");
+  keel::data::write_tokenizer(source / "other.json", target.path());
+  const auto written = load_tokenizer(target.path());
+  CHECK(written->adds_bos());
+  CHECK(written->eos() == written->special("<s>"));
+}
+
 TEST_CASE("tokenizer.json: no text becomes a special id, and special ids give no text", "[data]") {
   for (const json& golden : tokenizer_goldens()) {
     const auto tokenizer = tokenizer_from_json(golden["tokenizer"], {}, "golden");
