@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -176,6 +177,15 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
   return sums;
 }
 
+// A step of one of the two optimisers; when training diverged the error says of which.
+double Trainer::step_of(runtime::AdamW& optimizer, double rate, const char* name) const {
+  try {
+    return optimizer.step(rate);
+  } catch (const core::UsageError& error) {
+    throw core::UsageError(fmt::format("ppo, iteration {}, {}: {}", iteration_ + 1, name, error.what()));
+  }
+}
+
 core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experience) {
   StepSums mean;
   double policy_norm = 0, critic_norm = 0, first_deviation = 0, policy_rate = 0, critic_rate = 0;
@@ -189,8 +199,8 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
       if (epoch == 0 && i == 0) first_deviation = std::sqrt(sums.ratio_spread);
       policy_rate = runtime::learning_rate(config_.schedule, policy_optimizer_.steps(), steps);
       critic_rate = runtime::learning_rate(config_.critic_schedule, critic_optimizer_.steps(), steps);
-      policy_norm += policy_optimizer_.step(policy_rate) / count;
-      critic_norm += critic_optimizer_.step(critic_rate) / count;
+      policy_norm += step_of(policy_optimizer_, policy_rate, "policy") / count;
+      critic_norm += step_of(critic_optimizer_, critic_rate, "critic") / count;
       mean.add(sums, 1 / count);
     }
   }

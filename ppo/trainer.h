@@ -52,6 +52,7 @@ class Trainer {
   std::vector<MicroBatches> plan(const Rollout& rollout, int64_t epoch) const;
   struct StepSums;
   StepSums step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch);
+  double step_of(runtime::AdamW& optimizer, double rate, const char* name) const;
 
   PpoConfig config_;
   uint64_t seed_;

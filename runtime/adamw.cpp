@@ -8,8 +8,11 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
 
 #include <cmath>
+
+#include "core/error.h"
 
 namespace keel::runtime {
 
@@ -27,8 +30,11 @@ double AdamW::step(double learning_rate) {
   for (const auto& [name, tensor] : parameters_)
     gradients.push_back(tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor));
   const double norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients))).item<double>();
-  TORCH_CHECK(std::isfinite(norm), "[runtime.adamw] the gradient norm is ", norm, " at step ", steps_ + 1,
-              "; lower the learning rate or look at the last logged losses");
+  if (!std::isfinite(norm))
+    throw core::UsageError(fmt::format(
+        "the gradient norm is {} at optimiser step {} (learning rate {}): training diverged; lower the learning rate, warm it up "
+        "over more steps, or look for the first odd value in metrics.jsonl",
+        norm, steps_ + 1, learning_rate));
   // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 and clamps the factor to 1.
   if (config_.clip_norm > 0 && norm > 0) at::_foreach_mul_(gradients, std::fmin(1.0, config_.clip_norm / (norm + 1e-6)));
   ++steps_;

@@ -29,7 +29,8 @@ class AdamW {
   AdamW(Parameters parameters, AdamWConfig config);
 
   // One update with the gradients that are there (a parameter without gradient counts as zero gradient), which are then cleared.
-  // Returns the global gradient norm before clipping. Throws c10::Error when it is not finite, before anything is changed.
+  // Returns the global gradient norm before clipping. Throws core::UsageError when it is not finite, for that is a matter
+  // of settings, before anything is changed.
   double step(double learning_rate);
 
   int64_t steps() const { return steps_; }

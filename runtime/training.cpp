@@ -48,6 +48,14 @@ void save(const TrainingJob& job, const Position& position, core::Metrics& metri
                               {"best", position.result.best}});
 }
 
+double update(AdamW& optimizer, double rate, const TrainingJob& job) {
+  try {
+    return optimizer.step(rate);
+  } catch (const core::UsageError& error) {
+    throw core::UsageError(fmt::format("{}: {}", job.label, error.what()));
+  }
+}
+
 }  // namespace
 
 TrainingResult run_training(const TrainingJob& job, const std::filesystem::path& folder) {
@@ -73,7 +81,7 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
   while (position.step < job.steps) {
     core::MetricRow row = job.accumulate(position.step);
     const double rate = learning_rate(job.schedule, position.step, job.steps);
-    row.emplace_back("grad_norm", optimizer.step(rate));
+    row.emplace_back("grad_norm", update(optimizer, rate, job));
     row.emplace_back("lr", rate);
     ++position.step;
     metrics.log(position.step, row);

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "core/error.h"
 #include "support/test.h"
 
 using keel::runtime::AdamW;
@@ -83,7 +84,8 @@ TEST_CASE("adamw: a gradient that is not finite is refused before anything chang
   const std::string before = keel::runtime::digest(list), moments = keel::runtime::digest(optimizer.state());
   set_formula_gradients(list, 1);
   list[1].tensor.mutable_grad()[2] = bad;
-  CHECK_THROWS_WITH(optimizer.step(.1), Catch::Matchers::ContainsSubstring("at step 2"));
+  CHECK_THROWS_WITH(optimizer.step(.1), Catch::Matchers::ContainsSubstring("at optimiser step 2 (learning rate 0.1)"));
+  CHECK_THROWS_AS(optimizer.step(.1), keel::core::UsageError);
   CHECK(keel::runtime::digest(list) == before);
   CHECK(keel::runtime::digest(optimizer.state()) == moments);
   CHECK(optimizer.steps() == 1);

@@ -80,6 +80,24 @@ TEST_CASE("training: stopped after any step and started again it ends as if neve
   CHECK(finish(folder / "every") == straight);
 }
 
+TEST_CASE("training: a loss that runs away is a matter of settings, told with label and step", "[runtime]") {
+  const keel::test::TemporaryFolder folder;
+  Pull pull;
+  auto job = pull.job(kPullSteps);
+  job.accumulate = [&](int64_t step) -> keel::core::MetricRow {
+    (pull.w.sum() * (step == 2 ? INFINITY : 1)).backward();
+    return {{"loss", 1}};
+  };
+  std::string text;
+  try {
+    run_training(job, folder.path());
+  } catch (const keel::core::UsageError& error) {
+    text = error.what();
+  }
+  using Catch::Matchers::ContainsSubstring;
+  CHECK_THAT(text, ContainsSubstring("pull: the gradient norm is inf at optimiser step 3") && ContainsSubstring("lower the learning rate"));
+}
+
 TEST_CASE("training: a kill after more steps than the checkpoint holds repeats no line of the metrics", "[runtime]") {
   const keel::test::TemporaryFolder folder;
   const Outcome straight = finish(folder / "straight");
