@@ -34,27 +34,37 @@ struct Corpus {
   std::map<std::string, policy::Source> sources;
 };
 
-Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t row_tokens) {
+// A document's ids and its source; no ids where the row is left out.
+std::pair<core::Ids, std::string> read_document(const nlohmann::json& row, data::ChatFormat format, const data::Tokenizer& tokenizer,
+                                                data::Counts& counts) {
+  std::string source = data::optional_text(row, "source");
+  if (source.empty()) source = "text";
+  const auto document = data::parse_demonstration(row, counts);
+  if (!document) return {{}, source};
+  if (document->dialogue.messages.empty()) return {data::render_text(tokenizer, document->text, true, true).ids, source};
+  return {data::render(format, tokenizer, document->dialogue).ids, source};
+}
+
+Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t row_tokens,
+                   nlohmann::json& all_counts) {
   Corpus corpus;
-  data::Counts counts;
+  data::Counts read, rendered;
   core::JsonlReader reader(file);
   for (nlohmann::json row; reader.next(row);) {
-    const core::Ids ids = data::with_place(reader.path(), reader.line(), [&]() -> core::Ids {
-      const auto document = data::parse_demonstration(row, counts);
-      if (!document) return {};
-      if (document->dialogue.messages.empty()) return data::render_text(tokenizer, document->text, true, true).ids;
-      return data::render(format, tokenizer, document->dialogue).ids;
-    });
-    const auto named = row.find("source");
-    const std::string name = named != row.end() && named->is_string() ? named->get<std::string>() : "text";
+    const auto [ids, name] = data::with_place(reader.path(), reader.line(), [&] { return read_document(row, format, tokenizer, read); });
+    if (ids.empty()) continue;
     policy::Source& source = corpus.sources[name];
     source.name = name;
-    for (auto& part : policy::split_document(ids, row_tokens)) {
+    auto parts = policy::split_document(ids, row_tokens);
+    ++rendered.kept;
+    if (parts.size() > 1) ++rendered.truncated["pieces"];
+    for (auto& part : parts) {
       source.sequences.push_back(std::ssize(corpus.sequences));
       corpus.sequences.push_back(std::move(part));
     }
   }
-  core::log_info(fmt::format("{}: {}", file.string(), to_line(counts)));
+  core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(read), to_line(rendered)));
+  all_counts[file.filename().string()] = {{"read", to_json(read)}, {"rendered", to_json(rendered)}};
   if (corpus.sequences.empty()) throw core::DataError(file, 0, "holds no text to train on");
   return corpus;
 }
@@ -70,8 +80,9 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
         {fmt::format("llama.vocab_size is the tokenizer's, {}; leave it out (got {})", tokenizer->vocab_size(), shape.vocab_size)});
   shape.vocab_size = tokenizer->vocab_size();
   const int64_t row_tokens = std::min(config.batch.row_tokens, shape.max_position_embeddings);
-  const Corpus corpus = read_corpus(inputs.corpus, format, *tokenizer, row_tokens);
-  const Corpus validation = inputs.validation.empty() ? Corpus{} : read_corpus(inputs.validation, format, *tokenizer, row_tokens);
+  nlohmann::json counts;
+  const Corpus corpus = read_corpus(inputs.corpus, format, *tokenizer, row_tokens, counts);
+  const Corpus validation = inputs.validation.empty() ? Corpus{} : read_corpus(inputs.validation, format, *tokenizer, row_tokens, counts);
   std::vector<policy::Source> sources;
   for (const auto& [name, source] : corpus.sources)
     sources.push_back(source);
@@ -81,6 +92,7 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
   core::log_info(fmt::format("pretraining {} parameters on {} documents", runtime::count_elements(policy::parameters(model)),
                              corpus.sequences.size()));
   const auto result = policy::train_pretrain(model, corpus.sequences, sources, validation.sequences, config, seed, work);
+  core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
   save_language_model(work, model, inputs.tokenizer, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
 }
 
