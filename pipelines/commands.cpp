@@ -21,6 +21,7 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
       ->each([&invocation](const std::string&) { invocation.threads_given = true; });
   command.add_option("--seed", invocation.seed, "seed of every random draw")
       ->capture_default_str()
+      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))  // what a recipe's "seed" holds
       ->each([&invocation](const std::string&) { invocation.seed_given = true; });
   command.add_option("--log-level", invocation.log_level, "debug, info, warn, error or off")->capture_default_str();
 }
