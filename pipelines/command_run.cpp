@@ -56,14 +56,15 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
-// The recipe that run.json holds, with `settings` (key=value) applied.
-Recipe recorded_recipe(const RunDirectory& run, const std::vector<std::string>& settings = {}) {
+// The recipe that run.json holds, with the fields of `overlay` (a file; "" = none) and `settings` (key=value) applied.
+Recipe recorded_recipe(const RunDirectory& run, const std::string& overlay = {}, const std::vector<std::string>& settings = {}) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
   Recipe recipe;
   std::vector<std::string> problems;
   const core::Fields fields = core::fields_of(recipe);
   core::assign(fields, core::parse_json(record->config, (run.root() / "run.json").string()), (run.root() / "run.json").string(), problems);
+  if (!overlay.empty()) assign_file(fields, overlay, problems);
   for (const auto& setting : settings)
     core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
@@ -78,7 +79,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   }
   if (options.recipe.empty() || options.out.empty())
     throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
-  Recipe recipe = read_recipe(options.recipe, invocation.set);
+  Recipe recipe = read_recipe(options.recipe, invocation.config, invocation.set);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   RunDirectory run(options.out);
   run.check_recipe(recipe.name);
@@ -118,7 +119,8 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
 
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
   const RunDirectory run(folder);
-  const Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.set) : read_recipe(recipe_file, invocation.set);
+  const Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.config, invocation.set)
+                                            : read_recipe(recipe_file, invocation.config, invocation.set);
   const auto record = run.record();
   const auto external = external_digests(recipe, record ? record->external : std::map<std::string, std::string>{});
   for (const auto& line : explain(run, build_stages(recipe, external), options_for(recipe, invocation), stage))
@@ -149,9 +151,9 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
   command->add_flag("--verify", options->verify, "compare finished outputs with their SHA-256, not only their sizes");
   command->add_flag("--schema", options->schema, "print the JSON schema of a recipe");
   add_common_options(*command, invocation);
-  command->remove_option(command->get_option("--config"));
+  command->get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
   Recipe defaults;
-  describe_fields(*command, core::fields_of(defaults), "Fields of a recipe and of --set");
+  describe_fields(*command, core::fields_of(defaults), "Fields of a recipe, of --config and --set");
   command->callback([options, &invocation] { invocation.action = [options, &invocation] { run_recipe(*options, invocation); }; });
 
   const auto add_on_folder = [&](const char* name, const char* help, const auto& action) {
@@ -173,7 +175,7 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
     auto recipe = std::make_shared<std::string>();
     sub.add_option("stage", *stage, "stage name")->required()->type_name("STAGE");
     sub.add_option("--recipe", *recipe, "compare with this recipe instead of the recorded one")->type_name("FILE");
-    sub.remove_option(sub.get_option("--config"));
+    sub.get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
     sub.callback([folder, stage, recipe, &invocation] {
       invocation.action = [=, &invocation] { show_explanation(*folder, *stage, *recipe, invocation); };
     });

@@ -45,11 +45,12 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
 
 }  // namespace
 
-Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& settings) {
+Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings) {
   Recipe recipe;
   std::vector<std::string> problems;
   const core::Fields fields = core::fields_of(recipe);
   assign_file(fields, path, problems);
+  if (!overlay.empty()) assign_file(fields, overlay, problems);
   for (const auto& setting : settings)
     core::assign_setting(fields, setting, problems);
   if (problems.empty()) check(recipe, path, problems);

@@ -154,8 +154,9 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");
 }
 
-// Reads a recipe file and applies --set; every problem at once. Paths inside a recipe are relative to the current folder.
-Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& settings);
+// Reads a recipe file, then the fields of `overlay` (--config; "" = none), then `settings` (--set); every problem at once. Paths inside a
+// recipe are relative to the current folder.
+Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings);
 
 // What a recipe sets differently from the paper's defaults.
 std::vector<core::Difference> departures(Recipe recipe);
