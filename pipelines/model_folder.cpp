@@ -54,7 +54,11 @@ data::ChatFormat chat_format_of(const fs::path& folder, const std::string& chat)
   const auto found = object.is_object() ? object.find("chat_format") : object.end();
   if (found == object.end() || !found->is_string())
     throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
-  return data::parse_chat_format(found->get<std::string>());
+  const auto name = found->get<std::string>();
+  if (const auto& known = data::chat_format_names(); std::find(known.begin(), known.end(), name) == known.end())
+    throw core::DataError(
+        path, 0, fmt::format("\"chat_format\" must be one of {}, got \"{}\"; correct it or pass --chat", fmt::join(known, ", "), name));
+  return data::parse_chat_format(name);
 }
 
 LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
