@@ -46,6 +46,10 @@ PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& t
     throw std::invalid_argument(fmt::format("a row must hold exactly one of \"{}\", \"messages\" and \"ids\"", text_key));
   }
   if (row.contains("response")) record.response = required_text(row, "response");
+  if (const auto hazard = row.find("hazard"); hazard != row.end()) {
+    if (!hazard->is_boolean()) throw std::invalid_argument(fmt::format("\"hazard\" must be true or false, got {}", hazard->type_name()));
+    record.hazard = hazard->get<bool>();
+  }
   return record;
 }
 

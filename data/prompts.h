@@ -19,6 +19,7 @@ struct PromptRecord {
   std::optional<core::Dialogue> messages;  // "messages", or "prompt" as a list of messages
   std::optional<core::Ids> ids;            // "ids": used as they are
   std::optional<std::string> response;     // "response": an answer to the prompt
+  bool hazard = false;                     // "hazard": the prompt is about safety
   int64_t line = 0;                        // in the file, from 1
 };
 

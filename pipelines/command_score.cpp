@@ -34,7 +34,7 @@ void score_rows(const ScoreOptions& options) {
   if (options.rewards.size() == 2) {
     const std::vector<double> safety = scores_of(options.rewards[1], set, options.allow_tags);
     for (size_t i = 0; i < scores.size(); ++i)
-      if (reward::safety_decides(safety[i], /*is_safety_prompt=*/false, {})) scores[i] = safety[i];
+      if (reward::safety_decides(safety[i], set.records[i].hazard, {})) scores[i] = safety[i];
   }
   for (const double score : scores)
     writer.write({{"score", score}, {"probability", 1.0 / (1.0 + std::exp(-score))}});
@@ -51,7 +51,10 @@ void add_score(CLI::App& app, Invocation& invocation) {
       ->type_name("DIR")
       ->expected(1)
       ->take_all();
-  command->add_option("--combine", options->combine, "llama2: the safety score where it is below 0.15, else the helpfulness score")
+  command
+      ->add_option(
+          "--combine", options->combine,
+          "llama2: the safety score where the row has \"hazard\": true or its probability is below 0.15, else the helpfulness score")
       ->check(CLI::IsMember({"llama2"}));
   command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
       ->required()

@@ -73,8 +73,6 @@ Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const
     if (record.ids) throw std::invalid_argument("a prompt is needed as {\"messages\"} or {\"prompt\"}, got {\"ids\"}");
     core::Dialogue dialogue = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text);
     if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
-    const auto hazard = row.find("hazard");
-    if (hazard != row.end() && !hazard->is_boolean()) throw std::invalid_argument("\"hazard\" must be true or false");
     core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, limits.tags).ids;
     bool shortened = false;
     while (std::ssize(ids) > room && limits.drop_oldest_turns && data::drop_oldest_exchange_(dialogue)) {
@@ -90,7 +88,7 @@ Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const
     prompts.rows.push_back(row);
     prompts.dialogues.push_back(std::move(dialogue));
     prompts.ids.push_back(std::move(ids));
-    prompts.hazard.push_back(hazard != row.end() && hazard->get<bool>());
+    prompts.hazard.push_back(record.hazard);
   };
   for (nlohmann::json row; reader.next(row);)
     data::with_place(reader.path(), reader.line(), [&] { read(row); });

@@ -88,12 +88,19 @@ TEST_CASE("prompts: a malformed row is an error with file and line", "[data]") {
       {R"({"ids":[18446744073709551615]})", "18446744073709551615"},
       {R"({"messages":[{"role":"assistant","content":"x"}]})", "message 1 must be user"},
       {R"({"prompt":"x","response":1})", "\"response\""},
+      {R"({"prompt":"x","hazard":"yes"})", "\"hazard\" must be true or false, got string"},
   }));
   const keel::test::TemporaryFolder folder;
   keel::test::write_text(folder / "rows.jsonl", "{\"ids\":[1]}\n" + row);
   CHECK_THROWS_AS(read_prompts(folder / "rows.jsonl"), DataError);
   CHECK_THROWS_WITH(read_prompts(folder / "rows.jsonl"),
                     Catch::Matchers::ContainsSubstring("rows.jsonl:2") && Catch::Matchers::ContainsSubstring(says));
+}
+
+TEST_CASE("prompts: a prompt about safety says so", "[data]") {
+  CHECK(record(R"({"prompt":"x","hazard":true})").hazard);
+  CHECK_FALSE(record(R"({"prompt":"x","hazard":false})").hazard);
+  CHECK_FALSE(record(R"({"prompt":"x"})").hazard);
 }
 
 TEST_CASE("held out: one conversation stays on one side at every depth, under every system turn", "[data]") {
