@@ -44,6 +44,14 @@ void add_reward_inputs(CLI::App& command, StepOptions& options) {
       ->type_name("FILE");
 }
 
+// The files that decide what a tokenizer does, where PATH is no folder: itself and what may name its special tokens.
+std::vector<fs::path> tokenizer_files(const fs::path& path) {
+  std::vector<fs::path> files = {path};
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"})
+    if (const fs::path beside = path.parent_path() / name; fs::is_regular_file(beside)) files.push_back(beside);
+  return files;
+}
+
 template <class Config>
 nlohmann::json json_of(Config& config) {
   return core::to_json(core::fields_of(config));
@@ -68,7 +76,9 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
       ->required()
       ->type_name("FILE");
   command->add_option("--validation", options->validation, "held-out rows: the best weights on them are kept")->type_name("FILE");
-  command->add_option("--tokenizer", options->tokenizer, "folder with the tokenizer's files")->required()->type_name("DIR");
+  command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds one")
+      ->required()
+      ->type_name("PATH");
   command->add_option("--chat", options->chat, "chat format of {\"messages\"} rows")->capture_default_str();
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
   add_common_options(*command, invocation);
@@ -76,17 +86,21 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
-      run_single_step(
-          {.name = "pretrain",
-           .out = options->out,
-           .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
-           .files = {{"data", options->data}, {"validation", options->validation}},
-           .models = {{"tokenizer", options->tokenizer}}},
-          invocation, [&](const fs::path& work) {
-            pretrain_operation(
-                {.corpus = options->data, .validation = options->validation, .tokenizer = options->tokenizer, .chat_format = options->chat},
-                settings->llama, settings->pretrain, invocation.seed, work);
-          });
+      SingleStep step{.name = "pretrain",
+                      .out = options->out,
+                      .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
+                      .files = {{"data", options->data}, {"validation", options->validation}},
+                      .models = {}};
+      if (fs::is_directory(options->tokenizer))
+        step.models["tokenizer"] = options->tokenizer;
+      else
+        for (const auto& file : tokenizer_files(options->tokenizer))
+          step.files[file.filename().string()] = file;
+      run_single_step(step, invocation, [&](const fs::path& work) {
+        pretrain_operation(
+            {.corpus = options->data, .validation = options->validation, .tokenizer = options->tokenizer, .chat_format = options->chat},
+            settings->llama, settings->pretrain, invocation.seed, work);
+      });
     };
   });
 }

@@ -30,7 +30,7 @@ data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most);
 // Pretrains a model of shape `shape` on rows {"text"} or {"messages"} with an optional "source". Leaves a model folder.
 struct PretrainInputs {
   fs::path corpus, validation;  // validation may be empty
-  fs::path tokenizer;           // folder
+  fs::path tokenizer;           // what load_tokenizer takes
   std::string chat_format;
 };
 void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed,

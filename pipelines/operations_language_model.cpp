@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "data/demonstrations.h"
 #include "data/messages.h"
+#include "data/tokenizer_export.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 
@@ -93,7 +94,8 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
                              corpus.sequences.size()));
   const auto result = policy::train_pretrain(model, corpus.sequences, sources, validation.sequences, config, seed, work);
   core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
-  save_language_model(work, model, inputs.tokenizer, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
+  data::write_tokenizer(inputs.tokenizer, work);
+  save_language_model(work, model, work, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
 }
 
 void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work) {
