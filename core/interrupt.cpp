@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "core/error.h"
+
 namespace keel::core {
 namespace {
 
@@ -38,6 +40,9 @@ void install_interrupt_handler() {
 
 bool interrupt_requested() {
   return interrupt_flag.load();
+}
+void stop_if_interrupted(const std::string& what) {
+  if (interrupt_requested()) throw Interrupted(what + " was stopped and keeps nothing of this part; run the same command again");
 }
 void request_interrupt() {
   interrupt_flag.store(true);

@@ -9,6 +9,7 @@
 
 #include "core/compression.h"
 #include "core/files.h"
+#include "core/interrupt.h"
 #include "core/json.h"
 #include "core/system_error.h"
 #include "core/utf8.h"
@@ -64,6 +65,7 @@ bool LineReader::next(std::string& line) {
 }
 
 bool JsonlReader::next(nlohmann::json& row) {
+  if (interrupt_requested()) stop_if_interrupted("reading " + path());
   do {
     if (!lines_.next(text_)) return false;
   } while (text_.find_first_not_of(" \t\r") == std::string::npos);

@@ -28,7 +28,7 @@ class LineReader {
   int64_t line_ = 0;
 };
 
-// One JSON object a line; blank lines are skipped. DataError for anything that is not an object.
+// One JSON object a line; blank lines are skipped. DataError for anything that is not an object, Interrupted once a signal has come.
 class JsonlReader {
  public:
   explicit JsonlReader(const std::filesystem::path& path) : lines_(path) {}

@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/interrupt.h"
 #include "core/jsonl.h"
 #include "data/messages.h"
 #include "data/prompts.h"
@@ -19,7 +20,8 @@ struct TokenizeOptions {
 
 void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenizer) {
   core::JsonlWriter writer(options.out);
-  for (const data::PromptSet set = data::read_prompts(options.in); const auto& record : set.records)
+  for (const data::PromptSet set = data::read_prompts(options.in); const auto& record : set.records) {
+    core::stop_if_interrupted("decoding");
     data::with_place(set.path, record.line, [&] {
       if (!record.ids) throw std::invalid_argument("--decode needs \"ids\"");
       try {
@@ -28,6 +30,7 @@ void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
         throw std::invalid_argument(error.what());
       }
     });
+  }
   writer.commit();
 }
 
@@ -35,13 +38,15 @@ void encode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
   const auto format = chat_format_of(options.tokenizer, options.chat);
   const auto tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse;
   core::JsonlWriter writer(options.out);
-  for (const data::PromptSet set = data::read_prompts(options.in, "text"); const auto& record : set.records)
+  for (const data::PromptSet set = data::read_prompts(options.in, "text"); const auto& record : set.records) {
+    core::stop_if_interrupted("tokenizing");
     data::with_place(set.path, record.line, [&] {
       if (record.messages)
         writer.write({{"ids", data::render(format, tokenizer, *record.messages, tags).ids}});
       else
         writer.write({{"ids", data::prompt_ids(record, format, tokenizer, tags, !options.no_bos)}});
     });
+  }
   writer.commit();
 }
 

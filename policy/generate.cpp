@@ -102,7 +102,7 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
   Cache cache;
   at::Tensor logits = prefill(model, batch, batch.ids.size(1) + longest, cache);
   for (;;) {
-    if (core::interrupt_requested()) throw core::Interrupted("generation stopped; the same command starts this batch of answers over");
+    core::stop_if_interrupted("generating answers");
     const at::Tensor logprobs = at::log_softmax(config.temperature > 0 ? logits / config.temperature : logits, -1);
     std::vector<double> draws;
     for (auto& row : rows)

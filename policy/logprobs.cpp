@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/nonzero.h>
 
+#include "core/interrupt.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -28,6 +29,7 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
     std::vector<size_t> batch = batches[static_cast<size_t>(piece)];
     std::erase_if(batch, [&](size_t row) { return rows[row].size() < 2; });  // nothing is predicted
     if (batch.empty()) return;
+    core::stop_if_interrupted("computing log-probabilities");
     std::vector<core::Ids> group;
     for (const size_t row : batch)
       group.push_back(rows[row]);

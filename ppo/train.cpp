@@ -137,15 +137,17 @@ PpoTimes train(const policy::Llama& policy, const reward::RewardModel& critic, c
   while (trainer.iteration() < config.iterations) {
     Stopwatch watch;
     std::vector<core::Sample> samples;
+    std::vector<double> probability;
     try {
       samples = sample_answers(trainer, job, config, seed);
+      times.generation += watch.lap();
+      probability = job.reward(samples);
+      times.scoring += watch.lap();
     } catch (const core::Interrupted&) {
       save(trainer, reference, metrics, checkpointer);
-      throw;
+      throw core::Interrupted(fmt::format("ppo stopped in iteration {} of {}; the same command goes on from its start",
+                                          trainer.iteration() + 1, config.iterations));
     }
-    times.generation += watch.lap();
-    const std::vector<double> probability = job.reward(samples);
-    times.scoring += watch.lap();
     const Rollout rollout = make_rollout(job.prompts, samples);
     const Trainer::Experience experience = trainer.assess(rollout, probability);
     times.assessment += watch.lap();

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/interrupt.h"
 #include "core/rng.h"
 #include "policy/logprobs.h"
 #include "policy/model_directory.h"
@@ -56,6 +57,7 @@ std::vector<double> score_rows(const RewardModel& model, const std::vector<core:
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
   runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
     const auto& batch = batches[static_cast<size_t>(piece)];
+    core::stop_if_interrupted("scoring");
     std::vector<core::Ids> group;
     for (const size_t row : batch)
       group.push_back(rows[row]);

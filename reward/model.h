@@ -34,7 +34,8 @@ at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& bat
 at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch);
 
 // Scores of rows of ids, in their order, without gradients; forward passes hold at most `batch_tokens` padded tokens (or one row). Batch
-// mates change nothing beyond rounding. Throws c10::Error for an empty row, a row longer than the context and ids outside the vocabulary.
+// mates change nothing beyond rounding. Throws core::Interrupted on SIGTERM, c10::Error for an empty row, a row longer than the context and
+// ids outside the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
 
 // A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an

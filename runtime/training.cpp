@@ -21,6 +21,7 @@ namespace {
 struct Position {
   int64_t step = 0;  // steps done
   int64_t metrics_offset = 0;
+  bool validation_due = false;  // the last step's validation has still to come
   TrainingResult result{.best_step = 0, .best = std::numeric_limits<double>::quiet_NaN()};
 };
 
@@ -33,6 +34,7 @@ Position resume(const TrainingJob& job, const Checkpointer& checkpointer, AdamW&
   const auto& best = state.at("best");
   return {.step = state.at("step").get<int64_t>(),
           .metrics_offset = state.at("metrics_offset").get<int64_t>(),
+          .validation_due = state.value("validation_due", false),
           .result = {.best_step = state.at("best_step").get<int64_t>(),
                      .best = best.is_null() ? std::numeric_limits<double>::quiet_NaN() : best.get<double>()}};
 }
@@ -44,6 +46,7 @@ void save(const TrainingJob& job, const Position& position, core::Metrics& metri
     tensors.push_back(std::move(moment));
   checkpointer.save(tensors, {{"step", position.step},
                               {"metrics_offset", metrics.offset()},
+                              {"validation_due", position.validation_due},
                               {"best_step", position.result.best_step},
                               {"best", position.result.best}});
 }
@@ -68,9 +71,21 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
   core::Progress progress(job.label, job.steps, "steps", position.step);
   const auto best_file = folder / "ckpt" / "best.safetensors";
 
+  const auto stop = [&] {
+    save(job, position, metrics, optimizer, checkpointer);
+    throw core::Interrupted(
+        fmt::format("{} stopped after step {} of {}; the same command goes on from there", job.label, position.step, job.steps));
+  };
   const auto validate = [&] {
+    if (!position.validation_due) return;
     const at::NoGradGuard no_grad;
-    const core::MetricRow row = job.validate();
+    core::MetricRow row;
+    try {
+      row = job.validate();
+    } catch (const core::Interrupted&) {
+      stop();
+    }
+    position.validation_due = false;
     metrics.log(position.step, row);
     if (!std::isnan(position.result.best) && !(row.front().second < position.result.best)) return;
     position.result = {.best_step = position.step, .best = row.front().second};
@@ -78,6 +93,7 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     save_tensors(best_file, job.parameters, {});
   };
 
+  validate();
   while (position.step < job.steps) {
     core::MetricRow row = job.accumulate(position.step);
     const double rate = learning_rate(job.schedule, position.step, job.steps);
@@ -87,12 +103,9 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     metrics.log(position.step, row);
     progress.update(position.step, fmt::format("{} {:.4f}", row.front().first, row.front().second));
     const bool last = position.step == job.steps;
-    if (job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0))) validate();
-    if (core::interrupt_requested()) {
-      save(job, position, metrics, optimizer, checkpointer);
-      throw core::Interrupted(
-          fmt::format("{} stopped after step {} of {}; the same command goes on from there", job.label, position.step, job.steps));
-    }
+    position.validation_due = job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0));
+    if (core::interrupt_requested()) stop();
+    validate();
     if (!last && checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }
   set_trainable(job.parameters, false);

@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include "child_process.h"
+#include "core/error.h"
 #include "support/test_plain.h"
 
 using keel::core::interrupt_requested;
@@ -11,7 +12,10 @@ TEST_CASE("interrupt: the flag is set by hand and cleared", "[core]") {
   CHECK_FALSE(interrupt_requested());
   keel::core::request_interrupt();
   CHECK(interrupt_requested());
+  CHECK_THROWS_AS(keel::core::stop_if_interrupted("this"), keel::core::Interrupted);
+  CHECK_THROWS_WITH(keel::core::stop_if_interrupted("this"), Catch::Matchers::StartsWith("this was stopped"));
   keel::core::clear_interrupt();
+  CHECK_NOTHROW(keel::core::stop_if_interrupted("this"));
   CHECK_FALSE(interrupt_requested());
 }
 

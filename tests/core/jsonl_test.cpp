@@ -4,6 +4,7 @@
 
 #include "child_process.h"
 #include "core/compression.h"
+#include "core/interrupt.h"
 #include "support/test_plain.h"
 
 using Catch::Matchers::ContainsSubstring;
@@ -272,4 +273,17 @@ TEST_CASE("jsonl: a full disk behind standard output is an I/O error", "[core]")
     return 0;
   });
   CHECK(WEXITSTATUS(status) == 7);
+}
+
+TEST_CASE("jsonl: once a signal has come no further row is read", "[core]") {
+  const TemporaryFolder folder;
+  write_text(folder / "rows.jsonl", "{}\n{}\n");
+  JsonlReader reader(folder / "rows.jsonl");
+  json row;
+  CHECK(reader.next(row));
+  keel::core::request_interrupt();
+  CHECK_THROWS_AS(reader.next(row), keel::core::Interrupted);
+  CHECK_THROWS_WITH(reader.next(row), ContainsSubstring("rows.jsonl"));
+  keel::core::clear_interrupt();
+  CHECK(reader.next(row));
 }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/error.h"
+#include "core/interrupt.h"
 #include "policy/lively_model.h"
 
 using Catch::Matchers::ContainsSubstring;
@@ -119,4 +121,11 @@ TEST_CASE("logprobs: only masked targets are asked for, and gradients flow throu
     INFO(name);
     CHECK(weights.grad().abs().max().item<double>() > 0);
   }
+}
+
+TEST_CASE("logprobs: a signal stops them before the next batch", "[policy]") {
+  const Llama model = keel::test::lively_llama(keel::test::lively_config());
+  keel::core::request_interrupt();
+  CHECK_THROWS_AS(sequence_logprobs(model, {{1, 2}}), keel::core::Interrupted);
+  keel::core::clear_interrupt();
 }

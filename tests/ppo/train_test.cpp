@@ -175,14 +175,17 @@ TEST_CASE("ppo: stopped and started again it ends bit for bit as if never stoppe
   PpoConfig config = small_config();
   config.kl.controller = "adaptive";
   config.epochs = 2;
+  config.iterations = 4;
   const Models straight;
   train(straight.policy, straight.critic, kJob, config, 1, folder / "straight");
 
-  for (int stop = 0; stop < 2; ++stop) {
+  for (int stop = 0; stop < 4; ++stop) {
     const Models models;
     PpoJob job = kJob;
-    job.reward = [](const std::vector<Sample>& samples) {  // the signal comes in the middle of an iteration
+    job.reward = [stop, calls = 0](const std::vector<Sample>& samples) mutable {  // the signal comes in the middle of an iteration
+      if (stop == 2 && calls++ == 0) return likes_seven(samples);
       keel::core::request_interrupt();
+      if (stop >= 2) keel::core::stop_if_interrupted("scoring");  // after an iteration that is to be kept, and before any
       return likes_seven(samples);
     };
     CHECK_THROWS_AS(train(models.policy, models.critic, job, config, 1, folder / "stopped"), keel::core::Interrupted);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/json.h"
 #include "policy/model_directory.h"
 #include "support/tiny_model.h"
@@ -101,4 +102,11 @@ TEST_CASE("reward model: empty rows, foreign ids and rows beyond the context are
   CHECK_THROWS_AS(score_rows(model, {{1, 11}}), c10::Error);
   CHECK_THROWS_AS(score_rows(model, {{-1}}), c10::Error);
   CHECK_THROWS_AS(score_rows(model, {Ids(33, 1)}), c10::Error);
+}
+
+TEST_CASE("reward model: a signal stops scoring before the next batch", "[reward]") {
+  const RewardModel model = formula_reward_model();
+  keel::core::request_interrupt();
+  CHECK_THROWS_AS(score_rows(model, kRows), keel::core::Interrupted);
+  keel::core::clear_interrupt();
 }

@@ -17,6 +17,8 @@ namespace {
 struct Pull {
   at::Tensor w = at::zeros({3});
   int64_t interrupt_at = -1, crash_at = -1;  // while this step's batch is computed
+  int64_t steps_done = 0;
+  bool interrupt_validation = false;
 
   TrainingJob job(int64_t steps) {
     return {.label = "pull",
@@ -27,11 +29,13 @@ struct Pull {
             .accumulate = [this](int64_t step) -> keel::core::MetricRow {
               if (step == crash_at) throw std::runtime_error("killed");
               if (step == interrupt_at) keel::core::request_interrupt();
+              steps_done = step + 1;
               const at::Tensor loss = (w - 1 - .1 * static_cast<double>(step % 2)).square().sum();
               loss.backward();
               return {{"loss", loss.item<double>()}};
             },
             .validate = [this]() -> keel::core::MetricRow {
+              if (interrupt_validation) throw keel::core::Interrupted("no measure yet");
               return {{"eval_loss", (w - .5).square().sum().item<double>()}};
             },
             .validate_every = 2};
@@ -78,6 +82,22 @@ TEST_CASE("training: stopped after any step and started again it ends as if neve
   for (int64_t stop = 0; stop < kPullSteps; ++stop)
     interrupt(folder / "every", stop);
   CHECK(finish(folder / "every") == straight);
+}
+
+TEST_CASE("training: stopped inside any validation it loses no step and ends as if never stopped", "[runtime]") {
+  const keel::test::TemporaryFolder folder;
+  const Outcome straight = finish(folder / "straight");
+  for (const int64_t stop : {2, 4, 6, 7}) {
+    Pull pull;
+    auto job = pull.job(kPullSteps);
+    job.validate = [&, inner = job.validate, when = stop]() -> keel::core::MetricRow {
+      pull.interrupt_validation = pull.steps_done == when;
+      return inner();
+    };
+    CHECK_THROWS_WITH(run_training(job, folder / std::to_string(stop)),
+                      Catch::Matchers::ContainsSubstring("pull stopped after step " + std::to_string(stop) + " of 7"));
+    CHECK(finish(folder / std::to_string(stop)) == straight);
+  }
 }
 
 TEST_CASE("training: a loss that runs away is a matter of settings, told with label and step", "[runtime]") {
