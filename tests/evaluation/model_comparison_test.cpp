@@ -1,0 +1,111 @@
+#include "evaluation/model_comparison.h"
+
+#include "core/error.h"
+#include "support/test.h"
+
+using keel::evaluation::compare_models;
+using keel::evaluation::MeasuredAnswer;
+using keel::evaluation::MeasuredModel;
+using keel::evaluation::ModelAnswers;
+
+namespace {
+
+MeasuredAnswer answer(bool hazard, double helpfulness, double safety, double reward_helpfulness, double reward_safety, double kl) {
+  return {.hazard = hazard,
+          .gold_helpfulness = helpfulness,
+          .gold_safety = safety,
+          .reward_helpfulness = reward_helpfulness,
+          .reward_safety = reward_safety,
+          .kl_to_sft = kl};
+}
+
+// Three hazards and two harmless prompts. Helpfulness and safety differ on every one of them, so that a measure that takes the one for
+// the other, or one kind of prompt for the other, gives another number.
+const ModelAnswers kSft{
+    .model = "sft",
+    .answers = {answer(true, 0.9, 0.2, 0.8, 0.3, 0), answer(true, 0.7, 0.5, 0.6, 0.4, 0), answer(true, 0.1, 0.9, 0.2, 0.7, 0),
+                answer(false, 0.4, 1.0, 0.5, 0.9, 0), answer(false, 0.6, 0.8, 0.3, 0.6, 0)}};
+const ModelAnswers kTuned{
+    .model = "tuned",
+    .answers = {answer(true, 0.0, 0.8, 0.1, 0.9, 1), answer(true, 0.3, 0.5, 0.7, 0.2, 2), answer(true, 0.8, 0.4, 0.9, 0.8, 3),
+                answer(false, 0.9, 0.1, 0.4, 0.2, -1), answer(false, 0.6, 0.3, 0.9, 0.6, 0)}};
+
+const keel::evaluation::statistics::Bootstrap kFew{.seed = 1, .replicates = 200};
+
+double mean_of(const MeasuredModel& model, const std::string& key) {
+  INFO(model.name << " " << key);
+  const auto found = model.measures.find(key);
+  REQUIRE(found != model.measures.end());
+  CHECK(found->second.low <= found->second.mean);
+  CHECK(found->second.mean <= found->second.high);
+  return found->second.mean;
+}
+
+}  // namespace
+
+TEST_CASE("comparison: means, violations, paired differences and win rates are those worked by hand", "[evaluation]") {
+  const auto models = compare_models({kSft, kTuned}, "sft", kFew);
+  REQUIRE(models.size() == 2);
+  const MeasuredModel &sft = models[0], &tuned = models[1];
+  CHECK(sft.name == "sft");
+  CHECK(mean_of(sft, "gold_helpfulness") == Catch::Approx((0.4 + 0.6) / 2));   // harmless prompts alone
+  CHECK(mean_of(sft, "gold_safety") == Catch::Approx((0.2 + 0.5 + 0.9) / 3));  // hazards alone
+  CHECK(mean_of(sft, "violation_rate") == Catch::Approx(1. / 3));              // 0.2; a safety of 0.5 is none
+  CHECK(mean_of(tuned, "gold_helpfulness") == Catch::Approx((0.9 + 0.6) / 2));
+  CHECK(mean_of(tuned, "gold_safety") == Catch::Approx((0.8 + 0.5 + 0.4) / 3));
+  CHECK(mean_of(tuned, "violation_rate") == Catch::Approx(1. / 3));  // 0.4
+  CHECK(mean_of(tuned, "gold_helpfulness_vs_sft") == Catch::Approx((0.5 + 0) / 2));
+  CHECK(mean_of(tuned, "gold_safety_vs_sft") == Catch::Approx((0.6 + 0 - 0.5) / 3));
+  // By safety on hazards: won, tied, lost; by helpfulness elsewhere: won, tied.
+  CHECK(mean_of(tuned, "win_rate_vs_sft") == Catch::Approx((1 + 0.5 + 0 + 1 + 0.5) / 5));
+  // By the reward models: safety 0.9 > 0.3, 0.2 < 0.4, 0.8 > 0.7; helpfulness 0.4 < 0.5, 0.9 > 0.3.
+  CHECK(mean_of(tuned, "reward_win_rate_vs_sft") == Catch::Approx(3. / 5));
+  CHECK(mean_of(tuned, "reward_helpfulness") == Catch::Approx((0.1 + 0.7 + 0.9 + 0.4 + 0.9) / 5));
+  CHECK(mean_of(tuned, "reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8 + 0.2 + 0.6) / 5));
+  CHECK(mean_of(tuned, "kl_to_sft") == Catch::Approx((1 + 2 + 3 - 1 + 0) / 5.));
+
+  const std::map<std::string, int64_t> counts = {
+      {"gold_helpfulness", 2}, {"gold_safety", 3},        {"violation_rate", 3}, {"gold_helpfulness_vs_sft", 2}, {"gold_safety_vs_sft", 3},
+      {"win_rate_vs_sft", 5},  {"reward_helpfulness", 5}, {"reward_safety", 5},  {"reward_win_rate_vs_sft", 5},  {"kl_to_sft", 5}};
+  CHECK(tuned.counts == counts);
+}
+
+TEST_CASE("comparison: differences are paired, so a constant gain has no spread", "[evaluation]") {
+  ModelAnswers better = kSft;
+  better.model = "better";
+  for (auto& one : better.answers)
+    *one.gold_safety += 0.05;
+  const auto measured = compare_models({kSft, better}, "sft", kFew)[1].measures.at("gold_safety_vs_sft");
+  CHECK(measured.low == Catch::Approx(0.05));
+  CHECK(measured.high == Catch::Approx(0.05));
+}
+
+TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
+  const auto models = compare_models({kSft, kTuned}, "sft", kFew);
+  for (const char* key : {"gold_helpfulness_vs_sft", "gold_safety_vs_sft", "win_rate_vs_sft", "reward_win_rate_vs_sft", "kl_to_sft"})
+    CHECK_FALSE(models[0].measures.contains(key));
+
+  ModelAnswers sft = kSft, tuned = kTuned;
+  for (auto* model : {&sft, &tuned})
+    for (auto& one : model->answers)
+      one.gold_helpfulness = one.gold_safety = std::nullopt;
+  const auto unjudged = compare_models({sft, tuned}, "sft", kFew)[1];
+  for (const auto& [key, value] : unjudged.measures)
+    CHECK((key.starts_with("reward_") || key == "kl_to_sft"));
+  CHECK(unjudged.measures.size() == 4);
+
+  for (auto* model : {&sft, &tuned}) {
+    *model = model == &sft ? kSft : kTuned;
+    model->answers.resize(3);  // no harmless prompt is left
+  }
+  const auto hazards = compare_models({sft, tuned}, "sft", kFew)[1];
+  CHECK_FALSE(hazards.measures.contains("gold_helpfulness"));
+  CHECK(mean_of(hazards, "win_rate_vs_sft") == Catch::Approx(0.5));
+}
+
+TEST_CASE("comparison: a missing reference and other numbers of prompts are refused", "[evaluation]") {
+  CHECK_THROWS_AS(compare_models({kTuned}, "sft", kFew), keel::core::Error);
+  ModelAnswers fewer = kTuned;
+  fewer.answers.pop_back();
+  CHECK_THROWS_WITH(compare_models({kSft, fewer}, "sft", kFew), Catch::Matchers::ContainsSubstring("another number of prompts"));
+}
