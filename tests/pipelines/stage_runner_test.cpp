@@ -1,5 +1,6 @@
 #include "pipelines/stage_runner.h"
 
+#include "pipelines/manifest.h"
 #include "pipelines/toy_run.h"
 
 namespace keel::pipelines {
