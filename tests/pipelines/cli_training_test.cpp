@@ -6,6 +6,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
+using test::kTinyRecipe;
 using test::Outcome;
 using test::Process;
 using test::Workplace;
@@ -20,23 +21,6 @@ constexpr const char* kPairs =
     "{\"chosen\":\"\\n\\nHuman: where is it?\\n\\nAssistant: in the harbour\",\"rejected\":\"\\n\\nHuman: where is it?\\n\\nAssistant: "
     "no\"}\n"
     "{\"prompt\":\"how many?\",\"chosen\":\"three\",\"rejected\":\" three \"}\n";
-
-// The whole recipe in a second: nothing is learnt, everything is written.
-constexpr const char* kTinyRecipe = R"({
-  "name": "tiny",  // comments are fine
-  "sandbox": {"vocab_size": 512, "corpus": {"documents": 1000}, "demonstrations": {"count": 60},
-              "helpful_prompts": 48, "hazard_prompts": 16, "lookalike_prompts": 16, "test_helpful": 12, "test_hazard": 6, "test_lookalike": 6},
-  "llama": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
-            "max_position_embeddings": 256, "tie_word_embeddings": true},
-  "pretrain": {"tokens": 2000, "batch": {"batch_rows": 4, "row_tokens": 128, "micro_rows": 4}},
-  "sft": {"steps": 2, "batch": {"batch_rows": 4, "row_tokens": 128, "micro_rows": 4}},
-  "preferences": {"pairs": 40},
-  "reward": {"batch_pairs": 8, "micro_pairs": 8},
-  "rejection": {"samples": 2, "sampling": {"max_new_tokens": 4}, "selection": {"finished_only": false},
-                "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 256, "micro_rows": 2}}},
-  "ppo": {"iterations": 6, "batch_answers": 8, "minibatch_answers": 4, "micro_answers": 4, "sampling": {"max_new_tokens": 4}},
-  "evaluation": {"max_new_tokens": 4, "replicates": 100}
-})";
 
 const std::vector<std::string> kStages = {"data",          "base", "sft", "preferences", "reward_helpfulness",
                                           "reward_safety", "rs1",  "ppo", "evaluation",  "report"};
