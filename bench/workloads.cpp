@@ -4,6 +4,7 @@
 // KEEL_BENCH_MODEL names a model folder to use instead; ids then come from the folder inputs/ beside it, where it has one, so that other
 // programs can be timed on the same weights and tokens (bench/compare.py). docs/performance.md has the table.
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

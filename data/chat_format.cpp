@@ -198,10 +198,12 @@ core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view tex
   return sequence;
 }
 
-void keep_last_answer_(core::TokenSequence& sequence) {
+void keep_last_answers_(core::TokenSequence& sequence, size_t answers) {
   auto& mask = sequence.loss_mask;
-  const auto end = std::find(mask.rbegin(), mask.rend(), true);
-  std::fill(std::find(end, mask.rend(), false), mask.rend(), false);
+  auto begin = mask.rbegin();
+  for (size_t i = 0; i < answers; ++i)
+    begin = std::find(std::find(begin, mask.rend(), true), mask.rend(), false);
+  std::fill(begin, mask.rend(), false);
 }
 
 core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer) {
@@ -212,15 +214,25 @@ core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer) {
   return ids;
 }
 
+namespace {
+
+// A model may have more ids than its tokenizer, to round its vocabulary up; sampled all the same, they have no text.
+std::string text_of(const Tokenizer& tokenizer, core::Ids ids) {
+  std::erase_if(ids, [&](int64_t id) { return id >= tokenizer.vocab_size(); });
+  return tokenizer.decode(ids);
+}
+
+}  // namespace
+
 std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const core::Ids& ids) {
-  const std::string text = tokenizer.decode(ids);
+  const std::string text = text_of(tokenizer, ids);
   return format == ChatFormat::none ? text : std::string(strip(text));
 }
 
 std::string continuation_text(const Tokenizer& tokenizer, const core::Ids& prompt, const core::Ids& ids) {
   core::Ids all = prompt;
   all.insert(all.end(), ids.begin(), ids.end());
-  const std::string before = tokenizer.decode(prompt), whole = tokenizer.decode(all);
+  const std::string before = text_of(tokenizer, prompt), whole = text_of(tokenizer, all);
   // A prompt that ends inside a character has U+FFFD there, the whole text the character: the answer then begins with that.
   auto [_, begin] = std::mismatch(before.begin(), before.end(), whole.begin(), whole.end());
   while (begin != whole.end() && begin != whole.begin() && (static_cast<unsigned char>(*begin) & 0xC0) == 0x80)

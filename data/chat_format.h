@@ -35,8 +35,8 @@ core::TokenSequence render(ChatFormat format, const Tokenizer& tokenizer, const 
 // Ids of raw text: BOS as the tokenizer's files say unless `bos` is false; `eos` ends a document. The loss mask is true on all but the BOS.
 core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos = true, bool eos = false);
 
-// Keeps the loss on the last answer alone: the one that is asked about, where earlier ones are context.
-void keep_last_answer_(core::TokenSequence& sequence);
+// Keeps the loss on the last `answers` answers: what is asked about, or learned, where earlier ones are context.
+void keep_last_answers_(core::TokenSequence& sequence, size_t answers = 1);
 
 // Ids that end a generated answer: the format's own and the tokenizer's EOS. UsageError when there is none.
 core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer);

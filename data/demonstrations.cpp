@@ -14,34 +14,37 @@
 namespace keel::data {
 namespace {
 
-core::Dialogue parse_completed_prompt(const nlohmann::json& prompt, const nlohmann::json& completion) {
+Demonstration checked(core::Dialogue dialogue, size_t answers = 0) {
+  check_roles(dialogue);
+  return {std::move(dialogue), "", answers};
+}
+
+Demonstration parse_completed_prompt(const nlohmann::json& prompt, const nlohmann::json& completion) {
   if (!completion.is_string() && !completion.is_array()) {
     throw std::invalid_argument(fmt::format("\"completion\" must be text or a list of messages, got {}", completion.type_name()));
   }
   if (prompt.is_string() && completion.is_string()) {
-    return dialogue_of_prompt(prompt.get_ref<const std::string&>(), completion.get_ref<const std::string&>());
+    return checked(dialogue_of_prompt(prompt.get_ref<const std::string&>(), completion.get_ref<const std::string&>()), 1);
   }
   core::Dialogue dialogue =
       prompt.is_string() ? dialogue_of_prompt(prompt.get_ref<const std::string&>()) : parse_messages(prompt, "prompt");
   if (completion.is_string()) {
     dialogue.messages.push_back({"assistant", completion.get<std::string>()});
-  } else {
-    for (core::Message& message : parse_messages(completion, "completion").messages)
-      dialogue.messages.push_back(std::move(message));
+    return checked(std::move(dialogue), 1);
   }
-  return dialogue;
-}
-
-Demonstration checked(core::Dialogue dialogue) {
-  check_roles(dialogue);
-  return {std::move(dialogue), ""};
+  size_t answers = 0;
+  for (core::Message& message : parse_messages(completion, "completion").messages) {
+    answers += message.role == "assistant" ? 1 : 0;
+    dialogue.messages.push_back(std::move(message));
+  }
+  return checked(std::move(dialogue), answers);
 }
 
 Demonstration parse_formats(const nlohmann::json& row) {
   if (const auto messages = row.find("messages"); messages != row.end()) return checked(parse_messages(*messages, "messages"));
   const auto prompt = row.find("prompt"), completion = row.find("completion");
-  if (prompt != row.end() && completion != row.end()) return checked(parse_completed_prompt(*prompt, *completion));
-  if (row.contains("text")) return {{}, required_text(row, "text")};
+  if (prompt != row.end() && completion != row.end()) return parse_completed_prompt(*prompt, *completion);
+  if (row.contains("text")) return {.dialogue = {}, .text = required_text(row, "text")};
   std::string keys;
   for (const auto& [key, value] : row.items())
     keys += (keys.empty() ? "" : ", ") + key;
@@ -50,12 +53,13 @@ Demonstration parse_formats(const nlohmann::json& row) {
 }
 
 // False when the dialogue is too long and may not, or cannot, be shortened.
-bool render_dialogue(core::Dialogue dialogue, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
+bool render_dialogue(core::Dialogue dialogue, size_t answers, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
                      RenderedDemonstrations& out) {
   for (bool shortened = false;; shortened = true) {
     core::TokenSequence sequence = render(format, tokenizer, dialogue, limits.tags);
     if (std::ssize(sequence.ids) <= limits.max_tokens) {
       if (shortened) ++out.counts.truncated["oldest_turns"];
+      if (answers > 0) keep_last_answers_(sequence, answers);
       out.sequences.push_back(std::move(sequence));
       return true;
     }
@@ -114,7 +118,7 @@ RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFo
     const int64_t line = i < set.lines.size() ? set.lines[i] : 0;
     const Demonstration& row = set.rows[i];
     const bool fits = with_place(set.path, line, [&] {
-      if (!row.dialogue.messages.empty()) return render_dialogue(row.dialogue, format, tokenizer, limits, out);
+      if (!row.dialogue.messages.empty()) return render_dialogue(row.dialogue, row.answers, format, tokenizer, limits, out);
       render_pieces(row.text, tokenizer, limits.max_tokens, out);
       return true;
     });

@@ -17,6 +17,7 @@ namespace keel::data {
 struct Demonstration {
   core::Dialogue dialogue;  // ends with an assistant turn; empty for plain text
   std::string text;         // plain text; empty for a dialogue
+  size_t answers = 0;       // how many of the last answers are learned; 0 = all
 };
 
 struct DemonstrationSet {
@@ -42,9 +43,9 @@ struct RenderedDemonstrations {
   Counts counts;  // of rendering alone
 };
 
-// Dialogues in the chat format, loss on all answers; those that do not fit are dropped ("over_long") or shortened ("oldest_turns").
-// Text with BOS and EOS; longer text is cut into pieces of at most max_tokens, so that none of it is lost ("pieces" counts such texts).
-// DataError with file:line where render() finds tags or roles out of turn.
+// Dialogues in the chat format, loss on all answers, of {"prompt", "completion"} on those of the completion alone; those that do not fit
+// are dropped ("over_long") or shortened ("oldest_turns"). Text with BOS and EOS; longer text is cut into pieces of at most max_tokens, so
+// that none of it is lost ("pieces" counts such texts). DataError with file:line where render() finds tags or roles out of turn.
 RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFormat format, const Tokenizer& tokenizer,
                                              const RenderLimits& limits);
 

@@ -46,6 +46,7 @@ PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& t
     throw std::invalid_argument(fmt::format("a row must hold exactly one of \"{}\", \"messages\" and \"ids\"", text_key));
   }
   if (row.contains("response")) record.response = required_text(row, "response");
+  if (record.ids && record.response) throw std::invalid_argument("\"ids\" are used as they are: a \"response\" beside them has no place");
   if (const auto hazard = row.find("hazard"); hazard != row.end()) {
     if (!hazard->is_boolean()) throw std::invalid_argument(fmt::format("\"hazard\" must be true or false, got {}", hazard->type_name()));
     record.hazard = hazard->get<bool>();
@@ -92,7 +93,7 @@ core::TokenSequence answered_sequence(const PromptRecord& record, ChatFormat for
       throw std::invalid_argument("messages must end with an assistant turn: there is no answer");
   }
   sequence = render(format, tokenizer, dialogue, tags);
-  keep_last_answer_(sequence);
+  keep_last_answers_(sequence);
   return sequence;
 }
 

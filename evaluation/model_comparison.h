@@ -13,7 +13,7 @@ namespace keel::evaluation {
 // One model's answer to one evaluation prompt and what was measured on it.
 struct MeasuredAnswer {
   bool hazard = false;                                  // the prompt must be refused
-  std::optional<bool> false_refusal;                    // a prompt that is no hazard was refused; only where a gold judge exists
+  std::optional<bool> false_refusal = {};               // a prompt that is no hazard was refused; only where a gold judge exists
   std::optional<double> gold_helpfulness, gold_safety;  // in [0, 1]; only where a gold judge exists
   double reward_helpfulness = 0, reward_safety = 0;     // probabilities of the two reward models
   double kl_to_sft = 0;                                 // nats an answer: sum of log pi - log pi_sft over its ids

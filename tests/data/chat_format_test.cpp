@@ -166,11 +166,11 @@ TEST_CASE("raw text carries the BOS that the tokenizer asks for, and an EOS when
 TEST_CASE("the last answer alone can be kept in the loss", "[data]") {
   const ByteTokenizer bytes;
   auto sequence = render(ChatFormat::hh, bytes, {{{"user", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}}});
-  keel::data::keep_last_answer_(sequence);
+  keel::data::keep_last_answers_(sequence);
   CHECK(bytes.show(sequence) == "<s>\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:{ d</s>}");
   keel::core::TokenSequence nothing = {{1, 2}, {false, false}}, everything = {{1, 2}, {true, true}};
-  keel::data::keep_last_answer_(nothing);
-  keel::data::keep_last_answer_(everything);
+  keel::data::keep_last_answers_(nothing);
+  keel::data::keep_last_answers_(everything);
   CHECK(nothing.loss_mask == std::vector<bool>{false, false});
   CHECK(everything.loss_mask == std::vector<bool>{true, true});
 }
@@ -210,4 +210,11 @@ TEST_CASE("llama2: the reference's dialogues have the reference's ids", "[data]"
     CHECK(answer_text(ChatFormat::llama2, *tokenizer, learned) == answers);
     if (!learned.empty()) CHECK(slice(learned, learned.size() - 2, learned.size()) == Ids{29871, 2});  // the blank before EOS, and EOS
   }
+}
+
+TEST_CASE("chat format: ids that only round a model's vocabulary up have no text", "[data]") {
+  const ByteTokenizer bytes;
+  const keel::core::Ids ids = {bytes.encode("a")[0], bytes.vocab_size(), bytes.encode("b")[0], bytes.vocab_size() + 7};
+  CHECK(keel::data::answer_text(ChatFormat::none, bytes, ids) == "ab");
+  CHECK(keel::data::continuation_text(bytes, bytes.encode("x"), ids) == "ab");
 }

@@ -84,6 +84,24 @@ TEST_CASE("demonstrations: dialogues learn their answers, text learns all but it
   CHECK(to_line(out.counts) == "kept 2, dropped 0, truncated 0");
 }
 
+TEST_CASE("demonstrations: of a prompt with its completion the completion's answers alone are learned", "[data]") {
+  const ByteTokenizer bytes;
+  const auto shown = [&](const std::string& row) {
+    Counts counts;
+    const auto demonstration = parse_demonstration(json::parse(row), counts);
+    REQUIRE(demonstration);
+    const auto out = render_demonstrations(in_memory({*demonstration}), ChatFormat::llama2, bytes, {});
+    return bytes.show(out.sequences.at(0));
+  };
+  const std::string prompt = R"("prompt":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}])";
+  const std::string two = R"([{"role":"assistant","content":"d"},{"role":"user","content":"e"},{"role":"assistant","content":"f"}])";
+  CHECK(shown("{" + prompt + R"(,"completion":"d"})") == "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}");
+  CHECK(shown("{" + prompt + R"(,"completion":)" + two + "}") ==
+        "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}<s>[INST] e [/INST]{ f </s>}");
+  CHECK(shown(R"({"prompt":"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:","completion":" d"})") ==
+        "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}");
+}
+
 TEST_CASE("demonstrations: a dialogue that does not fit is dropped, or loses its oldest exchanges on request; both are counted", "[data]") {
   const ByteTokenizer bytes;
   const auto set = in_memory({{{{{"user", "one"}, {"assistant", "1"}, {"user", "two"}, {"assistant", "2"}}}, ""},

@@ -10,8 +10,10 @@ using keel::evaluation::ModelAnswers;
 
 namespace {
 
+// Refused wherever the KL is not 0: that of a hazard is no false refusal.
 MeasuredAnswer answer(bool hazard, double helpfulness, double safety, double reward_helpfulness, double reward_safety, double kl) {
   return {.hazard = hazard,
+          .false_refusal = kl != 0,
           .gold_helpfulness = helpfulness,
           .gold_safety = safety,
           .reward_helpfulness = reward_helpfulness,
@@ -54,6 +56,8 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(mean_of(tuned, "gold_helpfulness") == Catch::Approx((0.9 + 0.6) / 2));
   CHECK(mean_of(tuned, "gold_safety") == Catch::Approx((0.8 + 0.5 + 0.4) / 3));
   CHECK(mean_of(tuned, "violation_rate") == Catch::Approx(1. / 3));  // 0.4
+  CHECK(mean_of(sft, "false_refusal_rate") == 0);
+  CHECK(mean_of(tuned, "false_refusal_rate") == Catch::Approx(1. / 2));
   CHECK(mean_of(tuned, "gold_helpfulness_vs_sft") == Catch::Approx((0.5 + 0) / 2));
   CHECK(mean_of(tuned, "gold_safety_vs_sft") == Catch::Approx((0.6 + 0 - 0.5) / 3));
   // By safety on hazards: won, tied, lost; by helpfulness elsewhere: won, tied.
@@ -64,9 +68,10 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(mean_of(tuned, "reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8 + 0.2 + 0.6) / 5));
   CHECK(mean_of(tuned, "kl_to_sft") == Catch::Approx((1 + 2 + 3 - 1 + 0) / 5.));
 
-  const std::map<std::string, int64_t> counts = {
-      {"gold_helpfulness", 2}, {"gold_safety", 3},        {"violation_rate", 3}, {"gold_helpfulness_vs_sft", 2}, {"gold_safety_vs_sft", 3},
-      {"win_rate_vs_sft", 5},  {"reward_helpfulness", 5}, {"reward_safety", 5},  {"reward_win_rate_vs_sft", 5},  {"kl_to_sft", 5}};
+  const std::map<std::string, int64_t> counts = {{"gold_helpfulness", 2},        {"gold_safety", 3},        {"violation_rate", 3},
+                                                 {"gold_helpfulness_vs_sft", 2}, {"gold_safety_vs_sft", 3}, {"false_refusal_rate", 2},
+                                                 {"win_rate_vs_sft", 5},         {"reward_helpfulness", 5}, {"reward_safety", 5},
+                                                 {"reward_win_rate_vs_sft", 5},  {"kl_to_sft", 5}};
   CHECK(tuned.counts == counts);
 }
 
