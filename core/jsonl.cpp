@@ -112,16 +112,4 @@ void JsonlWriter::commit() {
   sink_->file->commit();
 }
 
-std::string text_field(const JsonlReader& reader, const nlohmann::json& row, const std::string& name) {
-  const auto field = row.find(name);
-  if (field == row.end()) {
-    std::string keys;
-    for (const auto& [key, value] : row.items())
-      keys += (keys.empty() ? "\"" : ", \"") + key + "\"";
-    throw reader.error("the field \"" + name + "\" (a string) is missing; the row has " + (keys.empty() ? "no fields" : keys));
-  }
-  if (!field->is_string()) throw reader.error("the field \"" + name + "\" must be a string, got " + field->type_name());
-  return field->get<std::string>();
-}
-
 }  // namespace keel::core

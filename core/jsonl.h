@@ -55,7 +55,4 @@ class JsonlWriter {
   std::unique_ptr<Sink> sink_;
 };
 
-// Required fields of a row, with errors that name file, line and field. `reader` gives the place.
-std::string text_field(const JsonlReader& reader, const nlohmann::json& row, const std::string& name);
-
 }  // namespace keel::core

@@ -6,7 +6,7 @@
 #include <queue>
 #include <tuple>
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace keel::data {
 namespace {
@@ -40,7 +40,7 @@ core::Ids Bpe::characters(std::string_view word) const {
   core::Ids ids;
   bool after_unknown = false;
   for (size_t at = 0, length = 0; at < word.size(); at += length) {
-    length = character_bytes(word[at]);
+    length = core::character_bytes(word[at]);
     const std::string_view character = word.substr(at, length);
     const auto byte_id = [&](char byte) { return byte_ids_[static_cast<unsigned char>(byte)]; };
     if (const auto piece = vocabulary_.find(character); piece != vocabulary_.end()) {

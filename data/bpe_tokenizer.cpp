@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace keel::data {
 namespace {
@@ -65,7 +65,7 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::opti
 }
 
 core::Ids BpeTokenizer::encode(std::string_view text) const {
-  require_utf8(text);
+  core::require_utf8(text);
   core::Ids ids;
   std::unordered_map<std::string, core::Ids> remembered;
   const auto encode_word = [&](const std::string& word) {

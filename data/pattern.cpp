@@ -4,7 +4,7 @@
 
 #include <stdexcept>
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -70,7 +70,7 @@ std::vector<Span> Pattern::matches(std::string_view text) const {
       from = found[1];
     } else {
       if (found[0] >= text.size()) break;
-      from = std::max(found[0], from) + character_bytes(text[std::max(found[0], from)]);
+      from = std::max(found[0], from) + core::character_bytes(text[std::max(found[0], from)]);
     }
   }
   return spans;

@@ -7,7 +7,6 @@
 
 #include "core/utf8.h"
 #include "data/byte_alphabet.h"
-#include "data/utf8.h"
 
 namespace keel::data {
 namespace {
@@ -61,7 +60,7 @@ void spell_bytes_(Pieces& pieces) {
   std::string bytes;
   for (const std::string& piece : pieces)
     bytes += from_byte_alphabet(piece).value_or(piece);
-  pieces = {repair_utf8(bytes)};
+  pieces = {core::repair_utf8(bytes)};
 }
 
 DecoderStep strip_step(const nlohmann::json& part) {

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace keel::data {
 
@@ -34,7 +34,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& model, const s
 SentencePieceTokenizer::~SentencePieceTokenizer() = default;
 
 core::Ids SentencePieceTokenizer::encode(std::string_view text) const {
-  require_utf8(text);
+  core::require_utf8(text);
   std::vector<int> ids;
   const auto status = processor_->Encode({text.data(), text.size()}, &ids);
   if (!status.ok()) throw std::runtime_error(std::string("[data.sentencepiece] encoding failed: ") + status.message());

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "core/files.h"
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace keel::data {
 namespace {
@@ -27,7 +27,7 @@ class LineIterator : public sentencepiece::SentenceIterator {
 std::vector<std::string> lines_of(const std::vector<std::string>& texts) {
   std::vector<std::string> lines;
   for (const std::string_view text : texts) {
-    require_utf8(text);
+    core::require_utf8(text);
     for (size_t begin = 0; begin <= text.size();) {
       const size_t end = std::min(text.find('\n', begin), text.size());
       if (end > begin) lines.emplace_back(text.substr(begin, end - begin));

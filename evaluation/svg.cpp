@@ -39,39 +39,32 @@ std::string tick_label(double value, double step, double largest) {
 }  // namespace
 
 std::string escape(std::string_view text) {
-  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
   std::string result;
   result.reserve(text.size());
-  while (!text.empty()) {
-    const size_t valid = std::min(core::find_invalid_utf8(text), text.size());
-    for (const char c : text.substr(0, valid)) {
-      switch (c) {
-        case '&':
-          result += "&amp;";
-          break;
-        case '<':
-          result += "&lt;";
-          break;
-        case '>':
-          result += "&gt;";
-          break;
-        case '"':
-          result += "&quot;";
-          break;
-        case '\'':
-          result += "&#39;";
-          break;
-        case '\n':
-        case '\t':
-          result += c;
-          break;
-        default:
-          static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? result += kReplacement : result += c;
-      }
+  for (const char c : core::repair_utf8(text)) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      case '\'':
+        result += "&#39;";
+        break;
+      case '\n':
+      case '\t':
+        result += c;
+        break;
+      default:
+        static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? result += "\xEF\xBF\xBD" : result += c;
     }
-    if (valid == text.size()) break;
-    result += kReplacement;
-    text.remove_prefix(valid + 1);
   }
   return result;
 }

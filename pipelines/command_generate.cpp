@@ -15,7 +15,6 @@ namespace {
 struct GenerateOptions {
   std::string model, prompts, out, chat;
   int64_t samples = 1;
-  RecordOptions records;
   bool no_bos = false, allow_tags = false;
   policy::SamplingConfig sampling;
   std::vector<std::string> settings;  // fields that have an option of their own: they win over --config and --set

@@ -1,4 +1,4 @@
-// The commands of the `keel` binary. Each adds its options to the command line and stores what to do in Session::action.
+// The commands of the `keel` binary. Each adds its options to the command line and stores what to do in Invocation::action.
 #pragma once
 
 #include <cstdint>

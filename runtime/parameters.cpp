@@ -1,6 +1,5 @@
 #include "runtime/parameters.h"
 
-#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -33,16 +32,6 @@ void set_trainable(const Parameters& parameters, bool trainable) {
 void clear_gradients(const Parameters& parameters) {
   for (const auto& parameter : parameters)
     parameter.tensor.mutable_grad() = at::Tensor();
-}
-
-void copy_values(const Parameters& from, const Parameters& to) {
-  TORCH_CHECK(from.size() == to.size(), "[runtime.copy_values] ", from.size(), " tensors into ", to.size(), ": the models differ");
-  const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < from.size(); ++i) {
-    TORCH_CHECK(from[i].name == to[i].name && from[i].tensor.sizes() == to[i].tensor.sizes(), "[runtime.copy_values] ", from[i].name, " ",
-                from[i].tensor.sizes(), " into ", to[i].name, " ", to[i].tensor.sizes(), ": the models differ");
-    to[i].tensor.copy_(from[i].tensor);
-  }
 }
 
 std::string digest(const Parameters& parameters) {

@@ -23,9 +23,6 @@ int64_t count_elements(const Parameters& parameters);
 void set_trainable(const Parameters& parameters, bool trainable);
 void clear_gradients(const Parameters& parameters);
 
-// Copies values by position between two lists of the same names and shapes; c10::Error names the first that differs.
-void copy_values(const Parameters& from, const Parameters& to);
-
 // SHA-256 over names, shapes and values: equal exactly when all weights are equal bit for bit.
 std::string digest(const Parameters& parameters);
 

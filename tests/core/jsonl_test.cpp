@@ -203,24 +203,6 @@ TEST_CASE("jsonl: what is no object or no JSON is an error with file and line", 
   CHECK_THAT(problem(std::string("{}\0", 3)), ContainsSubstring("t:2: ") && ContainsSubstring("zero byte"));
 }
 
-TEST_CASE("jsonl: a missing or wrong text field names file, line, field and what is there", "[core]") {
-  const TemporaryFolder folder;
-  write_text(folder / "t", "{\"text\": \"hello\"}\n{\"txt\": \"hello\", \"id\": 3}\n{\"text\": 7}\n");
-  JsonlReader reader(folder / "t");
-  const auto field = [&]() -> std::string {
-    json row;
-    REQUIRE(reader.next(row));
-    try {
-      return keel::core::text_field(reader, row, "text");
-    } catch (const DataError& error) {
-      return error.what();
-    }
-  };
-  CHECK(field() == "hello");
-  CHECK_THAT(field(), EndsWith("t:2: the field \"text\" (a string) is missing; the row has \"id\", \"txt\""));
-  CHECK_THAT(field(), EndsWith("t:3: the field \"text\" must be a string, got number"));
-}
-
 TEST_CASE("jsonl: rows written are rows read, plain and compressed, and appear at commit", "[core]") {
   const TemporaryFolder folder;
   for (const std::string name : {"out.jsonl", "out.jsonl.gz", "out.jsonl.zst"}) {

@@ -41,3 +41,15 @@ TEST_CASE("utf8: broken sequences are found where they begin", "[core]") {
   CHECK(find_invalid_utf8("\xF0\x9F\x98") == 0);
   CHECK(find_invalid_utf8("0123456789abcde\xFF") == 15);  // behind whole words of ASCII
 }
+
+TEST_CASE("utf8: broken text is refused with its place and repaired piece by piece", "[core]") {
+  CHECK_NOTHROW(keel::core::require_utf8("a\xF0\x9F\x99\x82"));
+  CHECK_THROWS_WITH(keel::core::require_utf8("ab\xC3"), Catch::Matchers::ContainsSubstring("byte 2"));
+  // As Python's bytes.decode("utf-8", "replace").
+  const std::string mark = "\xEF\xBF\xBD";
+  CHECK(keel::core::repair_utf8("a\xF0\x9F\x99"
+                                "b") == "a" + mark + "b");
+  CHECK(keel::core::repair_utf8("\xED\xA0\x80") == mark + mark + mark);
+  CHECK(keel::core::repair_utf8("\xC0\xAF\x80z\xE2\x82") == mark + mark + mark + "z" + mark);
+  CHECK(keel::core::repair_utf8("\xF5\xC3\xA9") == mark + "\xC3\xA9");
+}

@@ -4,7 +4,6 @@
 
 #include "data/byte_alphabet.h"
 #include "data/pattern.h"
-#include "data/utf8.h"
 #include "support/test_plain.h"
 
 using keel::core::Ids;
@@ -91,16 +90,4 @@ TEST_CASE("pattern: Unicode classes, blanks as the property White_Space, no empt
   CHECK_THROWS_WITH(Pattern("a("), Catch::Matchers::ContainsSubstring("cannot be compiled"));
   const Pattern literal = Pattern::literal("a.b\\E(\xC3\xA9");
   CHECK(literal.matches("axb a.b\\E(\xC3\xA9").size() == 1);
-}
-
-TEST_CASE("utf8: broken text is refused with its place and repaired piece by piece", "[data]") {
-  CHECK_NOTHROW(keel::data::require_utf8("a\xF0\x9F\x99\x82"));
-  CHECK_THROWS_WITH(keel::data::require_utf8("ab\xC3"), Catch::Matchers::ContainsSubstring("byte 2"));
-  // As Python's bytes.decode("utf-8", "replace").
-  const std::string mark = "\xEF\xBF\xBD";
-  CHECK(keel::data::repair_utf8("a\xF0\x9F\x99"
-                                "b") == "a" + mark + "b");
-  CHECK(keel::data::repair_utf8("\xED\xA0\x80") == mark + mark + mark);
-  CHECK(keel::data::repair_utf8("\xC0\xAF\x80z\xE2\x82") == mark + mark + mark + "z" + mark);
-  CHECK(keel::data::repair_utf8("\xF5\xC3\xA9") == mark + "\xC3\xA9");
 }

@@ -4,7 +4,6 @@
 
 #include "support/test.h"
 
-using Catch::Matchers::ContainsSubstring;
 using keel::runtime::digest;
 using keel::runtime::Parameters;
 
@@ -39,16 +38,8 @@ TEST_CASE("parameters: the digest changes with any weight, name or shape, and wi
   CHECK(digest(strided) == digest(two_tensors()));
 }
 
-TEST_CASE("parameters: elements are counted, and values copied only between equals", "[runtime]") {
-  const Parameters from = two_tensors(), to = {{"a", at::zeros({2, 3})}, {"b", at::zeros({2})}};
-  CHECK(keel::runtime::count_elements(from) == 8);
-  keel::runtime::copy_values(from, to);
-  CHECK(digest(from) == digest(to));
-  CHECK(from[0].tensor.data_ptr() != to[0].tensor.data_ptr());
-  CHECK_THROWS_WITH(keel::runtime::copy_values(from, {{"a", at::zeros({2, 3})}, {"c", at::zeros({2})}}), ContainsSubstring("b [2] into c"));
-  CHECK_THROWS_WITH(keel::runtime::copy_values(from, {{"a", at::zeros({3, 2})}, {"b", at::zeros({2})}}),
-                    ContainsSubstring("a [2, 3] into a"));
-  CHECK_THROWS_AS(keel::runtime::copy_values(from, {{"a", at::zeros({2, 3})}}), c10::Error);
+TEST_CASE("parameters: elements are counted", "[runtime]") {
+  CHECK(keel::runtime::count_elements(two_tensors()) == 8);
 }
 
 TEST_CASE("parameters: freezing drops the gradients that are there", "[runtime]") {
