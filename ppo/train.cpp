@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/progress.h"
 #include "core/rng.h"
@@ -132,6 +133,9 @@ PpoTimes train(const policy::Llama& policy, const reward::RewardModel& critic, c
   core::make_directories(folder);
   runtime::Checkpointer checkpointer(folder);
   core::Metrics metrics(folder, resume(trainer, reference, checkpointer, folder));
+  if (trainer.iteration() > 0)
+    core::log_info(fmt::format("ppo goes on after iteration {}: {} of {} remain", trainer.iteration(),
+                               config.iterations - trainer.iteration(), config.iterations));
   core::Progress progress("ppo", config.iterations, "iterations", trainer.iteration());
   PpoTimes times;
   while (trainer.iteration() < config.iterations) {

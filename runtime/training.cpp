@@ -11,6 +11,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "runtime/checkpoint.h"
 #include "runtime/tensor_file.h"
@@ -68,6 +69,9 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
   Checkpointer checkpointer(folder);
   Position position = resume(job, checkpointer, optimizer);
   core::Metrics metrics(folder, position.metrics_offset);
+  if (position.step > 0)
+    core::log_info(
+        fmt::format("{} goes on after step {}: {} of {} remain", job.label, position.step, job.steps - position.step, job.steps));
   core::Progress progress(job.label, job.steps, "steps", position.step);
   const auto best_file = folder / "ckpt" / "best.safetensors";
 

@@ -124,6 +124,23 @@ TEST_CASE("ppo: the reference stays what the policy was, shares nothing with it,
   CHECK(one.trainer.reference().embedding.data_ptr() != one.models.policy.embedding.data_ptr());
 }
 
+TEST_CASE("ppo: training by reward models leaves these as they were", "[ppo]") {
+  const keel::test::TemporaryFolder folder;
+  const Models models;
+  const auto helpfulness = keel::reward::make_reward_model(models.policy, "normal", 1),
+             safety = keel::reward::make_reward_model(models.policy, "normal", 2);
+  const auto digests = [&] {
+    return keel::runtime::digest(keel::reward::parameters(helpfulness)) + keel::runtime::digest(keel::reward::parameters(safety));
+  };
+  const std::string before = digests();
+  PpoJob job = kJob;
+  job.reward = gated_reward(helpfulness, safety, job.prompts, std::vector<bool>(job.prompts.size(), false), {});
+  const std::string start = keel::runtime::digest(keel::policy::parameters(models.policy));
+  train(models.policy, models.critic, job, small_config(), 1, folder.path());
+  CHECK(digests() == before);
+  CHECK(keel::runtime::digest(keel::policy::parameters(models.policy)) != start);
+}
+
 TEST_CASE("ppo: at a learning rate of 0 nothing moves and the generator agrees with the trainer in every iteration", "[ppo]") {
   const keel::test::TemporaryFolder folder;
   const Models models;
