@@ -36,6 +36,7 @@ void install_interrupt_handler() {
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is then an I/O error like a full disk
 }
 
 bool interrupt_requested() {

@@ -55,7 +55,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");
-  command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::Range(1, 1'000'000));
   const auto setting = [options](const std::string& key) {
     return [=](const std::string& value) { options->settings.push_back(key + "=" + value); };
   };

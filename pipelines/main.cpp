@@ -4,10 +4,13 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <new>
 
+#include "core/config.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/log.h"
@@ -43,6 +46,42 @@ int report(const std::filesystem::filesystem_error& error) {
   }
 }
 
+// CLI11 complains of what is missing before it sees what is mistyped: the other way round helps more.
+void check_words(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* command = &app;
+  const auto suggestion = [](const std::string& word, const std::vector<std::string>& known) {
+    const std::string near = keel::core::nearest_name(word, known);
+    return near.empty() ? std::string() : fmt::format("; did you mean {}?", near);
+  };
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("--") && word.size() > 2) {
+      const std::string name = word.substr(0, word.find('='));
+      if (command->get_option_no_throw(name) != nullptr) continue;
+      std::vector<std::string> known;
+      for (const CLI::Option* option : command->get_options())
+        known.push_back(option->get_name());
+      throw keel::core::UsageError(fmt::format("there is no option {}{} (--help lists them)", name, suggestion(name, known)));
+    }
+    const auto commands = command->get_subcommands([](const CLI::App*) { return true; });
+    if (commands.empty()) continue;  // a value or a positional argument
+    if (word.starts_with("-")) continue;
+    const auto found = std::find_if(commands.begin(), commands.end(), [&](const CLI::App* sub) { return sub->get_name() == word; });
+    std::vector<std::string> known;
+    for (const CLI::App* sub : commands)
+      known.push_back(sub->get_name());
+    if (found == commands.end())
+      throw keel::core::UsageError(fmt::format("there is no command {}{} (keel --help lists them)", word, suggestion(word, known)));
+    command = *found;
+  }
+}
+
+// What was printed must have arrived: a full disk behind standard output is an error like any other.
+int flushed(int code) {
+  std::cout.flush();
+  return std::cout ? code : report(Exit::io, "standard output could not be written");
+}
+
 int run(int argc, char** argv) {
   keel::pipelines::Invocation invocation;
   CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.",
@@ -57,10 +96,11 @@ int run(int argc, char** argv) {
   keel::pipelines::add_score(app, invocation);
   keel::pipelines::add_tokenize(app, invocation);
   keel::pipelines::add_convert(app, invocation);
+  check_words(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version
-    return app.exit(wanted);
+    return flushed(app.exit(wanted));
   } catch (const CLI::ParseError& error) {
     app.exit(error);
     return static_cast<int>(Exit::usage);
@@ -70,7 +110,7 @@ int run(int argc, char** argv) {
   keel::runtime::parse_device(invocation.device);
   keel::runtime::configure_process(invocation.threads);
   invocation.action();
-  return static_cast<int>(Exit::done);
+  return flushed(static_cast<int>(Exit::done));
 }
 
 }  // namespace
@@ -86,7 +126,8 @@ int main(int argc, char** argv) {
   } catch (const c10::Error& error) {
     return report(Exit::internal, error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
-    return report(Exit::internal, "out of memory: use smaller batches (micro_rows, batch_rows) or a smaller model");
+    return report(Exit::internal,
+                  "out of memory: ask for fewer samples or smaller batches (micro_rows, batch_rows), or use a smaller model");
   } catch (const std::exception& error) {
     return report(Exit::internal, error.what());
   }

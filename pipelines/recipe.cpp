@@ -37,6 +37,7 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
     for (const auto& section : unread_sections(recipe))
       if (field.name.starts_with(section))
         problem(fmt::format("{}: a run with data.source \"{}\" does not read it; leave it out", field.name, recipe.data.source));
+  if (recipe.preferences.temperatures.empty()) problem("preferences.temperatures must name at least one temperature");
   if (recipe.rejection.sft.batch.validate_every != 0)
     problem("rejection.sft.batch.validate_every: fine-tuning on the model's own answers has no held-out set; leave it out");
   for (const auto& text : ppo::problems_of(recipe.ppo))

@@ -80,7 +80,7 @@ struct PreferenceConfig {
 inline void visit(PreferenceConfig& config, core::Fields& fields) {
   fields("pairs", config.pairs, "sandbox: comparisons of each kind, before unusable ones are dropped", core::at_least(20));
   fields("grammar_share", config.grammar_share, "sandbox: share of answers from the grammar instead of the model", core::between(0, 1));
-  fields("temperatures", config.temperatures, "sandbox: sampling temperatures of the model's answers", core::above(0));
+  fields("temperatures", config.temperatures, "sandbox: sampling temperatures of the model's answers, one or more", core::at_least(0.01));
   fields("annotator", config.annotator, "sandbox: who compares", core::one_of({"mild", "middle", "strict"}));
   fields("held_out", config.held_out, "sandbox: share of the prompts whose pairs test the reward models", core::between(0.01, 0.9));
 }
@@ -93,7 +93,7 @@ struct RejectionConfig {
 };
 
 inline void visit(RejectionConfig& config, core::Fields& fields) {
-  fields("samples", config.samples, "K, answers to each prompt", core::at_least(1));
+  fields("samples", config.samples, "K, answers to each prompt", core::between(1, 100'000));
   fields.section("sampling", config.sampling, "how answers are drawn");
   fields.section("selection", config.selection, "which answer is kept");
   fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");

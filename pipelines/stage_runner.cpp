@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -45,6 +46,12 @@ class Survey {
     }
     describe_unfinished(stage, now, status);
     return status;
+  }
+
+  // What is computed from a damaged file would stand under the key of the sound one for good. DataError, as check_outputs().
+  void verify_inputs(const Stage& stage) {
+    for (const auto& input : stage.inputs)
+      if (verified_.insert(input).second) check_outputs(finished_.at(input).folder, *read_manifest(finished_.at(input).folder), true);
   }
 
   // Differences from the newest finished result of the stage; nothing when there is none.
@@ -94,6 +101,7 @@ class Survey {
   const RunDirectory& run_;
   const RunOptions& options_;
   std::map<std::string, Finished> finished_;
+  std::set<std::string> verified_;
 };
 
 // First and last index of the stages that --until and --only select.
@@ -179,6 +187,7 @@ std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& st
       if (core::interrupt_requested())
         throw core::Interrupted(fmt::format("stopped before stage '{}'; the same command goes on from there", stage.name));
       core::log_info(fmt::format("stage {} of {}: {} ({})", i + 1, stages.size(), stage.name, status.reason));
+      survey.verify_inputs(stage);
       run_and_commit(run, survey.task(stage, status.key));
       status = survey.look(stage);
       core::log_info(fmt::format("{}: done in {}", stage.name, core::format_duration(read_manifest(status.folder)->seconds)));

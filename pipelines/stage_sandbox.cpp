@@ -163,8 +163,8 @@ void collect_preferences(const Recipe& recipe, const StageContext& context) {
     for (int64_t i = 0; i < config.pairs; ++i) {
       core::Stream stream(context.seed, kind == sandbox::Kind::safety ? "preferences.safety" : "preferences.helpfulness",
                           static_cast<uint64_t>(i));
-      // Safety pairs are written for hazards; a few harmless prompts keep the model from calling everything unsafe.
-      const bool hazard = kind == sandbox::Kind::safety && stream.chance(0.85);
+      // Safety pairs are written for hazards; harmless prompts among them keep the model from calling look-alikes unsafe.
+      const bool hazard = kind == sandbox::Kind::safety && stream.chance(0.7);
       Comparison comparison{.prompt = stream.pick(hazard ? hazards : helpful), .kind = kind, .answers = {}};
       for (int side = 0; side < 2; ++side) {
         if (stream.chance(config.grammar_share)) {

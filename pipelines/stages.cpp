@@ -93,7 +93,7 @@ Stage sft_stage(const Recipe& recipe, const Digests& external) {
 
 Stage preferences_stage(const Recipe& recipe) {
   return {.name = "preferences",
-          .schema_version = 2,
+          .schema_version = 3,
           .inputs = {"data", "sft"},
           .config = text_of({{"preferences", json_of(recipe.preferences)}}),
           .external = {},

@@ -21,7 +21,8 @@ struct SamplingConfig {
 };
 
 inline void visit(SamplingConfig& config, core::Fields& fields) {
-  fields("temperature", config.temperature, "divides the logits; 0 = greedy", core::at_least(0));
+  fields("temperature", config.temperature, "divides the logits; 0 = greedy",
+         {.rule = "0 or at least 0.01", .number = [](double value) { return value == 0 || value >= 0.01; }, .text = {}});
   fields("top_p", config.top_p, "nucleus mass; 1 = off", core::between(0, 1));
   fields("top_k", config.top_k, "most likely tokens kept; 0 = off", core::at_least(0));
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));

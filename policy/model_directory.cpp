@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -79,6 +80,9 @@ class Problems {
       list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
     else
       wanted = source->second.to(at::kFloat);
+    // One NaN or infinity makes the sum so, whatever the rest is.
+    if (wanted.is_cpu() && wanted.numel() > 0 && !std::isfinite(wanted.sum(at::kDouble).item<double>()))
+      list_.push_back(fmt::format("{} holds NaN or infinity: the training that wrote it diverged, or the file is damaged", name));
     found.erase(source);
   }
 

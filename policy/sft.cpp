@@ -1,12 +1,15 @@
 #include "policy/sft.h"
 
+#include <fmt/format.h>
+
+#include "core/error.h"
 #include "core/rng.h"
 
 namespace keel::policy {
 
 RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const SftConfig& config, uint64_t seed) {
   TORCH_CHECK(!sequences.empty(), "[policy.sft] there is nothing to train on");
-  const auto wanted = static_cast<size_t>(config.steps * config.batch.batch_rows);
+  const auto wanted = static_cast<size_t>(config.steps) * static_cast<size_t>(config.batch.batch_rows);
   RowPlan rows;
   for (int64_t epoch = 0; config.steps > 0 ? rows.size() < wanted : epoch < config.epochs; ++epoch) {
     const std::vector<int64_t> order =
@@ -19,6 +22,13 @@ RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const Sft
         place = order[static_cast<size_t>(place)];
       rows.push_back(std::move(row));
     }
+    // The plan of the whole run is held in memory.
+    constexpr double kMostRows = 1e7;
+    const double planned = config.steps > 0 ? static_cast<double>(config.steps) * static_cast<double>(config.batch.batch_rows)
+                                            : static_cast<double>(config.epochs) * static_cast<double>(rows.size());
+    if (epoch == 0 && planned > kMostRows)
+      throw core::ConfigError(
+          {fmt::format("epochs or steps: {:.3g} rows in all are more than the {:.0e} that one run can plan", planned, kMostRows)});
   }
   if (config.steps > 0) rows.resize(wanted);
   return rows;

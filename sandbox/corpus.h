@@ -23,7 +23,7 @@ struct CorpusConfig {
 };
 
 inline void visit(CorpusConfig& config, core::Fields& fields) {
-  fields("documents", config.documents, "documents of pretraining text", core::at_least(1));
+  fields("documents", config.documents, "documents of pretraining text", core::between(1, 100'000'000));
   fields("facts", config.facts, "share of plain facts", core::at_least(0));
   fields("repetition", config.repetition, "share of words to say after the user", core::at_least(0));
   fields("conversation", config.conversation, "share of harmless conversations of every quality", core::at_least(0));

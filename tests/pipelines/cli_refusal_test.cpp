@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -92,7 +93,22 @@ TEST_CASE("keel: weights that are cut or lie about themselves are refused by nam
       {weights, replaced("\"F32\"", "\"F64\""), ""},
       {weights, replaced("[320,8]", "[160,8]"), ""},
       {weights, replaced("model.norm.weight", "model.nose.weight"), "model.norm.weight"},
+      {weights, [](const std::string& whole) { return whole.substr(0, whole.size() - 4) + little_endian(NAN); }, "NaN"},
   });
+}
+
+TEST_CASE("keel: mistyped words are answered with the nearest known one", "[pipelines]") {
+  const Workplace work;
+  const auto outcomes = work.run_all({{"genrate", "--model", "model"},
+                                      {"generate", "--modle", "model"},
+                                      {"reward", "trian"},
+                                      {"generate", "--model", "model", "--prompts", "in.jsonl", "--samples", "0"}});
+  for (const auto& outcome : outcomes)
+    CHECK(outcome.code == 2);
+  CHECK(outcomes[0].says("no command genrate; did you mean generate?"));
+  CHECK(outcomes[1].says("no option --modle; did you mean --model?"));
+  CHECK(outcomes[2].says("no command trian; did you mean train?"));
+  CHECK(outcomes[3].says("1000000"));
 }
 
 TEST_CASE("keel: a config.json, keel.json or tokenizer.model that is cut or lies is refused by name", "[pipelines]") {

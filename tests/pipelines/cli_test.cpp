@@ -178,7 +178,7 @@ TEST_CASE("keel generate: draws depend on seed, prompt and sample alone; answers
   CHECK(longest > 3);  // an option of its own wins over --config
 
   CHECK(outcomes[3].code == 2);
-  for (const char* text : {"did you mean \"top_k\"", "batch_rows must be at least 1", "temperature must be at least 0"})
+  for (const char* text : {"did you mean \"top_k\"", "batch_rows must be at least 1", "temperature must be 0 or at least 0.01"})
     CHECK(outcomes[3].says(text));
 }
 

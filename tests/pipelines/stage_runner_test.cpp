@@ -210,6 +210,17 @@ TEST_CASE("stage runner: half-done work insists on the vector instructions it be
   CHECK(run.run(narrow).empty());
 }
 
+TEST_CASE("stage runner: nothing is computed from an input whose bytes have changed", "[pipelines]") {
+  ToyRun run;
+  run.run();
+  const fs::path file = *run.directory().current("sums") / "sums.txt";
+  test::write_text(file, "247\n");  // of the same size as 246
+  run.toy.title = "other";
+  CHECK_THROWS_WITH(run.run(), ContainsSubstring(file.string()) && ContainsSubstring("SHA-256"));
+  test::write_text(file, "246\n");
+  CHECK(run.run() == Lines{"summary"});
+}
+
 TEST_CASE("stage runner: half-done work of another recipe stays until a newer commit of its stage", "[pipelines]") {
   ToyRun run;
   interrupt_sums(run);
