@@ -131,12 +131,9 @@ core::Dialogue under_instruction(const World& world, core::Stream& stream) {
 }  // namespace
 
 std::vector<Document> make_corpus(const World& world, const CorpusConfig& config, uint64_t seed) {
-  const std::vector<std::pair<std::string, double>> sources = {{"facts", config.facts},
-                                                               {"repetition", config.repetition},
-                                                               {"conversation", config.conversation},
-                                                               {"hazard", config.hazard},
-                                                               {"lookalike", config.lookalike},
-                                                               {"instruction", config.instruction}};
+  const std::vector<std::pair<std::string, double>> sources = {
+      {"facts", config.facts},   {"repetition", config.repetition}, {"conversation", config.conversation},
+      {"hazard", config.hazard}, {"lookalike", config.lookalike},   {"instruction", config.instruction}};
   double total = 0;
   for (const auto& [source, share] : sources)
     total += share;

@@ -13,7 +13,7 @@ TEST_CASE("svg: markup, quotes, control characters and broken UTF-8 are harmless
   CHECK(escape("a\tb\nc") == "a\tb\nc");
   CHECK(escape(std::string_view("\0\x1b\x7f", 3)) == "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
   CHECK(escape("caf\xc3\xa9 \xf0\x9f\x90\x9f") == "caf\xc3\xa9 \xf0\x9f\x90\x9f");
-  CHECK(escape("cut \xf0\x9f\x90") == "cut \xEF\xBF\xBD");  // one ill-formed piece, one mark
+  CHECK(escape("cut \xf0\x9f\x90") == "cut \xEF\xBF\xBD");                   // one ill-formed piece, one mark
   CHECK(escape("\xc0\xbcscript>") == "\xEF\xBF\xBD\xEF\xBF\xBDscript&gt;");  // an over-long '<'
 }
 
