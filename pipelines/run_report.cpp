@@ -204,7 +204,8 @@ Section selection_section(const StageContext& context) {
       .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
       .references = {},
       .note = {}};
-  for (const auto& row : read_json(context.inputs.at("rs1") / "selection.json").at("scores_by_count"))
+  const nlohmann::json selection = read_json(context.inputs.at("rs1") / "selection.json");
+  for (const auto& row : selection.at("scores_by_count"))
     for (auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}}) {
       series->x.push_back(row.at("answers").get<double>());
       series->y.push_back(row.at(key).get<double>());
