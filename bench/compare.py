@@ -47,7 +47,7 @@ def peer(command, workload, model):
     script, *arguments = command.split()
     out = subprocess.run([pathlib.Path(os.environ["KEEL_PEERS"]) / "run.sh", script, "--model", model, "--repeat", "1", *arguments],
                          check=True, capture_output=True, text=True).stdout
-    lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in out.splitlines() if line.startswith('{"')]
     return next(line["tokens_per_s"] for line in lines if line["workload"] == workload)
 
 
