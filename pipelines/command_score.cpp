@@ -1,6 +1,5 @@
 // keel score: rewards of answers, by one reward model or by two combined as in the paper.
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -37,7 +36,7 @@ void score_rows(const ScoreOptions& options) {
       if (reward::safety_decides(safety[i], set.records[i].hazard, {})) scores[i] = safety[i];
   }
   for (const double score : scores)
-    writer.write({{"score", score}, {"probability", 1.0 / (1.0 + std::exp(-score))}});
+    writer.write({{"score", score}, {"probability", reward::probability(score)}});
   writer.commit();
 }
 
