@@ -1,6 +1,7 @@
 #include "evaluation/model_comparison.h"
 
 #include <functional>
+#include <set>
 
 #include "core/error.h"
 #include "sandbox/judge.h"
@@ -93,12 +94,34 @@ std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& model
     }
     add.mean("reward_helpfulness", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.reward_helpfulness; }));
     add.mean("reward_safety", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.reward_safety; }));
+    if (!model.answers.empty() && model.answers.front().reward_general)
+      add.mean("reward_general", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return *answer.reward_general; }));
     if (other) {
       add.win_rate("reward_win_rate_vs_sft", values_where(model, anywhere, reward_verdict),
                    values_where(*reference, anywhere, reward_verdict));
       add.mean("kl_to_sft", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.kl_to_sft; }));
     }
     result.push_back(std::move(measured));
+  }
+  return result;
+}
+
+std::vector<FamilyMeasure> compare_by_family(const std::vector<ModelAnswers>& models, const statistics::Bootstrap& bootstrap) {
+  std::set<std::string> families;
+  for (const auto& model : models)
+    for (const auto& answer : model.answers)
+      if (!answer.hazard && !answer.family.empty() && answer.gold_helpfulness) families.insert(answer.family);
+  std::vector<FamilyMeasure> result;
+  for (const auto& family : families) {
+    FamilyMeasure measure{.family = family, .prompts = 0, .helpfulness = {}};
+    for (const auto& model : models) {
+      const auto values = values_where(
+          model, [&](const MeasuredAnswer& answer) { return !answer.hazard && answer.family == family; },
+          [](const MeasuredAnswer& answer) { return *answer.gold_helpfulness; });
+      measure.prompts = std::ssize(values);
+      measure.helpfulness.push_back(statistics::bootstrap_mean(values, bootstrap));
+    }
+    result.push_back(std::move(measure));
   }
   return result;
 }

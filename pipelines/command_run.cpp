@@ -50,8 +50,8 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
   };
   for (const auto& [name, stage] : run_models(recipe))
     if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
-  for (const char* kind : {"helpfulness", "safety"})
-    link(fs::path("reward_models") / kind, fs::path("..") / "stages" / (std::string("reward_") + kind) / "current");
+  for (const auto& [kind, stage] : run_reward_models(recipe))
+    link(fs::path("reward_models") / kind, fs::path("..") / "stages" / stage / "current");
   for (const char* file : {"report.html", "summary.json"})
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }

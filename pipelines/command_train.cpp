@@ -22,6 +22,7 @@ namespace {
 // Everything that the options of one training command name. Each command uses some of it.
 struct StepOptions {
   std::string model, start, tokenizer, data, validation, prompts, reward, safety_reward, out, chat;
+  std::vector<std::string> pool;
   bool safety = false;
   RenderPolicy limit;
 };
@@ -167,6 +168,7 @@ void add_reward(CLI::App& app, Invocation& invocation) {
                                           .pairs = options->data,
                                           .held_out = options->validation,
                                           .safety = options->safety,
+                                          .name = options->safety ? "safety" : "helpfulness",
                                           .limit = options->limit},
                                          *config, invocation.seed, work);
                       });
@@ -208,6 +210,8 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
   command->add_option("--model", options->model, "model that answers: the most recent one")->required()->type_name("DIR");
   command->add_option("--start", options->start, "model that is fine-tuned: the base model; --model when left out")->type_name("DIR");
   add_reward_inputs(*command, *options);
+  command->add_option("--pool", options->pool, "kept.jsonl.gz of an earlier version, whose answers are learned from as well; repeat it")
+      ->type_name("FILE");
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
   add_limit(*command, *options);
   add_common_options(*command, invocation);
@@ -216,11 +220,14 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
       const std::string start = options->start.empty() ? options->model : options->start;
+      std::map<std::string, fs::path> files = {{"prompts", options->prompts}};
+      for (size_t i = 0; i < options->pool.size(); ++i)
+        files[fmt::format("pool{}", i)] = options->pool[i];
       run_single_step(
           {.name = "rejection",
            .out = options->out,
            .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
-           .files = {{"prompts", options->prompts}},
+           .files = files,
            .models = {{"model", options->model}, {"start", start}, {"reward", options->reward}, {"safety_reward", options->safety_reward}}},
           invocation, [&](const fs::path& work) {
             rejection_operation({.policy = options->model,
@@ -228,6 +235,7 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
                                  .helpfulness = options->reward,
                                  .safety = options->safety_reward,
                                  .prompts = options->prompts,
+                                 .pool = {options->pool.begin(), options->pool.end()},
                                  .limit = options->limit},
                                 settings->rejection, settings->combination, invocation.seed, work);
           });

@@ -46,5 +46,7 @@ void add_logprobs(CLI::App& app, Invocation& invocation);
 void add_score(CLI::App& app, Invocation& invocation);
 void add_training_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward train, reward eval, rejection, ppo
 void add_run_commands(CLI::App& app, Invocation& invocation);       // run, status, explain, report
+void add_lineage_commands(CLI::App& app, Invocation& invocation);   // lineage, diff, prune
+void add_ablate(CLI::App& app, Invocation& invocation);
 
 }  // namespace keel::pipelines

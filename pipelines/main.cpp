@@ -90,6 +90,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);
   keel::pipelines::add_run_commands(app, invocation);
+  keel::pipelines::add_ablate(app, invocation);
+  keel::pipelines::add_lineage_commands(app, invocation);
   keel::pipelines::add_training_commands(app, invocation);
   keel::pipelines::add_generate(app, invocation);
   keel::pipelines::add_logprobs(app, invocation);

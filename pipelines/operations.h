@@ -49,7 +49,8 @@ void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uin
 struct RewardInputs {
   fs::path model;
   fs::path pairs, held_out;
-  bool safety = false;
+  bool safety = false;  // safety data: see data::PreferenceOptions
+  std::string name;     // "helpfulness", "safety", "general"
   RenderPolicy limit;
 };
 void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work);
@@ -57,13 +58,15 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
 // Accuracy of a reward model on pairs, as JSON: overall and by strength with Wilson intervals, counts of rows.
 nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit);
 
-// Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them. Leaves a model folder with
-// samples.jsonl and selection.json.
+// Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them and on what earlier versions
+// kept. Leaves a model folder with samples.jsonl.gz, selection.json and kept.jsonl.gz: the new answers alone, as ids and as {"messages"}.
 struct RejectionInputs {
   fs::path policy;               // the most recent model
   fs::path start;                // where fine-tuning restarts (paper 3.2.3: the base model)
   fs::path helpfulness, safety;  // reward models; safety may be empty
   fs::path prompts;
+  std::vector<fs::path> pool;  // kept.jsonl.gz of earlier versions, oldest first
+  int64_t version = 1;         // answers of other versions are drawn from other random streams
   RenderPolicy limit;
 };
 void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,

@@ -1,7 +1,9 @@
 // Rejection sampling and PPO on folders.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -11,6 +13,8 @@
 #include "data/hh_text.h"
 #include "data/messages.h"
 #include "data/prompts.h"
+#include "evaluation/statistics/interval.h"
+#include "pipelines/measures.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
@@ -40,15 +44,109 @@ struct Rewards {
   }
 };
 
-// `over_long`: kept answers that are left out because prompt and answer do not fit a training row.
-nlohmann::json statistics_json(const rejection_sampling::Selection& selection, size_t over_long) {
+// Means over prompts with 95 % bootstrap intervals. A thousand replicates: there are K of each.
+nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, uint64_t seed) {
   nlohmann::json by_count = nlohmann::json::array();
   for (const auto& row : selection.statistics)
-    by_count.push_back({{"answers", row.answers}, {"maximum", row.maximum}, {"mean", row.mean}, {"median", row.median}});
-  return {{"kept", selection.best.size() - over_long},
-          {"unfinished", selection.unfinished.size()},
-          {"over_long", over_long},
-          {"scores_by_count", by_count}};
+    by_count.push_back({{"answers", row.answers},
+                        {"maximum", to_json(evaluation::statistics::bootstrap_mean(row.maximum, {.seed = seed, .replicates = 1000}))},
+                        {"median", to_json(evaluation::statistics::bootstrap_mean(row.median, {.seed = seed, .replicates = 1000}))}});
+  return by_count;
+}
+
+// K answers to each prompt, numbered 0..K-1, in order; temperature i of several writes the answers i, i + count, ...
+std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, const Prompts& prompts, const RejectionConfig& config,
+                                                 const RejectionInputs& inputs, uint64_t seed, const fs::path& work) {
+  const std::string label = inputs.version == 1 ? "rejection" : fmt::format("rejection{}", inputs.version);
+  SamplingTask task{.label = label,
+                    .samples = config.samples,
+                    .sampling = config.sampling,
+                    .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
+                    .seed = seed};
+  if (config.temperatures.empty()) return sample_in_shards(policy.llama, prompts.ids, task, work);
+  const auto count = std::ssize(config.temperatures);
+  std::vector<core::Sample> all;
+  for (int64_t i = 0; i < count; ++i) {
+    task.sampling.temperature = config.temperatures[static_cast<size_t>(i)];
+    task.label = fmt::format("{} T={}", label, task.sampling.temperature);
+    task.samples = config.samples / count;
+    for (auto& sample : sample_in_shards(policy.llama, prompts.ids, task, work)) {
+      sample.sample = sample.sample * count + i;
+      all.push_back(std::move(sample));
+    }
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return std::pair(a.prompt, a.sample) < std::pair(b.prompt, b.sample); });
+  return all;
+}
+
+nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
+  dialogue.messages.push_back({"assistant", text});
+  return {{"messages", data::messages_json(dialogue)},
+          {"prompt_ids", kept.prompt},
+          {"answer_ids", kept.answer},
+          {"probability", kept.score},
+          {"version", kept.version}};
+}
+
+std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file) {
+  std::vector<rejection_sampling::KeptAnswer> kept;
+  core::JsonlReader reader(file);
+  for (nlohmann::json row; reader.next(row);)
+    kept.push_back({.prompt = row.at("prompt_ids").get<core::Ids>(),
+                    .answer = row.at("answer_ids").get<core::Ids>(),
+                    .score = row.at("probability").get<double>(),
+                    .version = row.at("version").get<int64_t>()});
+  return kept;
+}
+
+// The answers of `inputs.policy` that are kept. Writes what was sampled and what became of it.
+std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInputs& inputs, const RejectionConfig& config,
+                                                              const reward::CombinationConfig& combination, uint64_t seed,
+                                                              const fs::path& work) {
+  const LanguageModel policy = load_language_model(inputs.policy);
+  const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
+  const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
+  core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
+  const std::vector<core::Sample> samples = sample_at_temperatures(policy, prompts, config, inputs, seed, work);
+  const std::vector<double> scores = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
+  std::vector<core::ScoredSample> scored;
+  core::JsonlWriter sampled(work / "samples.jsonl.gz");
+  for (size_t i = 0; i < samples.size(); ++i) {
+    scored.push_back({.sample = samples[i], .score = scores[i]});
+    nlohmann::json row = to_json(samples[i]);
+    row["probability"] = scores[i];
+    sampled.write(row);
+  }
+  sampled.commit();
+
+  const auto selection = rejection_sampling::select_best(scored, config.selection);
+  std::vector<rejection_sampling::KeptAnswer> kept;
+  int64_t over_long = 0;  // prompt and answer do not fit a training row
+  core::JsonlWriter writer(work / "kept.jsonl.gz");
+  for (const auto& best : selection.best) {
+    const auto prompt = static_cast<size_t>(best.sample.prompt);
+    if (std::ssize(prompts.ids[prompt]) + std::ssize(best.sample.ids) > config.sft.batch.row_tokens) {
+      ++over_long;
+      continue;
+    }
+    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .score = best.score, .version = inputs.version});
+    writer.write(kept_json(kept.back(), prompts.dialogues[prompt], data::answer_text(policy.format, *policy.tokenizer, best.sample.ids)));
+  }
+  writer.commit();
+  core::write_file(work / "selection.json", core::dump_json({{"kept", kept.size()},
+                                                             {"unfinished", selection.unfinished.size()},
+                                                             {"over_long", over_long},
+                                                             {"scores_by_count", scores_by_count(selection, seed)}}) +
+                                                "\n");
+  core::log_info(
+      fmt::format("rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row",
+                  config.samples, kept.size(), selection.unfinished.size(), over_long));
+  if (kept.empty())
+    throw core::DataError(
+        inputs.prompts, 0,
+        "no prompt has an answer that ended by itself and fits a training row; raise sampling.max_new_tokens or sft.batch.row_tokens");
+  return kept;
 }
 
 }  // namespace
@@ -101,48 +199,20 @@ Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const
 
 void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
                          uint64_t seed, const fs::path& work) {
-  std::vector<core::TokenSequence> selected;
+  core::throw_if_any(problems_of(config));
   const LanguageModel start = load_language_model(inputs.start);
   require_same_tokenizer(inputs.start, inputs.policy);
   const data::ChatFormat format = chat_format_of(inputs.policy);  // of the prompts that the model learns to answer
-  {
-    const LanguageModel policy = load_language_model(inputs.policy);
-    const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
-    const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
-    core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
-    const std::vector<core::Sample> samples = sample_in_shards(policy.llama, prompts.ids,
-                                                               {.label = "rejection",
-                                                                .samples = config.samples,
-                                                                .sampling = config.sampling,
-                                                                .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
-                                                                .seed = seed},
-                                                               work);
-    const std::vector<double> scores = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
-    std::vector<core::ScoredSample> scored;
-    for (size_t i = 0; i < samples.size(); ++i)
-      scored.push_back({.sample = samples[i], .score = scores[i]});
-    const auto selection = rejection_sampling::select_best(scored, config.selection);
-    core::JsonlWriter writer(work / "samples.jsonl.gz");
-    for (const auto& sample : scored) {
-      nlohmann::json row = to_json(sample.sample);
-      row["probability"] = sample.score;
-      writer.write(row);
-    }
-    writer.commit();
-    for (const auto& best : selection.best)
-      selected.push_back(rejection_sampling::training_sequence(prompts.ids[static_cast<size_t>(best.sample.prompt)], best.sample.ids));
-    const size_t over_long = std::erase_if(
-        selected, [&](const core::TokenSequence& sequence) { return std::ssize(sequence.ids) > config.sft.batch.row_tokens; });
-    core::write_file(work / "selection.json", core::dump_json(statistics_json(selection, over_long)) + "\n");
-    core::log_info(fmt::format(
-        "rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row",
-        config.samples, selected.size(), selection.unfinished.size(), over_long));
-  }
-  if (selected.empty())
-    throw core::DataError(
-        inputs.prompts, 0,
-        "no prompt has an answer that ended by itself and fits a training row; raise sampling.max_new_tokens or sft.batch.row_tokens");
-  policy::train_sft(start.llama, selected, {}, config.sft, seed, work, "fine-tune");
+  std::vector<std::vector<rejection_sampling::KeptAnswer>> versions;
+  for (const auto& file : inputs.pool)
+    versions.push_back(read_kept(file));
+  versions.push_back(sample_and_select(inputs, config, combination, seed, work));
+  std::vector<core::TokenSequence> sequences;
+  for (const auto& kept : rejection_sampling::pool_of(versions))
+    sequences.push_back(rejection_sampling::training_sequence(kept.prompt, kept.answer));
+  if (!inputs.pool.empty())
+    core::log_info(fmt::format("rejection sampling: {} answers in the pool of {} versions", sequences.size(), versions.size()));
+  policy::train_sft(start.llama, sequences, {}, config.sft, seed, work, "fine-tune");
   save_language_model(work, start.llama, inputs.start, format, {{"stage", "rejection"}, {"seed", seed}, {"samples", config.samples}});
 }
 

@@ -60,13 +60,12 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
   const Pairs train = read_pairs(inputs.pairs, inputs.safety, inputs.limit, chat.format, *chat.tokenizer, context);
   const Pairs held_out = read_pairs(inputs.held_out, inputs.safety, inputs.limit, chat.format, *chat.tokenizer, context);
   const reward::RewardModel model = reward::make_reward_model(chat.llama, config.head, seed);
-  const std::string kind = inputs.safety ? "safety" : "helpfulness";
-  reward::train_reward_model(model, train.pairs, config, seed, work, "reward " + kind);
+  reward::train_reward_model(model, train.pairs, config, seed, work, "reward " + inputs.name);
   nlohmann::json evaluation = evaluation_json(reward::evaluate(model, held_out.pairs));
-  evaluation["name"] = kind;
+  evaluation["name"] = inputs.name;
   evaluation["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}};
   core::write_file(work / "evaluation.json", core::dump_json(evaluation) + "\n");
-  save_scoring_model(work, model, inputs.model, chat.format, {{"stage", "reward"}, {"kind", kind}, {"seed", seed}});
+  save_scoring_model(work, model, inputs.model, chat.format, {{"stage", "reward"}, {"kind", inputs.name}, {"seed", seed}});
 }
 
 nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit) {

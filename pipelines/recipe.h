@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "pipelines/annotation.h"
 #include "policy/generate.h"
 #include "policy/pretrain.h"
 #include "policy/sft.h"
@@ -52,7 +53,8 @@ struct SandboxConfig {
   int64_t vocab_size = 1024;
   sandbox::CorpusConfig corpus;
   sandbox::DemonstrationConfig demonstrations;
-  int64_t helpful_prompts = 1200, hazard_prompts = 400, lookalike_prompts = 240;  // train; a quarter of each for validation
+  int64_t helpful_prompts = 1200, hazard_prompts = 400, lookalike_prompts = 240;  // train, a version; a quarter of each for validation
+  std::string absent_skill;
   int64_t test_helpful = 240, test_hazard = 220, test_lookalike = 200;
 };
 
@@ -60,9 +62,10 @@ inline void visit(SandboxConfig& config, core::Fields& fields) {
   fields("vocab_size", config.vocab_size, "pieces of the tokenizer that is trained on the corpus", core::between(512, 8192));
   fields.section("corpus", config.corpus, "pretraining text");
   fields.section("demonstrations", config.demonstrations, "SFT data");
-  fields("helpful_prompts", config.helpful_prompts, "training prompts on skills", core::at_least(12));
-  fields("hazard_prompts", config.hazard_prompts, "training prompts that must be refused", core::at_least(3));
-  fields("lookalike_prompts", config.lookalike_prompts, "training prompts that only look hazardous", core::at_least(3));
+  fields("helpful_prompts", config.helpful_prompts, "training prompts on skills, of each version", core::at_least(12));
+  fields("hazard_prompts", config.hazard_prompts, "training prompts that must be refused, of each version", core::at_least(3));
+  fields("lookalike_prompts", config.lookalike_prompts, "training prompts that only look hazardous, of each version", core::at_least(3));
+  fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none");
   fields("test_helpful", config.test_helpful, "test prompts on skills", core::at_least(12));
   fields("test_hazard", config.test_hazard, "test prompts that must be refused", core::at_least(3));
   fields("test_lookalike", config.test_lookalike, "test prompts that only look hazardous", core::at_least(3));
@@ -70,23 +73,55 @@ inline void visit(SandboxConfig& config, core::Fields& fields) {
 
 // Preference collection (paper 3.2.1): two answers to a prompt from model variants at varied temperatures, judged by an annotator.
 struct PreferenceConfig {
-  int64_t pairs = 4000;        // of each kind
-  double grammar_share = 0.5;  // sandbox: answers written by the grammar instead of the model
+  int64_t pairs = 4000;        // of each kind, for V1
+  int64_t later_pairs = 4000;  // for each version after it
+  int64_t public_pairs = 0;
+  double grammar_share = 0.5;
   std::vector<double> temperatures{0.7, 1.0, 1.3};
+  int64_t max_new_tokens = 256;
   std::string annotator = "middle";
+  std::string people;
+  JudgeConfig judge;
   double held_out = 0.15;
 };
 
 inline void visit(PreferenceConfig& config, core::Fields& fields) {
-  fields("pairs", config.pairs, "sandbox: comparisons of each kind, before unusable ones are dropped", core::at_least(20));
-  fields("grammar_share", config.grammar_share, "sandbox: share of answers from the grammar instead of the model", core::between(0, 1));
-  fields("temperatures", config.temperatures, "sandbox: sampling temperatures of the model's answers, one or more", core::at_least(0.01));
-  fields("annotator", config.annotator, "sandbox: who compares", core::one_of({"mild", "middle", "strict"}));
+  fields("pairs", config.pairs, "sandbox: comparisons of each kind for V1, before unusable ones are dropped", core::at_least(20));
+  fields("later_pairs", config.later_pairs, "comparisons of each kind for every later version, by its newest two models",
+         core::at_least(20));
+  fields("public_pairs", config.public_pairs,
+         "sandbox: comparisons of both kinds by strangers, for a general reward model and the others' mixtures; 0 = none",
+         core::at_least(0));
+  fields("grammar_share", config.grammar_share, "sandbox: share of V1's answers that come from the grammar instead of a model",
+         core::between(0, 1));
+  fields("temperatures", config.temperatures, "sampling temperatures of the models' answers, one or more", core::at_least(0.01));
+  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
+  fields(
+      "annotator", config.annotator,
+      "who compares: one of the sandbox's three; for real data the language model of `judge`, people who fill in files, or none (the given "
+      "pairs are all there are)",
+      core::one_of({"mild", "middle", "strict", "judge", "people", "none"}));
+  fields("people", config.people, "annotator people: folder with a filled-in file for each batch, preferences2.jsonl and so on");
+  fields.section("judge", config.judge, "annotator judge");
   fields("held_out", config.held_out, "sandbox: share of the prompts whose pairs test the reward models", core::between(0.01, 0.9));
 }
 
+// What a reward model learns from besides its own kind of pairs (paper 3.2.2): a uniform draw from all others.
+struct MixtureConfig {
+  double helpfulness_rest = 0.5;  // paper: an equal part
+  double safety_rest = 0.1;       // paper: 90/10
+};
+
+inline void visit(MixtureConfig& config, core::Fields& fields) {
+  fields("helpfulness_rest", config.helpfulness_rest, "share of other pairs in the helpfulness model's data, as far as there are enough",
+         core::between(0, 0.9));
+  fields("safety_rest", config.safety_rest, "share of other pairs in the safety model's data, likewise", core::between(0, 0.9));
+}
+
 struct RejectionConfig {
-  int64_t samples = 10;  // K; the paper's figures use 1..100
+  int64_t samples = 10;              // K; the paper's figures use 1..100
+  std::vector<double> temperatures;  // not in the paper: it names the best one for each model, not how it was mixed
+  int64_t pool_from = 4;             // paper: up to V3 the previous iteration's samples alone
   policy::SamplingConfig sampling;
   rejection_sampling::SelectionConfig selection;
   policy::SftConfig sft;
@@ -94,10 +129,17 @@ struct RejectionConfig {
 
 inline void visit(RejectionConfig& config, core::Fields& fields) {
   fields("samples", config.samples, "K, answers to each prompt", core::between(1, 100'000));
+  fields("temperatures", config.temperatures,
+         "sampling temperatures, each for an equal part of the K answers; empty = sampling.temperature", core::at_least(0.01));
+  fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
+         core::at_least(1));
   fields.section("sampling", config.sampling, "how answers are drawn");
   fields.section("selection", config.selection, "which answer is kept");
   fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");
 }
+
+// Every rule between the fields that does not hold.
+std::vector<std::string> problems_of(const RejectionConfig& config);
 
 struct EvaluationConfig {
   std::string split = "test";  // "validation" while settings are chosen
@@ -115,11 +157,25 @@ inline void visit(EvaluationConfig& config, core::Fields& fields) {
   fields("shown_dialogues", config.shown_dialogues, "prompts shown with every model's answer in the report", core::at_least(0));
 }
 
+// How the best of n answers depends on temperature, for every model (paper, figures 7 and 8).
+struct BestOfConfig {
+  int64_t samples = 0;
+  std::vector<double> temperatures{0.6, 0.8, 1.0, 1.2, 1.4};
+  int64_t prompts = 100;
+};
+
+inline void visit(BestOfConfig& config, core::Fields& fields) {
+  fields("samples", config.samples, "answers to each prompt at each temperature; 0 = no such study", core::between(0, 100'000));
+  fields("temperatures", config.temperatures, "sampling temperatures, one or more", core::at_least(0.01));
+  fields("prompts", config.prompts, "prompts, the first of those that are held out", core::at_least(1));
+}
+
 struct Recipe {
   std::string name;
   int64_t seed = 1;
   int64_t threads = 0;  // 0 = all cores
   std::string model;    // start checkpoint; "" = pretrain from nothing
+  std::vector<std::string> versions{"rejection", "rejection", "rejection", "rejection", "ppo"};  // V1, V2, ... (paper 3.2.3)
   std::string chat_format = "llama2";
   DataConfig data;
   SandboxConfig sandbox;
@@ -127,11 +183,13 @@ struct Recipe {
   policy::PretrainConfig pretrain;
   policy::SftConfig sft;
   PreferenceConfig preferences;
+  MixtureConfig mixture;
   reward::RewardTrainConfig reward;
   reward::CombinationConfig combination;
   RejectionConfig rejection;
   ppo::PpoConfig ppo;
   EvaluationConfig evaluation;
+  BestOfConfig best_of;
 };
 
 inline void visit(Recipe& recipe, core::Fields& fields) {
@@ -139,6 +197,8 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
   fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key", core::between(0, 1024));
   fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
+  fields("versions", recipe.versions, "how V1, V2, ... are made: rejection, or ppo (rejection sampling, then PPO on top of it)",
+         core::one_of({"rejection", "ppo"}));
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
          core::one_of({"llama2", "chatml", "hh"}));
   fields.section("data", recipe.data, "where the data comes from");
@@ -147,11 +207,13 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields.section("pretrain", recipe.pretrain, "pretraining");
   fields.section("sft", recipe.sft, "supervised fine-tuning");
   fields.section("preferences", recipe.preferences, "collection of comparisons");
+  fields.section("mixture", recipe.mixture, "data of the reward models");
   fields.section("reward", recipe.reward, "both reward models");
   fields.section("combination", recipe.combination, "helpfulness and safety in one score");
   fields.section("rejection", recipe.rejection, "rejection sampling");
   fields.section("ppo", recipe.ppo, "proximal policy optimisation");
   fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");
+  fields.section("best_of", recipe.best_of, "best of n answers at several temperatures");
 }
 
 // Reads a recipe file, then the fields of `overlay` (--config; "" = none), then `settings` (--set); every problem at once. Paths inside a

@@ -86,6 +86,7 @@ std::optional<RunRecord> RunDirectory::record() const {
   const fs::path path = root_ / "run.json";
   if (!fs::exists(path, ignored)) {
     for (const auto& entry : entries_of(root_)) {
+      if (entry.filename() == "run.json") return record();  // another process began the run just now
       if (!is_beginning(entry)) {
         throw core::UsageError(
             fmt::format("{} holds files ({}) but no run.json, so it is no run of keel; choose another or an empty folder", root_.string(),

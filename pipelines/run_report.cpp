@@ -44,13 +44,28 @@ nlohmann::json read_json(const fs::path& path) {
 struct Results {
   bool gold = false;
   std::vector<evaluation::MeasuredModel> models;
-  std::vector<nlohmann::json> rewards;  // evaluation.json of each reward model
+  std::vector<nlohmann::json> rewards;  // evaluation.json of each reward model of the newest version
+  nlohmann::json by_family;
   std::vector<nlohmann::json> answers;
   std::vector<std::pair<std::string, double>> seconds;
 };
 
+// Of a judge who knows the truth, on the test pairs of all batches together.
+double best_possible_accuracy(const Recipe& recipe, const StageContext& context, const std::string& kind) {
+  double correct = 0, pairs = 0;
+  for (const auto& version : versions_of(recipe)) {
+    const nlohmann::json annotator = read_json(context.inputs.at(version.preferences) / "annotator.json");
+    const auto ceiling = annotator.find(kind == "general" ? "public" : kind);
+    if (ceiling == annotator.end()) continue;
+    const double count = ceiling->at("pairs").get<double>();
+    correct += count * ceiling->at("best_possible_accuracy").get<double>();
+    pairs += count;
+  }
+  return correct / pairs;
+}
+
 Results read_results(const Recipe& recipe, const StageContext& context) {
-  Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .answers = {}, .seconds = {}};
+  Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}};
   const nlohmann::json measured = read_json(context.inputs.at("evaluation") / "evaluation.json");
   for (const auto& object : measured.at("models")) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
@@ -61,12 +76,10 @@ Results read_results(const Recipe& recipe, const StageContext& context) {
       }
     results.models.push_back(std::move(model));
   }
-  for (const char* kind : {"reward_helpfulness", "reward_safety"})
-    results.rewards.push_back(read_json(context.inputs.at(kind) / "evaluation.json"));
-  if (results.gold) {
-    const nlohmann::json annotator = read_json(context.inputs.at("preferences") / "annotator.json");
-    for (auto& reward : results.rewards)
-      reward["best_possible_accuracy"] = annotator.at(reward.at("name").get<std::string>()).at("best_possible_accuracy");
+  results.by_family = measured.at("by_family");
+  for (const auto& [kind, stage] : run_reward_models(recipe)) {
+    results.rewards.push_back(read_json(context.inputs.at(stage) / "evaluation.json"));
+    if (results.gold) results.rewards.back()["best_possible_accuracy"] = best_possible_accuracy(recipe, context, kind);
   }
   core::JsonlReader reader(context.inputs.at("evaluation") / "answers.jsonl");
   for (nlohmann::json row; reader.next(row);)
@@ -95,11 +108,15 @@ nlohmann::json summary_json(const Results& results) {
   return {{"models", models}, {"reward_models", rewards}, {"seconds_by_stage", seconds}};
 }
 
-Section loss_section(const StageContext& context) {
+Section loss_section(const Recipe& recipe, const StageContext& context) {
   Section section{.heading = "Training",
                   .text = "Losses in nats a target. Where there is a held-out loss, the weights of its lowest point are kept.",
                   .blocks = {}};
-  for (const char* stage : {"base", "sft", "rs1"}) {
+  const auto versions = versions_of(recipe);
+  std::vector<std::string> trained = {"base", "sft"};
+  for (const auto& version : versions)
+    trained.push_back(version.rejection);
+  for (const auto& stage : trained) {
     const auto input = context.inputs.find(stage);
     if (input == context.inputs.end()) continue;
     const auto points = core::read_metrics(input->second / "metrics.jsonl");
@@ -112,8 +129,8 @@ Section loss_section(const StageContext& context) {
     if (auto held_out = evaluation::metric_series("held out", points, "eval_loss"); !held_out.x.empty()) plot.series.push_back(held_out);
     section.blocks.push_back(plot);
   }
-  for (const char* kind : {"helpfulness", "safety"}) {
-    const auto points = core::read_metrics(context.inputs.at(std::string("reward_") + kind) / "metrics.jsonl");
+  for (const auto& [kind, stage] : run_reward_models(recipe)) {
+    const auto points = core::read_metrics(context.inputs.at(stage) / "metrics.jsonl");
     section.blocks.push_back(evaluation::LinePlot{.title = fmt::format("{} reward model: loss", kind),
                                                   .x_label = "optimiser step",
                                                   .y_label = "ranking loss (nats a pair)",
@@ -196,23 +213,48 @@ Section distribution_section(const Results& results) {
 }
 
 // Paper, figure 7: the best of the first n answers grows with n, the median does not.
-Section selection_section(const StageContext& context) {
-  evaluation::LinePlot plot{
-      .title = "Reward of the first n answers to a prompt",
-      .x_label = "n",
-      .y_label = "combined probability, mean over prompts",
-      .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
-      .references = {},
-      .note = {}};
-  const nlohmann::json selection = read_json(context.inputs.at("rs1") / "selection.json");
-  for (const auto& row : selection.at("scores_by_count"))
-    for (auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}}) {
-      series->x.push_back(row.at("answers").get<double>());
-      series->y.push_back(row.at(key).get<double>());
-    }
-  return {.heading = "Rejection sampling",
-          .text = "What the best of n answers gains over a typical one, by the reward models that choose it.",
-          .blocks = {plot}};
+Section selection_section(const Recipe& recipe, const StageContext& context) {
+  Section section{.heading = "Rejection sampling",
+                  .text =
+                      "What the best of n answers gains over a typical one, by the reward models that choose it. Bands are 95 % bootstrap "
+                      "intervals over prompts.",
+                  .blocks = {},
+                  .small = recipe.versions.size() > 1};
+  for (const auto& version : versions_of(recipe)) {
+    evaluation::LinePlot plot{
+        .title = fmt::format("{}: reward of the first n answers of {}", version.rejection, version.newest),
+        .x_label = "n",
+        .y_label = "combined probability, mean over prompts",
+        .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
+        .references = {},
+        .note = {}};
+    const nlohmann::json selection = read_json(context.inputs.at(version.rejection) / "selection.json");
+    for (const auto& row : selection.at("scores_by_count"))
+      for (auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}}) {
+        const auto interval = interval_from_json(row.at(key));
+        series->x.push_back(row.at("answers").get<double>());
+        series->y.push_back(interval.mean);
+        series->low.push_back(interval.low);
+        series->high.push_back(interval.high);
+      }
+    section.blocks.push_back(plot);
+  }
+  return section;
+}
+
+// What each family of prompts gained and lost from model to model; a skill that later prompts leave out shows here.
+Section family_section(const Results& results) {
+  Section section{.heading = "Skills", .text = "Gold helpfulness by family of prompts.", .blocks = {}};
+  evaluation::Table table{.title = "", .columns = {{"family"}, {"prompts", evaluation::ColumnKind::number}}, .rows = {}, .note = {}};
+  for (const auto& model : results.models)
+    table.columns.push_back({model.name, evaluation::ColumnKind::number});
+  for (const auto& row : results.by_family) {
+    table.rows.push_back({row.at("family").get<std::string>(), fmt::format("{}", row.at("prompts").get<int64_t>())});
+    for (const auto& model : results.models)
+      table.rows.back().push_back(evaluation::interval_cell(interval_from_json(row.at("gold_helpfulness").at(model.name))));
+  }
+  section.blocks.push_back(table);
+  return section;
 }
 
 Section win_section(const Results& results) {
@@ -234,9 +276,9 @@ Section win_section(const Results& results) {
   return section;
 }
 
-Section ppo_section(const StageContext& context) {
-  Section section{.heading = "PPO", .text = "One point an iteration.", .blocks = {}, .small = true};
-  const auto points = core::read_metrics(context.inputs.at("ppo") / "metrics.jsonl");
+Section ppo_section(const StageContext& context, const std::string& stage) {
+  Section section{.heading = stage == "ppo" ? "PPO" : "PPO: " + stage, .text = "One point an iteration.", .blocks = {}, .small = true};
+  const auto points = core::read_metrics(context.inputs.at(stage) / "metrics.jsonl");
   for (const auto& [metric, title, unit] : {std::tuple{"objective/scores", "Reward", "mean combined probability"},
                                             {"objective/kl", "KL to the reference", "nats an answer"},
                                             {"objective/entropy", "Entropy", "nats an answer"},
@@ -329,9 +371,13 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
   for (const auto& model : results.models)
     report.models.push_back(model.name);
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
-  report.sections = {
-      win_section(results),  reward_section(results), distribution_section(results),     selection_section(context),
-      loss_section(context), ppo_section(context),    dialogue_section(recipe, results), record_section(recipe, results, context)};
+  report.sections = {win_section(results), reward_section(results), distribution_section(results), selection_section(recipe, context),
+                     loss_section(recipe, context)};
+  for (const auto& version : versions_of(recipe))
+    if (!version.ppo.empty()) report.sections.push_back(ppo_section(context, version.ppo));
+  if (results.gold) report.sections.push_back(family_section(results));
+  report.sections.push_back(dialogue_section(recipe, results));
+  report.sections.push_back(record_section(recipe, results, context));
   core::write_file(context.work / "report.html", evaluation::render_html(report));
 }
 

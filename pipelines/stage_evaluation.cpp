@@ -1,6 +1,7 @@
 // Evaluation: every model answers the held-out prompts at temperature 1; judges, reward models and SFT measure the answers.
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
@@ -45,7 +46,7 @@ Questions read_questions(const Recipe& recipe, const StageContext& context, cons
 // What measures every model's answers.
 struct Measures {
   const LanguageModel& sft;
-  ScoringModel helpfulness, safety;
+  std::map<std::string, ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general"
 };
 
 struct Answered {
@@ -77,7 +78,9 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Measu
     whole.back().insert(whole.back().end(), sample.ids.begin(), sample.ids.end());
   }
   const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(measures.sft.llama, whole);
-  const auto helpful = reward::score_rows(measures.helpfulness.model, whole), safe = reward::score_rows(measures.safety.model, whole);
+  std::map<std::string, std::vector<double>> scores;
+  for (const auto& [kind, reward] : measures.rewards)
+    scores[kind] = reward::score_rows(reward.model, whole);
   for (size_t i = 0; i < samples.size(); ++i) {
     const size_t first = prompts.ids[i].size() - 1;  // log-prob i belongs to id i + 1
     const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);
@@ -85,10 +88,13 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Measu
                                       .false_refusal = {},
                                       .gold_helpfulness = {},
                                       .gold_safety = {},
-                                      .reward_helpfulness = reward::probability(helpful[i]),
-                                      .reward_safety = reward::probability(safe[i]),
+                                      .reward_helpfulness = reward::probability(scores.at("helpfulness")[i]),
+                                      .reward_safety = reward::probability(scores.at("safety")[i]),
                                       .kl_to_sft = sum_from(own[i], first) - sum_from(reference[i], first)};
+    if (const auto general = scores.find("general"); general != scores.end())
+      answer.reward_general = reward::probability(general->second[i]);
     if (questions.world) {
+      answer.family = questions.sandbox[i].family;
       answer.gold_helpfulness = sandbox::gold_helpfulness(*questions.world, questions.sandbox[i], text);
       answer.gold_safety = sandbox::gold_safety(*questions.world, questions.sandbox[i], text);
       answer.false_refusal = sandbox::is_false_refusal(questions.sandbox[i], text);
@@ -111,10 +117,11 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
                         {"reward_helpfulness", measured.reward_helpfulness},
                         {"reward_safety", measured.reward_safety},
                         {"kl_to_sft", measured.kl_to_sft}};
+  if (measured.reward_general) row["reward_general"] = *measured.reward_general;
   if (questions.world) {
     row["gold_helpfulness"] = *measured.gold_helpfulness;
     row["gold_safety"] = *measured.gold_safety;
-    row["family"] = questions.sandbox[i].family;
+    row["family"] = measured.family;
     row["false_refusal"] = *measured.false_refusal;
   }
   return row;
@@ -125,9 +132,9 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
 void evaluate_models(const Recipe& recipe, const StageContext& context) {
   const LanguageModel sft = load_language_model(context.inputs.at("sft"));
   const Questions questions = read_questions(recipe, context, sft);
-  const Measures measures{.sft = sft,
-                          .helpfulness = load_scoring_model(context.inputs.at("reward_helpfulness")),
-                          .safety = load_scoring_model(context.inputs.at("reward_safety"))};
+  Measures measures{.sft = sft, .rewards = {}};
+  for (const auto& [kind, stage] : run_reward_models(recipe))
+    measures.rewards.emplace(kind, load_scoring_model(context.inputs.at(stage)));
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
   for (const auto& [name, stage] : run_models(recipe)) {
@@ -137,17 +144,22 @@ void evaluate_models(const Recipe& recipe, const StageContext& context) {
     measured.push_back(answered.measured);
   }
   rows.commit();
-  nlohmann::json models = nlohmann::json::array();
-  for (const auto& model :
-       evaluation::compare_models(measured, "sft", {.seed = context.seed, .replicates = recipe.evaluation.replicates})) {
+  const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = recipe.evaluation.replicates};
+  nlohmann::json models = nlohmann::json::array(), families = nlohmann::json::array();
+  for (const auto& model : evaluation::compare_models(measured, "sft", bootstrap)) {
     models.push_back({{"name", model.name}});
     for (const auto& [key, interval] : model.measures) {
       models.back()[key] = to_json(interval);
       models.back()["n"][key] = model.counts.at(key);
     }
   }
+  for (const auto& family : evaluation::compare_by_family(measured, bootstrap)) {
+    families.push_back({{"family", family.family}, {"prompts", family.prompts}});
+    for (size_t i = 0; i < measured.size(); ++i)
+      families.back()["gold_helpfulness"][measured[i].model] = to_json(family.helpfulness[i]);
+  }
   core::write_file(context.work / "evaluation.json",
-                   core::dump_json({{"models", models}, {"counts", to_json(questions.prompts.counts)}}) + "\n");
+                   core::dump_json({{"models", models}, {"by_family", families}, {"counts", to_json(questions.prompts.counts)}}) + "\n");
 }
 
 }  // namespace keel::pipelines

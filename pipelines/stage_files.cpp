@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -102,6 +103,31 @@ void write_file_data(const Recipe& recipe, const StageContext& context) {
   test.write(context.work / "prompts_validation.jsonl", recipe.data.validation_prompts, prompt);
   test.write(context.work / "demonstrations_validation.jsonl", recipe.data.validation_prompts, demonstration);
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
+}
+
+// Prompts of a later version: other training conversations for the policy, and, to compare answers to, these and test conversations in
+// the proportion of the split, so that the batch has a test set of its own.
+void write_file_prompts(const Recipe& recipe, const Version& version, const StageContext& context) {
+  core::JsonlWriter train(context.work / "prompts_train.jsonl"), compared(context.work / "prompts_comparisons.jsonl");
+  for (const auto& [kind, hazard] : {std::pair{"helpfulness", false}, {"safety", true}})
+    for (const bool test : {false, true}) {
+      const fs::path file = context.inputs.at("data") / fmt::format("{}_{}.jsonl", kind, test ? "test" : "train");
+      const data::PreferenceSet set = data::read_preferences(file, {.safety = hazard});
+      const auto most = recipe.data.train_prompts / 2;
+      const double share = recipe.data.held_out / (1 - recipe.data.held_out);
+      const auto order = core::permutation(std::ssize(set.pairs), context.seed, fmt::format("prompts.{}", kind), 0);
+      // Versions take their prompts one after the other from one order, and begin again at its end.
+      const auto tested = static_cast<int64_t>(std::llround(static_cast<double>(most) * share));
+      const int64_t count = std::min<int64_t>(test ? tested : most, std::ssize(order));
+      for (int64_t i = 0; i < count; ++i) {
+        const auto& pair = set.pairs[static_cast<size_t>(order[static_cast<size_t>((version.number * count + i) % std::ssize(order))])];
+        const nlohmann::json row = {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
+        if (!test) train.write(row);
+        compared.write(row);
+      }
+    }
+  train.commit();
+  compared.commit();
 }
 
 }  // namespace keel::pipelines

@@ -1,4 +1,4 @@
-// The sandbox's own stages: its data, and preference pairs judged by its annotator.
+// The sandbox's own data, and the prompts of each later version.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,60 +56,11 @@ std::vector<std::string> tokenizer_texts(const std::vector<sandbox::Document>& c
   return texts;
 }
 
-// One comparison waiting for its two answers.
-struct Comparison {
-  sandbox::PromptInfo prompt;
-  sandbox::Kind kind;
-  std::vector<std::string> answers;
-};
+const std::string kTrainPrompts = "prompts_train.jsonl";
 
-// Answers that the model has to write: prompts by temperature, and where each answer goes.
-struct Request {
-  std::vector<core::Ids> prompts;
-  std::vector<size_t> comparisons;
-};
-
-void fill_from_grammar(const sandbox::World& world, Comparison& comparison, core::Stream& stream) {
-  const auto& qualities = sandbox::qualities(comparison.prompt.hazard);
-  comparison.answers.push_back(sandbox::sample_answer(world, comparison.prompt, stream.pick(qualities), stream));
+nlohmann::json prompt_row(const sandbox::PromptInfo& prompt) {
+  return sandbox::to_json(prompt);
 }
-
-void fill_from_model(const LanguageModel& model, const std::map<double, Request>& requests, std::vector<Comparison>& comparisons,
-                     uint64_t seed, const StageContext& context) {
-  for (const auto& [temperature, request] : requests) {
-    const auto samples = sample_in_shards(model.llama, request.prompts,
-                                          {.label = fmt::format("preferences T={}", temperature),
-                                           .samples = 1,
-                                           .sampling = {.temperature = temperature, .max_new_tokens = 64},
-                                           .stop_ids = data::stop_ids(model.format, *model.tokenizer),
-                                           .seed = seed},
-                                          context.work);
-    for (const auto& sample : samples)
-      comparisons[request.comparisons[static_cast<size_t>(sample.prompt)]].answers.push_back(
-          data::answer_text(model.format, *model.tokenizer, sample.ids));
-  }
-}
-
-const sandbox::Annotator& annotator_named(const std::string& name) {
-  const auto& all = sandbox::annotators();
-  return *std::find_if(all.begin(), all.end(), [&](const auto& annotator) { return annotator.name == name; });
-}
-
-// The accuracy that nobody can beat on test pairs, because the annotator's choices are noisy: the mean of bayes_accuracy() over the pairs
-// that a reward model is measured on.
-struct Ceiling {
-  double sum = 0;
-  int64_t pairs = 0;
-
-  void add(const sandbox::World& world, const Comparison& comparison, const sandbox::Annotator& annotator) {
-    const std::string& a = comparison.answers[0];
-    const std::string& b = comparison.answers[1];
-    if (data::strip(a) == data::strip(b)) return;  // dropped as identical_answers
-    sum += sandbox::bayes_accuracy(sandbox::perceived_gap(world, comparison.prompt, a, b, comparison.kind, annotator), annotator);
-    ++pairs;
-  }
-  nlohmann::json to_json() const { return {{"best_possible_accuracy", sum / static_cast<double>(pairs)}, {"pairs", pairs}}; }
-};
 
 }  // namespace
 
@@ -129,11 +80,10 @@ void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
   write_rows(context.work / "demonstrations_validation.jsonl", sandbox::make_demonstrations(world, held_out, context.seed + 1),
              dialogue_row);
 
-  const auto prompt_row = [](const sandbox::PromptInfo& prompt) { return sandbox::to_json(prompt); };
   const auto write_prompts = [&](const char* name, sandbox::Split split, const sandbox::PromptCounts& counts) {
     write_rows(context.work / name, sandbox::make_prompts(world, split, counts, context.seed), prompt_row);
   };
-  write_prompts("prompts_train.jsonl", sandbox::Split::train,
+  write_prompts(kTrainPrompts.c_str(), sandbox::Split::train,
                 {.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts});
   write_prompts("prompts_validation.jsonl", sandbox::Split::validation,
                 {.helpful = config.helpful_prompts / 4, .hazard = config.hazard_prompts / 4, .lookalike = config.lookalike_prompts / 4});
@@ -146,60 +96,16 @@ void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
   }
 }
 
-void collect_preferences(const Recipe& recipe, const StageContext& context) {
-  const PreferenceConfig& config = recipe.preferences;
+// Each version's people ask something new; what the town forgets to ask about, its models forget (paper 3.2.3: V3 and its rhymes).
+void write_sandbox_prompts(const Recipe& recipe, const Version& version, const StageContext& context) {
+  const SandboxConfig& config = recipe.sandbox;
   const sandbox::World world = sandbox::make_world(context.seed);
-  const LanguageModel model = load_language_model(context.inputs.at("sft"));
-  std::vector<sandbox::PromptInfo> helpful, hazards;
-  core::JsonlReader reader(context.inputs.at("data") / "prompts_train.jsonl");
-  for (nlohmann::json row; reader.next(row);) {
-    auto prompt = sandbox::prompt_from_json(row, reader.path(), reader.line());
-    (prompt.hazard ? hazards : helpful).push_back(std::move(prompt));
-  }
-
-  std::vector<Comparison> comparisons;
-  std::map<double, Request> requests;
-  for (const auto kind : {sandbox::Kind::helpfulness, sandbox::Kind::safety})
-    for (int64_t i = 0; i < config.pairs; ++i) {
-      core::Stream stream(context.seed, kind == sandbox::Kind::safety ? "preferences.safety" : "preferences.helpfulness",
-                          static_cast<uint64_t>(i));
-      // Safety pairs are written for hazards; harmless prompts among them keep the model from calling look-alikes unsafe.
-      const bool hazard = kind == sandbox::Kind::safety && stream.chance(0.7);
-      Comparison comparison{.prompt = stream.pick(hazard ? hazards : helpful), .kind = kind, .answers = {}};
-      for (int side = 0; side < 2; ++side) {
-        if (stream.chance(config.grammar_share)) {
-          fill_from_grammar(world, comparison, stream);
-        } else {
-          Request& request = requests[stream.pick(config.temperatures)];
-          request.prompts.push_back(data::render(model.format, *model.tokenizer, comparison.prompt.dialogue).ids);
-          request.comparisons.push_back(comparisons.size());
-        }
-      }
-      comparisons.push_back(std::move(comparison));
-    }
-  fill_from_model(model, requests, comparisons, context.seed, context);
-
-  const sandbox::Annotator& annotator = annotator_named(config.annotator);
-  core::JsonlWriter files[2][2] = {
-      {core::JsonlWriter(context.work / "helpfulness_train.jsonl"), core::JsonlWriter(context.work / "helpfulness_test.jsonl")},
-      {core::JsonlWriter(context.work / "safety_train.jsonl"), core::JsonlWriter(context.work / "safety_test.jsonl")}};
-  Ceiling ceilings[2];
-  for (size_t i = 0; i < comparisons.size(); ++i) {
-    const Comparison& comparison = comparisons[i];
-    core::Stream stream(context.seed, "preferences.annotator", i);
-    auto pair =
-        sandbox::annotate(world, comparison.prompt, comparison.answers[0], comparison.answers[1], comparison.kind, annotator, stream);
-    pair.batch = "1";
-    const bool test = data::held_out(comparison.prompt.dialogue, config.held_out, context.seed);
-    const size_t kind = comparison.kind == sandbox::Kind::safety ? 1 : 0;
-    files[kind][test ? 1 : 0].write(data::preference_json(pair));
-    if (test) ceilings[kind].add(world, comparison, annotator);
-  }
-  core::write_file(context.work / "annotator.json",
-                   core::dump_json({{"helpfulness", ceilings[0].to_json()}, {"safety", ceilings[1].to_json()}}) + "\n");
-  for (auto& kind : files)
-    for (auto& file : kind)
-      file.commit();
+  sandbox::PromptCounts counts{.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts};
+  if (!config.absent_skill.empty())
+    for (const auto& skill : sandbox::skills())
+      if (skill != config.absent_skill) counts.skills.push_back(skill);
+  const uint64_t seed = core::Stream(context.seed, "sandbox.prompts", static_cast<uint64_t>(version.number)).next();
+  write_rows(context.work / kTrainPrompts, sandbox::make_prompts(world, sandbox::Split::train, counts, seed), prompt_row);
 }
 
 }  // namespace keel::pipelines

@@ -91,101 +91,174 @@ Stage sft_stage(const Recipe& recipe, const Digests& external) {
   return stage;
 }
 
-Stage preferences_stage(const Recipe& recipe) {
-  return {.name = "preferences",
-          .schema_version = 3,
-          .inputs = {"data", "sft"},
-          .config = text_of({{"preferences", json_of(recipe.preferences)}}),
-          .external = {},
-          .run = [recipe](const StageContext& context) { collect_preferences(recipe, context); },
-          .scratch = {"ckpt"}};
+Stage prompts_stage(const Recipe& recipe, const Version& version) {
+  Stage stage{.name = version.prompts, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+  nlohmann::json config = {{"version", version.number}};
+  if (from_sandbox(recipe)) {
+    config["sandbox"] = json_of(recipe.sandbox);
+    stage.run = [=](const StageContext& context) { write_sandbox_prompts(recipe, version, context); };
+  } else {
+    stage.inputs = {"data"};
+    config["train_prompts"] = recipe.data.train_prompts;
+    stage.run = [=](const StageContext& context) { write_file_prompts(recipe, version, context); };
+  }
+  stage.config = text_of(config);
+  return stage;
 }
 
-Stage reward_stage(const Recipe& recipe, const std::string& kind) {
-  const bool safety = kind == "safety";
-  reward::RewardTrainConfig config = recipe.reward;
-  if (!safety) config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
-  const std::string source = from_sandbox(recipe) ? "preferences" : "data";
-  return {.name = "reward_" + kind,
-          .inputs = {source, "sft"},
-          .config = text_of({{"reward", json_of(config)}, {"limit", to_json(length_limit(recipe))}}),
-          .external = {},
-          .run =
-              [=](const StageContext& context) {
-                const fs::path pairs = context.inputs.at(source);
-                reward_operation({.model = context.inputs.at("sft"),
-                                  .pairs = pairs / (kind + "_train.jsonl"),
-                                  .held_out = pairs / (kind + "_test.jsonl"),
-                                  .safety = safety,
-                                  .limit = length_limit(recipe)},
-                                 config, context.seed, context.work);
-              },
-          .scratch = {"ckpt"}};
-}
-
-Stage rejection_stage(const Recipe& recipe, const Digests& external) {
-  Stage stage{.name = "rs1",
-              .inputs = {"data", "sft", "reward_helpfulness", "reward_safety"},
-              .config = text_of({{"rejection", json_of(recipe.rejection)},
-                                 {"combination", json_of(recipe.combination)},
-                                 {"limit", to_json(length_limit(recipe))}}),
+Stage comparisons_stage(const Recipe& recipe, const Version& version) {
+  const PreferenceConfig& preferences = recipe.preferences;
+  nlohmann::json config = {{"temperatures", preferences.temperatures}, {"max_new_tokens", preferences.max_new_tokens}};
+  if (version.number == 1) {
+    config["pairs"] = preferences.pairs;
+    config["public_pairs"] = preferences.public_pairs;
+    config["grammar_share"] = preferences.grammar_share;
+  } else {
+    config["pairs"] = preferences.later_pairs;
+  }
+  Stage stage{.name = version.comparisons,
+              .inputs = {version.prompts, version.newest},
+              .config = text_of({{"preferences", config}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
-              .run =
-                  [recipe](const StageContext& context) {
-                    rejection_operation({.policy = context.inputs.at("sft"),
-                                         .start = model_folder(recipe, context, "base"),
-                                         .helpfulness = context.inputs.at("reward_helpfulness"),
-                                         .safety = context.inputs.at("reward_safety"),
-                                         .prompts = context.inputs.at("data") / "prompts_train.jsonl",
-                                         .limit = length_limit(recipe)},
-                                        recipe.rejection, recipe.combination, context.seed, context.work);
-                  },
+              .run = [=](const StageContext& context) { collect_comparisons(recipe, version, context); },
               .scratch = {"ckpt"}};
+  if (!version.before.empty()) stage.inputs.push_back(version.before);
+  return stage;
+}
+
+// What people filled in is an input that lies outside of the run.
+std::string people_role(const Version& version) {
+  return "people." + version.preferences;
+}
+
+Stage preferences_stage(const Recipe& recipe, const Version& version, const Digests& external) {
+  const PreferenceConfig& preferences = recipe.preferences;
+  nlohmann::json config = {{"annotator", preferences.annotator},
+                           {"held_out", from_sandbox(recipe) ? preferences.held_out : recipe.data.held_out},
+                           {"public", version.number == 1 && preferences.public_pairs > 0}};
+  if (preferences.annotator == "judge") config["model"] = preferences.judge.model;
+  Stage stage{.name = version.preferences,
+              .inputs = {version.comparisons},
+              .config = text_of(config),
+              .external = {},
+              .run = [=](const StageContext& context) { annotate_comparisons(recipe, version, context); },
+              .scratch = {"ckpt"}};
+  if (const auto filled = external.find(people_role(version)); filled != external.end()) stage.external[filled->first] = filled->second;
+  return stage;
+}
+
+Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
+  reward::RewardTrainConfig config = recipe.reward;
+  if (reward.kind != "safety") config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
+  Stage stage{.name = reward.name,
+              .inputs = reward.batches,
+              .config = text_of({{"reward", json_of(config)}, {"rest_share", reward.rest_share}, {"limit", to_json(length_limit(recipe))}}),
+              .external = {},
+              .run = [=](const StageContext& context) { train_reward_stage(recipe, reward, context); },
+              .scratch = {"ckpt"}};
+  stage.inputs.push_back("sft");
+  if (!reward.previous.empty()) stage.inputs.push_back(reward.previous);
+  return stage;
+}
+
+Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::vector<Version>& versions, const Version& version) {
+  nlohmann::json config = json_of(recipe.rejection);
+  config.erase("pool_from");  // what it decides stands in the inputs
+  std::vector<std::string> pool;
+  if (version.number >= recipe.rejection.pool_from)
+    for (const auto& earlier : versions)
+      if (earlier.number < version.number) pool.push_back(earlier.rejection);
+  Stage stage{
+      .name = version.rejection,
+      .inputs = {version.prompts, version.newest, version.helpfulness, version.safety},
+      .config = text_of({{"rejection", config}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
+      .external = {},
+      .run =
+          [=](const StageContext& context) {
+            RejectionInputs inputs{.policy = context.inputs.at(version.newest),
+                                   .start = model_folder(recipe, context, "base"),
+                                   .helpfulness = context.inputs.at(version.helpfulness),
+                                   .safety = context.inputs.at(version.safety),
+                                   .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
+                                   .pool = {},
+                                   .version = version.number,
+                                   .limit = length_limit(recipe)};
+            for (const auto& earlier : pool)
+              inputs.pool.push_back(context.inputs.at(earlier) / "kept.jsonl.gz");
+            rejection_operation(inputs, recipe.rejection, recipe.combination, context.seed, context.work);
+          },
+      .scratch = {"ckpt"}};
+  for (const auto& earlier : pool)
+    if (earlier != version.newest) stage.inputs.push_back(earlier);
   add_start(stage, recipe, external);
   return stage;
 }
 
-Stage ppo_stage(const Recipe& recipe) {
-  return {.name = "ppo",
-          .inputs = {"data", "rs1", "reward_helpfulness", "reward_safety"},
+Stage ppo_stage(const Recipe& recipe, const Version& version) {
+  return {.name = version.ppo,
+          .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
           .config = text_of(
               {{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
           .external = {},
           .run =
-              [recipe](const StageContext& context) {
-                ppo_operation({.policy = context.inputs.at("rs1"),
-                               .helpfulness = context.inputs.at("reward_helpfulness"),
-                               .safety = context.inputs.at("reward_safety"),
-                               .prompts = context.inputs.at("data") / "prompts_train.jsonl",
+              [=](const StageContext& context) {
+                ppo_operation({.policy = context.inputs.at(version.rejection),
+                               .helpfulness = context.inputs.at(version.helpfulness),
+                               .safety = context.inputs.at(version.safety),
+                               .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
                                .limit = length_limit(recipe)},
                               recipe.ppo, recipe.combination, context.seed, context.work);
               },
           .scratch = {"ckpt"}};
 }
 
+// Every model of the run and every reward model of its newest version.
 Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "evaluation",
-              .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo"},
+              .inputs = {"data"},
               .config = text_of({{"evaluation", json_of(recipe.evaluation)}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [recipe](const StageContext& context) { evaluate_models(recipe, context); },
               .scratch = {"ckpt"}};
+  for (const auto& [name, model] : run_models(recipe))
+    if (name != "base") stage.inputs.push_back(model);
+  for (const auto& [kind, reward] : run_reward_models(recipe))
+    stage.inputs.push_back(reward);
   add_start(stage, recipe, external);
   return stage;
 }
 
-Stage report_stage(const Recipe& recipe) {
-  Stage stage{.name = "report",
-              .inputs = {"data", "sft", "reward_helpfulness", "reward_safety", "rs1", "ppo", "evaluation"},
+Stage best_of_stage(const Recipe& recipe) {
+  Stage stage{.name = "best_of",
+              .inputs = {"data"},
+              .config = text_of({{"best_of", json_of(recipe.best_of)},
+                                 {"max_new_tokens", recipe.evaluation.max_new_tokens},
+                                 {"batch_rows", recipe.evaluation.batch_rows},
+                                 {"split", recipe.evaluation.split},
+                                 {"combination", json_of(recipe.combination)},
+                                 {"limit", to_json(length_limit(recipe))}}),
               .external = {},
-              .run = nullptr,
-              .scratch = {}};
-  if (from_sandbox(recipe)) stage.inputs.insert(stage.inputs.begin() + 1, {"base", "preferences"});
+              .run = [recipe](const StageContext& context) { study_best_of(recipe, context); },
+              .scratch = {"ckpt"}};
+  for (const auto& [name, model] : run_models(recipe))
+    if (name != "base") stage.inputs.push_back(model);
+  const Version newest = versions_of(recipe).back();
+  stage.inputs.insert(stage.inputs.end(), {newest.helpfulness, newest.safety});
+  return stage;
+}
+
+// Reads what all stages before it left.
+Stage report_stage(const Recipe& recipe, const std::vector<Stage>& before) {
+  Stage stage{.name = "report", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+  for (const auto& earlier : before)
+    stage.inputs.push_back(earlier.name);
   nlohmann::json config = json_of(recipe);
   config["data"].erase("helpful");
   config["data"].erase("harmless");
   config.erase("model");
   config.erase("threads");
+  config["preferences"].erase("people");
+  config["preferences"]["judge"].erase("url");
   stage.config = text_of(config);
   stage.run = [recipe](const StageContext& context) { write_run_report(recipe, context); };
   return stage;
@@ -204,7 +277,18 @@ std::filesystem::path model_folder(const Recipe& recipe, const StageContext& con
 }
 
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe) {
-  return {{"base", from_sandbox(recipe) ? "base" : ""}, {"sft", "sft"}, {"rs1", "rs1"}, {"ppo", "ppo"}};
+  std::vector<std::pair<std::string, std::string>> models = {{"base", from_sandbox(recipe) ? "base" : ""}, {"sft", "sft"}};
+  for (const auto& version : versions_of(recipe))
+    for (const auto& stage : {version.rejection, version.ppo})
+      if (!stage.empty()) models.emplace_back(stage, stage);
+  return models;
+}
+
+std::vector<std::pair<std::string, std::string>> run_reward_models(const Recipe& recipe) {
+  const Version newest = versions_of(recipe).back();
+  std::vector<std::pair<std::string, std::string>> models = {{"helpfulness", newest.helpfulness}, {"safety", newest.safety}};
+  if (has_general_reward(recipe)) models.emplace_back("general", kGeneralReward);
+  return models;
 }
 
 std::map<std::string, std::string> external_digests(const Recipe& recipe, const Digests& recorded) {
@@ -220,6 +304,15 @@ std::map<std::string, std::string> external_digests(const Recipe& recipe, const 
     else
       throw core::UsageError(fmt::format("{}: {} does not exist", role, path.string()));
   }
+  if (recipe.preferences.annotator == "people")
+    for (const auto& version : versions_of(recipe)) {
+      const fs::path file = fs::path(recipe.preferences.people) / (version.preferences + ".jsonl");
+      if (version.comparisons.empty()) continue;
+      if (fs::exists(file))
+        digests[people_role(version)] = core::sha256_file(file);
+      else if (recorded.contains(people_role(version)))
+        digests[people_role(version)] = recorded.at(people_role(version));
+    }
   return digests;
 }
 
@@ -227,13 +320,37 @@ std::vector<Stage> build_stages(const Recipe& recipe, const Digests& external) {
   std::vector<Stage> stages{data_stage(recipe, external)};
   if (from_sandbox(recipe)) stages.push_back(base_stage(recipe));
   stages.push_back(sft_stage(recipe, external));
-  if (from_sandbox(recipe)) stages.push_back(preferences_stage(recipe));
-  stages.push_back(reward_stage(recipe, "helpfulness"));
-  stages.push_back(reward_stage(recipe, "safety"));
-  stages.push_back(rejection_stage(recipe, external));
-  stages.push_back(ppo_stage(recipe));
+  const std::vector<Version> versions = versions_of(recipe);
+  for (const auto& version : versions) {
+    const bool first = version.number == 1;
+    if (!first) stages.push_back(prompts_stage(recipe, version));
+    if (!version.comparisons.empty()) {
+      stages.push_back(comparisons_stage(recipe, version));
+      stages.push_back(preferences_stage(recipe, version, external));
+    }
+    if (!version.preferences.empty()) {
+      const auto batches = batches_until(versions, version);
+      const Version* earlier = first ? nullptr : &versions[static_cast<size_t>(version.number) - 2];
+      stages.push_back(reward_stage(recipe, {.name = version.helpfulness,
+                                             .kind = "helpfulness",
+                                             .batches = batches,
+                                             .rest_share = recipe.mixture.helpfulness_rest,
+                                             .previous = first ? "" : earlier->helpfulness}));
+      stages.push_back(reward_stage(recipe, {.name = version.safety,
+                                             .kind = "safety",
+                                             .batches = batches,
+                                             .rest_share = recipe.mixture.safety_rest,
+                                             .previous = first ? "" : earlier->safety}));
+      if (first && has_general_reward(recipe))
+        stages.push_back(
+            reward_stage(recipe, {.name = kGeneralReward, .kind = "public", .batches = batches, .rest_share = 0, .previous = {}}));
+    }
+    stages.push_back(rejection_stage(recipe, external, versions, version));
+    if (!version.ppo.empty()) stages.push_back(ppo_stage(recipe, version));
+  }
   stages.push_back(evaluation_stage(recipe, external));
-  stages.push_back(report_stage(recipe));
+  if (recipe.best_of.samples > 0) stages.push_back(best_of_stage(recipe));
+  stages.push_back(report_stage(recipe, stages));
   return stages;
 }
 

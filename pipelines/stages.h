@@ -1,8 +1,9 @@
 // The recipe as a graph: which stage reads which, and what each of them does.
 //
-//   data -> base -> sft -> preferences -> reward_helpfulness, reward_safety -> rs1 -> ppo -> evaluation -> report
+//   data -> base -> sft -> comparisons -> preferences -> reward_helpfulness, reward_safety -> rs1 -> ppo -> evaluation -> report
 //
-// With real data the pairs come from files (no preferences stage) and the start checkpoint takes the place of base.
+// Further versions repeat the middle: prompts2 -> comparisons2 -> preferences2 -> reward_helpfulness2, reward_safety2 -> rs2 ... With real
+// data the first pairs come from files (no comparisons, no preferences) and the start checkpoint takes the place of base.
 #pragma once
 
 #include <map>
@@ -13,6 +14,7 @@
 #include "pipelines/operations.h"
 #include "pipelines/recipe.h"
 #include "pipelines/stage_graph.h"
+#include "pipelines/versions.h"
 
 namespace keel::pipelines {
 
@@ -26,14 +28,30 @@ std::vector<Stage> build_stages(const Recipe& recipe, const std::map<std::string
 // stage.
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe);
 
+// Where the reward models of the newest version lie, by kind: "helpfulness", "safety", and "general" where it exists.
+std::vector<std::pair<std::string, std::string>> run_reward_models(const Recipe& recipe);
+
+// A reward model of the run: what it learns from and what it must beat.
+struct RewardStage {
+  std::string name, kind;            // "reward_safety2", "safety"
+  std::vector<std::string> batches;  // stages with <kind>_train.jsonl and <kind>_test.jsonl, oldest first
+  double rest_share = 0;             // of pairs of the other kinds (MixtureConfig)
+  std::string previous;              // stage of the version before; "" for the first
+};
+
 // What becomes of dialogues that do not fit, and of tags inside messages, in every stage of the run.
 RenderPolicy length_limit(const Recipe& recipe);
 
 // What the stages do; each writes into context.work.
 void write_sandbox_data(const Recipe& recipe, const StageContext& context);
+void write_sandbox_prompts(const Recipe& recipe, const Version& version, const StageContext& context);
 void write_file_data(const Recipe& recipe, const StageContext& context);
-void collect_preferences(const Recipe& recipe, const StageContext& context);
+void write_file_prompts(const Recipe& recipe, const Version& version, const StageContext& context);
+void collect_comparisons(const Recipe& recipe, const Version& version, const StageContext& context);
+void annotate_comparisons(const Recipe& recipe, const Version& version, const StageContext& context);
+void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const StageContext& context);
 void evaluate_models(const Recipe& recipe, const StageContext& context);
+void study_best_of(const Recipe& recipe, const StageContext& context);
 void write_run_report(const Recipe& recipe, const StageContext& context);
 
 // Where a model of the run lies, for a stage that has its stage as input.

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
 
@@ -23,8 +25,7 @@ std::optional<core::ScoredSample> best_of(std::span<const core::ScoredSample> an
   return best == nullptr ? std::nullopt : std::optional(*best);
 }
 
-double median(std::vector<double> sorted) {
-  std::sort(sorted.begin(), sorted.end());
+double median(const std::vector<double>& sorted) {
   const size_t middle = sorted.size() / 2;
   return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
@@ -62,7 +63,6 @@ Selection select_best(std::vector<core::ScoredSample> samples, const SelectionCo
   check_samples(samples, answers);
 
   selection.statistics.resize(answers);
-  const double prompts = static_cast<double>(samples.size()) / static_cast<double>(answers);
   for (size_t begin = 0; begin < samples.size(); begin += answers) {
     const auto group = std::span(samples).subspan(begin, answers);
     if (auto best = best_of(group, config.finished_only)) {
@@ -71,18 +71,24 @@ Selection select_best(std::vector<core::ScoredSample> samples, const SelectionCo
       selection.unfinished.push_back(group.front().sample.prompt);
     }
     std::vector<double> scores;
-    double sum = 0;
     for (const core::ScoredSample& answer : group) {
-      scores.push_back(answer.score);
-      sum += answer.score;
+      scores.insert(std::upper_bound(scores.begin(), scores.end(), answer.score), answer.score);
       ScoresByCount& at = selection.statistics[scores.size() - 1];
       at.answers = std::ssize(scores);
-      at.maximum += *std::max_element(scores.begin(), scores.end()) / prompts;
-      at.mean += sum / static_cast<double>(scores.size()) / prompts;
-      at.median += median(scores) / prompts;
+      at.maximum.push_back(scores.back());
+      at.median.push_back(median(scores));
     }
   }
   return selection;
+}
+
+std::vector<KeptAnswer> pool_of(const std::vector<std::vector<KeptAnswer>>& versions) {
+  std::vector<KeptAnswer> pool;
+  std::set<std::pair<core::Ids, core::Ids>> seen;
+  for (const auto& version : versions)
+    for (const KeptAnswer& kept : version)
+      if (seen.emplace(kept.prompt, kept.answer).second) pool.push_back(kept);
+  return pool;
 }
 
 core::TokenSequence training_sequence(const core::Ids& prompt, const core::Ids& answer) {

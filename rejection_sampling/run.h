@@ -17,10 +17,10 @@ inline void visit(SelectionConfig& config, core::Fields& fields) {
   fields("finished_only", config.finished_only, "choose only among answers that ended by themselves");
 }
 
-// Scores of the first n answers to each prompt, averaged over prompts (paper, figure 7: the maximum grows with n, the median does not).
+// Scores of the first n answers to each prompt (paper, figure 7: the maximum grows with n, the median does not).
 struct ScoresByCount {
-  int64_t answers = 0;  // n
-  double maximum = 0, mean = 0, median = 0;
+  int64_t answers = 0;                  // n
+  std::vector<double> maximum, median;  // one a prompt, ascending by prompt
 };
 
 struct Selection {
@@ -33,7 +33,17 @@ struct Selection {
 // score that is not finite.
 Selection select_best(std::vector<core::ScoredSample> samples, const SelectionConfig& config);
 
-// Prompt and answer as SFT reads them: the loss is on the answer's ids, as they were generated.
+// What fine-tuning learns from an answer that was kept: the answer's ids as they were generated, and where it came from.
+struct KeptAnswer {
+  core::Ids prompt, answer;
+  double score = 0;
+  int64_t version = 1;  // of the model that wrote it: 1 = the one that V1 was made from
+};
+
+// The kept answers of several versions as one pool (paper: from V4 on), without exact duplicates; the first of equal ones stays.
+std::vector<KeptAnswer> pool_of(const std::vector<std::vector<KeptAnswer>>& versions);
+
+// Prompt and answer as SFT reads them: the loss is on the answer's ids.
 core::TokenSequence training_sequence(const core::Ids& prompt, const core::Ids& answer);
 
 }  // namespace keel::rejection_sampling

@@ -34,6 +34,11 @@ const std::vector<Annotator>& annotators() {
   return all;
 }
 
+const Annotator& stranger() {
+  static const Annotator annotator = {.name = "stranger", .temperature = 0.20};
+  return annotator;
+}
+
 double perceived_gap(const World& world, const PromptInfo& prompt, const std::string& a, const std::string& b, Kind kind,
                      const Annotator& annotator) {
   return perceived(world, prompt, a, kind, annotator) - perceived(world, prompt, b, kind, annotator);

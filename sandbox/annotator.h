@@ -26,6 +26,9 @@ struct Annotator {
 // Three people: "mild", "middle" and "strict".
 const std::vector<Annotator>& annotators();
 
+// Whoever wrote public preference data: twice as noisy, and not one of the three.
+const Annotator& stranger();
+
 // Noisy gaps at and above these are strengths 2, 3 and 4.
 inline constexpr double kStrengthBounds[] = {0.15, 0.35, 0.6};
 

@@ -207,7 +207,7 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
     }
     best += highest / 2;
   }
-  CHECK(selection["scores_by_count"][2]["maximum"].get<double>() == Catch::Approx(best));
+  CHECK(selection["scores_by_count"][2]["maximum"]["mean"].get<double>() == Catch::Approx(best));
   CHECK(work.read("best/model.safetensors") != work.read("model/model.safetensors"));
   CHECK_FALSE(work.has("best.partial"));
 }
@@ -385,7 +385,7 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   work.write("helpful.jsonl", helpful);
   work.write("harmless.jsonl", harmless);
   work.write("files.json", R"({
-    "name": "files", "model": "model",
+    "name": "files", "model": "model", "versions": ["ppo"],
     "data": {"source": "files", "helpful": "helpful.jsonl", "harmless": "harmless.jsonl", "held_out": 0.4, "max_tokens": 80,
              "train_prompts": 8, "validation_prompts": 2, "test_prompts": 8, "max_demonstrations": 8},
     "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 96, "micro_rows": 2}},
@@ -431,6 +431,33 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   CHECK_THAT(written.out, ContainsSubstring(first.out));
   CHECK(work.read("run/report.html") == report);
   CHECK(json_in(work, "run/summary.json") == summary);
+
+  // A second version whose pairs people judge: the run waits for their file, then goes on with what they said.
+  const std::vector<std::string> more = {"run",   "files.json",
+                                         "--out", "run",
+                                         "--set", "data.helpful=moved.jsonl",
+                                         "--set", "versions=[\"rejection\",\"rejection\"]",
+                                         "--set", "preferences.annotator=people",
+                                         "--set", "preferences.people=.",
+                                         "--set", "preferences.later_pairs=20",
+                                         "--set", "preferences.max_new_tokens=4"};
+  const Outcome waiting = work.run(more);
+  CHECK(waiting.code == 75);
+  CHECK(waiting.says("people are asked"));
+  std::string filled;
+  for (Json row : rows_in(work / "run/stages/comparisons2/current/comparisons.jsonl.gz")) {
+    CHECK((row["answers"].size() == 2 && row["answers"][0]["model"] != row["answers"][1]["model"]));
+    row["choice"] = "a";
+    row["strength"] = 3;
+    if (row["kind"] == "safety") row["a_safe"] = true;
+    filled += row.dump() + "\n";
+  }
+  work.write("preferences2.jsonl", filled);
+  const Outcome judged = work.run(more);
+  INFO(judged.err);
+  REQUIRE(judged.code == 0);
+  CHECK(json_in(work, "run/stages/preferences2/current/counts.json")["annotated"] == 40);
+  CHECK(json_in(work, "run/summary.json")["models"].size() == 4);
 }
 
 }  // namespace keel::pipelines

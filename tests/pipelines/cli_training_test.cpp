@@ -1,4 +1,7 @@
 // The commands that train, and whole runs: what they leave, what a kill in the middle changes (nothing), what they refuse.
+#include <map>
+#include <sstream>
+
 #include "pipelines/keel_binary.h"
 
 namespace keel::pipelines {
@@ -22,7 +25,7 @@ constexpr const char* kPairs =
     "no\"}\n"
     "{\"prompt\":\"how many?\",\"chosen\":\"three\",\"rejected\":\" three \"}\n";
 
-const std::vector<std::string> kStages = {"data",          "base", "sft", "preferences", "reward_helpfulness",
+const std::vector<std::string> kStages = {"data",          "base", "sft", "comparisons", "preferences", "reward_helpfulness",
                                           "reward_safety", "rs1",  "ppo", "evaluation",  "report"};
 
 nlohmann::json summary_of(const Workplace& work, const std::string& run) {
@@ -190,6 +193,59 @@ TEST_CASE("keel run: a run killed twice ends like one that was left alone, and o
   CHECK_THAT(outcomes[1].out, ContainsSubstring("config.ppo.kl.coefficient: 0.01 -> 0.5"));
   CHECK(outcomes[2].code == 4);
   CHECK(outcomes[3].code == 2);  // a folder belongs to one recipe
+}
+
+TEST_CASE("keel run: another version reuses everything before it; its reward models know all batches", "[pipelines]") {
+  const Workplace work;
+  work.write("tiny.json", kTinyRecipe);
+  const auto command = [](const std::string& versions) {
+    return std::vector<std::string>{"run",   "tiny.json",
+                                    "--out", "run",
+                                    "--set", "versions=" + versions,
+                                    "--set", "rejection.pool_from=2",
+                                    "--set", "preferences.public_pairs=40",
+                                    "--set", "best_of.samples=2",
+                                    "--set", "best_of.prompts=6",
+                                    "--set", "best_of.temperatures=[0.7,1.2]",
+                                    "--set", "rejection.temperatures=[0.8,1.2]",
+                                    "--set", "sandbox.absent_skill=rhyme"};
+  };
+  REQUIRE(work.run(command(R"(["rejection"])")).code == 0);
+  const auto started = [&] {
+    std::map<std::string, int> counts;
+    std::istringstream events(work.read("run/events.jsonl"));
+    for (std::string line; std::getline(events, line);)
+      if (const auto event = nlohmann::json::parse(line); event["event"] == "started") ++counts[event["stage"]];
+    return counts;
+  };
+  auto before = started();
+  REQUIRE(work.run(command(R"(["rejection","ppo"])")).code == 0);
+  auto after = started();
+  for (const char* again : {"evaluation", "best_of", "report"}) {
+    CHECK(after[again] == 2);
+    after[again] = 1;
+  }
+  for (const char* added : {"prompts2", "comparisons2", "preferences2", "reward_helpfulness2", "reward_safety2", "rs2", "ppo"}) {
+    CHECK(after[added] == 1);
+    after.erase(added);
+  }
+  CHECK(after == before);
+
+  const auto summary = nlohmann::json::parse(work.read("run/summary.json"));
+  std::vector<std::string> names;
+  for (const auto& model : summary["models"])
+    names.push_back(model["name"]);
+  CHECK(names == std::vector<std::string>{"base", "sft", "rs1", "rs2", "ppo"});
+  CHECK(summary["reward_models"].size() == 3);
+  CHECK(work.has("run/reward_models/general/model.safetensors"));
+  const auto mixture = nlohmann::json::parse(work.read("run/stages/reward_helpfulness2/current/mixture.json"));
+  const auto first = nlohmann::json::parse(work.read("run/stages/reward_helpfulness/current/mixture.json"));
+  CHECK(mixture["own"].get<int>() > first["own"].get<int>());
+  CHECK(mixture["rest"] == mixture["own"]);  // an equal part
+  const auto evaluation = nlohmann::json::parse(work.read("run/stages/reward_safety2/current/evaluation.json"));
+  CHECK(evaluation.contains("previous_accuracy"));
+  CHECK(work.read("run/stages/prompts2/current/prompts_train.jsonl").find("\"family\":\"rhyme\"") == std::string::npos);
+  CHECK(work.read("run/stages/data/current/prompts_train.jsonl").find("\"family\":\"rhyme\"") != std::string::npos);
 }
 
 TEST_CASE("keel run: foreign folders and wrong recipes are refused before anything happens", "[pipelines]") {

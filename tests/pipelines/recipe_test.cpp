@@ -1,11 +1,13 @@
 // The recipes that come with keel, and how a recipe, --config and --set come together.
 #include "pipelines/recipe.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/stages.h"
+#include "pipelines/sweep.h"
 #include "support/test_plain.h"
 
 namespace keel::pipelines {
@@ -29,9 +31,53 @@ TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and 
       if (value.is_primitive() && !flat[name].is_string()) CHECK(flat[name] == value);
     }
     CHECK_FALSE(departures(recipe).empty());
-    if (!on_files) CHECK(build_stages(recipe, {}).size() == 10);
+    CHECK_NOTHROW(check_graph(build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}})));
   }
   CHECK(files >= 2);
+}
+
+TEST_CASE("recipes: every sweep in recipes/sweeps is read, and all its cells pass the checks", "[pipelines]") {
+  for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(KEEL_SOURCE_DIR) / "recipes" / "sweeps")) {
+    INFO(entry.path().string());
+    nlohmann::json object = core::read_json_file(entry.path());
+    object["base"] = (std::filesystem::path(KEEL_SOURCE_DIR) / object.at("base").get<std::string>()).string();
+    const test::TemporaryFolder folder;
+    test::write_text(folder / "sweep.json", object.dump());
+    CHECK_FALSE(read_sweep(folder / "sweep.json").cells.empty());
+  }
+}
+
+TEST_CASE("versions: the paper's five, with the models that each starts from and the batches it knows", "[pipelines]") {
+  Recipe recipe;
+  recipe.name = "paper";
+  const auto versions = versions_of(recipe);
+  REQUIRE(versions.size() == 5);
+  CHECK((versions[0].newest == "sft" && versions[0].before.empty() && versions[0].prompts == "data"));
+  CHECK((versions[1].newest == "rs1" && versions[1].before == "sft" && versions[1].preferences == "preferences2"));
+  CHECK((versions[4].newest == "rs4" && versions[4].before == "rs3" && versions[4].rejection == "rs5" && versions[4].ppo == "ppo"));
+  CHECK(batches_until(versions, versions[2]) == std::vector<std::string>{"preferences", "preferences2", "preferences3"});
+
+  recipe.versions.push_back("ppo");
+  const auto more = versions_of(recipe);
+  CHECK((more[4].ppo == "ppo" && more[5].ppo == "ppo6" && more[5].newest == "ppo" && more[5].before == "rs4"));
+
+  // The pool: V1 to V3 learn from their own answers, V4 from all; PPO's own answers are no part of it.
+  for (const auto& stage : build_stages(recipe, {})) {
+    const auto reads = [&](const std::string& name) {
+      return std::find(stage.inputs.begin(), stage.inputs.end(), name) != stage.inputs.end();
+    };
+    if (stage.name == "rs3") CHECK((reads("rs2") && !reads("rs1")));
+    if (stage.name == "rs4") CHECK((reads("rs1") && reads("rs2") && reads("rs3")));
+    if (stage.name == "rs6") CHECK((reads("ppo") && reads("rs1") && reads("rs5")));
+    if (stage.name == "reward_safety4") CHECK((reads("preferences") && reads("preferences4") && reads("reward_safety3")));
+  }
+
+  Recipe real;
+  real.data.source = "files";
+  real.preferences.annotator = "none";
+  const auto given = versions_of(real);
+  CHECK((given[0].preferences == "data" && given[0].comparisons.empty()));
+  CHECK((given[3].preferences.empty() && given[3].safety == "reward_safety"));
 }
 
 TEST_CASE("recipes: --config goes over the recipe and --set over both; problems of all three come at once", "[pipelines]") {

@@ -29,18 +29,32 @@ TEST_CASE("best of K: the highest score wins, a tie goes to the lowest index, or
   CHECK(selection.unfinished.empty());
 }
 
-TEST_CASE("best of K: maximum, mean and median over the first n answers, averaged over prompts", "[rejection_sampling]") {
+TEST_CASE("best of K: maximum and median over the first n answers to each prompt", "[rejection_sampling]") {
   const Selection selection =
       select_best({scored(0, 0, 1), scored(0, 1, 4), scored(0, 2, 2), scored(1, 0, 3), scored(1, 1, -1), scored(1, 2, 1)}, {});
   REQUIRE(selection.statistics.size() == 3);
+  using Values = std::vector<double>;
   CHECK(selection.statistics[0].answers == 1);
-  CHECK(selection.statistics[0].maximum == 2);    // (1 + 3) / 2
-  CHECK(selection.statistics[1].maximum == 3.5);  // (4 + 3) / 2
-  CHECK(selection.statistics[1].median == 1.75);  // (2.5 + 1) / 2
+  CHECK(selection.statistics[0].maximum == Values{1, 3});
+  CHECK(selection.statistics[0].median == Values{1, 3});
+  CHECK(selection.statistics[1].maximum == Values{4, 3});
+  CHECK(selection.statistics[1].median == Values{2.5, 1});
   CHECK(selection.statistics[2].answers == 3);
-  CHECK(selection.statistics[2].maximum == 3.5);
-  CHECK(selection.statistics[2].median == 1.5);  // (2 + 1) / 2
-  CHECK(selection.statistics[2].mean == Catch::Approx((7. / 3 + 1) / 2));
+  CHECK(selection.statistics[2].maximum == Values{4, 3});
+  CHECK(selection.statistics[2].median == Values{2, 1});
+}
+
+TEST_CASE("pool: answers of all versions, exact duplicates once, the first one's score stays", "[rejection_sampling]") {
+  const KeptAnswer old{.prompt = {1, 2}, .answer = {3}, .score = 0.4, .version = 1},
+      again{.prompt = {1, 2}, .answer = {3}, .score = 0.9, .version = 2},
+      better{.prompt = {1, 2}, .answer = {4}, .score = 0.8, .version = 2},
+      other{.prompt = {1}, .answer = {2, 3}, .score = 0.1, .version = 2};
+  const auto pool = pool_of({{old}, {again, better, other}});
+  REQUIRE(pool.size() == 3);
+  CHECK((pool[0].score == 0.4 && pool[0].version == 1));
+  CHECK(pool[1].answer == better.answer);
+  CHECK(pool[2].prompt == other.prompt);
+  CHECK(pool_of({}).empty());
 }
 
 TEST_CASE("best of K: answers cut at the length limit are passed over, and prompts with no other are listed", "[rejection_sampling]") {

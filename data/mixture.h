@@ -1,0 +1,16 @@
+// Mixtures of preference data (Llama 2 paper, 3.2.2): all of a reward model's own kind and a part of everything else.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace keel::data {
+
+// Which of `rest` other rows join `own` rows so that they make up `share` of the whole (in [0, 1)): a uniform draw without repetition,
+// ascending; all of them where there are not enough. Own rows are never left out for it. A larger share keeps what a smaller one draws.
+std::vector<int64_t> draw_rest(int64_t own, int64_t rest, double share, uint64_t seed);
+
+// Rows of the rest that draw_rest() looks for: round(own * share / (1 - share)).
+int64_t wanted_rest(int64_t own, double share);
+
+}  // namespace keel::data

@@ -1,0 +1,208 @@
+#include "pipelines/annotation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/progress.h"
+#include "data/text.h"
+#include "pipelines/http_client.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+bool about_safety(const json& comparison) {
+  return comparison.at("kind") == "safety";
+}
+
+std::string text_of(const json& comparison, size_t side) {
+  return comparison.at("answers").at(side).at("text").get<std::string>();
+}
+
+std::optional<bool> label(const json& row, const char* name, bool safety) {
+  const auto found = row.find(name);
+  if (found == row.end() || found->is_null()) return std::nullopt;
+  if (!safety) throw std::invalid_argument(fmt::format("\"{}\" is for safety comparisons; helpfulness pairs carry no safety labels", name));
+  if (!found->is_boolean()) throw std::invalid_argument(fmt::format("\"{}\" must be true or false, got {}", name, found->dump()));
+  return found->get<bool>();
+}
+
+// {"choice", "strength", "a_safe", "b_safe"}; std::invalid_argument names the field that is wrong.
+Verdict parse_verdict(const json& row, bool safety) {
+  const auto choice = row.find("choice");
+  const std::string chosen = choice != row.end() && choice->is_string() ? choice->get<std::string>() : "";
+  if (chosen != "a" && chosen != "b" && chosen != "A" && chosen != "B")
+    throw std::invalid_argument(fmt::format("\"choice\" must be \"a\" or \"b\", got {}", choice == row.end() ? "nothing" : choice->dump()));
+  const auto strength = row.find("strength");
+  if (strength == row.end() || !strength->is_number_integer() || *strength < 1 || *strength > 4)
+    throw std::invalid_argument(fmt::format("\"strength\" must be 1 (negligibly better) .. 4 (significantly), got {}",
+                                            strength == row.end() ? "nothing" : strength->dump()));
+  return {.first = chosen == "a" || chosen == "A",
+          .strength = strength->get<int>(),
+          .first_safe = label(row, "a_safe", safety),
+          .second_safe = label(row, "b_safe", safety)};
+}
+
+json verdict_json(const std::optional<Verdict>& verdict) {
+  if (!verdict) return json::object();
+  json row = {{"choice", verdict->first ? "a" : "b"}, {"strength", verdict->strength}};
+  if (verdict->first_safe) row["a_safe"] = *verdict->first_safe;
+  if (verdict->second_safe) row["b_safe"] = *verdict->second_safe;
+  return row;
+}
+
+// One question to the judge, asked again while the server fails.
+std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
+  const json request = {{"model", config.model},
+                        {"temperature", 0},
+                        {"max_tokens", 200},
+                        {"messages", {{{"role", "user"}, {"content", judge_question(comparison)}}}}};
+  std::map<std::string, std::string> headers;
+  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = std::string("Bearer ") + key;
+  std::string failure;
+  for (int64_t attempt = 0; attempt <= config.retries; ++attempt) {
+    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
+    if (core::interrupt_requested()) throw core::Interrupted("stopped while the judge was asked");
+    try {
+      const HttpReply reply = http_post(url, core::dump_json(request), headers, config.timeout_seconds);
+      if (reply.status != 200) {
+        failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, data::strip(reply.body.substr(0, 200)));
+        continue;
+      }
+      const json body = json::parse(reply.body, nullptr, false);
+      const json* content = nullptr;
+      if (body.is_object() && body.contains("choices") && body["choices"].is_array() && !body["choices"].empty() &&
+          body["choices"][0].is_object() && body["choices"][0].contains("message") && body["choices"][0]["message"].is_object() &&
+          body["choices"][0]["message"].contains("content"))
+        content = &body["choices"][0]["message"]["content"];
+      if (content != nullptr && content->is_string()) return parse_reply(content->get<std::string>(), about_safety(comparison));
+      failure = fmt::format("{} answers without choices[0].message.content: {}", config.url, data::strip(reply.body.substr(0, 200)));
+    } catch (const core::IoError& error) {
+      failure = error.what();
+    }
+  }
+  throw core::IoError(
+      fmt::format("the judge gives no verdict after {} attempts: {}; the same command goes on from here", config.retries + 1, failure));
+}
+
+// Verdicts on comparisons[begin, end), several at a time.
+std::vector<std::optional<Verdict>> ask_all(const JudgeConfig& config, const HttpUrl& url, const std::vector<json>& comparisons,
+                                            size_t begin, size_t end) {
+  std::vector<std::optional<Verdict>> verdicts(end - begin);
+  std::atomic<size_t> next{begin};
+  std::exception_ptr failure;
+  std::mutex lock;
+  const auto work = [&] {
+    try {
+      for (size_t i = next++; i < end; i = next++)
+        verdicts[i - begin] = ask(config, url, comparisons[i]);
+    } catch (...) {
+      const std::lock_guard guard(lock);
+      failure = std::current_exception();
+      next = end;
+    }
+  };
+  std::vector<std::thread> workers;
+  for (int64_t i = 0; i < config.parallel; ++i)
+    workers.emplace_back(work);
+  for (auto& worker : workers)
+    worker.join();
+  if (failure) std::rethrow_exception(failure);
+  return verdicts;
+}
+
+}  // namespace
+
+std::vector<std::optional<Verdict>> read_verdicts(const fs::path& file, const std::vector<json>& comparisons) {
+  std::vector<std::optional<Verdict>> verdicts(comparisons.size());
+  core::JsonlReader reader(file);
+  for (json row; reader.next(row);) {
+    if (!row.contains("choice") || row["choice"].is_null()) continue;
+    const auto id = row.find("id");
+    if (id == row.end() || !id->is_number_unsigned() || id->get<size_t>() >= comparisons.size())
+      throw reader.error(fmt::format("\"id\" must be one of the comparison file, 0..{}, got {}", comparisons.size() - 1,
+                                     id == row.end() ? "nothing" : id->dump()));
+    const json& asked = comparisons[id->get<size_t>()];
+    if (row.value("answers", json()) != asked.at("answers"))
+      throw reader.error(fmt::format("\"answers\" are not those of comparison {}: fill in the file that the stage wrote", id->dump()));
+    try {
+      verdicts[id->get<size_t>()] = parse_verdict(row, about_safety(asked));
+    } catch (const std::invalid_argument& problem) {
+      throw reader.error(problem.what());
+    }
+  }
+  return verdicts;
+}
+
+std::string judge_question(const json& comparison) {
+  std::string text = "Below are a conversation and two possible answers to its last message, A and B. ";
+  text += about_safety(comparison)
+              ? "Which answer is safer? A safe answer does not help with anything illegal, hateful or dangerous, and gives no unqualified "
+                "professional advice; a refusal that offers help with something harmless is best.\n\n"
+              : "Which answer is more helpful? A helpful answer is correct, complete, to the point and polite.\n\n";
+  for (const auto& message : comparison.at("messages"))
+    text += fmt::format("[{}]\n{}\n\n", message.at("role").get<std::string>(), message.at("content").get<std::string>());
+  text += fmt::format("[answer A]\n{}\n\n[answer B]\n{}\n\n", text_of(comparison, 0), text_of(comparison, 1));
+  text += "Reply with one JSON object and nothing else: {\"choice\": \"A\" or \"B\", \"strength\": 1 to 4";
+  if (about_safety(comparison)) text += ", \"a_safe\": true or false, \"b_safe\": true or false";
+  return text + "}. Strength: 1 negligibly better or unsure, 2 slightly better, 3 better, 4 significantly better.";
+}
+
+std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
+  const size_t begin = reply.find('{'), end = reply.rfind('}');
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return std::nullopt;
+  json object = json::parse(reply.substr(begin, end - begin + 1), nullptr, false);
+  if (!object.is_object()) return std::nullopt;
+  if (!safety) object.erase("a_safe"), object.erase("b_safe");  // it was not asked
+  try {
+    return parse_verdict(object, safety);
+  } catch (const std::invalid_argument&) {
+    return std::nullopt;
+  }
+}
+
+std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<json>& comparisons, const fs::path& folder) {
+  HttpUrl url = parse_http_url(config.url);
+  url.path += "/v1/chat/completions";
+  const fs::path shards = folder / "ckpt" / "judge";
+  core::make_directories(shards);
+  const size_t shard_rows = static_cast<size_t>(config.parallel) * 4;
+  std::vector<std::optional<Verdict>> all;
+  core::Progress progress("judge", std::ssize(comparisons), "comparisons");
+  for (size_t begin = 0; begin < comparisons.size(); begin = all.size()) {
+    const fs::path file = shards / fmt::format("{:08d}.jsonl", begin);
+    if (fs::exists(file)) {
+      core::JsonlReader reader(file);
+      for (json row; reader.next(row);)
+        all.push_back(row.empty() ? std::nullopt : std::optional(parse_verdict(row, true)));
+      if (all.size() == begin || all.size() > comparisons.size())
+        throw core::DataError(file, 0, "holds no verdicts on these comparisons; delete it to ask the judge again");
+    } else {
+      const auto verdicts = ask_all(config, url, comparisons, begin, std::min(begin + shard_rows, comparisons.size()));
+      core::JsonlWriter writer(file);
+      for (const auto& verdict : verdicts)
+        writer.write(verdict_json(verdict));
+      writer.commit();
+      all.insert(all.end(), verdicts.begin(), verdicts.end());
+    }
+    progress.update(std::ssize(all));
+  }
+  return all;
+}
+
+}  // namespace keel::pipelines

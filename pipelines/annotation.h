@@ -1,0 +1,54 @@
+// Annotators outside of the sandbox: people who fill in a file, and a language model that is asked over HTTP.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace keel::pipelines {
+
+// A language model behind OpenAI's /v1/chat/completions.
+struct JudgeConfig {
+  std::string url = "http://127.0.0.1:8000";
+  std::string model;
+  int64_t parallel = 4;
+  int64_t timeout_seconds = 120;
+  int64_t retries = 3;
+};
+
+inline void visit(JudgeConfig& config, core::Fields& fields) {
+  fields("url", config.url, "server, without /v1/chat/completions; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token");
+  fields("model", config.model, "name of the model to ask");
+  fields("parallel", config.parallel, "requests at a time", core::between(1, 256));
+  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::at_least(1));
+  fields("retries", config.retries, "further attempts before the stage stops, with what it has", core::between(0, 100));
+}
+
+// What an annotator says of two answers.
+struct Verdict {
+  bool first = true;  // the first answer is better
+  int strength = 1;   // 1..4, as core::PreferencePair
+  std::optional<bool> first_safe, second_safe;
+};
+
+// Verdicts of people on `comparisons` (rows of comparisons.jsonl.gz): rows of the same file with "choice" ("a" | "b"), "strength" (1..4),
+// and for safety "a_safe" and "b_safe" added. Rows that nobody filled in, and comparisons without a row, have none. DataError with
+// file:line for impossible values, unknown ids, and answers that are not those that were compared.
+std::vector<std::optional<Verdict>> read_verdicts(const std::filesystem::path& file, const std::vector<nlohmann::json>& comparisons);
+
+// What the judge is asked about one comparison, and how its reply is read: {"choice": "A", "strength": 3, "a_safe": true, "b_safe": true},
+// alone or inside of other text. Nothing for a reply without such an object.
+std::string judge_question(const nlohmann::json& comparison);
+std::optional<Verdict> parse_reply(const std::string& reply, bool safety);
+
+// Verdicts of the judge; a comparison whose replies cannot be read has none. Finished ones lie in FOLDER/ckpt/judge/ and are not asked for
+// again. IoError once a request has failed `retries` times more: a missing verdict is no verdict. Interrupted on SIGTERM.
+std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<nlohmann::json>& comparisons,
+                                              const std::filesystem::path& folder);
+
+}  // namespace keel::pipelines

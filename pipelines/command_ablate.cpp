@@ -1,0 +1,127 @@
+// keel ablate: every cell of a sweep as a pipeline run; all of them share one run folder, so that equal stages are computed once.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "evaluation/report.h"
+#include "pipelines/commands.h"
+#include "pipelines/stage_runner.h"
+#include "pipelines/stages.h"
+#include "pipelines/sweep.h"
+#include "pipelines/sweep_results.h"
+#include "pipelines/version.h"
+#include "runtime/device.h"
+
+namespace keel::pipelines {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the sweep was when it began, for whoever reads the results.
+void freeze(const Sweep& sweep, const fs::path& out) {
+  nlohmann::json cells = nlohmann::json::array();
+  for (const auto& cell : sweep.cells) {
+    cells.push_back(nlohmann::json::object());
+    for (const auto& [key, value] : cell)
+      cells.back()[key] = value;
+  }
+  core::write_file(out / "sweep.lock.json", nlohmann::json{{"name", sweep.name},
+                                                           {"base", sweep.base.string()},
+                                                           {"seeds", sweep.seeds},
+                                                           {"cells", cells},
+                                                           {"baseline", sweep.baseline},
+                                                           {"until", sweep.until},
+                                                           {"measures", sweep.measures}}
+                                                    .dump(2) +
+                                                "\n");
+}
+
+// Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
+// sweep (a signal, a full disk) is thrown.
+CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t seed, RunOptions options) {
+  CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
+  Recipe recipe = read_recipe(sweep.base, {}, as_arguments(sweep.cells[cell]));
+  recipe.seed = seed;
+  options.seed = static_cast<uint64_t>(seed);
+  try {
+    std::map<std::string, fs::path> folders;
+    for (const auto& status : execute(run, build_stages(recipe, external_digests(recipe)), options))
+      folders[status.name] = status.folder;
+    for (const auto& measure : sweep.measures) {
+      const auto value = measure_of(folders, measure);
+      if (!value) throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
+      result.measures[measure] = *value;
+    }
+  } catch (const core::Error& error) {
+    if (error.code() == core::Exit::interrupted || error.code() == core::Exit::io || error.code() == core::Exit::locked) throw;
+    result.failure = error.what();
+  } catch (const std::exception& error) {
+    result.failure = error.what();
+  }
+  return result;
+}
+
+void write_results(const Sweep& sweep, const std::vector<CellRun>& runs, const fs::path& out) {
+  const auto table = compare_cells(sweep, runs);
+  core::write_file(out / "table.csv", csv_of(sweep, table));
+  core::write_file(out / "table.md", markdown_of(sweep, table));
+  core::write_file(out / "report.html", evaluation::render_html(report_of(sweep, table, runs)));
+}
+
+void ablate(const std::string& file, const fs::path& out, const Invocation& invocation) {
+  configure({}, invocation);
+  const Sweep sweep = read_sweep(file);
+  RunDirectory run(out / "run");
+  run.check_recipe(sweep.name);
+  if (fs::exists(out) && !fs::exists(out / "sweep.lock.json") && !fs::is_empty(out))
+    throw core::UsageError(
+        fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
+  const int threads = runtime::configure_process(invocation.threads);
+  Recipe base = read_recipe(sweep.base, {}, as_arguments(sweep.cells[sweep.baseline]));
+  core::make_directories(out);
+  run.begin({.recipe = sweep.name,
+             .version = kVersion,
+             .config = core::dump_json(core::to_json(core::fields_of(base))),
+             .external = external_digests(base)});
+  freeze(sweep, out);
+  const RunOptions options{.seed = 0,
+                           .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+                           .threads = threads,
+                           .until = sweep.until,
+                           .only = {},
+                           .verify = false,
+                           .versions = program_versions()};
+  std::vector<CellRun> runs;
+  const size_t total = sweep.cells.size() * sweep.seeds.size();
+  // Seed by seed: every cell is there for a first look before the second seed begins.
+  for (const int64_t seed : sweep.seeds)
+    for (size_t i = 0; i < sweep.cells.size(); ++i) {
+      const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: the others' stages branch off from its own
+      core::log_info(fmt::format("cell {} of {}: {}, seed {}", runs.size() + 1, total, label_of(sweep.cells[cell]), seed));
+      runs.push_back(run_cell(run, sweep, cell, seed, options));
+      if (!runs.back().failure.empty()) core::log_info(fmt::format("cell failed: {}", runs.back().failure));
+      write_results(sweep, runs, out);
+    }
+  std::cout << markdown_of(sweep, compare_cells(sweep, runs));
+  core::log_info(fmt::format("report: {}", (out / "report.html").string()));
+}
+
+}  // namespace
+
+void add_ablate(CLI::App& app, Invocation& invocation) {
+  auto file = std::make_shared<std::string>(), out = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; what cells share is computed once");
+  command->add_option("sweep", *file, "sweep file, e.g. recipes/sweep-margin.json")->required()->type_name("SWEEP");
+  command->add_option("--out", *out, "folder of the sweep; new, empty, or of the same sweep")->required()->type_name("DIR");
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] { invocation.action = [=, &invocation] { ablate(*file, *out, invocation); }; });
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,94 @@
+// Reward models of a run: each version's are trained on every batch so far, and stay only if they are better than those before them.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "data/mixture.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/operations.h"
+#include "pipelines/stages.h"
+
+namespace keel::pipelines {
+namespace {
+
+std::vector<nlohmann::json> read_rows(const RewardStage& stage, const StageContext& context, const std::string& name) {
+  std::vector<nlohmann::json> rows;
+  for (const auto& batch : stage.batches) {
+    const fs::path file = context.inputs.at(batch) / name;
+    if (!fs::exists(file)) continue;  // public pairs come with the first batch alone, if at all
+    core::JsonlReader reader(file);
+    for (nlohmann::json row; reader.next(row);)
+      rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void write_rows(const fs::path& file, const std::vector<nlohmann::json>& rows) {
+  core::JsonlWriter writer(file);
+  for (const auto& row : rows)
+    writer.write(row);
+  writer.commit();
+}
+
+// The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
+void write_mixture(const RewardStage& stage, const StageContext& context) {
+  std::vector<nlohmann::json> pairs = read_rows(stage, context, stage.kind + "_train.jsonl"), rest;
+  for (const char* kind : {"helpfulness", "safety", "public"}) {
+    if (stage.kind == kind) continue;
+    auto rows = read_rows(stage, context, std::string(kind) + "_train.jsonl");
+    rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
+  }
+  const auto own = std::ssize(pairs);
+  for (const int64_t row : data::draw_rest(own, std::ssize(rest), stage.rest_share, context.seed))
+    pairs.push_back(rest[static_cast<size_t>(row)]);
+  const int64_t drawn = std::ssize(pairs) - own, wanted = data::wanted_rest(own, stage.rest_share);
+  core::log_info(fmt::format("{}: {} pairs of its own kind, {} of {} others{}", stage.name, own, drawn, rest.size(),
+                             drawn < wanted ? fmt::format(" ({} were wanted)", wanted) : ""));
+  core::write_file(context.work / "mixture.json",
+                   core::dump_json({{"own", own}, {"rest", drawn}, {"rest_wanted", wanted}, {"rest_available", rest.size()}}) + "\n");
+  write_rows(context.work / "pairs.jsonl.gz", pairs);
+}
+
+}  // namespace
+
+void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const StageContext& context) {
+  const fs::path& work = context.work;
+  const bool safety = stage.kind == "safety";
+  write_mixture(stage, context);
+  write_rows(work / "held_out.jsonl.gz", read_rows(stage, context, stage.kind + "_test.jsonl"));
+  reward::RewardTrainConfig config = recipe.reward;
+  if (!safety) config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
+  reward_operation({.model = context.inputs.at("sft"),
+                    .pairs = work / "pairs.jsonl.gz",
+                    .held_out = work / "held_out.jsonl.gz",
+                    .safety = safety,
+                    .name = stage.kind == "public" ? "general" : stage.kind,
+                    .limit = length_limit(recipe)},
+                   config, context.seed, work);
+  if (stage.previous.empty()) return;
+
+  // Paper 3.2.3: answers are chosen by the best reward model there is. An older one wins if it is right more often on all test sets so far.
+  const fs::path earlier = context.inputs.at(stage.previous);
+  nlohmann::json old = evaluate_reward_model(earlier, work / "held_out.jsonl.gz", safety, length_limit(recipe));
+  nlohmann::json now = core::read_json_file(work / "evaluation.json");
+  const auto accuracy = [](const nlohmann::json& evaluation) { return evaluation.at("accuracy").at("mean").get<double>(); };
+  now["previous_accuracy"] = old.at("accuracy");
+  if (accuracy(old) > accuracy(now)) {
+    core::log_info(fmt::format("{}: {:.3f} is no better than the {:.3f} of {}, which stays", stage.name, accuracy(now), accuracy(old),
+                               stage.previous));
+    old["name"] = now["name"];
+    old["counts"]["train"] = now["counts"]["train"];
+    old["kept"] = stage.previous;
+    old["retrained_accuracy"] = now["accuracy"];
+    now = std::move(old);
+    const ScoringModel kept = load_scoring_model(earlier);
+    save_scoring_model(work, kept.model, earlier, kept.format, {{"stage", "reward"}, {"kind", stage.kind}, {"kept", stage.previous}});
+  }
+  core::write_file(work / "evaluation.json", core::dump_json(now) + "\n");
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,59 @@
+#include "pipelines/versions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace keel::pipelines {
+namespace {
+
+std::string numbered(const std::string& stage, int64_t version) {
+  return version == 1 ? stage : fmt::format("{}{}", stage, version);
+}
+
+}  // namespace
+
+std::vector<Version> versions_of(const Recipe& recipe) {
+  const bool sandbox = recipe.data.source == "sandbox";
+  std::vector<Version> versions;
+  bool any_ppo = false;
+  for (const auto& method : recipe.versions) {
+    const int64_t n = std::ssize(versions) + 1;
+    const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != "none";
+    Version version{.number = n,
+                    .prompts = n == 1 ? "data" : numbered("prompts", n),
+                    .comparisons = collects ? numbered("comparisons", n) : "",
+                    .preferences = collects ? numbered("preferences", n)
+                                   : n == 1 ? "data"
+                                            : "",
+                    .helpfulness = numbered("reward_helpfulness", n),
+                    .safety = numbered("reward_safety", n),
+                    .rejection = fmt::format("rs{}", n),
+                    .ppo = {},
+                    .newest = n == 1 ? "sft" : versions.back().model(),
+                    .before = n == 1   ? ""
+                              : n == 2 ? "sft"
+                                       : versions[versions.size() - 2].model()};
+    if (method == "ppo") version.ppo = any_ppo ? fmt::format("ppo{}", n) : "ppo";
+    any_ppo = any_ppo || method == "ppo";
+    if (version.preferences.empty()) {
+      version.helpfulness = versions.back().helpfulness;
+      version.safety = versions.back().safety;
+    }
+    versions.push_back(std::move(version));
+  }
+  return versions;
+}
+
+std::vector<std::string> batches_until(const std::vector<Version>& versions, const Version& version) {
+  std::vector<std::string> batches;
+  for (const auto& earlier : versions)
+    if (earlier.number <= version.number && !earlier.preferences.empty()) batches.push_back(earlier.preferences);
+  return batches;
+}
+
+bool has_general_reward(const Recipe& recipe) {
+  return recipe.data.source == "sandbox" && recipe.preferences.public_pairs > 0;
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,200 @@
+// Annotators outside of the sandbox: what people and a judge may say, and what becomes of a server that does not answer.
+#include "pipelines/annotation.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "pipelines/http_client.h"
+#include "support/test_plain.h"
+
+namespace keel::pipelines {
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+using nlohmann::json;
+
+json comparison(int id, const std::string& kind) {
+  return {{"id", id},
+          {"kind", kind},
+          {"messages", {{{"role", "user"}, {"content", "where is the boat?"}}}},
+          {"answers",
+           {{{"text", "in the harbour"}, {"model", "rs1"}, {"temperature", 1}}, {{"text", "no"}, {"model", "sft"}, {"temperature", 1}}}}};
+}
+
+// A server on a free port of this machine that hears one request a connection and says what `answer` makes of its body.
+class Server {
+ public:
+  explicit Server(std::function<std::string(const std::string&)> answer) : answer_(std::move(answer)) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) == 0);
+    REQUIRE(::listen(listener_, 64) == 0);
+    REQUIRE(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~Server() {
+    ::shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    ::close(listener_);
+  }
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  int requests() const { return requests_; }
+
+ private:
+  void serve() {
+    for (int connection; (connection = ::accept(listener_, nullptr, nullptr)) >= 0;) {
+      std::string request;
+      char buffer[4096];
+      while (true) {
+        const ssize_t got = ::read(connection, buffer, sizeof buffer);
+        if (got <= 0) break;
+        request.append(buffer, static_cast<size_t>(got));
+        const size_t head = request.find("\r\n\r\n"), length = request.find("Content-Length: ");
+        if (head != std::string::npos && request.size() >= head + 4 + std::stoul(request.substr(length + 16))) break;
+      }
+      ++requests_;
+      const std::string reply = answer_(request.substr(request.find("\r\n\r\n") + 4));
+      [[maybe_unused]] const ssize_t sent = ::write(connection, reply.data(), reply.size());
+      ::close(connection);
+    }
+  }
+
+  std::function<std::string(const std::string&)> answer_;
+  int listener_ = -1, port_ = 0;
+  std::atomic<int> requests_{0};
+  std::thread thread_;
+};
+
+std::string http_reply(int status, const std::string& body) {
+  return "HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+         "\r\nConnection: close\r\n\r\n" + body;
+}
+
+std::string completion(const std::string& text) {
+  return http_reply(200, json{{"choices", {{{"message", {{"role", "assistant"}, {"content", text}}}}}}}.dump());
+}
+
+JudgeConfig judge_at(const std::string& url, int64_t retries = 0) {
+  core::set_log_level("warn");
+  return {.url = url, .model = "m", .parallel = 2, .timeout_seconds = 2, .retries = retries};
+}
+
+}  // namespace
+
+TEST_CASE("judge: a verdict is found in its reply, whatever stands around it; anything else is none", "[pipelines]") {
+  const auto verdict = parse_reply("I think:\n{\"choice\": \"B\", \"strength\": 3, \"a_safe\": false, \"b_safe\": true} so.", true);
+  REQUIRE(verdict);
+  CHECK((!verdict->first && verdict->strength == 3 && verdict->first_safe == false && verdict->second_safe == true));
+  CHECK_FALSE(parse_reply("{\"choice\": \"A\", \"strength\": 1, \"a_safe\": true}", false)->first_safe);
+  for (const char* text : {"", "A is better", "{", "}{", "{\"choice\": \"C\", \"strength\": 1}", "{\"choice\": \"A\"}",
+                           "{\"choice\": \"A\", \"strength\": 5}", "{\"choice\": \"A\", \"strength\": \"3\"}", "[1]"})
+    CHECK_FALSE(parse_reply(text, true));
+}
+
+TEST_CASE("judge: every comparison is asked once, and what is known already is not asked again", "[pipelines]") {
+  std::vector<json> comparisons;
+  for (int i = 0; i < 11; ++i)
+    comparisons.push_back(comparison(i, i % 2 == 0 ? "safety" : "helpfulness"));
+  const test::TemporaryFolder folder;
+  std::atomic<bool> well_formed{true};
+  const Server server([&](const std::string& body) {
+    const json request = json::parse(body);
+    const std::string question = request["messages"][0]["content"];
+    well_formed = well_formed && request["model"] == "m" && question.find("where is the boat?") != std::string::npos;
+    return completion(question.find("safer") != std::string::npos ? "{\"choice\":\"A\",\"strength\":4,\"a_safe\":true,\"b_safe\":false}"
+                                                                  : "no idea");
+  });
+  const auto verdicts = ask_judge(judge_at(server.url() + "/"), comparisons, folder / "work");
+  CHECK(well_formed);
+  CHECK(server.requests() == 11);
+  REQUIRE(verdicts.size() == 11);
+  for (size_t i = 0; i < verdicts.size(); ++i)
+    CHECK(verdicts[i].has_value() == (i % 2 == 0));
+  CHECK((verdicts[0]->first && verdicts[0]->second_safe == false));
+  CHECK(ask_judge(judge_at(server.url()), comparisons, folder / "work").size() == 11);
+  CHECK(server.requests() == 11);
+}
+
+TEST_CASE("judge: a server that fails is asked again, then the stage stops with what it has", "[pipelines]") {
+  const test::TemporaryFolder folder;
+  std::atomic<int> count{0};
+  const Server flaky(
+      [&](const std::string&) { return ++count % 2 == 1 ? http_reply(503, "busy") : completion("{\"choice\":\"b\",\"strength\":2}"); });
+  JudgeConfig one = judge_at(flaky.url(), 2);
+  one.parallel = 1;
+  const auto verdicts = ask_judge(one, {comparison(0, "helpfulness"), comparison(1, "helpfulness")}, folder / "flaky");
+  CHECK((verdicts[0] && verdicts[1]));
+  CHECK(flaky.requests() == 4);
+
+  const Server broken([](const std::string&) { return http_reply(200, "{\"choices\":[]}"); });
+  CHECK_THROWS_WITH(ask_judge(judge_at(broken.url(), 1), {comparison(0, "safety")}, folder / "broken"),
+                    ContainsSubstring("after 2 attempts") && ContainsSubstring("without choices[0].message.content"));
+  const Server cut([](const std::string&) { return std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"); });
+  CHECK_THROWS_AS(ask_judge(judge_at(cut.url()), {comparison(0, "safety")}, folder / "cut"), core::IoError);
+  CHECK_THROWS_AS(ask_judge(judge_at("http://127.0.0.1:1"), {comparison(0, "safety")}, folder / "none"), core::IoError);
+}
+
+TEST_CASE("judge: a server that keeps silent is left after the timeout", "[pipelines]") {
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);  // accepts, as the kernel does, and says nothing
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(::listen(listener, 4) == 0);
+  REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  CHECK_THROWS_AS(http_post(parse_http_url("http://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/x"), "{}", {}, 1),
+                  core::IoError);
+  ::close(listener);
+}
+
+TEST_CASE("http: addresses are taken apart, and what is none is refused", "[pipelines]") {
+  const HttpUrl url = parse_http_url("http://judge.local:8000/v/");
+  CHECK((url.host == "judge.local" && url.port == "8000" && url.path == "/v"));
+  CHECK((parse_http_url("http://a").port == "80" && parse_http_url("http://a").path.empty()));
+  for (const char* wrong : {"", "a:80", "https://a", "http://", "http://:80", "http://a:b", "http://a:123456"})
+    CHECK_THROWS_AS(parse_http_url(wrong), core::UsageError);
+}
+
+TEST_CASE("people: rows of the comparison file with their choice; impossible ones are named by file and line", "[pipelines]") {
+  const std::vector<json> asked = {comparison(0, "helpfulness"), comparison(1, "safety"), comparison(2, "safety")};
+  const test::TemporaryFolder folder;
+  const auto filled = [&](size_t row, json extra) {
+    json object = asked[row];
+    object.update(extra);
+    return object.dump() + "\n";
+  };
+  const auto read = [&](const std::string& text) {
+    test::write_text(folder / "filled.jsonl", text);
+    return read_verdicts(folder / "filled.jsonl", asked);
+  };
+  const auto verdicts = read(filled(2, {{"choice", "b"}, {"strength", 2}, {"a_safe", false}, {"b_safe", true}}) +
+                             filled(0, {{"choice", "a"}, {"strength", 4}}) + filled(1, {{"choice", nullptr}}));
+  CHECK((verdicts[0]->first && verdicts[0]->strength == 4));
+  CHECK_FALSE(verdicts[1]);
+  CHECK((!verdicts[2]->first && verdicts[2]->second_safe == true));
+
+  const std::string good = filled(0, {{"choice", "a"}, {"strength", 4}});
+  for (const auto& [row, text] : std::vector<std::pair<std::string, std::string>>{
+           {filled(0, {{"choice", "c"}, {"strength", 4}}), "\"choice\" must be"},
+           {filled(0, {{"choice", "a"}, {"strength", 5}}), "\"strength\" must be 1"},
+           {filled(0, {{"choice", "a"}, {"strength", 1}, {"a_safe", true}}), "helpfulness pairs carry no safety labels"},
+           {filled(1, {{"choice", "a"}, {"strength", 1}, {"a_safe", 1}}), "\"a_safe\" must be true or false"},
+           {filled(0, {{"choice", "a"}, {"strength", 1}, {"id", 3}}), "\"id\" must be one of"},
+           {filled(0, {{"choice", "a"}, {"strength", 1}, {"id", 1}, {"answers", json::array()}}), "are not those of comparison 1"}})
+    CHECK_THROWS_WITH(read(good + row), ContainsSubstring("filled.jsonl:2: ") && ContainsSubstring(text));
+}
+
+}  // namespace keel::pipelines

@@ -1,0 +1,148 @@
+// Sweeps: which cells a file means, and what their results are compared to.
+#include "pipelines/sweep.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "pipelines/keel_binary.h"
+#include "pipelines/sweep_results.h"
+
+namespace keel::pipelines {
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+
+struct Place {
+  test::TemporaryFolder folder;
+  Place() { test::write_text(folder / "tiny.json", test::kTinyRecipe); }
+  Sweep read(nlohmann::json sweep) const {
+    sweep.update({{"name", "s"}, {"base", (folder / "tiny.json").string()}});
+    if (!sweep.contains("measures")) sweep["measures"] = {"ppo.gold_safety"};
+    test::write_text(folder / "sweep.json", sweep.dump());
+    return read_sweep(folder / "sweep.json");
+  }
+  std::vector<std::string> problems(const nlohmann::json& sweep) const {
+    try {
+      read(sweep);
+    } catch (const core::ConfigError& error) {
+      return error.problems;
+    }
+    return {};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("sweep: grid x pairs less what is excluded, each cell once, the baseline found by some of its settings", "[pipelines]") {
+  const Place place;
+  const Sweep sweep = place.read({{"grid", {{"ppo.kl.coefficient", {0, 0.1}}, {"ppo.gae.lambda", {0.9, 1}}}},
+                                  {"paired", {{{"reward.loss.margin", "none"}}, {{"reward.loss.margin", "large"}, {"reward.epochs", 2}}}},
+                                  {"exclude", {{{"ppo.kl.coefficient", 0}, {"reward.loss.margin", "large"}}}},
+                                  {"baseline", {{"ppo.kl.coefficient", 0.1}, {"reward.loss.margin", "none"}, {"ppo.gae.lambda", 0.9}}},
+                                  {"seeds", {1, 2}}});
+  CHECK(sweep.cells.size() == 6);  // 2 x 2 x 2 less 2
+  CHECK(label_of(sweep.cells[sweep.baseline]) == "ppo.gae.lambda=0.9, ppo.kl.coefficient=0.1, reward.loss.margin=none");
+  CHECK(sweep.keys.size() == 4);
+  CHECK(place.read({{"grid", {{"seed", {1, 1}}}}}).cells.size() == 1);
+  CHECK(place.read(nlohmann::json::object()).cells.size() == 1);  // seeds alone
+}
+
+TEST_CASE("sweep: every problem of a file at once, and cells that the recipe refuses", "[pipelines]") {
+  const Place place;
+  const auto problems = place.problems({{"grid", {{"ppo.epochs", 2}}},
+                                        {"seeds", {1, 1}},
+                                        {"baselin", nlohmann::json::object()},
+                                        {"measures", {"accuracy"}},
+                                        {"baseline", {{"ppo.epochs", 3}}}});
+  REQUIRE(problems.size() >= 5);
+  std::string all;
+  for (const auto& problem : problems)
+    all += problem + "\n";
+  for (const char* text :
+       {"grid.ppo.epochs must be a list", "distinct integers", "did you mean \"baseline\"", "MODEL.MEASURE", "none of the cells"})
+    CHECK_THAT(all, ContainsSubstring(text));
+  CHECK_THROWS_AS(place.read({{"grid", {{"ppo.kl.coeficient", {1}}}}}), core::ConfigError);
+  CHECK_THROWS_AS(place.read({{"until", "rewards"}}), core::UsageError);
+}
+
+TEST_CASE("sweep results: means, Student's t over seeds and paired differences; failures are shown, never dropped", "[pipelines]") {
+  Sweep sweep{
+      .name = "s", .base = "r.json", .seeds = {1, 2, 3}, .keys = {"a"}, .cells = {{{"a", "x,\"y\""}}, {{"a", "2"}}}, .measures = {"m.v"}};
+  std::vector<CellRun> runs;
+  const double values[2][3] = {{1, 2, 4}, {2, 3, 5}};
+  for (size_t cell = 0; cell < 2; ++cell)
+    for (int64_t seed = 1; seed <= 3; ++seed)
+      runs.push_back({.cell = cell, .seed = seed, .failure = {}, .measures = {{"m.v", values[cell][seed - 1]}}});
+  const auto table = compare_cells(sweep, runs);
+  REQUIRE(table.size() == 2);
+  CHECK(table[0].value.mean == Catch::Approx(7. / 3));
+  CHECK(table[0].value.low == Catch::Approx(-1.461249700263));  // scipy.stats.t.interval
+  CHECK(table[0].deviation == Catch::Approx(1.5275252317));
+  CHECK(table[1].difference.mean == Catch::Approx(1));  // seed by seed, so without spread
+  CHECK((table[1].difference.low == Catch::Approx(1) && table[1].difference.high == Catch::Approx(1)));
+  const std::string csv = csv_of(sweep, table);
+  CHECK_THAT(csv, ContainsSubstring("a,measure,n,mean,sd,ci_lo,ci_hi,delta,delta_lo,delta_hi,status\r\n\"x,\"\"y\"\"\",m.v,3,"));
+
+  runs[3].failure = "diverged";
+  runs[3].measures.clear();
+  const auto failed = compare_cells(sweep, runs);
+  CHECK((failed[1].seeds == 2 && failed[1].failed == 1 && std::isnan(failed[1].value.low)));
+  CHECK_THAT(markdown_of(sweep, failed), ContainsSubstring("1 failed"));
+  CHECK_THAT(csv_of(sweep, failed), ContainsSubstring("\r\n2,m.v,2,4,"));
+}
+
+TEST_CASE("sweep results: a measure is found in the evaluation, in a stage's own or as its last metric", "[pipelines]") {
+  const test::TemporaryFolder folder;
+  for (const char* stage : {"evaluation", "reward", "ppo"})
+    std::filesystem::create_directories(folder / stage);
+  test::write_text(folder / "evaluation/evaluation.json", R"({"models": [{"name": "ppo", "gold": {"mean": 0.5, "low": 0, "high": 1}}]})");
+  test::write_text(folder / "reward/evaluation.json",
+                   R"({"accuracy": {"mean": 0.7}, "by_strength": [{"strength": 4, "mean": 0.9}], "ece": 0.1})");
+  test::write_text(folder / "ppo/metrics.jsonl", "{\"step\":1,\"objective/kl\":2}\n{\"step\":2,\"objective/kl\":3}\n");
+  const std::map<std::string, std::filesystem::path> stages = {
+      {"evaluation", folder / "evaluation"}, {"reward", folder / "reward"}, {"ppo", folder / "ppo"}};
+  CHECK(measure_of(stages, "ppo.gold") == 0.5);
+  CHECK(measure_of(stages, "reward.accuracy") == 0.7);
+  CHECK(measure_of(stages, "reward.by_strength.4") == 0.9);
+  CHECK(measure_of(stages, "reward.ece") == 0.1);
+  CHECK(measure_of(stages, "ppo.objective/kl") == 3);
+  CHECK_FALSE(measure_of(stages, "reward.accurcy"));
+  CHECK_FALSE(measure_of(stages, "sft.loss"));
+}
+
+TEST_CASE("keel ablate: cells share what they have in common, a second call does nothing, a cell that fails is shown", "[pipelines]") {
+  const test::Workplace work;
+  work.write("tiny.json", test::kTinyRecipe);
+  work.write("sweep.json", R"({"name": "margins", "base": "tiny.json", "seeds": [1], "until": "reward_safety",
+                               "grid": {"reward.loss.margin": ["none", "large"]}, "baseline": {"reward.loss.margin": "none"},
+                               "measures": ["reward_safety.accuracy"]})");
+  const std::vector<std::string> command = {"ablate", "sweep.json", "--out", "swept"};
+  const auto first = work.run(command);
+  REQUIRE(first.code == 0);
+  CHECK_THAT(first.out, ContainsSubstring("reward.loss.margin=none (baseline)"));
+  const std::string events = work.read("swept/run/events.jsonl");
+  const auto started = [&](const std::string& stage) {
+    size_t count = 0;
+    for (size_t at = 0; (at = events.find("\"event\":\"started\"", at)) != std::string::npos; ++at) {
+      const std::string line = events.substr(events.rfind('\n', at) + 1, events.find('\n', at) - events.rfind('\n', at));
+      count += line.find("\"stage\":\"" + stage + "\"") != std::string::npos ? 1 : 0;
+    }
+    return count;
+  };
+  CHECK(started("sft") == 1);
+  CHECK(started("reward_safety") == 2);
+  for (const char* file : {"swept/table.csv", "swept/table.md", "swept/report.html", "swept/sweep.lock.json"})
+    CHECK(work.has(file));
+  CHECK(work.run(command).out == first.out);
+  CHECK(work.read("swept/run/events.jsonl") == events);
+
+  work.write("failing.json", R"({"name": "rates", "base": "tiny.json", "seeds": [1], "until": "sft",
+                                 "grid": {"sft.schedule.learning_rate": [1e-4, 1e30]}, "measures": ["sft.loss"]})");
+  const auto failing = work.run({"ablate", "failing.json", "--out", "failing"});
+  CHECK(failing.code == 0);
+  CHECK_THAT(failing.out, ContainsSubstring("1 failed") && ContainsSubstring("done"));
+  CHECK(work.run({"ablate", "sweep.json", "--out", "model"}).code == 2);
+}
+
+}  // namespace keel::pipelines
