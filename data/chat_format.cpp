@@ -89,7 +89,7 @@ core::TokenSequence render_llama2(const Tokenizer& tokenizer, const std::vector<
   Writer writer(tokenizer);
   for (size_t i = first; i < messages.size(); i += 2) {
     std::string user = messages[i].content;
-    if (i == 1 && first == 1) user = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" + user;
+    if (i == 1 && first == 1) user = fmt::format("<<SYS>>\n{}\n<</SYS>>\n\n{}", messages[0].content, user);
     const std::string prompt = fmt::format("[INST] {} [/INST]", strip(user));
     writer.id(bos, false);
     if (i + 1 == messages.size()) {

@@ -118,7 +118,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 
 // "always" | "first" | "never"; older files say it with add_prefix_space.
 std::string prepend_scheme(const nlohmann::json& part) {
-  const std::string scheme = part.value("prepend_scheme", part.value("add_prefix_space", true) ? "always" : "never");
+  std::string scheme = part.value("prepend_scheme", part.value("add_prefix_space", true) ? "always" : "never");
   if (scheme != "always" && scheme != "first" && scheme != "never") {
     throw std::invalid_argument("prepend_scheme '" + scheme + "' is not known");
   }
@@ -170,7 +170,7 @@ void collect_normalizers(const nlohmann::json& part, std::vector<Normalizer>& st
     for (const auto& inner : part.at("normalizers"))
       collect_normalizers(inner, steps);
   } else if (type == "Prepend") {
-    steps.push_back([start = part.at("prepend").get<std::string>()](std::string text) { return text.empty() ? text : start + text; });
+    steps.push_back([start = part.at("prepend").get<std::string>()](const std::string& text) { return text.empty() ? text : start + text; });
   } else if (type == "Replace") {
     steps.push_back(
         [pattern = parse_pattern(part.at("pattern")), content = part.at("content").get<std::string>()](const std::string& text) {

@@ -38,7 +38,7 @@ int64_t read_id(const nlohmann::json& value) {
 
 bool is_unset(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
-  return found == object.end() || found->is_null() || *found == "" || *found == 0.0;
+  return found == object.end() || found->is_null() || (found->is_string() && found->get_ref<const std::string&>().empty()) || *found == 0.0;
 }
 
 const nlohmann::json& member(const nlohmann::json& object, const char* key) {
@@ -201,7 +201,8 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, c
     return true;
   });
   Bpe bpe = part("model", [&](const nlohmann::json& model) { return read_model(model, added); });
-  BpeParts parts{.pieces = pieces_by_id(document["model"]["vocab"], added),
+  auto pieces = pieces_by_id(document["model"]["vocab"], added);
+  BpeParts parts{.pieces = std::move(pieces),
                  .added = std::move(added),
                  .normalize = part("normalizer", parse_normalizer),
                  .cut = part("pre_tokenizer", parse_pre_tokenizer),

@@ -258,7 +258,7 @@ std::string risk_category(const Task& task) {
 }
 
 std::string alternative_topic(const Task& task) {
-  const std::string category = risk_category(task);
+  std::string category = risk_category(task);
   if (category != "unqualified") return category;
   return task.skill == "dose" ? "doctor" : task.skill == "stake" ? "banker" : "judge";
 }
