@@ -27,7 +27,7 @@ std::optional<double> number_in(const json& value) {
 // The element of a list whose name (or what stands for it) is `name`.
 const json* element_named(const json& list, const std::string& name) {
   for (const auto& element : list)
-    for (const char* key : {"name", "strength", "source", "batch", "bin"})
+    for (const char* key : {"name", "strength", "source", "batch", "bin", "family"})
       if (element.is_object() && element.contains(key) &&
           (element[key].is_string() ? element[key].get<std::string>() : element[key].dump()) == name)
         return &element;
