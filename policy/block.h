@@ -9,16 +9,26 @@
 
 namespace keel::policy {
 
+// W x, and what an adapter adds to it; the rank is small, so the two products cost little beside W.
+inline at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const LowRank& adapter) {
+  const at::Tensor plain = at::linear(x, weight);
+  return adapter.a.defined() ? plain + adapter.scale * at::linear(at::linear(x, adapter.a), adapter.b) : plain;
+}
+
 // x [B, T, D] -> [B, T, D]. `attend` takes q [B, H, T, h], k and v [B, G, T, h], all rotated, and returns the mixed values [B, H, T, h].
 template <class Attend>
 at::Tensor block(const LlamaLayer& layer, const LlamaConfig& config, const at::Tensor& x, const Rotary& rotary, Attend&& attend) {
-  const auto heads = [&](const at::Tensor& weight, const at::Tensor& input) {
-    return at::linear(input, weight).view({x.size(0), x.size(1), -1, config.head_size()}).transpose(1, 2);
+  const LayerAdapters& adapters = layer.adapters;
+  const auto heads = [&](const at::Tensor& input, const at::Tensor& weight, const LowRank& adapter) {
+    return project(input, weight, adapter).view({x.size(0), x.size(1), -1, config.head_size()}).transpose(1, 2);
   };
   const at::Tensor normed = rms_norm(x, layer.input_norm, config.rms_norm_eps);
-  const at::Tensor mixed = attend(rotate(heads(layer.q, normed), rotary), rotate(heads(layer.k, normed), rotary), heads(layer.v, normed));
-  const at::Tensor after = x + at::linear(mixed.transpose(1, 2).reshape({x.size(0), x.size(1), -1}), layer.o);
-  return after + swiglu(rms_norm(after, layer.post_norm, config.rms_norm_eps), layer.gate, layer.up, layer.down);
+  const at::Tensor q = heads(normed, layer.q, adapters.q), k = heads(normed, layer.k, adapters.k);
+  const at::Tensor mixed = attend(rotate(q, rotary), rotate(k, rotary), heads(normed, layer.v, adapters.v));
+  const at::Tensor after = x + project(mixed.transpose(1, 2).reshape({x.size(0), x.size(1), -1}), layer.o, adapters.o);
+  const at::Tensor inner = rms_norm(after, layer.post_norm, config.rms_norm_eps);
+  const at::Tensor gated = swiglu(project(inner, layer.gate, adapters.gate), project(inner, layer.up, adapters.up));
+  return after + project(gated, layer.down, adapters.down);
 }
 
 }  // namespace keel::policy

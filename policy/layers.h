@@ -30,7 +30,7 @@ at::Tensor segment_mask(const at::Tensor& segments);  // segments [B, T]
 // Returns [B, H, T, h].
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& keep);
 
-// down(silu(gate x) * up x)
-at::Tensor swiglu(const at::Tensor& x, const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down);
+// silu(gate) * up, the gated inside of a SwiGLU feed-forward layer; all [..., F].
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
 }  // namespace keel::policy

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
@@ -64,6 +65,10 @@ Llama frozen_copy(const Llama& model) {
   const at::NoGradGuard no_grad;
   Llama copy = model;
   visit_weights(copy, [](const std::string&, at::Tensor& tensor) { tensor = tensor.detach().clone(); });
+  visit_adapters(copy, [](const std::string&, LowRank& adapter) {
+    adapter.a = adapter.a.detach().clone();
+    adapter.b = adapter.b.detach().clone();
+  });
   return copy;
 }
 
@@ -94,6 +99,20 @@ void visit_weights(Llama& model, const std::function<void(const std::string&, at
     model.head = model.embedding;
   else
     visit("lm_head.weight", model.head);
+}
+
+void visit_adapters(Llama& model, const std::function<void(const std::string&, LowRank&)>& visit) {
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    LayerAdapters& all = model.layers[i].adapters;
+    for (const auto& [name, adapter] : {std::pair{"self_attn.q_proj", &all.q},
+                                        {"self_attn.k_proj", &all.k},
+                                        {"self_attn.v_proj", &all.v},
+                                        {"self_attn.o_proj", &all.o},
+                                        {"mlp.gate_proj", &all.gate},
+                                        {"mlp.up_proj", &all.up},
+                                        {"mlp.down_proj", &all.down}})
+      if (adapter->a.defined()) visit(fmt::format("model.layers.{}.{}", i, name), *adapter);
+  }
 }
 
 runtime::Parameters parameters(const Llama& model) {

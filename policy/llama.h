@@ -16,6 +16,18 @@
 
 namespace keel::policy {
 
+// A low-rank addition to a projection (policy/lora.h): y = W x + scale B A x.
+struct LowRank {
+  at::Tensor a;      // [r, in]; undefined: no addition
+  at::Tensor b;      // [out, r]
+  double scale = 1;  // alpha / r
+};
+
+// The additions to one layer's projections.
+struct LayerAdapters {
+  LowRank q, k, v, o, gate, up, down;
+};
+
 struct LlamaLayer {
   at::Tensor input_norm;  // [D]
   at::Tensor q, k, v;     // [H h, D], [G h, D], [G h, D]
@@ -23,6 +35,7 @@ struct LlamaLayer {
   at::Tensor post_norm;   // [D]
   at::Tensor gate, up;    // [F, D]
   at::Tensor down;        // [D, F]
+  LayerAdapters adapters = {};
 };
 
 struct Llama {
@@ -44,13 +57,16 @@ Llama empty_llama(const LlamaConfig& config, c10::Device device = c10::kCPU);
 // follows the embedding.
 void visit_weights(Llama& model, const std::function<void(const std::string& name, at::Tensor& tensor)>& visit);
 
-// A copy that shares no storage and needs no gradients.
+// The same for the adapters that are there, under the names of the projections: "model.layers.0.self_attn.q_proj".
+void visit_adapters(Llama& model, const std::function<void(const std::string& name, LowRank& adapter)>& visit);
+
+// A copy, adapters included, that shares no storage and needs no gradients.
 Llama frozen_copy(const Llama& model);
 
 // The same weights without the language-model head: what a reward model or a critic is built on. Shares storage.
 Llama backbone_of(const Llama& model);
 
-// Every weight once, under its Hugging Face name, in file order. A tied head is not listed.
+// Every weight once, under its Hugging Face name, in file order. A tied head is not listed, nor are adapters (policy/lora.h).
 runtime::Parameters parameters(const Llama& model);
 
 // Final hidden states, after the last norm: [B, T, D].
