@@ -153,12 +153,15 @@ struct PpoWorkload {
                            .reward = {},
                            .gae = {},
                            .loss = {},
-                           .optimizer = {}};
+                           .optimizer = {},
+                           .validation = {},
+                           .ptx = {},
+                           .lora = {}};
   policy::Llama policy = policy::frozen_copy(model());
   reward::RewardModel reward = reward::make_reward_model(model(), "normal", 1);
   ppo::Trainer trainer{policy, reward::frozen_copy(reward), config, 1};
   std::vector<core::Ids> prompts = input_rows("prompts64.jsonl", 64, 64);
-  std::vector<double> probability = std::vector<double>(64, 0.5);
+  std::vector<ppo::AnswerReward> earned = std::vector<ppo::AnswerReward>(64, {.probability = 0.5});
 
   ppo::Rollout sample() const {
     return ppo::make_rollout(prompts, policy::generate(policy, prompts, 1, config.sampling, {}, {.seed = 1, .purpose = "bench"}));
@@ -171,7 +174,7 @@ void ppo_iteration(benchmark::State& state) {
   for (auto _ : state) {
     const auto rollout = work.sample();
     benchmark::DoNotOptimize(reward::score_rows(work.reward, rollout.rows));
-    work.trainer.update(rollout, work.trainer.assess(rollout, work.probability));
+    work.trainer.update(rollout, work.trainer.assess(rollout, work.earned));
   }
   report_tokens(state, 64 * 64);
 }
@@ -184,10 +187,10 @@ void ppo_phase(benchmark::State& state) {
   for (auto _ : state) {
     if (state.range(0) == 0) benchmark::DoNotOptimize(work.sample());
     if (state.range(0) == 1) benchmark::DoNotOptimize(reward::score_rows(work.reward, rollout.rows));
-    if (state.range(0) == 2) benchmark::DoNotOptimize(work.trainer.assess(rollout, work.probability));
+    if (state.range(0) == 2) benchmark::DoNotOptimize(work.trainer.assess(rollout, work.earned));
     if (state.range(0) == 3) {
       state.PauseTiming();
-      const auto experience = work.trainer.assess(rollout, work.probability);
+      const auto experience = work.trainer.assess(rollout, work.earned);
       state.ResumeTiming();
       work.trainer.update(rollout, experience);
     }

@@ -31,7 +31,7 @@ bool is_output(const std::string& relative, const std::vector<std::string>& scra
 
 bool tells_the_time(const std::string& path) {
   const std::string name = fs::path(path).filename().string();
-  return name.starts_with("events.out.tfevents.") || name.ends_with(".log") || name == "timings.json";
+  return name.starts_with("events.out.tfevents.") || name.ends_with(".log") || name == "timings.json" || name == "timings.jsonl";
 }
 
 Manifest manifest_from(const nlohmann::json& object) {

@@ -44,7 +44,7 @@ std::vector<OutputFile> collect_outputs(const std::filesystem::path& folder, con
 void remove_leftovers(const std::filesystem::path& folder, const std::vector<std::string>& scratch);
 
 // SHA-256 over path and SHA-256 of each output, so that equal contents give equal digests. Files that tell the time do not count:
-// *.log, timings.json, events.out.tfevents.*
+// *.log, timings.json, timings.jsonl, events.out.tfevents.*
 std::string content_digest(const std::vector<OutputFile>& outputs);
 
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);

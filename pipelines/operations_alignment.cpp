@@ -109,13 +109,13 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
   core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
   const std::vector<core::Sample> samples = sample_at_temperatures(policy, prompts, config, inputs, seed, work);
-  const std::vector<double> scores = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
+  const std::vector<ppo::AnswerReward> earned = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
   std::vector<core::ScoredSample> scored;
   core::JsonlWriter sampled(work / "samples.jsonl.gz");
   for (size_t i = 0; i < samples.size(); ++i) {
-    scored.push_back({.sample = samples[i], .score = scores[i]});
+    scored.push_back({.sample = samples[i], .score = earned[i].probability});
     nlohmann::json row = to_json(samples[i]);
-    row["probability"] = scores[i];
+    row["probability"] = earned[i].probability;
     sampled.write(row);
   }
   sampled.commit();
@@ -223,18 +223,18 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
   core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
   const reward::RewardModel critic = ppo::make_critic(config, policy.llama, rewards.helpfulness.model);
-  const ppo::PpoTimes times = ppo::train(policy.llama, critic,
-                                         {.prompts = prompts.ids,
-                                          .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
-                                          .reward = rewards.function(prompts.ids, prompts.hazard, combination)},
-                                         config, seed, work);
-  core::write_file(
-      work / "timings.json",
-      core::dump_json(
-          {{"generation", times.generation}, {"scoring", times.scoring}, {"assessment", times.assessment}, {"update", times.update}}) +
-          "\n");
-  save_scoring_model(work / "critic", critic, inputs.helpfulness, policy.format, {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}});
-  save_language_model(work, policy.llama, inputs.policy, policy.format, {{"stage", "ppo"}, {"seed", seed}});
+  const ppo::PpoResult result = ppo::train(policy.llama, critic,
+                                           {.prompts = prompts.ids,
+                                            .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
+                                            .reward = rewards.function(prompts.ids, prompts.hazard, combination)},
+                                           config, seed, work);
+  nlohmann::json seconds;
+  for (const auto& [phase, spent] : ppo::row_of(result.times))
+    seconds[phase] = spent;
+  core::write_file(work / "timings.json", core::dump_json(seconds) + "\n");
+  save_scoring_model(work / "critic", result.critic, inputs.helpfulness, policy.format,
+                     {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}});
+  save_language_model(work, result.policy, inputs.policy, policy.format, {{"stage", "ppo"}, {"seed", seed}});
 }
 
 }  // namespace keel::pipelines

@@ -5,10 +5,13 @@
 #include <vector>
 
 #include "policy/generate.h"
+#include "policy/lora.h"
 #include "ppo/gae.h"
 #include "ppo/kl.h"
 #include "ppo/losses.h"
+#include "ppo/ptx.h"
 #include "ppo/rewards.h"
+#include "ppo/validation.h"
 #include "ppo/whiten.h"
 #include "runtime/adamw.h"
 #include "runtime/schedule.h"
@@ -23,6 +26,7 @@ struct PpoConfig {
   int64_t epochs = 1;               // paper: each minibatch is used once
   std::string critic = "reward";    // not in the paper
   bool whiten_advantages = true;    // not in the paper
+  double ema_decay = 0;             // not in the paper
   policy::SamplingConfig sampling;  // not in the paper
   KlConfig kl;
   ScoreConfig score;
@@ -32,6 +36,9 @@ struct PpoConfig {
   runtime::AdamWConfig optimizer;                                                          // of policy and critic alike
   runtime::ScheduleConfig schedule{.learning_rate = 1e-6, .schedule = "constant"};         // paper
   runtime::ScheduleConfig critic_schedule{.learning_rate = 1e-6, .schedule = "constant"};  // the paper names one rate alone
+  ValidationConfig validation;
+  PtxConfig ptx;
+  policy::LoraConfig lora;
 };
 
 inline void visit(PpoConfig& config, core::Fields& fields) {
@@ -40,9 +47,16 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields("minibatch_answers", config.minibatch_answers, "answers an optimiser step", core::at_least(1));
   fields("micro_answers", config.micro_answers, "answers a forward pass; memory against speed, same result", core::at_least(1));
   fields("epochs", config.epochs, "passes over the answers of an iteration", core::at_least(1));
-  fields("critic", config.critic, "first weights of the critic: the helpfulness reward model, or the policy with a zero head",
-         core::one_of({"reward", "policy"}));
+  fields("critic", config.critic,
+         "the critic: a model that starts as the helpfulness reward model, one that starts as the policy with a zero head, or such a head "
+         "on the "
+         "policy's own hidden states (shared), trained by the policy's optimiser",
+         core::one_of({"reward", "policy", "shared"}));
   fields("whiten_advantages", config.whiten_advantages, "advantages with mean 0 and variance 1 over all tokens of an iteration");
+  fields(
+      "ema_decay", config.ema_decay,
+      "after each step the average of the policy's weights keeps this share of itself; the average is what is evaluated and kept; 0 = off",
+      core::Check{.rule = "in [0, 1)", .number = [](double value) { return value >= 0 && value < 1; }, .text = {}});
   fields.section("sampling", config.sampling, "answers; top_p, top_k and temperature 0 are refused, their log-probs are not the policy's");
   fields.section("kl", config.kl, "penalty against the policy that PPO started from");
   fields.section("score", config.score, "whiten(logit(Rc))");
@@ -51,7 +65,10 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields.section("loss", config.loss, "clipped losses");
   fields.section("optimizer", config.optimizer, "AdamW of policy and critic");
   fields.section("schedule", config.schedule, "learning rate of the policy");
-  fields.section("critic_schedule", config.critic_schedule, "learning rate of the critic");
+  fields.section("critic_schedule", config.critic_schedule, "learning rate of a critic of its own");
+  fields.section("validation", config.validation, "held-out prompts: which weights are kept, and when to stop");
+  fields.section("ptx", config.ptx, "pretraining mix");
+  fields.section("lora", config.lora, "adapters on frozen weights of policy and critic");
 }
 
 // Every rule between the fields that does not hold.

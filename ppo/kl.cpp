@@ -1,8 +1,12 @@
 #include "ppo/kl.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+
+#include "ppo/losses.h"
 
 namespace keel::ppo {
 
@@ -15,6 +19,13 @@ at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_
   if (config.estimator == "k2") kl = k1.square() / 2;
   if (config.estimator == "k3") kl = (-k1).expm1() + k1;
   return config.clamp > 0 ? kl.clamp(-config.clamp, config.clamp) : kl;
+}
+
+at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const at::Tensor& mask, int64_t tokens, double beta,
+                   const KlConfig& config) {
+  // Masked before any arithmetic, as in ppo/losses.cpp.
+  const auto kept = [&](const at::Tensor& values) { return at::where(mask, values, at::zeros_like(values)); };
+  return beta * masked_sum(kl_per_token(kept(logprobs), kept(reference_logprobs).detach(), config), mask, tokens);
 }
 
 double next_kl_coefficient(double coefficient, double kl_per_answer, int64_t answers, const KlConfig& config) {

@@ -14,10 +14,11 @@
 namespace keel::ppo {
 
 struct KlConfig {
-  std::string estimator = "k1";  // the paper does not say; k1 is the log-ratio of its equation 4
-  double log_ratio_clamp = 0;    // off: a clamped k1 hides how far the policy went
-  double clamp = 0;              // off
-  double coefficient = 0.01;     // paper: 0.01 for 7B and 13B, 0.005 for 34B and 70B
+  std::string estimator = "k1";      // the paper does not say; k1 is the log-ratio of its equation 4
+  std::string placement = "reward";  // paper: equation 4
+  double log_ratio_clamp = 0;        // off: a clamped k1 hides how far the policy went
+  double clamp = 0;                  // off
+  double coefficient = 0.01;         // paper: 0.01 for 7B and 13B, 0.005 for 34B and 70B
   std::string controller = "fixed";
   double target = 6;       // Ziegler et al.; read by the adaptive controller alone
   double horizon = 10000;  // answers, likewise
@@ -25,6 +26,9 @@ struct KlConfig {
 
 inline void visit(KlConfig& config, core::Fields& fields) {
   fields("estimator", config.estimator, "k1 = log pi - log ref, k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1", core::one_of({"k1", "k2", "k3"}));
+  fields("placement", config.placement,
+         "in the reward of each token, or in the policy's loss, differentiated (there k1 is refused: its gradient has mean 0)",
+         core::one_of({"reward", "loss"}));
   fields("log_ratio_clamp", config.log_ratio_clamp, "limit of |log pi - log ref| per token before the estimator, nats; 0 is none",
          core::at_least(0.0));
   fields("clamp", config.clamp, "limit of the estimate's size per token, nats; 0 is none", core::at_least(0.0));
@@ -36,6 +40,16 @@ inline void visit(KlConfig& config, core::Fields& fields) {
 
 // Estimates per token, [B, T] float; both inputs [B, T] float. Where they are equal all three estimators are exactly 0.
 at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const KlConfig& config);
+
+// The penalty as a term of the policy's loss: beta * (sum of the estimates at the true tokens) / tokens, `tokens` being the true tokens of
+// the whole optimiser step, as in ppo/losses.h. It is the scale of the penalty in the reward, whose sum over an answer is divided likewise.
+// With gradients through `logprobs` [B, T] alone; `reference_logprobs` [B, T]; mask [B, T] bool. 0-dim.
+//
+// What the gradient is in the mean over answers of the policy itself: of k2, (log pi - log ref) grad log pi, that of KL(policy ||
+// reference); of k3, (1 - ref / pi) grad log pi, that of KL(reference || policy); of k1, grad log pi, exactly 0: as a loss it is noise and
+// no penalty.
+at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const at::Tensor& mask, int64_t tokens, double beta,
+                   const KlConfig& config);
 
 // The coefficient after a batch of `answers` whose KL, summed over tokens, has the mean `kl_per_answer`:
 // beta * (1 + clip(kl / target - 1, +-0.2) * answers / horizon) when adaptive, else beta.

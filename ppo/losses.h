@@ -13,7 +13,8 @@ namespace keel::ppo {
 struct LossConfig {
   double policy_clip = 0.2;   // paper
   double value_clip = 0.2;    // not in the paper; the custom of most
-  double value_weight = 0.5;  // not in the paper; 1/2 of the squared error is the custom for a critic of its own
+  double value_weight = 0.5;  // not in the paper; 1/2 of the squared error is the custom for a critic of its own, 0.05 on a shared trunk
+                              // (TRL's vf_coef 0.1 times 1/2): there it weighs the critic against the policy
 };
 
 inline void visit(LossConfig& config, core::Fields& fields) {

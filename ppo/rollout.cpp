@@ -1,7 +1,7 @@
 #include "ppo/rollout.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -69,18 +69,31 @@ AnswerBatch answer_batch(const Rollout& rollout, const std::vector<int64_t>& row
   return batch;
 }
 
-AnswerLogprobs answer_logprobs(const policy::Llama& policy, const AnswerBatch& batch, double temperature, bool with_entropy) {
-  const at::Tensor hidden = policy::hidden_states(policy, batch.inputs.tokens);
+at::Tensor answer_states(const policy::Llama& trunk, const AnswerBatch& batch) {
+  const at::Tensor hidden = policy::hidden_states(trunk, batch.inputs.tokens);
   const at::Tensor places = at::nonzero(batch.inputs.loss_mask.reshape({-1})).squeeze(-1);
-  const at::Tensor logits = policy::logits_of(policy, hidden.reshape({-1, hidden.size(-1)}).index_select(0, places));
-  const at::Tensor targets = batch.inputs.targets.reshape({-1}).index_select(0, places);
+  return hidden.reshape({-1, hidden.size(-1)}).index_select(0, places);
+}
+
+AnswerLogprobs answer_logprobs(const policy::Llama& policy, const at::Tensor& states, const AnswerBatch& batch, double temperature,
+                               bool with_entropy) {
+  const at::Tensor logits = policy::logits_of(policy, states);
+  const at::Tensor targets = batch.inputs.targets.masked_select(batch.inputs.loss_mask);
   AnswerLogprobs result{.logprobs = at_true_places(policy::target_logprobs(logits, targets, temperature), batch.mask), .entropy = {}};
   if (with_entropy) result.entropy = at_true_places(entropy(logits.detach() / temperature), batch.mask);
   return result;
 }
 
+AnswerLogprobs answer_logprobs(const policy::Llama& policy, const AnswerBatch& batch, double temperature, bool with_entropy) {
+  return answer_logprobs(policy, answer_states(policy, batch), batch, temperature, with_entropy);
+}
+
+at::Tensor answer_values(const at::Tensor& score, const at::Tensor& states, const AnswerBatch& batch) {
+  return at_true_places(at::linear(states, score).squeeze(-1).to(at::kFloat), batch.mask);
+}
+
 at::Tensor answer_values(const reward::RewardModel& critic, const AnswerBatch& batch) {
-  return at_true_places(reward::token_values(critic, batch.inputs.tokens).masked_select(batch.inputs.loss_mask), batch.mask);
+  return answer_values(critic.score, answer_states(critic.backbone, batch), batch);
 }
 
 }  // namespace keel::ppo

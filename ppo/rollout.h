@@ -34,15 +34,21 @@ struct AnswerBatch {
 };
 AnswerBatch answer_batch(const Rollout& rollout, const std::vector<int64_t>& rows);
 
+// Final hidden states before each emitted token, [n, D] in row-major order of the n true places of batch.mask; `trunk` may lack its head.
+at::Tensor answer_states(const policy::Llama& trunk, const AnswerBatch& batch);
+
 struct AnswerLogprobs {
   at::Tensor logprobs;  // [b, A] fp32, 0 where the mask is false; with gradients if the weights have them
   at::Tensor entropy;   // [b, A] fp32 nats, detached; undefined unless asked for
 };
 
-// log softmax(logits / temperature) of the emitted ids.
+// log softmax(logits / temperature) of the emitted ids, from the policy's answer_states().
+AnswerLogprobs answer_logprobs(const policy::Llama& policy, const at::Tensor& states, const AnswerBatch& batch, double temperature,
+                               bool with_entropy = false);
 AnswerLogprobs answer_logprobs(const policy::Llama& policy, const AnswerBatch& batch, double temperature, bool with_entropy = false);
 
-// V(s_t), [b, A] fp32, 0 where the mask is false.
+// V(s_t) = score . state, [b, A] fp32, 0 where the mask is false, from the answer_states() of the critic's trunk; score [1, D].
+at::Tensor answer_values(const at::Tensor& score, const at::Tensor& states, const AnswerBatch& batch);
 at::Tensor answer_values(const reward::RewardModel& critic, const AnswerBatch& batch);
 
 }  // namespace keel::ppo

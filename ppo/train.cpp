@@ -2,55 +2,43 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "core/metrics.h"
 #include "core/progress.h"
-#include "core/rng.h"
+#include "policy/logprobs.h"
+#include "ppo/draws.h"
+#include "ppo/statistics.h"
+#include "ppo/timing_log.h"
 #include "ppo/trainer.h"
 #include "runtime/checkpoint.h"
+#include "runtime/tensor_file.h"
 
 namespace keel::ppo {
 
 namespace {
 
-class Stopwatch {
- public:
-  // Seconds since the last call.
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    const double seconds = std::chrono::duration<double>(now - last_).count();
-    last_ = now;
-    return seconds;
-  }
+namespace fs = std::filesystem;
 
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
-// Indices of the prompts of one iteration: the run goes through all of them in a random order, then again in another.
-std::vector<int64_t> prompts_of(int64_t iteration, const PpoConfig& config, int64_t prompts, uint64_t seed) {
-  std::vector<int64_t> chosen, order;
-  int64_t epoch = -1;
-  for (int64_t i = iteration * config.batch_answers; i < (iteration + 1) * config.batch_answers; ++i) {
-    if (i / prompts != epoch) {
-      epoch = i / prompts;
-      order = core::permutation(prompts, seed, "ppo.prompts", static_cast<uint64_t>(epoch));
-    }
-    chosen.push_back(order[static_cast<size_t>(i % prompts)]);
+// What the settings ask for and the job does not bring.
+std::vector<std::string> problems_of(const PpoJob& job, const PpoConfig& config) {
+  std::vector<std::string> problems;
+  if (config.ptx.weight > 0 && job.pretraining.empty()) problems.emplace_back("ptx.weight needs pretraining sequences, and there are none");
+  if (job.held_out.prompts.empty()) {
+    if (config.validation.kl_budget > 0) problems.emplace_back("validation.kl_budget needs held-out prompts, and there are none");
+    if (config.validation.patience > 0) problems.emplace_back("validation.patience needs held-out prompts, and there are none");
   }
-  return chosen;
+  return problems;
 }
 
 std::vector<core::Sample> sample_answers(const Trainer& trainer, const PpoJob& job, const PpoConfig& config, uint64_t seed) {
   const int64_t first = trainer.iteration() * config.batch_answers;
-  const auto chosen = prompts_of(trainer.iteration(), config, std::ssize(job.prompts), seed);
+  const auto chosen = drawn_in_turn(first, config.batch_answers, std::ssize(job.prompts), seed, "ppo.prompts");
   std::vector<core::Ids> prompts;
   for (const int64_t index : chosen)
     prompts.push_back(job.prompts[static_cast<size_t>(index)]);
@@ -60,117 +48,210 @@ std::vector<core::Sample> sample_answers(const Trainer& trainer, const PpoJob& j
   return samples;
 }
 
-void save(const Trainer& trainer, const std::string& reference, core::Metrics& metrics, runtime::Checkpointer& checkpointer) {
-  metrics.sync();
-  const auto counters = trainer.counters();
-  checkpointer.save(trainer.state(), {{"iteration", counters.iteration},
-                                      {"optimizer_steps", counters.optimizer_steps},
-                                      {"kl_coefficient", counters.kl_coefficient},
-                                      {"metrics_offset", metrics.offset()},
-                                      {"reference", reference}});
+std::map<std::string, at::Tensor> by_name(const runtime::Parameters& parameters) {
+  std::map<std::string, at::Tensor> named;
+  for (const auto& [name, tensor] : parameters)
+    named.emplace(name, tensor);
+  return named;
 }
 
-// Returns the offset of metrics.jsonl.
-int64_t resume(Trainer& trainer, const std::string& reference, const runtime::Checkpointer& checkpointer,
-               const std::filesystem::path& folder) {
-  const auto loaded = checkpointer.load();
-  if (!loaded) return 0;
-  const nlohmann::json state = nlohmann::json::parse(loaded->state);
-  if (state.at("reference").get<std::string>() != reference) {
-    throw core::DataError(folder / "ckpt" / "state.safetensors", 0,
-                          "began from another policy than the one given: its KL reference would change; delete ckpt/ to start over");
+class Loop {
+ public:
+  Loop(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
+       const fs::path& folder)
+      : job_(job),
+        config_(config),
+        seed_(seed),
+        folder_(folder),
+        trainer_(policy, critic, config, seed),
+        reference_(runtime::digest(policy::parameters(trainer_.reference()))),
+        checkpointer_(folder),
+        metrics_(folder, resume()),
+        timings_(folder, trainer_.iteration()),
+        progress_("ppo", config.iterations, "iterations", trainer_.iteration()) {
+    if (trainer_.iteration() > 0)
+      core::log_info(fmt::format("ppo goes on after iteration {}: {} of {} remain", trainer_.iteration(),
+                                 config_.iterations - trainer_.iteration(), config_.iterations));
   }
-  trainer.restore(loaded->tensors, {.iteration = state.at("iteration").get<int64_t>(),
-                                    .optimizer_steps = state.at("optimizer_steps").get<int64_t>(),
-                                    .kl_coefficient = state.at("kl_coefficient").get<double>()});
-  return state.at("metrics_offset").get<int64_t>();
-}
 
-std::vector<core::Ids> answered(const std::vector<core::Ids>& prompts, const std::vector<core::Sample>& samples) {
-  std::vector<core::Ids> rows;
-  for (const core::Sample& sample : samples) {
-    rows.push_back(prompts.at(static_cast<size_t>(sample.prompt)));
-    rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
+  PpoResult run() {
+    validate_if_due();
+    while (!finished()) {
+      iterate();
+      if (core::interrupt_requested()) stop("after");
+      validate_if_due();
+      if (!finished() && checkpointer_.due()) save();
+    }
+    return keep();
   }
-  return rows;
-}
+
+ private:
+  bool holds_out() const { return !job_.held_out.prompts.empty(); }
+  bool finished() const {
+    return trainer_.iteration() >= config_.iterations || (!validation_due_ && best_.patience_spent(config_.validation));
+  }
+
+  void iterate() {
+    Stopwatch watch;
+    PpoTimes times;
+    std::vector<core::Sample> samples;
+    std::vector<AnswerReward> earned;
+    try {
+      samples = sample_answers(trainer_, job_, config_, seed_);
+      times.generation = watch.lap();
+      earned = job_.reward(samples);
+      times.scoring = watch.lap();
+    } catch (const core::Interrupted&) {
+      stop("in the iteration after");
+    }
+    const Rollout rollout = make_rollout(job_.prompts, samples);
+    const Trainer::Experience experience = trainer_.assess(rollout, earned);
+    times.assessment = watch.lap();
+    core::MetricRow row = experience.metrics;
+    append(row, trainer_.update(rollout, experience, job_.pretraining));
+    times.update = watch.lap();
+    metrics_.log(trainer_.iteration(), row);
+    timings_.log(trainer_.iteration(), row_of(times));
+    times_ += times;
+    progress_.update(trainer_.iteration(),
+                     fmt::format("scores {:.3f} kl {:.3f}", value_of(row, "objective/scores"), value_of(row, "objective/kl")));
+    validation_due_ = holds_out() && (trainer_.iteration() % config_.validation.every == 0 || trainer_.iteration() == config_.iterations);
+  }
+
+  void validate_if_due() {
+    if (!validation_due_) return;
+    Stopwatch watch;
+    core::MetricRow row;
+    try {
+      row = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_.sampling,
+                     config_.micro_answers, seed_);
+    } catch (const core::Interrupted&) {
+      stop("before the evaluation after");
+    }
+    validation_due_ = false;
+    metrics_.log(trainer_.iteration(), row);
+    if (best_.offer(trainer_.iteration(), value_of(row, "eval/scores"), value_of(row, "eval/kl"), config_.validation)) {
+      core::make_directories(best_file().parent_path());
+      runtime::save_tensors(best_file(), trainer_.kept(), {});
+    }
+    const PpoTimes times{.validation = watch.lap()};
+    timings_.log(trainer_.iteration(), row_of(times));
+    times_ += times;
+  }
+
+  // The weights that are kept go where the caller reads them.
+  PpoResult keep() {
+    if (best_.iteration >= 0) {
+      trainer_.keep(runtime::load_tensors(best_file()).tensors);
+      if (trainer_.iteration() < config_.iterations)
+        core::log_info(fmt::format("ppo stops after iteration {}: {} evaluations in a row were no better than that of iteration {}",
+                                   trainer_.iteration(), best_.worse_since, best_.iteration));
+    } else {
+      trainer_.keep(by_name(trainer_.kept()));
+    }
+    if (config_.lora.rank > 0) policy::save_lora(folder_ / "adapter", trainer_.policy(), config_.lora);
+    const policy::Llama policy = policy::merged(trainer_.policy());
+    PpoResult result{.times = times_,
+                     .policy = policy,
+                     .critic = {config_.critic == "shared" ? policy::backbone_of(policy) : policy::merged(trainer_.critic().backbone),
+                                trainer_.critic().score},
+                     .iterations = trainer_.iteration(),
+                     .kept_iteration = best_.iteration >= 0 ? best_.iteration : trainer_.iteration()};
+    if (best_.iteration >= 0) result.held_out_score = best_.score;
+    return result;
+  }
+
+  [[noreturn]] void stop(const std::string& where) {
+    save();
+    throw core::Interrupted(fmt::format("ppo stopped {} iteration {} of {}; the same command goes on from there", where,
+                                        trainer_.iteration(), config_.iterations));
+  }
+
+  void save() {
+    metrics_.sync();
+    const auto counters = trainer_.counters();
+    checkpointer_.save(trainer_.state(), {{"iteration", counters.iteration},
+                                          {"optimizer_steps", counters.optimizer_steps},
+                                          {"kl_coefficient", counters.kl_coefficient},
+                                          {"validation_due", validation_due_},
+                                          {"best_iteration", best_.iteration},
+                                          {"best_score", best_.score},
+                                          {"worse_since", best_.worse_since},
+                                          {"metrics_offset", metrics_.offset()},
+                                          {"reference", reference_}});
+  }
+
+  // Returns the offset of metrics.jsonl.
+  int64_t resume() {
+    validation_due_ = holds_out();  // the start is evaluated too: nothing worse than it is kept
+    const auto loaded = checkpointer_.load();
+    if (!loaded) return 0;
+    const nlohmann::json state = nlohmann::json::parse(loaded->state);
+    if (state.at("reference").get<std::string>() != reference_) {
+      throw core::DataError(folder_ / "ckpt" / "state.safetensors", 0,
+                            "began from another policy than the one given: its KL reference would change; delete ckpt/ to start over");
+    }
+    trainer_.restore(loaded->tensors, {.iteration = state.at("iteration").get<int64_t>(),
+                                       .optimizer_steps = state.at("optimizer_steps").get<int64_t>(),
+                                       .kl_coefficient = state.at("kl_coefficient").get<double>()});
+    validation_due_ = state.at("validation_due").get<bool>();
+    best_ = {.iteration = state.at("best_iteration").get<int64_t>(),
+             .score = state.at("best_score").get<double>(),
+             .worse_since = state.at("worse_since").get<int64_t>()};
+    return state.at("metrics_offset").get<int64_t>();
+  }
+
+  fs::path best_file() const { return folder_ / "ckpt" / "best.safetensors"; }
+
+  const PpoJob& job_;
+  PpoConfig config_;
+  uint64_t seed_;
+  fs::path folder_;
+  bool validation_due_ = false;
+  Best best_;
+  PpoTimes times_;
+  Trainer trainer_;
+  std::string reference_;  // digest of its weights
+  runtime::Checkpointer checkpointer_;
+  core::Metrics metrics_;
+  TimingLog timings_;
+  core::Progress progress_;
+};
 
 }  // namespace
 
-RewardFunction plain_reward(const reward::RewardModel& model, const std::vector<core::Ids>& prompts) {
-  return [&](const std::vector<core::Sample>& samples) {
-    std::vector<double> scores = reward::score_rows(model, answered(prompts, samples));
-    for (double& score : scores)
-      score = reward::probability(score);
-    return scores;
-  };
+core::MetricRow row_of(const PpoTimes& times) {
+  return {
+      {"generation", times.generation}, {"scoring", times.scoring},
+      {"assessment", times.assessment}, {"update", times.update},
+      {"validation", times.validation}, {"total", times.generation + times.scoring + times.assessment + times.update + times.validation}};
 }
 
-RewardFunction gated_reward(const reward::RewardModel& helpfulness, const reward::RewardModel& safety,
-                            const std::vector<core::Ids>& prompts, std::vector<bool> is_safety, const reward::CombinationConfig& config) {
-  TORCH_CHECK(is_safety.size() == prompts.size(), "[ppo.gated_reward] need one is_safety for each of ", prompts.size(), " prompts, got ",
-              is_safety.size());
-  return [&helpfulness, &safety, &prompts, is_safety = std::move(is_safety), config](const std::vector<core::Sample>& samples) {
-    const std::vector<core::Ids> rows = answered(prompts, samples);
-    const auto helpful = reward::score_rows(helpfulness, rows), safe = reward::score_rows(safety, rows);
-    std::vector<double> combined;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      combined.push_back(reward::combined_probability(helpful[i], safe[i], is_safety[static_cast<size_t>(samples[i].prompt)], config));
-    }
-    return combined;
-  };
+PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more) {
+  times.generation += more.generation, times.scoring += more.scoring, times.assessment += more.assessment;
+  times.update += more.update, times.validation += more.validation;
+  return times;
 }
 
 reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model) {
-  return config.critic == "reward" ? reward::frozen_copy(reward_model) : reward::make_reward_model(policy, "zeros", 0);
+  const bool adapters = config.lora.rank > 0;
+  if (config.critic == "reward") {
+    if (!adapters) return reward::frozen_copy(reward_model);
+    return {reward_model.backbone, reward_model.score.detach().clone()};  // its head is trained, its trunk is not
+  }
+  const at::Tensor head = policy.norm.new_zeros({1, policy.config.hidden_size}).detach();
+  const policy::Llama trunk = policy::backbone_of(policy);
+  return {adapters || config.critic == "shared" ? trunk : policy::frozen_copy(trunk), head};
 }
 
-PpoTimes train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
-               const std::filesystem::path& folder) {
+PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
+                const fs::path& folder) {
   TORCH_CHECK(!job.prompts.empty(), "[ppo.train] there are no prompts");
-  Trainer trainer(policy, critic, config, seed);
-  const std::string reference = runtime::digest(policy::parameters(trainer.reference()));
+  core::throw_if_any(problems_of(job, config));
+  for (const core::TokenSequence& sequence : job.pretraining)
+    policy::check_ids(policy, {sequence.ids});
   core::make_directories(folder);
-  runtime::Checkpointer checkpointer(folder);
-  core::Metrics metrics(folder, resume(trainer, reference, checkpointer, folder));
-  if (trainer.iteration() > 0)
-    core::log_info(fmt::format("ppo goes on after iteration {}: {} of {} remain", trainer.iteration(),
-                               config.iterations - trainer.iteration(), config.iterations));
-  core::Progress progress("ppo", config.iterations, "iterations", trainer.iteration());
-  PpoTimes times;
-  while (trainer.iteration() < config.iterations) {
-    Stopwatch watch;
-    std::vector<core::Sample> samples;
-    std::vector<double> probability;
-    try {
-      samples = sample_answers(trainer, job, config, seed);
-      times.generation += watch.lap();
-      probability = job.reward(samples);
-      times.scoring += watch.lap();
-    } catch (const core::Interrupted&) {
-      save(trainer, reference, metrics, checkpointer);
-      throw core::Interrupted(fmt::format("ppo stopped in iteration {} of {}; the same command goes on from its start",
-                                          trainer.iteration() + 1, config.iterations));
-    }
-    const Rollout rollout = make_rollout(job.prompts, samples);
-    const Trainer::Experience experience = trainer.assess(rollout, probability);
-    times.assessment += watch.lap();
-    core::MetricRow row = experience.metrics;
-    for (auto& entry : trainer.update(rollout, experience))
-      row.push_back(std::move(entry));
-    times.update += watch.lap();
-    metrics.log(trainer.iteration(), row);
-    progress.update(trainer.iteration(), fmt::format("scores {:.3f} kl {:.3f}", row[0].second, row[1].second));
-    if (core::interrupt_requested()) {
-      save(trainer, reference, metrics, checkpointer);
-      throw core::Interrupted(
-          fmt::format("ppo stopped after iteration {} of {}; the same command goes on from there", trainer.iteration(), config.iterations));
-    }
-    if (trainer.iteration() < config.iterations && checkpointer.due()) save(trainer, reference, metrics, checkpointer);
-  }
-  runtime::set_trainable(policy::parameters(policy), false);
-  runtime::set_trainable(reward::parameters(critic), false);
-  return times;
+  return Loop(policy, critic, job, config, seed, folder).run();
 }
 
 }  // namespace keel::ppo

@@ -1,47 +1,52 @@
-// The PPO loop (Llama 2 paper, 3.2.3): sample, score, assess, update; checkpoints and metrics.
+// The PPO loop (Llama 2 paper, 3.2.3): sample, score, assess, update; held-out prompts, checkpoints and metrics.
 #pragma once
 
 #include <filesystem>
-#include <functional>
-#include <string>
+#include <limits>
 #include <vector>
 
+#include "core/metrics.h"
 #include "ppo/config.h"
-#include "reward/combination.h"
-#include "reward/model.h"
+#include "ppo/reward_function.h"
 
 namespace keel::ppo {
 
-// Rc of each answer, in [0, 1]; Sample::prompt is the index into the prompts of the job. A score that is missing must throw.
-using RewardFunction = std::function<std::vector<double>(const std::vector<core::Sample>&)>;
-
-// One reward model alone: the probability of its raw score. Holds references to model and prompts.
-RewardFunction plain_reward(const reward::RewardModel& model, const std::vector<core::Ids>& prompts);
-
-// The paper's: both models score prompt + answer, the safety model decides where `is_safety[prompt]` or where its score is low.
-// Holds references to models and prompts.
-RewardFunction gated_reward(const reward::RewardModel& helpfulness, const reward::RewardModel& safety,
-                            const std::vector<core::Ids>& prompts, std::vector<bool> is_safety, const reward::CombinationConfig& config);
-
-// A critic as the config says: a copy of the reward model, or the policy's backbone with a zero head.
+// A critic as the config says, for a Trainer: a copy of the reward model, or the policy's backbone with a zero head, copied unless the
+// trunk is to be shared. With adapters (lora.rank > 0) the trunk is never copied: it stays as it is.
 reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model);
 
 struct PpoJob {
   std::vector<core::Ids> prompts;  // drawn in a new random order every time round
   std::vector<int64_t> stop_ids;   // end an answer
-  RewardFunction reward;
+  RewardFunction reward;           // of answers to `prompts`
+  HeldOut held_out = {};
+  std::vector<core::TokenSequence> pretraining = {};  // what ptx draws from
 };
 
 // Seconds that this process spent, by phase.
 struct PpoTimes {
-  double generation = 0, scoring = 0, assessment = 0, update = 0;
+  double generation = 0, scoring = 0, assessment = 0, update = 0, validation = 0;
+};
+core::MetricRow row_of(const PpoTimes& times);  // and their "total"
+PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more);
+
+struct PpoResult {
+  PpoTimes times;
+  policy::Llama policy;                                              // what is kept, in plain weights
+  reward::RewardModel critic;                                        // likewise
+  int64_t iterations = 0;                                            // done; fewer than configured when patience was spent
+  int64_t kept_iteration = 0;                                        // whose weights are kept: the best on held-out prompts, or the last
+  double held_out_score = std::numeric_limits<double>::quiet_NaN();  // their mean Rc on held-out prompts; NaN without such
 };
 
-// Runs config.iterations in `folder` (metrics.jsonl, TensorBoard events, ckpt/), from its last checkpoint if there is one; `policy` and
-// `critic` are trained in place and must be given as they were at the start. Weights and metrics end bit for bit as those of an
-// uninterrupted run on the same machine and thread count. Throws core::Interrupted after a checkpoint on SIGTERM, core::ConfigError, and
-// core::DataError for a checkpoint that began from another policy.
-PpoTimes train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
-               const std::filesystem::path& folder);
+// Runs config.iterations in `folder` (metrics.jsonl, TensorBoard events, timings.jsonl, ckpt/), from its last checkpoint if there is one.
+// `policy` and `critic` (see make_critic) must be given as they were at the start. Without adapters they are trained in place and the
+// result shares their storage; with adapters they stay as they are, the result holds merged weights and FOLDER/adapter the policy's
+// adapter. With held-out prompts the best weights within the KL budget are kept, which may be those of the start; an average (ema_decay) is
+// what is evaluated and kept. Weights and metrics end bit for bit as those of an uninterrupted run on the same machine and thread count.
+// Throws core::Interrupted after a checkpoint on SIGTERM, core::ConfigError, and core::DataError for a checkpoint that began from another
+// policy.
+PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
+                const std::filesystem::path& folder);
 
 }  // namespace keel::ppo

@@ -9,10 +9,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <map>
+#include <utility>
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "ppo/draws.h"
+#include "ppo/statistics.h"
 #include "runtime/checkpoint.h"
 #include "runtime/parallel.h"
 
@@ -26,42 +29,35 @@ runtime::Parameters with_prefix(const std::string& prefix, runtime::Parameters l
   return list;
 }
 
-double mean_of_true(const at::Tensor& values, const at::Tensor& mask) {
-  return masked_sum(values, mask, mask.sum().item<int64_t>()).item<double>();
-}
-
-// Share of the returns' variance that the values explain.
-double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask) {
-  const at::Tensor target = returns.masked_select(mask).to(at::kDouble);
-  const at::Tensor residual = target - values.masked_select(mask);
-  return 1 - (residual.var(false) / (target.var(false) + 1e-12)).item<double>();
-}
-
 }  // namespace
 
-std::vector<std::string> problems_of(const PpoConfig& config) {
-  std::vector<std::string> problems;
-  const auto& sampling = config.sampling;
-  if (sampling.temperature <= 0 || sampling.top_p < 1 || sampling.top_k > 0) {
-    problems.emplace_back("sampling: PPO needs answers from the policy's own distribution: temperature above 0, top_p = 1, top_k = 0");
-  }
-  if (config.minibatch_answers > config.batch_answers) problems.emplace_back("minibatch_answers must not be above batch_answers");
-  return problems;
-}
-
 Trainer::Trainer(const policy::Llama& policy, const reward::RewardModel& critic, const PpoConfig& config, uint64_t seed)
-    : config_(config),
-      seed_(seed),
-      policy_(policy),
-      reference_(policy::frozen_copy(policy)),
-      critic_(critic),
-      all_parameters_(with_prefix("policy.", policy::parameters(policy))),
-      policy_optimizer_(all_parameters_, config.optimizer),
-      critic_optimizer_(with_prefix("critic.", reward::parameters(critic)), config.optimizer),
-      kl_coefficient_(config.kl.coefficient) {
+    : config_(config), seed_(seed), policy_(policy), critic_(critic), kl_coefficient_(config.kl.coefficient) {
   core::throw_if_any(problems_of(config));
-  for (auto& parameter : with_prefix("critic.", reward::parameters(critic)))
-    all_parameters_.push_back(std::move(parameter));
+  const bool adapters = config.lora.rank > 0;
+  if (adapters) {
+    policy_ = policy::with_lora(policy, config.lora, seed, "ppo.lora.policy");
+    critic_.backbone = policy::with_lora(critic.backbone, config.lora, seed, "ppo.lora.critic");
+  }
+  reference_ = adapters ? policy::without_lora(policy) : policy::frozen_copy(policy);
+  policy_parameters_ = with_prefix("policy.", adapters ? policy::lora_parameters(policy_) : policy::parameters(policy_));
+  const runtime::NamedTensor head = {"critic.score.weight", critic_.score};
+  if (shared()) {
+    critic_.backbone = policy::backbone_of(policy_);
+    policy_parameters_.push_back(head);
+  } else {
+    const policy::Llama& trunk = critic_.backbone;
+    critic_parameters_ = with_prefix("critic.", adapters ? policy::lora_parameters(trunk) : policy::parameters(trunk));
+    critic_parameters_.push_back(head);
+  }
+  all_parameters_ = policy_parameters_;
+  all_parameters_.insert(all_parameters_.end(), critic_parameters_.begin(), critic_parameters_.end());
+  policy_optimizer_.emplace(policy_parameters_, config.optimizer);
+  if (!shared()) critic_optimizer_.emplace(critic_parameters_, config.optimizer);
+  if (config.ema_decay > 0) {
+    for (const auto& [name, tensor] : policy_parameters_)
+      averages_.push_back({"average." + name, tensor.detach().clone()});
+  }
   runtime::set_trainable(all_parameters_, true);
 }
 
@@ -84,92 +80,143 @@ std::vector<Trainer::MicroBatches> Trainer::plan(const Rollout& rollout, int64_t
   return minibatches;
 }
 
-Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<double>& probability) const {
-  const at::NoGradGuard no_grad;
-  TORCH_CHECK(std::ssize(probability) == rollout.answers(), "[ppo.assess] need one Rc for each of ", rollout.answers(), " answers, got ",
-              probability.size());
-  const at::Tensor& mask = rollout.response_mask;
-  Experience experience{.logprobs = at::zeros_like(rollout.engine_logprobs),
-                        .values = at::zeros_like(rollout.engine_logprobs),
+Trainer::Outputs Trainer::outputs(const AnswerBatch& batch, bool with_entropy) const {
+  const at::Tensor states = answer_states(policy_, batch);
+  return {.policy = answer_logprobs(policy_, states, batch, config_.sampling.temperature, with_entropy),
+          .values = answer_values(critic_.score, shared() ? states : answer_states(critic_.backbone, batch), batch)};
+}
+
+Trainer::Experience Trainer::forward(const Rollout& rollout) const {
+  const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
+  Experience experience{.logprobs = empty.clone(),
+                        .reference = empty.clone(),
+                        .values = empty.clone(),
+                        .entropy = empty.clone(),
                         .advantages = {},
                         .returns = {},
                         .metrics = {}};
-  at::Tensor reference = at::zeros_like(rollout.engine_logprobs), entropies = at::zeros_like(reference);
   // The forward passes are those of the first update pass: its first minibatch then has ratios of exactly 1.
   for (const MicroBatches& minibatch : plan(rollout, 0)) {
     runtime::for_each_piece(std::ssize(minibatch), [&](int64_t piece) {
       const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);
-      const AnswerLogprobs now = answer_logprobs(policy_, batch, config_.sampling.temperature, /*with_entropy=*/true);
-      experience.logprobs.index_copy_(0, batch.index, now.logprobs);
-      entropies.index_copy_(0, batch.index, now.entropy);
-      reference.index_copy_(0, batch.index, answer_logprobs(reference_, batch, config_.sampling.temperature).logprobs);
-      experience.values.index_copy_(0, batch.index, answer_values(critic_, batch));
+      const Outputs now = outputs(batch, /*with_entropy=*/true);
+      experience.logprobs.index_copy_(0, batch.index, now.policy.logprobs);
+      experience.entropy.index_copy_(0, batch.index, now.policy.entropy);
+      experience.values.index_copy_(0, batch.index, now.values);
+      experience.reference.index_copy_(0, batch.index, answer_logprobs(reference_, batch, config_.sampling.temperature).logprobs);
     });
   }
+  return experience;
+}
 
-  const at::Tensor kl = kl_per_token(experience.logprobs, reference, config_.kl);
-  const at::Tensor combined = at::tensor(probability, at::kDouble);
-  const at::Tensor scores = scores_with_eos_rule(shaped_scores(combined, config_.score), rollout.finished, config_.reward);
-  const at::Tensor rewards = token_rewards(kl, scores, rollout.last_action_index, mask, kl_coefficient_);
+Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<AnswerReward>& earned) const {
+  const at::NoGradGuard no_grad;
+  TORCH_CHECK(std::ssize(earned) == rollout.answers(), "[ppo.assess] need one reward for each of ", rollout.answers(), " answers, got ",
+              earned.size());
+  std::vector<double> probabilities;
+  std::vector<int64_t> deciders;
+  for (const AnswerReward& reward : earned) {
+    probabilities.push_back(reward.probability);
+    deciders.push_back(reward.safety_decides ? 1 : 0);
+  }
+  const at::Tensor probability = at::tensor(probabilities, at::kDouble), safety_decides = at::tensor(deciders, at::kLong) == 1;
+  const at::Tensor& mask = rollout.response_mask;
+  Experience experience = forward(rollout);
+
+  const at::Tensor kl = kl_per_token(experience.logprobs, experience.reference, config_.kl);
+  const double beta = config_.kl.placement == "reward" ? kl_coefficient_ : 0;
+  const at::Tensor scores =
+      scores_with_eos_rule(shaped_scores(probability, safety_decides, config_.score), rollout.finished, config_.reward);
+  const at::Tensor rewards = token_rewards(kl, scores, rollout.last_action_index, mask, beta);
   const Advantages gae = generalised_advantages(rewards, experience.values, mask, config_.gae);
   experience.advantages = config_.whiten_advantages ? masked_whiten(gae.advantages, mask, config_.score.epsilon) : gae.advantages;
   experience.returns = gae.returns;
 
   const auto per_answer = [&](const at::Tensor& values) { return masked_sum(values, mask, rollout.answers()).item<double>(); };
   const auto estimate = [&](const char* estimator) {
-    return per_answer(kl_per_token(experience.logprobs, reference, {.estimator = estimator}));
+    return per_answer(kl_per_token(experience.logprobs, experience.reference, {.estimator = estimator}));
   };
-  const double kl_mean = per_answer(kl), penalty = -kl_coefficient_ * kl_mean;
+  const double kl_mean = per_answer(kl), penalty = -beta * kl_mean;
   const at::Tensor drift = at::where(mask, rollout.engine_logprobs - experience.logprobs, at::zeros_like(kl)).abs();
-  experience.metrics = {{"objective/scores", combined.mean().item<double>()},
-                        {"objective/kl", kl_mean},
-                        {"objective/kl_k1", estimate("k1")},
-                        {"objective/kl_k3", estimate("k3")},
-                        {"objective/kl_coef", kl_coefficient_},
-                        {"objective/entropy", -per_answer(experience.logprobs)},
-                        {"objective/non_score_reward", penalty},
-                        {"objective/rlhf_reward", scores.mean().item<double>() + penalty},
-                        {"policy/entropy_avg", mean_of_true(entropies, mask)},
-                        {"critic/vf_explained_var", explained_variance(experience.values, experience.returns, mask)},
-                        {"response_length/mean", mask.sum().item<double>() / static_cast<double>(rollout.answers())},
-                        {"rollout/logprob_drift_max", drift.max().item<double>()},
-                        {"val/num_eos_tokens", rollout.finished.sum().item<double>()}};
+  experience.metrics = reward_metrics("objective/", earned);
+  append(experience.metrics, {{"objective/kl", kl_mean},
+                              {"objective/kl_k1", estimate("k1")},
+                              {"objective/kl_k3", estimate("k3")},
+                              {"objective/kl_coef", kl_coefficient_},
+                              {"objective/entropy", -per_answer(experience.logprobs)},
+                              {"objective/non_score_reward", penalty},
+                              {"objective/rlhf_reward", scores.mean().item<double>() + penalty},
+                              {"policy/entropy_avg", mean_of_true(experience.entropy, mask)},
+                              {"critic/vf_explained_var", explained_variance(experience.values, experience.returns, mask)},
+                              {"rollout/logprob_drift_max", drift.max().item<double>()}});
+  append(experience.metrics, whitening_metrics(probability, safety_decides, config_.score));
+  append(experience.metrics, answer_metrics(rollout));
   return experience;
 }
 
-// Means over the tokens of one minibatch; its gradients are left to the optimisers.
+// What one minibatch adds to the log: means over its tokens, ptx over its targets.
 struct Trainer::StepSums {
-  double policy_loss = 0, value_loss = 0, approxkl = 0, clipfrac = 0, value_clipfrac = 0, ratio = 0, ratio_spread = 0;
+  double policy_loss = 0, kl_loss = 0, value_loss = 0, ptx_loss = 0;
+  double approxkl = 0, clipfrac = 0, value_clipfrac = 0, ratio = 0, ratio_spread = 0;
 
   void add(const StepSums& other, double weight = 1) {
-    policy_loss += weight * other.policy_loss, value_loss += weight * other.value_loss;
+    policy_loss += weight * other.policy_loss, kl_loss += weight * other.kl_loss;
+    value_loss += weight * other.value_loss, ptx_loss += weight * other.ptx_loss;
     approxkl += weight * other.approxkl, clipfrac += weight * other.clipfrac, value_clipfrac += weight * other.value_clipfrac;
     ratio += weight * other.ratio, ratio_spread += weight * other.ratio_spread;
   }
 };
 
-Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch) {
-  int64_t tokens = 0;
+// The loss of some answers of a minibatch of `tokens` emitted tokens, 0-dim.
+at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& experience, const std::vector<int64_t>& rows, int64_t tokens,
+                                 StepSums& sums) const {
+  const AnswerBatch batch = answer_batch(rollout, rows);
+  const auto of = [&](const at::Tensor& values) { return values.index_select(0, batch.index); };
+  const auto [policy, values] = outputs(batch, /*with_entropy=*/false);
+  const PolicyLoss actor =
+      policy_loss(policy.logprobs, of(experience.logprobs), of(experience.advantages), batch.mask, tokens, config_.loss);
+  const ValueLoss critic = value_loss(values, of(experience.values), of(experience.returns), batch.mask, tokens, config_.loss);
+  sums = {.policy_loss = actor.loss.item<double>(),
+          .kl_loss = 0,
+          .value_loss = critic.loss.item<double>(),
+          .ptx_loss = 0,
+          .approxkl = actor.approxkl.item<double>(),
+          .clipfrac = actor.clipfrac.item<double>(),
+          .value_clipfrac = critic.clipfrac.item<double>(),
+          .ratio = actor.ratio.item<double>(),
+          .ratio_spread = actor.ratio_spread.item<double>()};
+  const at::Tensor loss = actor.loss + critic.loss;  // of two models, or on one trunk where value_weight balances them
+  if (config_.kl.placement == "reward") return loss;
+  const at::Tensor penalty = kl_loss(policy.logprobs, of(experience.reference), batch.mask, tokens, kl_coefficient_, config_.kl);
+  sums.kl_loss = penalty.item<double>();
+  return loss + penalty;
+}
+
+// Leaves the gradients of one minibatch to the optimisers.
+Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch,
+                                const std::vector<core::TokenSequence>& pretraining) {
+  int64_t tokens = 0, targets = 0;
   for (const auto& rows : minibatch) {
     for (const int64_t row : rows)
       tokens += std::ssize(rollout.rows[static_cast<size_t>(row)]) - rollout.prompt_lengths[static_cast<size_t>(row)];
   }
-  std::vector<StepSums> parts(minibatch.size());
-  runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
-    const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);
-    const auto of = [&](const at::Tensor& values) { return values.index_select(0, batch.index); };
-    const at::Tensor logprobs = answer_logprobs(policy_, batch, config_.sampling.temperature).logprobs;
-    const PolicyLoss actor = policy_loss(logprobs, of(experience.logprobs), of(experience.advantages), batch.mask, tokens, config_.loss);
-    const at::Tensor values = answer_values(critic_, batch);
-    const ValueLoss critic = value_loss(values, of(experience.values), of(experience.returns), batch.mask, tokens, config_.loss);
-    parts[static_cast<size_t>(piece)] = {.policy_loss = actor.loss.item<double>(),
-                                         .value_loss = critic.loss.item<double>(),
-                                         .approxkl = actor.approxkl.item<double>(),
-                                         .clipfrac = actor.clipfrac.item<double>(),
-                                         .value_clipfrac = critic.clipfrac.item<double>(),
-                                         .ratio = actor.ratio.item<double>(),
-                                         .ratio_spread = actor.ratio_spread.item<double>()};
-    return actor.loss + critic.loss;  // of two models: their gradients do not meet
+  std::vector<std::vector<const core::TokenSequence*>> mix;  // a forward pass each, behind those of the answers
+  if (config_.ptx.weight > 0) {
+    const int64_t count = config_.ptx.batch_sequences;
+    for (const int64_t index : drawn_in_turn(policy_optimizer_->steps() * count, count, std::ssize(pretraining), seed_, "ppo.ptx")) {
+      if (mix.empty() || std::ssize(mix.back()) == config_.micro_answers) mix.emplace_back();
+      mix.back().push_back(&pretraining[static_cast<size_t>(index)]);
+      targets += count_targets(*mix.back().back());
+    }
+  }
+  const auto answers = std::ssize(minibatch);
+  std::vector<StepSums> parts(minibatch.size() + mix.size());
+  runtime::accumulate_gradients(all_parameters_, std::ssize(parts), [&](int64_t piece) {
+    StepSums& sums = parts[static_cast<size_t>(piece)];
+    if (piece < answers) return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, sums);
+    const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece - answers)], targets);
+    sums.ptx_loss = loss.item<double>();
+    return config_.ptx.weight * loss;
   });
   StepSums sums;
   for (const StepSums& part : parts)
@@ -186,7 +233,14 @@ double Trainer::step_of(runtime::AdamW& optimizer, double rate, const char* name
   }
 }
 
-core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experience) {
+void Trainer::average() {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < averages_.size(); ++i)
+    averages_[i].tensor.lerp_(policy_parameters_[i].tensor, 1 - config_.ema_decay);
+}
+
+core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experience, const std::vector<core::TokenSequence>& pretraining) {
+  TORCH_CHECK(config_.ptx.weight == 0 || !pretraining.empty(), "[ppo.update] ptx.weight needs pretraining sequences");
   StepSums mean;
   double policy_norm = 0, critic_norm = 0, first_deviation = 0, policy_rate = 0, critic_rate = 0;
   const int64_t minibatches = (rollout.answers() + config_.minibatch_answers - 1) / config_.minibatch_answers;
@@ -195,45 +249,82 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
   for (int64_t epoch = 0; epoch < config_.epochs; ++epoch) {
     const std::vector<MicroBatches> planned = plan(rollout, epoch);
     for (size_t i = 0; i < planned.size(); ++i) {
-      const StepSums sums = step(rollout, experience, planned[i]);
+      const StepSums sums = step(rollout, experience, planned[i], pretraining);
       if (epoch == 0 && i == 0) first_deviation = std::sqrt(sums.ratio_spread);
-      policy_rate = runtime::learning_rate(config_.schedule, policy_optimizer_.steps(), steps);
-      critic_rate = runtime::learning_rate(config_.critic_schedule, critic_optimizer_.steps(), steps);
-      policy_norm += step_of(policy_optimizer_, policy_rate, "policy") / count;
-      critic_norm += step_of(critic_optimizer_, critic_rate, "critic") / count;
+      const int64_t done = policy_optimizer_->steps();
+      policy_rate = runtime::learning_rate(config_.schedule, done, steps);
+      policy_norm += step_of(*policy_optimizer_, policy_rate, "policy") / count;
+      if (critic_optimizer_) {
+        critic_rate = runtime::learning_rate(config_.critic_schedule, done, steps);
+        critic_norm += step_of(*critic_optimizer_, critic_rate, "critic") / count;
+      }
+      average();
       mean.add(sums, 1 / count);
     }
   }
-  const auto kl =
-      std::find_if(experience.metrics.begin(), experience.metrics.end(), [](const auto& entry) { return entry.first == "objective/kl"; });
-  kl_coefficient_ = next_kl_coefficient(kl_coefficient_, kl->second, rollout.answers(), config_.kl);
+  kl_coefficient_ = next_kl_coefficient(kl_coefficient_, value_of(experience.metrics, "objective/kl"), rollout.answers(), config_.kl);
   ++iteration_;
-  return {{"policy/approxkl_avg", mean.approxkl},
-          {"policy/clipfrac_avg", mean.clipfrac},
-          {"loss/policy_avg", mean.policy_loss},
-          {"loss/value_avg", mean.value_loss},
-          {"val/clipfrac_avg", mean.value_clipfrac},
-          {"val/ratio", mean.ratio},
-          {"val/ratio_var", mean.ratio_spread - (mean.ratio - 1) * (mean.ratio - 1)},
-          {"val/first_ratio_rms", first_deviation},
-          {"policy/grad_norm", policy_norm},
-          {"critic/grad_norm", critic_norm},
-          {"lr", policy_rate},
-          {"critic/lr", critic_rate},
-          {"episode", static_cast<double>(iteration_ * config_.batch_answers)}};
+  core::MetricRow row = {{"policy/approxkl_avg", mean.approxkl},
+                         {"policy/clipfrac_avg", mean.clipfrac},
+                         {"loss/policy_avg", mean.policy_loss},
+                         {"loss/value_avg", mean.value_loss},
+                         {"val/clipfrac_avg", mean.value_clipfrac},
+                         {"val/ratio", mean.ratio},
+                         {"val/ratio_var", mean.ratio_spread - (mean.ratio - 1) * (mean.ratio - 1)},
+                         {"val/first_ratio_rms", first_deviation},
+                         {"policy/grad_norm", policy_norm},
+                         {"lr", policy_rate},
+                         {"episode", static_cast<double>(iteration_ * config_.batch_answers)}};
+  if (critic_optimizer_) append(row, {{"critic/grad_norm", critic_norm}, {"critic/lr", critic_rate}});
+  if (config_.kl.placement == "loss") row.emplace_back("loss/kl_avg", mean.kl_loss);
+  if (config_.ptx.weight > 0) row.emplace_back("loss/ptx_avg", mean.ptx_loss);
+  return row;
+}
+
+policy::Llama Trainer::averaged_policy() const {
+  policy::Llama averaged = policy_;
+  if (averages_.empty()) return averaged;
+  size_t next = 0;  // averages_ has the order of policy_parameters_
+  const auto take = [&](at::Tensor& tensor) { tensor = averages_[next++].tensor; };
+  if (config_.lora.rank > 0) {
+    policy::visit_adapters(averaged, [&](const std::string&, policy::LowRank& adapter) {
+      take(adapter.a);
+      take(adapter.b);
+    });
+  } else {
+    policy::visit_weights(averaged, [&](const std::string&, at::Tensor& weight) { take(weight); });
+  }
+  return averaged;
+}
+
+runtime::Parameters Trainer::kept() const {
+  runtime::Parameters all = all_parameters_;
+  for (size_t i = 0; i < averages_.size(); ++i)
+    all[i].tensor = averages_[i].tensor;
+  return all;
+}
+
+void Trainer::keep(const std::map<std::string, at::Tensor>& tensors) {
+  runtime::restore(tensors, all_parameters_);
+  runtime::set_trainable(all_parameters_, false);
 }
 
 runtime::Parameters Trainer::state() const {
   runtime::Parameters all = all_parameters_;
-  for (const auto& list : {policy_optimizer_.state(), critic_optimizer_.state()})
-    all.insert(all.end(), list.begin(), list.end());
+  all.insert(all.end(), averages_.begin(), averages_.end());
+  for (const auto* optimizer : {&policy_optimizer_, &critic_optimizer_}) {
+    if (!*optimizer) continue;
+    for (auto& moment : (*optimizer)->state())
+      all.push_back(std::move(moment));
+  }
   return all;
 }
 
 void Trainer::restore(const std::map<std::string, at::Tensor>& tensors, const Counters& counters) {
   runtime::restore(tensors, all_parameters_);
-  policy_optimizer_.load_state(tensors, counters.optimizer_steps);
-  critic_optimizer_.load_state(tensors, counters.optimizer_steps);
+  runtime::restore(tensors, averages_);
+  policy_optimizer_->load_state(tensors, counters.optimizer_steps);
+  if (critic_optimizer_) critic_optimizer_->load_state(tensors, counters.optimizer_steps);
   iteration_ = counters.iteration;
   kl_coefficient_ = counters.kl_coefficient;
 }

@@ -1,11 +1,15 @@
-// One PPO iteration in two parts, for loops of one's own: from answers and their scores to advantages, and from there to new weights.
+// One PPO iteration in two parts, for loops of one's own: from answers and their rewards to advantages, and from there to new weights.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "core/metrics.h"
 #include "ppo/config.h"
+#include "ppo/reward_function.h"
 #include "ppo/rollout.h"
 
 namespace keel::ppo {
@@ -13,53 +17,77 @@ namespace keel::ppo {
 // Everything that changes from iteration to iteration, and the frozen policy that the KL penalty is measured against.
 class Trainer {
  public:
-  // Trains `policy` and `critic` in place; the reference is a copy of `policy` as it is now. Throws core::ConfigError when settings
-  // contradict each other.
+  // Trains `policy` and `critic` (see make_critic) in place; the reference is a copy of `policy` as it is now. With adapters (lora.rank >
+  // 0) neither changes: policy and critic are these weights plus adapters, the reference is these weights alone, and nothing is copied. A
+  // critic with config.critic = "shared" is a head alone; its trunk is the policy. Throws core::ConfigError when settings contradict each
+  // other.
   Trainer(const policy::Llama& policy, const reward::RewardModel& critic, const PpoConfig& config, uint64_t seed);
 
   // What an update needs, for all answers of an iteration; [B, A] fp32, 0 where the rollout's response_mask is false.
   struct Experience {
     at::Tensor logprobs;    // of the policy before any update, by the trainer's own forward pass
+    at::Tensor reference;   // log-probs of the reference
     at::Tensor values;      // of the critic before any update
+    at::Tensor entropy;     // of the policy's sampling distribution, nats
     at::Tensor advantages;  // whitened over the iteration's tokens if so configured
     at::Tensor returns;
     core::MetricRow metrics;
   };
 
-  // `probability` is Rc of each answer, in [0, 1] (reward/combination.h).
-  Experience assess(const Rollout& rollout, const std::vector<double>& probability) const;
+  Experience assess(const Rollout& rollout, const std::vector<AnswerReward>& earned) const;  // one reward an answer
 
-  // Clipped updates of policy and critic, one AdamW step each a minibatch; then the KL coefficient's own. Returns metrics.
-  core::MetricRow update(const Rollout& rollout, const Experience& experience);
+  // Clipped updates of policy and critic, one AdamW step each a minibatch; then the KL coefficient's own. `pretraining` is what ptx draws
+  // from. Returns metrics.
+  core::MetricRow update(const Rollout& rollout, const Experience& experience, const std::vector<core::TokenSequence>& pretraining = {});
 
-  const policy::Llama& policy() const { return policy_; }
+  const policy::Llama& policy() const { return policy_; }  // with its adapters, if it has such
+  const reward::RewardModel& critic() const { return critic_; }
   const policy::Llama& reference() const { return reference_; }
+  policy::Llama averaged_policy() const;            // with the averaged weights; without an average the policy itself
   int64_t iteration() const { return iteration_; }  // iterations done
   double kl_coefficient() const { return kl_coefficient_; }
 
-  // All of it by name for a checkpoint (weights, moments) and the counters that are no tensors; restore() takes them back.
+  // What is trained, by name, with the averages in the place of the policy's own; keep() takes it back as the last weights of policy and
+  // critic, which then need no gradients any more.
+  runtime::Parameters kept() const;
+  void keep(const std::map<std::string, at::Tensor>& tensors);
+
+  // All of it by name for a checkpoint (weights, moments, averages) and the counters that are no tensors; restore() takes them back.
   struct Counters {
     int64_t iteration = 0;
     int64_t optimizer_steps = 0;
     double kl_coefficient = 0;
   };
   runtime::Parameters state() const;
-  Counters counters() const { return {iteration_, policy_optimizer_.steps(), kl_coefficient_}; }
+  Counters counters() const { return {iteration_, policy_optimizer_->steps(), kl_coefficient_}; }
   void restore(const std::map<std::string, at::Tensor>& tensors, const Counters& counters);
 
  private:
   using MicroBatches = std::vector<std::vector<int64_t>>;  // rows of each forward pass of one minibatch
-  std::vector<MicroBatches> plan(const Rollout& rollout, int64_t epoch) const;
+  struct Outputs {
+    AnswerLogprobs policy;
+    at::Tensor values;
+  };
   struct StepSums;
-  StepSums step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch);
+  bool shared() const { return config_.critic == "shared"; }
+  Outputs outputs(const AnswerBatch& batch, bool with_entropy) const;
+  Experience forward(const Rollout& rollout) const;  // log-probs, values and entropy
+  std::vector<MicroBatches> plan(const Rollout& rollout, int64_t epoch) const;
+  at::Tensor answers_loss(const Rollout& rollout, const Experience& experience, const std::vector<int64_t>& rows, int64_t tokens,
+                          StepSums& sums) const;
+  StepSums step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch,
+                const std::vector<core::TokenSequence>& pretraining);
   double step_of(runtime::AdamW& optimizer, double rate, const char* name) const;
+  void average();
 
   PpoConfig config_;
   uint64_t seed_;
   policy::Llama policy_, reference_;
   reward::RewardModel critic_;
-  runtime::Parameters all_parameters_;  // names with "policy." and "critic." before them
-  runtime::AdamW policy_optimizer_, critic_optimizer_;
+  // Named "policy. ..." and "critic. ..."; the head of a shared critic is one of the policy's.
+  runtime::Parameters policy_parameters_, critic_parameters_, all_parameters_;
+  runtime::Parameters averages_;  // of policy_parameters_, "average. ..." before their names; empty without an average
+  std::optional<runtime::AdamW> policy_optimizer_, critic_optimizer_;  // a shared critic has none of its own
   double kl_coefficient_;
   int64_t iteration_ = 0;
 };

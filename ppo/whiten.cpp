@@ -33,11 +33,14 @@ at::Tensor logit(const at::Tensor& probability, double clamp) {
   return at::log(inside) - at::log1p(-inside);
 }
 
-at::Tensor shaped_scores(const at::Tensor& probability, const ScoreConfig& config) {
+at::Tensor shaped_scores(const at::Tensor& probability, const at::Tensor& safety_decides, const ScoreConfig& config) {
   TORCH_CHECK(((probability >= 0) & (probability <= 1)).all().item<bool>(),
               "[ppo.scores] Rc must be probabilities in [0, 1] (sigmoid of a raw score), got ", probability);
   const at::Tensor scores = logit(probability, config.logit_clamp);
-  return (config.whiten ? whiten(scores, config.epsilon) : scores).to(at::kFloat);
+  if (!config.whiten) return scores.to(at::kFloat);
+  if (config.whiten_scope == "batch") return whiten(scores, config.epsilon).to(at::kFloat);
+  // Each is 0 where the other one is not.
+  return (masked_whiten(scores, safety_decides, config.epsilon) + masked_whiten(scores, ~safety_decides, config.epsilon)).to(at::kFloat);
 }
 
 }  // namespace keel::ppo

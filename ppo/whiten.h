@@ -6,18 +6,24 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
+
 #include "core/config.h"
 
 namespace keel::ppo {
 
 struct ScoreConfig {
-  bool whiten = true;         // paper: yes; the batch as its scope is our reading
-  double epsilon = 1e-8;      // not in the paper; added to the variance
-  double logit_clamp = 1e-6;  // not in the paper; keeps logit(0) and logit(1) finite: scores lie in +-13.8
+  bool whiten = true;                  // paper: yes
+  std::string whiten_scope = "batch";  // not in the paper; all answers of an iteration are the plain reading
+  double epsilon = 1e-8;               // not in the paper; added to the variance
+  double logit_clamp = 1e-6;           // not in the paper; keeps logit(0) and logit(1) finite: scores lie in +-13.8
 };
 
 inline void visit(ScoreConfig& config, core::Fields& fields) {
   fields("whiten", config.whiten, "shift and scale the scores of a batch to mean 0 and variance 1");
+  fields("whiten_scope", config.whiten_scope,
+         "whose mean and variance: of all answers of a batch, or apart of those that the safety model decides and of the others",
+         core::one_of({"batch", "deciding_model"}));
   fields("epsilon", config.epsilon, "added to the variance", core::above(0.0));
   fields("logit_clamp", config.logit_clamp, "distance from 0 and 1 to which probabilities are clamped before the logit",
          core::between(1e-12, 0.5));
@@ -31,8 +37,9 @@ at::Tensor masked_whiten(const at::Tensor& values, const at::Tensor& mask, doubl
 // log(p / (1 - p)) with p clamped to [clamp, 1 - clamp], in double.
 at::Tensor logit(const at::Tensor& probability, double clamp);
 
-// whiten(logit(Rc)) of a whole batch of answers: [B] probabilities -> [B] float scores. Throws c10::Error for a probability outside
-// [0, 1] (a raw score given by mistake) or NaN.
-at::Tensor shaped_scores(const at::Tensor& probability, const ScoreConfig& config);
+// whiten(logit(Rc)) of a whole batch of answers: [B] probabilities -> [B] float scores. `safety_decides` [B] bool, true = Rc is the safety
+// model's; read by the scope "deciding_model" alone, under which an answer without others of its kind scores 0. Throws c10::Error for a
+// probability outside [0, 1] (a raw score given by mistake) or NaN.
+at::Tensor shaped_scores(const at::Tensor& probability, const at::Tensor& safety_decides, const ScoreConfig& config);
 
 }  // namespace keel::ppo

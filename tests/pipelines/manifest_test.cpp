@@ -72,7 +72,7 @@ TEST_CASE("manifest: the content digest is that of names and bytes, not of files
   // Python: sha256(json.dumps([["a.txt", sha256("abc")], ["model/weights.bin", sha256("")]], separators=(',', ':')))
   const std::string expected = "b46aa856f9519246567d9bd98c70a666fad4be43de7b5b286643b1851a804111";
   CHECK(content_digest(collect_outputs(folder.path(), {})) == expected);
-  for (const char* name : {"events.out.tfevents.17.host.1.0", "run.log", "timings.json"})
+  for (const char* name : {"events.out.tfevents.17.host.1.0", "run.log", "timings.json", "timings.jsonl"})
     write_text(folder / "model" / name, "now");
   CHECK(content_digest(collect_outputs(folder.path(), {})) == expected);
   fs::rename(folder / "a.txt", folder / "b.txt");

@@ -47,7 +47,7 @@ TEST_CASE("gae: false tokens inside a row are stepped over, whatever stands ther
   }
 }
 
-TEST_CASE("gae: a reward at the end reaches every token when gamma = lambda = 1 and V = 0, whatever the padding", "[ppo]") {
+TEST_CASE("gae (pitfall 2): a reward at the end reaches every token when gamma = lambda = 1 and V = 0, whatever the padding", "[ppo]") {
   for (int64_t pads : {0, 1, 5}) {
     const at::Tensor rewards = at::zeros({1, 4 + pads}), mask = at::zeros({1, 4 + pads}, at::kBool);
     rewards[0][3] = 2.5;

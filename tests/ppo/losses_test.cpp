@@ -109,7 +109,7 @@ TEST_CASE("clipped losses: infinities and NaN under the mask change neither loss
   }
 }
 
-TEST_CASE("clipped losses: micro-batches of unequal length add up to the batch", "[ppo]") {
+TEST_CASE("clipped losses (pitfall 5): micro-batches of unequal length add up to the batch", "[ppo]") {
   const LossCase c;
   const PolicyLoss whole = policy_loss(c.logprobs, c.old_logprobs, c.advantages, c.mask, 5, {});
   const ValueLoss whole_value = value_loss(c.values, c.old_values, c.returns, c.mask, 5, {});

@@ -21,7 +21,8 @@ TEST_CASE("token rewards: torchtune's three rows, scores 1, 2, 3 and a KL coeffi
   CHECK_CLOSE(rewards, tensor({{.05, .05, 1.05}, {.1, .1, 2.1}, {.15, .15, 3.15}}), 1e-6);
 }
 
-TEST_CASE("token rewards: the score stands on the last emitted token with 0, 1 and 5 pads, and reaches all advantages", "[ppo]") {
+TEST_CASE("token rewards (pitfall 2): the score stands on the last emitted token with 0, 1 and 5 pads, and reaches all advantages",
+          "[ppo]") {
   for (int64_t pads : {0, 1, 5}) {
     const at::Tensor mask = at::cat({at::ones({1, 3}, at::kBool), at::zeros({1, pads}, at::kBool)}, 1);
     const at::Tensor junk = at::where(mask, at::zeros({1, 3 + pads}), NAN);
@@ -33,7 +34,7 @@ TEST_CASE("token rewards: the score stands on the last emitted token with 0, 1 a
   }
 }
 
-TEST_CASE("token rewards: a score on a pad, before the end or in an empty row is refused", "[ppo]") {
+TEST_CASE("token rewards (pitfall 2): a score on a pad, before the end or in an empty row is refused", "[ppo]") {
   const at::Tensor kl = at::zeros({2, 3}), scores = tensor({1, 1}), mask = bools({{1, 1, 0}, {0, 1, 1}});
   CHECK_NOTHROW(token_rewards(kl, scores, indices({1, 2}), mask, .1));
   CHECK_THROWS_AS(token_rewards(kl, scores, indices({2, 2}), mask, .1), c10::Error);

@@ -26,7 +26,7 @@ std::vector<Sample> handmade_samples() {
 
 }  // namespace
 
-TEST_CASE("rollout: rows, masks, last columns and finish flags of answers of unequal length", "[ppo]") {
+TEST_CASE("rollout (pitfall 9): ids as they were generated, masks, last columns and finish flags of answers of unequal length", "[ppo]") {
   const Rollout rollout = make_rollout(kPrompts, handmade_samples());
   CHECK(rollout.rows == std::vector<Ids>{{4, 7, 8}, {1, 2, 3, 9, 9, 9, 10}, {5, 6, 2}});
   CHECK(rollout.prompt_lengths == std::vector<int64_t>{1, 3, 2});
@@ -36,7 +36,7 @@ TEST_CASE("rollout: rows, masks, last columns and finish flags of answers of une
   CHECK_CLOSE(rollout.engine_logprobs, keel::test::tensor({{-1, -2, 0, 0}, {-.1, -.2, -.3, -.4}, {-3, 0, 0, 0}}), 1e-7);
 }
 
-TEST_CASE("rollout: an answer batch targets exactly the emitted ids, each from the position before it", "[ppo]") {
+TEST_CASE("rollout (pitfall 2): an answer batch targets exactly the emitted ids, each from the position before it", "[ppo]") {
   const Rollout rollout = make_rollout(kPrompts, handmade_samples());
   const AnswerBatch batch = answer_batch(rollout, {2, 1});
   CHECK(batch.inputs.tokens.ids.equal(at::tensor(std::vector<int64_t>{5, 6, 2, 0, 0, 0, 0, 1, 2, 3, 9, 9, 9, 10}).view({2, 7})));
@@ -50,7 +50,7 @@ TEST_CASE("rollout: an answer without ids, or with fewer log-probs than ids, is 
   CHECK_THROWS_AS(make_rollout(kPrompts, {{.prompt = 0, .sample = 0, .ids = {1, 2}, .logprobs = {-1}}}), c10::Error);
 }
 
-TEST_CASE("rollout: the trainer's log-probs are the generator's at temperatures .7, 1 and 1.3", "[ppo]") {
+TEST_CASE("rollout (pitfall 1): the trainer's log-probs are the generator's at temperatures .7, 1 and 1.3", "[ppo]") {
   const keel::policy::Llama policy = keel::test::tiny_llama();
   const at::NoGradGuard no_grad;
   for (double temperature : {.7, 1., 1.3}) {
@@ -65,7 +65,7 @@ TEST_CASE("rollout: the trainer's log-probs are the generator's at temperatures 
   }
 }
 
-TEST_CASE("rollout: values are the critic's before each emitted id, whatever the rows beside it", "[ppo]") {
+TEST_CASE("rollout (pitfall 6): values are the critic's before each emitted id, whatever the rows beside it", "[ppo]") {
   const keel::reward::RewardModel critic = keel::reward::make_reward_model(keel::test::tiny_llama(), "normal", 4);
   const at::NoGradGuard no_grad;
   const Rollout rollout = make_rollout(kPrompts, handmade_samples());

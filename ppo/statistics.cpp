@@ -1,0 +1,93 @@
+#include "ppo/statistics.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/ones_like.h>
+
+#include <cmath>
+#include <iterator>
+#include <utility>
+
+#include "ppo/losses.h"
+
+namespace keel::ppo {
+
+namespace {
+
+class Mean {
+ public:
+  void add(double value) { sum_ += value, count_ += 1; }
+  double value() const { return sum_ / count_; }  // NaN of nothing
+
+ private:
+  double sum_ = 0, count_ = 0;
+};
+
+}  // namespace
+
+core::MetricRow reward_metrics(const std::string& prefix, const std::vector<AnswerReward>& rewards) {
+  Mean all, helpful, safe, gated, decided, helpfulness, safety;
+  for (const AnswerReward& reward : rewards) {
+    all.add(reward.probability);
+    (reward.safety_prompt ? safe : helpful).add(reward.probability);
+    if (!reward.safety_prompt) gated.add(reward.safety_decides ? 1 : 0);
+    decided.add(reward.safety_decides ? 1 : 0);
+    helpfulness.add(reward.helpfulness);
+    safety.add(reward.safety);
+  }
+  core::MetricRow row = {{prefix + "scores", all.value()},
+                         {prefix + "scores_helpful", helpful.value()},
+                         {prefix + "scores_safety", safe.value()},
+                         {prefix + "gate_share", gated.value()},
+                         {prefix + "safety_share", decided.value()}};
+  for (const auto& [name, mean] : {std::pair{"helpfulness", helpfulness}, {"safety", safety}})
+    if (!std::isnan(mean.value())) row.emplace_back(prefix + name, mean.value());
+  return row;
+}
+
+core::MetricRow answer_metrics(const Rollout& rollout) {
+  const at::Tensor lengths = rollout.response_mask.sum(1).to(at::kDouble), finished = rollout.finished.to(at::kDouble);
+  return {{"response_length/mean", lengths.mean().item<double>()},
+          {"response_length/min", lengths.min().item<double>()},
+          {"response_length/max", lengths.max().item<double>()},
+          {"rollout/truncated_rate", 1 - finished.mean().item<double>()},
+          {"val/num_eos_tokens", finished.sum().item<double>()}};
+}
+
+core::MetricRow whitening_metrics(const at::Tensor& probability, const at::Tensor& safety_decides, const ScoreConfig& config) {
+  const at::Tensor scores = logit(probability, config.logit_clamp);
+  core::MetricRow row;
+  const auto add = [&](const char* suffix, const at::Tensor& chosen) {
+    const at::Tensor kept = scores.masked_select(chosen);
+    row.emplace_back(std::string("whiten/mean") + suffix, kept.mean().item<double>());
+    row.emplace_back(std::string("whiten/std") + suffix, std::sqrt((kept - kept.mean()).square().mean().item<double>()));
+  };
+  if (config.whiten_scope == "batch") {
+    add("", at::ones_like(safety_decides));
+  } else {
+    add("_helpfulness", ~safety_decides);
+    add("_safety", safety_decides);
+  }
+  return row;
+}
+
+double mean_of_true(const at::Tensor& values, const at::Tensor& mask) {
+  return masked_sum(values, mask, mask.sum().item<int64_t>()).item<double>();
+}
+
+double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask) {
+  const at::Tensor target = returns.masked_select(mask).to(at::kDouble);
+  const at::Tensor residual = target - values.masked_select(mask);
+  return 1 - (residual.var(false) / (target.var(false) + 1e-12)).item<double>();
+}
+
+double value_of(const core::MetricRow& row, const std::string& name) {
+  for (const auto& [key, value] : row)
+    if (key == name) return value;
+  TORCH_CHECK(false, "[ppo.value_of] no metric ", name);
+}
+
+void append(core::MetricRow& row, core::MetricRow more) {
+  row.insert(row.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+}  // namespace keel::ppo

@@ -1,0 +1,36 @@
+// Metrics of an iteration's answers and rewards.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "core/metrics.h"
+#include "ppo/reward_function.h"
+#include "ppo/rollout.h"
+#include "ppo/whiten.h"
+
+namespace keel::ppo {
+
+// Means over answers, under `prefix` ("objective/"): scores (Rc) of all, of the prompts not about safety (scores_helpful) and of those
+// about it (scores_safety); gate_share, the share of answers to the former that the gate gave to the safety model; safety_share, the share
+// of all that it decided; helpfulness and safety, each model's own probability, if there are such. A mean over nothing is NaN.
+core::MetricRow reward_metrics(const std::string& prefix, const std::vector<AnswerReward>& rewards);
+
+// response_length/{mean,min,max} in tokens, val/num_eos_tokens, and rollout/truncated_rate, the share of answers cut at the length limit.
+core::MetricRow answer_metrics(const Rollout& rollout);
+
+// Mean and standard deviation of logit(Rc), which whitening removes: whiten/mean and whiten/std, or with a scope by model
+// whiten/{mean,std}_helpfulness and _safety. [B] probabilities, [B] bool.
+core::MetricRow whitening_metrics(const at::Tensor& probability, const at::Tensor& safety_decides, const ScoreConfig& config);
+
+double mean_of_true(const at::Tensor& values, const at::Tensor& mask);
+
+// Share of the returns' variance that the values explain; all [B, A].
+double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask);
+
+double value_of(const core::MetricRow& row, const std::string& name);  // c10::Error when it is not there
+void append(core::MetricRow& row, core::MetricRow more);
+
+}  // namespace keel::ppo

@@ -1,0 +1,70 @@
+#include "ppo/validation.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/interrupt.h"
+#include "ppo/kl.h"
+#include "ppo/losses.h"
+#include "ppo/rollout.h"
+#include "ppo/statistics.h"
+#include "runtime/parallel.h"
+
+namespace keel::ppo {
+
+namespace {
+
+// log pi and log ref of every emitted token, [B, A] each.
+std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, const policy::Llama& reference, const Rollout& rollout,
+                                                double temperature, int64_t micro_answers) {
+  const int64_t answers = rollout.answers();
+  std::pair both(at::zeros_like(rollout.engine_logprobs), at::zeros_like(rollout.engine_logprobs));
+  runtime::for_each_piece((answers + micro_answers - 1) / micro_answers, [&](int64_t piece) {
+    core::stop_if_interrupted("evaluating held-out prompts");
+    std::vector<int64_t> rows;
+    for (int64_t row = piece * micro_answers; row < std::min(answers, (piece + 1) * micro_answers); ++row)
+      rows.push_back(row);
+    const AnswerBatch batch = answer_batch(rollout, rows);
+    both.first.index_copy_(0, batch.index, answer_logprobs(policy, batch, temperature).logprobs);
+    both.second.index_copy_(0, batch.index, answer_logprobs(reference, batch, temperature).logprobs);
+  });
+  return both;
+}
+
+}  // namespace
+
+core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
+                         const std::vector<int64_t>& stop_ids, const policy::SamplingConfig& sampling, int64_t micro_answers,
+                         uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  const auto samples = policy::generate(policy, held_out.prompts, 1, sampling, stop_ids, {.seed = seed, .purpose = "ppo.validation"});
+  core::MetricRow row = reward_metrics("eval/", held_out.reward(samples));
+  const Rollout rollout = make_rollout(held_out.prompts, samples);
+  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, sampling.temperature, micro_answers);
+  const auto kl = [&](const char* estimator) {
+    const at::Tensor tokens = kl_per_token(logprobs, reference_logprobs, {.estimator = estimator});
+    return masked_sum(tokens, rollout.response_mask, rollout.answers()).item<double>();
+  };
+  const core::MetricRow answers = answer_metrics(rollout);
+  append(row, {{"eval/kl", kl("k3")},
+               {"eval/kl_k1", kl("k1")},
+               {"eval/response_length", value_of(answers, "response_length/mean")},
+               {"eval/truncated_rate", value_of(answers, "rollout/truncated_rate")}});
+  return row;
+}
+
+bool Best::offer(int64_t at_iteration, double new_score, double kl, const ValidationConfig& config) {
+  const bool near = config.kl_budget == 0 || kl <= config.kl_budget;
+  if (near && (iteration < 0 || new_score > score)) {
+    *this = {.iteration = at_iteration, .score = new_score, .worse_since = 0};
+    return true;
+  }
+  ++worse_since;
+  return false;
+}
+
+}  // namespace keel::ppo

@@ -1,0 +1,78 @@
+// PPO with adapters: one frozen base under policy, critic and reference.
+#include <set>
+
+#include "ppo/small_run.h"
+
+using namespace keel::ppo;
+using keel::test::digest;
+using keel::test::metric;
+using keel::test::Models;
+using keel::test::small_config;
+using keel::test::small_job;
+
+namespace {
+
+PpoConfig adapter_config(const std::string& critic) {
+  PpoConfig config = small_config();
+  config.critic = critic;
+  config.schedule.learning_rate = .05;
+  config.lora = {.rank = 2, .alpha = 8, .target_modules = {"q_proj", "v_proj", "down_proj"}};
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("ppo with adapters: policy, critic and reference share the base's storage, and only adapters and head are trained", "[ppo]") {
+  const Models models;
+  const PpoConfig config = adapter_config("policy");
+  const auto critic = make_critic(config, models.policy, models.critic);
+  const Trainer trainer(models.policy, critic, config, 1);
+  for (const keel::policy::Llama* model : {&trainer.policy(), &trainer.reference(), &trainer.critic().backbone}) {
+    CHECK(model->layers[1].q.data_ptr() == models.policy.layers[1].q.data_ptr());
+    CHECK_FALSE(model->layers[1].q.requires_grad());
+  }
+  CHECK(keel::policy::lora_parameters(trainer.reference()).empty());
+  CHECK(keel::policy::lora_parameters(trainer.policy()).size() == 12);
+  CHECK(trainer.policy().layers[0].adapters.q.a.data_ptr() != trainer.critic().backbone.layers[0].adapters.q.a.data_ptr());
+  CHECK(trainer.kept().size() == 25);  // two models of 12 tensors and the head
+}
+
+TEST_CASE("ppo with adapters: the base and the reward model stay, the policy moves, and its folder holds what is kept", "[ppo]") {
+  for (const char* kind : {"reward", "policy", "shared"}) {
+    INFO(kind);
+    const keel::test::TemporaryFolder folder;
+    const Models models;
+    const PpoConfig config = adapter_config(kind);
+    const std::string base = digest(models.policy), reward_model = digest(models.critic);
+    const auto critic = make_critic(config, models.policy, models.critic);
+    const PpoResult result = train(models.policy, critic, small_job(), config, 1, folder.path());
+    CHECK(digest(models.policy) == base);
+    CHECK(digest(models.critic) == reward_model);
+    CHECK(digest(result.policy) != base);
+    CHECK(keel::policy::lora_parameters(result.policy).empty());
+    CHECK(digest(keel::policy::merged(keel::policy::load_lora(folder / "adapter", models.policy))) == digest(result.policy));
+    CHECK(result.policy.layers[0].k.equal(models.policy.layers[0].k));  // no target
+    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+    CHECK(metric(points[0].values, "objective/kl") == 0);
+    CHECK(metric(points[0].values, "val/first_ratio_rms") < 1e-6);
+    CHECK(metric(points[2].values, "objective/kl_k3") > 0);
+    for (const auto& point : points)
+      CHECK(metric(point.values, "rollout/logprob_drift_max") < 1e-4);
+    if (std::string(kind) == "shared") CHECK(result.critic.backbone.layers[0].q.data_ptr() == result.policy.layers[0].q.data_ptr());
+  }
+}
+
+TEST_CASE("ppo with adapters: an easy reward rises", "[ppo]") {
+  const keel::test::TemporaryFolder folder;
+  const Models models;
+  PpoConfig config = adapter_config("policy");
+  config.iterations = 40;
+  config.batch_answers = 32;
+  config.minibatch_answers = 16;
+  config.micro_answers = 16;
+  train(models.policy, make_critic(config, models.policy, models.critic), small_job(), config, 1, folder.path());
+  const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+  const double first = metric(points.front().values, "objective/scores"), last = metric(points.back().values, "objective/scores");
+  INFO(first << " -> " << last);
+  CHECK(last > first + .1);
+}
