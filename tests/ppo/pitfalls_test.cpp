@@ -1,0 +1,133 @@
+// What makes PPO silently wrong, as far as other tests do not catch it. The numbers are those of a list of ten that peers fell into.
+#include <ATen/core/grad_mode.h>
+
+#include "ppo/small_run.h"
+
+using namespace keel::ppo;
+using keel::core::Ids;
+using keel::core::Sample;
+using keel::test::likes_seven;
+using keel::test::metric;
+using keel::test::OneIteration;
+using keel::test::small_config;
+
+namespace {
+
+// The same rollout with `columns` more under the mask.
+Rollout widened(Rollout rollout, int64_t columns) {
+  const int64_t answers = rollout.answers();
+  rollout.response_mask = at::cat({rollout.response_mask, at::zeros({answers, columns}, at::kBool)}, 1);
+  rollout.engine_logprobs = at::cat({rollout.engine_logprobs, at::full({answers, columns}, NAN)}, 1);
+  return rollout;
+}
+
+// The same rollout with its answers in another order.
+Rollout reordered(const Rollout& rollout, const std::vector<int64_t>& order) {
+  const at::Tensor index = at::tensor(order, at::kLong);
+  Rollout other{.rows = {},
+                .prompt_lengths = {},
+                .response_mask = rollout.response_mask.index_select(0, index),
+                .last_action_index = rollout.last_action_index.index_select(0, index),
+                .finished = rollout.finished.index_select(0, index),
+                .engine_logprobs = rollout.engine_logprobs.index_select(0, index)};
+  for (const int64_t row : order) {
+    other.rows.push_back(rollout.rows[static_cast<size_t>(row)]);
+    other.prompt_lengths.push_back(rollout.prompt_lengths[static_cast<size_t>(row)]);
+  }
+  return other;
+}
+
+void check_same_metrics(const keel::core::MetricRow& actual, const keel::core::MetricRow& expected, double tolerance) {
+  REQUIRE(actual.size() == expected.size());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    INFO(actual[i].first);
+    CHECK(actual[i].first == expected[i].first);
+    if (!std::isnan(expected[i].second)) CHECK(actual[i].second == Catch::Approx(expected[i].second).margin(tolerance));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ppo (pitfall 3): an answer that holds the id used for padding keeps all its tokens", "[ppo]") {
+  // Rows are padded with id 0; an EOS with that id must not be taken for padding.
+  const Rollout rollout = make_rollout({{1, 2}, {3}}, {{.prompt = 0, .sample = 0, .ids = {4, 0}, .logprobs = {-1, -1}},
+                                                       {.prompt = 1, .sample = 0, .ids = {0, 5, 0, 0}, .logprobs = {-1, -1, -1, -1}}});
+  CHECK(rollout.response_mask.sum(1).equal(at::tensor(std::vector<int64_t>{2, 4})));
+  const AnswerBatch batch = answer_batch(rollout, {0, 1});
+  CHECK(batch.inputs.targets.masked_select(batch.inputs.loss_mask).equal(at::tensor(std::vector<int64_t>{4, 0, 0, 5, 0, 0})));
+  CHECK(rollout.last_action_index.equal(at::tensor(std::vector<int64_t>{1, 3})));
+}
+
+TEST_CASE("ppo (pitfall 4): seven more columns under the mask change no advantage, loss, metric or weight", "[ppo]") {
+  PpoConfig config = small_config();
+  config.kl.estimator = "k3";
+  config.kl.placement = "loss";
+  OneIteration one(config), wide(config);
+  wide.rollout = widened(wide.rollout, 7);
+  for (int i = 0; i < 2; ++i) {  // the second with a KL that is not 0
+    const auto expected = one.assess(), experience = wide.assess();
+    CHECK_CLOSE(experience.advantages.slice(1, 0, expected.advantages.size(1)), expected.advantages, 1e-6);
+    CHECK_CLOSE(experience.returns.slice(1, 0, expected.returns.size(1)), expected.returns, 1e-6);
+    CHECK(experience.advantages.slice(1, expected.advantages.size(1)).abs().sum().item<double>() == 0);
+    check_same_metrics(experience.metrics, expected.metrics, 1e-6);
+    check_same_metrics(wide.trainer.update(wide.rollout, experience), one.trainer.update(one.rollout, expected), 1e-6);
+  }
+  const auto expected = one.trainer.state(), actual = wide.trainer.state();
+  for (size_t i = 0; i < actual.size(); ++i)
+    CHECK_CLOSE(actual[i].tensor, expected[i].tensor, 1e-6);
+}
+
+TEST_CASE("ppo (pitfall 5): the answers' order inside one minibatch changes no weight", "[ppo]") {
+  PpoConfig config = small_config();
+  config.minibatch_answers = 8;
+  config.micro_answers = 2;
+  OneIteration one(config), other(config);
+  const std::vector<int64_t> order = {5, 2, 7, 0, 1, 6, 3, 4};
+  other.rollout = reordered(one.rollout, order);
+  other.samples.clear();
+  for (const int64_t row : order)
+    other.samples.push_back(one.samples[static_cast<size_t>(row)]);
+  one.trainer.update(one.rollout, one.assess());
+  other.trainer.update(other.rollout, other.assess());
+  const auto expected = one.trainer.kept(), actual = other.trainer.kept();
+  for (size_t i = 0; i < actual.size(); ++i)
+    CHECK_CLOSE(actual[i].tensor, expected[i].tensor, 2e-6);
+}
+
+TEST_CASE("ppo (pitfall 7): beta follows the measured KL by exactly 1 + clip(kl / target - 1, +-.2) * answers / horizon", "[ppo]") {
+  PpoConfig config = small_config();
+  config.kl.controller = "adaptive";
+  config.kl.target = .01;
+  config.kl.horizon = 100;
+  config.schedule.learning_rate = .01;
+  OneIteration one(config);
+  double beta = config.kl.coefficient;
+  for (int i = 0; i < 4; ++i) {
+    const auto experience = one.assess();
+    const double error = std::clamp(metric(experience.metrics, "objective/kl") / .01 - 1, -.2, .2);
+    CHECK(metric(experience.metrics, "objective/kl_coef") == beta);
+    one.trainer.update(one.rollout, experience);
+    beta = beta * (1 + error * 8 / 100);
+    CHECK(one.trainer.kl_coefficient() == Catch::Approx(beta).epsilon(1e-14));
+  }
+  CHECK(beta != config.kl.coefficient);
+}
+
+TEST_CASE("ppo (pitfall 1): after every update the generator samples from the new weights and agrees with the trainer", "[ppo]") {
+  for (double temperature : {.7, 1.3}) {
+    PpoConfig config = small_config();
+    config.sampling.temperature = temperature;
+    config.schedule.learning_rate = .02;
+    OneIteration one(config);
+    for (int i = 0; i < 3; ++i) {
+      one.trainer.update(one.rollout, one.assess());
+      std::vector<Ids> prompts;
+      for (size_t row = 0; row < one.rollout.rows.size(); ++row)
+        prompts.emplace_back(one.rollout.rows[row].begin(), one.rollout.rows[row].begin() + one.rollout.prompt_lengths[row]);
+      one.samples = keel::policy::generate(one.trainer.policy(), prompts, 1, config.sampling, {10},
+                                           {.seed = static_cast<uint64_t>(i), .purpose = "ppo"});
+      one.rollout = make_rollout(prompts, one.samples);
+      CHECK(metric(one.assess().metrics, "rollout/logprob_drift_max") < 1e-4);
+    }
+  }
+}
