@@ -1,10 +1,11 @@
-# keel_add_library(FOLDER [NO_TORCH] [USES folder...] [PUBLIC target...] [PRIVATE target...])
+# keel_add_library(FOLDER [NO_TORCH] [PROGRAM] [USES folder...] [PUBLIC target...] [PRIVATE target...])
 #
 # One folder = one library = one namespace. Sources are the .cpp files of the folder (not of its sub-folders; main.cpp is the binary's).
 # USES: folders of keel it depends on, in the order of the design's arrows; PUBLIC: third parties whose headers its own headers
 # include; PRIVATE: those that only its sources see. NO_TORCH: LibTorch must not be reachable, checked by keel_check_architecture().
+# PROGRAM: part of the binary alone, not of the installed package.
 function(keel_add_library folder)
-  cmake_parse_arguments(ARG "NO_TORCH" "" "USES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "NO_TORCH;PROGRAM" "" "USES;PUBLIC;PRIVATE" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "keel_add_library(${folder}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
   endif()
@@ -23,12 +24,17 @@ function(keel_add_library folder)
     set(public INTERFACE)
     set(private INTERFACE)
   endif()
-  target_include_directories(${target} ${public} "${CMAKE_SOURCE_DIR}")
+  target_include_directories(${target} ${public} "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>" "$<INSTALL_INTERFACE:include/keel>")
   foreach(used ${ARG_USES})
     string(REPLACE "/" "_" used_name "${used}")
     target_link_libraries(${target} ${public} keel_${used_name})
   endforeach()
   target_link_libraries(${target} ${public} ${ARG_PUBLIC} ${private} ${ARG_PRIVATE})
+  if(NOT ARG_PROGRAM)
+    set_target_properties(${target} PROPERTIES EXPORT_NAME "${name}")
+    install(TARGETS ${target} EXPORT keelTargets ARCHIVE DESTINATION lib)
+    install(FILES ${headers} DESTINATION "include/keel/${folder}")
+  endif()
   set_property(GLOBAL APPEND PROPERTY KEEL_FOLDERS "${folder}")
   set_property(GLOBAL PROPERTY KEEL_NO_TORCH_${folder} "${ARG_NO_TORCH}")
 endfunction()

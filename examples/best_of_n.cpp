@@ -1,0 +1,47 @@
+// Best of n at inference:   best_of_n MODEL REWARD_MODEL "question" [N]
+//
+// Samples N answers, scores the ids as they were generated, and prints the best with its score.
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "core/types.h"
+#include "data/chat_format.h"
+#include "data/tokenizer.h"
+#include "policy/generate.h"
+#include "policy/model_directory.h"
+#include "rejection_sampling/run.h"
+#include "reward/model.h"
+
+int main(int argc, char** argv) {
+  if (argc != 4 && argc != 5) {
+    std::fprintf(stderr, "usage: best_of_n MODEL REWARD_MODEL QUESTION [N]\n");
+    return 2;
+  }
+  try {
+    const auto policy = keel::policy::load_llama(argv[1]);
+    const auto reward = keel::reward::load_reward_model(argv[2]);
+    const auto tokenizer = keel::data::load_tokenizer(argv[1]);
+    constexpr auto format = keel::data::ChatFormat::llama2;
+    const auto prompt = keel::data::render(format, *tokenizer, {{{"user", argv[3]}}}).ids;
+    const int count = argc == 5 ? std::atoi(argv[4]) : 8;
+
+    const auto samples = keel::policy::generate(policy, {prompt}, count, {.temperature = 1.0, .max_new_tokens = 64},
+                                                keel::data::stop_ids(format, *tokenizer), {.seed = 1, .purpose = "best_of_n"});
+    std::vector<keel::core::Ids> rows;
+    for (const auto& sample : samples) {
+      rows.push_back(prompt);
+      rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
+    }
+    const auto scores = keel::reward::score_rows(reward, rows);
+    std::vector<keel::core::ScoredSample> scored;
+    for (size_t i = 0; i < samples.size(); ++i)
+      scored.push_back({.sample = samples[i], .score = scores[i]});
+    const auto selection = keel::rejection_sampling::select_best(scored, {.finished_only = false});
+    const auto& best = selection.best.front();
+    std::printf("%.4f %s\n", best.score, keel::data::answer_text(format, *tokenizer, best.sample.ids).c_str());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,25 @@
+# Installs keel into a folder of its own, builds examples/ against it with nothing but find_package, and runs what needs no model. The
+# folder stays, so that a second run builds what has changed.
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT code EQUAL 0)
+    string(JOIN " " command ${ARGV})
+    message(FATAL_ERROR "${command}\n${output}")
+  endif()
+endfunction()
+
+run(${CMAKE_COMMAND} --install "${KEEL_BUILD}" --prefix "${WORK}/prefix")
+set(flags "")
+if(SANITIZE)
+  set(flags "-DCMAKE_CXX_FLAGS=-fsanitize=${SANITIZE}")
+endif()
+run(${CMAKE_COMMAND} -G Ninja -S "${KEEL_SOURCE_DIR}/examples" -B "${WORK}/build" "-DCMAKE_PREFIX_PATH=${WORK}/prefix" "-DKEEL_TORCH=${KEEL_TORCH}"
+    "-DCMAKE_CXX_COMPILER=${COMPILER}" ${flags})
+run(${CMAKE_COMMAND} --build "${WORK}/build")
+foreach(example score best_of_n ppo_step)
+  execute_process(COMMAND "${WORK}/build/${example}" RESULT_VARIABLE code ERROR_VARIABLE usage)
+  if(NOT code EQUAL 2 OR NOT usage MATCHES "usage: ${example}")
+    message(FATAL_ERROR "${example} without arguments: code ${code}, ${usage}")
+  endif()
+endforeach()
+run("${WORK}/prefix/bin/keel" --version)
