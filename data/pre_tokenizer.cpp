@@ -91,13 +91,13 @@ Cutter split_by(Pattern pattern, Behaviour behaviour, bool invert) {
 Cutter byte_level(const nlohmann::json& part) {
   const bool add_blank = part.value("add_prefix_space", true);
   const bool use_pattern = part.value("use_regex", true);
-  return [=, words = Pattern(kGpt2Words)](std::string piece, bool, std::vector<std::string>& pieces) {
-    if (add_blank && !piece.starts_with(' ')) piece.insert(0, 1, ' ');
+  return [=, words = Pattern(kGpt2Words)](const std::string& piece, bool, std::vector<std::string>& pieces) {
+    const std::string text = add_blank && !piece.starts_with(' ') ? ' ' + piece : piece;
     std::vector<std::string> found;
     if (use_pattern) {
-      cut(words, Behaviour::isolated, false, piece, found);
+      cut(words, Behaviour::isolated, false, text, found);
     } else {
-      found.push_back(std::move(piece));
+      found.push_back(text);
     }
     for (const std::string& word : found)
       pieces.push_back(to_byte_alphabet(word));

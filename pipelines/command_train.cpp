@@ -22,6 +22,7 @@ namespace {
 // Everything that the options of one training command name. Each command uses some of it.
 struct StepOptions {
   std::string model, start, tokenizer, data, validation, prompts, reward, safety_reward, out, chat;
+  std::string held_out, pretraining;
   std::vector<std::string> pool;
   bool safety = false;
   RenderPolicy limit;
@@ -258,6 +259,9 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("ppo", "proximal policy optimisation with a KL penalty against the starting model");
   command->add_option("--model", options->model, "model folder to start from, also the KL reference")->required()->type_name("DIR");
   add_reward_inputs(*command, *options);
+  command->add_option("--held-out", options->held_out, "prompts, as in --prompts, that choose which weights are kept and when to stop")
+      ->type_name("FILE");
+  command->add_option("--pretraining", options->pretraining, "rows {\"text\"} or {\"messages\"} for ptx.weight")->type_name("FILE");
   command->add_option("--out", options->out, "model folder to write, with the critic in critic/")->required()->type_name("DIR");
   add_limit(*command, *options);
   add_common_options(*command, invocation);
@@ -266,16 +270,20 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
       core::throw_if_any(ppo::problems_of(settings->ppo));
+      if (options->pretraining.empty() != (settings->ppo.ptx.weight == 0))
+        throw core::UsageError("--pretraining and ptx.weight above 0 go together: give both or neither");
       run_single_step({.name = "ppo",
                        .out = options->out,
                        .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
-                       .files = {{"prompts", options->prompts}},
+                       .files = {{"prompts", options->prompts}, {"held_out", options->held_out}, {"pretraining", options->pretraining}},
                        .models = {{"model", options->model}, {"reward", options->reward}, {"safety_reward", options->safety_reward}}},
                       invocation, [&](const fs::path& work) {
                         ppo_operation({.policy = options->model,
                                        .helpfulness = options->reward,
                                        .safety = options->safety_reward,
                                        .prompts = options->prompts,
+                                       .held_out = options->held_out,
+                                       .pretraining = options->pretraining,
                                        .limit = options->limit},
                                       settings->ppo, settings->combination, invocation.seed, work);
                       });

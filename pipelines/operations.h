@@ -36,6 +36,10 @@ struct PretrainInputs {
 void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed,
                         const fs::path& work);
 
+// The documents of such a corpus as ids in pieces of at most `row_tokens`, every id a target. `counts` gets what was read.
+std::vector<core::TokenSequence> read_corpus_sequences(const fs::path& file, const LanguageModel& model, int64_t row_tokens,
+                                                       nlohmann::json& counts);
+
 // Fine-tunes a model on demonstrations. Leaves a model folder.
 struct SftInputs {
   fs::path model;
@@ -77,6 +81,8 @@ struct PpoInputs {
   fs::path policy;
   fs::path helpfulness, safety;  // reward models; safety may be empty
   fs::path prompts;
+  fs::path held_out;     // prompts that choose the weights to keep; may be empty: the last ones
+  fs::path pretraining;  // rows as for pretraining or SFT, read where ptx.weight > 0
   RenderPolicy limit;
 };
 void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed,

@@ -221,20 +221,29 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
   const LanguageModel policy = load_language_model(inputs.policy);
   const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
-  core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
+  nlohmann::json counts = {{"prompts", to_json(prompts.counts)}};
+  ppo::PpoJob job{.prompts = prompts.ids,
+                  .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
+                  .reward = rewards.function(prompts.ids, prompts.hazard, combination)};
+  Prompts held_out;  // what the job's rewards refer to
+  if (!inputs.held_out.empty()) {
+    held_out = read_prompt_file(inputs.held_out, policy, inputs.limit, config.sampling.max_new_tokens);
+    counts["held_out"] = to_json(held_out.counts);
+    job.held_out = {.prompts = held_out.ids, .reward = rewards.function(held_out.ids, held_out.hazard, combination)};
+  }
+  if (config.ptx.weight > 0 && !inputs.pretraining.empty())
+    job.pretraining = read_corpus_sequences(inputs.pretraining, policy, policy.llama.config.max_position_embeddings, counts);
+  core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
   const reward::RewardModel critic = ppo::make_critic(config, policy.llama, rewards.helpfulness.model);
-  const ppo::PpoResult result = ppo::train(policy.llama, critic,
-                                           {.prompts = prompts.ids,
-                                            .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
-                                            .reward = rewards.function(prompts.ids, prompts.hazard, combination)},
-                                           config, seed, work);
+  const ppo::PpoResult result = ppo::train(policy.llama, critic, job, config, seed, work);
   nlohmann::json seconds;
   for (const auto& [phase, spent] : ppo::row_of(result.times))
     seconds[phase] = spent;
   core::write_file(work / "timings.json", core::dump_json(seconds) + "\n");
   save_scoring_model(work / "critic", result.critic, inputs.helpfulness, policy.format,
                      {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}});
-  save_language_model(work, result.policy, inputs.policy, policy.format, {{"stage", "ppo"}, {"seed", seed}});
+  save_language_model(work, result.policy, inputs.policy, policy.format,
+                      {{"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}});
 }
 
 }  // namespace keel::pipelines

@@ -72,6 +72,11 @@ Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::To
 
 }  // namespace
 
+std::vector<core::TokenSequence> read_corpus_sequences(const fs::path& file, const LanguageModel& model, int64_t row_tokens,
+                                                       nlohmann::json& counts) {
+  return std::move(read_corpus(file, model.format, *model.tokenizer, row_tokens, counts).sequences);
+}
+
 void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape, const policy::PretrainConfig& config, uint64_t seed,
                         const fs::path& work) {
   const auto tokenizer = data::load_tokenizer(inputs.tokenizer);

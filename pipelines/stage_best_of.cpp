@@ -14,7 +14,7 @@
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
-#include "ppo/train.h"
+#include "ppo/reward_function.h"
 #include "rejection_sampling/run.h"
 
 namespace keel::pipelines {
@@ -32,10 +32,10 @@ nlohmann::json study(const std::string& name, const LanguageModel& model, double
                                          .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                                          .seed = context.seed},
                                         context.work);
-  const auto scores = reward(samples);
+  const auto earned = reward(samples);
   std::vector<core::ScoredSample> scored;
   for (size_t i = 0; i < samples.size(); ++i)
-    scored.push_back({.sample = samples[i], .score = scores[i]});
+    scored.push_back({.sample = samples[i], .score = earned[i].probability});
   const auto selection = rejection_sampling::select_best(std::move(scored), {.finished_only = false});
   const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = 1000};
   nlohmann::json by_count = nlohmann::json::array();

@@ -195,21 +195,26 @@ Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::
 }
 
 Stage ppo_stage(const Recipe& recipe, const Version& version) {
-  return {.name = version.ppo,
-          .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
-          .config = text_of(
-              {{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
-          .external = {},
-          .run =
-              [=](const StageContext& context) {
-                ppo_operation({.policy = context.inputs.at(version.rejection),
-                               .helpfulness = context.inputs.at(version.helpfulness),
-                               .safety = context.inputs.at(version.safety),
-                               .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
-                               .limit = length_limit(recipe)},
-                              recipe.ppo, recipe.combination, context.seed, context.work);
-              },
-          .scratch = {"ckpt"}};
+  Stage stage{
+      .name = version.ppo,
+      .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
+      .config =
+          text_of({{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
+      .external = {},
+      .run =
+          [=](const StageContext& context) {
+            ppo_operation({.policy = context.inputs.at(version.rejection),
+                           .helpfulness = context.inputs.at(version.helpfulness),
+                           .safety = context.inputs.at(version.safety),
+                           .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
+                           .held_out = context.inputs.at("data") / "prompts_validation.jsonl",
+                           .pretraining = context.inputs.at("data") / (from_sandbox(recipe) ? "corpus.jsonl" : "demonstrations.jsonl"),
+                           .limit = length_limit(recipe)},
+                          recipe.ppo, recipe.combination, context.seed, context.work);
+          },
+      .scratch = {"ckpt"}};
+  if (version.prompts != "data") stage.inputs.insert(stage.inputs.begin(), "data");
+  return stage;
 }
 
 // Every model of the run and every reward model of its newest version.

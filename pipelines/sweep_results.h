@@ -23,7 +23,8 @@ struct CellRun {
 
 // A measure of a finished run, given the folders of its stages. NAME.REST: with NAME a model of the evaluation, its measure REST; with NAME
 // a stage, the number (or {"mean"}) at the dotted path REST of its evaluation.json, where an element of a list is named by its "name",
-// "strength", "source", "batch", "bin" or "family", or else the last value of the metric REST in its metrics.jsonl. Nothing when there is none.
+// "strength", "source", "batch", "bin" or "family", or else the last value of the metric REST in its metrics.jsonl. Nothing when there is
+// none.
 std::optional<double> measure_of(const std::map<std::string, std::filesystem::path>& stages, const std::string& measure);
 
 // A cell's measure over its seeds, and its difference from the baseline over the seeds that both have. Low and high are NaN below three.
