@@ -83,6 +83,18 @@ struct BarPlot {
   std::string note;
 };
 
+// Steps in the order in which they ran, one row each, with an arc from every step to those that read it; an arc that a chain of others
+// implies is left out.
+struct GraphPlot {
+  struct Node {
+    std::string name, detail;
+    std::vector<size_t> inputs;  // earlier nodes
+  };
+  std::string title;
+  std::vector<Node> nodes;
+  std::string note;
+};
+
 struct ModelAnswer {
   std::string model, text;
   std::vector<std::pair<std::string, double>> scores;  // {"gold helpfulness", 0.8}
@@ -95,6 +107,6 @@ struct SampleDialogue {
   std::vector<ModelAnswer> answers;
 };
 
-using Block = std::variant<Table, LinePlot, HistogramPlot, IntervalPlot, ScatterPlot, BarPlot, SampleDialogue>;
+using Block = std::variant<Table, LinePlot, HistogramPlot, IntervalPlot, ScatterPlot, BarPlot, GraphPlot, SampleDialogue>;
 
 }  // namespace keel::evaluation

@@ -100,6 +100,10 @@ std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file) {
   return kept;
 }
 
+double score_of(const ppo::AnswerReward& earned, const std::string& score) {
+  return score == "helpfulness" ? earned.helpfulness : score == "safety" ? earned.safety : earned.probability;
+}
+
 // The answers of `inputs.policy` that are kept. Writes what was sampled and what became of it.
 std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInputs& inputs, const RejectionConfig& config,
                                                               const reward::CombinationConfig& combination, uint64_t seed,
@@ -113,9 +117,9 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
   std::vector<core::ScoredSample> scored;
   core::JsonlWriter sampled(work / "samples.jsonl.gz");
   for (size_t i = 0; i < samples.size(); ++i) {
-    scored.push_back({.sample = samples[i], .score = earned[i].probability});
+    scored.push_back({.sample = samples[i], .score = score_of(earned[i], config.score)});
     nlohmann::json row = to_json(samples[i]);
-    row["probability"] = earned[i].probability;
+    row["probability"] = scored.back().score;
     sampled.write(row);
   }
   sampled.commit();
@@ -200,6 +204,8 @@ Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const
 void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
                          uint64_t seed, const fs::path& work) {
   core::throw_if_any(problems_of(config));
+  if (inputs.safety.empty() && config.score == "safety")
+    throw core::UsageError("score \"safety\" needs a safety reward model: give --safety-reward");
   const LanguageModel start = load_language_model(inputs.start);
   require_same_tokenizer(inputs.start, inputs.policy);
   const data::ChatFormat format = chat_format_of(inputs.policy);  // of the prompts that the model learns to answer

@@ -121,6 +121,7 @@ inline void visit(MixtureConfig& config, core::Fields& fields) {
 struct RejectionConfig {
   int64_t samples = 10;              // K; the paper's figures use 1..100
   std::vector<double> temperatures;  // not in the paper: it names the best one for each model, not how it was mixed
+  std::string score = "combined";    // paper: "the best reward model"; the piecewise combination of 3.2.3 is our reading
   int64_t pool_from = 4;             // paper: up to V3 the previous iteration's samples alone
   policy::SamplingConfig sampling;
   rejection_sampling::SelectionConfig selection;
@@ -131,6 +132,8 @@ inline void visit(RejectionConfig& config, core::Fields& fields) {
   fields("samples", config.samples, "K, answers to each prompt", core::between(1, 100'000));
   fields("temperatures", config.temperatures,
          "sampling temperatures, each for an equal part of the K answers; empty = sampling.temperature", core::at_least(0.01));
+  fields("score", config.score, "what makes an answer the best: the combined score, or one reward model's alone",
+         core::one_of({"combined", "helpfulness", "safety"}));
   fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
          core::at_least(1));
   fields.section("sampling", config.sampling, "how answers are drawn");

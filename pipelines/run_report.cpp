@@ -1,6 +1,7 @@
 // The last stage: summary.json for programs, report.html for people, the summary table for the terminal.
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/files.h"
@@ -242,6 +243,43 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
   return section;
 }
 
+// Paper, figure 8: the best temperature moves as a model is aligned.
+Section best_of_section(const StageContext& context) {
+  Section section{.heading = "Best of n by temperature",
+                  .text = "Reward of the best of the first n answers to held-out prompts, at several sampling temperatures.",
+                  .blocks = {},
+                  .small = true};
+  const nlohmann::json study = read_json(context.inputs.at("best_of") / "best_of.json");
+  std::map<std::string, evaluation::LinePlot> curves;
+  evaluation::LinePlot best{
+      .title = "Best temperature", .x_label = "n", .y_label = "temperature of the best answer", .series = {}, .references = {}, .note = {}};
+  std::vector<std::string> order;
+  for (const auto& row : study.at("curves")) {
+    const std::string model = row.at("model");
+    if (!curves.contains(model)) order.push_back(model);
+    auto& plot = curves[model];
+    plot.title = model + ": best of n";
+    plot.x_label = "n";
+    plot.y_label = "combined probability, mean over prompts";
+    auto& series = plot.series.emplace_back();
+    series.name = fmt::format("T = {}", row.at("temperature").get<double>());
+    for (const auto& count : row.at("scores_by_count")) {
+      series.x.push_back(count.at("answers").get<double>());
+      series.y.push_back(interval_from_json(count.at("maximum")).mean);
+    }
+  }
+  for (const auto& row : study.at("best_temperature")) {
+    const std::string model = row.at("model");
+    if (best.series.empty() || best.series.back().name != model) best.series.push_back({model, {}, {}, {}, {}});
+    best.series.back().x.push_back(row.at("answers").get<double>());
+    best.series.back().y.push_back(row.at("temperature").get<double>());
+  }
+  for (const auto& model : order)
+    section.blocks.push_back(curves.at(model));
+  section.blocks.push_back(best);
+  return section;
+}
+
 // What each family of prompts gained and lost from model to model; a skill that later prompts leave out shows here.
 Section family_section(const Results& results) {
   Section section{.heading = "Skills", .text = "Gold helpfulness by family of prompts.", .blocks = {}};
@@ -332,21 +370,28 @@ Section record_section(const Recipe& recipe, const Results& results, const Stage
                              .note = {}};
   for (const auto& difference : departures(recipe))
     settings.rows.push_back({difference.name, difference.a, difference.b});
-  evaluation::Table lineage{.title = "Lineage",
-                            .columns = {{"stage"}, {"key", ColumnKind::code}, {"from"}, {"weights or data", ColumnKind::code}},
-                            .rows = {},
-                            .note = "Keys cover settings, seed and the contents of the inputs."};
+  evaluation::GraphPlot lineage{.title = "Lineage",
+                                .nodes = {},
+                                .note =
+                                    "Beside each step the digests of its key (settings, seed and contents of its inputs) and of what it "
+                                    "left, and those of files from "
+                                    "outside of the run. keel lineage prints them all."};
+  std::map<std::string, size_t> places;
   for (const auto& stage : stages_of(recipe)) {
     const auto input = context.inputs.find(stage.name);
     const auto manifest = input == context.inputs.end() ? std::nullopt : read_manifest(input->second);
     if (!manifest) continue;
-    std::string parents;
-    for (const auto& parent : stage.inputs)
-      parents += (parents.empty() ? "" : ", ") + parent;
+    evaluation::GraphPlot::Node node{
+        .name = stage.name,
+        .detail = fmt::format("{} {}", manifest->key.substr(0, 12), content_digest(manifest->outputs).substr(0, 12)),
+        .inputs = {}};
     const nlohmann::json material = core::parse_json(manifest->material, "key material");
     for (const auto& [role, digest] : material.at("external").items())
-      parents += fmt::format("{}{} {}", parents.empty() ? "" : ", ", role, digest.get<std::string>().substr(0, 12));
-    lineage.rows.push_back({stage.name, manifest->key.substr(0, 12), parents, content_digest(manifest->outputs).substr(0, 12)});
+      node.detail += fmt::format(", {} {}", role, digest.get<std::string>().substr(0, 12));
+    for (const auto& parent : stage.inputs)
+      node.inputs.push_back(places.at(parent));
+    places[stage.name] = lineage.nodes.size();
+    lineage.nodes.push_back(std::move(node));
   }
   section.blocks = {evaluation::time_plot("Time by stage", results.seconds), settings, lineage};
   return section;
@@ -375,6 +420,7 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
                      loss_section(recipe, context)};
   for (const auto& version : versions_of(recipe))
     if (!version.ppo.empty()) report.sections.push_back(ppo_section(context, version.ppo));
+  if (context.inputs.contains("best_of")) report.sections.push_back(best_of_section(context));
   if (results.gold) report.sections.push_back(family_section(results));
   report.sections.push_back(dialogue_section(recipe, results));
   report.sections.push_back(record_section(recipe, results, context));

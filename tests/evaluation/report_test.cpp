@@ -60,6 +60,7 @@ Report full_report() {
       IntervalPlot{"Accuracy", "accuracy", {{"all", statistics::wilson(8, 10), 10, "help"}}, {{0.5, "chance"}}, 2, ""});
   section.blocks.push_back(ScatterPlot{"Gold", "proxy", "gold", {{"ppo", {1, 2, 3}, {1, 3, 2}, {}, {}}}, ""});
   section.blocks.push_back(BarPlot{"Time", "s", {{"sft", 12, "12 s"}, {"ppo", 0, ""}}, ""});
+  section.blocks.push_back(GraphPlot{"Steps", {{"data", "ab", {}}, {"sft", "cd", {0}}, {"ppo", "ef", {0, 1}}}, ""});
   section.blocks.push_back(SampleDialogue{"hazard", {{"user", "Hi"}}, {{"sft", "Hello", {{"gold", 0.5}}}, {"ppo", "", {}}}});
   report.sections.push_back(section);
   return report;
@@ -85,10 +86,10 @@ TEST_CASE("report: equal input gives equal bytes, well-formed and without networ
 
 TEST_CASE("report: every figure has a role, a title, a description, axis labels and its data", "[evaluation]") {
   const std::string page = render_html(full_report());
-  CHECK(count_of(page, "<figure>") == 5);
-  CHECK(count_of(page, "role=\"img\" aria-labelledby=") == 5);
-  CHECK(count_of(page, "<details>") == 5);
-  CHECK(count_of(page, "<desc id=") == 5);
+  CHECK(count_of(page, "<figure>") == 6);
+  CHECK(count_of(page, "role=\"img\" aria-labelledby=") == 6);
+  CHECK(count_of(page, "<details>") == 6);
+  CHECK(count_of(page, "<desc id=") == 6);
   for (const char* label : {">step<", ">nats<", ">logit<", ">share<", ">accuracy<", ">proxy<", ">gold<", ">s<"})
     CHECK(count_of(page, label) >= 1);
   CHECK_THAT(page, ContainsSubstring("0.80 [0.49, 0.94]"));  // Wilson, 8 of 10
@@ -108,6 +109,7 @@ TEST_CASE("report: no text of a model or a file becomes markup", "[evaluation]")
   section.blocks.push_back(IntervalPlot{evil, evil, {{evil, {1, 0, 2}, 3, evil}}, {{1, evil}}, 2, evil});
   section.blocks.push_back(ScatterPlot{evil, evil, evil, {{evil, {1, 2}, {1, 2}, {}, {}}}, evil});
   section.blocks.push_back(BarPlot{evil, evil, {{evil, 1, evil}}, evil});
+  section.blocks.push_back(GraphPlot{evil, {{evil, evil, {}}}, evil});
   section.blocks.push_back(SampleDialogue{evil, {{evil, evil}}, {{evil, evil, {{evil, 1}}}}});
   report.sections.push_back(section);
   const std::string page = render_html(report);
@@ -171,6 +173,7 @@ TEST_CASE("report: nothing to show, one point and all values equal are drawn wit
       ScatterPlot{"p", "x", "y", {{"a", {1}, {1}, {}, {}}, {"b", {NAN}, {NAN}, {}, {}}}, ""},
       BarPlot{"p", "x", {}, ""},
       BarPlot{"p", "x", {{"a", 0, ""}, {"b", -1, ""}}, ""},
+      GraphPlot{},
       Table{},
       SampleDialogue{},
   };
@@ -222,6 +225,13 @@ TEST_CASE("report: the largest run stays below 2 MB and says what it leaves out"
   for (const char* said : {"more bytes are not shown", "rows in all", "of 100000 rows", "Thinned", "One point in"}) {
     CHECK_THAT(page, ContainsSubstring(said));
   }
+}
+
+TEST_CASE("report: a graph draws the arcs that no chain implies, and refuses steps that read later ones", "[evaluation]") {
+  const std::string page = page_of(GraphPlot{"g", {{"a", "", {}}, {"b", "", {0}}, {"c", "", {0, 1}}, {"d", "", {0}}}, ""});
+  CHECK(count_of(page, "<path class=\"axis\"") == 3);    // a-b, b-c, a-d; a-c goes by b
+  CHECK_THAT(page, ContainsSubstring("<td>a, b</td>"));  // the table has them all
+  CHECK_THROWS_AS(page_of(GraphPlot{"g", {{"a", "", {1}}, {"b", "", {}}}, ""}), keel::core::Error);
 }
 
 TEST_CASE("report: a model keeps its colour from figure to figure", "[evaluation]") {

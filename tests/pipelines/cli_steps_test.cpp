@@ -210,6 +210,29 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
   CHECK(selection["scores_by_count"][2]["maximum"]["mean"].get<double>() == Catch::Approx(best));
   CHECK(work.read("best/model.safetensors") != work.read("model/model.safetensors"));
   CHECK_FALSE(work.has("best.partial"));
+
+  // What was kept teaches another model, or the next version.
+  const auto kept = rows_in(work / "best/kept.jsonl.gz");
+  REQUIRE(kept.size() == 2);
+  CHECK(kept[0]["messages"].back()["role"] == "assistant");
+  const std::vector<std::string> base = {"rejection", "--model",   "model",         "--reward", "reward",       "--safety-reward",
+                                         "reward",    "--prompts", "prompts.jsonl", "--config", "settings.json"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return more;
+  };
+  const auto more = work.run_all({{"sft", "--model", "model", "--data", "best/kept.jsonl.gz", "--out", "student", "--set", "steps=1"},
+                                  with({"--pool", "best/kept.jsonl.gz", "--out", "pooled", "--seed", "2"}),
+                                  with({"--set", "score=safety", "--out", "safe"}),
+                                  {"rejection", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--config",
+                                   "settings.json", "--set", "score=safety", "--out", "none"},
+                                  with({"--set", "temperatures=[0.7,1]", "--out", "none"})});
+  CHECK((more[0].code == 0 && work.has("student/model.safetensors")));
+  CHECK(more[1].code == 0);
+  CHECK(more[1].says("answers in the pool of 2 versions"));
+  CHECK((more[2].code == 0 && more[3].code == 2 && more[4].code == 2));
+  CHECK(more[3].says("needs a safety reward model"));
+  CHECK(more[4].says("multiple of the 2 temperatures"));
 }
 
 TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipelines]") {
