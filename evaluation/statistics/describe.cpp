@@ -18,21 +18,6 @@ bool any_nan(const std::vector<double>& values) {
   return std::any_of(values.begin(), values.end(), [](double value) { return std::isnan(value); });
 }
 
-// Ranks from 1; equal values share the mean of the places they take.
-std::vector<double> ranks(const std::vector<double>& values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
-  std::vector<double> result(values.size());
-  for (size_t first = 0, last = 0; first < order.size(); first = last) {
-    while (last < order.size() && values[order[last]] == values[order[first]])
-      ++last;
-    for (size_t i = first; i < last; ++i)
-      result[order[i]] = static_cast<double>(first + last + 1) / 2;
-  }
-  return result;
-}
-
 }  // namespace
 
 double mean(const std::vector<double>& values) {
@@ -74,6 +59,20 @@ Histogram histogram(const std::vector<double>& values, std::vector<double> edges
     }
     const auto above = std::upper_bound(result.edges.begin(), result.edges.end() - 1, value);
     ++result.counts[static_cast<size_t>(above - result.edges.begin() - 1)];
+  }
+  return result;
+}
+
+std::vector<double> ranks(const std::vector<double>& values) {
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
+  std::vector<double> result(values.size());
+  for (size_t first = 0, last = 0; first < order.size(); first = last) {
+    while (last < order.size() && values[order[last]] == values[order[first]])
+      ++last;
+    for (size_t i = first; i < last; ++i)
+      result[order[i]] = static_cast<double>(first + last + 1) / 2;
   }
   return result;
 }

@@ -23,6 +23,9 @@ struct Histogram {
 // `edges` ascending, at least two, else core::Error.
 Histogram histogram(const std::vector<double>& values, std::vector<double> edges);
 
+// Ranks from 1; equal values share the mean of the places they take.
+std::vector<double> ranks(const std::vector<double>& values);
+
 // Product-moment correlation, and that of the ranks (ties share their mean rank). NaN for fewer than two points or where one side
 // does not vary. Throws core::Error for unequal sizes.
 double pearson(const std::vector<double>& x, const std::vector<double>& y);

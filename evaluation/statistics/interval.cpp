@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/rng.h"
@@ -23,14 +24,21 @@ void expect_pairs(const std::vector<double>& a, const std::vector<double>& b) {
   refuse(fmt::format("a paired comparison needs one value a prompt from both models, got {} and {}", a.size(), b.size()));
 }
 
+// One of `count` items. Multiply and shift: the most favoured one leads by count / 2^32, far below what 10,000 replicates can resolve.
+size_t draw(core::Stream& stream, uint64_t count) {
+  return (uint64_t{stream.next()} * count) >> 32;
+}
+
 double resampled_mean(const std::vector<double>& values, core::Stream stream) {
-  const uint64_t count = values.size();
   double sum = 0;
-  for (uint64_t draw = 0; draw < count; ++draw) {
-    // Multiply and shift: the most favoured index leads by count / 2^32, far below what 10,000 replicates can resolve.
-    sum += values[(uint64_t{stream.next()} * count) >> 32];
-  }
-  return sum / static_cast<double>(count);
+  for (size_t i = 0; i < values.size(); ++i)
+    sum += values[draw(stream, values.size())];
+  return sum / static_cast<double>(values.size());
+}
+
+void expect_replicates(size_t count, const Bootstrap& settings) {
+  if (count == 0) refuse("a bootstrap needs at least one value, got none");
+  if (settings.replicates < 1) refuse(fmt::format("a bootstrap needs at least one replicate, got {}", settings.replicates));
 }
 
 }  // namespace
@@ -48,8 +56,7 @@ Interval wilson(int64_t successes, int64_t trials) {
 }
 
 Interval bootstrap_mean(const std::vector<double>& values, const Bootstrap& settings) {
-  if (values.empty()) refuse("a bootstrap needs at least one value, got none");
-  if (settings.replicates < 1) refuse(fmt::format("a bootstrap needs at least one replicate, got {}", settings.replicates));
+  expect_replicates(values.size(), settings);
   for (size_t i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i])) refuse(fmt::format("a bootstrap needs finite values, got {} for prompt {}", values[i], i));
   }
@@ -57,6 +64,21 @@ Interval bootstrap_mean(const std::vector<double>& values, const Bootstrap& sett
   for (size_t i = 0; i < means.size(); ++i)
     means[i] = resampled_mean(values, core::Stream(settings.seed, "bootstrap", i));
   return {mean(values), quantile(means, 0.025), quantile(means, 0.975)};
+}
+
+Interval bootstrap_statistic(size_t count, const std::function<double(const std::vector<size_t>&)>& statistic, const Bootstrap& settings) {
+  expect_replicates(count, settings);
+  std::vector<size_t> items(count);
+  std::iota(items.begin(), items.end(), size_t{0});
+  const double whole = statistic(items);
+  std::vector<double> replicates;
+  for (int64_t i = 0; i < settings.replicates; ++i) {
+    core::Stream stream(settings.seed, "bootstrap", static_cast<uint64_t>(i));
+    for (size_t& item : items)
+      item = draw(stream, count);
+    if (const double value = statistic(items); std::isfinite(value)) replicates.push_back(value);
+  }
+  return {whole, quantile(replicates, 0.025), quantile(replicates, 0.975)};
 }
 
 Interval bootstrap_difference(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings) {

@@ -2,7 +2,9 @@
 // models answered the same prompts.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace keel::evaluation::statistics {
@@ -37,5 +39,10 @@ Interval bootstrap_difference(const std::vector<double>& a, const std::vector<do
 
 // Share of prompts on which a[i] > b[i]; a tie counts half for each side, the field's custom (the Llama 2 paper drops ties).
 Interval bootstrap_win_rate(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings = {});
+
+// The same for any other statistic of `count` items: `statistic` sees which items a replicate drew (all of them, in order, for the mean).
+// Replicates on which it is not finite are left out; the bounds are NaN where none is left. Throws core::Error for no items or replicates.
+Interval bootstrap_statistic(size_t count, const std::function<double(const std::vector<size_t>& items)>& statistic,
+                             const Bootstrap& settings = {});
 
 }  // namespace keel::evaluation::statistics

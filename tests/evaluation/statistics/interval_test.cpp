@@ -116,3 +116,20 @@ TEST_CASE("bootstrap: what cannot be resampled is refused", "[statistics]") {
   CHECK_THROWS_AS(statistics::bootstrap_difference({1, 2}, {1}), keel::core::Error);
   CHECK_THROWS_AS(statistics::bootstrap_win_rate({1, nan}, {1, 2}), keel::core::Error);
 }
+
+TEST_CASE("bootstrap: of any statistic it is that of the mean where the statistic is the mean", "[statistics]") {
+  const std::vector<double> x = wave(40, 0.7, 0.3);
+  const auto mean_of = [&](const std::vector<size_t>& items) {
+    double sum = 0;
+    for (const size_t item : items)
+      sum += x[item];
+    return sum / static_cast<double>(items.size());
+  };
+  check_interval(statistics::bootstrap_statistic(40, mean_of), statistics::bootstrap_mean(x), 1e-12);
+  // Replicates without a value are left out; where all are, the bounds are missing.
+  const auto spread = statistics::bootstrap_statistic(2, [](const std::vector<size_t>& items) { return items[0] == items[1] ? NAN : 1.0; });
+  check_interval(spread, {1, 1, 1}, 0);
+  CHECK(std::isnan(statistics::bootstrap_statistic(2, [](const std::vector<size_t>&) { return NAN; }).low));
+  CHECK_THROWS_AS(statistics::bootstrap_statistic(0, mean_of), keel::core::Error);
+  CHECK_THROWS_AS(statistics::bootstrap_statistic(1, mean_of, {.replicates = 0}), keel::core::Error);
+}

@@ -1,0 +1,38 @@
+// Yes-or-no decisions: how well a threshold finds what it looks for, and how far two judges agree beyond chance.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "evaluation/statistics/interval.h"
+
+namespace keel::evaluation::statistics {
+
+// What is flagged by "score < threshold", against what should be.
+struct Detection {
+  double threshold = 0;
+  int64_t flagged = 0, hits = 0, wanted = 0;
+  Interval precision() const;  // hits / flagged, Wilson
+  Interval recall() const;     // hits / wanted, Wilson
+};
+
+// `scores` and `wanted` one each; core::Error for unequal sizes.
+Detection detect_below(const std::vector<double>& scores, const std::vector<bool>& wanted, double threshold);
+
+// One detection for every set of items that a threshold can flag, from the fewest to all: thresholds stand midway between neighbouring
+// scores, the last one just above all of them. Equal scores are flagged together.
+std::vector<Detection> precision_recall_curve(const std::vector<double>& scores, const std::vector<bool>& wanted);
+
+// The detection of greatest recall among those whose precision is at least `precision`; nothing where none reaches it.
+std::optional<Detection> detection_of_precision(const std::vector<Detection>& curve, double precision);
+
+// Two judges on the same items: share of equal decisions (Wilson), and Cohen's kappa, (share - chance) / (1 - chance), where chance is
+// what independent judges with these rates of "yes" would reach. NaN where chance is 1. core::Error for unequal sizes.
+struct JudgeAgreement {
+  Interval share;
+  double kappa = 0;
+};
+JudgeAgreement judge_agreement(const std::vector<bool>& a, const std::vector<bool>& b);
+
+}  // namespace keel::evaluation::statistics
