@@ -84,6 +84,8 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
   if (recipe.versions.empty()) problem("versions must name at least one: \"rejection\" or \"ppo\"");
   for (const auto& text : problems_of(recipe.rejection))
     problem("rejection." + text);
+  for (const auto& text : reward::problems_of(recipe.reward))
+    problem("reward: " + text);
   for (const auto& text : ppo::problems_of(recipe.ppo))
     problem("ppo: " + text);
 }

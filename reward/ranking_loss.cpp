@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <vector>
 
 namespace keel::reward {
 
@@ -18,7 +17,23 @@ int64_t safety_code(const std::optional<bool>& safe) {
   return safe ? (*safe ? 1 : 0) : -1;
 }
 
+// Margins of strength 4, 3, 2, 1 (table 27).
+std::vector<double> margin_table(const RewardLossConfig& config) {
+  if (config.margin == "small") return {1, 2. / 3, 1. / 3, 0};
+  if (config.margin == "large") return {3, 2, 1, 0};
+  if (config.margin == "own") return config.margin_table;
+  return {0, 0, 0, 0};
+}
+
 }  // namespace
+
+std::vector<std::string> problems_of(const RewardLossConfig& config) {
+  const size_t count = config.margin_table.size();
+  if (config.margin == "own" && count != 4)
+    return {"loss.margin \"own\" needs loss.margin_table, four numbers for strength 4, 3, 2 and 1, got " + std::to_string(count)};
+  if (config.margin != "own" && count != 0) return {"loss.margin_table is for loss.margin \"own\", got \"" + config.margin + "\""};
+  return {};
+}
 
 PairLabels pair_labels(std::span<const core::TokenPair> pairs) {
   std::vector<int64_t> strength, chosen_safe, rejected_safe;
@@ -37,12 +52,11 @@ RewardLossCounts loss_counts(std::span<const core::TokenPair> pairs) {
   return counts;
 }
 
-at::Tensor margins(const at::Tensor& strength, const std::string& table) {
-  std::vector<double> by_strength;
-  if (table == "none") by_strength = {0, 0, 0, 0, 0};
-  if (table == "small") by_strength = {0, 0, 1. / 3, 2. / 3, 1};
-  if (table == "large") by_strength = {0, 0, 1, 2, 3};
-  TORCH_CHECK(!by_strength.empty(), "[reward.margins] table must be none, small or large, got ", table);
+at::Tensor margins(const at::Tensor& strength, const RewardLossConfig& config) {
+  if (const auto problems = problems_of(config); !problems.empty()) TORCH_CHECK(false, "[reward.margins] ", problems.front());
+  std::vector<double> by_strength = {0};
+  const std::vector<double> table = margin_table(config);
+  by_strength.insert(by_strength.end(), table.rbegin(), table.rend());
   TORCH_CHECK(strength.numel() == 0 || (strength.min().item<int64_t>() >= 0 && strength.max().item<int64_t>() <= 4),
               "[reward.margins] strength must be 0 (not recorded) or 1..4, got ", strength.min().item<int64_t>(), " to ",
               strength.max().item<int64_t>());
@@ -68,7 +82,7 @@ RewardLoss reward_loss(const at::Tensor& chosen, const at::Tensor& rejected, con
   const auto pairs = static_cast<double>(std::max<int64_t>(counts.pairs, 1));
   const auto safety_labels = static_cast<double>(std::max<int64_t>(counts.safety_labels, 1));
 
-  const at::Tensor ranking = ranking_loss(chosen, rejected, margins(labels.strength, config.margin)).sum() / pairs;
+  const at::Tensor ranking = ranking_loss(chosen, rejected, margins(labels.strength, config)).sum() / pairs;
   const at::Tensor centring = (chosen + rejected).square().sum() / pairs;
   const at::Tensor safety =
       (safety_loss(chosen, labels.chosen_safe).sum() + safety_loss(rejected, labels.rejected_safe).sum()) / safety_labels;

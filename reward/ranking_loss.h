@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/config.h"
 #include "core/types.h"
@@ -15,18 +16,24 @@
 namespace keel::reward {
 
 struct RewardLossConfig {
-  std::string margin = "small";  // table 27; which one the paper's final models use is not said, "small" has table 28's best mean
-  double centring = 0.0;         // not in the paper; 0.01 is the field's custom where it is used
-  double safety_weight = 1.0;    // the paper gives its safety model this loss and states no weight; 1 is the plain reading
+  std::string margin = "small";           // table 27; which one the paper's final models use is not said, "small" has table 28's best mean
+  std::vector<double> margin_table = {};  // of margin "own": for strength 4, 3, 2, 1
+  double centring = 0.0;                  // not in the paper; 0.01 is the field's custom where it is used
+  double safety_weight = 1.0;             // the paper gives its safety model this loss and states no weight; 1 is the plain reading
 };
 
 inline void visit(RewardLossConfig& config, core::Fields& fields) {
-  fields("margin", config.margin, "margin by preference strength 4..1: small is 1, 2/3, 1/3, 0; large is 3, 2, 1, 0",
-         core::one_of({"none", "small", "large"}));
+  fields("margin", config.margin, "margin by preference strength 4..1: small is 1, 2/3, 1/3, 0; large is 3, 2, 1, 0; own is margin_table",
+         core::one_of({"none", "small", "large", "own"}));
+  fields("margin_table", config.margin_table, "margins of strength 4, 3, 2 and 1, e.g. [2, 1, 0.5, 0]; for margin own alone",
+         core::at_least(0.0));
   fields("centring", config.centring, "weight of the mean of (chosen + rejected)^2, which keeps scores around 0", core::at_least(0.0));
   fields("safety_weight", config.safety_weight, "weight of the safety auxiliary loss over answers that carry a safety label",
          core::at_least(0.0));
 }
+
+// Every rule between the fields that does not hold.
+std::vector<std::string> problems_of(const RewardLossConfig& config);
 
 // What the annotator said of N pairs.
 struct PairLabels {
@@ -43,8 +50,9 @@ struct RewardLossCounts {
 };
 RewardLossCounts loss_counts(std::span<const core::TokenPair> pairs);
 
-// m(r) of equation 2 for each strength: [N] int64 -> [N] float. Strength 0 has margin 0. Throws for a strength outside 0..4.
-at::Tensor margins(const at::Tensor& strength, const std::string& table);
+// m(r) of equation 2 for each strength: [N] int64 -> [N] float. Strength 0 has margin 0. Throws c10::Error for a strength outside 0..4, and
+// where problems_of() finds one.
+at::Tensor margins(const at::Tensor& strength, const RewardLossConfig& config);
 
 // -log sigmoid(chosen - rejected - margin) per pair; all [N] float.
 at::Tensor ranking_loss(const at::Tensor& chosen, const at::Tensor& rejected, const at::Tensor& margin);

@@ -89,6 +89,7 @@ int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
 
 void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
                         const std::filesystem::path& folder, const std::string& label) {
+  core::throw_if_any(problems_of(config));
   TORCH_CHECK(!pairs.empty(), "[reward.train] there are no pairs to train on");
   check_pairs(model, pairs);
   std::vector<int64_t> order;

@@ -39,12 +39,17 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields.section("optimizer", config.optimizer, "AdamW");
 }
 
+// Every rule between the fields that does not hold.
+inline std::vector<std::string> problems_of(const RewardTrainConfig& config) {
+  return problems_of(config.loss);
+}
+
 // Warm-up of a run of `steps`: its share, but at least warmup_min_steps, but never more than a fifth of a short run.
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
 
 // Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)) and keeps the last
-// weights: one epoch leaves nothing to choose. Metrics under TRL's names. Throws as runtime::run_training, and c10::Error when there are no
-// pairs or ids do not fit the model.
+// weights: one epoch leaves nothing to choose. Metrics under TRL's names. Throws as runtime::run_training, core::ConfigError where
+// problems_of() finds one, and c10::Error when there are no pairs or ids do not fit the model.
 void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
                         const std::filesystem::path& folder, const std::string& label = "reward");
 

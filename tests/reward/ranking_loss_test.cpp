@@ -44,13 +44,25 @@ TEST_CASE("ranking loss: a hopeless pair has a finite loss and gradient", "[rewa
 
 TEST_CASE("margins: table 27 of the paper by strength, none for an unrecorded one", "[reward]") {
   const at::Tensor strength = longs({4, 3, 2, 1, 0});
-  CHECK_CLOSE(margins(strength, "none"), tensor({0, 0, 0, 0, 0}), 0);
-  CHECK_CLOSE(margins(strength, "small"), tensor({1, 2. / 3, 1. / 3, 0, 0}), 1e-7);
-  CHECK_CLOSE(margins(strength, "large"), tensor({3, 2, 1, 0, 0}), 0);
-  CHECK_THROWS_AS(margins(longs({1, 5}), "small"), c10::Error);
-  CHECK_THROWS_AS(margins(longs({-1}), "small"), c10::Error);
-  CHECK_THROWS_AS(margins(strength, "medium"), c10::Error);
-  CHECK(margins(longs({}), "small").numel() == 0);
+  const RewardLossConfig small{.margin = "small"};
+  CHECK_CLOSE(margins(strength, {.margin = "none"}), tensor({0, 0, 0, 0, 0}), 0);
+  CHECK_CLOSE(margins(strength, small), tensor({1, 2. / 3, 1. / 3, 0, 0}), 1e-7);
+  CHECK_CLOSE(margins(strength, {.margin = "large"}), tensor({3, 2, 1, 0, 0}), 0);
+  CHECK_THROWS_AS(margins(longs({1, 5}), small), c10::Error);
+  CHECK_THROWS_AS(margins(longs({-1}), small), c10::Error);
+  CHECK(margins(longs({}), small).numel() == 0);
+}
+
+TEST_CASE("margins: an own table is given for strength 4 to 1, and only with margin own", "[reward]") {
+  const RewardLossConfig own{.margin = "own", .margin_table = {2, 1.5, .25, .125}};
+  CHECK(problems_of(own).empty());
+  CHECK_CLOSE(margins(longs({0, 1, 2, 3, 4}), own), tensor({0, .125, .25, 1.5, 2}), 0);
+  CHECK(problems_of({}).empty());
+  for (const RewardLossConfig& wrong : {RewardLossConfig{.margin = "own"}, RewardLossConfig{.margin = "own", .margin_table = {3, 2, 1}},
+                                        RewardLossConfig{.margin = "small", .margin_table = {3, 2, 1, 0}}}) {
+    CHECK(problems_of(wrong).size() == 1);
+    CHECK_THROWS_AS(margins(longs({1}), wrong), c10::Error);
+  }
 }
 
 TEST_CASE("safety loss: cross-entropy of sigmoid(score) with the label, nothing without a label", "[reward]") {
