@@ -1,4 +1,4 @@
-// keel pretrain, sft, reward train, reward eval, rejection, ppo: one step of the recipe by itself, with the same settings as in a recipe.
+// keel pretrain, sft, reward train, rejection, ppo: one step of the recipe by itself, with the same settings as in a recipe.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -24,18 +24,12 @@ struct StepOptions {
   std::string model, start, tokenizer, data, validation, prompts, reward, safety_reward, out, chat;
   std::string held_out, pretraining;
   std::vector<std::string> pool;
-  bool safety = false;
+  bool safety = false, drop_duplicates = false, drop_shared_prompts = false;
   RenderPolicy limit;
 };
 
 void add_limit(CLI::App& command, StepOptions& options) {
-  command
-      .add_option("--max-tokens", options.limit.max_tokens,
-                  "longest dialogue; longer ones are dropped and counted; 0 = the model's context")
-      ->capture_default_str();
-  command.add_flag("--drop-oldest-turns", options.limit.drop_oldest_turns,
-                   "shorten longer prompts by their oldest turns instead (counted)");
-  command.add_flag("--allow-tags", options.limit.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  add_render_policy(command, options.limit);
 }
 
 void add_reward_inputs(CLI::App& command, StepOptions& options) {
@@ -142,7 +136,7 @@ void add_sft(CLI::App& app, Invocation& invocation) {
 }
 
 void add_reward(CLI::App& app, Invocation& invocation) {
-  CLI::App* group = app.add_subcommand("reward", "reward models: reward train, reward eval");
+  CLI::App* group = app.add_subcommand("reward", "reward models: reward train, reward eval, reward stats");
   group->require_subcommand(1);
   auto options = std::make_shared<StepOptions>();
   auto config = std::make_shared<reward::RewardTrainConfig>();
@@ -153,15 +147,23 @@ void add_reward(CLI::App& app, Invocation& invocation) {
   train->add_option("--out", options->out, "reward model folder to write")->required()->type_name("DIR");
   train->add_flag("--safety", options->safety,
                   "safety data: pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
+  train->add_flag("--drop-duplicates", options->drop_duplicates, "leave out training pairs that repeat another (counted)");
+  train->add_flag("--drop-shared-prompts", options->drop_shared_prompts,
+                  "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
   add_limit(*train, *options);
   add_common_options(*train, invocation);
   describe_fields(*train, core::fields_of(*config));
   train->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
+      core::throw_if_any(reward::problems_of(*config));
       run_single_step({.name = "reward",
                        .out = options->out,
-                       .config = {{"fields", json_of(*config)}, {"safety", options->safety}, {"limit", to_json(options->limit)}},
+                       .config = {{"fields", json_of(*config)},
+                                  {"safety", options->safety},
+                                  {"drop_duplicates", options->drop_duplicates},
+                                  {"drop_shared_prompts", options->drop_shared_prompts},
+                                  {"limit", to_json(options->limit)}},
                        .files = {{"data", options->data}, {"validation", options->validation}},
                        .models = {{"model", options->model}}},
                       invocation, [&](const fs::path& work) {
@@ -170,28 +172,15 @@ void add_reward(CLI::App& app, Invocation& invocation) {
                                           .held_out = options->validation,
                                           .safety = options->safety,
                                           .name = options->safety ? "safety" : "helpfulness",
+                                          .drop_duplicates = options->drop_duplicates,
+                                          .drop_shared_prompts = options->drop_shared_prompts,
                                           .limit = options->limit},
                                          *config, invocation.seed, work);
                       });
     };
   });
-
-  auto evaluated = std::make_shared<StepOptions>();
-  CLI::App* evaluate = group->add_subcommand("eval", "accuracy on pairs, overall and by preference strength, with Wilson intervals");
-  evaluate->add_option("--reward", evaluated->reward, "reward model folder")->required()->type_name("DIR");
-  evaluate->add_option("--data", evaluated->data, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
-  evaluate->add_option("--out", evaluated->out, "one JSON line; standard output when left out")->type_name("FILE");
-  evaluate->add_flag("--safety", evaluated->safety, "safety data, as in reward train");
-  add_limit(*evaluate, *evaluated);
-  add_common_options(*evaluate, invocation);
-  evaluate->callback([=, &invocation] {
-    invocation.action = [=, &invocation] {
-      configure({}, invocation);
-      core::JsonlWriter writer(evaluated->out);
-      writer.write(evaluate_reward_model(evaluated->reward, evaluated->data, evaluated->safety, evaluated->limit));
-      writer.commit();
-    };
-  });
+  add_reward_eval(*group, invocation);
+  add_reward_stats(*group, invocation);
 }
 
 void add_rejection(CLI::App& app, Invocation& invocation) {

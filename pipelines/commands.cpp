@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "pipelines/operations.h"
 
 namespace keel::pipelines {
 
@@ -40,6 +41,13 @@ void configure(const core::Fields& fields, const Invocation& invocation) {
   for (const auto& setting : invocation.set)
     core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
+}
+
+void add_render_policy(CLI::App& command, RenderPolicy& policy) {
+  command.add_option("--max-tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")
+      ->capture_default_str();
+  command.add_flag("--drop-oldest-turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  command.add_flag("--allow-tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }
 
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading) {

@@ -14,6 +14,8 @@ class App;
 
 namespace keel::pipelines {
 
+struct RenderPolicy;
+
 // What every command shares, and the action that the parsed command line asks for.
 struct Invocation {
   std::string config;            // --config FILE
@@ -36,6 +38,9 @@ void assign_file(const core::Fields& fields, const std::string& path, std::vecto
 // are refused.
 void configure(const core::Fields& fields, const Invocation& invocation);
 
+// --max-tokens, --drop-oldest-turns, --allow-tags.
+void add_render_policy(CLI::App& command, RenderPolicy& policy);
+
 // Adds the help of every field below the options.
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading = "Fields of --config and --set");
 
@@ -44,9 +49,11 @@ void add_convert(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
 void add_logprobs(CLI::App& app, Invocation& invocation);
 void add_score(CLI::App& app, Invocation& invocation);
-void add_training_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward train, reward eval, rejection, ppo
-void add_run_commands(CLI::App& app, Invocation& invocation);       // run, status, explain, report
-void add_lineage_commands(CLI::App& app, Invocation& invocation);   // lineage, diff, prune
+void add_training_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward (all of it), rejection, ppo
+void add_reward_eval(CLI::App& group, Invocation& invocation);
+void add_reward_stats(CLI::App& group, Invocation& invocation);
+void add_run_commands(CLI::App& app, Invocation& invocation);      // run, status, explain, report
+void add_lineage_commands(CLI::App& app, Invocation& invocation);  // lineage, diff, prune
 void add_ablate(CLI::App& app, Invocation& invocation);
 
 }  // namespace keel::pipelines

@@ -4,11 +4,13 @@
 
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "data/counts.h"
 #include "data/preferences.h"
+#include "evaluation/reward_evaluation.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/recipe.h"
 
@@ -49,18 +51,41 @@ struct SftInputs {
 };
 void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work);
 
-// Trains a reward model from a chat model on preference pairs. Leaves a reward model folder with evaluation.json.
+// Trains a reward model from a chat model on preference pairs. Leaves a reward model folder with evaluation.json and scores.jsonl.
 struct RewardInputs {
   fs::path model;
   fs::path pairs, held_out;
-  bool safety = false;  // safety data: see data::PreferenceOptions
-  std::string name;     // "helpfulness", "safety", "general"
+  bool safety = false;               // safety data: see data::PreferenceOptions
+  std::string name;                  // "helpfulness", "safety", "general"
+  bool drop_duplicates = false;      // leave out training pairs that repeat another
+  bool drop_shared_prompts = false;  // leave out training pairs whose prompt is held out as well
   RenderPolicy limit;
 };
 void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work);
 
-// Accuracy of a reward model on pairs, as JSON: overall and by strength with Wilson intervals, counts of rows.
-nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit);
+// A reward model on a file of pairs: what evaluation.json says, without the model's name, and the scores behind it.
+struct EvaluatedReward {
+  nlohmann::json evaluation;
+  std::vector<evaluation::ScoredPair> pairs;
+};
+EvaluatedReward evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit);
+
+// Every reward model on every file of pairs (paper, tables 7 and 8), and how far each two models agree on each file:
+// {"evaluations": [evaluation.json with "reward" and "data" for its name], "agreements": [{"rewards": [a, b], "data", "mean", ...}]}.
+struct RewardFolder {
+  std::string name;
+  fs::path path;
+};
+struct PairFile {
+  std::string name;
+  fs::path path;
+  bool safety = false;  // as in data::PreferenceOptions
+};
+nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit);
+
+// A file of pairs by source as table 6 of the paper lists it, a row each, and in the last row the total with counts, repeats and, where
+// `held_out` is not empty, the prompts that it shares with that file.
+std::vector<nlohmann::json> preference_statistics(const fs::path& file, const fs::path& held_out, const fs::path& tokenizer, bool safety);
 
 // Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them and on what earlier versions
 // kept. Leaves a model folder with samples.jsonl.gz, selection.json and kept.jsonl.gz: the new answers alone, as ids and as {"messages"}.

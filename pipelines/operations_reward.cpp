@@ -1,6 +1,7 @@
 // Reward-model training and evaluation on folders.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -8,48 +9,93 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "data/preferences.h"
-#include "evaluation/statistics/interval.h"
-#include "pipelines/measures.h"
+#include "data/statistics.h"
+#include "evaluation/reward_evaluation.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
-#include "reward/evaluate.h"
+#include "pipelines/reward_json.h"
 
 namespace keel::pipelines {
 namespace {
 
+using evaluation::ScoredPair;
+
+// Pairs of a file as a model reads them.
 struct Pairs {
-  std::vector<core::TokenPair> pairs;
+  data::PreferenceSet set;
+  data::RenderedPairs rendered;
   nlohmann::json counts;
 };
 
-Pairs read_pairs(const fs::path& file, bool safety, const RenderPolicy& limit, data::ChatFormat format, const data::Tokenizer& tokenizer,
+Pairs render_set(data::PreferenceSet set, const RenderPolicy& limit, data::ChatFormat format, const data::Tokenizer& tokenizer,
                  int64_t context) {
-  const data::PreferenceSet set = data::read_preferences(file, {.safety = safety});
-  data::RenderedPairs rendered = data::render_pairs(set, format, tokenizer, limits_within(limit, context));
-  core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
-  if (rendered.pairs.empty()) throw core::DataError(file, 0, "leaves no pair to use; see the counts above");
-  return {.pairs = std::move(rendered.pairs), .counts = {{"read", to_json(set.counts)}, {"rendered", to_json(rendered.counts)}}};
+  Pairs pairs{.set = std::move(set), .rendered = {}, .counts = {}};
+  pairs.rendered = data::render_pairs(pairs.set, format, tokenizer, limits_within(limit, context));
+  core::log_info(fmt::format("{}: {}; rendered: {}", pairs.set.path, to_line(pairs.set.counts), to_line(pairs.rendered.counts)));
+  if (pairs.rendered.pairs.empty()) throw core::DataError(pairs.set.path, 0, "leaves no pair to use; see the counts above");
+  pairs.counts = {{"read", to_json(pairs.set.counts)}, {"rendered", to_json(pairs.rendered.counts)}};
+  return pairs;
 }
 
-nlohmann::json agreement_json(const reward::Agreement& agreement) {
-  nlohmann::json object = to_json(evaluation::statistics::wilson(agreement.correct, agreement.pairs));
-  object["pairs"] = agreement.pairs;
-  return object;
+std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::Tokenizer& tokenizer, const Pairs& pairs) {
+  const reward::PairScores scores = reward::score_pairs(model, pairs.rendered.pairs);
+  std::vector<ScoredPair> scored;
+  for (size_t i = 0; i < pairs.rendered.rows.size(); ++i) {
+    const core::PreferencePair& pair = pairs.set.pairs[pairs.rendered.rows[i]];
+    scored.push_back({.chosen = scores.chosen[i],
+                      .rejected = scores.rejected[i],
+                      .strength = pair.strength,
+                      .chosen_safe = pair.chosen_safe,
+                      .rejected_safe = pair.rejected_safe,
+                      .source = pair.source,
+                      .batch = pair.batch,
+                      .chosen_tokens = std::ssize(tokenizer.encode(pair.chosen)),
+                      .rejected_tokens = std::ssize(tokenizer.encode(pair.rejected))});
+  }
+  return scored;
 }
 
-nlohmann::json evaluation_json(const reward::RewardEvaluation& result) {
-  static constexpr const char* kNames[] = {"not recorded", "negligibly better", "slightly better", "better", "significantly better"};
-  nlohmann::json by_strength = nlohmann::json::array();
-  for (size_t strength = 0; strength < result.by_strength.size(); ++strength)
-    if (result.by_strength[strength].pairs > 0) {
-      by_strength.push_back(agreement_json(result.by_strength[strength]));
-      by_strength.back()["strength"] = strength;
-      by_strength.back()["name"] = kNames[strength];
+nlohmann::json repeats_json(const data::PreferenceSet& set) {
+  const data::Repeats repeats = data::count_repeats(set);
+  return {{"duplicates", repeats.duplicates}, {"contradictions", repeats.contradictions}};
+}
+
+nlohmann::json shared_json(const data::PreferenceSet& train, const data::PreferenceSet& test) {
+  const data::SharedPrompts shared = data::shared_prompts(train, test);
+  if (shared.prompts > 0)
+    core::log_warn(fmt::format("{} prompts stand in both {} and {}: {} training and {} held-out pairs have one of them", shared.prompts,
+                               train.path, test.path, shared.train_pairs, shared.test_pairs));
+  return {{"prompts", shared.prompts}, {"train_pairs", shared.train_pairs}, {"test_pairs", shared.test_pairs}};
+}
+
+// A model on the pairs of a file, `rows` being where each pair that it could read stands in the file's set.
+struct OnFile {
+  EvaluatedReward result;
+  std::vector<size_t> rows;
+};
+
+OnFile evaluate_on(const ScoringModel& model, const PairFile& file, const RenderPolicy& limit) {
+  const Pairs pairs = render_set(data::read_preferences(file.path, {.safety = file.safety}), limit, model.format, *model.tokenizer,
+                                 model.model.backbone.config.max_position_embeddings);
+  OnFile on{.result = {.evaluation = {}, .pairs = score_set(model.model, *model.tokenizer, pairs)}, .rows = pairs.rendered.rows};
+  on.result.evaluation = to_json(evaluation::evaluate_reward(on.result.pairs));
+  on.result.evaluation["counts"] = pairs.counts;
+  return on;
+}
+
+// The scores that both models gave to the pairs that both could read.
+std::pair<std::vector<ScoredPair>, std::vector<ScoredPair>> in_common(const OnFile& a, const OnFile& b) {
+  std::pair<std::vector<ScoredPair>, std::vector<ScoredPair>> both;
+  for (size_t i = 0, j = 0; i < a.rows.size() && j < b.rows.size();) {
+    if (a.rows[i] == b.rows[j]) {
+      both.first.push_back(a.result.pairs[i]);
+      both.second.push_back(b.result.pairs[j]);
     }
-  return {{"accuracy", agreement_json(result.all)},
-          {"by_strength", by_strength},
-          {"loss", result.loss},
-          {"mean_difference", result.mean_difference}};
+    const size_t row = std::min(a.rows[i], b.rows[j]);
+    i += a.rows[i] == row ? 1 : 0;
+    j += b.rows[j] == row ? 1 : 0;
+  }
+  return both;
 }
 
 }  // namespace
@@ -57,23 +103,62 @@ nlohmann::json evaluation_json(const reward::RewardEvaluation& result) {
 void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work) {
   const LanguageModel chat = load_language_model(inputs.model);
   const int64_t context = chat.llama.config.max_position_embeddings;
-  const Pairs train = read_pairs(inputs.pairs, inputs.safety, inputs.limit, chat.format, *chat.tokenizer, context);
-  const Pairs held_out = read_pairs(inputs.held_out, inputs.safety, inputs.limit, chat.format, *chat.tokenizer, context);
+  data::PreferenceSet train_set = data::read_preferences(inputs.pairs, {.safety = inputs.safety});
+  data::PreferenceSet test_set = data::read_preferences(inputs.held_out, {.safety = inputs.safety});
+  const nlohmann::json repeats = repeats_json(train_set), shared = shared_json(train_set, test_set);
+  if (inputs.drop_duplicates) data::drop_duplicates_(train_set);
+  if (inputs.drop_shared_prompts) data::drop_shared_prompts_(train_set, test_set);
+  const Pairs train = render_set(std::move(train_set), inputs.limit, chat.format, *chat.tokenizer, context);
+  const Pairs held_out = render_set(std::move(test_set), inputs.limit, chat.format, *chat.tokenizer, context);
+
   const reward::RewardModel model = reward::make_reward_model(chat.llama, config.head, seed);
-  reward::train_reward_model(model, train.pairs, config, seed, work, "reward " + inputs.name);
-  nlohmann::json evaluation = evaluation_json(reward::evaluate(model, held_out.pairs));
-  evaluation["name"] = inputs.name;
-  evaluation["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}};
-  core::write_file(work / "evaluation.json", core::dump_json(evaluation) + "\n");
+  reward::train_reward_model(model, train.rendered.pairs, config, seed, work, "reward " + inputs.name);
+  const std::vector<ScoredPair> scored = score_set(model, *chat.tokenizer, held_out);
+  write_scores(work / "scores.jsonl", scored);
+  nlohmann::json result = to_json(evaluation::evaluate_reward(scored));
+  result["name"] = inputs.name;
+  result["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}, {"repeats_in_train", repeats}, {"prompts_in_both", shared}};
+  core::write_file(work / "evaluation.json", core::dump_json(result) + "\n");
   save_scoring_model(work, model, inputs.model, chat.format, {{"stage", "reward"}, {"kind", inputs.name}, {"seed", seed}});
 }
 
-nlohmann::json evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit) {
-  const ScoringModel model = load_scoring_model(reward);
-  const Pairs read = read_pairs(pairs, safety, limit, model.format, *model.tokenizer, model.model.backbone.config.max_position_embeddings);
-  nlohmann::json object = evaluation_json(reward::evaluate(model.model, read.pairs));
-  object["counts"] = read.counts;
-  return object;
+EvaluatedReward evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit) {
+  return evaluate_on(load_scoring_model(reward), {.name = {}, .path = pairs, .safety = safety}, limit).result;
+}
+
+nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit) {
+  nlohmann::json evaluations = nlohmann::json::array(), agreements = nlohmann::json::array();
+  std::vector<std::vector<OnFile>> by_file(files.size());  // of each model
+  for (const RewardFolder& reward : rewards) {
+    const ScoringModel model = load_scoring_model(reward.path);
+    for (size_t file = 0; file < files.size(); ++file) {
+      by_file[file].push_back(evaluate_on(model, files[file], limit));
+      evaluations.push_back(by_file[file].back().result.evaluation);
+      evaluations.back()["reward"] = reward.name;
+      evaluations.back()["data"] = files[file].name;
+    }
+  }
+  for (size_t file = 0; file < files.size(); ++file)
+    for (size_t a = 0; a < rewards.size(); ++a)
+      for (size_t b = a + 1; b < rewards.size(); ++b) {
+        const auto [of_a, of_b] = in_common(by_file[file][a], by_file[file][b]);
+        if (of_a.empty()) continue;
+        agreements.push_back(to_json(evaluation::reward_agreement(of_a, of_b)));
+        agreements.back()["rewards"] = {rewards[a].name, rewards[b].name};
+        agreements.back()["data"] = files[file].name;
+      }
+  return {{"evaluations", evaluations}, {"agreements", agreements}};
+}
+
+std::vector<nlohmann::json> preference_statistics(const fs::path& file, const fs::path& held_out, const fs::path& tokenizer, bool safety) {
+  const data::PreferenceSet set = data::read_preferences(file, {.safety = safety});
+  std::vector<nlohmann::json> rows;
+  for (const data::PairStatistics& row : data::pair_statistics(set, *data::load_tokenizer(tokenizer)))
+    rows.push_back(to_json(row));
+  rows.back()["counts"] = to_json(set.counts);
+  rows.back()["repeats"] = repeats_json(set);
+  if (!held_out.empty()) rows.back()["prompts_in_both"] = shared_json(set, data::read_preferences(held_out, {.safety = safety}));
+  return rows;
 }
 
 }  // namespace keel::pipelines

@@ -14,6 +14,7 @@
 #include "evaluation/statistics/interval.h"
 #include "pipelines/manifest.h"
 #include "pipelines/measures.h"
+#include "pipelines/reward_report.h"
 #include "pipelines/stages.h"
 #include "pipelines/summary.h"
 #include "pipelines/version.h"
@@ -138,35 +139,6 @@ Section loss_section(const Recipe& recipe, const StageContext& context) {
                                                   .series = {evaluation::metric_series("training", points, "loss")},
                                                   .references = {},
                                                   .note = {}});
-  }
-  return section;
-}
-
-Section reward_section(const Results& results) {
-  Section section{.heading = "Reward models",
-                  .text = "Accuracy on held-out pairs against the annotator's labels, with Wilson intervals.",
-                  .blocks = {}};
-  for (const auto& reward : results.rewards) {
-    const std::string name = reward.at("name").get<std::string>();
-    evaluation::IntervalPlot plot{.title = name + " reward model: accuracy",
-                                  .x_label = "share of pairs ranked as the annotator did",
-                                  .rows = {{.label = "all pairs",
-                                            .interval = interval_from_json(reward.at("accuracy")),
-                                            .n = reward.at("accuracy").at("pairs").get<int64_t>(),
-                                            .group = {}}},
-                                  .references = {{.value = 0.5, .label = "chance"}},
-                                  .digits = 2,
-                                  .note = {}};
-    if (results.gold) {
-      plot.references.push_back({.value = reward.at("best_possible_accuracy").get<double>(), .label = "best possible"});
-      plot.note = "Best possible: what a judge who knows the truth would reach against this annotator's noisy choices, on all pairs.";
-    }
-    for (const auto& row : reward.at("by_strength"))
-      plot.rows.push_back({.label = row.at("name").get<std::string>(),
-                           .interval = interval_from_json(row),
-                           .n = row.at("pairs").get<int64_t>(),
-                           .group = "by strength"});
-    section.blocks.push_back(plot);
   }
   return section;
 }
@@ -416,8 +388,9 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
   for (const auto& model : results.models)
     report.models.push_back(model.name);
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
-  report.sections = {win_section(results), reward_section(results), distribution_section(results), selection_section(recipe, context),
-                     loss_section(recipe, context)};
+  report.sections = {win_section(results),
+                     reward_model_section(results.rewards, run_reward_models(recipe), context, recipe.combination.gate_threshold),
+                     distribution_section(results), selection_section(recipe, context), loss_section(recipe, context)};
   for (const auto& version : versions_of(recipe))
     if (!version.ppo.empty()) report.sections.push_back(ppo_section(context, version.ppo));
   if (context.inputs.contains("best_of")) report.sections.push_back(best_of_section(context));

@@ -127,6 +127,18 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
   return row;
 }
 
+// Paper, table 8: every reward model on every kind of held-out pairs.
+void write_cross_evaluation(const Recipe& recipe, const StageContext& context) {
+  std::vector<RewardFolder> rewards;
+  std::vector<PairFile> files;
+  for (const auto& [kind, stage] : run_reward_models(recipe)) {
+    const fs::path& folder = context.inputs.at(stage);
+    rewards.push_back({.name = kind, .path = folder});
+    files.push_back({.name = kind, .path = folder / "held_out.jsonl.gz", .safety = kind == "safety"});
+  }
+  core::write_file(context.work / "reward_models.json", core::dump_json(cross_evaluation(rewards, files, length_limit(recipe))) + "\n");
+}
+
 }  // namespace
 
 void evaluate_models(const Recipe& recipe, const StageContext& context) {
@@ -158,6 +170,7 @@ void evaluate_models(const Recipe& recipe, const StageContext& context) {
     for (size_t i = 0; i < measured.size(); ++i)
       families.back()["gold_helpfulness"][measured[i].model] = to_json(family.helpfulness[i]);
   }
+  write_cross_evaluation(recipe, context);
   core::write_file(context.work / "evaluation.json",
                    core::dump_json({{"models", models}, {"by_family", families}, {"counts", to_json(questions.prompts.counts)}}) + "\n");
 }

@@ -10,6 +10,7 @@
 #include "data/mixture.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
+#include "pipelines/reward_json.h"
 #include "pipelines/stages.h"
 
 namespace keel::pipelines {
@@ -73,7 +74,7 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
 
   // Paper 3.2.3: answers are chosen by the best reward model there is. An older one wins if it is right more often on all test sets so far.
   const fs::path earlier = context.inputs.at(stage.previous);
-  nlohmann::json old = evaluate_reward_model(earlier, work / "held_out.jsonl.gz", safety, length_limit(recipe));
+  auto [old, old_pairs] = evaluate_reward_model(earlier, work / "held_out.jsonl.gz", safety, length_limit(recipe));
   nlohmann::json now = core::read_json_file(work / "evaluation.json");
   const auto accuracy = [](const nlohmann::json& evaluation) { return evaluation.at("accuracy").at("mean").get<double>(); };
   now["previous_accuracy"] = old.at("accuracy");
@@ -85,6 +86,7 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
     old["kept"] = stage.previous;
     old["retrained_accuracy"] = now["accuracy"];
     now = std::move(old);
+    write_scores(work / "scores.jsonl", old_pairs);
     const ScoringModel kept = load_scoring_model(earlier);
     save_scoring_model(work, kept.model, earlier, kept.format, {{"stage", "reward"}, {"kind", stage.kind}, {"kept", stage.previous}});
   }

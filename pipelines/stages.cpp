@@ -151,6 +151,7 @@ Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
   reward::RewardTrainConfig config = recipe.reward;
   if (reward.kind != "safety") config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
   Stage stage{.name = reward.name,
+              .schema_version = 2,
               .inputs = reward.batches,
               .config = text_of({{"reward", json_of(config)}, {"rest_share", reward.rest_share}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},

@@ -80,12 +80,81 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
   CHECK(evaluated[0]["counts"]["read"]["dropped"] == nlohmann::json{{"identical_answers", 1}});
   CHECK(evaluated[0]["accuracy"] == nlohmann::json::parse(work.read("rm/evaluation.json"))["accuracy"]);
   work.write("in.jsonl", "{\"prompt\":\"who sells bread?\",\"response\":\"the baker.\"}\n");
-  CHECK(work.run({"score", "--reward", "rm", "--in", "in.jsonl"}).rows().size() == 1);
+  const auto scored = work.run({"score", "--reward", "rm", "--in", "in.jsonl"}).rows();
+  REQUIRE(scored.size() == 1);
+  const std::string scores = work.read("rm/scores.jsonl");
+  const auto first = nlohmann::json::parse(scores.substr(0, scores.find('\n')));
+  CHECK(first["chosen"].get<double>() == Catch::Approx(scored[0]["score"].get<double>()).margin(1e-5));
+  CHECK(first["strength"] == 4);
+  CHECK(first["chosen_safe"] == true);
+  CHECK_FALSE(first.contains("rejected_safe"));
 
   work.write("bad.jsonl", std::string(kPairs) + "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"strength\":\"3\"}\n");
   const Outcome bad = work.run({"reward", "eval", "--reward", "rm", "--data", "bad.jsonl"});
   CHECK(bad.code == 3);
   CHECK(bad.says("bad.jsonl:4: \"strength\""));
+}
+
+TEST_CASE("keel reward eval: several models on several files, and how far they agree", "[pipelines]") {
+  const Workplace work;
+  work.write("pairs.jsonl", kPairs);
+  work.write("labelled.jsonl",
+             "{\"prompt\":\"who sells bread?\",\"chosen\":\"the baker.\",\"rejected\":\"the boat.\",\"chosen_safe\":true,"
+             "\"rejected_safe\":false,\"source\":\"a\",\"batch\":1}\n"
+             "{\"prompt\":\"where?\",\"chosen\":\"here.\",\"rejected\":\"no\",\"chosen_safe\":true,\"rejected_safe\":true,\"batch\":2}\n");
+  for (const char* seed : {"1", "2"})
+    REQUIRE(work.run({"reward", "train", "--model", "model", "--data", "pairs.jsonl", "--held-out", "pairs.jsonl", "--out",
+                      std::string("rm") + seed, "--seed", seed, "--set", "batch_pairs=1"})
+                .code == 0);
+  const auto rows =
+      work.run({"reward", "eval", "--reward", "rm1", "--reward", "rm2", "--data", "pairs.jsonl", "--data", "labelled.jsonl", "--safety"})
+          .rows();
+  REQUIRE(rows.size() == 6);
+  CHECK(rows[1]["reward"] == "rm1");
+  CHECK(rows[1]["data"] == "labelled.jsonl");
+  CHECK(rows[1]["unsafe"]["answers"] == 4);
+  CHECK(rows[1]["unsafe"]["unsafe"] == 1);
+  CHECK(rows[1]["by_safety"].size() == 2);
+  CHECK(rows[1]["by_source"][0]["name"] == "not recorded");
+  CHECK(rows[1]["by_batch"].size() == 2);
+  CHECK_FALSE(rows[0].contains("by_batch"));
+  CHECK(rows[3]["reward"] == "rm2");
+  CHECK(rows[4]["rewards"] == nlohmann::json{"rm1", "rm2"});
+  CHECK(rows[4]["data"] == "pairs.jsonl");
+  CHECK(rows[5]["pairs"] == 2);
+  CHECK(rows[5]["mean"].is_number());
+}
+
+TEST_CASE("keel reward stats: a table by source, repeats and prompts held out as well; training leaves them out on request",
+          "[pipelines]") {
+  const Workplace work;
+  const std::string pair = "{\"prompt\":\"where?\",\"chosen\":\"here\",\"rejected\":\"no\",\"source\":\"b\"}\n";
+  work.write("pairs.jsonl", std::string(kPairs) + pair + pair);
+  work.write("test.jsonl", "{\"prompt\":\"Where? \",\"chosen\":\"there\",\"rejected\":\"no\"}\n");
+  const auto rows = work.run({"reward", "stats", "--data", "pairs.jsonl", "--held-out", "test.jsonl", "--tokenizer", "model"}).rows();
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0]["source"] == "not recorded");
+  CHECK(rows[0]["comparisons"] == 2);
+  CHECK(rows[1]["source"] == "b");
+  CHECK(rows[2]["source"] == "total");
+  CHECK(rows[2]["turns"] == 1);
+  CHECK(rows[2]["repeats"] == nlohmann::json{{"contradictions", 0}, {"duplicates", 1}});
+  CHECK(rows[2]["prompts_in_both"] == nlohmann::json{{"prompts", 1}, {"test_pairs", 1}, {"train_pairs", 2}});
+  CHECK(rows[2]["counts"]["dropped"] == nlohmann::json{{"identical_answers", 1}});
+
+  const auto kept = [&](const std::string& out, const std::vector<std::string>& options) {
+    std::vector<std::string> command = {"reward",     "train",      "--model", "model", "--data", "pairs.jsonl",
+                                        "--held-out", "test.jsonl", "--out",   out,     "--set",  "batch_pairs=2"};
+    command.insert(command.end(), options.begin(), options.end());
+    REQUIRE(work.run(command).code == 0);
+    return nlohmann::json::parse(work.read(out + "/evaluation.json"))["counts"];
+  };
+  const auto all = kept("all", {});
+  CHECK(all["train"]["read"]["kept"] == 4);
+  CHECK(all["repeats_in_train"]["duplicates"] == 1);
+  CHECK(all["prompts_in_both"]["train_pairs"] == 2);
+  CHECK(kept("unique", {"--drop-duplicates"})["train"]["read"]["dropped"]["duplicate"] == 1);
+  CHECK(kept("apart", {"--drop-shared-prompts"})["train"]["read"]["kept"] == 2);
 }
 
 TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends in the same bytes", "[pipelines]") {

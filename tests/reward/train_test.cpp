@@ -1,11 +1,11 @@
 #include "reward/train.h"
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/metrics.h"
-#include "reward/evaluate.h"
 #include "support/tiny_model.h"
 
 using namespace keel::reward;
@@ -46,36 +46,59 @@ RewardTrainConfig full_batch(int64_t steps) {
   return config;
 }
 
+void check_losses(const std::filesystem::path& metrics, const std::vector<double>& expected) {
+  std::vector<double> losses;
+  for (const auto& point : keel::core::read_metrics(metrics))
+    for (const auto& [name, value] : point.values)
+      if (name == "loss") losses.push_back(value);
+  REQUIRE(losses.size() == expected.size());
+  for (size_t i = 0; i < losses.size(); ++i)
+    CHECK(losses[i] == Catch::Approx(expected[i]).epsilon(1e-4));
+}
+
 }  // namespace
 
 TEST_CASE("reward training: twenty losses equal those of an independent PyTorch loop", "[reward]") {
   const keel::test::TemporaryFolder folder;
   train_reward_model(trainable_model(), formula_pairs(), full_batch(20), 1, folder.path());
-  const double expected[] = {1.4565794, 1.3714609, 1.2315168, 1.0650455, .8905848, .7249527, .5942891, .4733222, .3702767, .2875699,
-                             .2277149,  .1858432,  .1563933,  .1337307,  .1157492, .1023126, .0930569, .086988,  .0830279, .0803517};
-  const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
-  REQUIRE(points.size() == 20);
-  size_t compared = 0;
-  for (size_t i = 0; i < 20; ++i) {
-    for (const auto& [name, value] : points[i].values) {
-      if (name != "loss") continue;
-      CHECK(value == Catch::Approx(expected[i]).epsilon(1e-4));
-      ++compared;
-    }
-  }
-  CHECK(compared == 20);
+  const std::vector<double> expected = {1.4565794, 1.3714609, 1.2315168, 1.0650455, .8905848, .7249527, .5942891,
+                                        .4733222,  .3702767,  .2875699,  .2277149,  .1858432, .1563933, .1337307,
+                                        .1157492,  .1023126,  .0930569,  .086988,   .0830279, .0803517};
+  check_losses(folder / "metrics.jsonl", expected);
 }
 
-TEST_CASE("reward training: micro-batches of one pair end in the same weights as whole batches", "[reward]") {
+TEST_CASE("reward training: twenty losses equal those of TRL's RewardTrainer with margins and centring", "[reward]") {
   const keel::test::TemporaryFolder folder;
-  const RewardModel whole = trainable_model(), parts = trainable_model();
-  RewardTrainConfig config = full_batch(3);
-  train_reward_model(whole, formula_pairs(), config, 1, folder / "whole");
-  config.micro_pairs = 1;
-  train_reward_model(parts, formula_pairs(), config, 1, folder / "parts");
-  const auto a = parameters(whole), b = parameters(parts);
-  for (size_t i = 0; i < a.size(); ++i)
-    CHECK_CLOSE(b[i].tensor, a[i].tensor, 2e-6);
+  RewardTrainConfig config = full_batch(20);
+  config.loss = {.margin = "small", .centring = .01, .safety_weight = 0};
+  config.warmup_share = 0;
+  config.warmup_min_steps = 0;
+  train_reward_model(trainable_model(), formula_pairs(), config, 1, folder.path());
+  const std::vector<double> expected = {1.0397959, 0.8346795, 0.6852212, 0.555688,  0.4421254, 0.3406465, 0.2502039,
+                                        0.1833468, 0.1378097, 0.1073757, 0.08752,   0.0739869, 0.0637659, 0.0555572,
+                                        0.0490045, 0.0439567, 0.0401909, 0.0374282, 0.0353947, 0.0338538};  // tools/oracle/reward_trainer.py,
+                                                                                                            // TRL 1.12.0
+  check_losses(folder / "metrics.jsonl", expected);
+}
+
+TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three of three and eight of one end in the same weights",
+          "[reward]") {
+  const auto trained = [](int64_t micro_pairs) {
+    const keel::test::TemporaryFolder folder;
+    const RewardModel model = trainable_model();
+    RewardTrainConfig config = full_batch(1);
+    config.loss = {.margin = "large", .centring = .01, .safety_weight = .5};
+    config.micro_pairs = micro_pairs;
+    train_reward_model(model, formula_pairs(), config, 1, folder.path());
+    return parameters(model);
+  };
+  const auto whole = trained(8), before = parameters(trainable_model());
+  CHECK(keel::test::largest_difference(whole.front().tensor, before.front().tensor) > 1e-4);
+  for (const int64_t micro_pairs : {4, 3, 1}) {
+    const auto parts = trained(micro_pairs);
+    for (size_t i = 0; i < whole.size(); ++i)
+      CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
+  }
 }
 
 TEST_CASE("reward training: stopped and started again it ends bit for bit as if never stopped", "[reward]") {
@@ -104,10 +127,14 @@ TEST_CASE("reward training: the reloaded model ranks and scores as the trained o
   const keel::test::TemporaryFolder folder;
   const RewardModel model = trainable_model();
   train_reward_model(model, formula_pairs(), full_batch(10), 1, folder / "run");
-  const RewardEvaluation trained = evaluate(model, formula_pairs());
-  CHECK(trained.all.correct == 8);
+  const PairScores trained = score_pairs(model, formula_pairs());
+  REQUIRE(trained.chosen.size() == 8);
+  for (size_t i = 0; i < 8; ++i)
+    CHECK(trained.chosen[i] > trained.rejected[i]);
   save_reward_model(model, folder / "rm", 0);
-  CHECK(evaluate(load_reward_model(folder / "rm"), formula_pairs()).loss == trained.loss);
+  const PairScores reloaded = score_pairs(load_reward_model(folder / "rm"), formula_pairs());
+  CHECK(reloaded.chosen == trained.chosen);
+  CHECK(reloaded.rejected == trained.rejected);
 }
 
 TEST_CASE("reward training: the defaults pass their own checks and come back from JSON", "[reward]") {
@@ -146,9 +173,36 @@ TEST_CASE("reward training: every setting of the loss changes the result", "[rew
   const std::string plain = trained({.margin = "none"});
   CHECK(trained({.margin = "small"}) != plain);
   CHECK(trained({.margin = "large"}) != plain);
+  CHECK(trained({.margin = "own", .margin_table = {3, 2, 1, .5}}) != trained({.margin = "large"}));
+  CHECK(trained({.margin = "own", .margin_table = {3, 2, 1, 0}}) == trained({.margin = "large"}));
   CHECK(trained({.margin = "none", .centring = .1}) != plain);
   CHECK(trained({.margin = "none", .safety_weight = 0}) != plain);
   CHECK(trained({.margin = "none"}) == plain);
+}
+
+TEST_CASE("reward training: the head, the schedule and the optimiser's settings change the result", "[reward]") {
+  const auto trained = [](const std::function<void(RewardTrainConfig&)>& change) {
+    const keel::test::TemporaryFolder folder;
+    RewardTrainConfig config = full_batch(10);
+    change(config);
+    RewardModel model = make_reward_model(keel::test::tiny_llama(), config.head, 3);
+    train_reward_model(model, formula_pairs(), config, 1, folder.path());
+    return keel::runtime::digest(parameters(model));
+  };
+  const std::string plain = trained([](RewardTrainConfig&) {});
+  CHECK(trained([](RewardTrainConfig& config) { config.head = "zeros"; }) != plain);
+  CHECK(trained([](RewardTrainConfig& config) { config.final_ratio = 1; }) != plain);
+  CHECK(trained([](RewardTrainConfig& config) { config.warmup_min_steps = 0; }) != plain);
+  CHECK(trained([](RewardTrainConfig& config) { config.batch_pairs = 4; }) != plain);
+  CHECK(trained([](RewardTrainConfig& config) { config.optimizer.weight_decay = 0; }) != plain);
+  CHECK(trained([](RewardTrainConfig& config) { config.optimizer.clip_norm = .01; }) != plain);
+}
+
+TEST_CASE("reward training: rules between the settings are checked before anything is read", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  RewardTrainConfig config = full_batch(1);
+  config.loss.margin = "own";
+  CHECK_THROWS_AS(train_reward_model(trainable_model(), formula_pairs(), config, 1, folder.path()), keel::core::ConfigError);
 }
 
 TEST_CASE("reward training: no pairs and foreign ids are refused", "[reward]") {

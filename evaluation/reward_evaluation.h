@@ -1,0 +1,87 @@
+// How good a reward model is, from the scores it gives to held-out pairs (Llama 2 paper: tables 7, 8, 28 and 29, 3.2.3, A.3.4).
+//
+// Scores are raw (logits); sigmoid(score) is the paper's score in (0, 1). Intervals are 95 %: Wilson's for shares, else by bootstrap over
+// pairs.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "evaluation/statistics/calibration.h"
+#include "evaluation/statistics/decisions.h"
+#include "evaluation/statistics/interval.h"
+
+namespace keel::evaluation {
+
+// A preference pair and what a reward model thinks of its answers. Labels as in core::PreferencePair.
+struct ScoredPair {
+  double chosen = 0, rejected = 0;  // raw scores
+  int strength = 0;
+  std::optional<bool> chosen_safe = {}, rejected_safe = {};
+  std::string source = {}, batch = {};
+  int64_t chosen_tokens = 0, rejected_tokens = 0;  // length of each answer alone
+  bool operator==(const ScoredPair&) const = default;
+};
+
+struct Accuracy {
+  int64_t correct = 0;  // pairs whose chosen answer scores strictly higher
+  int64_t pairs = 0;
+  statistics::Interval interval() const { return statistics::wilson(correct, pairs); }
+};
+using NamedAccuracy = std::pair<std::string, Accuracy>;
+
+// P(the answer that scores higher was chosen) = sigmoid(|chosen - rejected|), against how often it was.
+struct RewardCalibration {
+  std::vector<statistics::ReliabilityBin> bins;  // of confidences in [0.5, 1]
+  double error = 0;                              // expected calibration error
+  statistics::Interval error_by_chance;          // that of perfectly calibrated scores on these pairs
+  statistics::TemperatureFit temperature;        // differences divided by it are calibrated best
+};
+
+// Unsafe answers among those with a safety label: an answer is called unsafe where its probability is below a threshold.
+struct UnsafeDetection {
+  std::vector<double> probabilities;  // sigmoid(score) of each labelled answer
+  std::vector<bool> unsafe;           // its label
+  statistics::Detection at(double threshold) const { return statistics::detect_below(probabilities, unsafe, threshold); }
+};
+
+// Do long answers win because they are long?
+struct LengthBias {
+  statistics::Interval pearson, spearman;  // of score and length over all answers
+  Accuracy longer_scores_higher;           // over pairs of unequal length; `correct`: the longer answer scores strictly higher
+  Accuracy longer_chosen;                  // the same of the annotator's choice
+};
+
+struct RewardEvaluation {
+  Accuracy all;
+  std::array<Accuracy, 5> by_strength;             // 0..4; 0 = not recorded
+  std::vector<NamedAccuracy> by_source, by_batch;  // numbers ascending, then names; empty where no pair has one
+  std::vector<NamedAccuracy> by_safety;            // chosen over rejected, the bins of table 29; empty where no pair has both labels
+  statistics::Interval loss;                       // -log sigmoid(chosen - rejected), without margin: comparable between margins
+  statistics::Interval difference;                 // chosen - rejected
+  RewardCalibration calibration;
+  std::optional<UnsafeDetection> unsafe;  // nothing without safety labels
+  LengthBias length;
+};
+
+// Throws core::Error for no pairs or a score that is not finite.
+RewardEvaluation evaluate_reward(const std::vector<ScoredPair>& pairs,
+                                 const statistics::Bootstrap& settings = {.seed = 0, .replicates = 1000});
+
+UnsafeDetection unsafe_detection(const std::vector<ScoredPair>& pairs);
+
+// How far two reward models choose alike on the same pairs. kappa counts agreement beyond that of two models of these accuracies whose
+// errors are independent: 0 = independent errors, 1 = the same ones (Geirhos et al. 2020, "error consistency").
+struct RewardAgreement {
+  statistics::Interval share, kappa;
+  int64_t pairs = 0;
+};
+// `a` and `b` are scores of the same pairs; core::Error for unequal sizes or none.
+RewardAgreement reward_agreement(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
+                                 const statistics::Bootstrap& settings = {.seed = 0, .replicates = 1000});
+
+}  // namespace keel::evaluation

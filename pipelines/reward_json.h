@@ -1,0 +1,20 @@
+// Evaluations of reward models as JSON: evaluation.json and scores.jsonl of a reward model's folder (docs/formats.md).
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "evaluation/reward_evaluation.h"
+
+namespace keel::pipelines {
+
+// What does not apply is absent: groups that no pair names, the detection of unsafe answers without safety labels, shares of nothing.
+nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation);
+nlohmann::json to_json(const evaluation::RewardAgreement& agreement);
+
+// scores.jsonl: one row a held-out pair.
+void write_scores(const std::filesystem::path& path, const std::vector<evaluation::ScoredPair>& pairs);
+std::vector<evaluation::ScoredPair> read_scores(const std::filesystem::path& path);
+
+}  // namespace keel::pipelines
