@@ -14,6 +14,7 @@
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/reward_json.h"
+#include "reward/pair_scores.h"
 
 namespace keel::pipelines {
 namespace {

@@ -123,10 +123,11 @@ runtime::Parameters parameters(const Llama& model) {
 }
 
 at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch) {
-  TORCH_CHECK(batch.ids.size(1) <= model.config.max_position_embeddings || batch.segments.defined(), "[policy.hidden_states] a row of ",
-              batch.ids.size(1), " tokens is longer than the model's context of ", model.config.max_position_embeddings);
+  const bool causal = !batch.segments.defined() && !batch.keep.defined();
+  TORCH_CHECK(!causal || batch.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", batch.ids.size(1),
+              " tokens is longer than the model's context of ", model.config.max_position_embeddings);
   const Rotary turns = rotary(model.config, batch.positions);
-  const at::Tensor keep = batch.segments.defined() ? segment_mask(batch.segments) : at::Tensor();
+  const at::Tensor keep = batch.keep.defined() || causal ? batch.keep : segment_mask(batch.segments);
   at::Tensor x = at::embedding(model.embedding, batch.ids);
   const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) { return attention(q, k, v, keep); };
   for (const auto& layer : model.layers)

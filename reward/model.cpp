@@ -68,21 +68,6 @@ std::vector<double> score_rows(const RewardModel& model, const std::vector<core:
   return scores;
 }
 
-PairScores score_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs, int64_t batch_tokens) {
-  std::vector<core::Ids> rows;
-  for (const core::TokenPair& pair : pairs) {
-    rows.push_back(pair.chosen);
-    rows.push_back(pair.rejected);
-  }
-  const std::vector<double> scores = score_rows(model, rows, batch_tokens);
-  PairScores result;
-  for (size_t i = 0; i < scores.size(); i += 2) {
-    result.chosen.push_back(scores[i]);
-    result.rejected.push_back(scores[i + 1]);
-  }
-  return result;
-}
-
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id) {
   const int64_t vocabulary = model.backbone.config.vocab_size;
   TORCH_CHECK(pad_token_id >= 0 && pad_token_id < vocabulary, "[reward.save] pad_token_id must be an id of the vocabulary 0..",

@@ -6,16 +6,12 @@
 #include <cmath>
 
 #include "core/rng.h"
-#include "policy/logprobs.h"
+#include "reward/pair_scores.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
 
 namespace {
-
-size_t longest_side(const core::TokenPair& pair) {
-  return std::max(pair.chosen.size(), pair.rejected.size());
-}
 
 // What a micro-batch adds to the log of its step.
 struct StepSums {
@@ -30,17 +26,11 @@ struct StepSums {
   }
 };
 
-// Forward pass of the pairs of one micro-batch, chosen rows first, then rejected ones: its share of the step's loss, 0-dim.
+// Forward pass of the pairs of one micro-batch: its share of the step's loss, 0-dim.
 at::Tensor loss_of_pairs(const RewardModel& model, std::span<const core::TokenPair> pairs, const RewardLossCounts& counts,
                          const RewardLossConfig& config, StepSums& sums) {
-  std::vector<core::Ids> rows;
-  for (const core::TokenPair& pair : pairs)
-    rows.push_back(pair.chosen);
-  for (const core::TokenPair& pair : pairs)
-    rows.push_back(pair.rejected);
-  const auto count = std::ssize(pairs);
-  const at::Tensor scores = last_token_scores(model, runtime::pad_right(rows));
-  const at::Tensor chosen = scores.slice(0, 0, count), rejected = scores.slice(0, count);
+  const at::Tensor scores = pair_scores(model, pairs);
+  const at::Tensor chosen = scores[0], rejected = scores[1];
   const RewardLoss loss = reward_loss(chosen, rejected, pair_labels(pairs), counts, config);
 
   sums.loss = loss.loss.item<double>();
@@ -52,8 +42,8 @@ at::Tensor loss_of_pairs(const RewardModel& model, std::span<const core::TokenPa
   sums.score = scores.sum().item<double>();
   sums.lowest = scores.min().item<double>();
   sums.highest = scores.max().item<double>();
-  for (const core::Ids& row : rows)
-    sums.tokens += static_cast<double>(row.size());
+  for (const core::TokenPair& pair : pairs)
+    sums.tokens += static_cast<double>(pair.chosen.size() + pair.rejected.size());
   return loss.loss;
 }
 
@@ -69,15 +59,6 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
           {"mean_reward", sums.score / (2 * pairs)},
           {"max_reward", sums.highest},
           {"num_tokens", sums.tokens}};
-}
-
-void check_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs) {
-  std::vector<core::Ids> rows;
-  for (const core::TokenPair& pair : pairs) {
-    rows.push_back(pair.chosen);
-    rows.push_back(pair.rejected);
-  }
-  policy::check_ids(model.backbone, rows);
 }
 
 }  // namespace
@@ -105,7 +86,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     for (int64_t i = begin; i < end; ++i)
       batch.push_back(pairs[static_cast<size_t>(order[static_cast<size_t>(i)])]);
     // Pairs of one length together waste little padding; the sum does not depend on their order.
-    std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return longest_side(a) < longest_side(b); });
+    std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return pair_tokens(a) < pair_tokens(b); });
     const RewardLossCounts counts = loss_counts(batch);
     const auto micro = static_cast<size_t>(config.micro_pairs);
     std::vector<StepSums> parts((batch.size() + micro - 1) / micro);

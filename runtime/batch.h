@@ -17,6 +17,7 @@ struct TokenBatch {
   at::Tensor positions;  // [B, T] int64, counted from 0 in each segment
   at::Tensor segments;   // [B, T] int64, -1 where there is no token; undefined for padded rows, where the causal mask alone separates
   at::Tensor lengths;    // [B] int64, tokens of each row (padded layout)
+  at::Tensor keep = {};  // [B, 1, T, T] bool, true = may attend; in place of what segments or the causal mask would allow
 };
 
 // One sequence a row, padded on the right to the longest. No row may be empty.
