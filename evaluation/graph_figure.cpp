@@ -10,7 +10,7 @@
 namespace keel::evaluation {
 namespace {
 
-constexpr double kRow = 20;
+constexpr double kStepHeight = 20;
 constexpr double kArcs = 190;  // room for arcs, left of the nodes
 
 // All nodes that each node was made from.
@@ -39,7 +39,7 @@ std::vector<size_t> direct_inputs(const GraphPlot::Node& node, const std::vector
 }
 
 std::string arc(size_t from, size_t to) {
-  const double begin = kRow * (static_cast<double>(from) + 0.5), end = kRow * (static_cast<double>(to) + 0.5);
+  const double begin = kStepHeight * (static_cast<double>(from) + 0.5), end = kStepHeight * (static_cast<double>(to) + 0.5);
   const double reach = std::min(10 + 7 * static_cast<double>(to - from), kArcs - 12);
   return fmt::format("<path class=\"axis\" d=\"M{} {}C{} {} {} {} {} {}\"/>\n", coordinate(kArcs), coordinate(begin),
                      coordinate(kArcs - reach), coordinate(begin), coordinate(kArcs - reach), coordinate(end), coordinate(kArcs),
@@ -57,7 +57,7 @@ std::string render_figure(const GraphPlot& plot, const Look& look) {
                 .description = fmt::format("{} steps, each below those that it reads.", plot.nodes.size()),
                 .legend = {},
                 .drawing = {},
-                .size = {640, kRow * static_cast<double>(std::max<size_t>(plot.nodes.size(), 1))},
+                .size = {640, kStepHeight * static_cast<double>(std::max<size_t>(plot.nodes.size(), 1))},
                 .caption = fmt::format("{} steps; an arc leads from a step to one that reads it.", plot.nodes.size()),
                 .not_finite = 0,
                 .note = plot.note,
@@ -66,7 +66,7 @@ std::string render_figure(const GraphPlot& plot, const Look& look) {
     const auto& node = plot.nodes[i];
     for (const size_t input : direct_inputs(node, made_from))
       figure.drawing += arc(input, i);
-    const double y = kRow * (static_cast<double>(i) + 0.5);
+    const double y = kStepHeight * (static_cast<double>(i) + 0.5);
     figure.drawing += fmt::format("<g class=\"{}\"><path class=\"dot\" d=\"{}\"/></g>\n", colour_class(0), marker_path(0, kArcs, y, 4));
     figure.drawing += text_at(kArcs + 10, y + 4, "start", "", node.name);
     figure.drawing += text_at(kArcs + 22 + name_width, y + 4, "start", "tick", shorten(node.detail, 620 - kArcs - name_width - 22));

@@ -110,12 +110,14 @@ inline void visit(PreferenceConfig& config, core::Fields& fields) {
 struct MixtureConfig {
   double helpfulness_rest = 0.5;  // paper: an equal part
   double safety_rest = 0.1;       // paper: 90/10
+  int64_t own_pairs = 0;
 };
 
 inline void visit(MixtureConfig& config, core::Fields& fields) {
   fields("helpfulness_rest", config.helpfulness_rest, "share of other pairs in the helpfulness model's data, as far as there are enough",
          core::between(0, 0.9));
   fields("safety_rest", config.safety_rest, "share of other pairs in the safety model's data, likewise", core::between(0, 0.9));
+  fields("own_pairs", config.own_pairs, "pairs of its own kind that a model learns from, drawn uniformly; 0 = all", core::at_least(0));
 }
 
 struct RejectionConfig {

@@ -7,6 +7,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "core/rng.h"
 #include "data/mixture.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
@@ -42,6 +43,14 @@ void write_mixture(const RewardStage& stage, const StageContext& context) {
     if (stage.kind == kind) continue;
     auto rows = read_rows(stage, context, std::string(kind) + "_train.jsonl");
     rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
+  }
+  if (stage.own_pairs > 0 && stage.own_pairs < std::ssize(pairs)) {
+    // A smaller number draws a part of what a larger one does: points of one learning curve.
+    std::vector<nlohmann::json> drawn;
+    const auto order = core::permutation(std::ssize(pairs), context.seed, "mixture.own", 0);
+    for (int64_t i = 0; i < stage.own_pairs; ++i)
+      drawn.push_back(std::move(pairs[static_cast<size_t>(order[static_cast<size_t>(i)])]));
+    pairs = std::move(drawn);
   }
   const auto own = std::ssize(pairs);
   for (const int64_t row : data::draw_rest(own, std::ssize(rest), stage.rest_share, context.seed))

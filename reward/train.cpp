@@ -2,9 +2,12 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
 #include "core/rng.h"
 #include "reward/pair_scores.h"
 #include "runtime/parallel.h"
@@ -61,6 +64,22 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
           {"num_tokens", sums.tokens}};
 }
 
+// What is trained: everything above the lowest `frozen_layers` blocks; with none of them frozen, the embedding too.
+runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_layers) {
+  const int64_t layers = model.backbone.config.num_hidden_layers;
+  if (frozen_layers > layers)
+    throw core::ConfigError({fmt::format("frozen_layers must be at most the {} layers of the model, got {}", layers, frozen_layers)});
+  runtime::Parameters all = parameters(model);
+  if (frozen_layers == 0) return all;
+  std::erase_if(all, [&](const runtime::NamedTensor& weight) {
+    if (weight.name.starts_with("model.embed_tokens.")) return true;
+    for (int64_t layer = 0; layer < frozen_layers; ++layer)
+      if (weight.name.starts_with(fmt::format("model.layers.{}.", layer))) return true;
+    return false;
+  });
+  return all;
+}
+
 }  // namespace
 
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
@@ -79,7 +98,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     order.insert(order.end(), one.begin(), one.end());
   }
 
-  const runtime::Parameters weights = parameters(model);
+  const runtime::Parameters weights = trained_parameters(model, config.frozen_layers);
   const auto accumulate = [&](int64_t step) -> core::MetricRow {
     const int64_t begin = step * config.batch_pairs, end = std::min(begin + config.batch_pairs, std::ssize(order));
     std::vector<core::TokenPair> batch;

@@ -22,6 +22,7 @@ struct RewardTrainConfig {
   double final_ratio = 0.1;      // paper
   double warmup_share = 0.03;    // paper
   int64_t warmup_min_steps = 5;  // paper
+  int64_t frozen_layers = 0;     // paper: none
   runtime::AdamWConfig optimizer;
 };
 
@@ -36,6 +37,9 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));
   fields("warmup_min_steps", config.warmup_min_steps, "shortest warm-up in steps, up to a fifth of all steps", core::at_least(0));
+  fields("frozen_layers", config.frozen_layers,
+         "lowest transformer blocks that stay as they are, with the embedding below them: cheaper by their backward pass",
+         core::at_least(0));
   fields.section("optimizer", config.optimizer, "AdamW");
 }
 

@@ -199,6 +199,22 @@ TEST_CASE("reward training: the head, the schedule and the optimiser's settings 
   CHECK(trained([](RewardTrainConfig& config) { config.optimizer.clip_norm = .01; }) != plain);
 }
 
+TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest learns", "[reward]") {
+  const RewardModel start = trainable_model(), model = trainable_model();
+  RewardTrainConfig config = full_batch(3);
+  config.frozen_layers = 1;
+  const keel::test::TemporaryFolder folder;
+  train_reward_model(model, formula_pairs(), config, 1, folder.path());
+  const auto before = parameters(start), after = parameters(model);
+  for (size_t i = 0; i < before.size(); ++i) {
+    INFO(before[i].name);
+    const bool frozen = before[i].name.starts_with("model.embed_tokens.") || before[i].name.starts_with("model.layers.0.");
+    CHECK(before[i].tensor.equal(after[i].tensor) == frozen);
+  }
+  config.frozen_layers = start.backbone.config.num_hidden_layers + 1;
+  CHECK_THROWS_AS(train_reward_model(model, formula_pairs(), config, 1, folder / "deeper"), keel::core::ConfigError);
+}
+
 TEST_CASE("reward training: rules between the settings are checked before anything is read", "[reward]") {
   const keel::test::TemporaryFolder folder;
   RewardTrainConfig config = full_batch(1);
