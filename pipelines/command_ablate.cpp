@@ -50,14 +50,17 @@ CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t see
   Recipe recipe = read_recipe(sweep.base, {}, as_arguments(sweep.cells[cell]));
   recipe.seed = seed;
   options.seed = static_cast<uint64_t>(seed);
+  options.until = until_of(sweep, sweep.cells[cell]);
   try {
     std::map<std::string, fs::path> folders;
     for (const auto& status : execute(run, build_stages(recipe, external_digests(recipe)), options))
       folders[status.name] = status.folder;
     for (const auto& measure : sweep.measures) {
       const auto value = measure_of(folders, measure);
-      if (!value) throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
-      result.measures[measure] = *value;
+      if (value)
+        result.measures[measure] = *value;
+      else if (!ends_early(sweep.cells[cell]))
+        throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
     }
   } catch (const core::Error& error) {
     if (error.code() == core::Exit::interrupted || error.code() == core::Exit::io || error.code() == core::Exit::locked) throw;
@@ -94,7 +97,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
   const RunOptions options{.seed = 0,
                            .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
                            .threads = threads,
-                           .until = sweep.until,
+                           .until = {},
                            .only = {},
                            .verify = false,
                            .versions = program_versions()};

@@ -16,6 +16,7 @@ namespace keel::pipelines {
 namespace {
 
 using nlohmann::json;
+constexpr const char* kUntil = "until";
 
 std::string value_text(const json& value) {
   return value.is_string() ? value.get<std::string>() : core::dump_json(value);
@@ -127,6 +128,15 @@ void read_cells(Reader& reader, Sweep& sweep) {
 
 }  // namespace
 
+const std::string& until_of(const Sweep& sweep, const Settings& cell) {
+  const auto own = std::find_if(cell.begin(), cell.end(), [](const auto& setting) { return setting.first == kUntil; });
+  return own == cell.end() ? sweep.until : own->second;
+}
+
+bool ends_early(const Settings& cell) {
+  return std::any_of(cell.begin(), cell.end(), [](const auto& setting) { return setting.first == kUntil; });
+}
+
 std::string label_of(const Settings& settings) {
   std::string label;
   for (const auto& [key, value] : settings)
@@ -137,7 +147,7 @@ std::string label_of(const Settings& settings) {
 std::vector<std::string> as_arguments(const Settings& settings) {
   std::vector<std::string> arguments;
   for (const auto& [key, value] : settings)
-    arguments.push_back(key + "=" + value);
+    if (key != kUntil) arguments.push_back(key + "=" + value);
   return arguments;
 }
 
@@ -175,7 +185,7 @@ Sweep read_sweep(const std::filesystem::path& path) {
   reader.finish();
   for (const auto& cell : sweep.cells)  // before any of them has run for an hour
     find_stage(build_stages(read_recipe(sweep.base, {}, as_arguments(cell)), {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}}),
-               sweep.until, "\"until\"");
+               until_of(sweep, cell), "\"until\"");
   return sweep;
 }
 

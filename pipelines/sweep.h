@@ -9,7 +9,7 @@
 
 namespace keel::pipelines {
 
-// Setting -> value as --set takes it, in the order of Sweep::keys.
+// Setting -> value as --set takes it, sorted. "until" is no setting of a recipe but the cell's own last stage.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
 struct Sweep {
@@ -28,9 +28,12 @@ struct Sweep {
 // every problem.
 Sweep read_sweep(const std::filesystem::path& path);
 
+const std::string& until_of(const Sweep& sweep, const Settings& cell);
+bool ends_early(const Settings& cell);  // it has an "until" of its own, and may lack measures of later stages
+
 std::string label_of(const Settings& settings);  // "ppo.kl.coefficient=0.1, reward.loss.margin=large"
 
-// The settings as read_recipe() takes them.
+// The settings as read_recipe() takes them, without "until".
 std::vector<std::string> as_arguments(const Settings& settings);
 
 }  // namespace keel::pipelines

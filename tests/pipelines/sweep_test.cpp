@@ -46,6 +46,11 @@ TEST_CASE("sweep: grid x pairs less what is excluded, each cell once, the baseli
   CHECK(sweep.keys.size() == 4);
   CHECK(place.read({{"grid", {{"seed", {1, 1}}}}}).cells.size() == 1);
   CHECK(place.read(nlohmann::json::object()).cells.size() == 1);  // seeds alone
+  const Sweep early = place.read({{"paired", {{{"reward.epochs", 2}, {"until", "reward_safety"}}, nlohmann::json::object()}}});
+  REQUIRE(early.cells.size() == 2);
+  CHECK((until_of(early, early.cells[0]) == "reward_safety" && ends_early(early.cells[0])));
+  CHECK((until_of(early, early.cells[1]) == "report" && !ends_early(early.cells[1])));
+  CHECK(as_arguments(early.cells[0]) == std::vector<std::string>{"reward.epochs=2"});
 }
 
 TEST_CASE("sweep: every problem of a file at once, and cells that the recipe refuses", "[pipelines]") {
