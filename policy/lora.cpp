@@ -95,6 +95,9 @@ Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, cons
   Llama model = without_lora(base);
   visit_targets(model, config, [&](const std::string& name, at::Tensor& weight, LowRank& adapter) {
     const int64_t out = weight.size(0), in = weight.size(1);
+    if (config.rank > std::min(out, in))
+      throw core::ConfigError(
+          {fmt::format("the rank of adapters must be at most {}, the smaller side of {}, got {}", std::min(out, in), name, config.rank)});
     adapter = {.a = at::empty({config.rank, in}, at::kFloat),
                .b = at::zeros({out, config.rank}, at::kFloat),
                .scale = config.alpha / static_cast<double>(config.rank)};

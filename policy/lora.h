@@ -32,7 +32,8 @@ inline void visit(LoraConfig& config, core::Fields& fields) {
 std::vector<std::string> problems_of(const LoraConfig& config);
 
 // `base` with fresh adapters: A uniform in +-1/sqrt(in) (PEFT's Kaiming start with a = sqrt(5)), each from the random stream (seed,
-// purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`.
+// purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`. Throws core::ConfigError, also for a
+// rank above the smaller side of a projection, which could do no more than one as large as that side.
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose);
 
 Llama without_lora(const Llama& model);  // the base: adapters off; shares its storage

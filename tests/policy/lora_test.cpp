@@ -137,6 +137,7 @@ TEST_CASE("lora: adapters that do not fit, or that keel would compute wrongly, a
   keel::test::write_text(folder / "adapter_config.json", config.dump());
   CHECK_NOTHROW(load_lora(folder.path(), tiny_llama()));
   CHECK_THROWS_AS(with_lora(tiny_llama(), {}, 1, "test"), keel::core::ConfigError);
+  CHECK_THROWS_AS(with_lora(tiny_llama(), {.rank = 1000000000000}, 1, "test"), keel::core::ConfigError);
   CHECK(problems_of(LoraConfig{}).empty());
   CHECK(problems_of(LoraConfig{.rank = 1, .target_modules = {}}).size() == 1);
 }
