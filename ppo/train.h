@@ -41,11 +41,11 @@ struct PpoResult {
 
 // Runs config.iterations in `folder` (metrics.jsonl, TensorBoard events, timings.jsonl, ckpt/), from its last checkpoint if there is one.
 // `policy` and `critic` (see make_critic) must be given as they were at the start. Without adapters they are trained in place and the
-// result shares their storage; with adapters they stay as they are, the result holds merged weights and FOLDER/adapter the policy's
-// adapter. With held-out prompts the best weights within the KL budget are kept, which may be those of the start; an average (ema_decay) is
-// what is evaluated and kept. Weights and metrics end bit for bit as those of an uninterrupted run on the same machine and thread count.
-// Throws core::Interrupted after a checkpoint on SIGTERM, core::ConfigError, and core::DataError for a checkpoint that began from another
-// policy.
+// result shares their storage; with adapters all but the critic's head stays as it is, the result holds merged weights and FOLDER/adapter
+// the policy's adapter. With held-out prompts the best weights within the KL budget are kept, which may be those of the start; an average
+// (ema_decay) is what is evaluated and kept. Weights and metrics end bit for bit as those of an uninterrupted run on the same machine and
+// thread count. Throws core::Interrupted after a checkpoint on SIGTERM, core::ConfigError, and core::DataError for a checkpoint that began
+// from another policy.
 PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
                 const std::filesystem::path& folder);
 

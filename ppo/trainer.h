@@ -18,9 +18,9 @@ namespace keel::ppo {
 class Trainer {
  public:
   // Trains `policy` and `critic` (see make_critic) in place; the reference is a copy of `policy` as it is now. With adapters (lora.rank >
-  // 0) neither changes: policy and critic are these weights plus adapters, the reference is these weights alone, and nothing is copied. A
-  // critic with config.critic = "shared" is a head alone; its trunk is the policy. Throws core::ConfigError when settings contradict each
-  // other.
+  // 0) the critic's head alone changes: policy and critic are these weights plus adapters, the reference is these weights, and nothing is
+  // copied. A critic with config.critic = "shared" is a head; its trunk is the policy. Throws core::ConfigError when settings contradict
+  // each other.
   Trainer(const policy::Llama& policy, const reward::RewardModel& critic, const PpoConfig& config, uint64_t seed);
 
   // What an update needs, for all answers of an iteration; [B, A] fp32, 0 where the rollout's response_mask is false.

@@ -153,6 +153,29 @@ TEST_CASE("ppo: the average of the policy's weights after a step is decay * star
   CHECK_FALSE(one.models.policy.layers[0].gate.requires_grad());
 }
 
+TEST_CASE("ppo: the averaged policy is what is kept, and what answers the held-out prompts", "[ppo]") {
+  const auto run = [](double decay) {
+    const keel::test::TemporaryFolder folder;
+    const Models models;
+    PpoConfig config = small_config();
+    config.iterations = 1;
+    config.minibatch_answers = 8;  // one step
+    config.ema_decay = decay;
+    PpoJob job = keel::test::small_job();
+    const PpoResult result = train(models.policy, models.critic, job, config, 1, folder / "kept");
+    job.held_out = {.prompts = {{3, 3}, {8}, {1, 2, 9}}, .reward = keel::test::likes_seven};
+    const Models again;
+    train(again.policy, again.critic, job, config, 1, folder / "evaluated");
+    const auto points = keel::core::read_metrics(folder / "evaluated/metrics.jsonl");
+    return std::pair(result.policy.layers[1].down, metric(points.back().values, "eval/kl"));
+  };
+  const auto [end, far] = run(0);
+  const auto [kept, near] = run(.75);
+  CHECK_CLOSE(kept, .75 * keel::test::tiny_llama().layers[1].down + .25 * end, 1e-7);
+  CHECK(near > 0);
+  CHECK(near < far / 4);
+}
+
 TEST_CASE("ppo: ptx is the mean loss of the step's targets, whatever the micro-batches, and a heavy one lowers it", "[ppo]") {
   const auto sequences = job_with_pretraining().pretraining;
   const keel::policy::Llama policy = keel::test::tiny_llama();
