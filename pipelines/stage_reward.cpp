@@ -91,7 +91,7 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
     core::log_info(fmt::format("{}: {:.3f} is no better than the {:.3f} of {}, which stays", stage.name, accuracy(now), accuracy(old),
                                stage.previous));
     old["name"] = now["name"];
-    old["counts"]["train"] = now["counts"]["train"];
+    old["counts"] = now["counts"];
     old["kept"] = stage.previous;
     old["retrained_accuracy"] = now["accuracy"];
     now = std::move(old);

@@ -244,7 +244,11 @@ TEST_CASE("keel run: a run killed twice ends like one that was left alone, and o
   REQUIRE(summary["reward_models"].size() == 2);
   CHECK(summary["reward_models"][0]["name"] == "helpfulness");
   CHECK(summary["reward_models"][1]["accuracy"]["mean"].is_number());
-  CHECK_THAT(work.read("whole/report.html"), ContainsSubstring("<svg") && !ContainsSubstring("http://") && !ContainsSubstring("<script"));
+  const std::string page = work.read("whole/report.html");
+  CHECK_THAT(page, ContainsSubstring("<svg") && !ContainsSubstring("http://") && !ContainsSubstring("<script"));
+  for (const char* figure : {"safety reward model: reliability", "safety reward model: finding unsafe answers",
+                             "helpfulness reward model: score against length", "Every reward model on every held-out set"})
+    CHECK_THAT(page, ContainsSubstring(figure));
 
   const std::string events = work.read("whole/events.jsonl");
   CHECK(work.run(whole).out == first.out);
@@ -313,6 +317,13 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   CHECK(mixture["rest"] == mixture["own"]);  // an equal part
   const auto evaluation = nlohmann::json::parse(work.read("run/stages/reward_safety2/current/evaluation.json"));
   CHECK(evaluation.contains("previous_accuracy"));
+  const std::string scores = work.read("run/stages/reward_safety2/current/scores.jsonl");
+  CHECK(std::count(scores.begin(), scores.end(), '\n') == evaluation["accuracy"]["pairs"]);
+  const auto cross = nlohmann::json::parse(work.read("run/stages/evaluation/current/reward_models.json"));
+  CHECK(cross["evaluations"].size() == 9);
+  CHECK(cross["agreements"].size() == 9);
+  for (const auto& row : cross["evaluations"])
+    if (row["reward"] == "safety" && row["data"] == "safety") CHECK(row["accuracy"] == evaluation["accuracy"]);
   CHECK(work.read("run/stages/prompts2/current/prompts_train.jsonl").find("\"family\":\"rhyme\"") == std::string::npos);
   CHECK(work.read("run/stages/data/current/prompts_train.jsonl").find("\"family\":\"rhyme\"") != std::string::npos);
 }
