@@ -59,7 +59,8 @@ double Stream::normal() {
 uint64_t Stream::below(uint64_t n) {
   const uint64_t limit = UINT64_MAX - UINT64_MAX % n;  // draws at or above it would favour small values
   for (;;) {
-    const uint64_t value = (uint64_t{next()} << 32) | next();
+    const uint64_t high = next(), low = next();  // in this order
+    const uint64_t value = (high << 32) | low;
     if (value < limit) return value % n;
   }
 }

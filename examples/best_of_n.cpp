@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <stdexcept>
 
 #include "core/types.h"
 #include "data/chat_format.h"
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
     constexpr auto format = keel::data::ChatFormat::llama2;
     const auto prompt = keel::data::render(format, *tokenizer, {{{"user", argv[3]}}}).ids;
     const int count = argc == 5 ? std::atoi(argv[4]) : 8;
+    if (count < 1) throw std::invalid_argument("N must be a number of at least 1");
 
     const auto samples = keel::policy::generate(policy, {prompt}, count, {.temperature = 1.0, .max_new_tokens = 64},
                                                 keel::data::stop_ids(format, *tokenizer), {.seed = 1, .purpose = "best_of_n"});

@@ -140,6 +140,7 @@ std::vector<std::optional<Verdict>> read_verdicts(const fs::path& file, const st
     const json& asked = comparisons[id->get<size_t>()];
     if (row.value("answers", json()) != asked.at("answers"))
       throw reader.error(fmt::format("\"answers\" are not those of comparison {}: fill in the file that the stage wrote", id->dump()));
+    if (verdicts[id->get<size_t>()]) throw reader.error(fmt::format("comparison {} has a verdict already, further above", id->dump()));
     try {
       verdicts[id->get<size_t>()] = parse_verdict(row, about_safety(asked));
     } catch (const std::invalid_argument& problem) {

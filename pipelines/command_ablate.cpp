@@ -2,9 +2,12 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+
+#include <c10/util/Exception.h>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -24,7 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the sweep was when it began, for whoever reads the results.
+// What the sweep is, for whoever reads the results.
 void freeze(const Sweep& sweep, const fs::path& out) {
   nlohmann::json cells = nlohmann::json::array();
   for (const auto& cell : sweep.cells) {
@@ -45,15 +48,19 @@ void freeze(const Sweep& sweep, const fs::path& out) {
 
 // Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
 // sweep (a signal, a full disk) is thrown.
-CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t seed, RunOptions options) {
+CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t seed, bool threads_given, RunOptions options) {
   CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
   Recipe recipe = read_recipe(sweep.base, {}, as_arguments(sweep.cells[cell]));
   recipe.seed = seed;
   options.seed = static_cast<uint64_t>(seed);
   options.until = until_of(sweep, sweep.cells[cell]);
+  const std::vector<Stage> stages = build_stages(recipe, external_digests(recipe));
+  if (!threads_given) options.threads = required_threads(plan(run, stages, options)).value_or(options.threads);
+  check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
+  runtime::configure_process(options.threads);
   try {
     std::map<std::string, fs::path> folders;
-    for (const auto& status : execute(run, build_stages(recipe, external_digests(recipe)), options))
+    for (const auto& status : execute(run, stages, options))
       folders[status.name] = status.folder;
     for (const auto& measure : sweep.measures) {
       const auto value = measure_of(folders, measure);
@@ -65,16 +72,25 @@ CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t see
   } catch (const core::Error& error) {
     if (error.code() == core::Exit::interrupted || error.code() == core::Exit::io || error.code() == core::Exit::locked) throw;
     result.failure = error.what();
-  } catch (const std::exception& error) {
-    result.failure = error.what();
+  } catch (const c10::Error& error) {
+    result.failure = error.what_without_backtrace();
   }
   return result;
 }
 
+// New, empty, or a sweep's; a kill may have come before sweep.lock.json.
+bool is_sweep_folder(const fs::path& out) {
+  if (!fs::exists(out) || fs::exists(out / "sweep.lock.json")) return true;
+  return std::all_of(fs::directory_iterator(out), fs::directory_iterator(), [](const auto& entry) {
+    const std::string name = entry.path().filename();
+    return name == "run" || name.starts_with('.');
+  });
+}
+
 void write_results(const Sweep& sweep, const std::vector<CellRun>& runs, const fs::path& out) {
   const auto table = compare_cells(sweep, runs);
-  core::write_file(out / "table.csv", csv_of(sweep, table));
-  core::write_file(out / "table.md", markdown_of(sweep, table));
+  core::write_file(out / "table.csv", csv_of(sweep, table, runs));
+  core::write_file(out / "table.md", markdown_of(sweep, table, runs));
   core::write_file(out / "report.html", evaluation::render_html(report_of(sweep, table, runs)));
 }
 
@@ -83,10 +99,10 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
   const Sweep sweep = read_sweep(file);
   RunDirectory run(out / "run");
   run.check_recipe(sweep.name);
-  if (fs::exists(out) && !fs::exists(out / "sweep.lock.json") && !fs::is_empty(out))
+  if (!is_sweep_folder(out))
     throw core::UsageError(
         fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
-  const int threads = runtime::configure_process(invocation.threads);
+  if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
   Recipe base = read_recipe(sweep.base, {}, as_arguments(sweep.cells[sweep.baseline]));
   core::make_directories(out);
   run.begin({.recipe = sweep.name,
@@ -94,13 +110,14 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
              .config = core::dump_json(core::to_json(core::fields_of(base))),
              .external = external_digests(base)});
   freeze(sweep, out);
-  const RunOptions options{.seed = 0,
-                           .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
-                           .threads = threads,
-                           .until = {},
-                           .only = {},
-                           .verify = false,
-                           .versions = program_versions()};
+  const RunOptions options{
+      .seed = 0,
+      .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+      .threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(base.threads)),
+      .until = {},
+      .only = {},
+      .verify = false,
+      .versions = program_versions()};
   std::vector<CellRun> runs;
   const size_t total = sweep.cells.size() * sweep.seeds.size();
   // Seed by seed: every cell is there for a first look before the second seed begins.
@@ -108,12 +125,14 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
     for (size_t i = 0; i < sweep.cells.size(); ++i) {
       const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: the others' stages branch off from its own
       core::log_info(fmt::format("cell {} of {}: {}, seed {}", runs.size() + 1, total, label_of(sweep.cells[cell]), seed));
-      runs.push_back(run_cell(run, sweep, cell, seed, options));
+      runs.push_back(run_cell(run, sweep, cell, seed, invocation.threads_given, options));
       if (!runs.back().failure.empty()) core::log_info(fmt::format("cell failed: {}", runs.back().failure));
       write_results(sweep, runs, out);
     }
-  std::cout << markdown_of(sweep, compare_cells(sweep, runs));
+  std::cout << markdown_of(sweep, compare_cells(sweep, runs), runs);
   core::log_info(fmt::format("report: {}", (out / "report.html").string()));
+  const auto failed = std::count_if(runs.begin(), runs.end(), [](const CellRun& one) { return !one.failure.empty(); });
+  if (failed == std::ssize(runs)) throw core::UsageError("every cell failed: " + runs.front().failure);
 }
 
 }  // namespace
@@ -121,7 +140,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
 void add_ablate(CLI::App& app, Invocation& invocation) {
   auto file = std::make_shared<std::string>(), out = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; what cells share is computed once");
-  command->add_option("sweep", *file, "sweep file, e.g. recipes/sweep-margin.json")->required()->type_name("SWEEP");
+  command->add_option("sweep", *file, "sweep file, e.g. recipes/sweeps/margin.json")->required()->type_name("SWEEP");
   command->add_option("--out", *out, "folder of the sweep; new, empty, or of the same sweep")->required()->type_name("DIR");
   add_common_options(*command, invocation);
   command->callback([=, &invocation] { invocation.action = [=, &invocation] { ablate(*file, *out, invocation); }; });

@@ -72,15 +72,19 @@ std::map<std::pair<std::string, std::string>, std::string> measures_of(const Run
   if (!fs::exists(run.root() / "summary.json")) return measures;
   const nlohmann::json summary = core::read_json_file(run.root() / "summary.json");
   const auto add = [&](const std::string& who, const std::string& measure, const nlohmann::json& value) {
-    if (value.is_object())
+    if (value.is_object() && value.at("mean").is_number() && value.at("low").is_number() && value.at("high").is_number())
       measures[{who, measure}] = fmt::format("{:.3f} [{:.3f}, {:.3f}]", value.at("mean").get<double>(), value.at("low").get<double>(),
                                              value.at("high").get<double>());
   };
-  for (const auto& model : summary.at("models"))
-    for (const auto& [measure, value] : model.items())
-      add(model.at("name"), measure, value);
-  for (const auto& reward : summary.at("reward_models"))
-    add(reward.at("name").get<std::string>() + " RM", "accuracy", reward.at("accuracy"));
+  try {
+    for (const auto& model : summary.at("models"))
+      for (const auto& [measure, value] : model.items())
+        add(model.at("name"), measure, value);
+    for (const auto& reward : summary.at("reward_models"))
+      add(reward.at("name").get<std::string>() + " RM", "accuracy", reward.at("accuracy"));
+  } catch (const nlohmann::json::exception& error) {
+    throw core::DataError(run.root() / "summary.json", 0, fmt::format("is damaged ({}); keel report writes it anew", error.what()));
+  }
   return measures;
 }
 

@@ -28,6 +28,7 @@ HttpUrl parse_http_url(const std::string& url) {
   if (slash != std::string::npos) parts.path = rest.substr(slash);
   while (parts.path.ends_with('/'))
     parts.path.pop_back();
+  if (authority.starts_with('[')) throw core::UsageError(fmt::format("\"{}\": give the host by its name or IPv4 address", url));
   if (const size_t colon = authority.rfind(':'); colon != std::string::npos) {
     parts.port = authority.substr(colon + 1);
     authority.resize(colon);
@@ -45,7 +46,7 @@ HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<
     asio::ip::tcp::resolver resolver(io);
     beast::tcp_stream stream(io);
     http::request<http::string_body> request{http::verb::post, url.path, 11};
-    request.set(http::field::host, url.host);
+    request.set(http::field::host, url.port == "80" ? url.host : url.host + ":" + url.port);
     request.set(http::field::user_agent, "keel");
     request.set(http::field::content_type, "application/json");
     for (const auto& [name, value] : headers)

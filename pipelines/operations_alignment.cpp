@@ -89,14 +89,27 @@ nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, core::Dialo
           {"version", kept.version}};
 }
 
-std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file) {
+std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int64_t vocabulary, int64_t row_tokens) {
   std::vector<rejection_sampling::KeptAnswer> kept;
   core::JsonlReader reader(file);
-  for (nlohmann::json row; reader.next(row);)
-    kept.push_back({.prompt = row.at("prompt_ids").get<core::Ids>(),
-                    .answer = row.at("answer_ids").get<core::Ids>(),
-                    .score = row.at("probability").get<double>(),
-                    .version = row.at("version").get<int64_t>()});
+  const auto is_id = [&](const nlohmann::json& id) {
+    return id.is_number_unsigned() && id.get<uint64_t>() < static_cast<uint64_t>(vocabulary);
+  };
+  const auto ids = [&](const nlohmann::json& row, const char* name) {
+    const auto found = row.find(name);
+    if (found == row.end() || !found->is_array() || found->empty() || !std::all_of(found->begin(), found->end(), is_id))
+      throw reader.error(fmt::format("\"{}\" must be a list of ids 0..{} of the model, as kept.jsonl.gz has it", name, vocabulary - 1));
+    return found->get<core::Ids>();
+  };
+  int64_t over_long = 0;
+  for (nlohmann::json row; reader.next(row);) {
+    rejection_sampling::KeptAnswer one{.prompt = ids(row, "prompt_ids"), .answer = ids(row, "answer_ids")};
+    if (std::ssize(one.prompt) + std::ssize(one.answer) > row_tokens)
+      ++over_long;
+    else
+      kept.push_back(std::move(one));
+  }
+  core::log_info(fmt::format("{}: kept {}, dropped {} (over_long)", file.string(), kept.size(), over_long));
   return kept;
 }
 
@@ -211,7 +224,7 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
   const data::ChatFormat format = chat_format_of(inputs.policy);  // of the prompts that the model learns to answer
   std::vector<std::vector<rejection_sampling::KeptAnswer>> versions;
   for (const auto& file : inputs.pool)
-    versions.push_back(read_kept(file));
+    versions.push_back(read_kept(file, start.llama.config.vocab_size, config.sft.batch.row_tokens));
   versions.push_back(sample_and_select(inputs, config, combination, seed, work));
   std::vector<core::TokenSequence> sequences;
   for (const auto& kept : rejection_sampling::pool_of(versions))

@@ -81,7 +81,8 @@ std::vector<fs::path> prune(RunDirectory& run, const PruneOptions& options) {
       kept.insert(one.manifest.key);
 
   std::vector<fs::path> removed;
-  for (const auto& [stage, list] : results)
+  for (const auto& [stage, list] : results) {
+    if (!options.dry_run) run.prune_partials(stage);  // and what an earlier kill left
     for (const auto& one : list) {
       if (kept.contains(one.manifest.key)) continue;
       removed.push_back(one.folder);
@@ -95,6 +96,7 @@ std::vector<fs::path> prune(RunDirectory& run, const PruneOptions& options) {
       remove_tree(trash);
       run.append_event("pruned", stage, core::dump_json({{"key", one.manifest.key}}));
     }
+  }
   return removed;
 }
 

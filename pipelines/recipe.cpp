@@ -56,6 +56,15 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
   if (recipe.data.source == "files") {
     if (recipe.model.empty())
       problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
+    std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
+                                                            {"ppo.sampling", recipe.ppo.sampling.max_new_tokens},
+                                                            {"evaluation", recipe.evaluation.max_new_tokens}};
+    if (recipe.versions.size() > 1 && recipe.preferences.annotator != "none")
+      longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
+    for (const auto& [name, tokens] : longest)
+      if (tokens >= recipe.data.max_tokens)
+        problem(fmt::format("{}.max_new_tokens must be below data.max_tokens ({}), which holds prompt and answer, got {}", name,
+                            recipe.data.max_tokens, tokens));
     for (const auto& [name, value] : {std::pair{"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}})
       if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
   } else {
@@ -99,6 +108,8 @@ std::vector<std::string> problems_of(const RejectionConfig& config) {
   if (!config.temperatures.empty() && config.samples % std::ssize(config.temperatures) != 0)
     problems.push_back(fmt::format("samples must be a multiple of the {} temperatures, each of which writes an equal part; got {}",
                                    config.temperatures.size(), config.samples));
+  const std::set<double> distinct(config.temperatures.begin(), config.temperatures.end());
+  if (distinct.size() < config.temperatures.size()) problems.emplace_back("temperatures must differ: equal ones would draw equal answers");
   return problems;
 }
 

@@ -17,7 +17,6 @@
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
-#include "data/text.h"
 #include "pipelines/annotation.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
@@ -78,6 +77,9 @@ struct PromptPool {
     Prompts prompts = read_prompt_file(file, model, limit, max_new_tokens);
     for (size_t i = 0; i < prompts.rows.size(); ++i)
       (prompts.hazard[i] ? hazards : harmless).push_back(i);
+    for (const auto& [kind, of_kind] : {std::pair{"harmless prompt", &harmless}, {"prompt about safety", &hazards}})
+      if (of_kind->empty())
+        throw core::DataError(file, 0, fmt::format("holds no {} that leaves room for an answer; both kinds are compared", kind));
     rows = std::move(prompts.rows);
     ids = std::move(prompts.ids);
   }
@@ -189,8 +191,8 @@ void annotate_sandbox(const Recipe& recipe, const Version& version, const StageC
     KindFiles& of_kind = files.at(kind);
     const bool test = data::held_out(prompt.dialogue, recipe.preferences.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
-    const bool dropped = data::strip(first) == data::strip(second);  // as identical_answers
-    if (test && !dropped)
+    data::Counts ignored;  // what the reward model's reader drops, it is not measured on
+    if (test && data::parse_preference(data::preference_json(pair), {.safety = kind == "safety"}, ignored))
       of_kind.ceilings.add(sandbox::perceived_gap(world, prompt, first, second, judged, annotator), annotator, strength);
   }
   nlohmann::json ceilings;
@@ -216,7 +218,7 @@ core::PreferencePair pair_of(const nlohmann::json& comparison, const Verdict& ve
 
 // By people or a judge. What nobody annotated is left out and counted.
 void annotate_real(const Recipe& recipe, const Version& version, const StageContext& context,
-                   const std::vector<nlohmann::json>& comparisons, std::map<std::string, KindFiles>& files) {
+                   const std::vector<nlohmann::json>& comparisons, const std::string& people, std::map<std::string, KindFiles>& files) {
   const PreferenceConfig& config = recipe.preferences;
   std::vector<std::optional<Verdict>> verdicts;
   if (config.annotator == "judge") {
@@ -229,6 +231,9 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
                       "\"b_safe\" to the rows of "
                       "{}, save them as {}, and give the same command again",
                       (context.inputs.at(version.comparisons) / "comparisons.jsonl.gz").string(), filled.string()));
+    if (core::sha256_file(filled) != people)
+      throw core::Interrupted(
+          fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
     verdicts = read_verdicts(filled, comparisons);
   }
   std::map<std::string, int64_t> counts;
@@ -242,6 +247,12 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
   }
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", version.preferences, counts["annotated"], comparisons.size()));
+  if (counts["annotated"] == 0)
+    throw core::DataError(
+        config.annotator == "judge" ? config.judge.url : config.people, 0,
+        fmt::format("gives no verdict on any of {} comparisons: people add \"choice\" to each row, a judge replies with a "
+                    "JSON object (docs/formats.md)",
+                    comparisons.size()));
 }
 
 }  // namespace
@@ -280,7 +291,7 @@ void collect_comparisons(const Recipe& recipe, const Version& version, const Sta
 
   core::JsonlWriter writer(context.work / "comparisons.jsonl.gz");
   for (size_t i = 0; i < comparisons.size(); ++i) {
-    // Whoever reads the two answers must not learn from their order which model is the newer one.
+    // The newer model must not always stand first: whoever compares would soon prefer a side.
     core::Stream stream(context.seed, purpose_of(version, ".order"), i);
     if (version.number > 1 && stream.chance(0.5)) std::swap(comparisons[i].answers[0], comparisons[i].answers[1]);
     writer.write(comparison_json(comparisons[i], i));
@@ -288,7 +299,7 @@ void collect_comparisons(const Recipe& recipe, const Version& version, const Sta
   writer.commit();
 }
 
-void annotate_comparisons(const Recipe& recipe, const Version& version, const StageContext& context) {
+void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const StageContext& context) {
   const std::vector<nlohmann::json> comparisons = read_comparisons(version, context);
   std::map<std::string, KindFiles> files;
   for (const auto& [kind, count] : wanted(recipe.preferences, version))
@@ -296,7 +307,7 @@ void annotate_comparisons(const Recipe& recipe, const Version& version, const St
   if (recipe.data.source == "sandbox")
     annotate_sandbox(recipe, version, context, comparisons, files);
   else
-    annotate_real(recipe, version, context, comparisons, files);
+    annotate_real(recipe, version, context, comparisons, people, files);
   for (auto& [kind, of_kind] : files) {
     of_kind.train.commit();
     of_kind.test.commit();

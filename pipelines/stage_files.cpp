@@ -59,10 +59,15 @@ class Alternating {
   void write(const std::filesystem::path& file, int64_t count, ToRow&& to_row) {
     core::JsonlWriter writer(file);
     const size_t each = count > 0 ? static_cast<size_t>(count) / kinds_.size() : SIZE_MAX;
-    for (size_t kind = 0; kind < kinds_.size(); ++kind) {
-      const auto& rows = kinds_[kind].*side_;
-      for (size_t taken = 0; taken < each && next_[kind] < rows.size(); ++taken)
+    bool any = true;
+    for (size_t taken = 0; taken < each && any; ++taken) {
+      any = false;
+      for (size_t kind = 0; kind < kinds_.size(); ++kind) {
+        const auto& rows = kinds_[kind].*side_;
+        if (next_[kind] == rows.size()) continue;
         writer.write(to_row(kinds_[kind], rows[next_[kind]++]));
+        any = true;
+      }
     }
     writer.commit();
   }
@@ -115,12 +120,12 @@ void write_file_prompts(const Recipe& recipe, const Version& version, const Stag
       const data::PreferenceSet set = data::read_preferences(file, {.safety = hazard});
       const auto most = recipe.data.train_prompts / 2;
       const double share = recipe.data.held_out / (1 - recipe.data.held_out);
-      const auto order = core::permutation(std::ssize(set.pairs), context.seed, fmt::format("prompts.{}", kind), 0);
-      // Versions take their prompts one after the other from one order, and begin again at its end.
+      // The data stage has shuffled them. Versions take theirs one after the other, V1 the first, and begin again at the end.
+      const int64_t all = std::ssize(set.pairs);
       const auto tested = static_cast<int64_t>(std::llround(static_cast<double>(most) * share));
-      const int64_t count = std::min<int64_t>(test ? tested : most, std::ssize(order));
+      const int64_t count = std::min<int64_t>(test ? tested : most, all);
       for (int64_t i = 0; i < count; ++i) {
-        const auto& pair = set.pairs[static_cast<size_t>(order[static_cast<size_t>((version.number * count + i) % std::ssize(order))])];
+        const auto& pair = set.pairs[static_cast<size_t>(((version.number - 1) * count + i) % all)];
         const nlohmann::json row = {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
         if (!test) train.write(row);
         compared.write(row);

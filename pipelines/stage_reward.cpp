@@ -93,6 +93,7 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
     old["name"] = now["name"];
     old["counts"] = now["counts"];
     old["kept"] = stage.previous;
+    old["previous_accuracy"] = now["previous_accuracy"];
     old["retrained_accuracy"] = now["accuracy"];
     now = std::move(old);
     write_scores(work / "scores.jsonl", old_pairs);

@@ -164,11 +164,15 @@ std::optional<int> required_threads(const std::vector<StageStatus>& statuses) {
   return std::nullopt;
 }
 
-std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
+void check_half_done(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
   RunOptions sizes_only = options;
   sizes_only.verify = false;
   for (const auto& status : plan(run, stages, sizes_only))
-    check_numerics(run, status, options);  // before hours of work
+    check_numerics(run, status, options);
+}
+
+std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
+  check_half_done(run, stages, options);  // before hours of work
 
   const auto [first, last] = selection(stages, options);
   Survey survey(run, options);

@@ -100,6 +100,7 @@ Stage prompts_stage(const Recipe& recipe, const Version& version) {
   } else {
     stage.inputs = {"data"};
     config["train_prompts"] = recipe.data.train_prompts;
+    config["held_out"] = recipe.data.held_out;
     stage.run = [=](const StageContext& context) { write_file_prompts(recipe, version, context); };
   }
   stage.config = text_of(config);
@@ -141,9 +142,12 @@ Stage preferences_stage(const Recipe& recipe, const Version& version, const Dige
               .inputs = {version.comparisons},
               .config = text_of(config),
               .external = {},
-              .run = [=](const StageContext& context) { annotate_comparisons(recipe, version, context); },
+              .run = nullptr,
               .scratch = {"ckpt"}};
-  if (const auto filled = external.find(people_role(version)); filled != external.end()) stage.external[filled->first] = filled->second;
+  const auto filled = external.find(people_role(version));
+  if (filled != external.end()) stage.external.insert(*filled);
+  const std::string people = filled == external.end() ? "" : filled->second;
+  stage.run = [=](const StageContext& context) { annotate_comparisons(recipe, version, people, context); };
   return stage;
 }
 
@@ -223,9 +227,11 @@ Stage ppo_stage(const Recipe& recipe, const Version& version) {
 
 // Every model of the run and every reward model of its newest version.
 Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
+  nlohmann::json config = json_of(recipe.evaluation);
+  config.erase("shown_dialogues");  // the report's affair
   Stage stage{.name = "evaluation",
               .inputs = {"data"},
-              .config = text_of({{"evaluation", json_of(recipe.evaluation)}, {"limit", to_json(length_limit(recipe))}}),
+              .config = text_of({{"evaluation", config}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [recipe](const StageContext& context) { evaluate_models(recipe, context); },
               .scratch = {"ckpt"}};

@@ -49,7 +49,8 @@ void write_sandbox_prompts(const Recipe& recipe, const Version& version, const S
 void write_file_data(const Recipe& recipe, const StageContext& context);
 void write_file_prompts(const Recipe& recipe, const Version& version, const StageContext& context);
 void collect_comparisons(const Recipe& recipe, const Version& version, const StageContext& context);
-void annotate_comparisons(const Recipe& recipe, const Version& version, const StageContext& context);
+// `people`: SHA-256 of the file that people filled in, as it stands in the key; "" where there is none.
+void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const StageContext& context);
 void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const StageContext& context);
 void evaluate_models(const Recipe& recipe, const StageContext& context);
 void study_best_of(const Recipe& recipe, const StageContext& context);

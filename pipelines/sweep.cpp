@@ -17,6 +17,7 @@ namespace {
 
 using nlohmann::json;
 constexpr const char* kUntil = "until";
+constexpr size_t kMostCells = 1000;
 
 std::string value_text(const json& value) {
   return value.is_string() ? value.get<std::string>() : core::dump_json(value);
@@ -101,13 +102,22 @@ void read_cells(Reader& reader, Sweep& sweep) {
         for (const auto& value : values)
           options.push_back({{key, value_text(value)}});
       if (!options.empty()) sweep.cells = crossed(sweep.cells, options);
+      if (sweep.cells.size() > kMostCells) return reader.problem(fmt::format("there are more than {} cells", kMostCells));
     }
   if (const auto paired = reader.choices("paired"); !paired.empty()) sweep.cells = crossed(sweep.cells, paired);
   for (const auto& excluded : reader.choices("exclude"))
-    std::erase_if(sweep.cells, [&](const Settings& cell) { return !excluded.empty() && holds(cell, excluded); });
+    if (std::erase_if(sweep.cells, [&](const Settings& cell) { return !excluded.empty() && holds(cell, excluded); }) == 0)
+      reader.problem(fmt::format("\"exclude\" ({}) fits no cell", label_of(excluded)));
   if (sweep.cells.empty()) reader.problem("no cell is left: \"exclude\" removes every combination");
-  for (auto& cell : sweep.cells)
+  for (auto& cell : sweep.cells) {
     std::sort(cell.begin(), cell.end());
+    for (size_t i = 0; i + 1 < cell.size(); ++i)
+      if (cell[i].first == cell[i + 1].first)
+        return reader.problem(fmt::format("{} stands twice in the cell {}", cell[i].first, label_of(cell)));
+    for (const auto& [key, value] : cell)
+      for (const char* own : {"seed", "threads", "name"})
+        if (key == own) return reader.problem(fmt::format("\"{}\" is no setting of a cell; seeds stand in \"seeds\"", key));
+  }
   std::vector<Settings> once;
   for (const auto& cell : sweep.cells)
     if (std::find(once.begin(), once.end(), cell) == once.end()) once.push_back(cell);
@@ -183,9 +193,22 @@ Sweep read_sweep(const std::filesystem::path& path) {
   read_cells(reader, sweep);
   reader.refuse_unknown();
   reader.finish();
-  for (const auto& cell : sweep.cells)  // before any of them has run for an hour
-    find_stage(build_stages(read_recipe(sweep.base, {}, as_arguments(cell)), {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}}),
-               until_of(sweep, cell), "\"until\"");
+  std::vector<std::string> unknown = sweep.measures;
+  for (const auto& cell : sweep.cells) {  // before any of them has run for an hour
+    const Recipe recipe = read_recipe(sweep.base, {}, as_arguments(cell));
+    const auto stages = build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
+    const size_t last = find_stage(stages, until_of(sweep, cell), "\"until\"");
+    std::erase_if(unknown, [&](const std::string& measure) {
+      const std::string name = measure.substr(0, measure.find('.'));
+      const auto models = run_models(recipe);
+      return std::any_of(models.begin(), models.end(), [&](const auto& model) { return model.first == name; }) ||
+             std::any_of(stages.begin(), stages.begin() + static_cast<std::ptrdiff_t>(last) + 1,
+                         [&](const Stage& stage) { return stage.name == name; });
+    });
+  }
+  for (const auto& measure : unknown)
+    reader.problem(fmt::format("measure \"{}\": no cell has a model or a stage of that name", measure));
+  reader.finish();
   return sweep;
 }
 

@@ -27,7 +27,7 @@ std::optional<double> number_in(const json& value) {
 // The element of a list whose name (or what stands for it) is `name`.
 const json* element_named(const json& list, const std::string& name) {
   for (const auto& element : list)
-    for (const char* key : {"name", "strength", "source", "batch", "bin", "family"})
+    for (const char* key : {"name", "strength", "family"})
       if (element.is_object() && element.contains(key) &&
           (element[key].is_string() ? element[key].get<std::string>() : element[key].dump()) == name)
         return &element;
@@ -82,9 +82,12 @@ std::string value_of(const Settings& cell, const std::string& key) {
   return found == cell.end() ? "" : found->second;
 }
 
-std::string status_of(const CellMeasure& row) {
-  if (row.failed > 0) return fmt::format("{} failed", row.failed);
-  return row.seeds > 0 ? "done" : "waiting";
+std::string status_of(const Sweep& sweep, size_t cell, const std::vector<CellRun>& runs) {
+  size_t done = 0, failed = 0;
+  for (const auto& run : runs)
+    if (run.cell == cell) ++(run.failure.empty() ? done : failed);
+  if (failed > 0) return fmt::format("{} failed", failed);
+  return done == sweep.seeds.size() ? "done" : fmt::format("{} of {} done", done, sweep.seeds.size());
 }
 
 // Cells that differ from the baseline in `key` alone, the baseline among them.
@@ -147,8 +150,6 @@ std::vector<CellMeasure> compare_cells(const Sweep& sweep, const std::vector<Cel
     for (const auto& measure : sweep.measures) {
       std::vector<double> values, differences;
       CellMeasure row{.cell = cell, .measure = measure, .value = {}, .difference = {}};
-      for (const auto& run : runs)
-        if (run.cell == cell && !run.failure.empty()) ++row.failed;
       for (const int64_t seed : sweep.seeds) {
         const auto value = find(cell, seed, measure), baseline = find(sweep.baseline, seed, measure);
         if (value) values.push_back(*value);
@@ -163,7 +164,7 @@ std::vector<CellMeasure> compare_cells(const Sweep& sweep, const std::vector<Cel
   return table;
 }
 
-std::string csv_of(const Sweep& sweep, const std::vector<CellMeasure>& table) {
+std::string csv_of(const Sweep& sweep, const std::vector<CellMeasure>& table, const std::vector<CellRun>& runs) {
   std::string text;
   for (const auto& key : sweep.keys)
     text += csv_text(key) + ",";
@@ -175,12 +176,12 @@ std::string csv_of(const Sweep& sweep, const std::vector<CellMeasure>& table) {
     for (const double value :
          {row.value.mean, row.deviation, row.value.low, row.value.high, row.difference.mean, row.difference.low, row.difference.high})
       text += "," + csv_number(value);
-    text += "," + status_of(row) + "\r\n";
+    text += "," + status_of(sweep, row.cell, runs) + "\r\n";
   }
   return text;
 }
 
-std::string markdown_of(const Sweep& sweep, const std::vector<CellMeasure>& table) {
+std::string markdown_of(const Sweep& sweep, const std::vector<CellMeasure>& table, const std::vector<CellRun>& runs) {
   std::string text = fmt::format(
                   "# {}\n\nMean over seeds with a 95 % interval (Student's t, from three seeds on); below it the paired "
                   "difference from the baseline, {}.\n\n| cell |",
@@ -199,7 +200,7 @@ std::string markdown_of(const Sweep& sweep, const std::vector<CellMeasure>& tabl
       if (cell != sweep.baseline && !std::isnan(row.difference.mean)) text += "<br>" + interval_text(row.difference, true);
       text += " |";
     }
-    text += fmt::format(" {} | {} |\n", any->seeds, status_of(*any));
+    text += fmt::format(" {} | {} |\n", any->seeds, status_of(sweep, cell, runs));
   }
   return text;
 }
@@ -218,7 +219,7 @@ evaluation::Report report_of(const Sweep& sweep, const std::vector<CellMeasure>&
     std::vector<evaluation::Cell> row = {label_of(sweep.cells[cell])};
     for (const auto& measure : sweep.measures)
       row.emplace_back(interval_text(row_of(table, cell, measure).value));
-    row.emplace_back(status_of(row_of(table, cell, sweep.measures.front())));
+    row.emplace_back(status_of(sweep, cell, runs));
     report.summary.rows.push_back(std::move(row));
   }
   for (const auto& key : sweep.keys) {

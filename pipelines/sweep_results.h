@@ -23,7 +23,7 @@ struct CellRun {
 
 // A measure of a finished run, given the folders of its stages. NAME.REST: with NAME a model of the evaluation, its measure REST; with NAME
 // a stage, the number (or {"mean"}) at the dotted path REST of its evaluation.json, where an element of a list is named by its "name",
-// "strength", "source", "batch", "bin" or "family", or else the last value of the metric REST in its metrics.jsonl. Nothing when there is
+// "strength" or "family", or else the last value of the metric REST in its metrics.jsonl. Nothing when there is
 // none.
 std::optional<double> measure_of(const std::map<std::string, std::filesystem::path>& stages, const std::string& measure);
 
@@ -31,14 +31,15 @@ std::optional<double> measure_of(const std::map<std::string, std::filesystem::pa
 struct CellMeasure {
   size_t cell = 0;
   std::string measure;
-  int64_t seeds = 0, failed = 0;
+  int64_t seeds = 0;
   double deviation = 0;  // between seeds
   evaluation::statistics::Interval value, difference;
 };
 std::vector<CellMeasure> compare_cells(const Sweep& sweep, const std::vector<CellRun>& runs);
 
-std::string csv_of(const Sweep& sweep, const std::vector<CellMeasure>& table);       // RFC 4180, one row a cell and measure
-std::string markdown_of(const Sweep& sweep, const std::vector<CellMeasure>& table);  // one row a cell
+std::string csv_of(const Sweep& sweep, const std::vector<CellMeasure>& table,
+                   const std::vector<CellRun>& runs);  // RFC 4180, one row a cell and measure
+std::string markdown_of(const Sweep& sweep, const std::vector<CellMeasure>& table, const std::vector<CellRun>& runs);  // one row a cell
 evaluation::Report report_of(const Sweep& sweep, const std::vector<CellMeasure>& table, const std::vector<CellRun>& runs);
 
 }  // namespace keel::pipelines

@@ -186,9 +186,10 @@ TEST_CASE("people: rows of the comparison file with their choice; impossible one
   CHECK_FALSE(verdicts[1]);
   CHECK((!verdicts[2]->first && verdicts[2]->second_safe == true));
 
-  const std::string good = filled(0, {{"choice", "a"}, {"strength", 4}});
+  const std::string good = filled(2, {{"choice", "a"}, {"strength", 4}});
   for (const auto& [row, text] : std::vector<std::pair<std::string, std::string>>{
            {filled(0, {{"choice", "c"}, {"strength", 4}}), "\"choice\" must be"},
+           {good, "has a verdict already"},
            {filled(0, {{"choice", "a"}, {"strength", 5}}), "\"strength\" must be 1"},
            {filled(0, {{"choice", "a"}, {"strength", 1}, {"a_safe", true}}), "helpfulness pairs carry no safety labels"},
            {filled(1, {{"choice", "a"}, {"strength", 1}, {"a_safe", 1}}), "\"a_safe\" must be true or false"},

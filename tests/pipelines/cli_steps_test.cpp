@@ -226,13 +226,20 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
                                   with({"--set", "score=safety", "--out", "safe"}),
                                   {"rejection", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--config",
                                    "settings.json", "--set", "score=safety", "--out", "none"},
-                                  with({"--set", "temperatures=[0.7,1]", "--out", "none"})});
+                                  with({"--set", "temperatures=[0.7,1]", "--out", "none2"})});
   CHECK((more[0].code == 0 && work.has("student/model.safetensors")));
   CHECK(more[1].code == 0);
   CHECK(more[1].says("answers in the pool of 2 versions"));
   CHECK((more[2].code == 0 && more[3].code == 2 && more[4].code == 2));
   CHECK(more[3].says("needs a safety reward model"));
   CHECK(more[4].says("multiple of the 2 temperatures"));
+  work.write("pool.jsonl", R"({"prompt_ids":[1],"answer_ids":[5,2]})"
+                           "\n"
+                           R"({"prompt_ids":[1],"answer_ids":[99999]})"
+                           "\n");
+  const Outcome foreign = work.run(with({"--pool", "pool.jsonl", "--out", "none3"}));
+  CHECK(foreign.code == 3);
+  CHECK(foreign.says("pool.jsonl:2: \"answer_ids\""));
 }
 
 TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipelines]") {

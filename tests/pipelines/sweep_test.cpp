@@ -44,7 +44,7 @@ TEST_CASE("sweep: grid x pairs less what is excluded, each cell once, the baseli
   CHECK(sweep.cells.size() == 6);  // 2 x 2 x 2 less 2
   CHECK(label_of(sweep.cells[sweep.baseline]) == "ppo.gae.lambda=0.9, ppo.kl.coefficient=0.1, reward.loss.margin=none");
   CHECK(sweep.keys.size() == 4);
-  CHECK(place.read({{"grid", {{"seed", {1, 1}}}}}).cells.size() == 1);
+  CHECK(place.read({{"grid", {{"ppo.epochs", {1, 1}}}}}).cells.size() == 1);
   CHECK(place.read(nlohmann::json::object()).cells.size() == 1);  // seeds alone
   const Sweep early = place.read({{"paired", {{{"reward.epochs", 2}, {"until", "reward_safety"}}, nlohmann::json::object()}}});
   REQUIRE(early.cells.size() == 2);
@@ -68,6 +68,11 @@ TEST_CASE("sweep: every problem of a file at once, and cells that the recipe ref
        {"grid.ppo.epochs must be a list", "distinct integers", "did you mean \"baseline\"", "MODEL.MEASURE", "none of the cells"})
     CHECK_THAT(all, ContainsSubstring(text));
   CHECK_THROWS_AS(place.read({{"grid", {{"ppo.kl.coeficient", {1}}}}}), core::ConfigError);
+  const auto first = [&](const nlohmann::json& file) { return place.problems(file).at(0); };
+  CHECK_THAT(first({{"grid", {{"seed", {1, 2}}}}}), ContainsSubstring("no setting of a cell"));
+  CHECK_THAT(first({{"grid", {{"ppo.epochs", {1, 2}}}}, {"paired", {{{"ppo.epochs", 3}}}}}), ContainsSubstring("stands twice"));
+  CHECK_THAT(first({{"grid", {{"ppo.epochs", {1, 2}}}}, {"exclude", {{{"ppo.epochs", 3}}}}}), ContainsSubstring("fits no cell"));
+  CHECK_THAT(first({{"measures", {"pppo.gold_safety"}}}), ContainsSubstring("no cell has a model or a stage"));
   CHECK_THROWS_AS(place.read({{"until", "rewards"}}), core::UsageError);
 }
 
@@ -86,15 +91,15 @@ TEST_CASE("sweep results: means, Student's t over seeds and paired differences; 
   CHECK(table[0].deviation == Catch::Approx(1.5275252317));
   CHECK(table[1].difference.mean == Catch::Approx(1));  // seed by seed, so without spread
   CHECK((table[1].difference.low == Catch::Approx(1) && table[1].difference.high == Catch::Approx(1)));
-  const std::string csv = csv_of(sweep, table);
+  const std::string csv = csv_of(sweep, table, runs);
   CHECK_THAT(csv, ContainsSubstring("a,measure,n,mean,sd,ci_lo,ci_hi,delta,delta_lo,delta_hi,status\r\n\"x,\"\"y\"\"\",m.v,3,"));
 
   runs[3].failure = "diverged";
   runs[3].measures.clear();
   const auto failed = compare_cells(sweep, runs);
-  CHECK((failed[1].seeds == 2 && failed[1].failed == 1 && std::isnan(failed[1].value.low)));
-  CHECK_THAT(markdown_of(sweep, failed), ContainsSubstring("1 failed"));
-  CHECK_THAT(csv_of(sweep, failed), ContainsSubstring("\r\n2,m.v,2,4,"));
+  CHECK((failed[1].seeds == 2 && std::isnan(failed[1].value.low)));
+  CHECK_THAT(markdown_of(sweep, failed, runs), ContainsSubstring("1 failed"));
+  CHECK_THAT(csv_of(sweep, failed, runs), ContainsSubstring("\r\n2,m.v,2,4,"));
 }
 
 TEST_CASE("sweep results: a measure is found in the evaluation, in a stage's own or as its last metric", "[pipelines]") {
