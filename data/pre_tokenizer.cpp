@@ -170,7 +170,8 @@ void collect_normalizers(const nlohmann::json& part, std::vector<Normalizer>& st
     for (const auto& inner : part.at("normalizers"))
       collect_normalizers(inner, steps);
   } else if (type == "Prepend") {
-    steps.push_back([start = part.at("prepend").get<std::string>()](const std::string& text) { return text.empty() ? text : start + text; });
+    steps.push_back(
+        [start = part.at("prepend").get<std::string>()](const std::string& text) { return text.empty() ? text : start + text; });
   } else if (type == "Replace") {
     steps.push_back(
         [pattern = parse_pattern(part.at("pattern")), content = part.at("content").get<std::string>()](const std::string& text) {
