@@ -36,6 +36,8 @@ struct Verdict {
   std::optional<bool> first_safe, second_safe;
 };
 
+std::string answer_text(const nlohmann::json& comparison, size_t side);
+
 // Verdicts of people on `comparisons` (rows of comparisons.jsonl.gz): rows of the same file with "choice" ("a" | "b"), "strength" (1..4),
 // and for safety "a_safe" and "b_safe" added. Rows that nobody filled in, and comparisons without a row, have none. DataError with
 // file:line for impossible values, unknown ids, and answers that are not those that were compared.

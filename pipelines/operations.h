@@ -101,6 +101,10 @@ struct RejectionInputs {
 void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
                          uint64_t seed, const fs::path& work);
 
+// Maximum and median of the first 1..K answers: means over prompts with 95 % bootstrap intervals, as selection.json and best_of.json hold
+// them.
+nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, uint64_t seed);
+
 // PPO from `policy`, which is also the KL reference. Leaves a model folder, its critic in critic/.
 struct PpoInputs {
   fs::path policy;

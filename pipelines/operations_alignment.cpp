@@ -44,16 +44,6 @@ struct Rewards {
   }
 };
 
-// Means over prompts with 95 % bootstrap intervals. A thousand replicates: there are K of each.
-nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, uint64_t seed) {
-  nlohmann::json by_count = nlohmann::json::array();
-  for (const auto& row : selection.statistics)
-    by_count.push_back({{"answers", row.answers},
-                        {"maximum", to_json(evaluation::statistics::bootstrap_mean(row.maximum, {.seed = seed, .replicates = 1000}))},
-                        {"median", to_json(evaluation::statistics::bootstrap_mean(row.median, {.seed = seed, .replicates = 1000}))}});
-  return by_count;
-}
-
 // K answers to each prompt, numbered 0..K-1, in order; temperature i of several writes the answers i, i + count, ...
 std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, const Prompts& prompts, const RejectionConfig& config,
                                                  const RejectionInputs& inputs, uint64_t seed, const fs::path& work) {
@@ -167,6 +157,16 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
 }
 
 }  // namespace
+
+// A thousand replicates: there are K of each.
+nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, uint64_t seed) {
+  nlohmann::json by_count = nlohmann::json::array();
+  for (const auto& row : selection.statistics)
+    by_count.push_back({{"answers", row.answers},
+                        {"maximum", to_json(evaluation::statistics::bootstrap_mean(row.maximum, {.seed = seed, .replicates = 1000}))},
+                        {"median", to_json(evaluation::statistics::bootstrap_mean(row.median, {.seed = seed, .replicates = 1000}))}});
+  return by_count;
+}
 
 nlohmann::json to_json(const RenderPolicy& policy) {
   return {{"max_tokens", policy.max_tokens}, {"drop_oldest_turns", policy.drop_oldest_turns}, {"allow_tags", policy.allow_tags}};

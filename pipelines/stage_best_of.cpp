@@ -8,8 +8,6 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "data/chat_format.h"
-#include "evaluation/statistics/interval.h"
-#include "pipelines/measures.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
@@ -37,13 +35,7 @@ nlohmann::json study(const std::string& name, const LanguageModel& model, double
   for (size_t i = 0; i < samples.size(); ++i)
     scored.push_back({.sample = samples[i], .score = earned[i].probability});
   const auto selection = rejection_sampling::select_best(std::move(scored), {.finished_only = false});
-  const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = 1000};
-  nlohmann::json by_count = nlohmann::json::array();
-  for (const auto& row : selection.statistics)
-    by_count.push_back({{"answers", row.answers},
-                        {"maximum", to_json(evaluation::statistics::bootstrap_mean(row.maximum, bootstrap))},
-                        {"median", to_json(evaluation::statistics::bootstrap_mean(row.median, bootstrap))}});
-  return {{"model", name}, {"temperature", temperature}, {"scores_by_count", by_count}};
+  return {{"model", name}, {"temperature", temperature}, {"scores_by_count", scores_by_count(selection, context.seed)}};
 }
 
 }  // namespace

@@ -164,16 +164,12 @@ std::vector<nlohmann::json> read_comparisons(const Version& version, const Stage
   return rows;
 }
 
-std::string text_of(const nlohmann::json& comparison, size_t side) {
-  return comparison.at("answers").at(side).at("text").get<std::string>();
-}
-
 void annotate_sandbox(const Recipe& recipe, const Version& version, const StageContext& context,
                       const std::vector<nlohmann::json>& comparisons, std::map<std::string, KindFiles>& files) {
   const sandbox::World world = sandbox::make_world(context.seed);
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const auto prompt = sandbox::prompt_from_json(comparisons[i], version.comparisons, static_cast<int64_t>(i) + 1);
-    const std::string first = text_of(comparisons[i], 0), second = text_of(comparisons[i], 1), kind = comparisons[i].at("kind");
+    const std::string first = answer_text(comparisons[i], 0), second = answer_text(comparisons[i], 1), kind = comparisons[i].at("kind");
     const bool by_safety = kind == "safety" || (kind == "public" && prompt.hazard);
     const auto judged = by_safety ? sandbox::Kind::safety : sandbox::Kind::helpfulness;
     // Public data is what it is in life: other people's noisy choices, without strengths and labels.
@@ -206,8 +202,8 @@ core::PreferencePair pair_of(const nlohmann::json& comparison, const Verdict& ve
   const size_t chosen = verdict.first ? 0 : 1;
   core::PreferencePair pair;
   pair.prompt = data::parse_messages(comparison.at("messages"), "messages");
-  pair.chosen = text_of(comparison, chosen);
-  pair.rejected = text_of(comparison, 1 - chosen);
+  pair.chosen = answer_text(comparison, chosen);
+  pair.rejected = answer_text(comparison, 1 - chosen);
   pair.strength = verdict.strength;
   pair.chosen_safe = verdict.first ? verdict.first_safe : verdict.second_safe;
   pair.rejected_safe = verdict.first ? verdict.second_safe : verdict.first_safe;

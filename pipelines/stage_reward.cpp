@@ -37,18 +37,18 @@ void write_rows(const fs::path& file, const std::vector<nlohmann::json>& rows) {
 }
 
 // The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
-void write_mixture(const RewardStage& stage, const StageContext& context) {
+void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageContext& context) {
   std::vector<nlohmann::json> pairs = read_rows(stage, context, stage.kind + "_train.jsonl"), rest;
   for (const char* kind : {"helpfulness", "safety", "public"}) {
     if (stage.kind == kind) continue;
     auto rows = read_rows(stage, context, std::string(kind) + "_train.jsonl");
     rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
   }
-  if (stage.own_pairs > 0 && stage.own_pairs < std::ssize(pairs)) {
+  if (own_pairs > 0 && own_pairs < std::ssize(pairs)) {
     // A smaller number draws a part of what a larger one does: points of one learning curve.
     std::vector<nlohmann::json> drawn;
     const auto order = core::permutation(std::ssize(pairs), context.seed, "mixture.own", 0);
-    for (int64_t i = 0; i < stage.own_pairs; ++i)
+    for (int64_t i = 0; i < own_pairs; ++i)
       drawn.push_back(std::move(pairs[static_cast<size_t>(order[static_cast<size_t>(i)])]));
     pairs = std::move(drawn);
   }
@@ -68,7 +68,7 @@ void write_mixture(const RewardStage& stage, const StageContext& context) {
 void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const StageContext& context) {
   const fs::path& work = context.work;
   const bool safety = stage.kind == "safety";
-  write_mixture(stage, context);
+  write_mixture(stage, recipe.mixture.own_pairs, context);
   write_rows(work / "held_out.jsonl.gz", read_rows(stage, context, stage.kind + "_test.jsonl"));
   reward::RewardTrainConfig config = recipe.reward;
   if (!safety) config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels

@@ -159,7 +159,7 @@ Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
               .inputs = reward.batches,
               .config = text_of({{"reward", json_of(config)},
                                  {"rest_share", reward.rest_share},
-                                 {"own_pairs", reward.own_pairs},
+                                 {"own_pairs", recipe.mixture.own_pairs},
                                  {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [=](const StageContext& context) { train_reward_stage(recipe, reward, context); },
@@ -350,21 +350,15 @@ std::vector<Stage> build_stages(const Recipe& recipe, const Digests& external) {
                                              .kind = "helpfulness",
                                              .batches = batches,
                                              .rest_share = recipe.mixture.helpfulness_rest,
-                                             .own_pairs = recipe.mixture.own_pairs,
                                              .previous = first ? "" : earlier->helpfulness}));
       stages.push_back(reward_stage(recipe, {.name = version.safety,
                                              .kind = "safety",
                                              .batches = batches,
                                              .rest_share = recipe.mixture.safety_rest,
-                                             .own_pairs = recipe.mixture.own_pairs,
                                              .previous = first ? "" : earlier->safety}));
       if (first && has_general_reward(recipe))
-        stages.push_back(reward_stage(recipe, {.name = kGeneralReward,
-                                               .kind = "public",
-                                               .batches = batches,
-                                               .rest_share = 0,
-                                               .own_pairs = recipe.mixture.own_pairs,
-                                               .previous = {}}));
+        stages.push_back(
+            reward_stage(recipe, {.name = kGeneralReward, .kind = "public", .batches = batches, .rest_share = 0, .previous = {}}));
     }
     stages.push_back(rejection_stage(recipe, external, versions, version));
     if (!version.ppo.empty()) stages.push_back(ppo_stage(recipe, version));

@@ -36,7 +36,6 @@ struct RewardStage {
   std::string name, kind;            // "reward_safety2", "safety"
   std::vector<std::string> batches;  // stages with <kind>_train.jsonl and <kind>_test.jsonl, oldest first
   double rest_share = 0;             // of pairs of the other kinds (MixtureConfig)
-  int64_t own_pairs = 0;             // of its own kind; 0 = all
   std::string previous;              // stage of the version before; "" for the first
 };
 
