@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <span>
 
+#include "bench/shape.h"
 #include "core/rng.h"
 #include "reward/pair_scores.h"
 #include "runtime/parallel.h"
@@ -25,16 +26,7 @@ struct PairShape {
 };
 
 PairShape pair_shape(int64_t index) {
-  if (index == 0)
-    return {.llama = {.vocab_size = 32000,
-                      .hidden_size = 288,
-                      .intermediate_size = 768,
-                      .num_hidden_layers = 6,
-                      .num_attention_heads = 6,
-                      .num_key_value_heads = 6,
-                      .max_position_embeddings = 2048},
-            .prompt = 150,
-            .answer = 50};
+  if (index == 0) return {.llama = fifteen_million(), .prompt = 150, .answer = 50};
   return {.llama = {.vocab_size = 1024,
                     .hidden_size = 128,
                     .intermediate_size = 352,

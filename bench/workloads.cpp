@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "bench/shape.h"
 #include "core/jsonl.h"
 #include "core/rng.h"
 #include "policy/generate.h"
@@ -29,14 +30,7 @@ namespace {
 const policy::Llama& model() {
   static const policy::Llama loaded = [] {
     if (const char* folder = std::getenv("KEEL_BENCH_MODEL")) return policy::load_llama(folder);
-    return policy::make_llama({.vocab_size = 32000,
-                               .hidden_size = 288,
-                               .intermediate_size = 768,
-                               .num_hidden_layers = 6,
-                               .num_attention_heads = 6,
-                               .num_key_value_heads = 6,
-                               .max_position_embeddings = 2048},
-                              1);
+    return policy::make_llama(fifteen_million(), 1);
   }();
   return loaded;
 }
