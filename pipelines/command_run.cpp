@@ -148,7 +148,7 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
   command->add_option("--until", options->until, "stop after this stage")->type_name("STAGE");
   command->add_option("--only", options->only, "run this stage alone")->type_name("STAGE")->excludes("--until");
   command->add_flag("--dry-run", options->dry_run, "say what would be done");
-  command->add_flag("--verify", options->verify, "compare finished outputs with their SHA-256, not only their sizes");
+  command->add_flag("--verify", options->verify, "compare all finished outputs with their SHA-256, not only those written to since");
   command->add_flag("--schema", options->schema, "print the JSON schema of a recipe");
   add_common_options(*command, invocation);
   command->get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
@@ -165,7 +165,7 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
   };
   add_on_folder("status", "what is done, half done, stale or waiting, and why", [&](CLI::App& sub, const auto& folder) {
     auto verify = std::make_shared<bool>(false);
-    sub.add_flag("--verify", *verify, "compare finished outputs with their SHA-256");
+    sub.add_flag("--verify", *verify, "compare all finished outputs with their SHA-256");
     sub.callback([folder, verify, &invocation] {
       invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); };
     });

@@ -52,7 +52,8 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
 // Nothing when the folder or its manifest.json is missing. DataError when the file is damaged.
 std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 
-// Compares the files with their sizes, with `verify` also their SHA-256. Throws DataError naming the file and the remedy.
+// Compares the files with their sizes, and their SHA-256 with `verify` or where a file was written to after the manifest. Throws DataError
+// naming the file and the remedy.
 void check_outputs(const std::filesystem::path& folder, const Manifest& manifest, bool verify);
 
 }  // namespace keel::pipelines

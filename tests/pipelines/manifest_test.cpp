@@ -1,5 +1,7 @@
 #include "pipelines/manifest.h"
 
+#include <chrono>
+
 #include "core/error.h"
 #include "core/files.h"
 #include "support/test_plain.h"
@@ -119,9 +121,14 @@ TEST_CASE("manifest: missing, resized and changed outputs are told apart", "[pip
   const test::TemporaryFolder folder;
   write_outputs(folder.path());
   const Manifest manifest = some_manifest(folder.path());
+  write_manifest(folder.path(), manifest);
+  const auto finished = fs::last_write_time(folder / "manifest.json");
   CHECK_NOTHROW(check_outputs(folder.path(), manifest, true));
 
   write_text(folder / "a.txt", "abd");  // one bit
+  fs::last_write_time(folder / "a.txt", finished + std::chrono::seconds(1));
+  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false), ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
+  fs::last_write_time(folder / "a.txt", finished - std::chrono::seconds(1));  // as if the disk itself had lost the bit
   CHECK_NOTHROW(check_outputs(folder.path(), manifest, false));
   CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, true), ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
   write_text(folder / "a.txt", "abcd");
