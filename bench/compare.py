@@ -1,8 +1,8 @@
 """Times keel and its peers in turn on the same weights and token ids, and prints docs/performance.md's table.
 
-    KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m [--pairs 5] [--workloads generate sft rm ppo] [--llamacpp]
+    KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m --data HH.jsonl.gz [--pairs 5] [--workloads generate sft rm ppo] [--llamacpp]
 
-KEEL_PEERS names a folder with the peers' scripts and their run.sh. One pair is one run of keel and one of the peer, one straight after the
+KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair is one run of keel and one of the peer, one straight after the
 other; the median of the pairs' ratios counts, for timings of different minutes cannot be compared. Needs `make build`.
 """
 import argparse
@@ -25,7 +25,10 @@ WORKLOADS = {
         ("SFT, 8 x 256 ids", "sft_full/real_time", "sft.py --mode full", "sft_full", "transformers"),
         ("SFT, 64 dialogues", "sft_natural/real_time", "sft.py --mode natural", "sft_natural", "transformers"),
     ],
-    "rm": [("RM scoring, 512 dialogues", "rm_score/real_time", "rm_score.py --order sorted", "rm_score_sorted", "transformers")],
+    "rm": [
+        ("RM scoring, 512 dialogues", "rm_score/real_time", "rm_score.py --order sorted", "rm_score_sorted", "transformers"),
+        ("RM training, 32 pairs", "rm_train/real_time", "rm_train.py --pairs 32 --batch 8 --data {data}", "rm_train", "trl"),
+    ],
     "ppo": [("PPO iteration, 64 answers", "ppo_iteration/real_time", "ppo.py --epochs 1", "ppo_iteration_1ep", "trl")],
 }
 LLAMACPP = [
@@ -34,10 +37,10 @@ LLAMACPP = [
 ]
 
 
-def keel(benchmark, model):
+def keel(benchmark, model, data):
     """Tokens a second of one benchmark."""
     out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}$", "--benchmark_format=json"],
-                         env={**os.environ, "KEEL_BENCH_MODEL": str(model)}, check=True, capture_output=True, text=True).stdout
+                         env={**os.environ, "KEEL_BENCH_MODEL": str(model), "KEEL_BENCH_PAIRS": str(data)}, check=True, capture_output=True, text=True).stdout
     report = json.loads(out)
     return report["benchmarks"][0]["tokens/s"], report["context"]["vector_level"]
 
@@ -54,18 +57,20 @@ def peer(command, workload, model):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, required=True)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--workloads", nargs="+", choices=sorted(WORKLOADS), default=list(WORKLOADS))
     parser.add_argument("--llamacpp", action="store_true", help="generation against llama.cpp too")
     args = parser.parse_args()
+    model, data = args.model.resolve(), args.data.resolve()
     chosen = [row for name in args.workloads for row in WORKLOADS[name]] + (LLAMACPP if args.llamacpp else [])
     print("| workload | keel, tokens/s | peer, tokens/s | peer | keel / peer: median (lowest to highest pair) |\n|---|---|---|---|---|")
     for title, benchmark, command, workload, name in chosen:
         ours, theirs, level = [], [], ""
         for _ in range(args.pairs):
-            speed, level = keel(benchmark, args.model.resolve())
+            speed, level = keel(benchmark, model, data)
             ours.append(speed)
-            theirs.append(peer(command, workload, args.model.resolve()))
+            theirs.append(peer(command.format(data=data), workload, model))
         ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
         print(f"| {title} | {statistics.median(ours):.0f} | {statistics.median(theirs):.0f} | {name} "
               f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |", flush=True)

@@ -1,26 +1,36 @@
 // Tokens a second of keel's workloads on a 15 M model with random weights (dim 288, 6 layers, 6 heads, ffn 768, vocab 32,000, untied):
-// generation at batch 1, 16 and 64, SFT steps, reward-model scoring, and the phases of a PPO iteration. Useful tokens count, no padding.
+// generation at batch 1, 16 and 64, SFT steps, reward-model scoring and training, and the phases of a PPO iteration. Useful tokens count,
+// no padding.
 //
 // KEEL_BENCH_MODEL names a model folder to use instead; ids then come from the folder inputs/ beside it, where it has one, so that other
-// programs can be timed on the same weights and tokens (bench/compare.py). docs/performance.md has the table.
+// programs can be timed on the same weights and tokens (bench/compare.py). KEEL_BENCH_PAIRS names a file of HH-RLHF's format whose first
+// pairs train the reward model. docs/performance.md has the table.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "bench/shape.h"
 #include "core/jsonl.h"
 #include "core/rng.h"
+#include "data/tokenizer.h"
 #include "policy/generate.h"
 #include "policy/logprobs.h"
 #include "policy/model_directory.h"
 #include "ppo/train.h"
 #include "ppo/trainer.h"
 #include "reward/model.h"
+#include "reward/pair_scores.h"
+#include "reward/ranking_loss.h"
 #include "runtime/device.h"
 #include "runtime/parallel.h"
 
@@ -135,6 +145,95 @@ void rm_score(benchmark::State& state) {
   report_tokens(state, tokens_of(rows));
 }
 BENCHMARK(rm_score)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// `count` pairs of whole dialogues of at most 512 ids; random ones (prompts of 150 ids, answers of 50) where no file is named.
+std::vector<core::TokenPair> input_pairs(int64_t count) {
+  std::vector<core::TokenPair> pairs;
+  const auto add = [&](core::Ids chosen, core::Ids rejected) {
+    pairs.emplace_back();
+    pairs.back().chosen = std::move(chosen);
+    pairs.back().rejected = std::move(rejected);
+  };
+  const char *file = std::getenv("KEEL_BENCH_PAIRS"), *folder = std::getenv("KEEL_BENCH_MODEL");
+  if (file == nullptr || folder == nullptr) {
+    for (const auto& row : random_rows(count, 250)) {
+      core::Ids rejected(row.begin(), row.begin() + 150);
+      rejected.insert(rejected.end(), row.begin() + 200, row.end());
+      add({row.begin(), row.begin() + 200}, std::move(rejected));
+    }
+    return pairs;
+  }
+  const auto tokenizer = data::load_tokenizer(folder);
+  const auto ids_of = [&](const std::string& text) {
+    core::Ids ids = tokenizer->encode(std::string_view(text).substr(text.find_first_not_of('\n')));
+    if (tokenizer->adds_bos()) ids.insert(ids.begin(), *tokenizer->bos());
+    ids.resize(std::min<size_t>(ids.size(), 512));
+    return ids;
+  };
+  core::JsonlReader reader(file);
+  for (nlohmann::json row; std::ssize(pairs) < count && reader.next(row);)
+    add(ids_of(row.at("chosen")), ids_of(row.at("rejected")));
+  return pairs;
+}
+
+// Reward-model training on 32 pairs, 8 a step.
+struct RewardWorkload {
+  static constexpr size_t kBatch = 8, kMicro = 4;
+  reward::RewardModel model = reward::make_reward_model(bench::model(), "normal", 1);
+  runtime::Parameters weights = reward::parameters(model);
+  runtime::AdamW optimizer{weights, {}};
+  std::vector<core::TokenPair> pairs = input_pairs(32);
+  reward::RewardLossConfig config;
+
+  RewardWorkload() { runtime::set_trainable(weights, true); }
+  int64_t tokens() const {
+    int64_t all = 0;
+    for (const auto& pair : pairs)
+      all += std::ssize(pair.chosen) + std::ssize(pair.rejected);
+    return all;
+  }
+  at::Tensor loss(size_t first, size_t count, const reward::RewardLossCounts& counts) const {
+    const auto micro = std::span(pairs).subspan(first, count);
+    const at::Tensor scores = reward::pair_scores(model, micro);
+    return reward::reward_loss(scores[0], scores[1], reward::pair_labels(micro), counts, config).loss;
+  }
+  void accumulate(size_t begin) const {
+    const auto counts = reward::loss_counts(std::span(pairs).subspan(begin, kBatch));
+    runtime::accumulate_gradients(weights, kBatch / kMicro,
+                                  [&](int64_t part) { return loss(begin + static_cast<size_t>(part) * kMicro, kMicro, counts); });
+  }
+};
+
+void rm_train(benchmark::State& state) {
+  RewardWorkload work;
+  for (auto _ : state)
+    for (size_t begin = 0; begin < work.pairs.size(); begin += RewardWorkload::kBatch) {
+      work.accumulate(begin);
+      work.optimizer.step(1e-5);
+    }
+  report_tokens(state, work.tokens());
+}
+BENCHMARK(rm_train)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// Its phases: 0 forward pass alone, 1 forward and backward pass, 2 the optimiser's four steps (gradients of zero take it as long).
+void rm_phase(benchmark::State& state) {
+  RewardWorkload work;
+  const auto pieces = static_cast<int64_t>(work.pairs.size() / RewardWorkload::kMicro);
+  const auto counts = reward::loss_counts(work.pairs);
+  for (auto _ : state) {
+    if (state.range(0) == 0)
+      runtime::for_each_piece(pieces, [&](int64_t piece) {
+        const at::NoGradGuard no_grad;
+        benchmark::DoNotOptimize(work.loss(static_cast<size_t>(piece) * RewardWorkload::kMicro, RewardWorkload::kMicro, counts));
+      });
+    for (size_t begin = 0; begin < work.pairs.size(); begin += RewardWorkload::kBatch) {
+      if (state.range(0) == 1) work.accumulate(begin);
+      if (state.range(0) == 2) work.optimizer.step(1e-5);
+    }
+  }
+  report_tokens(state, work.tokens());
+}
+BENCHMARK(rm_phase)->DenseRange(0, 2)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // PPO on 64 prompts of 64 ids, 64 new ids each, minibatches of 16, one epoch; useful tokens are the new ones.
 struct PpoWorkload {
