@@ -1,18 +1,13 @@
 // Annotators outside of the sandbox: what people and a judge may say, and what becomes of a server that does not answer.
 #include "pipelines/annotation.h"
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <functional>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "pipelines/http_client.h"
+#include "pipelines/http_server.h"
 #include "support/test_plain.h"
 
 namespace keel::pipelines {
@@ -20,6 +15,9 @@ namespace {
 
 using Catch::Matchers::ContainsSubstring;
 using nlohmann::json;
+using test::completion;
+using test::http_reply;
+using test::Server;
 
 json comparison(int id, const std::string& kind) {
   return {{"id", id},
@@ -27,63 +25,6 @@ json comparison(int id, const std::string& kind) {
           {"messages", {{{"role", "user"}, {"content", "where is the boat?"}}}},
           {"answers",
            {{{"text", "in the harbour"}, {"model", "rs1"}, {"temperature", 1}}, {{"text", "no"}, {"model", "sft"}, {"temperature", 1}}}}};
-}
-
-// A server on a free port of this machine that hears one request a connection and says what `answer` makes of its body.
-class Server {
- public:
-  explicit Server(std::function<std::string(const std::string&)> answer) : answer_(std::move(answer)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) == 0);
-    REQUIRE(::listen(listener_, 64) == 0);
-    REQUIRE(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~Server() {
-    ::shutdown(listener_, SHUT_RDWR);
-    thread_.join();
-    ::close(listener_);
-  }
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
-  int requests() const { return requests_; }
-
- private:
-  void serve() {
-    for (int connection; (connection = ::accept(listener_, nullptr, nullptr)) >= 0;) {
-      std::string request;
-      char buffer[4096];
-      while (true) {
-        const ssize_t got = ::read(connection, buffer, sizeof buffer);
-        if (got <= 0) break;
-        request.append(buffer, static_cast<size_t>(got));
-        const size_t head = request.find("\r\n\r\n"), length = request.find("Content-Length: ");
-        if (head != std::string::npos && request.size() >= head + 4 + std::stoul(request.substr(length + 16))) break;
-      }
-      ++requests_;
-      const std::string reply = answer_(request.substr(request.find("\r\n\r\n") + 4));
-      [[maybe_unused]] const ssize_t sent = ::write(connection, reply.data(), reply.size());
-      ::close(connection);
-    }
-  }
-
-  std::function<std::string(const std::string&)> answer_;
-  int listener_ = -1, port_ = 0;
-  std::atomic<int> requests_{0};
-  std::thread thread_;
-};
-
-std::string http_reply(int status, const std::string& body) {
-  return "HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
-         "\r\nConnection: close\r\n\r\n" + body;
-}
-
-std::string completion(const std::string& text) {
-  return http_reply(200, json{{"choices", {{{"message", {{"role", "assistant"}, {"content", text}}}}}}}.dump());
 }
 
 JudgeConfig judge_at(const std::string& url, int64_t retries = 0) {

@@ -2,7 +2,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "core/jsonl.h"
 #include "data/tokenizer.h"
 #include "pipelines/keel_binary.h"
 
@@ -13,6 +12,7 @@ namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
 using test::kTinyRecipe;
 using test::Outcome;
+using test::rows_in;
 using test::Workplace;
 using Json = nlohmann::json;
 
@@ -22,14 +22,6 @@ constexpr const char* kPrompts =
 
 Json json_in(const Workplace& work, const std::string& file) {
   return Json::parse(work.read(file));
-}
-
-std::vector<Json> rows_in(const fs::path& file) {
-  std::vector<Json> rows;
-  core::JsonlReader reader(file);
-  for (Json row; reader.next(row);)
-    rows.push_back(row);
-  return rows;
 }
 
 // Pieces that keel would not take for BOS and EOS by their names alone.
@@ -403,28 +395,7 @@ TEST_CASE("keel run: --dry-run, --until and --only do what they say; --config go
 
 TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the report", "[pipelines]") {
   const Workplace work;
-  std::string helpful, harmless;
-  for (int i = 0; i < 40; ++i) {
-    const std::string question = "how many boats are in harbour " + std::to_string(i) + "?";
-    const std::string start = "{\"prompt\":\"" + question + "\",\"chosen\":\"";
-    helpful += start + "there are three boats.\",\"rejected\":\"the baker.\",\"strength\":" + std::to_string(1 + i % 4) + "}\n";
-    harmless += start + "who sells bread?\",\"rejected\":\"there are three.\",\"chosen_safe\":true,\"rejected_safe\":" +
-                (i % 2 == 0 ? "true" : "false") + "}\n";
-  }
-  harmless += "{\"prompt\":\"who?\",\"chosen\":\"the baker.\",\"rejected\":\"no\",\"chosen_safe\":false,\"rejected_safe\":true}\n";
-  work.write("helpful.jsonl", helpful);
-  work.write("harmless.jsonl", harmless);
-  work.write("files.json", R"({
-    "name": "files", "model": "model", "versions": ["ppo"],
-    "data": {"source": "files", "helpful": "helpful.jsonl", "harmless": "harmless.jsonl", "held_out": 0.4, "max_tokens": 80,
-             "train_prompts": 8, "validation_prompts": 2, "test_prompts": 8, "max_demonstrations": 8},
-    "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 96, "micro_rows": 2}},
-    "reward": {"batch_pairs": 8, "micro_pairs": 8},
-    "rejection": {"samples": 2, "sampling": {"max_new_tokens": 4}, "selection": {"finished_only": false},
-                  "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 96, "micro_rows": 2}}},
-    "ppo": {"iterations": 1, "batch_answers": 4, "minibatch_answers": 4, "micro_answers": 4, "sampling": {"max_new_tokens": 4}},
-    "evaluation": {"max_new_tokens": 4, "replicates": 100}
-  })");
+  test::write_files_recipe(work);
   const Outcome first = work.run({"run", "files.json", "--out", "run"});
   INFO(first.err);
   REQUIRE(first.code == 0);

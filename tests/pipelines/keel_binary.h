@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "core/files.h"
+#include "core/jsonl.h"
 #include "core/safetensors.h"
 #include "data/sentencepiece_training.h"
 #include "support/test_plain.h"
@@ -33,6 +34,14 @@ struct Outcome {
   }
   bool says(const std::string& text) const { return err.find(text) != std::string::npos; }
 };
+
+inline std::vector<nlohmann::json> rows_in(const std::filesystem::path& file) {
+  std::vector<nlohmann::json> rows;
+  core::JsonlReader reader(file);
+  for (nlohmann::json row; reader.next(row);)
+    rows.push_back(row);
+  return rows;
+}
 
 // keel running in `folder`, so that relative names in its arguments and messages are those of the test.
 class Process {
@@ -255,5 +264,31 @@ class Workplace {
 
   TemporaryFolder folder_;
 };
+
+// files.json: a recipe that goes from `model` on preference files to the report; 40 usable pairs of each kind.
+inline void write_files_recipe(const Workplace& work) {
+  std::string helpful, harmless;
+  for (int i = 0; i < 40; ++i) {
+    const std::string question = "how many boats are in harbour " + std::to_string(i) + "?";
+    const std::string start = "{\"prompt\":\"" + question + "\",\"chosen\":\"";
+    helpful += start + "there are three boats.\",\"rejected\":\"the baker.\",\"strength\":" + std::to_string(1 + i % 4) + "}\n";
+    harmless += start + "who sells bread?\",\"rejected\":\"there are three.\",\"chosen_safe\":true,\"rejected_safe\":" +
+                (i % 2 == 0 ? "true" : "false") + "}\n";
+  }
+  harmless += "{\"prompt\":\"who?\",\"chosen\":\"the baker.\",\"rejected\":\"no\",\"chosen_safe\":false,\"rejected_safe\":true}\n";
+  work.write("helpful.jsonl", helpful);
+  work.write("harmless.jsonl", harmless);
+  work.write("files.json", R"({
+    "name": "files", "model": "model", "versions": ["ppo"],
+    "data": {"source": "files", "helpful": "helpful.jsonl", "harmless": "harmless.jsonl", "held_out": 0.4, "max_tokens": 80,
+             "train_prompts": 8, "validation_prompts": 2, "test_prompts": 8, "max_demonstrations": 8},
+    "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 96, "micro_rows": 2}},
+    "reward": {"batch_pairs": 8, "micro_pairs": 8},
+    "rejection": {"samples": 2, "sampling": {"max_new_tokens": 4}, "selection": {"finished_only": false},
+                  "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 96, "micro_rows": 2}}},
+    "ppo": {"iterations": 1, "batch_answers": 4, "minibatch_answers": 4, "micro_answers": 4, "sampling": {"max_new_tokens": 4}},
+    "evaluation": {"max_new_tokens": 4, "replicates": 100}
+  })");
+}
 
 }  // namespace keel::test

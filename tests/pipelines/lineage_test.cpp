@@ -2,7 +2,10 @@
 #include "pipelines/lineage.h"
 
 #include <algorithm>
+#include <set>
+#include <sstream>
 
+#include "pipelines/keel_binary.h"
 #include "pipelines/prune.h"
 #include "pipelines/toy_run.h"
 
@@ -30,6 +33,30 @@ struct Place {
   size_t results(const std::string& stage) const {
     return static_cast<size_t>(std::count_if(fs::directory_iterator(root / "stages" / stage), fs::directory_iterator(),
                                              [](const auto& entry) { return !entry.is_symlink(); }));
+  }
+
+  // The toy with a report at its end that measures two models; where the last has more, the first has less. Returns the folders of its
+  // results.
+  std::set<fs::path> run_measured(int count, double gold) const {
+    Toy measured = toy;
+    measured.count = count;
+    auto stages = test::toy_stages(measured);
+    stages[2].name = "report";
+    stages[2].config = nlohmann::json{{"gold", gold}}.dump();
+    stages[2].run = [measured, gold](const StageContext& context) {
+      measured.note("report");
+      const auto model = [](const char* name, double mean) {
+        return nlohmann::json{{"name", name}, {"gold_helpfulness", {{"mean", mean}, {"low", mean}, {"high", mean}}}};
+      };
+      const nlohmann::json summary = {{"models", {model("sft", 1 - gold), model("ppo", gold), {{"name", "other"}}}}};
+      test::write_text(context.work / "summary.json", summary.dump());
+    };
+    RunDirectory run(root);
+    run.begin({"toy", "0.1.0", "{}"});
+    std::set<fs::path> folders;
+    for (const auto& status : execute(run, stages, test::toy_options()))
+      folders.insert(status.folder);
+    return folders;
   }
 };
 
@@ -87,6 +114,46 @@ TEST_CASE("prune: going back to an older recipe makes its results the ones in us
   take_trace(place.toy);
   place.run();
   CHECK_FALSE(fs::exists(place.toy.trace));
+}
+
+TEST_CASE("keel prune --keep-best: the report whose last model has most of a measure stays with all that made it", "[pipelines]") {
+  const Place place;
+  const auto poor = place.run_measured(4, 0.5), best = place.run_measured(5, 0.9), replaced = place.run_measured(6, 0.2),
+             in_use = place.run_measured(6, 0.3);  // of the numbers and sums of the one before
+  std::set<fs::path> unneeded = poor;
+  std::set_difference(replaced.begin(), replaced.end(), in_use.begin(), in_use.end(), std::inserter(unneeded, unneeded.end()));
+  REQUIRE((poor.size() == 3 && best.size() == 3 && unneeded.size() == 4));
+
+  const auto pruned = [&](const std::string& says, const std::vector<std::string>& options) {
+    std::vector<std::string> command = {"prune", "run", "--keep-last", "0", "--keep-best", "gold_helpfulness"};
+    command.insert(command.end(), options.begin(), options.end());
+    const auto outcome = test::Process(place.folder.path(), command).wait();
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+    std::set<fs::path> folders;
+    std::istringstream lines(outcome.out);
+    for (std::string line; std::getline(lines, line);) {
+      REQUIRE(line.starts_with(says));
+      folders.insert(place.folder / line.substr(says.size()));
+    }
+    return folders;
+  };
+  const auto all_there = [](const std::set<fs::path>& folders) {
+    return std::all_of(folders.begin(), folders.end(), [](const fs::path& folder) { return fs::exists(folder / "manifest.json"); });
+  };
+  CHECK(pruned("would remove ", {"--dry-run"}) == unneeded);
+  CHECK((all_there(unneeded) && all_there(best) && all_there(in_use)));
+  CHECK(pruned("removed ", {}) == unneeded);
+  CHECK(std::none_of(unneeded.begin(), unneeded.end(), [](const fs::path& folder) { return fs::exists(folder); }));
+  CHECK((all_there(best) && all_there(in_use)));
+  CHECK(pruned("removed ", {}).empty());
+
+  take_trace(place.toy);
+  CHECK(place.run_measured(5, 0.9) == best);  // nothing of it is missing
+  CHECK_FALSE(fs::exists(place.toy.trace));
+  const auto unknown = test::Process(place.folder.path(), {"prune", "run", "--keep-best", "gold_helpfulnes"}).wait();
+  CHECK(unknown.code == 2);
+  CHECK(unknown.says("no finished report measures \"gold_helpfulnes\""));
 }
 
 }  // namespace keel::pipelines

@@ -2,7 +2,9 @@
 #include "pipelines/sweep.h"
 
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/error.h"
 #include "pipelines/keel_binary.h"
@@ -153,6 +155,58 @@ TEST_CASE("keel ablate: cells share what they have in common, a second call does
   CHECK(failing.code == 0);
   CHECK_THAT(failing.out, ContainsSubstring("1 failed") && ContainsSubstring("done"));
   CHECK(work.run({"ablate", "sweep.json", "--out", "model"}).code == 2);
+}
+
+TEST_CASE("keel ablate: stopped or killed in the middle and given again, it ends in the tables of an undisturbed sweep", "[pipelines]") {
+  const test::Workplace work;
+  work.write("tiny.json", test::kTinyRecipe);
+  work.write("sweep.json", R"({"name": "rates", "base": "tiny.json", "until": "sft", "measures": ["sft.loss"],
+                               "grid": {"sft.schedule.learning_rate": [1e-4, 1e-3, 1e-2], "sft.steps": [100]}})");
+  const auto command = [](const std::string& out) { return std::vector<std::string>{"ablate", "sweep.json", "--out", out}; };
+  using Counts = std::map<std::pair<std::string, std::string>, int>;  // of events, by stage and key
+  const auto counted = [&](const std::string& out, const std::string& event) {
+    Counts counts;
+    std::istringstream events(work.read(out + "/run/events.jsonl"));
+    for (std::string line; std::getline(events, line);)
+      if (const auto row = nlohmann::json::parse(line); row["event"] == event) ++counts[{row["stage"], row["key"]}];
+    return counts;
+  };
+  const auto whole = work.run(command("whole"));
+  REQUIRE(whole.code == 0);
+  const Counts once = counted("whole", "started");
+  CHECK(once.size() == 5);  // data, base, and sft of three cells
+  std::string second;       // the key of the second cell's sft
+  std::istringstream events(work.read("whole/run/events.jsonl"));
+  int cells = 0;
+  for (std::string line; std::getline(events, line);)
+    if (const auto row = nlohmann::json::parse(line); row["event"] == "started" && row["stage"] == "sft" && ++cells == 2)
+      second = row["key"];
+
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    const std::string out = "ended_by_" + std::to_string(signal);
+    INFO(out);
+    const auto partial = work / (out + "/run/stages/sft/" + second.substr(0, 12) + ".partial");
+    // On a busy machine the second cell may be done before the signal comes: then once more.
+    test::Outcome ended;
+    for (int attempt = 0; attempt < 5 && !std::filesystem::exists(partial); ++attempt) {
+      std::filesystem::remove_all(work / out);
+      test::Process sweep(work.path(), command(out));
+      sweep.signal_once_grown(partial / "metrics.jsonl", signal);
+      ended = sweep.wait();
+    }
+    REQUIRE(std::filesystem::exists(partial));
+    CHECK(ended.code == (signal == SIGTERM ? 75 : -SIGKILL));
+    CHECK_THAT(work.read(out + "/table.csv"), ContainsSubstring(",0 of 1 done"));
+
+    const auto resumed = work.run(command(out));
+    CHECK(resumed.code == 0);
+    CHECK(resumed.out == whole.out);
+    for (const char* file : {"/table.csv", "/table.md", "/report.html"})
+      CHECK(work.read(out + file) == work.read(std::string("whole") + file));
+    CHECK(counted(out, "started") == once);  // nothing that was finished began anew
+    CHECK(counted(out, "resumed") == Counts{{{"sft", second}, 1}});
+    CHECK(counted(out, "committed") == once);
+  }
 }
 
 }  // namespace keel::pipelines

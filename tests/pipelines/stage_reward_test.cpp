@@ -1,0 +1,123 @@
+// The reward model of a later version: it takes its predecessor's place only if it is right as often.
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/log.h"
+#include "pipelines/keel_binary.h"
+#include "pipelines/stages.h"
+
+namespace keel::pipelines {
+namespace {
+
+// A first reward model that nothing was taught, and pairs to test it that are put as it ranks them, by far: it is never wrong, and a small
+// step changes nothing of that.
+struct TwoVersions {
+  test::Workplace work;
+  std::vector<nlohmann::json> pairs;
+
+  TwoVersions() {
+    core::set_log_level("error");
+    const std::vector<std::string> answers = {"the baker.", "three boats.", "in the harbour", "the tailor mends coats", "no", "bread"};
+    for (const char* prompt : {"who sells bread?", "where is the boat?"})
+      for (size_t a = 0; a < answers.size(); ++a)
+        for (size_t b = a + 1; b < answers.size(); ++b)
+          pairs.push_back({{"prompt", prompt}, {"chosen", answers[a]}, {"rejected", answers[b]}});
+    write_batch("preferences", pairs);
+    train({.name = "reward_helpfulness", .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0);
+    const auto ranked = evaluate_reward_model(work / "reward_helpfulness", work / "preferences/helpfulness_test.jsonl", false, {}).pairs;
+    REQUIRE(ranked.size() == pairs.size());
+    std::vector<nlohmann::json> clear;
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      const double margin = ranked[i].chosen - ranked[i].rejected;
+      if (std::abs(margin) < 1e-3) continue;
+      clear.push_back(pairs[i]);
+      if (margin < 0) turn(clear.back());
+    }
+    pairs = std::move(clear);
+    REQUIRE(pairs.size() >= 10);
+    write_batch("preferences", pairs);
+  }
+
+  static void turn(nlohmann::json& pair) { std::swap(pair["chosen"], pair["rejected"]); }
+
+  // `taught` for training; all tests are `pairs`.
+  void write_batch(const std::string& name, const std::vector<nlohmann::json>& taught) const {
+    std::filesystem::create_directories(work / name);
+    const auto text = [](const std::vector<nlohmann::json>& rows) {
+      std::string lines;
+      for (const auto& row : rows)
+        lines += row.dump() + "\n";
+      return lines;
+    };
+    work.write(name + "/helpfulness_train.jsonl", text(taught));
+    work.write(name + "/helpfulness_test.jsonl", text(pairs));
+  }
+
+  void train(const RewardStage& stage, double learning_rate) const {
+    Recipe recipe;
+    recipe.reward.batch_pairs = recipe.reward.micro_pairs = 8;
+    recipe.reward.learning_rate = learning_rate;
+    StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
+    for (const auto& input : stage.batches)
+      context.inputs[input] = work / input;
+    if (!stage.previous.empty()) context.inputs[stage.previous] = work / stage.previous;
+    std::filesystem::create_directories(context.work);
+    train_reward_stage(recipe, stage, context);
+  }
+
+  // The second version's evaluation.json once it has learned `taught` as well.
+  nlohmann::json second(const std::vector<nlohmann::json>& taught, double learning_rate) const {
+    write_batch("preferences2", taught);
+    train({.name = "reward_helpfulness2",
+           .kind = "helpfulness",
+           .batches = {"preferences2", "preferences"},
+           .previous = "reward_helpfulness"},
+          learning_rate);
+    return nlohmann::json::parse(work.read("reward_helpfulness2/evaluation.json"));
+  }
+
+  bool same_weights() const {
+    return work.read("reward_helpfulness2/model.safetensors") == work.read("reward_helpfulness/model.safetensors");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("reward stage: a retrained model that is right less often leaves its place to the older one", "[pipelines]") {
+  const TwoVersions versions;
+  std::vector<nlohmann::json> contrary;
+  for (int time = 0; time < 4; ++time)  // more than the first batch can make good
+    for (const auto& pair : versions.pairs) {
+      contrary.push_back(pair);
+      TwoVersions::turn(contrary.back());
+    }
+  const auto evaluation = versions.second(contrary, 0.05);
+  CHECK(evaluation["kept"] == "reward_helpfulness");
+  CHECK(evaluation["accuracy"]["mean"] == 1);
+  CHECK(evaluation["previous_accuracy"] == evaluation["accuracy"]);
+  CHECK(evaluation["retrained_accuracy"]["mean"].get<double>() < 1);
+  CHECK(evaluation["name"] == "helpfulness");
+  CHECK(evaluation["counts"]["train"]["read"]["kept"] == 5 * versions.pairs.size());  // what the retraining read
+  CHECK(versions.same_weights());
+  const auto keel_json = nlohmann::json::parse(versions.work.read("reward_helpfulness2/keel.json"));
+  CHECK(keel_json["lineage"]["kept"] == "reward_helpfulness");
+  std::istringstream scores(versions.work.read("reward_helpfulness2/scores.jsonl"));
+  size_t rows = 0;
+  for (std::string line; std::getline(scores, line); ++rows) {
+    const auto row = nlohmann::json::parse(line);
+    CHECK(row["chosen"].get<double>() > row["rejected"].get<double>());
+  }
+  CHECK(rows == 2 * versions.pairs.size());
+}
+
+TEST_CASE("reward stage: a retrained model that is right as often takes the older one's place", "[pipelines]") {
+  const TwoVersions versions;
+  const auto evaluation = versions.second(versions.pairs, 1e-6);
+  CHECK_FALSE((evaluation.contains("kept") || evaluation.contains("retrained_accuracy")));
+  CHECK(evaluation["accuracy"]["mean"] == 1);
+  CHECK(evaluation["previous_accuracy"]["mean"] == 1);
+  CHECK_FALSE(versions.same_weights());
+}
+
+}  // namespace keel::pipelines
