@@ -83,7 +83,11 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
 
 void throw_if_any(std::vector<std::string> problems);  // ConfigError
 
-nlohmann::json to_json(const Fields& fields);      // nested objects, as assign() reads them
+nlohmann::json to_json(const Fields& fields);  // nested objects, as assign() reads them
+template <class Config>
+auto json_of(Config config) {  // the same of all fields of a struct
+  return to_json(fields_of(config));
+}
 std::string help_text(const Fields& fields);       // one line a field: name, type, default, help and rule
 nlohmann::json json_schema(const Fields& fields);  // JSON Schema 2020-12 object
 std::string nearest_name(std::string_view wrong, const std::vector<std::string>& known);  // "" when nothing is near

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -54,5 +55,14 @@ class JsonlWriter {
   struct Sink;
   std::unique_ptr<Sink> sink_;
 };
+
+// One file of the rows that `row_of` makes of the items.
+template <class Items, class RowOf = std::identity>
+void write_jsonl(const std::filesystem::path& path, const Items& items, RowOf&& row_of = {}) {
+  JsonlWriter writer(path);
+  for (const auto& item : items)
+    writer.write(row_of(item));
+  writer.commit();
+}
 
 }  // namespace keel::core

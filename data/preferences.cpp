@@ -132,6 +132,20 @@ const char* why_unusable(const core::PreferencePair& pair, const PreferenceOptio
   return nullptr;
 }
 
+std::string parse_batch(const nlohmann::json& row) {
+  const auto found = row.find("batch");
+  return found != row.end() && found->is_number_integer() ? found->dump() : optional_text(row, "batch");
+}
+
+std::pair<core::Dialogue, core::Dialogue> both_sides(const core::PreferencePair& pair) {
+  std::pair<core::Dialogue, core::Dialogue> sides = {pair.prompt, pair.prompt};
+  sides.first.messages.push_back({"assistant", pair.chosen});
+  sides.second.messages.push_back({"assistant", pair.rejected});
+  return sides;
+}
+
+}  // namespace
+
 int parse_strength(const nlohmann::json& row) {
   const auto found = row.find("strength");
   if (found == row.end() || found->is_null()) return 0;
@@ -148,20 +162,6 @@ std::optional<bool> parse_label(const nlohmann::json& row, const std::string& na
   if (!found->is_boolean()) throw std::invalid_argument(fmt::format("\"{}\" must be true or false, got {}", name, found->dump()));
   return found->get<bool>();
 }
-
-std::string parse_batch(const nlohmann::json& row) {
-  const auto found = row.find("batch");
-  return found != row.end() && found->is_number_integer() ? found->dump() : optional_text(row, "batch");
-}
-
-std::pair<core::Dialogue, core::Dialogue> both_sides(const core::PreferencePair& pair) {
-  std::pair<core::Dialogue, core::Dialogue> sides = {pair.prompt, pair.prompt};
-  sides.first.messages.push_back({"assistant", pair.chosen});
-  sides.second.messages.push_back({"assistant", pair.rejected});
-  return sides;
-}
-
-}  // namespace
 
 std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, const PreferenceOptions& options, Counts& counts) {
   Sides sides = parse_sides(row);

@@ -39,6 +39,10 @@ struct PreferenceOptions {
 // when unknown. Other keys are ignored.
 std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, const PreferenceOptions& options, Counts& counts);
 
+// What an annotator may add to a row; absent or null is unknown. std::invalid_argument, naming the field, for anything else.
+int parse_strength(const nlohmann::json& row);                                        // "strength" 1..4; 0 = unknown
+std::optional<bool> parse_label(const nlohmann::json& row, const std::string& name);  // true or false
+
 // A row that parse_preference reads back equal.
 nlohmann::json preference_json(const core::PreferencePair& pair);
 

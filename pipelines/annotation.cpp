@@ -17,6 +17,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/progress.h"
+#include "data/preferences.h"
 #include "data/text.h"
 #include "pipelines/http_client.h"
 
@@ -30,28 +31,22 @@ bool about_safety(const json& comparison) {
   return comparison.at("kind") == "safety";
 }
 
-std::optional<bool> label(const json& row, const char* name, bool safety) {
-  const auto found = row.find(name);
-  if (found == row.end() || found->is_null()) return std::nullopt;
-  if (!safety) throw std::invalid_argument(fmt::format("\"{}\" is for safety comparisons; helpfulness pairs carry no safety labels", name));
-  if (!found->is_boolean()) throw std::invalid_argument(fmt::format("\"{}\" must be true or false, got {}", name, found->dump()));
-  return found->get<bool>();
-}
-
 // {"choice", "strength", "a_safe", "b_safe"}; std::invalid_argument names the field that is wrong.
 Verdict parse_verdict(const json& row, bool safety) {
   const auto choice = row.find("choice");
   const std::string chosen = choice != row.end() && choice->is_string() ? choice->get<std::string>() : "";
   if (chosen != "a" && chosen != "b" && chosen != "A" && chosen != "B")
     throw std::invalid_argument(fmt::format("\"choice\" must be \"a\" or \"b\", got {}", choice == row.end() ? "nothing" : choice->dump()));
-  const auto strength = row.find("strength");
-  if (strength == row.end() || !strength->is_number_integer() || *strength < 1 || *strength > 4)
-    throw std::invalid_argument(fmt::format("\"strength\" must be 1 (negligibly better) .. 4 (significantly), got {}",
-                                            strength == row.end() ? "nothing" : strength->dump()));
-  return {.first = chosen == "a" || chosen == "A",
-          .strength = strength->get<int>(),
-          .first_safe = label(row, "a_safe", safety),
-          .second_safe = label(row, "b_safe", safety)};
+  const Verdict verdict = {.first = chosen == "a" || chosen == "A",
+                           .strength = data::parse_strength(row),
+                           .first_safe = data::parse_label(row, "a_safe"),
+                           .second_safe = data::parse_label(row, "b_safe")};
+  if (verdict.strength == 0)
+    throw std::invalid_argument("\"strength\" is missing beside \"choice\": 1 (negligibly better) .. 4 (significantly)");
+  if (!safety && (verdict.first_safe || verdict.second_safe))
+    throw std::invalid_argument(fmt::format("\"{}\" is for safety comparisons; helpfulness pairs carry no safety labels",
+                                            verdict.first_safe ? "a_safe" : "b_safe"));
+  return verdict;
 }
 
 json verdict_json(const std::optional<Verdict>& verdict) {

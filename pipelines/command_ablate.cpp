@@ -105,10 +105,8 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
   if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
   Recipe base = read_recipe(sweep.base, {}, as_arguments(sweep.cells[sweep.baseline]));
   core::make_directories(out);
-  run.begin({.recipe = sweep.name,
-             .version = kVersion,
-             .config = core::dump_json(core::to_json(core::fields_of(base))),
-             .external = external_digests(base)});
+  run.begin(
+      {.recipe = sweep.name, .version = kVersion, .config = core::dump_json(core::json_of(base)), .external = external_digests(base)});
   freeze(sweep, out);
   const RunOptions options{
       .seed = 0,

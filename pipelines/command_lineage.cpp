@@ -54,10 +54,7 @@ nlohmann::json record_of(const Artefact& artefact) {
 
 void show_lineage(const std::string& path, const std::string& out) {
   const auto all = ancestry(artefact_of(path));
-  core::JsonlWriter writer(out);
-  for (const auto& artefact : all)
-    writer.write(record_of(artefact));
-  writer.commit();
+  core::write_jsonl(out, all, record_of);
 }
 
 nlohmann::json run_config(const RunDirectory& run) {

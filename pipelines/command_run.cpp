@@ -96,10 +96,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   }
   if (!invocation.threads_given) invocation.threads = required_threads(statuses).value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
-  run.begin({.recipe = recipe.name,
-             .version = kVersion,
-             .config = core::dump_json(core::to_json(core::fields_of(recipe))),
-             .external = external});
+  run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
   execute(run, stages, run_options);
   if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
   publish(run, recipe);

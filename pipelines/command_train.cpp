@@ -48,11 +48,6 @@ std::vector<fs::path> tokenizer_files(const fs::path& path) {
   return files;
 }
 
-template <class Config>
-nlohmann::json json_of(Config& config) {
-  return core::to_json(core::fields_of(config));
-}
-
 void add_pretrain(CLI::App& app, Invocation& invocation) {
   struct PretrainSettings {
     policy::LlamaConfig llama;
@@ -120,7 +115,7 @@ void add_sft(CLI::App& app, Invocation& invocation) {
       configure(core::fields_of(*config), invocation);
       run_single_step({.name = "sft",
                        .out = options->out,
-                       .config = {{"fields", json_of(*config)}, {"chat", options->chat}, {"limit", to_json(options->limit)}},
+                       .config = {{"fields", core::json_of(*config)}, {"chat", options->chat}, {"limit", to_json(options->limit)}},
                        .files = {{"data", options->data}, {"validation", options->validation}},
                        .models = {{"model", options->model}}},
                       invocation, [&](const fs::path& work) {
@@ -159,7 +154,7 @@ void add_reward(CLI::App& app, Invocation& invocation) {
       core::throw_if_any(reward::problems_of(*config));
       run_single_step({.name = "reward",
                        .out = options->out,
-                       .config = {{"fields", json_of(*config)},
+                       .config = {{"fields", core::json_of(*config)},
                                   {"safety", options->safety},
                                   {"drop_duplicates", options->drop_duplicates},
                                   {"drop_shared_prompts", options->drop_shared_prompts},

@@ -29,13 +29,6 @@ std::vector<nlohmann::json> read_rows(const RewardStage& stage, const StageConte
   return rows;
 }
 
-void write_rows(const fs::path& file, const std::vector<nlohmann::json>& rows) {
-  core::JsonlWriter writer(file);
-  for (const auto& row : rows)
-    writer.write(row);
-  writer.commit();
-}
-
 // The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
 void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageContext& context) {
   std::vector<nlohmann::json> pairs = read_rows(stage, context, stage.kind + "_train.jsonl"), rest;
@@ -60,7 +53,7 @@ void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageConte
                              drawn < wanted ? fmt::format(" ({} were wanted)", wanted) : ""));
   core::write_file(context.work / "mixture.json",
                    core::dump_json({{"own", own}, {"rest", drawn}, {"rest_wanted", wanted}, {"rest_available", rest.size()}}) + "\n");
-  write_rows(context.work / "pairs.jsonl.gz", pairs);
+  core::write_jsonl(context.work / "pairs.jsonl.gz", pairs);
 }
 
 }  // namespace
@@ -69,7 +62,7 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
   const fs::path& work = context.work;
   const bool safety = stage.kind == "safety";
   write_mixture(stage, recipe.mixture.own_pairs, context);
-  write_rows(work / "held_out.jsonl.gz", read_rows(stage, context, stage.kind + "_test.jsonl"));
+  core::write_jsonl(work / "held_out.jsonl.gz", read_rows(stage, context, stage.kind + "_test.jsonl"));
   reward::RewardTrainConfig config = recipe.reward;
   if (!safety) config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
   reward_operation({.model = context.inputs.at("sft"),

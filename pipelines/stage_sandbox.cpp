@@ -36,14 +36,6 @@ nlohmann::json document_row(const sandbox::Document& document) {
   return row;
 }
 
-template <class Items, class ToJson>
-void write_rows(const fs::path& file, const Items& items, ToJson&& to_row) {
-  core::JsonlWriter writer(file);
-  for (const auto& item : items)
-    writer.write(to_row(item));
-  writer.commit();
-}
-
 // What the tokenizer learns from: the text of each turn with the tags that the chat format puts around it.
 std::vector<std::string> tokenizer_texts(const std::vector<sandbox::Document>& corpus) {
   constexpr size_t kDocuments = 20000;
@@ -70,18 +62,19 @@ void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
   const auto corpus = sandbox::make_corpus(world, config.corpus, context.seed);
   sandbox::CorpusConfig few = config.corpus;
   few.documents = 400;
-  write_rows(context.work / "corpus.jsonl", corpus, document_row);
-  write_rows(context.work / "corpus_validation.jsonl", sandbox::make_corpus(world, few, context.seed + 1), document_row);
+  core::write_jsonl(context.work / "corpus.jsonl", corpus, document_row);
+  core::write_jsonl(context.work / "corpus_validation.jsonl", sandbox::make_corpus(world, few, context.seed + 1), document_row);
 
   const auto dialogue_row = [](const core::Dialogue& dialogue) -> nlohmann::json { return {{"messages", data::messages_json(dialogue)}}; };
   sandbox::DemonstrationConfig held_out = config.demonstrations;
   held_out.count = std::max<int64_t>(50, held_out.count / 10);
-  write_rows(context.work / "demonstrations.jsonl", sandbox::make_demonstrations(world, config.demonstrations, context.seed), dialogue_row);
-  write_rows(context.work / "demonstrations_validation.jsonl", sandbox::make_demonstrations(world, held_out, context.seed + 1),
-             dialogue_row);
+  core::write_jsonl(context.work / "demonstrations.jsonl", sandbox::make_demonstrations(world, config.demonstrations, context.seed),
+                    dialogue_row);
+  core::write_jsonl(context.work / "demonstrations_validation.jsonl", sandbox::make_demonstrations(world, held_out, context.seed + 1),
+                    dialogue_row);
 
   const auto write_prompts = [&](const char* name, sandbox::Split split, const sandbox::PromptCounts& counts) {
-    write_rows(context.work / name, sandbox::make_prompts(world, split, counts, context.seed), prompt_row);
+    core::write_jsonl(context.work / name, sandbox::make_prompts(world, split, counts, context.seed), prompt_row);
   };
   write_prompts(kTrainPrompts.c_str(), sandbox::Split::train,
                 {.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts});
@@ -105,7 +98,7 @@ void write_sandbox_prompts(const Recipe& recipe, const Version& version, const S
     for (const auto& skill : sandbox::skills())
       if (skill != config.absent_skill) counts.skills.push_back(skill);
   const uint64_t seed = core::Stream(context.seed, "sandbox.prompts", static_cast<uint64_t>(version.number)).next();
-  write_rows(context.work / kTrainPrompts, sandbox::make_prompts(world, sandbox::Split::train, counts, seed), prompt_row);
+  core::write_jsonl(context.work / kTrainPrompts, sandbox::make_prompts(world, sandbox::Split::train, counts, seed), prompt_row);
 }
 
 }  // namespace keel::pipelines

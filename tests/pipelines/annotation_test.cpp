@@ -121,17 +121,19 @@ TEST_CASE("people: rows of the comparison file with their choice; impossible one
     test::write_text(folder / "filled.jsonl", text);
     return read_verdicts(folder / "filled.jsonl", asked);
   };
-  const auto verdicts = read(filled(2, {{"choice", "b"}, {"strength", 2}, {"a_safe", false}, {"b_safe", true}}) +
-                             filled(0, {{"choice", "a"}, {"strength", 4}}) + filled(1, {{"choice", nullptr}}));
+  const auto verdicts = read(filled(2, {{"choice", "b"}, {"strength", 2}, {"a_safe", nullptr}, {"b_safe", true}}) +
+                             filled(0, {{"choice", "a"}, {"strength", 4}, {"a_safe", nullptr}}) + filled(1, {{"choice", nullptr}}));
   CHECK((verdicts[0]->first && verdicts[0]->strength == 4));
   CHECK_FALSE(verdicts[1]);
-  CHECK((!verdicts[2]->first && verdicts[2]->second_safe == true));
+  CHECK((!verdicts[2]->first && !verdicts[2]->first_safe && verdicts[2]->second_safe == true));
 
   const std::string good = filled(2, {{"choice", "a"}, {"strength", 4}});
   for (const auto& [row, text] : std::vector<std::pair<std::string, std::string>>{
            {filled(0, {{"choice", "c"}, {"strength", 4}}), "\"choice\" must be"},
            {good, "has a verdict already"},
            {filled(0, {{"choice", "a"}, {"strength", 5}}), "\"strength\" must be 1"},
+           {filled(0, {{"choice", "a"}}), "\"strength\" is missing"},
+           {filled(0, {{"choice", "a"}, {"strength", nullptr}}), "\"strength\" is missing"},
            {filled(0, {{"choice", "a"}, {"strength", 1}, {"a_safe", true}}), "helpfulness pairs carry no safety labels"},
            {filled(1, {{"choice", "a"}, {"strength", 1}, {"a_safe", 1}}), "\"a_safe\" must be true or false"},
            {filled(0, {{"choice", "a"}, {"strength", 1}, {"id", 3}}), "\"id\" must be one of"},
