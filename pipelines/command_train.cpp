@@ -40,6 +40,14 @@ void add_reward_inputs(CLI::App& command, StepOptions& options) {
       ->type_name("FILE");
 }
 
+// Where no prompts are held out, settings of their evaluation are a mistake.
+void refuse_validation(ppo::ValidationConfig set, std::vector<std::string>& problems) {
+  ppo::ValidationConfig unset;
+  for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+    problems.push_back(
+        fmt::format("validation.{}: nothing reads it without held-out prompts; give --held-out FILE, or leave it out", field.name));
+}
+
 // The files that decide what a tokenizer does, where PATH is no folder: itself and what may name its special tokens.
 std::vector<fs::path> tokenizer_files(const fs::path& path) {
   std::vector<fs::path> files = {path};
@@ -253,7 +261,9 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
-      core::throw_if_any(ppo::problems_of(settings->ppo));
+      std::vector<std::string> problems = ppo::problems_of(settings->ppo);
+      if (options->held_out.empty()) refuse_validation(settings->ppo.validation, problems);
+      core::throw_if_any(std::move(problems));
       if (options->pretraining.empty() != (settings->ppo.ptx.weight == 0))
         throw core::UsageError("--pretraining and ptx.weight above 0 go together: give both or neither");
       run_single_step({.name = "ppo",

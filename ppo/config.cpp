@@ -1,5 +1,7 @@
 #include "ppo/config.h"
 
+#include <fmt/format.h>
+
 namespace keel::ppo {
 
 std::vector<std::string> problems_of(const PpoConfig& config) {
@@ -14,6 +16,13 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
   }
   if (!config.score.whiten && config.score.whiten_scope != "batch") {
     problems.emplace_back("score.whiten_scope has no meaning without score.whiten");
+  }
+  if (config.critic == "shared") {
+    runtime::ScheduleConfig set = config.critic_schedule, unset = PpoConfig{}.critic_schedule;
+    for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+      problems.push_back(
+          fmt::format("critic_schedule.{}: a shared critic learns with the policy, by schedule; leave it out, or at its default {}",
+                      field.name, field.b));
   }
   for (const std::string& problem : policy::problems_of(config.lora))
     problems.push_back("lora." + problem);

@@ -239,13 +239,19 @@ TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipeli
   work.write("prompts.jsonl", kPrompts);
   work.write("settings.json", R"({"iterations": 2, "batch_answers": 4, "minibatch_answers": 2, "micro_answers": 2,
                                   "sampling": {"max_new_tokens": 4}, "schedule": {"learning_rate": 1e-3}})");
-  const auto outcomes = work.run_all({{"ppo", "--model", "model", "--reward", "reward", "--safety-reward", "reward", "--prompts",
-                                       "prompts.jsonl", "--config", "settings.json", "--out", "tuned"},
-                                      {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--set",
-                                       "minibatch_answers=9999", "--out", "none"}});
+  const auto outcomes = work.run_all(
+      {{"ppo", "--model", "model", "--reward", "reward", "--safety-reward", "reward", "--prompts", "prompts.jsonl", "--config",
+        "settings.json", "--out", "tuned"},
+       {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--set", "minibatch_answers=9999", "--out", "none"},
+       {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--set", "validation.every=2", "--set",
+        "validation.patience=1", "--set", "critic=shared", "--set", "critic_schedule.learning_rate=1e-3", "--out", "none"}});
   INFO(outcomes[0].err);
   REQUIRE(outcomes[0].code == 0);
   CHECK(outcomes[1].code == 2);
+  CHECK(outcomes[2].code == 2);  // settings that nothing would read
+  for (const char* text : {"validation.every: nothing reads it", "validation.patience: nothing reads it", "give --held-out FILE",
+                           "critic_schedule.learning_rate: a shared critic learns with the policy"})
+    CHECK(outcomes[2].says(text));
   CHECK(json_in(work, "tuned/config.json")["architectures"] == Json{"LlamaForCausalLM"});
   CHECK(json_in(work, "tuned/critic/config.json")["architectures"] == Json{"LlamaForSequenceClassification"});
   CHECK(json_in(work, "tuned/timings.json").contains("generation"));

@@ -15,6 +15,7 @@ namespace {
 PpoConfig adapter_config(const std::string& critic) {
   PpoConfig config = small_config();
   config.critic = critic;
+  if (critic == "shared") keel::test::share_critic(config);
   config.schedule.learning_rate = .05;
   config.lora = {.rank = 2, .alpha = 8, .target_modules = {"q_proj", "v_proj", "down_proj"}};
   return config;

@@ -20,6 +20,7 @@ namespace {
 PpoConfig with_settings(const std::vector<std::string>& settings) {
   PpoConfig config = small_config();
   config.iterations = 2;  // in the second the KL is not 0
+  if (std::find(settings.begin(), settings.end(), "critic=shared") != settings.end()) keel::test::share_critic(config);
   std::vector<std::string> problems;
   for (const std::string& setting : settings)
     keel::core::assign_setting(keel::core::fields_of(config), setting, problems);
@@ -119,6 +120,8 @@ TEST_CASE("ppo options: combinations in which one would have no effect are refus
   for (const std::vector<std::string>& settings :
        std::vector<std::vector<std::string>>{{"kl.placement=loss"},  // k1
                                              {"score.whiten=false", "score.whiten_scope=deciding_model"},
+                                             {"critic=shared", "critic_schedule.learning_rate=0.001"},
+                                             {"critic=shared", "critic_schedule.warmup_steps=3"},
                                              {"lora.rank=2", "lora.target_modules=[]"},
                                              {"sampling.top_k=3"},
                                              {"sampling.top_p=0.9"},
@@ -215,7 +218,7 @@ TEST_CASE("ppo: ptx is the mean loss of the step's targets, whatever the micro-b
 
 TEST_CASE("ppo: a shared critic is a head on the policy's own hidden states, moved by the policy's optimiser", "[ppo]") {
   PpoConfig config = small_config();
-  config.critic = "shared";
+  keel::test::share_critic(config);
   const Models models;
   const auto critic = make_critic(config, models.policy, models.critic);
   CHECK(critic.backbone.layers[0].q.data_ptr() == models.policy.layers[0].q.data_ptr());

@@ -21,6 +21,12 @@ inline ppo::PpoConfig small_config() {
   return config;
 }
 
+// A shared critic has no schedule of its own.
+inline void share_critic(ppo::PpoConfig& config) {
+  config.critic = "shared";
+  config.critic_schedule = ppo::PpoConfig{}.critic_schedule;
+}
+
 // Rc grows with the share of id 7 in the answer. Prompt 3 is about safety, and the gate catches answers that begin with an id below 3.
 inline std::vector<ppo::AnswerReward> likes_seven(const std::vector<core::Sample>& samples) {
   std::vector<ppo::AnswerReward> earned;

@@ -144,7 +144,7 @@ TEST_CASE("ppo: stopped and started again it ends bit for bit as if never stoppe
   base.epochs = 2;
   base.iterations = 4;
   PpoConfig shared = base, adapters = base;
-  shared.critic = "shared";
+  keel::test::share_critic(shared);
   shared.ema_decay = .5;
   shared.ptx = {.weight = .5, .batch_sequences = 2};
   adapters.critic = "policy";

@@ -27,8 +27,10 @@ PpoConfig oracle_config(bool shared) {
   config.reward = {.missing_eos = "subtract", .missing_eos_value = .5};
   config.gae = {.gamma = .98, .lambda = .9};
   config.schedule.learning_rate = .003;
-  config.critic_schedule.learning_rate = .005;
-  if (!shared) return config;
+  if (!shared) {
+    config.critic_schedule.learning_rate = .005;
+    return config;
+  }
   config.critic = "shared";
   config.kl.estimator = "k3";
   config.kl.placement = "loss";
