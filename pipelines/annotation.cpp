@@ -91,21 +91,26 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
       fmt::format("the judge gives no verdict after {} attempts: {}; the same command goes on from here", config.retries + 1, failure));
 }
 
-// Verdicts on comparisons[begin, end), several at a time.
-std::vector<std::optional<Verdict>> ask_all(const JudgeConfig& config, const HttpUrl& url, const std::vector<json>& comparisons,
-                                            size_t begin, size_t end) {
-  std::vector<std::optional<Verdict>> verdicts(end - begin);
-  std::atomic<size_t> next{begin};
+// What the judge has said of one comparison: nothing yet, or a reply, with a verdict if it could be read.
+struct Answered {
+  bool asked = false;
+  std::optional<Verdict> verdict;
+};
+
+// Asks for what is missing in `shard`, the answers to the comparisons from `begin` on, several at a time. Returns why it stopped early.
+std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, const std::vector<json>& comparisons, size_t begin,
+                               std::vector<Answered>& shard) {
+  std::atomic<size_t> next{0};
   std::exception_ptr failure;
   std::mutex lock;
   const auto work = [&] {
     try {
-      for (size_t i = next++; i < end; i = next++)
-        verdicts[i - begin] = ask(config, url, comparisons[i]);
+      for (size_t i = next++; i < shard.size(); i = next++)
+        if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, url, comparisons[begin + i])};
     } catch (...) {
       const std::lock_guard guard(lock);
       failure = std::current_exception();
-      next = end;
+      next = shard.size();
     }
   };
   std::vector<std::thread> workers;
@@ -113,8 +118,24 @@ std::vector<std::optional<Verdict>> ask_all(const JudgeConfig& config, const Htt
     workers.emplace_back(work);
   for (auto& worker : workers)
     worker.join();
-  if (failure) std::rethrow_exception(failure);
-  return verdicts;
+  return failure;
+}
+
+// Rows of a shard's file: a verdict, {} for a reply that holds none, {"missing": true} where an attempt ended before the judge replied.
+json answered_json(const Answered& answered) {
+  return answered.asked ? verdict_json(answered.verdict) : json{{"missing", true}};
+}
+
+std::vector<Answered> read_shard(const fs::path& file, size_t most) {
+  std::vector<Answered> shard;
+  core::JsonlReader reader(file);
+  for (json row; reader.next(row);) {
+    const bool asked = !row.contains("missing");
+    shard.push_back({.asked = asked, .verdict = asked && !row.empty() ? std::optional(parse_verdict(row, true)) : std::nullopt});
+  }
+  if (shard.empty() || shard.size() > most)
+    throw core::DataError(file, 0, "holds no verdicts on these comparisons; delete it to ask the judge again");
+  return shard;
 }
 
 }  // namespace
@@ -182,20 +203,15 @@ std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const s
   core::Progress progress("judge", std::ssize(comparisons), "comparisons");
   for (size_t begin = 0; begin < comparisons.size(); begin = all.size()) {
     const fs::path file = shards / fmt::format("{:08d}.jsonl", begin);
-    if (fs::exists(file)) {
-      core::JsonlReader reader(file);
-      for (json row; reader.next(row);)
-        all.push_back(row.empty() ? std::nullopt : std::optional(parse_verdict(row, true)));
-      if (all.size() == begin || all.size() > comparisons.size())
-        throw core::DataError(file, 0, "holds no verdicts on these comparisons; delete it to ask the judge again");
-    } else {
-      const auto verdicts = ask_all(config, url, comparisons, begin, std::min(begin + shard_rows, comparisons.size()));
-      core::JsonlWriter writer(file);
-      for (const auto& verdict : verdicts)
-        writer.write(verdict_json(verdict));
-      writer.commit();
-      all.insert(all.end(), verdicts.begin(), verdicts.end());
+    const size_t rest = comparisons.size() - begin;
+    std::vector<Answered> shard = fs::exists(file) ? read_shard(file, rest) : std::vector<Answered>(std::min(shard_rows, rest));
+    if (!std::all_of(shard.begin(), shard.end(), [](const Answered& one) { return one.asked; })) {
+      const std::exception_ptr failure = ask_missing(config, url, comparisons, begin, shard);
+      core::write_jsonl(file, shard, answered_json);  // a failure too keeps what came before it
+      if (failure) std::rethrow_exception(failure);
     }
+    for (const auto& one : shard)
+      all.push_back(one.verdict);
     progress.update(std::ssize(all));
   }
   return all;

@@ -48,8 +48,8 @@ std::vector<std::optional<Verdict>> read_verdicts(const std::filesystem::path& f
 std::string judge_question(const nlohmann::json& comparison);
 std::optional<Verdict> parse_reply(const std::string& reply, bool safety);
 
-// Verdicts of the judge; a comparison whose replies cannot be read has none. Finished ones lie in FOLDER/ckpt/judge/ and are not asked for
-// again. IoError once a request has failed `retries` times more: a missing verdict is no verdict. Interrupted on SIGTERM.
+// Verdicts of the judge; a comparison whose replies cannot be read has none. IoError once a request has failed `retries` times more: a
+// missing verdict is no verdict. Interrupted on SIGTERM. Either way what came so far lies in FOLDER/ckpt/judge/ and is not asked for again.
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<nlohmann::json>& comparisons,
                                               const std::filesystem::path& folder);
 

@@ -1,6 +1,7 @@
 // Annotators outside of the sandbox: what people and a judge may say, and what becomes of a server that does not answer.
 #include "pipelines/annotation.h"
 
+#include <algorithm>
 #include <atomic>
 #include <nlohmann/json.hpp>
 
@@ -85,6 +86,40 @@ TEST_CASE("judge: a server that fails is asked again, then the stage stops with 
   const Server cut([](const std::string&) { return std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"); });
   CHECK_THROWS_AS(ask_judge(judge_at(cut.url()), {comparison(0, "safety")}, folder / "cut"), core::IoError);
   CHECK_THROWS_AS(ask_judge(judge_at("http://127.0.0.1:1"), {comparison(0, "safety")}, folder / "none"), core::IoError);
+}
+
+TEST_CASE("judge: when one request fails for good, what came before it is kept and only the rest is asked for", "[pipelines]") {
+  const test::TemporaryFolder folder;
+  std::vector<json> comparisons;
+  for (int i = 0; i < 6; ++i) {
+    comparisons.push_back(comparison(i, "helpfulness"));
+    comparisons.back()["messages"][0]["content"] = "question " + std::to_string(i);
+  }
+  std::atomic<bool> broken{true};
+  std::vector<std::string> asked;  // by the server's only thread
+  const Server server([&](const std::string& body) {
+    const std::string question = json::parse(body)["messages"][0]["content"];
+    asked.push_back(question.substr(question.find("question "), 10));
+    if (broken && asked.back() == "question 2") return http_reply(503, "busy");
+    return completion(asked.back() == "question 1" ? "no idea" : "{\"choice\":\"b\",\"strength\":2}");
+  });
+  JudgeConfig config = judge_at(server.url());
+  config.parallel = 1;
+  for (const auto& expected : {std::vector<std::string>{"question 0", "question 1", "question 2"}, {"question 2"}}) {
+    CHECK_THROWS_AS(ask_judge(config, comparisons, folder / "work"), core::IoError);
+    CHECK(asked == expected);
+    asked.clear();
+  }
+  broken = false;
+  config.parallel = 2;  // another number of requests at a time takes over what is there
+  const auto verdicts = ask_judge(config, comparisons, folder / "work");
+  std::sort(asked.begin(), asked.end());
+  CHECK(asked == std::vector<std::string>{"question 2", "question 3", "question 4", "question 5"});
+  REQUIRE(verdicts.size() == 6);
+  for (size_t i = 0; i < 6; ++i)
+    CHECK(verdicts[i].has_value() == (i != 1));
+  CHECK(ask_judge(config, comparisons, folder / "work").size() == 6);
+  CHECK(asked.size() == 4);
 }
 
 TEST_CASE("judge: a server that keeps silent is left after the timeout", "[pipelines]") {
