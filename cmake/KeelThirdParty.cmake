@@ -52,5 +52,3 @@ target_compile_definitions(keel::torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 # --as-needed is Debian's default and would drop libtorch_cpu's registration of kernels from a binary that calls only c10.
 target_link_options(keel::torch INTERFACE -Wl,--no-as-needed)
 target_link_libraries(keel::torch INTERFACE "${KEEL_TORCH}/lib/libtorch_cpu.so" "${KEEL_TORCH}/lib/libc10.so" Threads::Threads)
-set(CMAKE_BUILD_RPATH "${KEEL_TORCH}/lib")
-set(CMAKE_INSTALL_RPATH "${KEEL_TORCH}/lib")

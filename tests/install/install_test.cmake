@@ -23,3 +23,23 @@ foreach(example score best_of_n ppo_step)
   endif()
 endforeach()
 run("${WORK}/prefix/bin/keel" --version)
+
+# Another minor version is refused, and a project that finds keel keeps its own settings.
+file(WRITE "${WORK}/caller/CMakeLists.txt" [[
+cmake_minimum_required(VERSION 3.25)
+project(caller LANGUAGES CXX)
+foreach(other 0.0 0.2 1.0)
+  find_package(keel ${other} QUIET)
+  if(keel_FOUND OR NOT keel_CONSIDERED_VERSIONS)
+    message(FATAL_ERROR "keel ${other} was asked for, found: ${keel_FOUND}; considered: ${keel_CONSIDERED_VERSIONS}")
+  endif()
+endforeach()
+set(CMAKE_BUILD_RPATH "/of/the/caller")
+set(CMAKE_INSTALL_RPATH "/of/the/caller")
+find_package(keel 0.1 REQUIRED)
+if(NOT CMAKE_BUILD_RPATH STREQUAL "/of/the/caller" OR NOT CMAKE_INSTALL_RPATH STREQUAL "/of/the/caller")
+  message(FATAL_ERROR "find_package(keel) changed the caller's run paths: ${CMAKE_BUILD_RPATH}, ${CMAKE_INSTALL_RPATH}")
+endif()
+]])
+run(${CMAKE_COMMAND} -G Ninja -S "${WORK}/caller" -B "${WORK}/caller/build" "-DCMAKE_PREFIX_PATH=${WORK}/prefix" "-DKEEL_TORCH=${KEEL_TORCH}"
+    "-DCMAKE_CXX_COMPILER=${COMPILER}")
