@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "data/messages.h"
 #include "data/text.h"
 
@@ -162,6 +164,21 @@ ChatFormat parse_chat_format(std::string_view name) {
 
 std::string to_string(ChatFormat format) {
   return chat_format_names()[static_cast<size_t>(format)];
+}
+
+ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat) {
+  if (!chat.empty()) return parse_chat_format(chat);
+  const std::filesystem::path path = folder / "keel.json";
+  if (!std::filesystem::exists(path)) return ChatFormat::none;
+  const nlohmann::json object = core::read_json_file(path);
+  const auto found = object.is_object() ? object.find("chat_format") : object.end();
+  if (found == object.end() || !found->is_string())
+    throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
+  const auto name = found->get<std::string>();
+  if (const auto& known = chat_format_names(); std::find(known.begin(), known.end(), name) == known.end())
+    throw core::DataError(
+        path, 0, fmt::format("\"chat_format\" must be one of {}, got \"{}\"; correct it or pass --chat", fmt::join(known, ", "), name));
+  return parse_chat_format(name);
 }
 
 core::TokenSequence render(ChatFormat format, const Tokenizer& tokenizer, const core::Dialogue& dialogue, TagPolicy tags) {

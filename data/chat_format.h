@@ -2,6 +2,7 @@
 // the <|im_start|> layout; hh is the text of Anthropic's HH-RLHF. Training, scoring and generation all render here.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,10 @@ enum class TagPolicy { refuse, allow };  // allow keeps the tags of a format as 
 ChatFormat parse_chat_format(std::string_view name);  // UsageError naming the known ones
 std::string to_string(ChatFormat format);
 const std::vector<std::string>& chat_format_names();
+
+// The format that `chat` names or, when it is empty, keel.json of a model folder; none where there is no keel.json. DataError for a broken
+// one.
+ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat = {});
 
 // Ids of a dialogue. When it ends with a user turn it is a prompt, ready for an answer; when it ends with an assistant turn it is
 // finished and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns, each with the

@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     const auto policy = keel::policy::load_llama(argv[1]);
     const auto reward = keel::reward::load_reward_model(argv[2]);
     const auto tokenizer = keel::data::load_tokenizer(argv[1]);
-    constexpr auto format = keel::data::ChatFormat::llama2;
+    const auto format = keel::data::chat_format_of(argv[1]);
     const auto prompt = keel::data::render(format, *tokenizer, {{{"user", argv[3]}}}).ids;
     const int count = argc == 5 ? std::atoi(argv[4]) : 8;
     if (count < 1) throw std::invalid_argument("N must be a number of at least 1");

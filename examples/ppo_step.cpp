@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   try {
     const auto policy = keel::policy::load_llama(argv[1]);
     const auto tokenizer = keel::data::load_tokenizer(argv[1]);
-    constexpr auto format = keel::data::ChatFormat::llama2;
+    const auto format = keel::data::chat_format_of(argv[1]);
     std::vector<keel::core::Ids> prompts;
     for (int i = 2; i < argc; ++i)
       prompts.push_back(keel::data::render(format, *tokenizer, {{{"user", argv[i]}}}).ids);

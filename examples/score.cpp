@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
     const auto model = keel::reward::load_reward_model(argv[1]);
     const auto tokenizer = keel::data::load_tokenizer(argv[1]);
     const keel::core::Dialogue dialogue{{{"user", argv[2]}, {"assistant", argv[3]}}};
-    const auto sequence = keel::data::render(keel::data::ChatFormat::llama2, *tokenizer, dialogue);
+    const auto sequence = keel::data::render(keel::data::chat_format_of(argv[1]), *tokenizer, dialogue);
     const double raw = keel::reward::score_rows(model, {sequence.ids}).front();
     std::printf("%.4f %.4f\n", raw, keel::reward::probability(raw));
   } catch (const std::exception& error) {

@@ -42,7 +42,7 @@ data::ChatFormat format_of_template(const std::string& text) {
 }
 
 data::ChatFormat chat_format_of_folder(const fs::path& folder) {
-  if (fs::exists(folder / "keel.json")) return chat_format_of(folder);
+  if (fs::exists(folder / "keel.json")) return data::chat_format_of(folder);
   if (!fs::exists(folder / "tokenizer_config.json")) return data::ChatFormat::none;
   const nlohmann::json object = core::read_json_file(folder / "tokenizer_config.json");
   const auto found = object.is_object() ? object.find("chat_template") : object.end();

@@ -35,7 +35,7 @@ void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
 }
 
 void encode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenizer) {
-  const auto format = chat_format_of(options.tokenizer, options.chat);
+  const auto format = data::chat_format_of(options.tokenizer, options.chat);
   const auto tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse;
   core::JsonlWriter writer(options.out);
   for (const data::PromptSet set = data::read_prompts(options.in, "text"); const auto& record : set.records) {

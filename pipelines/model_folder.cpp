@@ -46,29 +46,14 @@ int64_t unused_id(const data::Tokenizer& tokenizer) {
 
 }  // namespace
 
-data::ChatFormat chat_format_of(const fs::path& folder, const std::string& chat) {
-  if (!chat.empty()) return data::parse_chat_format(chat);
-  const fs::path path = folder / "keel.json";
-  if (!fs::exists(path)) return data::ChatFormat::none;
-  const nlohmann::json object = core::read_json_file(path);
-  const auto found = object.is_object() ? object.find("chat_format") : object.end();
-  if (found == object.end() || !found->is_string())
-    throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
-  const auto name = found->get<std::string>();
-  if (const auto& known = data::chat_format_names(); std::find(known.begin(), known.end(), name) == known.end())
-    throw core::DataError(
-        path, 0, fmt::format("\"chat_format\" must be one of {}, got \"{}\"; correct it or pass --chat", fmt::join(known, ", "), name));
-  return data::parse_chat_format(name);
-}
-
 LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
-  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = chat_format_of(folder, chat)};
+  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = data::chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
   return model;
 }
 
 ScoringModel load_scoring_model(const fs::path& folder) {
-  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = chat_format_of(folder)};
+  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = data::chat_format_of(folder)};
   model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
   return model;
 }
@@ -87,7 +72,7 @@ void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
 
 void require_same_text(const fs::path& folder, const fs::path& other) {
   require_same_tokenizer(folder, other);
-  const auto own = chat_format_of(folder), others = chat_format_of(other);
+  const auto own = data::chat_format_of(folder), others = data::chat_format_of(other);
   if (own != others)
     throw core::DataError(folder, 0,
                           fmt::format("reads the chat format {}, but {} writes {}: its scores would be of other text than it learned",

@@ -39,9 +39,6 @@ void save_scoring_model(const std::filesystem::path& folder, const reward::Rewar
 // keel.json of a finished model folder.
 void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage);
 
-// The chat format that `chat` names or, when it is empty, keel.json of the folder; none where there is no keel.json.
-data::ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat = {});
-
 // DataError unless both folders hold the same tokenizer files: the ids of one model mean something else to the other.
 void require_same_tokenizer(const std::filesystem::path& folder, const std::filesystem::path& other);
 

@@ -221,7 +221,7 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
     throw core::UsageError("score \"safety\" needs a safety reward model: give --safety-reward");
   const LanguageModel start = load_language_model(inputs.start);
   require_same_tokenizer(inputs.start, inputs.policy);
-  const data::ChatFormat format = chat_format_of(inputs.policy);  // of the prompts that the model learns to answer
+  const data::ChatFormat format = data::chat_format_of(inputs.policy);  // of the prompts that the model learns to answer
   std::vector<std::vector<rejection_sampling::KeptAnswer>> versions;
   for (const auto& file : inputs.pool)
     versions.push_back(read_kept(file, start.llama.config.vocab_size, config.sft.batch.row_tokens));

@@ -1,4 +1,4 @@
-# Installs keel into a folder of its own, builds examples/ against it with nothing but find_package, and runs what needs no model. The
+# Installs keel into a folder of its own, builds examples/ against it with nothing but find_package, and runs them on a tiny model. The
 # folder stays, so that a second run builds what has changed.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -6,6 +6,7 @@ function(run)
     string(JOIN " " command ${ARGV})
     message(FATAL_ERROR "${command}\n${output}")
   endif()
+  set(output "${output}" PARENT_SCOPE)
 endfunction()
 
 run(${CMAKE_COMMAND} --install "${KEEL_BUILD}" --prefix "${WORK}/prefix")
@@ -22,7 +23,29 @@ foreach(example score best_of_n ppo_step)
     message(FATAL_ERROR "${example} without arguments: code ${code}, ${usage}")
   endif()
 endforeach()
-run("${WORK}/prefix/bin/keel" --version)
+
+# The installed keel makes a tiny model and its reward model; each example then does what it says.
+set(tiny llama.hidden_size=32 llama.intermediate_size=64 llama.num_hidden_layers=1 llama.num_attention_heads=2 llama.num_key_value_heads=1
+    pretrain.tokens=4000 sandbox.corpus.documents=400 sandbox.demonstrations.count=60 preferences.pairs=40 sandbox.helpful_prompts=24
+    sandbox.hazard_prompts=12 sandbox.lookalike_prompts=12 sandbox.test_helpful=12 sandbox.test_hazard=3 sandbox.test_lookalike=3)
+list(TRANSFORM tiny PREPEND "--set=")
+run("${WORK}/prefix/bin/keel" run "${KEEL_SOURCE_DIR}/recipes/sandbox.json" --out "${WORK}/run" --until reward_helpfulness ${tiny})
+set(policy "${WORK}/run/stages/sft/current")
+set(reward "${WORK}/run/stages/reward_helpfulness/current")
+run("${WORK}/build/score" "${reward}" "What is 2 plus 3?" "5.")
+if(NOT output MATCHES "^-?[0-9.]+ 0\\.[0-9]+\n$")
+  message(FATAL_ERROR "score: ${output}")
+endif()
+run("${WORK}/build/best_of_n" "${policy}" "${reward}" "What is 2 plus 3?" 4)
+if(NOT output MATCHES "^-?[0-9.]+ ")
+  message(FATAL_ERROR "best_of_n: ${output}")
+endif()
+run("${WORK}/build/ppo_step" "${policy}" "What is 2 plus 3?" "What is 3 plus 3?")
+foreach(metric objective/kl loss/policy_avg policy/approxkl_avg)
+  if(NOT output MATCHES "${metric} ")
+    message(FATAL_ERROR "ppo_step prints no ${metric}: ${output}")
+  endif()
+endforeach()
 
 # Another minor version is refused, and a project that finds keel keeps its own settings.
 file(WRITE "${WORK}/caller/CMakeLists.txt" [[
