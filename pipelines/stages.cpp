@@ -22,15 +22,16 @@ std::string text_of(const nlohmann::json& object) {
   return core::dump_json(object);
 }
 
+using core::json_of;
 using Digests = std::map<std::string, std::string>;
 
 Stage data_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "data", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   if (from_sandbox(recipe)) {
-    stage.config = text_of({{"sandbox", core::json_of(recipe.sandbox)}});
+    stage.config = text_of({{"sandbox", json_of(recipe.sandbox)}});
     stage.run = [recipe](const StageContext& context) { write_sandbox_data(recipe, context); };
   } else {
-    nlohmann::json config = core::json_of(recipe.data);
+    nlohmann::json config = json_of(recipe.data);
     config.erase("helpful");  // their contents count, not where they lie
     config.erase("harmless");
     stage.config = text_of(config);
@@ -42,21 +43,21 @@ Stage data_stage(const Recipe& recipe, const Digests& external) {
 }
 
 Stage base_stage(const Recipe& recipe) {
-  return {.name = "base",
-          .inputs = {"data"},
-          .config = text_of(
-              {{"llama", core::json_of(recipe.llama)}, {"pretrain", core::json_of(recipe.pretrain)}, {"chat_format", recipe.chat_format}}),
-          .external = {},
-          .run =
-              [recipe](const StageContext& context) {
-                const fs::path data = context.inputs.at("data");
-                pretrain_operation({.corpus = data / "corpus.jsonl",
-                                    .validation = data / "corpus_validation.jsonl",
-                                    .tokenizer = data,
-                                    .chat_format = recipe.chat_format},
-                                   recipe.llama, recipe.pretrain, context.seed, context.work);
-              },
-          .scratch = {"ckpt"}};
+  return {
+      .name = "base",
+      .inputs = {"data"},
+      .config = text_of({{"llama", json_of(recipe.llama)}, {"pretrain", json_of(recipe.pretrain)}, {"chat_format", recipe.chat_format}}),
+      .external = {},
+      .run =
+          [recipe](const StageContext& context) {
+            const fs::path data = context.inputs.at("data");
+            pretrain_operation({.corpus = data / "corpus.jsonl",
+                                .validation = data / "corpus_validation.jsonl",
+                                .tokenizer = data,
+                                .chat_format = recipe.chat_format},
+                               recipe.llama, recipe.pretrain, context.seed, context.work);
+          },
+      .scratch = {"ckpt"}};
 }
 
 // The start checkpoint of a run on real data is an input that lies outside of the run.
@@ -70,7 +71,7 @@ void add_start(Stage& stage, const Recipe& recipe, const Digests& external) {
 Stage sft_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "sft",
               .inputs = {"data"},
-              .config = text_of({{"sft", core::json_of(recipe.sft)}, {"limit", to_json(length_limit(recipe))}}),
+              .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run =
                   [recipe](const StageContext& context) {
@@ -91,7 +92,7 @@ Stage prompts_stage(const Recipe& recipe, const Version& version) {
   Stage stage{.name = version.prompts, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   nlohmann::json config = {{"version", version.number}};
   if (from_sandbox(recipe)) {
-    config["sandbox"] = core::json_of(recipe.sandbox);
+    config["sandbox"] = json_of(recipe.sandbox);
     stage.run = [=](const StageContext& context) { write_sandbox_prompts(recipe, version, context); };
   } else {
     stage.inputs = {"data"};
@@ -153,7 +154,7 @@ Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
   Stage stage{.name = reward.name,
               .schema_version = 2,
               .inputs = reward.batches,
-              .config = text_of({{"reward", core::json_of(config)},
+              .config = text_of({{"reward", json_of(config)},
                                  {"rest_share", reward.rest_share},
                                  {"own_pairs", recipe.mixture.own_pairs},
                                  {"limit", to_json(length_limit(recipe))}}),
@@ -166,32 +167,32 @@ Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
 }
 
 Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::vector<Version>& versions, const Version& version) {
-  nlohmann::json config = core::json_of(recipe.rejection);
+  nlohmann::json config = json_of(recipe.rejection);
   config.erase("pool_from");  // what it decides stands in the inputs
   std::vector<std::string> pool;
   if (version.number >= recipe.rejection.pool_from)
     for (const auto& earlier : versions)
       if (earlier.number < version.number) pool.push_back(earlier.rejection);
-  Stage stage{.name = version.rejection,
-              .inputs = {version.prompts, version.newest, version.helpfulness, version.safety},
-              .config = text_of(
-                  {{"rejection", config}, {"combination", core::json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run =
-                  [=](const StageContext& context) {
-                    RejectionInputs inputs{.policy = context.inputs.at(version.newest),
-                                           .start = model_folder(recipe, context, "base"),
-                                           .helpfulness = context.inputs.at(version.helpfulness),
-                                           .safety = context.inputs.at(version.safety),
-                                           .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
-                                           .pool = {},
-                                           .version = version.number,
-                                           .limit = length_limit(recipe)};
-                    for (const auto& earlier : pool)
-                      inputs.pool.push_back(context.inputs.at(earlier) / "kept.jsonl.gz");
-                    rejection_operation(inputs, recipe.rejection, recipe.combination, context.seed, context.work);
-                  },
-              .scratch = {"ckpt"}};
+  Stage stage{
+      .name = version.rejection,
+      .inputs = {version.prompts, version.newest, version.helpfulness, version.safety},
+      .config = text_of({{"rejection", config}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
+      .external = {},
+      .run =
+          [=](const StageContext& context) {
+            RejectionInputs inputs{.policy = context.inputs.at(version.newest),
+                                   .start = model_folder(recipe, context, "base"),
+                                   .helpfulness = context.inputs.at(version.helpfulness),
+                                   .safety = context.inputs.at(version.safety),
+                                   .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
+                                   .pool = {},
+                                   .version = version.number,
+                                   .limit = length_limit(recipe)};
+            for (const auto& earlier : pool)
+              inputs.pool.push_back(context.inputs.at(earlier) / "kept.jsonl.gz");
+            rejection_operation(inputs, recipe.rejection, recipe.combination, context.seed, context.work);
+          },
+      .scratch = {"ckpt"}};
   for (const auto& earlier : pool)
     if (earlier != version.newest) stage.inputs.push_back(earlier);
   add_start(stage, recipe, external);
@@ -199,32 +200,31 @@ Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::
 }
 
 Stage ppo_stage(const Recipe& recipe, const Version& version) {
-  Stage stage{.name = version.ppo,
-              .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
-              .config = text_of({{"ppo", core::json_of(recipe.ppo)},
-                                 {"combination", core::json_of(recipe.combination)},
-                                 {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run =
-                  [=](const StageContext& context) {
-                    ppo_operation(
-                        {.policy = context.inputs.at(version.rejection),
-                         .helpfulness = context.inputs.at(version.helpfulness),
-                         .safety = context.inputs.at(version.safety),
-                         .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
-                         .held_out = context.inputs.at("data") / "prompts_validation.jsonl",
-                         .pretraining = context.inputs.at("data") / (from_sandbox(recipe) ? "corpus.jsonl" : "demonstrations.jsonl"),
-                         .limit = length_limit(recipe)},
-                        recipe.ppo, recipe.combination, context.seed, context.work);
-                  },
-              .scratch = {"ckpt"}};
+  Stage stage{
+      .name = version.ppo,
+      .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
+      .config =
+          text_of({{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
+      .external = {},
+      .run =
+          [=](const StageContext& context) {
+            ppo_operation({.policy = context.inputs.at(version.rejection),
+                           .helpfulness = context.inputs.at(version.helpfulness),
+                           .safety = context.inputs.at(version.safety),
+                           .prompts = context.inputs.at(version.prompts) / "prompts_train.jsonl",
+                           .held_out = context.inputs.at("data") / "prompts_validation.jsonl",
+                           .pretraining = context.inputs.at("data") / (from_sandbox(recipe) ? "corpus.jsonl" : "demonstrations.jsonl"),
+                           .limit = length_limit(recipe)},
+                          recipe.ppo, recipe.combination, context.seed, context.work);
+          },
+      .scratch = {"ckpt"}};
   if (version.prompts != "data") stage.inputs.insert(stage.inputs.begin(), "data");
   return stage;
 }
 
 // Every model of the run and every reward model of its newest version.
 Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
-  nlohmann::json config = core::json_of(recipe.evaluation);
+  nlohmann::json config = json_of(recipe.evaluation);
   config.erase("shown_dialogues");  // the report's affair
   Stage stage{.name = "evaluation",
               .inputs = {"data"},
@@ -243,11 +243,11 @@ Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
 Stage best_of_stage(const Recipe& recipe) {
   Stage stage{.name = "best_of",
               .inputs = {"data"},
-              .config = text_of({{"best_of", core::json_of(recipe.best_of)},
+              .config = text_of({{"best_of", json_of(recipe.best_of)},
                                  {"max_new_tokens", recipe.evaluation.max_new_tokens},
                                  {"batch_rows", recipe.evaluation.batch_rows},
                                  {"split", recipe.evaluation.split},
-                                 {"combination", core::json_of(recipe.combination)},
+                                 {"combination", json_of(recipe.combination)},
                                  {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [recipe](const StageContext& context) { study_best_of(recipe, context); },
@@ -264,7 +264,7 @@ Stage report_stage(const Recipe& recipe, const std::vector<Stage>& before) {
   Stage stage{.name = "report", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   for (const auto& earlier : before)
     stage.inputs.push_back(earlier.name);
-  nlohmann::json config = core::json_of(recipe);
+  nlohmann::json config = json_of(recipe);
   config["data"].erase("helpful");
   config["data"].erase("harmless");
   config.erase("model");
