@@ -26,8 +26,10 @@ SMALL = ["llama.hidden_size=32", "llama.intermediate_size=64", "llama.num_hidden
          "preferences.public_pairs=60", "rejection.samples=2", "rejection.sft.steps=10", "ppo.iterations=3", "sandbox.helpful_prompts=96",
          "sandbox.hazard_prompts=32", "sandbox.lookalike_prompts=32", "sandbox.test_helpful=24", "sandbox.test_hazard=12",
          "sandbox.test_lookalike=12", "best_of.samples=2", "best_of.prompts=8", "evaluation.replicates=200"]
-POINTS = ["stage.started", "commit.begin", "commit.hashed", "commit.manifest", "commit.before_rename", "commit.after_rename",
-          "commit.after_current"]
+# Point of a commit: at which passage through it a process is killed, so that every stage is killed there once. The next process passes the
+# points up to commit.hashed, and commit.before_rename, with the same stage again.
+POINTS = {"stage.started": 2, "commit.begin": 2, "commit.hashed": 2, "commit.manifest": 1, "commit.before_rename": 2,
+          "commit.after_rename": 1, "commit.after_current": 1}
 
 
 class Drill:
@@ -63,15 +65,15 @@ class Drill:
 
 
 def kill_at_points(drill, whole, stages):
-    """Killed at the second commit of each call: every stage but the first is killed once, and then goes on."""
-    for point in POINTS:
+    """Every stage (but the first, where the second passage counts) is killed once at each point, and then goes on."""
+    for point, passage in POINTS.items():
         out = drill.work / "points"
         shutil.rmtree(out, ignore_errors=True)
         kills, code = 0, -signal.SIGKILL
         while code == -signal.SIGKILL and kills <= 2 * stages:
-            code = drill.run(out, KEEL_FAIL_POINT=f"{point}:2").returncode
+            code = drill.run(out, KEEL_FAIL_POINT=f"{point}:{passage}").returncode
             kills += code == -signal.SIGKILL
-        drill.check(f"killed {kills} times at {point}", code == 0 and kills >= stages - 2 and drill.digests(out) == whole,
+        drill.check(f"killed {kills} times at {point}", code == 0 and kills >= stages - 1 and drill.digests(out) == whole,
                     f"code {code}, {kills} kills of {stages} stages")
 
 
