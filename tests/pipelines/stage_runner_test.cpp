@@ -270,10 +270,14 @@ TEST_CASE("stage runner: a finished output that is missing, resized or changed i
   verify.verify = true;
   CHECK(run.run(verify).empty());
 
+  const auto written = fs::last_write_time(file);
   std::string bytes = read_text(file);
   bytes[0] = static_cast<char>(bytes[0] ^ 1);
   test::write_text(file, bytes);
-  CHECK(run.run().empty());  // sizes alone do not tell
+  fs::last_write_time(file, fs::last_write_time(folder / "manifest.json") + std::chrono::seconds(1));
+  CHECK_THROWS_WITH(run.run(), ContainsSubstring(file.string()) && ContainsSubstring("SHA-256"));
+  fs::last_write_time(file, written);
+  CHECK(run.run().empty());  // neither size nor time tells
   CHECK_THROWS_AS(run.run(verify), core::DataError);
   CHECK_THROWS_WITH(run.plan(verify), ContainsSubstring(file.string()) && ContainsSubstring("SHA-256"));
   fs::resize_file(file, 3);
