@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <set>
+#include <string_view>
 
 #include "core/error.h"
 #include "pipelines/commands.h"
@@ -13,12 +15,45 @@
 namespace keel::pipelines {
 namespace {
 
-// Fields that a run on this kind of data does not read must stay as they are: a setting without effect is a mistake.
-std::vector<std::string> unread_sections(const Recipe& recipe) {
-  if (recipe.data.source == "sandbox") return {"data."};
-  std::vector<std::string> unread = {"sandbox.", "llama.", "pretrain.", "chat_format"};
-  if (recipe.versions.size() == 1) unread.emplace_back("preferences.");
-  return unread;
+bool has_ppo(const Recipe& recipe) {
+  return std::find(recipe.versions.begin(), recipe.versions.end(), "ppo") != recipe.versions.end();
+}
+
+// Why no stage of the run reads `field`, as the subject of "does not read it"; "" for a field that some stage reads.
+std::string skipped_by(const Recipe& recipe, const std::string& field) {
+  const auto in = [&](std::initializer_list<std::string_view> names) {  // a name that ends in a dot is a section
+    return std::any_of(names.begin(), names.end(),
+                       [&](const auto& name) { return name.ends_with('.') ? field.starts_with(name) : field == name; });
+  };
+  const bool files = recipe.data.source == "files", one_version = recipe.versions.size() == 1;
+  const std::string& annotator = recipe.preferences.annotator;
+  if (files ? in({"sandbox.", "llama.", "pretrain.", "chat_format", "preferences.pairs", "preferences.public_pairs",
+                  "preferences.grammar_share", "preferences.held_out"})
+            : in({"data.", "preferences.people", "preferences.judge."}))
+    return fmt::format("a run with data.source \"{}\"", recipe.data.source);
+  if (one_version && in({files ? "preferences." : "preferences.later_pairs"}))
+    return files ? "a run of one version on real data" : "a run of one version";
+  if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
+  if ((annotator != "people" && in({"preferences.people"})) || (annotator != "judge" && in({"preferences.judge."})))
+    return fmt::format("preferences.annotator \"{}\"", annotator);
+  return !has_ppo(recipe) && in({"ppo."}) ? "a run without a version \"ppo\"" : "";
+}
+
+// A setting without effect is a mistake. Not so where the recipe's file has it for versions of its own that --config or --set left out:
+// a short variant of a run must not have to take the file's settings back. `file`: the recipe as its file alone has it.
+std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
+  Recipe with_versions_of_file = recipe, now = recipe;
+  with_versions_of_file.versions = file.versions;
+  std::set<std::string> changed;
+  for (const auto& field : core::differences(core::fields_of(now), core::fields_of(file)))
+    changed.insert(field.name);
+  std::vector<std::string> problems;
+  for (const auto& field : departures(recipe)) {
+    const std::string reason = skipped_by(recipe, field.name);
+    const bool left_over = !changed.contains(field.name) && skipped_by(with_versions_of_file, field.name).empty();
+    if (!reason.empty() && !left_over) problems.push_back(fmt::format("{}: {} does not read it; leave it out", field.name, reason));
+  }
+  return problems;
 }
 
 std::vector<std::string> annotator_problems(const Recipe& recipe) {
@@ -50,15 +85,15 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
 }
 
 // Rules between fields, which no single field's range can state.
-void check(const Recipe& recipe, const std::string& origin, std::vector<std::string>& problems) {
+void check(const Recipe& recipe, const Recipe& file, const std::string& origin, std::vector<std::string>& problems) {
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
   if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
   if (recipe.data.source == "files") {
     if (recipe.model.empty())
       problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
     std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
-                                                            {"ppo.sampling", recipe.ppo.sampling.max_new_tokens},
                                                             {"evaluation", recipe.evaluation.max_new_tokens}};
+    if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
     if (recipe.versions.size() > 1 && recipe.preferences.annotator != "none")
       longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
     for (const auto& [name, tokens] : longest)
@@ -71,10 +106,11 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
     if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
     for (const auto& text : policy::problems_of(recipe.llama))
       problem("llama: " + text);
-    for (const auto& [name, tokens] : {std::pair{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
-                                       {"ppo.sampling", recipe.ppo.sampling.max_new_tokens},
-                                       {"preferences", recipe.preferences.max_new_tokens},
-                                       {"evaluation", recipe.evaluation.max_new_tokens}})
+    std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
+                                                            {"preferences", recipe.preferences.max_new_tokens},
+                                                            {"evaluation", recipe.evaluation.max_new_tokens}};
+    if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
+    for (const auto& [name, tokens] : longest)
       if (tokens >= recipe.llama.max_position_embeddings)
         problem(fmt::format("{}.max_new_tokens must be below llama.max_position_embeddings ({}), which holds prompt and answer, got {}",
                             name, recipe.llama.max_position_embeddings, tokens));
@@ -82,10 +118,8 @@ void check(const Recipe& recipe, const std::string& origin, std::vector<std::str
   const auto& skills = sandbox::skills();
   if (const auto& absent = recipe.sandbox.absent_skill; !absent.empty() && std::find(skills.begin(), skills.end(), absent) == skills.end())
     problem(fmt::format("sandbox.absent_skill: there is no skill \"{}\"; the skills are {}", absent, fmt::join(skills, ", ")));
-  for (const auto& field : departures(recipe))
-    for (const auto& section : unread_sections(recipe))
-      if (field.name.starts_with(section))
-        problem(fmt::format("{}: a run with data.source \"{}\" does not read it; leave it out", field.name, recipe.data.source));
+  for (const auto& text : unread_problems(recipe, file))
+    problem(text);
   if (recipe.best_of.temperatures.empty()) problem("best_of.temperatures must name at least one temperature");
   for (const auto& text : annotator_problems(recipe))
     problem(text);
@@ -118,10 +152,11 @@ Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay
   std::vector<std::string> problems;
   const core::Fields fields = core::fields_of(recipe);
   assign_file(fields, path, problems);
+  const Recipe file = recipe;
   if (!overlay.empty()) assign_file(fields, overlay, problems);
   for (const auto& setting : settings)
     core::assign_setting(fields, setting, problems);
-  if (problems.empty()) check(recipe, path, problems);
+  if (problems.empty()) check(recipe, file, path, problems);
   core::throw_if_any(std::move(problems));
   return recipe;
 }

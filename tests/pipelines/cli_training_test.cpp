@@ -271,8 +271,8 @@ TEST_CASE("keel run: a run killed twice ends like one that was left alone, and o
 TEST_CASE("keel run: another version reuses everything before it; its reward models know all batches", "[pipelines]") {
   const Workplace work;
   work.write("tiny.json", kTinyRecipe);
-  const auto command = [](const std::string& versions) {
-    return std::vector<std::string>{"run",   "tiny.json",
+  const auto command = [](const std::string& versions, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all = {"run",   "tiny.json",
                                     "--out", "run",
                                     "--set", "versions=" + versions,
                                     "--set", "rejection.pool_from=2",
@@ -282,6 +282,8 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
                                     "--set", "best_of.temperatures=[0.7,1.2]",
                                     "--set", "rejection.temperatures=[0.8,1.2]",
                                     "--set", "sandbox.absent_skill=rhyme"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
   };
   REQUIRE(work.run(command(R"(["rejection"])")).code == 0);
   const auto started = [&] {
@@ -292,7 +294,7 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     return counts;
   };
   auto before = started();
-  REQUIRE(work.run(command(R"(["rejection","ppo"])")).code == 0);
+  REQUIRE(work.run(command(R"(["rejection","ppo"])", {"--set", "preferences.later_pairs=40"})).code == 0);
   auto after = started();
   for (const char* again : {"evaluation", "best_of", "report"}) {
     CHECK(after[again] == 2);

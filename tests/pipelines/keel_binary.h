@@ -206,7 +206,7 @@ inline constexpr const char* kTinyRecipe = R"({
   "pretrain": {"tokens": 2000, "batch": {"batch_rows": 4, "row_tokens": 128, "micro_rows": 4}},
   "sft": {"steps": 2, "batch": {"batch_rows": 4, "row_tokens": 128, "micro_rows": 4}},
   "versions": ["ppo"],
-  "preferences": {"pairs": 40, "later_pairs": 40, "max_new_tokens": 8},
+  "preferences": {"pairs": 40, "max_new_tokens": 8},
   "reward": {"batch_pairs": 8, "micro_pairs": 8},
   "rejection": {"samples": 2, "sampling": {"max_new_tokens": 4}, "selection": {"finished_only": false},
                 "sft": {"steps": 2, "batch": {"batch_rows": 2, "row_tokens": 256, "micro_rows": 2}}},

@@ -11,6 +11,28 @@
 #include "support/test_plain.h"
 
 namespace keel::pipelines {
+namespace {
+
+// What is wrong with a recipe file of this text under these settings.
+std::vector<std::string> problems_in(const std::string& text, const std::vector<std::string>& settings = {}) {
+  const test::TemporaryFolder folder;
+  test::write_text(folder / "recipe.json", text);
+  try {
+    read_recipe(folder / "recipe.json", "", settings);
+  } catch (const core::ConfigError& error) {
+    return error.problems;
+  }
+  return {};
+}
+
+// A recipe on preference files, with these members added.
+std::string on_files(const std::string& members) {
+  return R"({"name": "r", "model": "model", "rejection": {"sampling": {"max_new_tokens": 64}}, "evaluation": {"max_new_tokens": 64}, )"
+         R"("data": {"source": "files", "helpful": "a.jsonl", "harmless": "b.jsonl"}, )" +
+         members + "}";
+}
+
+}  // namespace
 
 TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and departs from the paper only where it says", "[pipelines]") {
   size_t files = 0;
@@ -101,6 +123,67 @@ TEST_CASE("recipes: --config goes over the recipe and --set over both; problems 
     CHECK_THAT(error.problems[0], Catch::Matchers::ContainsSubstring("bad.json: unknown key \"sed\"; did you mean \"seed\""));
   }
   CHECK_THROWS_AS(read_recipe(folder / "recipe.json", folder / "none.json", {}), core::UsageError);
+}
+
+TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever of data, annotator and versions leaves it out",
+          "[pipelines]") {
+  const std::string sandbox = R"({"name": "r", "versions": ["rejection", "ppo"]})", one = R"({"name": "r", "versions": ["ppo"]})",
+                    short_answers = R"("ppo": {"sampling": {"max_new_tokens": 64}}, "preferences": {"max_new_tokens": 64, "annotator": )",
+                    versions = R"("versions": ["rejection", "ppo"], )" + short_answers,
+                    people = on_files(versions + R"("people", "people": "filled"})"),
+                    judge = on_files(versions + R"("judge", "judge": {"model": "m"}})"),
+                    nobody = on_files(R"("versions": ["rejection", "ppo"], "ppo": {"sampling": {"max_new_tokens": 64}}, )"
+                                      R"("preferences": {"annotator": "none"})"),
+                    no_ppo = on_files(R"("versions": ["rejection"])");
+  for (const auto& recipe : {sandbox, one, people, judge, nobody, no_ppo}) {
+    INFO(recipe);
+    CHECK(problems_in(recipe).empty());
+  }
+  struct Unread {
+    std::string recipe, setting, reader;
+  };
+  for (const auto& [recipe, setting, reader] :
+       std::vector<Unread>{{sandbox, "data.max_pairs=9", "a run with data.source \"sandbox\""},
+                           {sandbox, "preferences.people=filled", "a run with data.source \"sandbox\""},
+                           {sandbox, "preferences.judge.parallel=2", "a run with data.source \"sandbox\""},
+                           {people, "llama.hidden_size=64", "a run with data.source \"files\""},
+                           {people, "preferences.pairs=30", "a run with data.source \"files\""},
+                           {judge, "preferences.public_pairs=30", "a run with data.source \"files\""},
+                           {judge, "preferences.grammar_share=0.1", "a run with data.source \"files\""},
+                           {people, "preferences.held_out=0.3", "a run with data.source \"files\""},
+                           {people, "preferences.judge.retries=1", "preferences.annotator \"people\""},
+                           {judge, "preferences.people=filled", "preferences.annotator \"judge\""},
+                           {nobody, "preferences.later_pairs=30", "preferences.annotator \"none\""},
+                           {nobody, "preferences.temperatures=[1]", "preferences.annotator \"none\""},
+                           {nobody, "preferences.judge.model=m", "preferences.annotator \"none\""},
+                           {one, "preferences.later_pairs=30", "a run of one version"},
+                           {no_ppo, "preferences.max_new_tokens=64", "a run of one version on real data"},
+                           {no_ppo, "ppo.epochs=2", "a run without a version \"ppo\""}}) {
+    const std::string field = setting.substr(0, setting.find('='));
+    const auto problems = problems_in(recipe, {setting});
+    INFO(setting);
+    REQUIRE(problems.size() == 1);
+    CHECK_THAT(problems[0], Catch::Matchers::ContainsSubstring("recipe.json: " + field + ": " + reader + " does not read it"));
+  }
+  for (const auto& [recipe, setting] : std::vector<std::pair<std::string, std::string>>{{sandbox, "preferences.later_pairs=30"},
+                                                                                        {sandbox, "preferences.held_out=0.3"},
+                                                                                        {judge, "preferences.judge.retries=1"},
+                                                                                        {people, "preferences.temperatures=[1]"},
+                                                                                        {one, "ppo.epochs=2"}}) {
+    INFO(setting);
+    CHECK(problems_in(recipe, {setting}).empty());
+  }
+}
+
+TEST_CASE("recipes: what a file sets for versions that a variant leaves out may stay, what the variant sets may not", "[pipelines]") {
+  const std::string file = R"({"name": "r", "versions": ["rejection", "ppo"], "ppo": {"epochs": 2}, "preferences": {"later_pairs": 30}})",
+                    shorter = R"(versions=["rejection"])";
+  CHECK(problems_in(file, {shorter}).empty());
+  CHECK(problems_in(file, {shorter, "ppo.epochs=3"}).size() == 1);
+  CHECK(problems_in(file, {shorter, "ppo.kl.coefficient=0.1", "preferences.later_pairs=31"}).size() == 2);
+  const std::string one = R"({"name": "r", "versions": ["rejection"], "ppo": {"epochs": 2}})";
+  CHECK(problems_in(one).size() == 1);
+  CHECK(problems_in(one, {R"(versions=["ppo"])"}).empty());
 }
 
 }  // namespace keel::pipelines
