@@ -128,9 +128,9 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   for (const auto& text : problems_of(recipe.rejection))
     problem("rejection." + text);
   for (const auto& text : reward::problems_of(recipe.reward))
-    problem("reward: " + text);
+    problem("reward." + text);
   for (const auto& text : ppo::problems_of(recipe.ppo))
-    problem("ppo: " + text);
+    problem("ppo." + text);
 }
 
 }  // namespace
@@ -142,6 +142,9 @@ std::vector<std::string> problems_of(const RejectionConfig& config) {
   if (!config.temperatures.empty() && config.samples % std::ssize(config.temperatures) != 0)
     problems.push_back(fmt::format("samples must be a multiple of the {} temperatures, each of which writes an equal part; got {}",
                                    config.temperatures.size(), config.samples));
+  if (const policy::SamplingConfig unset; !config.temperatures.empty() && config.sampling.temperature != unset.temperature)
+    problems.push_back(
+        fmt::format("sampling.temperature: temperatures replaces it; leave it out, or at its default {}", unset.temperature));
   const std::set<double> distinct(config.temperatures.begin(), config.temperatures.end());
   if (distinct.size() < config.temperatures.size()) problems.emplace_back("temperatures must differ: equal ones would draw equal answers");
   return problems;

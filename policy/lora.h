@@ -28,7 +28,7 @@ inline void visit(LoraConfig& config, core::Fields& fields) {
          core::one_of({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}));
 }
 
-// Every rule between the fields that does not hold; none while rank is 0.
+// Every rule between the fields that does not hold.
 std::vector<std::string> problems_of(const LoraConfig& config);
 
 // `base` with fresh adapters: A uniform in +-1/sqrt(in) (PEFT's Kaiming start with a = sqrt(5)), each from the random stream (seed,

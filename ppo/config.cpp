@@ -3,6 +3,20 @@
 #include <fmt/format.h>
 
 namespace keel::ppo {
+namespace {
+
+// Why nothing reads a field under these settings; "" where something does.
+std::string unread_because(const PpoConfig& config, const std::string& field) {
+  if (field == "score.whiten_scope" && !config.score.whiten) return "nothing is whitened without score.whiten";
+  if ((field == "kl.target" || field == "kl.horizon") && config.kl.controller == "fixed")
+    return "the controller is fixed, only an adaptive one reads it";
+  if (field == "reward.missing_eos_value" && config.reward.missing_eos == "none") return "reward.missing_eos is none, which reads no value";
+  if (field == "ptx.batch_sequences" && config.ptx.weight == 0) return "ptx.weight is 0, so that no sequences are drawn";
+  if (field.starts_with("critic_schedule.") && config.critic == "shared") return "a shared critic learns with the policy, by schedule";
+  return "";
+}
+
+}  // namespace
 
 std::vector<std::string> problems_of(const PpoConfig& config) {
   std::vector<std::string> problems;
@@ -14,16 +28,10 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
     problems.emplace_back(
         "kl: in the loss k1 penalises nothing, for the mean of its gradient is 0; take k2 or k3, or the placement reward");
   }
-  if (!config.score.whiten && config.score.whiten_scope != "batch") {
-    problems.emplace_back("score.whiten_scope has no meaning without score.whiten");
-  }
-  if (config.critic == "shared") {
-    runtime::ScheduleConfig set = config.critic_schedule, unset = PpoConfig{}.critic_schedule;
-    for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
-      problems.push_back(
-          fmt::format("critic_schedule.{}: a shared critic learns with the policy, by schedule; leave it out, or at its default {}",
-                      field.name, field.b));
-  }
+  PpoConfig set = config, unset;
+  for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+    if (const std::string reason = unread_because(config, field.name); !reason.empty())
+      problems.push_back(fmt::format("{}: {}; leave it out, or at its default {}", field.name, reason, field.b));
   for (const std::string& problem : policy::problems_of(config.lora))
     problems.push_back("lora." + problem);
   if (config.minibatch_answers > config.batch_answers) problems.emplace_back("minibatch_answers must not be above batch_answers");

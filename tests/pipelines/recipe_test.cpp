@@ -186,4 +186,16 @@ TEST_CASE("recipes: what a file sets for versions that a variant leaves out may 
   CHECK(problems_in(one, {R"(versions=["ppo"])"}).empty());
 }
 
+TEST_CASE("recipes: a setting that another one leaves without effect is refused by its whole name", "[pipelines]") {
+  const std::string recipe = R"({"name": "r", "rejection": {"temperatures": [0.5, 1]}})";
+  CHECK(problems_in(recipe).empty());
+  for (const std::string setting : {"rejection.sampling.temperature=0.7", "ppo.kl.target=3", "ppo.kl.horizon=10",
+                                    "ppo.reward.missing_eos_value=2", "ppo.lora.alpha=8", "ppo.ptx.batch_sequences=8"}) {
+    INFO(setting);
+    const auto problems = problems_in(recipe, {setting});
+    REQUIRE(problems.size() == 1);
+    CHECK_THAT(problems[0], Catch::Matchers::ContainsSubstring("recipe.json: " + setting.substr(0, setting.find('=')) + ": "));
+  }
+}
+
 }  // namespace keel::pipelines
