@@ -51,7 +51,8 @@ struct SftInputs {
 };
 void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work);
 
-// Trains a reward model from a chat model on preference pairs. Leaves a reward model folder with evaluation.json and scores.jsonl.
+// Trains a reward model from a chat model on preference pairs, with the safety loss where they are safety data alone. Leaves a reward model
+// folder with evaluation.json and scores.jsonl.
 struct RewardInputs {
   fs::path model;
   fs::path pairs, held_out;
@@ -61,7 +62,7 @@ struct RewardInputs {
   bool drop_shared_prompts = false;  // leave out training pairs whose prompt is held out as well
   RenderPolicy limit;
 };
-void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work);
+void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& settings, uint64_t seed, const fs::path& work);
 
 // A reward model on a file of pairs: what evaluation.json says, without the model's name, and the scores behind it.
 struct EvaluatedReward {

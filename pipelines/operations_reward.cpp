@@ -101,7 +101,10 @@ std::pair<std::vector<ScoredPair>, std::vector<ScoredPair>> in_common(const OnFi
 
 }  // namespace
 
-void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& config, uint64_t seed, const fs::path& work) {
+void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfig& settings, uint64_t seed, const fs::path& work) {
+  reward::RewardTrainConfig config = settings;
+  // Mixtures bring labelled safety pairs to other models as well, whose scores are not to say what is safe.
+  if (!inputs.safety) config.loss.safety_weight = 0;
   const LanguageModel chat = load_language_model(inputs.model);
   const int64_t context = chat.llama.config.max_position_embeddings;
   data::PreferenceSet train_set = data::read_preferences(inputs.pairs, {.safety = inputs.safety});

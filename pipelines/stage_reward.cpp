@@ -63,15 +63,13 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
   const bool safety = stage.kind == "safety";
   write_mixture(stage, recipe.mixture.own_pairs, context);
   core::write_jsonl(work / "held_out.jsonl.gz", read_rows(stage, context, stage.kind + "_test.jsonl"));
-  reward::RewardTrainConfig config = recipe.reward;
-  if (!safety) config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
   reward_operation({.model = context.inputs.at("sft"),
                     .pairs = work / "pairs.jsonl.gz",
                     .held_out = work / "held_out.jsonl.gz",
                     .safety = safety,
                     .name = stage.kind == "public" ? "general" : stage.kind,
                     .limit = length_limit(recipe)},
-                   config, context.seed, work);
+                   recipe.reward, context.seed, work);
   if (stage.previous.empty()) return;
 
   // Paper 3.2.3: answers are chosen by the best reward model there is. An older one wins if it is right more often on all test sets so far.

@@ -150,7 +150,7 @@ Stage preferences_stage(const Recipe& recipe, const Version& version, const Dige
 
 Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
   reward::RewardTrainConfig config = recipe.reward;
-  if (reward.kind != "safety") config.loss.safety_weight = 0;  // helpfulness pairs carry no safety labels
+  if (reward.kind != "safety") config.loss.safety_weight = 0;  // reward_operation() does the same, so that the setting is none of theirs
   Stage stage{.name = reward.name,
               .schema_version = 2,
               .inputs = reward.batches,

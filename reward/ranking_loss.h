@@ -28,7 +28,9 @@ inline void visit(RewardLossConfig& config, core::Fields& fields) {
   fields("margin_table", config.margin_table, "margins of strength 4, 3, 2 and 1, e.g. [2, 1, 0.5, 0]; for margin own alone",
          core::at_least(0.0));
   fields("centring", config.centring, "weight of the mean of (chosen + rejected)^2, which keeps scores around 0", core::at_least(0.0));
-  fields("safety_weight", config.safety_weight, "weight of the safety auxiliary loss over answers that carry a safety label",
+  fields("safety_weight", config.safety_weight,
+         "weight of the safety auxiliary loss over answers that carry a safety label; a run's safety model and reward train --safety "
+         "alone have it",
          core::at_least(0.0));
 }
 
