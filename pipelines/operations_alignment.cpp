@@ -40,9 +40,25 @@ struct Rewards {
   ppo::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
                                const reward::CombinationConfig& config) const {
     if (safety) return ppo::gated_reward(helpfulness.model, safety->model, prompts, hazard, config);
+    if (const auto marked = std::count(hazard.begin(), hazard.end(), true); marked > 0)
+      core::log_warn(
+          fmt::format("{} of {} prompts have \"hazard\": true, which nothing reads without a safety reward model: the helpfulness "
+                      "model scores their answers too",
+                      marked, hazard.size()));
     return ppo::plain_reward(helpfulness.model, prompts);
   }
 };
+
+// Settings of the combination that are none where there is no safety model.
+std::vector<std::string> unread_combination(const fs::path& safety, reward::CombinationConfig set) {
+  std::vector<std::string> problems;
+  reward::CombinationConfig unset;
+  if (safety.empty())
+    for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+      problems.push_back(
+          fmt::format("combination.{}: nothing reads it without a safety reward model; give --safety-reward, or leave it out", field.name));
+  return problems;
+}
 
 // K answers to each prompt, numbered 0..K-1, in order; temperature i of several writes the answers i, i + count, ...
 std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, const Prompts& prompts, const RejectionConfig& config,
@@ -216,7 +232,10 @@ Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const
 
 void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
                          uint64_t seed, const fs::path& work) {
-  core::throw_if_any(problems_of(config));
+  std::vector<std::string> problems = problems_of(config);
+  for (auto& problem : unread_combination(inputs.safety, combination))
+    problems.push_back(std::move(problem));
+  core::throw_if_any(std::move(problems));
   if (inputs.safety.empty() && config.score == "safety")
     throw core::UsageError("score \"safety\" needs a safety reward model: give --safety-reward");
   const LanguageModel start = load_language_model(inputs.start);
@@ -237,6 +256,11 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
 
 void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed,
                    const fs::path& work) {
+  std::vector<std::string> problems = unread_combination(inputs.safety, combination);
+  if (inputs.safety.empty() && config.score.whiten_scope == "deciding_model")
+    problems.emplace_back(
+        "score.whiten_scope: without a safety reward model deciding_model is the same as batch; give --safety-reward, or leave it out");
+  core::throw_if_any(std::move(problems));
   const LanguageModel policy = load_language_model(inputs.policy);
   const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);

@@ -218,13 +218,16 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
                                   with({"--set", "score=safety", "--out", "safe"}),
                                   {"rejection", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--config",
                                    "settings.json", "--set", "score=safety", "--out", "none"},
-                                  with({"--set", "temperatures=[0.7,1]", "--out", "none2"})});
+                                  with({"--set", "temperatures=[0.7,1]", "--out", "none2"}),
+                                  {"rejection", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--config",
+                                   "settings.json", "--set", "combination.gate_threshold=0.3", "--out", "none"}});
   CHECK((more[0].code == 0 && work.has("student/model.safetensors")));
   CHECK(more[1].code == 0);
   CHECK(more[1].says("answers in the pool of 2 versions"));
   CHECK((more[2].code == 0 && more[3].code == 2 && more[4].code == 2));
   CHECK(more[3].says("needs a safety reward model"));
   CHECK(more[4].says("multiple of the 2 temperatures"));
+  CHECK((more[5].code == 2 && more[5].says("combination.gate_threshold: nothing reads it")));
   work.write("pool.jsonl", R"({"prompt_ids":[1],"answer_ids":[5,2]})"
                            "\n"
                            R"({"prompt_ids":[1],"answer_ids":[99999]})"
@@ -244,7 +247,10 @@ TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipeli
         "settings.json", "--out", "tuned"},
        {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--set", "minibatch_answers=9999", "--out", "none"},
        {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--set", "validation.every=2", "--set",
-        "validation.patience=1", "--set", "critic=shared", "--set", "critic_schedule.learning_rate=1e-3", "--out", "none"}});
+        "validation.patience=1", "--set", "critic=shared", "--set", "critic_schedule.learning_rate=1e-3", "--out", "none"},
+       {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--set", "score.whiten_scope=deciding_model",
+        "--set", "combination.gate_threshold=0.3", "--out", "none"},
+       {"ppo", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--config", "settings.json", "--out", "alone"}});
   INFO(outcomes[0].err);
   REQUIRE(outcomes[0].code == 0);
   CHECK(outcomes[1].code == 2);
@@ -252,6 +258,11 @@ TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipeli
   for (const char* text : {"validation.every: nothing reads it", "validation.patience: nothing reads it", "give --held-out FILE",
                            "critic_schedule.learning_rate: a shared critic learns with the policy"})
     CHECK(outcomes[2].says(text));
+  CHECK(outcomes[3].code == 2);  // likewise, where there is no safety model
+  CHECK(outcomes[3].says("score.whiten_scope: without a safety reward model"));
+  CHECK(outcomes[3].says("combination.gate_threshold: nothing reads it without a safety reward model"));
+  CHECK((outcomes[4].code == 0 && outcomes[4].says("1 of 2 prompts have \"hazard\": true")));
+  CHECK_FALSE(outcomes[0].says("\"hazard\": true"));
   CHECK(json_in(work, "tuned/config.json")["architectures"] == Json{"LlamaForCausalLM"});
   CHECK(json_in(work, "tuned/critic/config.json")["architectures"] == Json{"LlamaForSequenceClassification"});
   CHECK(json_in(work, "tuned/timings.json").contains("generation"));
