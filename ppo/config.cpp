@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace keel::ppo {
 namespace {
 
@@ -28,6 +30,13 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
     problems.emplace_back(
         "kl: in the loss k1 penalises nothing, for the mean of its gradient is 0; take k2 or k3, or the placement reward");
   }
+  if (config.kl.placement == "loss")
+    for (const auto& [name, limit] : {std::pair{"clamp", config.kl.clamp}, {"log_ratio_clamp", config.kl.log_ratio_clamp}})
+      if (limit > 0)
+        problems.push_back(fmt::format(
+            "kl.{}: in the loss the gradient beyond the limit is 0, so that the penalty ends where the policy is furthest away; "
+            "leave it out, or take the placement reward",
+            name));
   PpoConfig set = config, unset;
   for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
     if (const std::string reason = unread_because(config, field.name); !reason.empty())

@@ -116,10 +116,12 @@ TEST_CASE("ppo options: each one, changed, ends in other weights", "[ppo]") {
   }
 }
 
-TEST_CASE("ppo options: combinations in which one would have no effect are refused", "[ppo]") {
+TEST_CASE("ppo options: combinations in which one would have no effect, or the wrong one, are refused", "[ppo]") {
   for (const std::vector<std::string>& settings :
        std::vector<std::vector<std::string>>{{"kl.placement=loss"},  // k1
                                              {"score.whiten=false", "score.whiten_scope=deciding_model"},
+                                             {"kl.estimator=k2", "kl.placement=loss", "kl.clamp=1"},
+                                             {"kl.estimator=k3", "kl.placement=loss", "kl.log_ratio_clamp=1"},
                                              {"kl.target=3"},
                                              {"kl.horizon=10"},
                                              {"reward.missing_eos_value=2"},
