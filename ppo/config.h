@@ -52,7 +52,9 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
          "on the "
          "policy's own hidden states (shared), trained by the policy's optimiser",
          core::one_of({"reward", "policy", "shared"}));
-  fields("whiten_advantages", config.whiten_advantages, "advantages with mean 0 and variance 1 over all tokens of an iteration");
+  fields("whiten_advantages", config.whiten_advantages,
+         "advantages with mean 0 and variance 1 over all tokens of an iteration, by score.epsilon; what divides them divides the KL "
+         "penalty in the reward too");
   fields(
       "ema_decay", config.ema_decay,
       "after each step the average of the policy's weights keeps this share of itself; the average is what is evaluated and kept; 0 = off",
