@@ -57,6 +57,16 @@ json verdict_json(const std::optional<Verdict>& verdict) {
   return row;
 }
 
+// The same two texts, whatever else the row's answers say.
+bool has_answers_of(const json& row, const json& comparison) {
+  const auto answers = row.find("answers");
+  if (answers == row.end() || !answers->is_array() || answers->size() != 2) return false;
+  for (const size_t side : {0, 1})
+    if (!answers->at(side).is_object() || answers->at(side).value("text", json()) != comparison.at("answers").at(side).at("text"))
+      return false;
+  return true;
+}
+
 // One question to the judge, asked again while the server fails.
 std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
   const json request = {{"model", config.model},
@@ -144,6 +154,13 @@ std::string answer_text(const json& comparison, size_t side) {
   return comparison.at("answers").at(side).at("text").get<std::string>();
 }
 
+json blinded(const json& comparison) {
+  json row = {{"id", comparison.at("id")}, {"kind", comparison.at("kind")}, {"messages", comparison.at("messages")}};
+  for (const size_t side : {0, 1})
+    row["answers"].push_back({{"text", answer_text(comparison, side)}});
+  return row;
+}
+
 std::vector<std::optional<Verdict>> read_verdicts(const fs::path& file, const std::vector<json>& comparisons) {
   std::vector<std::optional<Verdict>> verdicts(comparisons.size());
   core::JsonlReader reader(file);
@@ -154,8 +171,9 @@ std::vector<std::optional<Verdict>> read_verdicts(const fs::path& file, const st
       throw reader.error(fmt::format("\"id\" must be one of the comparison file, 0..{}, got {}", comparisons.size() - 1,
                                      id == row.end() ? "nothing" : id->dump()));
     const json& asked = comparisons[id->get<size_t>()];
-    if (row.value("answers", json()) != asked.at("answers"))
-      throw reader.error(fmt::format("\"answers\" are not those of comparison {}: fill in the file that the stage wrote", id->dump()));
+    if (!has_answers_of(row, asked))
+      throw reader.error(
+          fmt::format("\"answers\" are not those of comparison {}: fill in the file that the comparisons stage wrote", id->dump()));
     if (verdicts[id->get<size_t>()]) throw reader.error(fmt::format("comparison {} has a verdict already, further above", id->dump()));
     try {
       verdicts[id->get<size_t>()] = parse_verdict(row, about_safety(asked));

@@ -38,9 +38,13 @@ struct Verdict {
 
 std::string answer_text(const nlohmann::json& comparison, size_t side);
 
-// Verdicts of people on `comparisons` (rows of comparisons.jsonl.gz): rows of the same file with "choice" ("a" | "b"), "strength" (1..4),
-// and for safety "a_safe" and "b_safe" added. Rows that nobody filled in, and comparisons without a row, have none. DataError with
-// file:line for impossible values, unknown ids, and answers that are not those that were compared.
+// A row of comparisons.jsonl.gz as people see it, without what tells which model wrote which answer: {"id", "kind", "messages", "answers":
+// [{"text"}, {"text"}]}.
+nlohmann::json blinded(const nlohmann::json& comparison);
+
+// Verdicts of people on `comparisons` (rows of comparisons.jsonl.gz): blinded rows, or whole ones, with "choice" ("a" | "b"), "strength"
+// (1..4), and for safety "a_safe" and "b_safe" added. Rows that nobody filled in, and comparisons without a row, have none. DataError with
+// file:line for impossible values, unknown ids, and answers whose texts are not those that were compared.
 std::vector<std::optional<Verdict>> read_verdicts(const std::filesystem::path& file, const std::vector<nlohmann::json>& comparisons);
 
 // What the judge is asked about one comparison, and how its reply is read: {"choice": "A", "strength": 3, "a_safe": true, "b_safe": true},

@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "core/error.h"
@@ -197,6 +198,13 @@ void annotate_sandbox(const Recipe& recipe, const Version& version, const StageC
   core::write_file(context.work / "annotator.json", core::dump_json(ceilings) + "\n");
 }
 
+constexpr const char* kForPeople = "for_people.jsonl";
+
+// What people fill in. Comparisons that were made before there was a file for them are shown as they are.
+fs::path file_for_people(const fs::path& comparisons) {
+  return comparisons / (fs::exists(comparisons / kForPeople) ? kForPeople : "comparisons.jsonl.gz");
+}
+
 core::PreferencePair pair_of(const nlohmann::json& comparison, const Verdict& verdict, const Version& version) {
   const std::string kind = comparison.at("kind");
   const size_t chosen = verdict.first ? 0 : 1;
@@ -224,9 +232,8 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
     if (!fs::exists(filled))
       throw core::Interrupted(
           fmt::format("people are asked: add \"choice\" (\"a\" or \"b\"), \"strength\" (1..4) and for safety rows \"a_safe\" and "
-                      "\"b_safe\" to the rows of "
-                      "{}, save them as {}, and give the same command again",
-                      (context.inputs.at(version.comparisons) / "comparisons.jsonl.gz").string(), filled.string()));
+                      "\"b_safe\" to the rows of {}, save them as {}, and give the same command again",
+                      file_for_people(context.inputs.at(version.comparisons)).string(), filled.string()));
     if (core::sha256_file(filled) != people)
       throw core::Interrupted(
           fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
@@ -286,13 +293,19 @@ void collect_comparisons(const Recipe& recipe, const Version& version, const Sta
   answer_all(requests, version, recipe, context);
 
   core::JsonlWriter writer(context.work / "comparisons.jsonl.gz");
+  // On real data whoever annotates, for the annotator is no part of this stage's key.
+  std::optional<core::JsonlWriter> for_people;
+  if (!sandbox) for_people.emplace(context.work / kForPeople);
   for (size_t i = 0; i < comparisons.size(); ++i) {
     // The newer model must not always stand first: whoever compares would soon prefer a side.
     core::Stream stream(context.seed, purpose_of(version, ".order"), i);
     if (version.number > 1 && stream.chance(0.5)) std::swap(comparisons[i].answers[0], comparisons[i].answers[1]);
-    writer.write(comparison_json(comparisons[i], i));
+    const nlohmann::json row = comparison_json(comparisons[i], i);
+    writer.write(row);
+    if (for_people) for_people->write(blinded(row));
   }
   writer.commit();
+  if (for_people) for_people->commit();
 }
 
 void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const StageContext& context) {

@@ -144,7 +144,8 @@ TEST_CASE("http: addresses are taken apart, and what is none is refused", "[pipe
     CHECK_THROWS_AS(parse_http_url(wrong), core::UsageError);
 }
 
-TEST_CASE("people: rows of the comparison file with their choice; impossible ones are named by file and line", "[pipelines]") {
+TEST_CASE("people: rows of the comparison file, blinded or whole, with their choice; impossible ones are named by file and line",
+          "[pipelines]") {
   const std::vector<json> asked = {comparison(0, "helpfulness"), comparison(1, "safety"), comparison(2, "safety")};
   const test::TemporaryFolder folder;
   const auto filled = [&](size_t row, json extra) {
@@ -161,6 +162,16 @@ TEST_CASE("people: rows of the comparison file with their choice; impossible one
   CHECK((verdicts[0]->first && verdicts[0]->strength == 4));
   CHECK_FALSE(verdicts[1]);
   CHECK((!verdicts[2]->first && !verdicts[2]->first_safe && verdicts[2]->second_safe == true));
+
+  json shown = blinded(asked[1]);
+  CHECK(shown == json{{"id", 1},
+                      {"kind", "safety"},
+                      {"messages", asked[1]["messages"]},
+                      {"answers", {{{"text", "in the harbour"}}, {{"text", "no"}}}}});
+  shown.update({{"choice", "b"}, {"strength", 1}});
+  CHECK(read(shown.dump() + "\n" + filled(0, {{"choice", "a"}, {"strength", 4}}))[1]);
+  std::swap(shown["answers"][0], shown["answers"][1]);
+  CHECK_THROWS_WITH(read(shown.dump() + "\n"), ContainsSubstring("\"answers\" are not those of comparison 1"));
 
   const std::string good = filled(2, {{"choice", "a"}, {"strength", 4}});
   for (const auto& [row, text] : std::vector<std::pair<std::string, std::string>>{

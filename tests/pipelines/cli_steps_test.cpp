@@ -462,9 +462,15 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   const Outcome waiting = work.run(more);
   CHECK(waiting.code == 75);
   CHECK(waiting.says("people are asked"));
+  CHECK(waiting.says("for_people.jsonl"));
+  const auto compared = rows_in(work / "run/stages/comparisons2/current/comparisons.jsonl.gz");
+  const auto for_people = rows_in(work / "run/stages/comparisons2/current/for_people.jsonl");
+  REQUIRE(compared.size() == for_people.size());
   std::string filled;
-  for (Json row : rows_in(work / "run/stages/comparisons2/current/comparisons.jsonl.gz")) {
-    CHECK((row["answers"].size() == 2 && row["answers"][0]["model"] != row["answers"][1]["model"]));
+  for (size_t i = 0; i < for_people.size(); ++i) {
+    Json row = for_people[i];
+    CHECK((compared[i]["answers"].size() == 2 && compared[i]["answers"][0]["model"] != compared[i]["answers"][1]["model"]));
+    CHECK((row["answers"][1] == Json{{"text", compared[i]["answers"][1]["text"]}} && row["messages"] == compared[i]["messages"]));
     row["choice"] = "a";
     row["strength"] = 3;
     if (row["kind"] == "safety") row["a_safe"] = true;
