@@ -46,7 +46,8 @@ inline void visit(DataConfig& config, core::Fields& fields) {
          "files: prompts of evaluation.split \"validation\", and demonstrations that watch SFT", core::at_least(2));
   fields("test_prompts", config.test_prompts, "files: prompts of the evaluation, half of each kind", core::at_least(2));
   fields("max_demonstrations", config.max_demonstrations, "files: chosen answers that SFT learns from; 0 = all", core::at_least(0));
-  fields("max_pairs", config.max_pairs, "files: training pairs of each reward model; 0 = all", core::at_least(0));
+  fields("max_pairs", config.max_pairs, "files: given training pairs that each reward model learns from; 0 = all. Prompts come from all",
+         core::at_least(0));
 }
 
 struct SandboxConfig {

@@ -42,6 +42,27 @@ Kind read_kind(const std::string& name, bool hazard, const std::string& file, co
   return kind;
 }
 
+// Prompts of all training pairs, where max_pairs keeps some of the pairs from the reward models: later versions ask them nonetheless.
+constexpr const char* kUncapped = "_prompts.jsonl";
+
+nlohmann::json row_of_prompt(const core::PreferencePair& pair, bool hazard) {
+  return {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
+}
+
+// Prompts of one kind on one side of the split, in the data stage's order.
+std::vector<nlohmann::json> split_prompts(const std::filesystem::path& data, const std::string& kind, bool hazard, bool test) {
+  std::vector<nlohmann::json> rows;
+  if (const auto uncapped = data / (kind + kUncapped); !test && std::filesystem::exists(uncapped)) {
+    core::JsonlReader reader(uncapped);
+    for (nlohmann::json row; reader.next(row);)
+      rows.push_back(std::move(row));
+    return rows;
+  }
+  for (const auto& pair : data::read_preferences(data / (kind + (test ? "_test.jsonl" : "_train.jsonl")), {.safety = hazard}).pairs)
+    rows.push_back(row_of_prompt(pair, hazard));
+  return rows;
+}
+
 core::Dialogue with_answer(const core::PreferencePair& pair) {
   core::Dialogue dialogue = pair.prompt;
   dialogue.messages.push_back({"assistant", pair.chosen});
@@ -97,9 +118,11 @@ void write_file_data(const Recipe& recipe, const StageContext& context) {
   const auto demonstration = [](const Kind&, const core::PreferencePair& pair) -> nlohmann::json {
     return {{"messages", data::messages_json(with_answer(pair))}};
   };
-  const auto prompt = [](const Kind& kind, const core::PreferencePair& pair) -> nlohmann::json {
-    return {{"messages", data::messages_json(pair.prompt)}, {"hazard", kind.hazard}};
-  };
+  const auto prompt = [](const Kind& kind, const core::PreferencePair& pair) { return row_of_prompt(pair, kind.hazard); };
+  for (const auto& kind : kinds)
+    if (recipe.data.max_pairs > 0 && recipe.data.max_pairs < std::ssize(kind.train))
+      core::write_jsonl(context.work / (kind.name + kUncapped), kind.train,
+                        [&](const core::PreferencePair& pair) { return row_of_prompt(pair, kind.hazard); });
   Alternating(kinds, &Kind::train).write(context.work / "demonstrations.jsonl", recipe.data.max_demonstrations, demonstration);
   Alternating(kinds, &Kind::train).write(context.work / "prompts_train.jsonl", recipe.data.train_prompts, prompt);
   // Test conversations are shared out: what is watched during training is not what the evaluation asks.
@@ -116,17 +139,15 @@ void write_file_prompts(const Recipe& recipe, const Version& version, const Stag
   core::JsonlWriter train(context.work / "prompts_train.jsonl"), compared(context.work / "prompts_comparisons.jsonl");
   for (const auto& [kind, hazard] : {std::pair{"helpfulness", false}, {"safety", true}})
     for (const bool test : {false, true}) {
-      const fs::path file = context.inputs.at("data") / fmt::format("{}_{}.jsonl", kind, test ? "test" : "train");
-      const data::PreferenceSet set = data::read_preferences(file, {.safety = hazard});
+      const auto prompts = split_prompts(context.inputs.at("data"), kind, hazard, test);
       const auto most = recipe.data.train_prompts / 2;
       const double share = recipe.data.held_out / (1 - recipe.data.held_out);
       // The data stage has shuffled them. Versions take theirs one after the other, V1 the first, and begin again at the end.
-      const int64_t all = std::ssize(set.pairs);
+      const int64_t all = std::ssize(prompts);
       const auto tested = static_cast<int64_t>(std::llround(static_cast<double>(most) * share));
       const int64_t count = std::min<int64_t>(test ? tested : most, all);
       for (int64_t i = 0; i < count; ++i) {
-        const auto& pair = set.pairs[static_cast<size_t>(((version.number - 1) * count + i) % all)];
-        const nlohmann::json row = {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
+        const nlohmann::json& row = prompts[static_cast<size_t>(((version.number - 1) * count + i) % all)];
         if (!test) train.write(row);
         compared.write(row);
       }
