@@ -24,6 +24,7 @@ struct StepOptions {
   std::string model, start, tokenizer, data, validation, prompts, reward, safety_reward, out, chat;
   std::string held_out, pretraining;
   std::vector<std::string> pool;
+  int64_t version = 1;
   bool safety = false, drop_duplicates = false, drop_shared_prompts = false;
   RenderPolicy limit;
 };
@@ -205,6 +206,9 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
   add_reward_inputs(*command, *options);
   command->add_option("--pool", options->pool, "kept.jsonl.gz of an earlier version, whose answers are learned from as well; repeat it")
       ->type_name("FILE");
+  command->add_option("--version", options->version, "N of the version VN that this makes: each draws its answers apart, and marks them")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
   add_limit(*command, *options);
   add_common_options(*command, invocation);
@@ -216,10 +220,12 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
       std::map<std::string, fs::path> files = {{"prompts", options->prompts}};
       for (size_t i = 0; i < options->pool.size(); ++i)
         files[fmt::format("pool{}", i)] = options->pool[i];
+      nlohmann::json config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}};
+      if (options->version != 1) config["version"] = options->version;
       run_single_step(
           {.name = "rejection",
            .out = options->out,
-           .config = {{"fields", core::to_json(fields())}, {"limit", to_json(options->limit)}},
+           .config = config,
            .files = files,
            .models = {{"model", options->model}, {"start", start}, {"reward", options->reward}, {"safety_reward", options->safety_reward}}},
           invocation, [&](const fs::path& work) {
@@ -229,6 +235,7 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
                                  .safety = options->safety_reward,
                                  .prompts = options->prompts,
                                  .pool = {options->pool.begin(), options->pool.end()},
+                                 .version = options->version,
                                  .limit = options->limit},
                                 settings->rejection, settings->combination, invocation.seed, work);
           });

@@ -220,13 +220,20 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
                                    "settings.json", "--set", "score=safety", "--out", "none"},
                                   with({"--set", "temperatures=[0.7,1]", "--out", "none2"}),
                                   {"rejection", "--model", "model", "--reward", "reward", "--prompts", "prompts.jsonl", "--config",
-                                   "settings.json", "--set", "combination.gate_threshold=0.3", "--out", "none"}});
+                                   "settings.json", "--set", "combination.gate_threshold=0.3", "--out", "none4"},
+                                  with({"--version", "2", "--pool", "best/kept.jsonl.gz", "--out", "second"}),
+                                  with({"--version", "0", "--out", "none5"})});
   CHECK((more[0].code == 0 && work.has("student/model.safetensors")));
   CHECK(more[1].code == 0);
   CHECK(more[1].says("answers in the pool of 2 versions"));
   CHECK((more[2].code == 0 && more[3].code == 2 && more[4].code == 2));
   CHECK(more[3].says("needs a safety reward model"));
   CHECK(more[4].says("multiple of the 2 temperatures"));
+  // Another version draws other answers of the same model, and says so.
+  REQUIRE(more[6].code == 0);
+  CHECK(rows_in(work / "second/samples.jsonl.gz") != samples);
+  CHECK((kept[0]["version"] == 1 && rows_in(work / "second/kept.jsonl.gz")[0]["version"] == 2));
+  CHECK((more[7].code == 2 && more[7].says("--version")));
   CHECK((more[5].code == 2 && more[5].says("combination.gate_threshold: nothing reads it")));
   work.write("pool.jsonl", R"({"prompt_ids":[1],"answer_ids":[5,2]})"
                            "\n"
