@@ -262,6 +262,7 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
         "score.whiten_scope: without a safety reward model deciding_model is the same as batch; give --safety-reward, or leave it out");
   core::throw_if_any(std::move(problems));
   const LanguageModel policy = load_language_model(inputs.policy);
+  core::throw_if_any(ppo::problems_with(config, policy.llama.config));
   const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
   nlohmann::json counts = {{"prompts", to_json(prompts.counts)}};

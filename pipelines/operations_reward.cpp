@@ -106,6 +106,7 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
   // Mixtures bring labelled safety pairs to other models as well, whose scores are not to say what is safe.
   if (!inputs.safety) config.loss.safety_weight = 0;
   const LanguageModel chat = load_language_model(inputs.model);
+  core::throw_if_any(reward::problems_with(config, chat.llama.config));
   const int64_t context = chat.llama.config.max_position_embeddings;
   data::PreferenceSet train_set = data::read_preferences(inputs.pairs, {.safety = inputs.safety});
   data::PreferenceSet test_set = data::read_preferences(inputs.held_out, {.safety = inputs.safety});

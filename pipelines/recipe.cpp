@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string_view>
+#include <system_error>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "pipelines/commands.h"
 #include "pipelines/http_client.h"
 #include "sandbox/world.h"
@@ -54,6 +58,15 @@ std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
     if (!reason.empty() && !left_over) problems.push_back(fmt::format("{}: {} does not read it; leave it out", field.name, reason));
   }
   return problems;
+}
+
+// The shape of the model that a run trains, where it can be known before the run.
+std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
+  if (recipe.data.source == "sandbox") return recipe.llama;
+  const auto file = std::filesystem::path(recipe.model) / "config.json";
+  std::error_code absent;
+  if (!std::filesystem::is_regular_file(file, absent)) return std::nullopt;
+  return policy::read_llama_config(core::read_json_file(file), file);
 }
 
 std::vector<std::string> annotator_problems(const Recipe& recipe) {
@@ -131,6 +144,12 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
     problem("reward." + text);
   for (const auto& text : ppo::problems_of(recipe.ppo))
     problem("ppo." + text);
+  if (const auto shape = shape_of(recipe)) {
+    for (const auto& text : reward::problems_with(recipe.reward, *shape))
+      problem("reward." + text);
+    for (const auto& text : ppo::problems_with(recipe.ppo, *shape))
+      problem("ppo." + text);
+  }
 }
 
 }  // namespace

@@ -96,14 +96,25 @@ std::vector<std::string> problems_of(const LoraConfig& config) {
   return problems;
 }
 
+std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConfig& shape) {
+  const int64_t heads = shape.num_attention_heads * shape.head_size(), keys = shape.num_key_value_heads * shape.head_size();
+  for (const auto& module : config.target_modules) {
+    const int64_t other = module == "q_proj" || module == "o_proj"   ? heads
+                          : module == "k_proj" || module == "v_proj" ? keys
+                                                                     : shape.intermediate_size;
+    const int64_t smaller = std::min(shape.hidden_size, other);
+    if (config.rank > smaller)
+      return {fmt::format("rank must be at most {}, the smaller side of {}, got {}", smaller, module, config.rank)};
+  }
+  return {};
+}
+
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose) {
   check_config(config);
+  core::throw_if_any(problems_with(config, base.config));
   Llama model = without_lora(base);
   visit_targets(model, config, [&](const std::string& name, at::Tensor& weight, LowRank& adapter) {
     const int64_t out = weight.size(0), in = weight.size(1);
-    if (config.rank > std::min(out, in))
-      throw core::ConfigError(
-          {fmt::format("the rank of adapters must be at most {}, the smaller side of {}, got {}", std::min(out, in), name, config.rank)});
     adapter = {.a = at::empty({config.rank, in}, at::kFloat),
                .b = at::zeros({out, config.rank}, at::kFloat),
                .scale = config.alpha / static_cast<double>(config.rank)};

@@ -31,9 +31,11 @@ inline void visit(LoraConfig& config, core::Fields& fields) {
 // Every rule between the fields that does not hold.
 std::vector<std::string> problems_of(const LoraConfig& config);
 
+// Adapters that would be wider than the smaller side of a projection of such a model: they could do no more than those of that width.
+std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConfig& shape);
+
 // `base` with fresh adapters: A uniform in +-1/sqrt(in) (PEFT's Kaiming start with a = sqrt(5)), each from the random stream (seed,
-// purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`. Throws core::ConfigError, also for a
-// rank above the smaller side of a projection, which could do no more than one as large as that side.
+// purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`. Throws core::ConfigError.
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose);
 
 Llama without_lora(const Llama& model);  // the base: adapters off; shares its storage

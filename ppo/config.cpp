@@ -47,4 +47,11 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
   return problems;
 }
 
+std::vector<std::string> problems_with(const PpoConfig& config, const policy::LlamaConfig& shape) {
+  std::vector<std::string> problems;
+  for (const std::string& problem : policy::problems_with(config.lora, shape))
+    problems.push_back("lora." + problem);
+  return problems;
+}
+
 }  // namespace keel::ppo

@@ -76,4 +76,7 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
 // Every rule between the fields that does not hold.
 std::vector<std::string> problems_of(const PpoConfig& config);
 
+// What of it a policy of this shape cannot do.
+std::vector<std::string> problems_with(const PpoConfig& config, const policy::LlamaConfig& shape);
+
 }  // namespace keel::ppo

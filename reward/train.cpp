@@ -66,9 +66,6 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
 
 // What is trained: everything above the lowest `frozen_layers` blocks; with none of them frozen, the embedding too.
 runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_layers) {
-  const int64_t layers = model.backbone.config.num_hidden_layers;
-  if (frozen_layers > layers)
-    throw core::ConfigError({fmt::format("frozen_layers must be at most the {} layers of the model, got {}", layers, frozen_layers)});
   runtime::Parameters all = parameters(model);
   if (frozen_layers == 0) return all;
   std::erase_if(all, [&](const runtime::NamedTensor& weight) {
@@ -82,6 +79,11 @@ runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_
 
 }  // namespace
 
+std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape) {
+  if (config.frozen_layers <= shape.num_hidden_layers) return {};
+  return {fmt::format("frozen_layers must be at most the {} layers of the model, got {}", shape.num_hidden_layers, config.frozen_layers)};
+}
+
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
   const auto share = static_cast<int64_t>(std::ceil(config.warmup_share * static_cast<double>(steps)));
   return std::min(std::max(share, config.warmup_min_steps), steps / 5);
@@ -90,6 +92,7 @@ int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
 void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
                         const std::filesystem::path& folder, const std::string& label) {
   core::throw_if_any(problems_of(config));
+  core::throw_if_any(problems_with(config, model.backbone.config));
   TORCH_CHECK(!pairs.empty(), "[reward.train] there are no pairs to train on");
   check_pairs(model, pairs);
   std::vector<int64_t> order;

@@ -48,6 +48,9 @@ inline std::vector<std::string> problems_of(const RewardTrainConfig& config) {
   return problems_of(config.loss);
 }
 
+// What of it a model of this shape cannot do.
+std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape);
+
 // Warm-up of a run of `steps`: its share, but at least warmup_min_steps, but never more than a fifth of a short run.
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
 

@@ -186,6 +186,29 @@ TEST_CASE("recipes: what a file sets for versions that a variant leaves out may 
   CHECK(problems_in(one, {R"(versions=["ppo"])"}).empty());
 }
 
+TEST_CASE("recipes: more frozen layers or wider adapters than the model has are refused before the run, by their whole names",
+          "[pipelines]") {
+  const std::string shape = R"("hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, )"
+                            R"("num_key_value_heads": 1, "max_position_embeddings": 512)",
+                    sandbox = R"({"name": "r", "llama": {)" + shape + "}}";
+  const test::TemporaryFolder model;
+  test::write_text(model / "config.json",
+                   R"({"model_type": "llama", "vocab_size": 9, "rms_norm_eps": 1e-5, "tie_word_embeddings": true, )" + shape + "}");
+  const std::string files = on_files(R"("versions": ["ppo"], "ppo": {"sampling": {"max_new_tokens": 64}})");
+  for (const auto& [recipe, where] :
+       {std::pair<std::string, std::vector<std::string>>{sandbox, {}}, {files, {"model=" + model.path().string()}}}) {
+    const auto problems = [&, &recipe = recipe, &where = where](std::vector<std::string> settings) {
+      settings.insert(settings.end(), where.begin(), where.end());
+      return problems_in(recipe, settings);
+    };
+    CHECK(problems({"reward.frozen_layers=2", "ppo.lora.rank=8"}).empty());  // k_proj and v_proj are 16 by 8
+    const auto found = problems({"reward.frozen_layers=3", "ppo.lora.rank=9"});
+    REQUIRE(found.size() == 2);
+    CHECK_THAT(found[0], Catch::Matchers::ContainsSubstring("reward.frozen_layers must be at most the 2 layers of the model, got 3"));
+    CHECK_THAT(found[1], Catch::Matchers::ContainsSubstring("ppo.lora.rank must be at most 8, the smaller side of v_proj, got 9"));
+  }
+}
+
 TEST_CASE("recipes: a setting that another one leaves without effect is refused by its whole name", "[pipelines]") {
   const std::string recipe = R"({"name": "r", "rejection": {"temperatures": [0.5, 1]}})";
   CHECK(problems_in(recipe).empty());
