@@ -29,10 +29,6 @@ struct StepOptions {
   RenderPolicy limit;
 };
 
-void add_limit(CLI::App& command, StepOptions& options) {
-  add_render_policy(command, options.limit);
-}
-
 void add_reward_inputs(CLI::App& command, StepOptions& options) {
   command.add_option("--reward", options.reward, "helpfulness reward model folder")->required()->type_name("DIR");
   command.add_option("--safety-reward", options.safety_reward, "safety reward model folder")->type_name("DIR");
@@ -116,7 +112,7 @@ void add_sft(CLI::App& app, Invocation& invocation) {
   command->add_option("--validation", options->validation, "held-out rows: the best weights on them are kept")->type_name("FILE");
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
-  add_limit(*command, *options);
+  add_render_policy(*command, options->limit);
   add_common_options(*command, invocation);
   describe_fields(*command, core::fields_of(*config));
   command->callback([=, &invocation] {
@@ -147,14 +143,20 @@ void add_reward(CLI::App& app, Invocation& invocation) {
   CLI::App* train = group->add_subcommand("train", "a reward model from a chat model and preference pairs");
   train->add_option("--model", options->model, "chat model folder to start from")->required()->type_name("DIR");
   train->add_option("--data", options->data, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
-  train->add_option("--held-out", options->validation, "pairs that measure the result; they choose nothing")->required()->type_name("FILE");
+  train
+      ->add_option(
+          "--held-out", options->validation,
+          "pairs that measure the result and choose none of its weights; in a run they also decide whether it replaces the model before it")
+      ->required()
+      ->type_name("FILE");
   train->add_option("--out", options->out, "reward model folder to write")->required()->type_name("DIR");
-  train->add_flag("--safety", options->safety,
-                  "safety data: pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
+  train->add_flag(
+      "--safety", options->safety,
+      "safety data: the safety loss counts, and pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
   train->add_flag("--drop-duplicates", options->drop_duplicates, "leave out training pairs that repeat another (counted)");
   train->add_flag("--drop-shared-prompts", options->drop_shared_prompts,
                   "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
-  add_limit(*train, *options);
+  add_render_policy(*train, options->limit);
   add_common_options(*train, invocation);
   describe_fields(*train, core::fields_of(*config));
   train->callback([=, &invocation] {
@@ -210,7 +212,7 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
   command->add_option("--out", options->out, "model folder to write")->required()->type_name("DIR");
-  add_limit(*command, *options);
+  add_render_policy(*command, options->limit);
   add_common_options(*command, invocation);
   describe_fields(*command, fields());
   command->callback([=, &invocation] {
@@ -262,7 +264,7 @@ void add_ppo(CLI::App& app, Invocation& invocation) {
       ->type_name("FILE");
   command->add_option("--pretraining", options->pretraining, "rows {\"text\"} or {\"messages\"} for ptx.weight")->type_name("FILE");
   command->add_option("--out", options->out, "model folder to write, with the critic in critic/")->required()->type_name("DIR");
-  add_limit(*command, *options);
+  add_render_policy(*command, options->limit);
   add_common_options(*command, invocation);
   describe_fields(*command, fields());
   command->callback([=, &invocation] {
