@@ -1,5 +1,7 @@
 #include "pipelines/stage_runner.h"
 
+#include <chrono>
+
 #include "pipelines/manifest.h"
 #include "pipelines/toy_run.h"
 
