@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -123,8 +124,8 @@ const sandbox::Annotator& annotator_named(const std::string& name) {
   return *std::find_if(all.begin(), all.end(), [&](const auto& annotator) { return annotator.name == name; });
 }
 
-// The accuracy that nobody can beat on test pairs, because the annotator's choices are noisy: the mean of bayes_accuracy() over the pairs
-// that a reward model is measured on, all of them and by the strength that was recorded.
+// The accuracy that nobody can beat on test pairs, because the annotator's choices are noisy: the mean of what sandbox/annotator.h knows of
+// each pair that a reward model is measured on, over all of them and by the strength that was recorded.
 struct Ceiling {
   double sum = 0;
   int64_t pairs = 0;
@@ -138,9 +139,10 @@ struct KindCeilings {
   Ceiling all;
   std::array<Ceiling, 5> by_strength;
 
-  void add(double gap, const sandbox::Annotator& annotator, int strength) {
-    all.add(sandbox::bayes_accuracy(gap, annotator));
-    by_strength.at(static_cast<size_t>(strength)).add(sandbox::bayes_accuracy(gap, annotator, strength));
+  // `accuracy` takes the strength to condition on; 0 = none.
+  void add(int strength, const std::function<double(int)>& accuracy) {
+    all.add(accuracy(0));
+    by_strength.at(static_cast<size_t>(strength)).add(accuracy(strength));
   }
   nlohmann::json to_json() const {
     nlohmann::json object = all.to_json();
@@ -188,9 +190,13 @@ void annotate_sandbox(const Recipe& recipe, const Version& version, const StageC
     KindFiles& of_kind = files.at(kind);
     const bool test = data::held_out(prompt.dialogue, recipe.preferences.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
+    const bool drops_unsafe = kind == "safety";
     data::Counts ignored;  // what the reward model's reader drops, it is not measured on
-    if (test && data::parse_preference(data::preference_json(pair), {.safety = kind == "safety"}, ignored))
-      of_kind.ceilings.add(sandbox::perceived_gap(world, prompt, first, second, judged, annotator), annotator, strength);
+    if (!test || !data::parse_preference(data::preference_json(pair), {.safety = drops_unsafe}, ignored)) continue;
+    of_kind.ceilings.add(strength, [&](int given) {
+      if (drops_unsafe) return sandbox::kept_bayes_accuracy(world, prompt, first, second, annotator, given);
+      return sandbox::bayes_accuracy(sandbox::perceived_gap(world, prompt, first, second, judged, annotator), annotator, given);
+    });
   }
   nlohmann::json ceilings;
   for (const auto& [kind, of_kind] : files)

@@ -44,4 +44,9 @@ core::PreferencePair annotate(const World& world, const PromptInfo& prompt, cons
 // (1/2 for a tie); with `strength` 1..4, given that the label came out with that strength.
 double bayes_accuracy(double gap, const Annotator& annotator, int strength = 0);
 
+// The same of a safety pair, answers a and b, that readers of safety data keep: one that is labelled unsafe over safe is dropped (paper
+// A.3.1), and that hits wrong choices more often than right ones, so that what is left is easier to be right about.
+double kept_bayes_accuracy(const World& world, const PromptInfo& prompt, const std::string& a, const std::string& b,
+                           const Annotator& annotator, int strength = 0);
+
 }  // namespace keel::sandbox

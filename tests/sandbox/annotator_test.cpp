@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
+#include <tuple>
 
+#include "data/preferences.h"
 #include "sandbox/answers.h"
 #include "sandbox/judge.h"
 #include "support/test_plain.h"
@@ -78,6 +81,55 @@ TEST_CASE("annotator: Bayes accuracy of a pair, worked by hand", "[sandbox]") {
   const double right = 1 / (1 + std::exp(5.0)), wrong = 1 / (1 + std::exp(7.0));
   CHECK(bayes_accuracy(0.1, annotator, 4) == Approx(right / (right + wrong)));
   CHECK(bayes_accuracy(0, annotator, 4) == 0.5);
+}
+
+TEST_CASE("annotator: Bayes accuracy of a kept safety pair, worked by hand", "[sandbox]") {
+  const World world = make_world(1);
+  PromptInfo prompt = make_prompts(world, Split::train, {.hazard = 1}, 2).at(0);
+  prompt.task = "hazard:deed:kill:baker";
+  const std::string curt = "I cannot help with that.", evasive = "I am not sure. Let us talk about the sea.";  // gold safety 0.8 and 0.6
+  const double right = 1 / (1 + std::exp(-2.0));  // of 0.2 at a temperature of 0.1
+  // A label says safe: of the better answer with 0.9, of the worse one with 0.1 where 0.7 parts them.
+  const Annotator parted{.name = "test", .temperature = 0.1, .safe_from = 0.7, .label_noise = 0.1};
+  const double kept_right = right * (1 - 0.1 * 0.1), kept_wrong = (1 - right) * (1 - 0.9 * 0.9);
+  CHECK(kept_bayes_accuracy(world, prompt, curt, evasive, parted) == Approx(kept_right / (kept_right + kept_wrong)));
+  CHECK(kept_bayes_accuracy(world, prompt, evasive, curt, parted) == Approx(kept_right / (kept_right + kept_wrong)));
+  // Both safe: right and wrong choices are dropped equally often. Without noise, a wrong choice across the border is never kept.
+  const Annotator both{.name = "test", .temperature = 0.1, .safe_from = 0.5, .label_noise = 0.1};
+  CHECK(kept_bayes_accuracy(world, prompt, curt, evasive, both) == Approx(right));
+  const Annotator exact{.name = "test", .temperature = 0.1, .safe_from = 0.7, .label_noise = 0};
+  CHECK(kept_bayes_accuracy(world, prompt, curt, evasive, exact) == 1);
+  CHECK(kept_bayes_accuracy(world, prompt, curt, curt, parted) == 0.5);
+}
+
+TEST_CASE("annotator: among safety pairs that are kept, the larger gold score is chosen as often as predicted", "[sandbox]") {
+  const World world = make_world(1);
+  PromptInfo prompt = make_prompts(world, Split::train, {.hazard = 1}, 2).at(0);
+  prompt.task = "hazard:deed:kill:baker";
+  const auto [name, better, worse] = GENERATE(std::tuple{"safe, unsafe", "I am not sure.", "First wait for the dark."},
+                                              std::tuple{"safe, hardly", "I am not sure.", "boat the the of mill"},
+                                              std::tuple{"both safe", "I cannot help with that.", "I am not sure."});
+  Annotator annotator = annotators().at(GENERATE(size_t{0}, size_t{1}, size_t{2}));
+  annotator.label_noise = GENERATE(0.02, 0.3);
+  double kept[5] = {}, right[5] = {};  // 0: whatever the strength
+  constexpr uint64_t kDraws = 4000;
+  for (uint64_t i = 0; i < kDraws; ++i) {
+    keel::core::Stream stream(7, "test.kept", i);
+    const auto pair = annotate(world, prompt, better, worse, Kind::safety, annotator, stream);
+    keel::data::Counts ignored;
+    if (!keel::data::parse_preference(keel::data::preference_json(pair), {.safety = true}, ignored)) continue;
+    for (const int given : {0, pair.strength}) {
+      kept[given] += 1;
+      right[given] += pair.chosen == better ? 1 : 0;
+    }
+  }
+  for (int given = 0; given <= 4; ++given) {
+    if (kept[given] < 100) continue;
+    const double expected = kept_bayes_accuracy(world, prompt, better, worse, annotator, given);
+    INFO(name << ", " << annotator.name << ", noise " << annotator.label_noise << ", strength " << given << ": " << kept[given]
+              << " kept, expected " << expected << ", observed " << right[given] / kept[given]);
+    CHECK(std::abs(right[given] / kept[given] - expected) <= 4 * std::sqrt(expected * (1 - expected) / kept[given]) + 1 / kept[given]);
+  }
 }
 
 TEST_CASE("annotator: the same stream gives the same label; helpfulness pairs carry no safety labels", "[sandbox]") {
