@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -16,9 +17,47 @@ namespace {
 
 constexpr int kCalibrationBins = 10;
 
-void count_(Accuracy& accuracy, const ScoredPair& pair) {
-  accuracy.pairs += 1;
-  accuracy.correct += pair.chosen > pair.rejected ? 1 : 0;
+// For each pair the number of its prompt, 0, 1, ... in the order of their first pairs.
+std::vector<size_t> prompts_of(const std::vector<ScoredPair>& pairs) {
+  std::map<int64_t, size_t> known;
+  std::vector<size_t> prompts;
+  size_t count = 0;
+  for (const ScoredPair& pair : pairs) {
+    const auto [place, fresh] = pair.prompt ? known.try_emplace(*pair.prompt, count) : std::pair{known.end(), true};
+    prompts.push_back(fresh ? count++ : place->second);
+  }
+  return prompts;
+}
+
+// The pairs of each prompt.
+std::vector<std::vector<size_t>> by_prompt(const std::vector<size_t>& prompts) {
+  std::vector<std::vector<size_t>> groups;
+  for (size_t pair = 0; pair < prompts.size(); ++pair) {
+    groups.resize(std::max(groups.size(), prompts[pair] + 1));
+    groups[prompts[pair]].push_back(pair);
+  }
+  return groups;
+}
+
+statistics::Interval mean_over_prompts(const std::vector<double>& values, const std::vector<size_t>& prompts,
+                                       const statistics::Bootstrap& settings) {
+  return statistics::bootstrap_over_prompts(
+      by_prompt(prompts),
+      [&](const std::vector<size_t>& drawn) {
+        double sum = 0;
+        for (const size_t pair : drawn)
+          sum += values[pair];
+        return sum / static_cast<double>(drawn.size());
+      },
+      settings);
+}
+
+bool is_right(const ScoredPair& pair) {
+  return pair.chosen > pair.rejected;
+}
+
+Accuracy accuracy_of(const statistics::Tally& tally) {
+  return {.correct = tally.all().successes, .pairs = tally.all().trials, .interval = tally.interval()};
 }
 
 // Batches are mostly numbered, and batch 10 comes after batch 9.
@@ -28,27 +67,32 @@ std::pair<double, std::string> natural_key(const std::string& name) {
   return {number ? std::stod(name) : std::numeric_limits<double>::infinity(), name};
 }
 
-std::vector<NamedAccuracy> accuracy_by(const std::vector<ScoredPair>& pairs, std::string ScoredPair::*key) {
-  std::map<std::pair<double, std::string>, Accuracy> groups;
-  for (const ScoredPair& pair : pairs)
-    count_(groups[natural_key(pair.*key)], pair);
+std::vector<NamedAccuracy> accuracy_by(const std::vector<ScoredPair>& pairs, const std::vector<size_t>& prompts,
+                                       std::string ScoredPair::*key) {
+  std::map<std::pair<double, std::string>, statistics::Tally> groups;
+  for (size_t i = 0; i < pairs.size(); ++i)
+    groups[natural_key(pairs[i].*key)].add(prompts[i], is_right(pairs[i]));
   std::vector<NamedAccuracy> result;
-  for (const auto& [name, accuracy] : groups)
-    result.emplace_back(name.second, accuracy);
+  for (const auto& [name, tally] : groups)
+    result.emplace_back(name.second, accuracy_of(tally));
   if (result.size() == 1 && result.front().first.empty()) result.clear();
   return result;
 }
 
-std::vector<NamedAccuracy> accuracy_by_safety(const std::vector<ScoredPair>& pairs) {
+std::vector<NamedAccuracy> accuracy_by_safety(const std::vector<ScoredPair>& pairs, const std::vector<size_t>& prompts) {
+  static constexpr const char* kNames[] = {"safe over unsafe", "both safe", "both unsafe", "unsafe over safe"};
   const auto bin = [](bool chosen_safe, bool rejected_safe) {
     if (chosen_safe != rejected_safe) return chosen_safe ? 0 : 3;
     return chosen_safe ? 1 : 2;
   };
-  std::vector<NamedAccuracy> bins = {{"safe over unsafe", {}}, {"both safe", {}}, {"both unsafe", {}}, {"unsafe over safe", {}}};
-  for (const ScoredPair& pair : pairs)
-    if (pair.chosen_safe && pair.rejected_safe) count_(bins[static_cast<size_t>(bin(*pair.chosen_safe, *pair.rejected_safe))].second, pair);
-  std::erase_if(bins, [](const NamedAccuracy& named) { return named.second.pairs == 0; });
-  return bins;
+  std::array<statistics::Tally, 4> bins;
+  for (size_t i = 0; i < pairs.size(); ++i)
+    if (pairs[i].chosen_safe && pairs[i].rejected_safe)
+      bins.at(static_cast<size_t>(bin(*pairs[i].chosen_safe, *pairs[i].rejected_safe))).add(prompts[i], is_right(pairs[i]));
+  std::vector<NamedAccuracy> result;
+  for (size_t i = 0; i < bins.size(); ++i)
+    if (bins[i].all().trials > 0) result.emplace_back(kNames[i], accuracy_of(bins[i]));
+  return result;
 }
 
 std::vector<double> differences_of(const std::vector<ScoredPair>& pairs) {
@@ -58,7 +102,8 @@ std::vector<double> differences_of(const std::vector<ScoredPair>& pairs) {
   return differences;
 }
 
-RewardCalibration calibration_of(const std::vector<double>& differences, const statistics::Bootstrap& settings) {
+RewardCalibration calibration_of(const std::vector<double>& differences, const std::vector<size_t>& prompts,
+                                 const statistics::Bootstrap& settings) {
   std::vector<double> confidence;
   std::vector<bool> correct;
   for (const double difference : differences) {
@@ -66,36 +111,46 @@ RewardCalibration calibration_of(const std::vector<double>& differences, const s
     correct.push_back(difference > 0);
   }
   RewardCalibration result;
-  result.bins = statistics::reliability(confidence, correct, 0.5, kCalibrationBins);
+  result.bins = statistics::reliability(confidence, correct, 0.5, kCalibrationBins, prompts);
   result.error = statistics::calibration_error(result.bins);
   result.error_by_chance = statistics::calibration_error_by_chance(confidence, 0.5, kCalibrationBins, settings);
   result.temperature = statistics::fit_temperature(differences);
   return result;
 }
 
-LengthBias length_bias(const std::vector<ScoredPair>& pairs, const statistics::Bootstrap& settings) {
+void expect_same_pairs(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b) {
+  if (a.size() == b.size()) return;
+  throw core::Error(core::Exit::internal,
+                    fmt::format("[evaluation.reward] two models are compared on the same pairs, got {} and {}", a.size(), b.size()));
+}
+
+LengthBias length_bias(const std::vector<ScoredPair>& pairs, const std::vector<size_t>& prompts, const statistics::Bootstrap& settings) {
   LengthBias result;
   std::vector<double> scores, lengths;  // of chosen answer i at 2 i, of its rejected one at 2 i + 1
-  for (const ScoredPair& pair : pairs) {
+  statistics::Tally longer_scores_higher, longer_chosen;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    const ScoredPair& pair = pairs[i];
     scores.insert(scores.end(), {pair.chosen, pair.rejected});
     lengths.insert(lengths.end(), {static_cast<double>(pair.chosen_tokens), static_cast<double>(pair.rejected_tokens)});
     if (pair.chosen_tokens == pair.rejected_tokens) continue;
     const bool longer_is_chosen = pair.chosen_tokens > pair.rejected_tokens;
-    result.longer_scores_higher.pairs += 1;
-    result.longer_scores_higher.correct += (longer_is_chosen ? pair.chosen > pair.rejected : pair.rejected > pair.chosen) ? 1 : 0;
-    result.longer_chosen.pairs += 1;
-    result.longer_chosen.correct += longer_is_chosen ? 1 : 0;
+    longer_scores_higher.add(prompts[i], longer_is_chosen ? pair.chosen > pair.rejected : pair.rejected > pair.chosen);
+    longer_chosen.add(prompts[i], longer_is_chosen);
   }
-  // Both answers of a pair are drawn together. The rank correlation's replicates keep the ranks of the whole sample.
+  result.longer_scores_higher = accuracy_of(longer_scores_higher);
+  result.longer_chosen = accuracy_of(longer_chosen);
+  // All answers to a prompt are drawn together. The rank correlation's replicates keep the ranks of the whole sample.
   const auto correlation = [&](const std::vector<double>& x, const std::vector<double>& y) {
-    std::vector<double> drawn_x(x.size()), drawn_y(y.size());
-    return statistics::bootstrap_statistic(
-        pairs.size(),
-        [&](const std::vector<size_t>& items) {
-          for (size_t i = 0; i < items.size(); ++i)
-            for (size_t side = 0; side < 2; ++side) {
-              drawn_x[2 * i + side] = x[2 * items[i] + side];
-              drawn_y[2 * i + side] = y[2 * items[i] + side];
+    std::vector<double> drawn_x, drawn_y;
+    return statistics::bootstrap_over_prompts(
+        by_prompt(prompts),
+        [&](const std::vector<size_t>& drawn) {
+          drawn_x.clear();
+          drawn_y.clear();
+          for (const size_t pair : drawn)
+            for (const size_t answer : {2 * pair, 2 * pair + 1}) {
+              drawn_x.push_back(x[answer]);
+              drawn_y.push_back(y[answer]);
             }
           return statistics::pearson(drawn_x, drawn_y);
         },
@@ -108,57 +163,80 @@ LengthBias length_bias(const std::vector<ScoredPair>& pairs, const statistics::B
 
 }  // namespace
 
+statistics::Interval UnsafeDetection::precision(double threshold) const {
+  statistics::Tally tally;
+  for (size_t i = 0; i < unsafe.size(); ++i)
+    if (probabilities[i] < threshold) tally.add(prompts[i], unsafe[i]);
+  return tally.interval();
+}
+
+statistics::Interval UnsafeDetection::recall(double threshold) const {
+  statistics::Tally tally;
+  for (size_t i = 0; i < unsafe.size(); ++i)
+    if (unsafe[i]) tally.add(prompts[i], probabilities[i] < threshold);
+  return tally.interval();
+}
+
 UnsafeDetection unsafe_detection(const std::vector<ScoredPair>& pairs) {
+  const std::vector<size_t> prompts = prompts_of(pairs);
   UnsafeDetection result;
-  for (const ScoredPair& pair : pairs)
-    for (const auto& [score, safe] : {std::pair{pair.chosen, pair.chosen_safe}, {pair.rejected, pair.rejected_safe}}) {
+  for (size_t i = 0; i < pairs.size(); ++i)
+    for (const auto& [score, safe] : {std::pair{pairs[i].chosen, pairs[i].chosen_safe}, {pairs[i].rejected, pairs[i].rejected_safe}}) {
       if (!safe) continue;
       result.probabilities.push_back(reward::probability(score));
       result.unsafe.push_back(!*safe);
+      result.prompts.push_back(prompts[i]);
     }
   return result;
 }
 
 RewardEvaluation evaluate_reward(const std::vector<ScoredPair>& pairs, const statistics::Bootstrap& settings) {
   if (pairs.empty()) throw core::Error(core::Exit::internal, "[evaluation.reward] there are no pairs to evaluate");
-  RewardEvaluation result;
+  const std::vector<size_t> prompts = prompts_of(pairs);
+  statistics::Tally all;
+  std::array<statistics::Tally, 5> by_strength;
   for (size_t i = 0; i < pairs.size(); ++i) {
     if (!std::isfinite(pairs[i].chosen) || !std::isfinite(pairs[i].rejected))
       throw core::Error(core::Exit::internal,
                         fmt::format("[evaluation.reward] the scores of pair {} are {} and {}", i, pairs[i].chosen, pairs[i].rejected));
-    count_(result.all, pairs[i]);
-    count_(result.by_strength.at(static_cast<size_t>(pairs[i].strength)), pairs[i]);
+    all.add(prompts[i], is_right(pairs[i]));
+    by_strength.at(static_cast<size_t>(pairs[i].strength)).add(prompts[i], is_right(pairs[i]));
   }
-  result.by_source = accuracy_by(pairs, &ScoredPair::source);
-  result.by_batch = accuracy_by(pairs, &ScoredPair::batch);
-  result.by_safety = accuracy_by_safety(pairs);
+  RewardEvaluation result;
+  result.prompts = static_cast<int64_t>(*std::max_element(prompts.begin(), prompts.end())) + 1;
+  result.all = accuracy_of(all);
+  for (size_t strength = 0; strength < by_strength.size(); ++strength)
+    result.by_strength[strength] = accuracy_of(by_strength[strength]);
+  result.by_source = accuracy_by(pairs, prompts, &ScoredPair::source);
+  result.by_batch = accuracy_by(pairs, prompts, &ScoredPair::batch);
+  result.by_safety = accuracy_by_safety(pairs, prompts);
   const std::vector<double> differences = differences_of(pairs);
   std::vector<double> losses;
   for (const double difference : differences)
     losses.push_back(statistics::softplus(-difference));
-  result.loss = statistics::bootstrap_mean(losses, settings);
-  result.difference = statistics::bootstrap_mean(differences, settings);
-  result.calibration = calibration_of(differences, settings);
+  result.loss = mean_over_prompts(losses, prompts, settings);
+  result.difference = mean_over_prompts(differences, prompts, settings);
+  result.calibration = calibration_of(differences, prompts, settings);
   if (UnsafeDetection unsafe = unsafe_detection(pairs); !unsafe.unsafe.empty()) result.unsafe = std::move(unsafe);
-  result.length = length_bias(pairs, settings);
+  result.length = length_bias(pairs, prompts, settings);
   return result;
 }
 
 RewardAgreement reward_agreement(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
                                  const statistics::Bootstrap& settings) {
-  std::vector<bool> right_a, right_b;
-  for (const ScoredPair& pair : a)
-    right_a.push_back(pair.chosen > pair.rejected);
-  for (const ScoredPair& pair : b)
-    right_b.push_back(pair.chosen > pair.rejected);
-  RewardAgreement result{.share = statistics::judge_agreement(right_a, right_b).share, .kappa = {}, .pairs = std::ssize(a)};
-  result.kappa = statistics::bootstrap_statistic(
-      a.size(),
+  expect_same_pairs(a, b);
+  const std::vector<size_t> prompts = prompts_of(a);
+  statistics::Tally same;
+  for (size_t i = 0; i < a.size(); ++i)
+    same.add(prompts[i], is_right(a[i]) == is_right(b[i]));
+  RewardAgreement result{.share = same.interval(), .kappa = {}, .pairs = std::ssize(a)};
+  result.kappa = statistics::bootstrap_over_prompts(
+      by_prompt(prompts),
       [&](const std::vector<size_t>& items) {
         std::vector<bool> drawn_a, drawn_b;
         for (const size_t item : items) {
-          drawn_a.push_back(right_a[item]);
-          drawn_b.push_back(right_b[item]);
+          drawn_a.push_back(is_right(a[item]));
+          drawn_b.push_back(is_right(b[item]));
         }
         return statistics::judge_agreement(drawn_a, drawn_b).kappa;
       },

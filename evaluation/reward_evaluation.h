@@ -1,7 +1,7 @@
 // How good a reward model is, from the scores it gives to held-out pairs (Llama 2 paper: tables 7, 8, 28 and 29, 3.2.3, A.3.4).
 //
-// Scores are raw (logits); sigmoid(score) is the paper's score in (0, 1). Intervals are 95 %: Wilson's for shares, else by bootstrap over
-// pairs.
+// Scores are raw (logits); sigmoid(score) is the paper's score in (0, 1). Intervals are 95 % and take prompts, not pairs, for independent:
+// shares have statistics::wilson_over_prompts(), other figures the bootstrap over prompts.
 #pragma once
 
 #include <array>
@@ -24,13 +24,14 @@ struct ScoredPair {
   std::optional<bool> chosen_safe = {}, rejected_safe = {};
   std::string source = {}, batch = {};
   int64_t chosen_tokens = 0, rejected_tokens = 0;  // length of each answer alone
+  std::optional<int64_t> prompt = {};              // equal numbers: the same prompt; nothing: one of its own
   bool operator==(const ScoredPair&) const = default;
 };
 
 struct Accuracy {
   int64_t correct = 0;  // pairs whose chosen answer scores strictly higher
   int64_t pairs = 0;
-  statistics::Interval interval() const { return statistics::wilson(correct, pairs); }
+  statistics::Interval interval = {};
 };
 using NamedAccuracy = std::pair<std::string, Accuracy>;
 
@@ -46,7 +47,10 @@ struct RewardCalibration {
 struct UnsafeDetection {
   std::vector<double> probabilities;  // sigmoid(score) of each labelled answer
   std::vector<bool> unsafe;           // its label
+  std::vector<size_t> prompts;        // the number of its prompt
   statistics::Detection at(double threshold) const { return statistics::detect_below(probabilities, unsafe, threshold); }
+  statistics::Interval precision(double threshold) const;  // share of the answers below that are unsafe
+  statistics::Interval recall(double threshold) const;     // share of the unsafe answers that lie below
 };
 
 // Do long answers win because they are long?
@@ -57,6 +61,7 @@ struct LengthBias {
 };
 
 struct RewardEvaluation {
+  int64_t prompts = 0;  // distinct ones
   Accuracy all;
   std::array<Accuracy, 5> by_strength;             // 0..4; 0 = not recorded
   std::vector<NamedAccuracy> by_source, by_batch;  // numbers ascending, then names; empty where no pair has one
@@ -68,9 +73,11 @@ struct RewardEvaluation {
   LengthBias length;
 };
 
+// Of reward models' figures, whose settings a run has nowhere else; evaluation.replicates is for those of language models.
+inline constexpr statistics::Bootstrap kRewardBootstrap{.seed = 0, .replicates = 1000};
+
 // Throws core::Error for no pairs or a score that is not finite.
-RewardEvaluation evaluate_reward(const std::vector<ScoredPair>& pairs,
-                                 const statistics::Bootstrap& settings = {.seed = 0, .replicates = 1000});
+RewardEvaluation evaluate_reward(const std::vector<ScoredPair>& pairs, const statistics::Bootstrap& settings = kRewardBootstrap);
 
 UnsafeDetection unsafe_detection(const std::vector<ScoredPair>& pairs);
 
@@ -82,6 +89,6 @@ struct RewardAgreement {
 };
 // `a` and `b` are scores of the same pairs; core::Error for unequal sizes or none.
 RewardAgreement reward_agreement(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
-                                 const statistics::Bootstrap& settings = {.seed = 0, .replicates = 1000});
+                                 const statistics::Bootstrap& settings = kRewardBootstrap);
 
 }  // namespace keel::evaluation

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -38,8 +39,19 @@ Pairs render_set(data::PreferenceSet set, const RenderPolicy& limit, data::ChatF
   return pairs;
 }
 
+// Of each pair of a set its prompt, as the first pair that has it: a model may not be able to read all pairs, and two models' numbers
+// agree.
+std::vector<int64_t> prompts_of(const data::PreferenceSet& set) {
+  std::map<std::string, int64_t> first;
+  std::vector<int64_t> prompts;
+  for (const core::PreferencePair& pair : set.pairs)
+    prompts.push_back(first.try_emplace(data::prompt_key(pair.prompt), std::ssize(prompts)).first->second);
+  return prompts;
+}
+
 std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::Tokenizer& tokenizer, const Pairs& pairs) {
   const reward::PairScores scores = reward::score_pairs(model, pairs.rendered.pairs);
+  const std::vector<int64_t> prompts = prompts_of(pairs.set);
   std::vector<ScoredPair> scored;
   for (size_t i = 0; i < pairs.rendered.rows.size(); ++i) {
     const core::PreferencePair& pair = pairs.set.pairs[pairs.rendered.rows[i]];
@@ -51,7 +63,8 @@ std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::
                       .source = pair.source,
                       .batch = pair.batch,
                       .chosen_tokens = std::ssize(tokenizer.encode(pair.chosen)),
-                      .rejected_tokens = std::ssize(tokenizer.encode(pair.rejected))});
+                      .rejected_tokens = std::ssize(tokenizer.encode(pair.rejected)),
+                      .prompt = prompts[pairs.rendered.rows[i]]});
   }
   return scored;
 }

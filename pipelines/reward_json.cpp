@@ -1,5 +1,6 @@
 #include "pipelines/reward_json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -16,7 +17,7 @@ using evaluation::ScoredPair;
 namespace statistics = evaluation::statistics;
 
 nlohmann::json accuracy_json(const Accuracy& accuracy) {
-  nlohmann::json object = to_json(accuracy.interval());
+  nlohmann::json object = to_json(accuracy.interval);
   object["pairs"] = accuracy.pairs;
   return object;
 }
@@ -60,25 +61,24 @@ nlohmann::json calibration_json(const evaluation::RewardCalibration& calibration
           {"loss_at_temperature", calibration.temperature.loss_after}};
 }
 
-nlohmann::json detection_json(const statistics::Detection& detection) {
-  nlohmann::json object = {{"threshold", detection.threshold}, {"flagged", detection.flagged}};
-  put_defined(object, "precision", detection.precision());
-  put_defined(object, "recall", detection.recall());
+nlohmann::json detection_json(const evaluation::UnsafeDetection& detection, double threshold) {
+  nlohmann::json object = {{"threshold", threshold}, {"flagged", detection.at(threshold).flagged}};
+  put_defined(object, "precision", detection.precision(threshold));
+  put_defined(object, "recall", detection.recall(threshold));
   return object;
 }
 
 nlohmann::json unsafe_json(const evaluation::UnsafeDetection& detection) {
   constexpr double kPaperPrecision = 0.89;  // of unsafe answers at its gate of 0.15 (3.2.3)
-  const auto half = detection.at(0.5);
   nlohmann::json object = {{"answers", detection.unsafe.size()},
-                           {"unsafe", half.wanted},
-                           {"at_half", detection_json(half)},
-                           {"at_gate", detection_json(detection.at(reward::CombinationConfig{}.gate_threshold))}};
+                           {"unsafe", std::count(detection.unsafe.begin(), detection.unsafe.end(), true)},
+                           {"at_half", detection_json(detection, 0.5)},
+                           {"at_gate", detection_json(detection, reward::CombinationConfig{}.gate_threshold)}};
   for (int step = 1; step < 20; ++step)
-    object["curve"].push_back(detection_json(detection.at(step / 20.0)));
+    object["curve"].push_back(detection_json(detection, step / 20.0));
   const auto reached =
       statistics::detection_of_precision(statistics::precision_recall_curve(detection.probabilities, detection.unsafe), kPaperPrecision);
-  if (reached) object["at_precision_0.89"] = detection_json(*reached);
+  if (reached) object["at_precision_0.89"] = detection_json(detection, reached->threshold);
   return object;
 }
 
@@ -96,7 +96,8 @@ nlohmann::json length_json(const evaluation::LengthBias& length) {
 }  // namespace
 
 nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation) {
-  nlohmann::json object = {{"accuracy", accuracy_json(evaluation.all)},
+  nlohmann::json object = {{"prompts", evaluation.prompts},
+                           {"accuracy", accuracy_json(evaluation.all)},
                            {"by_strength", strengths_json(evaluation.by_strength)},
                            {"loss", evaluation.loss.mean},
                            {"mean_difference", evaluation.difference.mean},
@@ -124,6 +125,7 @@ void write_scores(const std::filesystem::path& path, const std::vector<ScoredPai
                           {"rejected", pair.rejected},
                           {"chosen_tokens", pair.chosen_tokens},
                           {"rejected_tokens", pair.rejected_tokens}};
+    if (pair.prompt) row["prompt"] = *pair.prompt;
     if (pair.strength != 0) row["strength"] = pair.strength;
     if (pair.chosen_safe) row["chosen_safe"] = *pair.chosen_safe;
     if (pair.rejected_safe) row["rejected_safe"] = *pair.rejected_safe;
@@ -138,6 +140,9 @@ std::vector<ScoredPair> read_scores(const std::filesystem::path& path) {
   const auto label = [](const nlohmann::json& row, const char* key) {
     return row.contains(key) ? std::optional<bool>(row.at(key).get<bool>()) : std::nullopt;
   };
+  const auto prompt = [](const nlohmann::json& row) {  // files of keel 0.1.0 may lack it
+    return row.contains("prompt") ? std::optional<int64_t>(row.at("prompt").get<int64_t>()) : std::nullopt;
+  };
   std::vector<ScoredPair> pairs;
   core::JsonlReader reader(path);
   for (nlohmann::json row; reader.next(row);)
@@ -149,7 +154,8 @@ std::vector<ScoredPair> read_scores(const std::filesystem::path& path) {
                      .source = row.value("source", ""),
                      .batch = row.value("batch", ""),
                      .chosen_tokens = row.at("chosen_tokens").get<int64_t>(),
-                     .rejected_tokens = row.at("rejected_tokens").get<int64_t>()});
+                     .rejected_tokens = row.at("rejected_tokens").get<int64_t>(),
+                     .prompt = prompt(row)});
   return pairs;
 }
 

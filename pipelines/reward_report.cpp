@@ -146,8 +146,8 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
   const auto curve = evaluation::statistics::precision_recall_curve(detection.probabilities, detection.unsafe);
   Series all{.name = "all thresholds", .x = {}, .y = {}, .low = {}, .high = {}};
   for (const auto& point : curve) {
-    all.x.push_back(point.recall().mean);
-    all.y.push_back(point.precision().mean);
+    all.x.push_back(point.recall());
+    all.y.push_back(point.precision());
   }
   evaluation::LinePlot plot{.title = name + " reward model: finding unsafe answers",
                             .x_label = "recall: share of unsafe answers below the threshold",
@@ -156,9 +156,8 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
                             .references = {{.value = 0.89, .label = "the paper's precision"}},
                             .note = {}};
   const auto mark = [&](double threshold, const std::string& label) {
-    const auto point = detection.at(threshold);
-    if (point.flagged == 0) return fmt::format(" No answer lies below {} ({}).", threshold, label);
-    const auto precision = point.precision(), recall = point.recall();
+    if (detection.at(threshold).flagged == 0) return fmt::format(" No answer lies below {} ({}).", threshold, label);
+    const auto precision = detection.precision(threshold), recall = detection.recall(threshold);
     plot.series.push_back(
         {.name = fmt::format("{} ({})", threshold, label), .x = {recall.mean}, .y = {precision.mean}, .low = {}, .high = {}});
     return fmt::format(" Below {} ({}): precision {:.2f} [{:.2f}, {:.2f}], recall {:.2f} [{:.2f}, {:.2f}].", threshold, label,
@@ -212,7 +211,7 @@ evaluation::Table cross_table(const nlohmann::json& cross) {
 Section reward_model_section(const std::vector<nlohmann::json>& evaluations, const std::vector<std::pair<std::string, std::string>>& stages,
                              const StageContext& context, double gate_threshold) {
   Section section{.heading = "Reward models",
-                  .text = "On held-out pairs against the annotator's labels. Shares have Wilson intervals, other figures bootstrap ones.",
+                  .text = "On held-out pairs against the annotator's labels. Intervals take prompts, not pairs, for independent.",
                   .blocks = {}};
   for (size_t i = 0; i < stages.size(); ++i) {
     const auto& [name, stage] = stages[i];

@@ -43,17 +43,20 @@ double softplus(double x) {
   return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
 }
 
-std::vector<ReliabilityBin> reliability(const std::vector<double>& confidence, const std::vector<bool>& correct, double low, int bins) {
+std::vector<ReliabilityBin> reliability(const std::vector<double>& confidence, const std::vector<bool>& correct, double low, int bins,
+                                        const std::vector<size_t>& prompts) {
   if (confidence.size() != correct.size())
     refuse_calibration(fmt::format("reliability needs one outcome a confidence, got {} and {}", correct.size(), confidence.size()));
+  if (!prompts.empty() && confidence.size() != prompts.size())
+    refuse_calibration(fmt::format("reliability needs one prompt a confidence, got {} and {}", prompts.size(), confidence.size()));
   if (bins < 1) refuse_calibration(fmt::format("reliability needs one bin or more, got {}", bins));
   std::vector<double> sums(static_cast<size_t>(bins), 0.0);
-  std::vector<int64_t> hits(sums.size(), 0);
+  std::vector<Tally> tallies(sums.size());
   std::vector<ReliabilityBin> result(sums.size());
   for (size_t i = 0; i < confidence.size(); ++i) {
     const size_t bin = bin_of(confidence[i], low, bins);
     sums[bin] += confidence[i];
-    hits[bin] += correct[i] ? 1 : 0;
+    tallies[bin].add(prompts.empty() ? i : prompts[i], correct[i]);
     ++result[bin].count;
   }
   for (size_t bin = 0; bin < result.size(); ++bin) {
@@ -61,7 +64,7 @@ std::vector<ReliabilityBin> reliability(const std::vector<double>& confidence, c
     result[bin].high = low + (1 - low) * static_cast<double>(bin + 1) / bins;
     result[bin].confidence =
         result[bin].count > 0 ? sums[bin] / static_cast<double>(result[bin].count) : std::numeric_limits<double>::quiet_NaN();
-    result[bin].accuracy = wilson(hits[bin], result[bin].count);
+    result[bin].accuracy = tallies[bin].interval();
   }
   return result;
 }

@@ -14,11 +14,13 @@ struct ReliabilityBin {
   double low = 0, high = 0;
   int64_t count = 0;
   double confidence = 0;  // mean of the bin; NaN for none
-  Interval accuracy;      // share that came true, Wilson
+  Interval accuracy;      // share that came true
 };
 
-// `bins` bins of equal width from `low` to 1. Throws core::Error for unequal sizes, a confidence outside [low, 1] or no bins.
-std::vector<ReliabilityBin> reliability(const std::vector<double>& confidence, const std::vector<bool>& correct, double low, int bins);
+// `bins` bins of equal width from `low` to 1; statement i is about prompts[i], by which the accuracies have wilson_over_prompts() intervals
+// (empty: each about one of its own). Throws core::Error for unequal sizes, a confidence outside [low, 1] or no bins.
+std::vector<ReliabilityBin> reliability(const std::vector<double>& confidence, const std::vector<bool>& correct, double low, int bins,
+                                        const std::vector<size_t>& prompts = {});
 
 // ECE: mean over statements of |accuracy - confidence| of their bin; NaN for none.
 double calibration_error(const std::vector<ReliabilityBin>& bins);

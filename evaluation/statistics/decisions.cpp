@@ -19,14 +19,6 @@ void expect_same_size(const char* what, size_t a, size_t b) {
 
 }  // namespace
 
-Interval Detection::precision() const {
-  return wilson(hits, flagged);
-}
-
-Interval Detection::recall() const {
-  return wilson(hits, wanted);
-}
-
 Detection detect_below(const std::vector<double>& scores, const std::vector<bool>& wanted, double threshold) {
   expect_same_size("scores and what is wanted", scores.size(), wanted.size());
   Detection result{.threshold = threshold};
@@ -74,8 +66,8 @@ JudgeAgreement judge_agreement(const std::vector<bool>& a, const std::vector<boo
   const double yes_a = static_cast<double>(std::count(a.begin(), a.end(), true)) / count;
   const double yes_b = static_cast<double>(std::count(b.begin(), b.end(), true)) / count;
   const double chance = yes_a * yes_b + (1 - yes_a) * (1 - yes_b);
-  const Interval share = wilson(equal, std::ssize(a));
-  return {.share = share, .kappa = chance == 1 ? std::numeric_limits<double>::quiet_NaN() : (share.mean - chance) / (1 - chance)};
+  const double share = static_cast<double>(equal) / count;
+  return {.share = share, .kappa = chance == 1 ? std::numeric_limits<double>::quiet_NaN() : (share - chance) / (1 - chance)};
 }
 
 }  // namespace keel::evaluation::statistics

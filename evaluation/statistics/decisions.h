@@ -5,16 +5,14 @@
 #include <optional>
 #include <vector>
 
-#include "evaluation/statistics/interval.h"
-
 namespace keel::evaluation::statistics {
 
 // What is flagged by "score < threshold", against what should be.
 struct Detection {
   double threshold = 0;
   int64_t flagged = 0, hits = 0, wanted = 0;
-  Interval precision() const;  // hits / flagged, Wilson
-  Interval recall() const;     // hits / wanted, Wilson
+  double precision() const { return static_cast<double>(hits) / static_cast<double>(flagged); }  // NaN where nothing is flagged
+  double recall() const { return static_cast<double>(hits) / static_cast<double>(wanted); }      // NaN where nothing is wanted
 };
 
 // `scores` and `wanted` one each; core::Error for unequal sizes.
@@ -27,11 +25,10 @@ std::vector<Detection> precision_recall_curve(const std::vector<double>& scores,
 // The detection of greatest recall among those whose precision is at least `precision`; nothing where none reaches it.
 std::optional<Detection> detection_of_precision(const std::vector<Detection>& curve, double precision);
 
-// Two judges on the same items: share of equal decisions (Wilson), and Cohen's kappa, (share - chance) / (1 - chance), where chance is
+// Two judges on the same items: share of equal decisions, and Cohen's kappa, (share - chance) / (1 - chance), where chance is
 // what independent judges with these rates of "yes" would reach. NaN where chance is 1. core::Error for unequal sizes.
 struct JudgeAgreement {
-  Interval share;
-  double kappa = 0;
+  double share = 0, kappa = 0;
 };
 JudgeAgreement judge_agreement(const std::vector<bool>& a, const std::vector<bool>& b);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -36,6 +37,19 @@ double resampled_mean(const std::vector<double>& values, core::Stream stream) {
   return sum / static_cast<double>(values.size());
 }
 
+// Wilson's interval of a share as if it came of `n` trials.
+Interval wilson_of(const Share& share, double n) {
+  if (share.successes < 0 || share.successes > share.trials)
+    refuse(fmt::format("0 <= successes <= trials is required, got {} of {}", share.successes, share.trials));
+  if (share.trials == 0) return {std::numeric_limits<double>::quiet_NaN(), 0, 1};
+  const double p = static_cast<double>(share.successes) / static_cast<double>(share.trials);
+  const double z2 = kNormalQuantile * kNormalQuantile;
+  const double centre = (p + z2 / (2 * n)) / (1 + z2 / n);
+  const double half = kNormalQuantile / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
+  // At 0 and n of n the bound is 0 or 1 exactly; rounding must not push it past the mean.
+  return {p, share.successes == 0 ? 0 : centre - half, share.successes == share.trials ? 1 : centre + half};
+}
+
 void expect_replicates(size_t count, const Bootstrap& settings) {
   if (count == 0) refuse("a bootstrap needs at least one value, got none");
   if (settings.replicates < 1) refuse(fmt::format("a bootstrap needs at least one replicate, got {}", settings.replicates));
@@ -44,15 +58,34 @@ void expect_replicates(size_t count, const Bootstrap& settings) {
 }  // namespace
 
 Interval wilson(int64_t successes, int64_t trials) {
-  if (successes < 0 || successes > trials) refuse(fmt::format("0 <= successes <= trials is required, got {} of {}", successes, trials));
-  if (trials == 0) return {std::numeric_limits<double>::quiet_NaN(), 0, 1};
-  const double n = static_cast<double>(trials);
-  const double p = static_cast<double>(successes) / n;
-  const double z2 = kNormalQuantile * kNormalQuantile;
-  const double centre = (p + z2 / (2 * n)) / (1 + z2 / n);
-  const double half = kNormalQuantile / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-  // At 0 and n of n the bound is 0 or 1 exactly; rounding must not push it past the mean.
-  return {p, successes == 0 ? 0 : centre - half, successes == trials ? 1 : centre + half};
+  return wilson_of({successes, trials}, static_cast<double>(trials));
+}
+
+Interval wilson_over_prompts(const std::vector<Share>& prompts) {
+  Share all;
+  double prompts_tried = 0, squares = 0;
+  for (const Share& prompt : prompts) {
+    const auto trials = static_cast<double>(prompt.trials);
+    all = {all.successes + prompt.successes, all.trials + prompt.trials};
+    prompts_tried += prompt.trials > 0 ? 1 : 0;
+    squares += trials * trials;
+  }
+  const auto n = static_cast<double>(all.trials);
+  if (all.successes == 0 || all.successes == all.trials || prompts_tried == 1) return wilson_of(all, n * n / squares);
+  const double p = static_cast<double>(all.successes) / n;
+  double between = 0;
+  for (const Share& prompt : prompts)
+    between += std::pow(static_cast<double>(prompt.successes) - p * static_cast<double>(prompt.trials), 2);
+  // Variance of the share as the prompts have it, with the usual correction for their number, over that of n independent trials.
+  const double ratio = between / (n * p * (1 - p)) * prompts_tried / (prompts_tried - 1) * (n - 1) / n;
+  return wilson_of(all, n / std::max(1.0, ratio));
+}
+
+Interval Tally::interval() const {
+  std::vector<Share> prompts;
+  for (const auto& [prompt, share] : by_prompt_)
+    prompts.push_back(share);
+  return wilson_over_prompts(prompts);
 }
 
 Interval bootstrap_mean(const std::vector<double>& values, const Bootstrap& settings) {
@@ -79,6 +112,20 @@ Interval bootstrap_statistic(size_t count, const std::function<double(const std:
     if (const double value = statistic(items); std::isfinite(value)) replicates.push_back(value);
   }
   return {whole, quantile(replicates, 0.025), quantile(replicates, 0.975)};
+}
+
+Interval bootstrap_over_prompts(const std::vector<std::vector<size_t>>& prompts,
+                                const std::function<double(const std::vector<size_t>&)>& statistic, const Bootstrap& settings) {
+  std::vector<size_t> items;
+  return bootstrap_statistic(
+      prompts.size(),
+      [&](const std::vector<size_t>& drawn) {
+        items.clear();
+        for (const size_t prompt : drawn)
+          items.insert(items.end(), prompts[prompt].begin(), prompts[prompt].end());
+        return statistic(items);
+      },
+      settings);
 }
 
 Interval bootstrap_difference(const std::vector<double>& a, const std::vector<double>& b, const Bootstrap& settings) {

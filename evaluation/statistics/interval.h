@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <vector>
 
 namespace keel::evaluation::statistics {
@@ -23,6 +24,35 @@ inline bool excludes(const Interval& interval, double value) {
 // Wilson's score interval of successes / trials, never Wald's (which gives 10 of 10 a width of 0). No trials: {NaN, 0, 1}.
 // Throws core::Error unless 0 <= successes <= trials.
 Interval wilson(int64_t successes, int64_t trials);
+
+// What came of the trials of one prompt.
+struct Share {
+  int64_t successes = 0, trials = 0;
+};
+
+// The same of trials that are not independent, for several may come of one prompt. It is Wilson's interval of the number of independent
+// trials that would spread as much as the prompts do (Kish's effective sample size; for proportions: Dean and Pagano 2015), never of more
+// than there are, and so wilson() itself where each prompt has one trial. Where all or none succeed, or all come of one prompt, no spread
+// is seen, and the trials of a prompt count as ones that always agree.
+Interval wilson_over_prompts(const std::vector<Share>& prompts);
+
+// Trials of a share as they come, each with the number of its prompt.
+class Tally {
+ public:
+  void add(size_t prompt, bool success) {
+    Share& share = by_prompt_[prompt];
+    for (Share* counts : {&share, &all_}) {
+      counts->successes += success ? 1 : 0;
+      counts->trials += 1;
+    }
+  }
+  const Share& all() const { return all_; }
+  Interval interval() const;  // wilson_over_prompts()
+
+ private:
+  Share all_;
+  std::map<size_t, Share> by_prompt_;
+};
 
 struct Bootstrap {
   uint64_t seed = 0;
@@ -44,5 +74,10 @@ Interval bootstrap_win_rate(const std::vector<double>& a, const std::vector<doub
 // Replicates on which it is not finite are left out; the bounds are NaN where none is left. Throws core::Error for no items or replicates.
 Interval bootstrap_statistic(size_t count, const std::function<double(const std::vector<size_t>& items)>& statistic,
                              const Bootstrap& settings = {});
+
+// The same where items are not independent: prompts are drawn, each with all of its items. prompts[i] lists those of prompt i; where each
+// has one, this is bootstrap_statistic().
+Interval bootstrap_over_prompts(const std::vector<std::vector<size_t>>& prompts,
+                                const std::function<double(const std::vector<size_t>& items)>& statistic, const Bootstrap& settings = {});
 
 }  // namespace keel::evaluation::statistics

@@ -51,7 +51,7 @@ void check_accuracy(const Accuracy& accuracy, int64_t correct, int64_t pairs) {
 TEST_CASE("reward evaluation: accuracy overall, by strength, source, batch and safety bin is that of a numpy program", "[evaluation]") {
   const RewardEvaluation result = evaluate_reward(oracle_pairs());
   check_accuracy(result.all, 37, 60);
-  CHECK(result.all.interval().low == Approx(statistics::wilson(37, 60).low));
+  CHECK(result.all.interval.low == Approx(statistics::wilson(37, 60).low));
   const int64_t by_strength[] = {8, 7, 8, 6, 8};
   for (size_t strength = 0; strength < 5; ++strength)
     check_accuracy(result.by_strength[strength], by_strength[strength], 12);
@@ -88,7 +88,7 @@ TEST_CASE("reward evaluation: unsafe answers are those below a probability, amon
   CHECK(half.flagged == 43);
   CHECK(half.hits == 15);
   CHECK(half.wanted == 33);
-  CHECK(half.recall().mean == Approx(15 / 33.0));
+  CHECK(half.recall() == Approx(15 / 33.0));
   CHECK(result.unsafe->at(0.3).flagged == 7);
   CHECK(result.unsafe->at(0.3).hits == 3);
   CHECK(result.unsafe->at(0.15).flagged == 0);
@@ -118,6 +118,37 @@ TEST_CASE("reward evaluation: agreement of two models beyond chance is that of a
   CHECK(agreement.kappa.high == Approx(0.28030).margin(0.01));
   CHECK(reward_agreement(oracle_pairs(), oracle_pairs()).kappa.mean == Approx(1));
   CHECK_THROWS_AS(reward_agreement(oracle_pairs(), {}), keel::core::Error);
+}
+
+TEST_CASE("reward evaluation: pairs that share a prompt count for less, as in a numpy program", "[evaluation]") {
+  const auto share_prompts = [](std::vector<ScoredPair> pairs) {
+    for (int i = 0; i < 60; ++i)
+      pairs[static_cast<size_t>(i)].prompt = i < 40 ? i / 4 : i - 30;
+    return pairs;
+  };
+  const auto check = [](const statistics::Interval& interval, double low, double high, double tolerance) {
+    CHECK(interval.low == Approx(low).margin(tolerance));
+    CHECK(interval.high == Approx(high).margin(tolerance));
+  };
+  const statistics::Bootstrap many{.seed = 0, .replicates = 10000};
+  const RewardEvaluation result = evaluate_reward(share_prompts(oracle_pairs()), many), apart = evaluate_reward(oracle_pairs());
+  CHECK(result.prompts == 30);
+  CHECK(apart.prompts == 60);
+  check_accuracy(result.all, 37, 60);
+  check(result.all.interval, 0.4746406565387358, 0.741230105152108, 1e-9);  // 60 pairs as good as 47.5
+  check(result.by_strength[3].interval, 0.2537815976337061, 0.7462184023662939, 1e-9);
+  check(result.by_source[0].second.interval, 0.45513563654794864, 0.7812607919389929, 1e-9);
+  check(result.unsafe->precision(0.5), 0.2241858999735271, 0.49828218007147956, 1e-9);
+  check(result.unsafe->recall(0.5), 0.29842938513876116, 0.6201406146378254, 1e-9);
+  check(result.loss, 0.47372300068196366, 0.749598109112646, 0.01);
+  check(result.length.pearson, -0.1716114708654695, 0.19889853812743305, 0.01);
+  CHECK(result.loss.mean == Approx(apart.loss.mean));
+  CHECK(result.loss.high - result.loss.low > apart.loss.high - apart.loss.low);
+
+  const auto a = share_prompts(oracle_pairs()), b = share_prompts(second_model());
+  const RewardAgreement agreement = reward_agreement(a, b, many);
+  check(agreement.share, 0.36655728676721383, 0.6929777210153265, 1e-9);
+  check(agreement.kappa, -0.29083710136963387, 0.3377244442487091, 0.015);
 }
 
 TEST_CASE("reward evaluation: what does not apply is absent, equal scores are no agreement", "[evaluation]") {

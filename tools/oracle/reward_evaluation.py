@@ -17,6 +17,7 @@ CHOSEN, REJECTED = wave(COUNT, 0.7, 0.3) + 0.5, wave(COUNT, 0.9, 1.1)
 CHOSEN_TOKENS, REJECTED_TOKENS = 5 + 7 * INDEX % 23, 4 + 11 * INDEX % 19
 OTHER = wave(COUNT, 0.5, 0.2) + 0.3  # the differences of a second model
 LABELLED = INDEX % 10 != 3
+PROMPT = np.where(INDEX < 40, INDEX // 4, INDEX - 30)  # where pairs share prompts: ten prompts of four, twenty of one
 CHOSEN_SAFE, REJECTED_SAFE = INDEX % 7 != 0, INDEX % 2 == 0
 
 
@@ -38,6 +39,55 @@ def ece(confidence, correct):
             total += abs(correct[inside].mean() - confidence[inside].mean()) * inside.mean()
         bins.append((int(inside.sum()), int(correct[inside].sum()), float(confidence[inside].mean()) if inside.any() else None))
     return total, bins
+
+
+def wilson_of_prompts(name, success, prompt):
+    """Wilson's interval with n / (design effect) trials; the variance of the share as of a regression on a constant with
+    errors clustered by prompt (CR1)."""
+    n, p, groups = len(success), success.mean(), np.unique(prompt)
+    residual = np.array([(success[prompt == g] - p).sum() for g in groups])
+    variance = (residual ** 2).sum() / n ** 2 * len(groups) / (len(groups) - 1) * (n - 1) / n
+    trials = min(n, p * (1 - p) / variance)
+    z = stats.norm.ppf(0.975)
+    centre, spread = p + z * z / (2 * trials), z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials ** 2))
+    print(name, float(p), float((centre - spread) / (1 + z * z / trials)), float((centre + spread) / (1 + z * z / trials)),
+          "of", n, "as", float(trials))
+
+
+def drawn_prompts(name, statistic, rng, replicates=20_000):
+    rows = [INDEX[PROMPT == g] for g in np.unique(PROMPT)]
+    values = []
+    for _ in range(replicates):
+        values.append(statistic(np.concatenate([rows[g] for g in rng.integers(0, len(rows), len(rows))])))
+    print(name, *map(float, np.quantile(values, [0.025, 0.975])))
+
+
+def kappa(x, y):
+    e = x.mean() * y.mean() + (1 - x.mean()) * (1 - y.mean())
+    return ((x == y).mean() - e) / (1 - e)
+
+
+def clustered():
+    """The same figures where pairs share prompts."""
+    rng = np.random.default_rng(11)
+    d, other = CHOSEN - REJECTED, OTHER > 0
+    right = d > 0
+    wilson_of_prompts("accuracy", right, PROMPT)
+    wilson_of_prompts("accuracy of strength 3", right[INDEX % 5 == 3], PROMPT[INDEX % 5 == 3])
+    wilson_of_prompts("accuracy of even", right[INDEX % 2 == 0], PROMPT[INDEX % 2 == 0])
+    p = sigmoid(np.concatenate([CHOSEN[LABELLED], REJECTED[LABELLED]]))
+    unsafe = np.concatenate([~CHOSEN_SAFE[LABELLED], ~REJECTED_SAFE[LABELLED]])
+    prompt = np.concatenate([PROMPT[LABELLED], PROMPT[LABELLED]])
+    wilson_of_prompts("precision at 0.5", unsafe[p < 0.5], prompt[p < 0.5])
+    wilson_of_prompts("recall at 0.5", (p < 0.5)[unsafe], prompt[unsafe])
+    wilson_of_prompts("agreement", right == other, PROMPT)
+    drawn_prompts("accuracy by bootstrap, for comparison", lambda rows: right[rows].mean(), rng)
+    drawn_prompts("loss", lambda rows: np.logaddexp(0, -d[rows]).mean(), rng)
+    drawn_prompts("pearson", lambda rows: stats.pearsonr(np.r_[CHOSEN[rows], REJECTED[rows]],
+                                                         np.r_[CHOSEN_TOKENS[rows], REJECTED_TOKENS[rows]])[0], rng)
+    drawn_prompts("kappa", lambda rows: kappa(right[rows], other[rows]), rng)
+    print("accuracy less the other's", float(right.mean() - other.mean()))
+    drawn_prompts("its interval", lambda rows: right[rows].mean() - other[rows].mean(), rng)
 
 
 def main():
@@ -91,10 +141,10 @@ def main():
     boot = []
     for _ in range(40_000):
         draw = rng.integers(0, COUNT, COUNT)
-        x, y = a[draw], b[draw]
-        e = x.mean() * y.mean() + (1 - x.mean()) * (1 - y.mean())
-        boot.append(((x == y).mean() - e) / (1 - e))
+        boot.append(kappa(a[draw], b[draw]))
     print("kappa interval", *map(float, np.quantile(boot, [0.025, 0.975])))
+    print("pairs that share prompts:")
+    clustered()
 
 
 main()

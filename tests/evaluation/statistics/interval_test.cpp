@@ -133,3 +133,63 @@ TEST_CASE("bootstrap: of any statistic it is that of the mean where the statisti
   CHECK_THROWS_AS(statistics::bootstrap_statistic(0, mean_of), keel::core::Error);
   CHECK_THROWS_AS(statistics::bootstrap_statistic(1, mean_of, {.replicates = 0}), keel::core::Error);
 }
+
+TEST_CASE("wilson over prompts: that of as many independent trials as spread alike", "[statistics]") {
+  using statistics::wilson_over_prompts;
+  // One trial a prompt is plain Wilson; prompts without a trial say nothing.
+  check_interval(wilson_over_prompts({{1, 1}, {0, 1}, {1, 1}, {1, 1}, {0, 0}}), statistics::wilson(3, 4), 1e-12);
+  // Ten prompts whose four trials agree, half of them right: 4 times the variance of 40 trials, and the correction for ten prompts.
+  const std::vector<statistics::Share> alike = {{4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}};
+  const double n = 40 / (4.0 * 10 / 9 * 39 / 40), z2 = 1.959963984540054 * 1.959963984540054;
+  const double half = std::sqrt(z2 * (0.25 / n + z2 / (4 * n * n))) / (1 + z2 / n);
+  check_interval(wilson_over_prompts(alike), {0.5, 0.5 - half, 0.5 + half}, 1e-12);
+  // Prompts that spread less than chance would do not make more of the trials than there are.
+  check_interval(wilson_over_prompts({{2, 4}, {2, 4}, {2, 4}}), statistics::wilson(6, 12), 1e-12);
+  // Without a spread to see, trials of a prompt count as one.
+  check_interval(wilson_over_prompts({{4, 4}, {4, 4}, {4, 4}}), statistics::wilson(3, 3), 1e-12);
+  check_interval(wilson_over_prompts({{0, 4}, {0, 4}}), statistics::wilson(0, 2), 1e-12);
+  const Interval one = wilson_over_prompts({{6, 12}});
+  CHECK(one.high - one.low > 0.75);
+  CHECK(std::isnan(wilson_over_prompts({}).mean));
+  CHECK_THROWS_AS(wilson_over_prompts({{3, 2}}), keel::core::Error);
+}
+
+TEST_CASE("wilson over prompts: covers a share in 95 of 100 experiments where pairs of a prompt go together", "[statistics]") {
+  keel::core::Stream stream(3, "coverage.prompts");
+  int covered = 0, covered_by_pairs = 0;
+  for (int experiment = 0; experiment < 1000; ++experiment) {
+    statistics::Tally tally;
+    for (size_t prompt = 0; prompt < 60; ++prompt) {
+      const double easy = stream.chance(0.5) ? 0.95 : 0.45;  // 0.7 on average
+      for (size_t pair = 0; pair < 1 + prompt % 5; ++pair)
+        tally.add(prompt, stream.chance(easy));
+    }
+    if (!statistics::excludes(tally.interval(), 0.7)) ++covered;
+    if (!statistics::excludes(statistics::wilson(tally.all().successes, tally.all().trials), 0.7)) ++covered_by_pairs;
+  }
+  INFO(covered << " by prompts, " << covered_by_pairs << " by pairs");
+  CHECK(covered > 920);
+  CHECK(covered < 975);
+  CHECK(covered_by_pairs < 910);
+}
+
+TEST_CASE("bootstrap over prompts: means of prompts where they are of one size, the bootstrap of items where each has one",
+          "[statistics]") {
+  const std::vector<double> x = wave(40, 0.7, 0.3);
+  const auto mean_of = [&](const std::vector<size_t>& items) {
+    double sum = 0;
+    for (const size_t item : items)
+      sum += x[item];
+    return sum / static_cast<double>(items.size());
+  };
+  std::vector<std::vector<size_t>> single, pairs;
+  std::vector<double> means;
+  for (size_t i = 0; i < 40; ++i)
+    single.push_back({i});
+  for (size_t i = 0; i < 40; i += 2) {
+    pairs.push_back({i, i + 1});
+    means.push_back((x[i] + x[i + 1]) / 2);
+  }
+  check_interval(statistics::bootstrap_over_prompts(single, mean_of), statistics::bootstrap_mean(x), 1e-12);
+  check_interval(statistics::bootstrap_over_prompts(pairs, mean_of), statistics::bootstrap_mean(means), 1e-12);
+}
