@@ -244,4 +244,13 @@ RewardAgreement reward_agreement(const std::vector<ScoredPair>& a, const std::ve
   return result;
 }
 
+statistics::Interval accuracy_difference(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
+                                         const statistics::Bootstrap& settings) {
+  expect_same_pairs(a, b);
+  std::vector<double> gains;
+  for (size_t i = 0; i < a.size(); ++i)
+    gains.push_back((is_right(a[i]) ? 1 : 0) - (is_right(b[i]) ? 1 : 0));
+  return mean_over_prompts(gains, prompts_of(a), settings);
+}
+
 }  // namespace keel::evaluation

@@ -91,4 +91,8 @@ struct RewardAgreement {
 RewardAgreement reward_agreement(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
                                  const statistics::Bootstrap& settings = kRewardBootstrap);
 
+// Accuracy of `a` less that of `b`, which are scores of the same pairs; core::Error for unequal sizes or none.
+statistics::Interval accuracy_difference(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
+                                         const statistics::Bootstrap& settings = kRewardBootstrap);
+
 }  // namespace keel::evaluation

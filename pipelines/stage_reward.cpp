@@ -1,4 +1,4 @@
-// Reward models of a run: each version's are trained on every batch so far, and stay only if they are better than those before them.
+// Reward models of a run: each version's are trained on every batch so far, and stay unless those before them are right more often.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -9,6 +9,8 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/mixture.h"
+#include "evaluation/reward_evaluation.h"
+#include "pipelines/measures.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/reward_json.h"
@@ -78,13 +80,15 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
   nlohmann::json now = core::read_json_file(work / "evaluation.json");
   const auto accuracy = [](const nlohmann::json& evaluation) { return evaluation.at("accuracy").at("mean").get<double>(); };
   now["previous_accuracy"] = old.at("accuracy");
+  now["previous_difference"] = to_json(evaluation::accuracy_difference(read_scores(work / "scores.jsonl"), old_pairs));
   if (accuracy(old) > accuracy(now)) {
-    core::log_info(fmt::format("{}: {:.3f} is no better than the {:.3f} of {}, which stays", stage.name, accuracy(now), accuracy(old),
-                               stage.previous));
+    core::log_info(
+        fmt::format("{}: {:.3f} is less than the {:.3f} of {}, which stays", stage.name, accuracy(now), accuracy(old), stage.previous));
     old["name"] = now["name"];
     old["counts"] = now["counts"];
     old["kept"] = stage.previous;
     old["previous_accuracy"] = now["previous_accuracy"];
+    old["previous_difference"] = now["previous_difference"];
     old["retrained_accuracy"] = now["accuracy"];
     now = std::move(old);
     write_scores(work / "scores.jsonl", old_pairs);

@@ -149,6 +149,11 @@ TEST_CASE("reward evaluation: pairs that share a prompt count for less, as in a 
   const RewardAgreement agreement = reward_agreement(a, b, many);
   check(agreement.share, 0.36655728676721383, 0.6929777210153265, 1e-9);
   check(agreement.kappa, -0.29083710136963387, 0.3377244442487091, 0.015);
+  const statistics::Interval difference = accuracy_difference(a, b, many);
+  CHECK(difference.mean == Approx(2 / 60.0));
+  check(difference, -0.15384615384615385, 0.21333333333333326, 0.01);
+  CHECK(accuracy_difference(a, a).high == 0);
+  CHECK_THROWS_AS(accuracy_difference(a, {}), keel::core::Error);
 }
 
 TEST_CASE("reward evaluation: what does not apply is absent, equal scores are no agreement", "[evaluation]") {

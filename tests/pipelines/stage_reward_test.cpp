@@ -97,6 +97,8 @@ TEST_CASE("reward stage: a retrained model that is right less often leaves its p
   CHECK(evaluation["accuracy"]["mean"] == 1);
   CHECK(evaluation["previous_accuracy"] == evaluation["accuracy"]);
   CHECK(evaluation["retrained_accuracy"]["mean"].get<double>() < 1);
+  CHECK(evaluation["previous_difference"]["mean"].get<double>() ==
+        Catch::Approx(evaluation["retrained_accuracy"]["mean"].get<double>() - 1));
   CHECK(evaluation["name"] == "helpfulness");
   CHECK(evaluation["counts"]["train"]["read"]["kept"] == 5 * versions.pairs.size());  // what the retraining read
   CHECK(versions.same_weights());
@@ -117,6 +119,7 @@ TEST_CASE("reward stage: a retrained model that is right as often takes the olde
   CHECK_FALSE((evaluation.contains("kept") || evaluation.contains("retrained_accuracy")));
   CHECK(evaluation["accuracy"]["mean"] == 1);
   CHECK(evaluation["previous_accuracy"]["mean"] == 1);
+  CHECK(evaluation["previous_difference"] == nlohmann::json({{"mean", 0}, {"low", 0}, {"high", 0}}));
   CHECK_FALSE(versions.same_weights());
 }
 
