@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/files.h"
 #include "core/json.h"
 #include "pipelines/measures.h"
 #include "pipelines/reward_json.h"
@@ -13,7 +12,6 @@
 namespace keel::pipelines {
 namespace {
 
-namespace fs = std::filesystem;
 using evaluation::ScoredPair;
 using evaluation::Section;
 using evaluation::Series;
@@ -223,8 +221,7 @@ Section reward_model_section(const std::vector<nlohmann::json>& evaluations, con
     section.blocks.push_back(safety_plot(name, pairs, gate_threshold));
     if (model.at("unsafe").at("unsafe") > 0) section.blocks.push_back(gate_plot(name, model, pairs, gate_threshold));
   }
-  const fs::path cross = context.inputs.at("evaluation") / "reward_models.json";
-  section.blocks.push_back(cross_table(core::parse_json(core::read_file(cross), cross)));
+  section.blocks.push_back(cross_table(core::read_json_file(context.inputs.at("evaluation") / "reward_models.json")));
   return section;
 }
 

@@ -38,10 +38,6 @@ std::vector<Stage> stages_of(const Recipe& recipe) {
   return build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
 }
 
-nlohmann::json read_json(const fs::path& path) {
-  return core::parse_json(core::read_file(path), path);
-}
-
 // What the stages before have left.
 struct Results {
   bool gold = false;
@@ -56,7 +52,7 @@ struct Results {
 double best_possible_accuracy(const Recipe& recipe, const StageContext& context, const std::string& kind) {
   double correct = 0, pairs = 0;
   for (const auto& version : versions_of(recipe)) {
-    const nlohmann::json annotator = read_json(context.inputs.at(version.preferences) / "annotator.json");
+    const nlohmann::json annotator = core::read_json_file(context.inputs.at(version.preferences) / "annotator.json");
     const auto ceiling = annotator.find(kind == "general" ? "public" : kind);
     if (ceiling == annotator.end()) continue;
     const double count = ceiling->at("pairs").get<double>();
@@ -68,7 +64,7 @@ double best_possible_accuracy(const Recipe& recipe, const StageContext& context,
 
 Results read_results(const Recipe& recipe, const StageContext& context) {
   Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}};
-  const nlohmann::json measured = read_json(context.inputs.at("evaluation") / "evaluation.json");
+  const nlohmann::json measured = core::read_json_file(context.inputs.at("evaluation") / "evaluation.json");
   for (const auto& object : measured.at("models")) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
     for (const auto& [key, value] : object.items())
@@ -80,7 +76,7 @@ Results read_results(const Recipe& recipe, const StageContext& context) {
   }
   results.by_family = measured.at("by_family");
   for (const auto& [kind, stage] : run_reward_models(recipe)) {
-    results.rewards.push_back(read_json(context.inputs.at(stage) / "evaluation.json"));
+    results.rewards.push_back(core::read_json_file(context.inputs.at(stage) / "evaluation.json"));
     if (results.gold) results.rewards.back()["best_possible_accuracy"] = best_possible_accuracy(recipe, context, kind);
   }
   core::JsonlReader reader(context.inputs.at("evaluation") / "answers.jsonl");
@@ -201,7 +197,7 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
         .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
         .references = {},
         .note = {}};
-    const nlohmann::json selection = read_json(context.inputs.at(version.rejection) / "selection.json");
+    const nlohmann::json selection = core::read_json_file(context.inputs.at(version.rejection) / "selection.json");
     for (const auto& row : selection.at("scores_by_count"))
       for (auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}}) {
         const auto interval = interval_from_json(row.at(key));
@@ -221,7 +217,7 @@ Section best_of_section(const StageContext& context) {
                   .text = "Reward of the best of the first n answers to held-out prompts, at several sampling temperatures.",
                   .blocks = {},
                   .small = true};
-  const nlohmann::json study = read_json(context.inputs.at("best_of") / "best_of.json");
+  const nlohmann::json study = core::read_json_file(context.inputs.at("best_of") / "best_of.json");
   std::map<std::string, evaluation::LinePlot> curves;
   evaluation::LinePlot best{
       .title = "Best temperature", .x_label = "n", .y_label = "temperature of the best answer", .series = {}, .references = {}, .note = {}};
@@ -401,7 +397,7 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
 }
 
 std::string summary_text(const fs::path& summary) {
-  const nlohmann::json object = read_json(summary);
+  const nlohmann::json object = core::read_json_file(summary);
   std::vector<evaluation::MeasuredModel> models;
   bool gold = false;
   for (const auto& row : object.at("models")) {
