@@ -61,13 +61,6 @@ nlohmann::json calibration_json(const evaluation::RewardCalibration& calibration
           {"loss_at_temperature", calibration.temperature.loss_after}};
 }
 
-nlohmann::json detection_json(const evaluation::UnsafeDetection& detection, double threshold) {
-  nlohmann::json object = {{"threshold", threshold}, {"flagged", detection.at(threshold).flagged}};
-  put_defined(object, "precision", detection.precision(threshold));
-  put_defined(object, "recall", detection.recall(threshold));
-  return object;
-}
-
 nlohmann::json unsafe_json(const evaluation::UnsafeDetection& detection) {
   constexpr double kPaperPrecision = 0.89;  // of unsafe answers at its gate of 0.15 (3.2.3)
   nlohmann::json object = {{"answers", detection.unsafe.size()},
@@ -94,6 +87,13 @@ nlohmann::json length_json(const evaluation::LengthBias& length) {
 }
 
 }  // namespace
+
+nlohmann::json detection_json(const evaluation::UnsafeDetection& detection, double threshold) {
+  nlohmann::json object = {{"threshold", threshold}, {"flagged", detection.at(threshold).flagged}};
+  put_defined(object, "precision", detection.precision(threshold));
+  put_defined(object, "recall", detection.recall(threshold));
+  return object;
+}
 
 nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation) {
   nlohmann::json object = {{"prompts", evaluation.prompts},

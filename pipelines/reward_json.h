@@ -13,6 +13,10 @@ namespace keel::pipelines {
 nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation);
 nlohmann::json to_json(const evaluation::RewardAgreement& agreement);
 
+// Unsafe answers below a threshold: {"threshold", "flagged", "precision", "recall"}. to_json() has that of the paper's gate, for a reward
+// model is trained and evaluated before a run comes to its gate, and no other gate makes another of it.
+nlohmann::json detection_json(const evaluation::UnsafeDetection& detection, double threshold);
+
 // scores.jsonl: one row a held-out pair.
 void write_scores(const std::filesystem::path& path, const std::vector<evaluation::ScoredPair>& pairs);
 std::vector<evaluation::ScoredPair> read_scores(const std::filesystem::path& path);

@@ -14,6 +14,7 @@
 #include "evaluation/statistics/interval.h"
 #include "pipelines/manifest.h"
 #include "pipelines/measures.h"
+#include "pipelines/reward_json.h"
 #include "pipelines/reward_report.h"
 #include "pipelines/stages.h"
 #include "pipelines/summary.h"
@@ -76,8 +77,12 @@ Results read_results(const Recipe& recipe, const StageContext& context) {
   }
   results.by_family = measured.at("by_family");
   for (const auto& [kind, stage] : run_reward_models(recipe)) {
-    results.rewards.push_back(core::read_json_file(context.inputs.at(stage) / "evaluation.json"));
-    if (results.gold) results.rewards.back()["best_possible_accuracy"] = best_possible_accuracy(recipe, context, kind);
+    const fs::path folder = context.inputs.at(stage);
+    nlohmann::json& reward = results.rewards.emplace_back(core::read_json_file(folder / "evaluation.json"));
+    if (reward.contains("unsafe"))  // the stage knows the paper's gate alone
+      reward["unsafe"]["at_gate"] =
+          detection_json(evaluation::unsafe_detection(read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
+    if (results.gold) reward["best_possible_accuracy"] = best_possible_accuracy(recipe, context, kind);
   }
   core::JsonlReader reader(context.inputs.at("evaluation") / "answers.jsonl");
   for (nlohmann::json row; reader.next(row);)
@@ -100,6 +105,7 @@ nlohmann::json summary_json(const Results& results) {
     accuracy.erase("pairs");
     rewards.push_back({{"name", reward.at("name")}, {"accuracy", accuracy}});
     if (results.gold) rewards.back()["best_possible_accuracy"] = reward.at("best_possible_accuracy");
+    if (reward.contains("unsafe")) rewards.back()["unsafe_at_gate"] = reward.at("unsafe").at("at_gate");
   }
   for (const auto& [stage, time] : results.seconds)
     seconds[stage] = time;
