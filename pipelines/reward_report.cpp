@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/json.h"
@@ -40,6 +41,9 @@ evaluation::IntervalPlot accuracy_plot(const std::string& name, const nlohmann::
     plot.references.push_back({.value = best->get<double>(), .label = "best possible"});
     plot.note = "Best possible: what a judge who knows the truth would reach against this annotator's noisy choices, on all pairs.";
   }
+  if (const auto kept = model.find("kept"); kept != model.end())
+    plot.note += fmt::format("{}The model is that of {}, which stays: retraining reached {:.3f}.", plot.note.empty() ? "" : " ",
+                             kept->get<std::string>(), model.at("retrained_accuracy").at("mean").get<double>());
   return plot;
 }
 
@@ -171,7 +175,8 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
   return plot;
 }
 
-evaluation::Table cross_table(const nlohmann::json& cross) {
+// `kept` names the earlier stage whose model stays, of each model that did not take its place.
+evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::string, std::string>& kept) {
   evaluation::Table table{
       .title = "Every reward model on every held-out set",
       .columns = {{"model"}, {"pairs of"}, {"n", evaluation::ColumnKind::number}, {"accuracy", evaluation::ColumnKind::number}},
@@ -182,8 +187,11 @@ evaluation::Table cross_table(const nlohmann::json& cross) {
     table.columns.push_back({name, evaluation::ColumnKind::number});
   for (const auto& row : cross.at("evaluations")) {
     const auto& accuracy = row.at("accuracy");
-    table.rows.push_back({row.at("reward").get<std::string>(), row.at("data").get<std::string>(),
-                          std::to_string(accuracy.at("pairs").get<int64_t>()), evaluation::interval_cell(interval_from_json(accuracy))});
+    const std::string reward = row.at("reward");
+    const auto stays = kept.find(reward);
+    table.rows.push_back({stays == kept.end() ? reward : fmt::format("{} ({} kept)", reward, stays->second),
+                          row.at("data").get<std::string>(), std::to_string(accuracy.at("pairs").get<int64_t>()),
+                          evaluation::interval_cell(interval_from_json(accuracy))});
     for (const auto& [strength, name] : strengths) {
       evaluation::Cell cell = "-";
       for (const auto& group : row.at("by_strength"))
@@ -211,9 +219,11 @@ Section reward_model_section(const std::vector<nlohmann::json>& evaluations, con
   Section section{.heading = "Reward models",
                   .text = "On held-out pairs against the annotator's labels. Intervals take prompts, not pairs, for independent.",
                   .blocks = {}};
+  std::map<std::string, std::string> kept;
   for (size_t i = 0; i < stages.size(); ++i) {
     const auto& [name, stage] = stages[i];
     const nlohmann::json& model = evaluations[i];
+    if (model.contains("kept")) kept[name] = model.at("kept");
     const auto pairs = read_scores(context.inputs.at(stage) / "scores.jsonl");
     section.blocks.insert(section.blocks.end(), {accuracy_plot(name, model), reliability_plot(name, model), score_plot(name, pairs),
                                                  difference_plot(name, pairs), length_plot(name, model, pairs)});
@@ -221,7 +231,7 @@ Section reward_model_section(const std::vector<nlohmann::json>& evaluations, con
     section.blocks.push_back(safety_plot(name, pairs, gate_threshold));
     if (model.at("unsafe").at("unsafe") > 0) section.blocks.push_back(gate_plot(name, model, pairs, gate_threshold));
   }
-  section.blocks.push_back(cross_table(core::read_json_file(context.inputs.at("evaluation") / "reward_models.json")));
+  section.blocks.push_back(cross_table(core::read_json_file(context.inputs.at("evaluation") / "reward_models.json"), kept));
   return section;
 }
 

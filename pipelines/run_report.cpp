@@ -106,13 +106,14 @@ nlohmann::json summary_json(const Results& results) {
     rewards.push_back({{"name", reward.at("name")}, {"accuracy", accuracy}});
     if (results.gold) rewards.back()["best_possible_accuracy"] = reward.at("best_possible_accuracy");
     if (reward.contains("unsafe")) rewards.back()["unsafe_at_gate"] = reward.at("unsafe").at("at_gate");
+    if (reward.contains("kept")) rewards.back()["kept"] = reward.at("kept");
   }
   for (const auto& [stage, time] : results.seconds)
     seconds[stage] = time;
   return {{"models", models}, {"reward_models", rewards}, {"seconds_by_stage", seconds}};
 }
 
-Section loss_section(const Recipe& recipe, const StageContext& context) {
+Section loss_section(const Recipe& recipe, const Results& results, const StageContext& context) {
   Section section{.heading = "Training",
                   .text = "Losses in nats a target. Where there is a held-out loss, the weights of its lowest point are kept.",
                   .blocks = {}};
@@ -133,14 +134,18 @@ Section loss_section(const Recipe& recipe, const StageContext& context) {
     if (auto held_out = evaluation::metric_series("held out", points, "eval_loss"); !held_out.x.empty()) plot.series.push_back(held_out);
     section.blocks.push_back(plot);
   }
-  for (const auto& [kind, stage] : run_reward_models(recipe)) {
+  const auto rewards = run_reward_models(recipe);
+  for (size_t i = 0; i < rewards.size(); ++i) {
+    const auto& [kind, stage] = rewards[i];
     const auto points = core::read_metrics(context.inputs.at(stage) / "metrics.jsonl");
-    section.blocks.push_back(evaluation::LinePlot{.title = fmt::format("{} reward model: loss", kind),
-                                                  .x_label = "optimiser step",
-                                                  .y_label = "ranking loss (nats a pair)",
-                                                  .series = {evaluation::metric_series("training", points, "loss")},
-                                                  .references = {},
-                                                  .note = {}});
+    const bool used = !results.rewards[i].contains("kept");  // else the curve is that of a model that was not as good
+    section.blocks.push_back(
+        evaluation::LinePlot{.title = fmt::format("{} reward model{}: loss", kind, used ? "" : " (retrained, not used)"),
+                             .x_label = "optimiser step",
+                             .y_label = "ranking loss (nats a pair)",
+                             .series = {evaluation::metric_series("training", points, "loss")},
+                             .references = {},
+                             .note = {}});
   }
   return section;
 }
@@ -392,7 +397,7 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
   report.sections = {win_section(results),
                      reward_model_section(results.rewards, run_reward_models(recipe), context, recipe.combination.gate_threshold),
-                     distribution_section(results), selection_section(recipe, context), loss_section(recipe, context)};
+                     distribution_section(results), selection_section(recipe, context), loss_section(recipe, results, context)};
   for (const auto& version : versions_of(recipe))
     if (!version.ppo.empty()) report.sections.push_back(ppo_section(context, version.ppo));
   if (context.inputs.contains("best_of")) report.sections.push_back(best_of_section(context));
@@ -419,6 +424,7 @@ std::string summary_text(const fs::path& summary) {
                         accuracy.low, accuracy.high);
     if (reward.contains("best_possible_accuracy"))
       text += fmt::format(", best possible {:.3f}", reward.at("best_possible_accuracy").get<double>());
+    if (reward.contains("kept")) text += fmt::format("; {} stays", reward.at("kept").get<std::string>());
     text += "\n";
   }
   return text;
