@@ -73,7 +73,7 @@ struct RewardEvaluation {
   LengthBias length;
 };
 
-// Of reward models' figures, whose settings a run has nowhere else; evaluation.replicates is for those of language models.
+// Of reward models' figures. A recipe does not set it: another number would make the reward models, and all that they made, outdated.
 inline constexpr statistics::Bootstrap kRewardBootstrap{.seed = 0, .replicates = 1000};
 
 // Throws core::Error for no pairs or a score that is not finite.

@@ -159,7 +159,8 @@ inline void visit(EvaluationConfig& config, core::Fields& fields) {
   fields("split", config.split, "prompts to ask; choose settings on validation alone", core::one_of({"test", "validation"}));
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
   fields("batch_rows", config.batch_rows, "answers decoded together", core::at_least(1));
-  fields("replicates", config.replicates, "bootstrap replicates of the intervals", core::at_least(100));
+  fields("replicates", config.replicates,
+         "bootstrap replicates of the models' intervals; those of reward models and best-of-n curves have 1000", core::at_least(100));
   fields("shown_dialogues", config.shown_dialogues, "prompts shown with every model's answer in the report", core::at_least(0));
 }
 
