@@ -108,6 +108,29 @@ TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
   CHECK(mean_of(hazards, "win_rate_vs_sft") == Catch::Approx(0.5));
 }
 
+TEST_CASE("comparison: helpfulness by family counts harmless prompts alone, families in the order of their names", "[evaluation]") {
+  ModelAnswers sft = kSft, tuned = kTuned;
+  for (auto* model : {&sft, &tuned}) {
+    model->answers.push_back(model->answers[3]);
+    const char* families[] = {"hazard", "sort", "hazard", "sort", "count", "sort"};
+    for (size_t i = 0; i < 6; ++i)
+      model->answers[i].family = families[i];
+  }
+  tuned.answers[5].gold_helpfulness = 0.2;
+  const auto measures = keel::evaluation::compare_by_family({sft, tuned}, kFew);
+  REQUIRE(measures.size() == 2);
+  CHECK(measures[0].family == "count");
+  CHECK(measures[0].prompts == 1);
+  CHECK(measures[0].helpfulness[0].mean == 0.6);
+  CHECK(measures[0].helpfulness[1].mean == 0.6);
+  CHECK(measures[1].family == "sort");
+  CHECK(measures[1].prompts == 2);  // the hazard of that name is none
+  CHECK(measures[1].helpfulness[0].mean == Catch::Approx(0.4));
+  CHECK(measures[1].helpfulness[1].mean == Catch::Approx((0.9 + 0.2) / 2));
+  CHECK(measures[1].helpfulness[1].low < measures[1].helpfulness[1].high);
+  CHECK(keel::evaluation::compare_by_family({kSft, kTuned}, kFew).empty());
+}
+
 TEST_CASE("comparison: a missing reference and other numbers of prompts are refused", "[evaluation]") {
   CHECK_THROWS_AS(compare_models({kTuned}, "sft", kFew), keel::core::Error);
   ModelAnswers fewer = kTuned;

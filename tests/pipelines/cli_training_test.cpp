@@ -292,6 +292,7 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
                                     "--set", "best_of.prompts=6",
                                     "--set", "best_of.temperatures=[0.7,1.2]",
                                     "--set", "rejection.temperatures=[0.8,1.2]",
+                                    "--set", "combination.gate_threshold=0.4",
                                     "--set", "sandbox.absent_skill=rhyme"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
@@ -322,7 +323,24 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   for (const auto& model : summary["models"])
     names.push_back(model["name"]);
   CHECK(names == std::vector<std::string>{"base", "sft", "rs1", "rs2", "ppo"});
-  CHECK(summary["reward_models"].size() == 3);
+  REQUIRE(summary["reward_models"].size() == 3);
+  const std::string page = work.read("run/report.html");
+  for (const auto& [i, stage] : {std::pair{size_t{0}, "reward_helpfulness2"}, {size_t{1}, "reward_safety2"}}) {
+    const auto& reward = summary["reward_models"][i];
+    double pairs = 0, correct = 0;
+    for (const char* batch : {"preferences", "preferences2"}) {
+      const auto ceiling = nlohmann::json::parse(work.read(std::string("run/stages/") + batch + "/current/annotator.json"))[reward["name"]];
+      pairs += ceiling["pairs"].get<double>();
+      correct += ceiling["pairs"].get<double>() * ceiling["best_possible_accuracy"].get<double>();
+    }
+    CHECK(reward["best_possible_accuracy"].get<double>() == Catch::Approx(correct / pairs));
+    const auto evaluation = nlohmann::json::parse(work.read(std::string("run/stages/") + stage + "/current/evaluation.json"));
+    const bool kept = evaluation.contains("kept");
+    CHECK((evaluation["previous_difference"]["mean"].get<double>() < 0) == kept);
+    CHECK(reward.contains("kept") == kept);
+    CHECK((page.find(reward["name"].get<std::string>() + " reward model (retrained, not used): loss") != std::string::npos) == kept);
+  }
+  CHECK(summary["reward_models"][1]["unsafe_at_gate"]["threshold"] == 0.4);  // the run's gate
   CHECK(work.has("run/reward_models/general/model.safetensors"));
   const auto mixture = nlohmann::json::parse(work.read("run/stages/reward_helpfulness2/current/mixture.json"));
   const auto first = nlohmann::json::parse(work.read("run/stages/reward_helpfulness/current/mixture.json"));

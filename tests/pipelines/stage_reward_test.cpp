@@ -1,8 +1,10 @@
 // The reward model of a later version: it takes its predecessor's place only if it is right as often.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/jsonl.h"
 #include "core/log.h"
 #include "pipelines/keel_binary.h"
 #include "pipelines/stages.h"
@@ -54,8 +56,9 @@ struct TwoVersions {
     work.write(name + "/helpfulness_test.jsonl", text(pairs));
   }
 
-  void train(const RewardStage& stage, double learning_rate) const {
+  void train(const RewardStage& stage, double learning_rate, int64_t own_pairs = 0) const {
     Recipe recipe;
+    recipe.mixture.own_pairs = own_pairs;
     recipe.reward.batch_pairs = recipe.reward.micro_pairs = 8;
     recipe.reward.learning_rate = learning_rate;
     StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
@@ -121,6 +124,30 @@ TEST_CASE("reward stage: a retrained model that is right as often takes the olde
   CHECK(evaluation["previous_accuracy"]["mean"] == 1);
   CHECK(evaluation["previous_difference"] == nlohmann::json({{"mean", 0}, {"low", 0}, {"high", 0}}));
   CHECK_FALSE(versions.same_weights());
+}
+
+TEST_CASE("reward stage: mixture.own_pairs draws that many pairs, a smaller number a part of what a larger one draws", "[pipelines]") {
+  const TwoVersions versions;
+  const auto taught = [&](int64_t own_pairs) {
+    const std::string name = "drawn" + std::to_string(own_pairs);
+    versions.train({.name = name, .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0, own_pairs);
+    std::vector<nlohmann::json> pairs;
+    core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
+    for (nlohmann::json row; reader.next(row);)
+      pairs.push_back(row);
+    CHECK(nlohmann::json::parse(versions.work.read(name + "/mixture.json"))["own"] == pairs.size());
+    return pairs;
+  };
+  const auto three = taught(3), six = taught(6);
+  CHECK(three.size() == 3);
+  REQUIRE(six.size() == 6);
+  CHECK(std::equal(three.begin(), three.end(), six.begin()));
+  for (size_t i = 0; i < six.size(); ++i) {
+    CHECK(std::count(versions.pairs.begin(), versions.pairs.end(), six[i]) == 1);
+    CHECK(std::count(six.begin(), six.end(), six[i]) == 1);
+  }
+  CHECK(six != std::vector(versions.pairs.begin(), versions.pairs.begin() + 6));  // not the first ones
+  CHECK(taught(1000).size() == versions.pairs.size());
 }
 
 }  // namespace keel::pipelines
