@@ -123,16 +123,8 @@ TEST_CASE("judge: when one request fails for good, what came before it is kept a
 }
 
 TEST_CASE("judge: a server that keeps silent is left after the timeout", "[pipelines]") {
-  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);  // accepts, as the kernel does, and says nothing
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  REQUIRE(::listen(listener, 4) == 0);
-  REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  CHECK_THROWS_AS(http_post(parse_http_url("http://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/x"), "{}", {}, 1),
-                  core::IoError);
+  const auto [listener, port] = test::listen_on_free_port();
+  CHECK_THROWS_AS(http_post(parse_http_url("http://127.0.0.1:" + std::to_string(port) + "/x"), "{}", {}, 1), core::IoError);
   ::close(listener);
 }
 

@@ -9,24 +9,31 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <tuple>
+#include <utility>
 
 #include "support/test_plain.h"
 
 namespace keel::test {
 
+// A socket that listens on a free port of this machine, and the port. Accepts, as the kernel does, and says nothing by itself.
+inline std::pair<int, int> listen_on_free_port() {
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(::listen(listener, 64) == 0);
+  REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  return {listener, ntohs(address.sin_port)};
+}
+
 // A server on a free port of this machine that hears one request a connection and says what `answer` makes of its body.
 class Server {
  public:
   explicit Server(std::function<std::string(const std::string&)> answer) : answer_(std::move(answer)) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) == 0);
-    REQUIRE(::listen(listener_, 64) == 0);
-    REQUIRE(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-    port_ = ntohs(address.sin_port);
+    std::tie(listener_, port_) = listen_on_free_port();
     thread_ = std::thread([this] { serve(); });
   }
   ~Server() {

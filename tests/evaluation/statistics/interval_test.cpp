@@ -26,6 +26,13 @@ void check_interval(const Interval& actual, const Interval& expected, double tol
   CHECK(actual.high == Approx(expected.high).margin(tolerance));
 }
 
+double mean_at(const std::vector<double>& values, const std::vector<size_t>& items) {
+  double sum = 0;
+  for (const size_t item : items)
+    sum += values[item];
+  return sum / static_cast<double>(items.size());
+}
+
 }  // namespace
 
 TEST_CASE("wilson: scipy's binomtest gives the same intervals", "[statistics]") {
@@ -119,12 +126,7 @@ TEST_CASE("bootstrap: what cannot be resampled is refused", "[statistics]") {
 
 TEST_CASE("bootstrap: of any statistic it is that of the mean where the statistic is the mean", "[statistics]") {
   const std::vector<double> x = wave(40, 0.7, 0.3);
-  const auto mean_of = [&](const std::vector<size_t>& items) {
-    double sum = 0;
-    for (const size_t item : items)
-      sum += x[item];
-    return sum / static_cast<double>(items.size());
-  };
+  const auto mean_of = [&](const std::vector<size_t>& items) { return mean_at(x, items); };
   check_interval(statistics::bootstrap_statistic(40, mean_of), statistics::bootstrap_mean(x), 1e-12);
   // Replicates without a value are left out; where all are, the bounds are missing.
   const auto spread = statistics::bootstrap_statistic(2, [](const std::vector<size_t>& items) { return items[0] == items[1] ? NAN : 1.0; });
@@ -176,12 +178,7 @@ TEST_CASE("wilson over prompts: covers a share in 95 of 100 experiments where pa
 TEST_CASE("bootstrap over prompts: means of prompts where they are of one size, the bootstrap of items where each has one",
           "[statistics]") {
   const std::vector<double> x = wave(40, 0.7, 0.3);
-  const auto mean_of = [&](const std::vector<size_t>& items) {
-    double sum = 0;
-    for (const size_t item : items)
-      sum += x[item];
-    return sum / static_cast<double>(items.size());
-  };
+  const auto mean_of = [&](const std::vector<size_t>& items) { return mean_at(x, items); };
   std::vector<std::vector<size_t>> single, pairs;
   std::vector<double> means;
   for (size_t i = 0; i < 40; ++i)
