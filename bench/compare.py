@@ -1,9 +1,11 @@
 """Times keel and its peers in turn on the same weights and token ids, and prints docs/performance.md's table.
 
-    KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m --data HH.jsonl.gz [--pairs 5] [--workloads generate sft rm ppo] [--llamacpp]
+    KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m --data HH.jsonl.gz [--pairs 5] [--workloads generate sft rm ppo]
+                                            [--llamacpp]
 
-KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair is one run of keel and one of the peer, one straight after the
-other; the median of the pairs' ratios counts, for timings of different minutes cannot be compared. Needs `make build`.
+KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair
+of timings is one run of keel and one of the peer, one straight after the other; the median of the ratios counts, for timings of different
+minutes cannot be compared. Needs `make build`.
 """
 import argparse
 import json
@@ -40,7 +42,8 @@ LLAMACPP = [
 def keel(benchmark, model, data):
     """Tokens a second of one benchmark."""
     out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}$", "--benchmark_format=json"],
-                         env={**os.environ, "KEEL_BENCH_MODEL": str(model), "KEEL_BENCH_PAIRS": str(data)}, check=True, capture_output=True, text=True).stdout
+                         env={**os.environ, "KEEL_BENCH_MODEL": str(model), "KEEL_BENCH_PAIRS": str(data)}, check=True,
+                         capture_output=True, text=True).stdout
     report = json.loads(out)
     return report["benchmarks"][0]["tokens/s"], report["context"]["vector_level"]
 
