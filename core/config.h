@@ -97,5 +97,10 @@ struct Difference {
   std::string name, a, b;
 };
 std::vector<Difference> differences(const Fields& a, const Fields& b);
+template <class Config>
+auto set_fields(Config config) {  // those that are not at their default, which is `b`
+  Config defaults;
+  return differences(fields_of(config), fields_of(defaults));
+}
 
 }  // namespace keel::core

@@ -38,9 +38,8 @@ void add_reward_inputs(CLI::App& command, StepOptions& options) {
 }
 
 // Where no prompts are held out, settings of their evaluation are a mistake.
-void refuse_validation(ppo::ValidationConfig set, std::vector<std::string>& problems) {
-  ppo::ValidationConfig unset;
-  for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+void refuse_validation(const ppo::ValidationConfig& config, std::vector<std::string>& problems) {
+  for (const auto& field : core::set_fields(config))
     problems.push_back(
         fmt::format("validation.{}: nothing reads it without held-out prompts; give --held-out FILE, or leave it out", field.name));
 }

@@ -50,11 +50,10 @@ struct Rewards {
 };
 
 // Settings of the combination that are none where there is no safety model.
-std::vector<std::string> unread_combination(const fs::path& safety, reward::CombinationConfig set) {
+std::vector<std::string> unread_combination(const fs::path& safety, const reward::CombinationConfig& config) {
   std::vector<std::string> problems;
-  reward::CombinationConfig unset;
   if (safety.empty())
-    for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+    for (const auto& field : core::set_fields(config))
       problems.push_back(
           fmt::format("combination.{}: nothing reads it without a safety reward model; give --safety-reward, or leave it out", field.name));
   return problems;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -97,6 +98,17 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
   return problems;
 }
 
+// Every longest answer must leave room for a prompt within `limit`, the value of the field `holder`.
+void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limit, const std::function<void(const std::string&)>& problem) {
+  std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
+                                                          {"evaluation", recipe.evaluation.max_new_tokens}};
+  if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
+  if (skipped_by(recipe, "preferences.max_new_tokens").empty()) longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
+  for (const auto& [name, tokens] : longest)
+    if (tokens >= limit)
+      problem(fmt::format("{}.max_new_tokens must be below {} ({}), which holds prompt and answer, got {}", name, holder, limit, tokens));
+}
+
 // Rules between fields, which no single field's range can state.
 void check(const Recipe& recipe, const Recipe& file, const std::string& origin, std::vector<std::string>& problems) {
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
@@ -104,29 +116,14 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   if (recipe.data.source == "files") {
     if (recipe.model.empty())
       problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
-    std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
-                                                            {"evaluation", recipe.evaluation.max_new_tokens}};
-    if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
-    if (recipe.versions.size() > 1 && recipe.preferences.annotator != "none")
-      longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
-    for (const auto& [name, tokens] : longest)
-      if (tokens >= recipe.data.max_tokens)
-        problem(fmt::format("{}.max_new_tokens must be below data.max_tokens ({}), which holds prompt and answer, got {}", name,
-                            recipe.data.max_tokens, tokens));
+    check_lengths(recipe, "data.max_tokens", recipe.data.max_tokens, problem);
     for (const auto& [name, value] : {std::pair{"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}})
       if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
   } else {
     if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
     for (const auto& text : policy::problems_of(recipe.llama))
       problem("llama: " + text);
-    std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
-                                                            {"preferences", recipe.preferences.max_new_tokens},
-                                                            {"evaluation", recipe.evaluation.max_new_tokens}};
-    if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
-    for (const auto& [name, tokens] : longest)
-      if (tokens >= recipe.llama.max_position_embeddings)
-        problem(fmt::format("{}.max_new_tokens must be below llama.max_position_embeddings ({}), which holds prompt and answer, got {}",
-                            name, recipe.llama.max_position_embeddings, tokens));
+    check_lengths(recipe, "llama.max_position_embeddings", recipe.llama.max_position_embeddings, problem);
   }
   const auto& skills = sandbox::skills();
   if (const auto& absent = recipe.sandbox.absent_skill; !absent.empty() && std::find(skills.begin(), skills.end(), absent) == skills.end())
@@ -183,9 +180,8 @@ Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay
   return recipe;
 }
 
-std::vector<core::Difference> departures(Recipe recipe) {
-  Recipe paper;
-  return core::differences(core::fields_of(recipe), core::fields_of(paper));
+std::vector<core::Difference> departures(const Recipe& recipe) {
+  return core::set_fields(recipe);  // the defaults are the paper's
 }
 
 }  // namespace keel::pipelines

@@ -228,6 +228,6 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
 Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings);
 
 // What a recipe sets differently from the paper's defaults.
-std::vector<core::Difference> departures(Recipe recipe);
+std::vector<core::Difference> departures(const Recipe& recipe);
 
 }  // namespace keel::pipelines

@@ -87,8 +87,7 @@ LoraConfig read_adapter_config(const std::filesystem::path& path) {
 std::vector<std::string> problems_of(const LoraConfig& config) {
   std::vector<std::string> problems;
   if (config.rank == 0) {
-    LoraConfig set = config, unset;
-    for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+    for (const auto& field : core::set_fields(config))
       problems.push_back(fmt::format("{}: without a rank there are no adapters; leave it out, or at its default {}", field.name, field.b));
   } else if (config.target_modules.empty()) {
     problems.emplace_back("target_modules must name a projection");

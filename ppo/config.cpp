@@ -37,8 +37,7 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
             "kl.{}: in the loss the gradient beyond the limit is 0, so that the penalty ends where the policy is furthest away; "
             "leave it out, or take the placement reward",
             name));
-  PpoConfig set = config, unset;
-  for (const auto& field : core::differences(core::fields_of(set), core::fields_of(unset)))
+  for (const auto& field : core::set_fields(config))
     if (const std::string reason = unread_because(config, field.name); !reason.empty())
       problems.push_back(fmt::format("{}: {}; leave it out, or at its default {}", field.name, reason, field.b));
   for (const std::string& problem : policy::problems_of(config.lora))
