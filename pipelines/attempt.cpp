@@ -142,7 +142,7 @@ void run_and_commit(RunDirectory& run, const StageTask& task) {
   const fs::path& partial = task.context.work;
   auto manifest = read_manifest(partial);
   if (manifest) {
-    check_outputs(partial, *manifest, true);
+    check_outputs(partial, *manifest, OutputCheck::digests);
   } else {
     Attempt attempt = begin_attempt(run, task);
     call_stage(run, task, attempt);

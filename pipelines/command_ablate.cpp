@@ -55,7 +55,7 @@ CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t see
   options.seed = static_cast<uint64_t>(seed);
   options.until = until_of(sweep, sweep.cells[cell]);
   const std::vector<Stage> stages = build_stages(recipe, external_digests(recipe));
-  if (!threads_given) options.threads = required_threads(plan(run, stages, options)).value_or(options.threads);
+  if (!threads_given) options.threads = required_threads(run, stages, options).value_or(options.threads);
   check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
   runtime::configure_process(options.threads);
   try {
@@ -114,7 +114,6 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
       .threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(base.threads)),
       .until = {},
       .only = {},
-      .verify = false,
       .versions = program_versions()};
   std::vector<CellRun> runs;
   const size_t total = sweep.cells.size() * sweep.seeds.size();

@@ -33,7 +33,6 @@ RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
           .threads = invocation.threads,
           .until = {},
           .only = {},
-          .verify = false,
           .versions = program_versions()};
 }
 
@@ -88,13 +87,12 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   RunOptions run_options = options_for(recipe, invocation);
   run_options.until = options.until;
   run_options.only = options.only;
-  run_options.verify = options.verify;
-  const std::vector<StageStatus> statuses = plan(run, stages, run_options);
+  if (options.verify) run_options.check = OutputCheck::digests;
   if (options.dry_run) {
-    print_statuses(statuses);
+    print_statuses(plan(run, stages, run_options));
     return;
   }
-  if (!invocation.threads_given) invocation.threads = required_threads(statuses).value_or(static_cast<int>(recipe.threads));
+  if (!invocation.threads_given) invocation.threads = required_threads(run, stages, run_options).value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
   execute(run, stages, run_options);
@@ -109,7 +107,7 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
   const RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
   RunOptions options = options_for(recipe, invocation);
-  options.verify = verify;
+  if (verify) options.check = OutputCheck::digests;
   print_statuses(plan(run, build_stages(recipe, external_digests(recipe, run.record()->external)), options));
   if (run.running()) std::cout << "a process is working on it\n";
 }

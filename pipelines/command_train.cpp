@@ -44,6 +44,12 @@ void refuse_validation(const ppo::ValidationConfig& config, std::vector<std::str
         fmt::format("validation.{}: nothing reads it without held-out prompts; give --held-out FILE, or leave it out", field.name));
 }
 
+void refuse_validate_every(const std::string& validation, const policy::BatchConfig& batch, const std::string& section) {
+  if (validation.empty() && batch.validate_every != 0)
+    throw core::ConfigError(
+        {section + "batch.validate_every: nothing reads it without held-out rows; give --validation FILE, or leave it out"});
+}
+
 // The files that decide what a tokenizer does, where PATH is no folder: itself and what may name its special tokens.
 std::vector<fs::path> tokenizer_files(const fs::path& path) {
   std::vector<fs::path> files = {path};
@@ -81,6 +87,7 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
+      refuse_validate_every(options->validation, settings->pretrain.batch, "pretrain.");
       SingleStep step{.name = "pretrain",
                       .out = options->out,
                       .config = {{"fields", core::to_json(fields())}, {"chat", options->chat}},
@@ -117,6 +124,7 @@ void add_sft(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
+      refuse_validate_every(options->validation, config->batch, "");
       run_single_step({.name = "sft",
                        .out = options->out,
                        .config = {{"fields", core::json_of(*config)}, {"chat", options->chat}, {"limit", to_json(options->limit)}},

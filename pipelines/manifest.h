@@ -52,8 +52,13 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
 // Nothing when the folder or its manifest.json is missing. DataError when the file is damaged.
 std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 
-// Compares the files with their sizes, and their SHA-256 with `verify` or where a file was written to after the manifest. Throws DataError
-// naming the file and the remedy.
-void check_outputs(const std::filesystem::path& folder, const Manifest& manifest, bool verify);
+enum class OutputCheck {
+  sizes,    // takes no time
+  touched,  // and the SHA-256 of what was written to after the manifest; a folder copied without its times is touched as a whole
+  digests   // and every SHA-256
+};
+
+// Compares the files with what the manifest says of them. Throws DataError naming the file and the remedy.
+void check_outputs(const std::filesystem::path& folder, const Manifest& manifest, OutputCheck check);
 
 }  // namespace keel::pipelines

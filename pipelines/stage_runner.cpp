@@ -38,7 +38,8 @@ class Survey {
     status.key = key_of(now);
     const fs::path folder = run_.committed_folder(stage.name, status.key);
     if (const auto manifest = read_manifest(folder); manifest && manifest->key == status.key) {
-      check_outputs(folder, *manifest, options_.verify);
+      check_outputs(folder, *manifest, options_.check);
+      if (options_.check == OutputCheck::digests) verified_.insert(stage.name);
       finished_[stage.name] = {folder, {manifest->key, content_digest(manifest->outputs)}};
       status.state = StageState::done;
       status.folder = folder;
@@ -51,7 +52,8 @@ class Survey {
   // What is computed from a damaged file would stand under the key of the sound one for good. DataError, as check_outputs().
   void verify_inputs(const Stage& stage) {
     for (const auto& input : stage.inputs)
-      if (verified_.insert(input).second) check_outputs(finished_.at(input).folder, *read_manifest(finished_.at(input).folder), true);
+      if (verified_.insert(input).second)
+        check_outputs(finished_.at(input).folder, *read_manifest(finished_.at(input).folder), OutputCheck::digests);
   }
 
   // Differences from the newest finished result of the stage; nothing when there is none.
@@ -114,6 +116,12 @@ std::pair<size_t, size_t> selection(const std::vector<Stage>& stages, const RunO
   return {0, options.until.empty() ? stages.size() : find_stage(stages, options.until, "--until") + 1};
 }
 
+// A plan that reads no output: what is done with it is done again, with what the user asked for, by execute().
+std::vector<StageStatus> glance(const RunDirectory& run, const std::vector<Stage>& stages, RunOptions options) {
+  options.check = OutputCheck::sizes;
+  return plan(run, stages, options);
+}
+
 void check_numerics(const RunDirectory& run, const StageStatus& status, const RunOptions& options) {
   if (!status.bound) return;
   const fs::path partial = run.partial_folder(status.name, status.key);
@@ -157,17 +165,15 @@ std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>&
   return statuses;
 }
 
-std::optional<int> required_threads(const std::vector<StageStatus>& statuses) {
-  for (const auto& status : statuses) {
+std::optional<int> required_threads(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
+  for (const auto& status : glance(run, stages, options)) {
     if (status.bound) return status.bound->threads;
   }
   return std::nullopt;
 }
 
 void check_half_done(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
-  RunOptions sizes_only = options;
-  sizes_only.verify = false;
-  for (const auto& status : plan(run, stages, sizes_only))
+  for (const auto& status : glance(run, stages, options))
     check_numerics(run, status, options);
 }
 

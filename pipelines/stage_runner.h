@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "pipelines/attempt.h"
+#include "pipelines/manifest.h"
 #include "pipelines/run_directory.h"
 #include "pipelines/stage_graph.h"
 
@@ -20,7 +21,7 @@ struct RunOptions {
   int threads = 1;
   std::string until;                            // stop after this stage; "" = run all
   std::string only;                             // this stage alone; "" = run all
-  bool verify = false;                          // compare the SHA-256 of finished outputs too, not only their sizes
+  OutputCheck check = OutputCheck::touched;     // of finished outputs
   std::map<std::string, std::string> versions;  // for the manifests
 };
 
@@ -42,12 +43,12 @@ struct StageStatus {
 };
 
 // The stages that `options` selects, in order, as they stand. Changes nothing; works while another process runs. Throws ConfigError for an
-// impossible graph, UsageError for an unknown --until or --only, DataError when a finished output is missing, has another size or (verify)
-// other bytes.
+// impossible graph, UsageError for an unknown --until or --only, DataError when options.check finds a finished output
+// missing or changed.
 std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
 // The thread count of the half-done work that execute() would continue: take it when the user named none.
-std::optional<int> required_threads(const std::vector<StageStatus>& statuses);
+std::optional<int> required_threads(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
 // UsageError when half-done work that execute() would continue insists on another thread count or vector level.
 void check_half_done(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);

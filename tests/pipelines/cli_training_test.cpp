@@ -43,6 +43,8 @@ TEST_CASE("keel sft: two steps leave a model that works; refused input leaves no
   const Outcome bad = work.run({"sft", "--model", "model", "--data", "bad.jsonl", "--out", "tuned", "--set", "steps=2"});
   CHECK(bad.code == 3);
   CHECK(bad.says("bad.jsonl:2: \"completion\""));
+  const Outcome unread = work.run({"sft", "--model", "model", "--data", "bad.jsonl", "--out", "tuned", "--set", "batch.validate_every=2"});
+  CHECK((unread.code == 2 && unread.says("batch.validate_every: nothing reads it without held-out rows")));
   CHECK_FALSE((work.has("tuned") || work.has("tuned.partial")));
 
   work.write("data.jsonl", kDemonstrations);

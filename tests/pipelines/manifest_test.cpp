@@ -123,20 +123,23 @@ TEST_CASE("manifest: missing, resized and changed outputs are told apart", "[pip
   const Manifest manifest = some_manifest(folder.path());
   write_manifest(folder.path(), manifest);
   const auto finished = fs::last_write_time(folder / "manifest.json");
-  CHECK_NOTHROW(check_outputs(folder.path(), manifest, true));
+  CHECK_NOTHROW(check_outputs(folder.path(), manifest, OutputCheck::digests));
 
   write_text(folder / "a.txt", "abd");  // one bit
+  CHECK_NOTHROW(check_outputs(folder.path(), manifest, OutputCheck::sizes));
   fs::last_write_time(folder / "a.txt", finished + std::chrono::seconds(1));
-  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false), ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
+  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, OutputCheck::touched),
+                    ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
   fs::last_write_time(folder / "a.txt", finished - std::chrono::seconds(1));  // as if the disk itself had lost the bit
-  CHECK_NOTHROW(check_outputs(folder.path(), manifest, false));
-  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, true), ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
+  CHECK_NOTHROW(check_outputs(folder.path(), manifest, OutputCheck::touched));
+  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, OutputCheck::digests),
+                    ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
   write_text(folder / "a.txt", "abcd");
-  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false),
+  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, OutputCheck::touched),
                     ContainsSubstring("a.txt: ") && ContainsSubstring("had 3 bytes and now has 4"));
   fs::remove(folder / "a.txt");
-  CHECK_THROWS_AS(check_outputs(folder.path(), manifest, false), core::DataError);
-  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, false),
+  CHECK_THROWS_AS(check_outputs(folder.path(), manifest, OutputCheck::touched), core::DataError);
+  CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, OutputCheck::touched),
                     ContainsSubstring("a.txt: ") && ContainsSubstring("delete the folder " + folder.path().string()));
 }
 

@@ -34,6 +34,7 @@ struct ToyRun {
   std::vector<StageStatus> plan(const RunOptions& options = toy_options()) const {
     return pipelines::plan(directory(), toy_stages(toy), options);
   }
+  std::optional<int> required_threads() const { return pipelines::required_threads(directory(), toy_stages(toy), toy_options()); }
 };
 
 // Stops `sums` before its third number.
@@ -164,7 +165,7 @@ TEST_CASE("stage runner: half-done work insists on its thread count, finished wo
   ToyRun run;
   interrupt_sums(run);
   take_trace(run.toy);
-  CHECK(required_threads(run.plan()) == 2);
+  CHECK(run.required_threads() == 2);
   RunOptions options = toy_options();
   options.threads = 1;
   CHECK_THROWS_AS(run.run(options), core::UsageError);
@@ -186,13 +187,13 @@ TEST_CASE("stage runner: half-done work insists on its thread count, finished wo
   }
   SECTION("deleted, it starts again with another") {
     fs::remove_all(partial);
-    CHECK_FALSE(required_threads(run.plan()).has_value());
+    CHECK_FALSE(run.required_threads().has_value());
     CHECK(run.run(options) == Lines{"sums 0", "sums 1", "sums 2", "sums 3", "summary"});
   }
   SECTION("an attempt that has saved nothing insists on nothing, whatever it has logged") {
     fs::remove_all(partial / "ckpt");
     test::write_text(partial / "metrics.jsonl", "{}\n");
-    CHECK_FALSE(required_threads(run.plan()).has_value());
+    CHECK_FALSE(run.required_threads().has_value());
     run.run(options);
     CHECK(read_manifest(*run.directory().current("sums"))->threads == 1);
   }
@@ -269,7 +270,7 @@ TEST_CASE("stage runner: a finished output that is missing, resized or changed i
   const fs::path folder = *run.directory().current("numbers");
   const fs::path file = folder / "values" / "numbers.txt";
   RunOptions verify = toy_options();
-  verify.verify = true;
+  verify.check = OutputCheck::digests;
   CHECK(run.run(verify).empty());
 
   const auto written = fs::last_write_time(file);
