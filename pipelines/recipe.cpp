@@ -24,6 +24,10 @@ bool has_ppo(const Recipe& recipe) {
   return std::find(recipe.versions.begin(), recipe.versions.end(), "ppo") != recipe.versions.end();
 }
 
+bool has_rejection(const Recipe& recipe) {
+  return recipe.versions != std::vector<std::string>{"reward"};
+}
+
 // Why no stage of the run reads `field`, as the subject of "does not read it"; "" for a field that some stage reads.
 std::string skipped_by(const Recipe& recipe, const std::string& field) {
   const auto in = [&](std::initializer_list<std::string_view> names) {  // a name that ends in a dot is a section
@@ -41,6 +45,7 @@ std::string skipped_by(const Recipe& recipe, const std::string& field) {
   if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
   if ((annotator != "people" && in({"preferences.people"})) || (annotator != "judge" && in({"preferences.judge."})))
     return fmt::format("preferences.annotator \"{}\"", annotator);
+  if (!has_rejection(recipe) && in({"rejection."})) return "a run of reward models alone";
   return !has_ppo(recipe) && in({"ppo."}) ? "a run without a version \"ppo\"" : "";
 }
 
@@ -100,8 +105,8 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
 
 // Every longest answer must leave room for a prompt within `limit`, the value of the field `holder`.
 void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limit, const std::function<void(const std::string&)>& problem) {
-  std::vector<std::pair<std::string, int64_t>> longest = {{"rejection.sampling", recipe.rejection.sampling.max_new_tokens},
-                                                          {"evaluation", recipe.evaluation.max_new_tokens}};
+  std::vector<std::pair<std::string, int64_t>> longest = {{"evaluation", recipe.evaluation.max_new_tokens}};
+  if (has_rejection(recipe)) longest.emplace_back("rejection.sampling", recipe.rejection.sampling.max_new_tokens);
   if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
   if (skipped_by(recipe, "preferences.max_new_tokens").empty()) longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
   for (const auto& [name, tokens] : longest)
@@ -134,7 +139,12 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   for (const auto& text : annotator_problems(recipe))
     problem(text);
   if (recipe.preferences.temperatures.empty()) problem("preferences.temperatures must name at least one temperature");
-  if (recipe.versions.empty()) problem("versions must name at least one: \"rejection\" or \"ppo\"");
+  if (recipe.versions.empty()) problem("versions must name at least one: \"rejection\", \"ppo\" or \"reward\"");
+  const auto reward_alone = std::find(recipe.versions.begin(), recipe.versions.end(), "reward");
+  if (std::distance(reward_alone, recipe.versions.end()) > 1)
+    problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
+  if (recipe.preferences.annotator == "none" && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
+    problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
   for (const auto& text : problems_of(recipe.rejection))
     problem("rejection." + text);
   for (const auto& text : reward::problems_of(recipe.reward))

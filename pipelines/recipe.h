@@ -204,8 +204,9 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
   fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key", core::between(0, 1024));
   fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
-  fields("versions", recipe.versions, "how V1, V2, ... are made: rejection, or ppo (rejection sampling, then PPO on top of it)",
-         core::one_of({"rejection", "ppo"}));
+  fields("versions", recipe.versions,
+         "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
+         core::one_of({"rejection", "ppo", "reward"}));
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
          core::one_of({"llama2", "chatml", "hh"}));
   fields.section("data", recipe.data, "where the data comes from");

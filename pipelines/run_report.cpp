@@ -120,7 +120,7 @@ Section loss_section(const Recipe& recipe, const Results& results, const StageCo
   const auto versions = versions_of(recipe);
   std::vector<std::string> trained = {"base", "sft"};
   for (const auto& version : versions)
-    trained.push_back(version.rejection);
+    if (!version.rejection.empty()) trained.push_back(version.rejection);
   for (const auto& stage : trained) {
     const auto input = context.inputs.find(stage);
     if (input == context.inputs.end()) continue;
@@ -201,6 +201,7 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
                   .blocks = {},
                   .small = recipe.versions.size() > 1};
   for (const auto& version : versions_of(recipe)) {
+    if (version.rejection.empty()) continue;
     evaluation::LinePlot plot{
         .title = fmt::format("{}: reward of the first n answers of {}", version.rejection, version.newest),
         .x_label = "n",
@@ -397,7 +398,9 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
   report.sections = {win_section(results),
                      reward_model_section(results.rewards, run_reward_models(recipe), context, recipe.combination.gate_threshold),
-                     distribution_section(results), selection_section(recipe, context), loss_section(recipe, results, context)};
+                     distribution_section(results)};
+  if (auto selection = selection_section(recipe, context); !selection.blocks.empty()) report.sections.push_back(std::move(selection));
+  report.sections.push_back(loss_section(recipe, results, context));
   for (const auto& version : versions_of(recipe))
     if (!version.ppo.empty()) report.sections.push_back(ppo_section(context, version.ppo));
   if (context.inputs.contains("best_of")) report.sections.push_back(best_of_section(context));

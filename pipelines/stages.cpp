@@ -354,7 +354,7 @@ std::vector<Stage> build_stages(const Recipe& recipe, const Digests& external) {
         stages.push_back(
             reward_stage(recipe, {.name = kGeneralReward, .kind = "public", .batches = batches, .rest_share = 0, .previous = {}}));
     }
-    stages.push_back(rejection_stage(recipe, external, versions, version));
+    if (!version.rejection.empty()) stages.push_back(rejection_stage(recipe, external, versions, version));
     if (!version.ppo.empty()) stages.push_back(ppo_stage(recipe, version));
   }
   stages.push_back(evaluation_stage(recipe, external));

@@ -28,7 +28,7 @@ std::vector<Version> versions_of(const Recipe& recipe) {
                                             : "",
                     .helpfulness = numbered("reward_helpfulness", n),
                     .safety = numbered("reward_safety", n),
-                    .rejection = fmt::format("rs{}", n),
+                    .rejection = method == "reward" ? "" : fmt::format("rs{}", n),
                     .ppo = {},
                     .newest = n == 1 ? "sft" : versions.back().model(),
                     .before = n == 1   ? ""

@@ -16,8 +16,8 @@ struct Version {
   std::string comparisons;          // pairs of answers that wait for an annotator
   std::string preferences;          // annotated pairs: a batch with its own test set
   std::string helpfulness, safety;  // reward models, trained on every batch so far
-  std::string rejection, ppo;
-  std::string newest, before;  // the models whose answers are compared; `newest` is also the one that rejection sampling asks
+  std::string rejection, ppo;       // none where a version ends with its reward models
+  std::string newest, before;       // the models whose answers are compared; `newest` is also the one that rejection sampling asks
   const std::string& model() const { return ppo.empty() ? rejection : ppo; }
 };
 

@@ -288,17 +288,20 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     std::vector<std::string> all = {"run",   "tiny.json",
                                     "--out", "run",
                                     "--set", "versions=" + versions,
-                                    "--set", "rejection.pool_from=2",
                                     "--set", "preferences.public_pairs=40",
                                     "--set", "best_of.samples=2",
                                     "--set", "best_of.prompts=6",
                                     "--set", "best_of.temperatures=[0.7,1.2]",
-                                    "--set", "rejection.temperatures=[0.8,1.2]",
                                     "--set", "combination.gate_threshold=0.4",
                                     "--set", "sandbox.absent_skill=rhyme"};
+    if (versions != R"(["reward"])") all.insert(all.end(), {"--set", "rejection.pool_from=2", "--set", "rejection.temperatures=[0.8,1.2]"});
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
+  REQUIRE(work.run(command(R"(["reward"])")).code == 0);
+  CHECK(nlohmann::json::parse(work.read("run/summary.json"))["models"].size() == 2);  // base and sft: it ends with its reward models
+  CHECK(nlohmann::json::parse(work.read("run/stages/evaluation/current/reward_models.json"))["evaluations"].size() == 9);
+  CHECK((work.has("run/reward_models/safety") && !work.has("run/stages/rs1")));
   REQUIRE(work.run(command(R"(["rejection"])")).code == 0);
   const auto started = [&] {
     std::map<std::string, int> counts;
@@ -311,8 +314,8 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   REQUIRE(work.run(command(R"(["rejection","ppo"])", {"--set", "preferences.later_pairs=40"})).code == 0);
   auto after = started();
   for (const char* again : {"evaluation", "best_of", "report"}) {
-    CHECK(after[again] == 2);
-    after[again] = 1;
+    CHECK(after[again] == 3);
+    after[again] = 2;
   }
   for (const char* added : {"prompts2", "comparisons2", "preferences2", "reward_helpfulness2", "reward_safety2", "rs2", "ppo"}) {
     CHECK(after[added] == 1);

@@ -94,6 +94,12 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
     if (stage.name == "reward_safety4") CHECK((reads("preferences") && reads("preferences4") && reads("reward_safety3")));
   }
 
+  recipe.versions = {"rejection", "reward"};
+  const auto ends_early = versions_of(recipe);
+  CHECK((ends_early[1].rejection.empty() && ends_early[1].ppo.empty() && ends_early[1].safety == "reward_safety2"));
+  for (const auto& stage : build_stages(recipe, {}))
+    CHECK(stage.name != "rs2");
+
   Recipe real;
   real.data.source = "files";
   real.preferences.annotator = "none";
@@ -134,8 +140,10 @@ TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever
                     judge = on_files(versions + R"("judge", "judge": {"model": "m"}})"),
                     nobody = on_files(R"("versions": ["rejection", "ppo"], "ppo": {"sampling": {"max_new_tokens": 64}}, )"
                                       R"("preferences": {"annotator": "none"})"),
-                    no_ppo = on_files(R"("versions": ["rejection"])");
-  for (const auto& recipe : {sandbox, one, people, judge, nobody, no_ppo}) {
+                    no_ppo = on_files(R"("versions": ["rejection"])"),
+                    rewards = R"({"name": "r", "model": "model", "evaluation": {"max_new_tokens": 64}, "versions": ["reward"],)"
+                              R"( "data": {"source": "files", "helpful": "a.jsonl", "harmless": "b.jsonl"}})";
+  for (const auto& recipe : {sandbox, one, people, judge, nobody, no_ppo, rewards}) {
     INFO(recipe);
     CHECK(problems_in(recipe).empty());
   }
@@ -158,7 +166,8 @@ TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever
                            {nobody, "preferences.judge.model=m", "preferences.annotator \"none\""},
                            {one, "preferences.later_pairs=30", "a run of one version"},
                            {no_ppo, "preferences.max_new_tokens=64", "a run of one version on real data"},
-                           {no_ppo, "ppo.epochs=2", "a run without a version \"ppo\""}}) {
+                           {no_ppo, "ppo.epochs=2", "a run without a version \"ppo\""},
+                           {rewards, "rejection.samples=8", "a run of reward models alone"}}) {
     const std::string field = setting.substr(0, setting.find('='));
     const auto problems = problems_in(recipe, {setting});
     INFO(setting);
@@ -173,6 +182,16 @@ TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever
     INFO(setting);
     CHECK(problems_in(recipe, {setting}).empty());
   }
+}
+
+TEST_CASE("recipes: a version of reward models alone is the last, and needs pairs", "[pipelines]") {
+  const auto early = problems_in(R"({"name": "r", "versions": ["reward", "rejection"]})");
+  REQUIRE(early.size() == 1);
+  CHECK_THAT(early[0],
+             Catch::Matchers::ContainsSubstring("versions: \"reward\"") && Catch::Matchers::ContainsSubstring("only be the last"));
+  const auto idle = problems_in(on_files(R"("versions": ["rejection", "reward"], "preferences": {"annotator": "none"})"));
+  REQUIRE(idle.size() == 1);
+  CHECK_THAT(idle[0], Catch::Matchers::ContainsSubstring("versions: a later \"reward\" has nothing to learn from"));
 }
 
 TEST_CASE("recipes: what a file sets for versions that a variant leaves out may stay, what the variant sets may not", "[pipelines]") {
