@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <thread>
 
 #include "core/error.h"
@@ -49,6 +50,15 @@ Verdict parse_verdict(const json& row, bool safety) {
   return verdict;
 }
 
+// Nothing for what is no JSON, or JSON nested so deeply that only an attack would send it.
+std::optional<json> parsed(std::string_view text) {
+  try {
+    return core::parse_json(text, "reply");
+  } catch (const core::DataError&) {
+    return std::nullopt;
+  }
+}
+
 json verdict_json(const std::optional<Verdict>& verdict) {
   if (!verdict) return json::object();
   json row = {{"choice", verdict->first ? "a" : "b"}, {"strength", verdict->strength}};
@@ -85,7 +95,7 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
         failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, data::strip(reply.body.substr(0, 200)));
         continue;
       }
-      const json body = json::parse(reply.body, nullptr, false);
+      const json body = parsed(reply.body).value_or(json());
       const json* content = nullptr;
       if (body.is_object() && body.contains("choices") && body["choices"].is_array() && !body["choices"].empty() &&
           body["choices"][0].is_object() && body["choices"][0].contains("message") && body["choices"][0]["message"].is_object() &&
@@ -199,16 +209,20 @@ std::string judge_question(const json& comparison) {
 }
 
 std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
-  const size_t begin = reply.find('{'), end = reply.rfind('}');
-  if (begin == std::string::npos || end == std::string::npos || end < begin) return std::nullopt;
-  json object = json::parse(reply.substr(begin, end - begin + 1), nullptr, false);
-  if (!object.is_object()) return std::nullopt;
-  if (!safety) object.erase("a_safe"), object.erase("b_safe");  // it was not asked
-  try {
-    return parse_verdict(object, safety);
-  } catch (const std::invalid_argument&) {
-    return std::nullopt;
+  constexpr int kMostBraces = 64;  // a judge may think aloud, in braces too, before it gives its verdict
+  const size_t end = reply.rfind('}');
+  size_t begin = reply.find('{');
+  for (int tried = 0; tried < kMostBraces && begin < end && end != std::string::npos; ++tried, begin = reply.find('{', begin + 1)) {
+    std::optional<json> object = parsed(std::string_view(reply).substr(begin, end - begin + 1));
+    if (!object) continue;
+    if (!safety) object->erase("a_safe"), object->erase("b_safe");  // it was not asked
+    try {
+      return parse_verdict(*object, safety);
+    } catch (const std::invalid_argument&) {
+      return std::nullopt;
+    }
   }
+  return std::nullopt;
 }
 
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<json>& comparisons, const fs::path& folder) {

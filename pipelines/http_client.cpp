@@ -11,6 +11,7 @@
 #include <chrono>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace keel::pipelines {
 
@@ -63,7 +64,13 @@ HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<
       if (failed) return;
       io.restart();
       start([&](beast::error_code error, auto&&...) { failed = error; });
-      io.run();
+      while (!io.stopped()) {
+        io.run_for(std::chrono::milliseconds(100));
+        if (!core::interrupt_requested()) continue;
+        stream.cancel();
+        io.run();
+        throw core::Interrupted("stopped while a server was asked");
+      }
     };
     const auto addresses = resolver.resolve(url.host, url.port);
     stream.expires_after(std::chrono::seconds(seconds));

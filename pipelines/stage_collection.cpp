@@ -22,6 +22,7 @@
 #include "pipelines/annotation.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
+#include "pipelines/run_directory.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
 #include "sandbox/annotator.h"
@@ -256,12 +257,14 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
   }
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", version.preferences, counts["annotated"], comparisons.size()));
-  if (counts["annotated"] == 0)
+  if (counts["annotated"] == 0) {
+    remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
     throw core::DataError(
         config.annotator == "judge" ? config.judge.url : config.people, 0,
         fmt::format("gives no verdict on any of {} comparisons: people add \"choice\" to each row, a judge replies with a "
-                    "JSON object (docs/formats.md)",
+                    "JSON object (docs/formats.md); the same command asks again",
                     comparisons.size()));
+  }
 }
 
 }  // namespace

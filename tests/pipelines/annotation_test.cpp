@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/log.h"
 #include "pipelines/http_client.h"
 #include "pipelines/http_server.h"
@@ -43,6 +44,10 @@ TEST_CASE("judge: a verdict is found in its reply, whatever stands around it; an
   for (const char* text : {"", "A is better", "{", "}{", "{\"choice\": \"C\", \"strength\": 1}", "{\"choice\": \"A\"}",
                            "{\"choice\": \"A\", \"strength\": 5}", "{\"choice\": \"A\", \"strength\": \"3\"}", "[1]"})
     CHECK_FALSE(parse_reply(text, true));
+  const std::string deep(200'000, '['), closed(200'000, ']');
+  CHECK_FALSE(parse_reply("{\"choice\": " + deep + closed + "}", true));  // once deep enough to exhaust the stack
+  REQUIRE(parse_reply("{hm} A is {better}. {\"choice\": \"A\", \"strength\": 2}", true));
+  CHECK(parse_reply("{hm} A is {better}. {\"choice\": \"A\", \"strength\": 2}", true)->strength == 2);
 }
 
 TEST_CASE("judge: every comparison is asked once, and what is known already is not asked again", "[pipelines]") {
@@ -122,9 +127,13 @@ TEST_CASE("judge: when one request fails for good, what came before it is kept a
   CHECK(asked.size() == 4);
 }
 
-TEST_CASE("judge: a server that keeps silent is left after the timeout", "[pipelines]") {
+TEST_CASE("judge: a server that keeps silent is left after the timeout, and at once when the user stops keel", "[pipelines]") {
   const auto [listener, port] = test::listen_on_free_port();
-  CHECK_THROWS_AS(http_post(parse_http_url("http://127.0.0.1:" + std::to_string(port) + "/x"), "{}", {}, 1), core::IoError);
+  const HttpUrl url = parse_http_url("http://127.0.0.1:" + std::to_string(port) + "/x");
+  CHECK_THROWS_AS(http_post(url, "{}", {}, 1), core::IoError);
+  core::request_interrupt();
+  CHECK_THROWS_AS(http_post(url, "{}", {}, 86400), core::Interrupted);
+  core::clear_interrupt();
   ::close(listener);
 }
 

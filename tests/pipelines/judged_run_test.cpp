@@ -56,7 +56,8 @@ std::optional<Json> judged_pair(const Json& comparison) {
 TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, and the next reward models learn from it", "[pipelines]") {
   const Workplace work;
   test::write_files_recipe(work);
-  const test::Server server(reply_to);
+  std::atomic<bool> useless{true};
+  const test::Server server([&](const std::string& body) { return useless ? test::completion("Both are fine.") : reply_to(body); });
   const std::vector<std::string> command = {"run",   "files.json",
                                             "--out", "run",
                                             "--set", "versions=[\"rejection\",\"rejection\"]",
@@ -65,10 +66,13 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
                                             "--set", "preferences.judge.model=m",
                                             "--set", "preferences.later_pairs=20",
                                             "--set", "preferences.max_new_tokens=4"};
-  const Outcome outcome = work.run(command);
+  const Outcome vain = work.run(command);
+  CHECK((vain.code == 3 && vain.says("gives no verdict on any of 40 comparisons")));
+  useless = false;
+  const Outcome outcome = work.run(command);  // what the judge said in vain is asked again
   INFO(outcome.err);
   REQUIRE(outcome.code == 0);
-  CHECK(server.requests() == 40);
+  CHECK(server.requests() == 80);
 
   std::map<std::string, std::vector<Json>> expected;
   int64_t speechless = 0;
@@ -98,7 +102,7 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
   CHECK(work.has("run/models/rs2/model.safetensors"));
 
   CHECK(work.run(command).out == outcome.out);
-  CHECK(server.requests() == 40);
+  CHECK(server.requests() == 80);
 }
 
 }  // namespace keel::pipelines
