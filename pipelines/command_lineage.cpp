@@ -60,7 +60,10 @@ void show_lineage(const std::string& path, const std::string& out) {
 nlohmann::json run_config(const RunDirectory& run) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
-  return core::parse_json(record->config, (run.root() / "run.json").string());
+  const fs::path file = run.root() / "run.json";
+  nlohmann::json config = core::parse_json(record->config, file.string());
+  if (!config.is_object()) throw core::DataError(file.string(), 0, "is damaged: \"config\" must be an object; keel run writes it again");
+  return config;
 }
 
 // The measures of summary.json by (model, measure); empty before the report is done.

@@ -47,6 +47,10 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
     core::make_directories((run.root() / name).parent_path());
     replace_link(run.root() / name, target);
   };
+  for (const char* folder : {"models", "reward_models"})
+    if (fs::is_directory(run.root() / folder))
+      for (const auto& entry : fs::directory_iterator(run.root() / folder))
+        if (entry.is_symlink()) remove_tree(entry.path());  // of a recipe with other models
   for (const auto& [name, stage] : run_models(recipe))
     if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
   for (const auto& [kind, stage] : run_reward_models(recipe))
@@ -59,15 +63,7 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
 Recipe recorded_recipe(const RunDirectory& run, const std::string& overlay = {}, const std::vector<std::string>& settings = {}) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
-  Recipe recipe;
-  std::vector<std::string> problems;
-  const core::Fields fields = core::fields_of(recipe);
-  core::assign(fields, core::parse_json(record->config, (run.root() / "run.json").string()), (run.root() / "run.json").string(), problems);
-  if (!overlay.empty()) assign_file(fields, overlay, problems);
-  for (const auto& setting : settings)
-    core::assign_setting(fields, setting, problems);
-  core::throw_if_any(std::move(problems));
-  return recipe;
+  return read_recorded_recipe(record->config, run.root() / "run.json", overlay, settings);
 }
 
 void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
@@ -82,7 +78,8 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   RunDirectory run(options.out);
   run.check_recipe(recipe.name);
-  const auto external = external_digests(recipe);
+  const auto record = run.record();
+  const auto external = external_digests(recipe, record ? people_digests(record->external) : std::map<std::string, std::string>{});
   const std::vector<Stage> stages = build_stages(recipe, external);
   RunOptions run_options = options_for(recipe, invocation);
   run_options.until = options.until;
@@ -92,7 +89,8 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
     print_statuses(plan(run, stages, run_options));
     return;
   }
-  if (!invocation.threads_given) invocation.threads = required_threads(run, stages, run_options).value_or(static_cast<int>(recipe.threads));
+  const auto required = required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
+  if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
   execute(run, stages, run_options);
@@ -126,7 +124,8 @@ void show_report(const std::string& folder, const Invocation& invocation) {
   configure({}, invocation);
   const RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
-  if (!run.current("report"))
+  const auto stages = plan(run, build_stages(recipe, external_digests(recipe, run.record()->external)), options_for(recipe, invocation));
+  if (stages.back().state != StageState::done)
     throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
   const core::FileLock lock(run.root() / "run.lock");  // a running keel run may be about to publish
   publish(run, recipe);

@@ -38,7 +38,7 @@ Manifest manifest_from(const nlohmann::json& object) {
   Manifest manifest;
   object.at("stage").get_to(manifest.stage);
   object.at("key").get_to(manifest.key);
-  manifest.material = core::dump_json(object.at("material"));
+  manifest.material = core::dump_json(object.at("material").get_ref<const nlohmann::json::object_t&>());
   for (const auto& [name, input] : object.at("inputs").items()) {
     manifest.inputs[name] = {input.at("key").get<std::string>(), input.at("digest").get<std::string>()};
   }

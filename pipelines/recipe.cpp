@@ -114,6 +114,13 @@ void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limi
       problem(fmt::format("{}.max_new_tokens must be below {} ({}), which holds prompt and answer, got {}", name, holder, limit, tokens));
 }
 
+void assign_over(const core::Fields& fields, const std::string& overlay, const std::vector<std::string>& settings,
+                 std::vector<std::string>& problems) {
+  if (!overlay.empty()) assign_file(fields, overlay, problems);
+  for (const auto& setting : settings)
+    core::assign_setting(fields, setting, problems);
+}
+
 // Rules between fields, which no single field's range can state.
 void check(const Recipe& recipe, const Recipe& file, const std::string& origin, std::vector<std::string>& problems) {
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
@@ -171,6 +178,12 @@ std::vector<std::string> problems_of(const RejectionConfig& config) {
   if (const policy::SamplingConfig unset; !config.temperatures.empty() && config.sampling.temperature != unset.temperature)
     problems.push_back(
         fmt::format("sampling.temperature: temperatures replaces it; leave it out, or at its default {}", unset.temperature));
+  const auto& temperatures = config.temperatures;
+  const int64_t each = config.samples / std::max<int64_t>(1, std::ssize(temperatures));
+  const bool greedy =
+      temperatures.empty() ? config.sampling.temperature == 0 : std::count(temperatures.begin(), temperatures.end(), 0.0) > 0;
+  if (greedy && each > 1)
+    problems.push_back(fmt::format("samples: {} answers at temperature 0 would all be equal; raise the temperature", each));
   const std::set<double> distinct(config.temperatures.begin(), config.temperatures.end());
   if (distinct.size() < config.temperatures.size()) problems.emplace_back("temperatures must differ: equal ones would draw equal answers");
   return problems;
@@ -182,10 +195,22 @@ Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay
   const core::Fields fields = core::fields_of(recipe);
   assign_file(fields, path, problems);
   const Recipe file = recipe;
-  if (!overlay.empty()) assign_file(fields, overlay, problems);
-  for (const auto& setting : settings)
-    core::assign_setting(fields, setting, problems);
+  assign_over(fields, overlay, settings, problems);
   if (problems.empty()) check(recipe, file, path, problems);
+  core::throw_if_any(std::move(problems));
+  return recipe;
+}
+
+Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
+                            const std::vector<std::string>& settings) {
+  Recipe recipe;
+  std::vector<std::string> problems;
+  const core::Fields fields = core::fields_of(recipe);
+  core::assign(fields, core::parse_json(config, origin.string()), origin.string(), problems);
+  Recipe recorded = recipe;
+  recorded.versions = {"rejection", "ppo"};  // settings that its file had for versions left out were accepted, and stay
+  assign_over(fields, overlay, settings, problems);
+  if (problems.empty()) check(recipe, recorded, origin, problems);
   core::throw_if_any(std::move(problems));
   return recipe;
 }

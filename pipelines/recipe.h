@@ -228,6 +228,11 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
 // recipe are relative to the current folder.
 Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings);
 
+// The recipe of an earlier run, from the text `config` in `origin`, with `overlay` and `settings` over it and checked as read_recipe()
+// does.
+Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
+                            const std::vector<std::string>& settings);
+
 // What a recipe sets differently from the paper's defaults.
 std::vector<core::Difference> departures(const Recipe& recipe);
 

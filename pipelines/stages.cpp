@@ -328,6 +328,11 @@ std::map<std::string, std::string> external_digests(const Recipe& recipe, const 
   return digests;
 }
 
+Digests people_digests(Digests recorded) {
+  std::erase_if(recorded, [](const auto& entry) { return !entry.first.starts_with("people."); });
+  return recorded;
+}
+
 std::vector<Stage> build_stages(const Recipe& recipe, const Digests& external) {
   std::vector<Stage> stages{data_stage(recipe, external)};
   if (from_sandbox(recipe)) stages.push_back(base_stage(recipe));

@@ -22,6 +22,9 @@ namespace keel::pipelines {
 // file or folder that is gone the digest in `recorded` stands in; UsageError when it has none.
 std::map<std::string, std::string> external_digests(const Recipe& recipe, const std::map<std::string, std::string>& recorded = {});
 
+// Those of what people filled in: their folder may go once its rows are part of a run.
+std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);
+
 std::vector<Stage> build_stages(const Recipe& recipe, const std::map<std::string, std::string>& external);
 
 // The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no

@@ -265,6 +265,10 @@ class Workplace {
   TemporaryFolder folder_;
 };
 
+inline nlohmann::json json_in(const Workplace& work, const std::string& file) {
+  return nlohmann::json::parse(work.read(file));
+}
+
 // files.json: a recipe that goes from `model` on preference files to the report; 40 usable pairs of each kind.
 inline void write_files_recipe(const Workplace& work) {
   std::string helpful, harmless;
