@@ -50,6 +50,7 @@ void freeze(const Sweep& sweep, const fs::path& out) {
 // sweep (a signal, a full disk) is thrown.
 CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t seed, bool threads_given, RunOptions options) {
   CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
+  std::string mistyped;
   Recipe recipe = read_recipe(sweep.base, {}, as_arguments(sweep.cells[cell]));
   recipe.seed = seed;
   options.seed = static_cast<uint64_t>(seed);
@@ -66,6 +67,8 @@ CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t see
       const auto value = measure_of(folders, measure);
       if (value)
         result.measures[measure] = *value;
+      else if (cell == sweep.baseline && !ends_early(sweep.cells[cell]))
+        mistyped = measure;
       else if (!ends_early(sweep.cells[cell]))
         throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
     }
@@ -75,6 +78,9 @@ CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t see
   } catch (const c10::Error& error) {
     result.failure = error.what_without_backtrace();
   }
+  if (!mistyped.empty())  // all cells would fail for it, hours later
+    throw core::UsageError(fmt::format(
+        "measures: no finished stage of the baseline has \"{}\" (NAME.REST, docs/formats.md); what is computed is kept", mistyped));
   return result;
 }
 
