@@ -21,6 +21,7 @@ struct GenerateOptions {
 };
 
 void generate_rows(const GenerateOptions& options, uint64_t seed) {
+  check_output(options.out, {options.prompts});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const LanguageModel model = load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);

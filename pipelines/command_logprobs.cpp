@@ -17,6 +17,7 @@ struct LogprobsOptions {
 };
 
 void logprobs_rows(const LogprobsOptions& options) {
+  check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const LanguageModel model = load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.in);

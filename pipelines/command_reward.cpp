@@ -34,6 +34,7 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure({}, invocation);
+      check_output(options->out, options->files);
       core::JsonlWriter writer(options->out);
       std::vector<RewardFolder> rewards;
       for (const auto& folder : options->rewards)
@@ -68,6 +69,7 @@ void add_reward_stats(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure({}, invocation);
+      check_output(options->out, {options->file, options->held_out});
       core::JsonlWriter writer(options->out);
       for (const auto& row : preference_statistics(options->file, options->held_out, options->tokenizer, options->safety))
         writer.write(row);

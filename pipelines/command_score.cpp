@@ -27,6 +27,7 @@ std::vector<double> scores_of(const std::string& folder, const data::PromptSet& 
 void score_rows(const ScoreOptions& options) {
   if (options.rewards.size() > 2 || (options.rewards.size() == 2) != !options.combine.empty())
     throw core::UsageError("give one --reward DIR, or two (helpfulness, then safety) with --combine llama2");
+  check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const data::PromptSet set = data::read_prompts(options.in);
   std::vector<double> scores = scores_of(options.rewards[0], set, options.allow_tags);

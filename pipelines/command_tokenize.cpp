@@ -19,6 +19,7 @@ struct TokenizeOptions {
 };
 
 void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenizer) {
+  check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);
   for (const data::PromptSet set = data::read_prompts(options.in); const auto& record : set.records) {
     core::stop_if_interrupted("decoding");
@@ -35,6 +36,7 @@ void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
 }
 
 void encode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenizer) {
+  check_output(options.out, {options.in});
   const auto format = data::chat_format_of(options.tokenizer, options.chat);
   const auto tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse;
   core::JsonlWriter writer(options.out);

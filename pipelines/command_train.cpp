@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -42,6 +43,17 @@ void refuse_validation(const ppo::ValidationConfig& config, std::vector<std::str
   for (const auto& field : core::set_fields(config))
     problems.push_back(
         fmt::format("validation.{}: nothing reads it without held-out prompts; give --held-out FILE, or leave it out", field.name));
+}
+
+// What only a run of several versions reads; and answers learned from twice.
+void check_pool(const RejectionConfig& config, const std::vector<std::string>& pool) {
+  std::vector<std::string> problems;
+  if (config.pool_from != RejectionConfig{}.pool_from)
+    problems.emplace_back("pool_from: only a run of several versions reads it; --pool names the answers of earlier ones");
+  for (size_t i = 0; i < pool.size(); ++i)
+    if (std::find(pool.begin(), pool.begin() + static_cast<std::ptrdiff_t>(i), pool[i]) != pool.begin() + static_cast<std::ptrdiff_t>(i))
+      problems.push_back(fmt::format("--pool {} is given twice", pool[i]));
+  core::throw_if_any(std::move(problems));
 }
 
 void refuse_validate_every(const std::string& validation, const policy::BatchConfig& batch, const std::string& section) {
@@ -169,6 +181,8 @@ void add_reward(CLI::App& app, Invocation& invocation) {
   train->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
+      if (!options->safety && config->loss.safety_weight != reward::RewardTrainConfig{}.loss.safety_weight)
+        throw core::ConfigError({"loss.safety_weight: nothing reads it without --safety; give --safety, or leave it out"});
       core::throw_if_any(reward::problems_of(*config));
       run_single_step({.name = "reward",
                        .out = options->out,
@@ -225,6 +239,7 @@ void add_rejection(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
+      check_pool(settings->rejection, options->pool);
       const std::string start = options->start.empty() ? options->model : options->start;
       std::map<std::string, fs::path> files = {{"prompts", options->prompts}};
       for (size_t i = 0; i < options->pool.size(); ++i)

@@ -1,6 +1,9 @@
 #include "pipelines/commands.h"
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
+
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -43,9 +46,16 @@ void configure(const core::Fields& fields, const Invocation& invocation) {
   core::throw_if_any(std::move(problems));
 }
 
+void check_output(const std::string& out, const std::vector<std::string>& inputs) {
+  for (const auto& input : inputs)
+    if (std::error_code none; !out.empty() && std::filesystem::equivalent(out, input, none) && !none)
+      throw core::UsageError(fmt::format("--out {} is a file that this command reads; name another", out));
+}
+
 void add_render_policy(CLI::App& command, RenderPolicy& policy) {
   command.add_option("--max-tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--drop-oldest-turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
   command.add_flag("--allow-tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }

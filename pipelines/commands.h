@@ -38,6 +38,9 @@ void assign_file(const core::Fields& fields, const std::string& path, std::vecto
 // are refused.
 void configure(const core::Fields& fields, const Invocation& invocation);
 
+// UsageError when `out` ("" = standard output) is one of the files that the command reads, which it would then replace.
+void check_output(const std::string& out, const std::vector<std::string>& inputs);
+
 // --max-tokens, --drop-oldest-turns, --allow-tags.
 void add_render_policy(CLI::App& command, RenderPolicy& policy);
 

@@ -165,9 +165,10 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
       fmt::format("rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row",
                   config.samples, kept.size(), selection.unfinished.size(), over_long));
   if (kept.empty())
-    throw core::DataError(
-        inputs.prompts, 0,
-        "no prompt has an answer that ended by itself and fits a training row; raise sampling.max_new_tokens or sft.batch.row_tokens");
+    throw core::DataError(inputs.prompts, 0,
+                          fmt::format("no prompt has an answer that {}fits a training row; raise {}sft.batch.row_tokens",
+                                      config.selection.finished_only ? "ended by itself and " : "",
+                                      config.selection.finished_only ? "sampling.max_new_tokens or " : ""));
   return kept;
 }
 
@@ -196,6 +197,9 @@ data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
 Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
   const data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
   const int64_t room = limits.max_tokens - max_new_tokens;
+  if (room < 1)
+    throw core::UsageError(
+        fmt::format("sampling.max_new_tokens must be below {}, which holds prompt and answer, got {}", limits.max_tokens, max_new_tokens));
   Prompts prompts;
   core::JsonlReader reader(path);
   const auto read = [&](const nlohmann::json& row) {

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -91,6 +92,8 @@ std::vector<std::string> problems_of(const LoraConfig& config) {
       problems.push_back(fmt::format("{}: without a rank there are no adapters; leave it out, or at its default {}", field.name, field.b));
   } else if (config.target_modules.empty()) {
     problems.emplace_back("target_modules must name a projection");
+  } else if (std::set<std::string>(config.target_modules.begin(), config.target_modules.end()).size() < config.target_modules.size()) {
+    problems.emplace_back("target_modules must name each projection once");
   }
   return problems;
 }

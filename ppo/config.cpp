@@ -15,6 +15,8 @@ std::string unread_because(const PpoConfig& config, const std::string& field) {
   if (field == "reward.missing_eos_value" && config.reward.missing_eos == "none") return "reward.missing_eos is none, which reads no value";
   if (field == "ptx.batch_sequences" && config.ptx.weight == 0) return "ptx.weight is 0, so that no sequences are drawn";
   if (field.starts_with("critic_schedule.") && config.critic == "shared") return "a shared critic learns with the policy, by schedule";
+  for (const auto& [name, schedule] : {std::pair{"schedule", &config.schedule}, {"critic_schedule", &config.critic_schedule}})
+    if (field == fmt::format("{}.final_ratio", name) && schedule->schedule == "constant") return "a constant schedule has no last rate";
   return "";
 }
 

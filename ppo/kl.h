@@ -31,9 +31,9 @@ inline void visit(KlConfig& config, core::Fields& fields) {
          core::one_of({"reward", "loss"}));
   fields("log_ratio_clamp", config.log_ratio_clamp,
          "limit of |log pi - log ref| per token before the estimator, nats; 0 is none. For the placement reward alone",
-         core::at_least(0.0));
+         core::between(0.0, 1e6));
   fields("clamp", config.clamp, "limit of the estimate's size per token, nats; 0 is none. For the placement reward alone",
-         core::at_least(0.0));
+         core::between(0.0, 1e6));
   fields("coefficient", config.coefficient, "beta, weight of the KL penalty; where an adaptive one starts", core::at_least(0.0));
   fields("controller", config.controller, "whether beta stays or follows the measured KL", core::one_of({"fixed", "adaptive"}));
   fields("target", config.target, "KL per answer that the adaptive controller aims at, nats", core::above(0.0));

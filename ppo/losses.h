@@ -18,8 +18,8 @@ struct LossConfig {
 };
 
 inline void visit(LossConfig& config, core::Fields& fields) {
-  fields("policy_clip", config.policy_clip, "probability ratios count within 1 +- this", core::above(0.0));
-  fields("value_clip", config.value_clip, "a value may leave its old value by this much", core::above(0.0));
+  fields("policy_clip", config.policy_clip, "probability ratios count within 1 +- this", core::between(1e-6, 1e6));
+  fields("value_clip", config.value_clip, "a value may leave its old value by this much", core::between(1e-6, 1e6));
   fields("value_weight", config.value_weight, "weight of the critic's squared error", core::above(0.0));
 }
 

@@ -26,7 +26,7 @@ inline void visit(RewardLossConfig& config, core::Fields& fields) {
   fields("margin", config.margin, "margin by preference strength 4..1: small is 1, 2/3, 1/3, 0; large is 3, 2, 1, 0; own is margin_table",
          core::one_of({"none", "small", "large", "own"}));
   fields("margin_table", config.margin_table, "margins of strength 4, 3, 2 and 1, e.g. [2, 1, 0.5, 0]; for margin own alone",
-         core::at_least(0.0));
+         core::between(0.0, 1e6));
   fields("centring", config.centring, "weight of the mean of (chosen + rejected)^2, which keeps scores around 0", core::at_least(0.0));
   fields("safety_weight", config.safety_weight,
          "weight of the safety auxiliary loss over answers that carry a safety label; a run's safety model and reward train --safety "

@@ -95,6 +95,10 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
   core::throw_if_any(problems_with(config, model.backbone.config));
   TORCH_CHECK(!pairs.empty(), "[reward.train] there are no pairs to train on");
   check_pairs(model, pairs);
+  constexpr double kMostPairs = 1e8;  // the plan of the whole run is held in memory
+  if (const double planned = static_cast<double>(config.epochs) * static_cast<double>(pairs.size()); planned > kMostPairs)
+    throw core::ConfigError(
+        {fmt::format("epochs: {:.3g} pairs in all are more than the {:.0e} that one run can plan", planned, kMostPairs)});
   std::vector<int64_t> order;
   for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
     const auto one = core::permutation(std::ssize(pairs), seed, "reward.order", static_cast<uint64_t>(epoch));

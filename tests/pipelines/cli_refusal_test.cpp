@@ -249,4 +249,47 @@ TEST_CASE("keel: a signal stops the commands that read rows at the next one, and
   }
 }
 
+TEST_CASE("commands refuse an output that they read, and settings that nothing reads", "[pipelines]") {
+  const Workplace work;
+  work.write("prompts.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who sells bread?\"}]}\n");
+  work.write("pairs.jsonl", "{\"prompt\":\"who sells bread?\",\"chosen\":\"the baker\",\"rejected\":\"the sea\"}\n");
+  const std::string before = work.read("prompts.jsonl") + work.read("pairs.jsonl");
+  struct Case {
+    std::vector<std::string> command;
+    std::string says;
+  };
+  const auto with = [](std::vector<std::string> command, const std::vector<std::string>& more) {
+    command.insert(command.end(), more.begin(), more.end());
+    return command;
+  };
+  const std::vector<std::string> train = {"reward", "train", "--model", "model", "--data", "pairs.jsonl", "--held-out", "pairs.jsonl"},
+                                 select = {"rejection", "--model", "model", "--reward", "model", "--prompts", "prompts.jsonl"},
+                                 tune = {"ppo", "--model", "model", "--reward", "model", "--prompts", "prompts.jsonl"};
+  const std::vector<Case> cases = {
+      {{"generate", "--model", "model", "--prompts", "prompts.jsonl", "--out", "./prompts.jsonl"}, "is a file that this command reads"},
+      {{"reward", "stats", "--data", "pairs.jsonl", "--tokenizer", "model", "--out", "pairs.jsonl"}, "is a file that this command reads"},
+      {with(train, {"--set", "loss.safety_weight=2"}), "loss.safety_weight: nothing reads it without --safety"},
+      {with(train, {"--set", "epochs=1000000000"}), "epochs: 1e+09 pairs in all"},
+      {with(train, {"--max-tokens", "-5"}), "--max-tokens"},
+      {with(select, {"--set", "pool_from=2"}), "pool_from: only a run of several versions reads it"},
+      {with(select, {"--pool", "a.jsonl", "--pool", "a.jsonl"}), "--pool a.jsonl is given twice"},
+      {with(select, {"--set", "sampling.temperature=0"}), "at temperature 0 would all be equal"},
+      {with(tune, {"--set", "schedule.final_ratio=0.5"}), "schedule.final_ratio: a constant schedule has no last rate"},
+      {with(tune, {"--set", "lora.rank=2", "--set", R"(lora.target_modules=["q_proj","q_proj"])"}), "must name each projection once"},
+      {with(tune, {"--set", "loss.policy_clip=1e308"}), "loss.policy_clip must be"}};
+  std::vector<std::vector<std::string>> commands;
+  for (const auto& one : cases) {
+    commands.push_back(one.command);
+    const bool makes_model = std::find(one.command.begin(), one.command.end(), "--out") == one.command.end();
+    if (makes_model) commands.back().insert(commands.back().end(), {"--out", "out" + std::to_string(commands.size())});
+  }
+  const auto outcomes = work.run_all(commands);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    INFO("case " << i << ": " << outcomes[i].err);
+    CHECK(outcomes[i].code == 2);
+    CHECK(outcomes[i].says(cases[i].says));
+  }
+  CHECK(work.read("prompts.jsonl") + work.read("pairs.jsonl") == before);
+}
+
 }  // namespace keel::pipelines

@@ -91,7 +91,6 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
   CHECK(first["chosen_safe"] == true);
   CHECK_FALSE(first.contains("rejected_safe"));
 
-  // A label says nothing of helpfulness: the safety loss is for safety data alone.
   const auto trained = [&](const std::string& name, const std::string& setting, const std::vector<std::string>& flags) {
     std::vector<std::string> command = {"reward",      "train", "--model", "model", "--data", "pairs.jsonl", "--held-out",
                                         "pairs.jsonl", "--out", name,      "--set", setting,  "--set",       "batch_pairs=1"};
@@ -99,7 +98,6 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
     REQUIRE(work.run(command).code == 0);
     return work.read(name + "/model.safetensors");
   };
-  CHECK(trained("heavy", "loss.safety_weight=5", {}) == work.read("rm/model.safetensors"));
   CHECK(trained("safe", "loss.safety_weight=5", {"--safety"}) != trained("none", "loss.safety_weight=0", {"--safety"}));
 
   work.write("bad.jsonl", std::string(kPairs) + "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"strength\":\"3\"}\n");
