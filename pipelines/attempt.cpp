@@ -121,6 +121,21 @@ std::optional<Attempt> read_attempt(const fs::path& partial) {
   }
 }
 
+void check_half_done_folder(const fs::path& partial) {
+  std::error_code failed;
+  if (!fs::exists(partial, failed)) return;
+  const auto refuse = [&](const std::string& problem) {
+    throw core::UsageError(
+        fmt::format("{} {}, so it is no half-done work of keel; move it elsewhere or remove it", partial.string(), problem));
+  };
+  const bool begun = fs::exists(partial / "attempt.json", failed) || fs::exists(partial / "manifest.json", failed);
+  for (const auto& entry : fs::recursive_directory_iterator(partial, failed)) {
+    if (entry.is_symlink()) refuse(fmt::format("holds the link {}", entry.path().filename().string()));
+    if (!begun && !entry.path().filename().string().starts_with('.'))
+      refuse(fmt::format("holds {} but no attempt.json", entry.path().filename().string()));
+  }
+}
+
 bool holds_checkpoint(const fs::path& partial) {
   std::error_code failed;
   const bool empty = fs::is_empty(partial / "ckpt", failed);
@@ -140,6 +155,7 @@ std::string vector_level_of(const std::map<std::string, std::string>& versions) 
 
 void run_and_commit(RunDirectory& run, const StageTask& task) {
   const fs::path& partial = task.context.work;
+  check_half_done_folder(partial);
   auto manifest = read_manifest(partial);
   if (manifest) {
     check_outputs(partial, *manifest, OutputCheck::digests);

@@ -28,6 +28,10 @@ struct Attempt {
 // Nothing when there is no half-done folder or its attempt.json is not written yet.
 std::optional<Attempt> read_attempt(const std::filesystem::path& partial);
 
+// Half-done work begins with attempt.json, and holds no links, through which keel would write somewhere else. UsageError for a folder that
+// is not keel's; nothing happens when there is none.
+void check_half_done_folder(const std::filesystem::path& partial);
+
 // Whether the folder holds a checkpoint: going on from it with other threads or vector instructions would give other last bits.
 bool holds_checkpoint(const std::filesystem::path& partial);
 

@@ -44,6 +44,8 @@ bool holds_work(const fs::path& partial) {
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
   if (fs::exists(step.out) && (!fs::is_directory(step.out) || !fs::is_empty(step.out)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another --out or remove it", step.out.string()));
+  if (fs::is_symlink(step.out.has_filename() ? step.out : step.out.parent_path()))
+    throw core::UsageError(fmt::format("{} is a link: name the folder itself", step.out.string()));
   fs::path partial = step.out;
   if (!partial.has_filename()) partial = partial.parent_path();
   const fs::path target = partial;
@@ -54,6 +56,7 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   const int threads = runtime::configure_process(invocation.threads);
   const nlohmann::json attempt = {{"material", material}, {"threads", threads}, {"vector_level", runtime::cpu_capability()}};
 
+  check_half_done_folder(partial);
   core::make_directories(partial);
   const core::FileLock lock(partial / ".lock");
   const fs::path record = partial / "attempt.json";

@@ -292,4 +292,22 @@ TEST_CASE("commands refuse an output that they read, and settings that nothing r
   CHECK(work.read("prompts.jsonl") + work.read("pairs.jsonl") == before);
 }
 
+TEST_CASE("keel sft: a folder that is not its own half-done work is left alone, and no link is written through", "[pipelines]") {
+  const Workplace work;
+  work.write("data.jsonl", "{\"prompt\":\"where is the boat?\",\"completion\":\"in the harbour\"}\n");
+  work.write("victim", "precious");
+  fs::create_directory(work / "a.partial");
+  work.write("a.partial/notes.txt", "precious");
+  fs::create_directory(work / "b.partial");
+  fs::create_symlink(work / "victim", work / "b.partial/model.safetensors");
+  fs::create_symlink("nowhere", work / "c");
+  for (const auto& [out, says] : {std::pair{"a", "holds notes.txt but no attempt.json"}, {"b", "holds the link"}, {"c", "is a link"}}) {
+    const Outcome outcome = work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", out, "--set", "steps=1"});
+    INFO(outcome.err);
+    CHECK((outcome.code == 2 && outcome.says(says)));
+    CHECK_FALSE(work.has(out));
+  }
+  CHECK(work.read("victim") + work.read("a.partial/notes.txt") == "preciousprecious");
+}
+
 }  // namespace keel::pipelines
