@@ -77,6 +77,20 @@ bool has_answers_of(const json& row, const json& comparison) {
   return true;
 }
 
+std::string bearer(const std::string& key) {
+  if (std::any_of(key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }))
+    throw core::UsageError("KEEL_JUDGE_KEY holds a line break or another character that no key has; set it again");
+  return "Bearer " + key;
+}
+
+// The beginning of a foreign text, for a terminal: without control characters and bytes that are no ASCII.
+std::string shown(const std::string& text) {
+  std::string line(data::strip(text.substr(0, 200)));
+  for (char& c : line)
+    if (c < ' ' || c > '~') c = '?';
+  return line;
+}
+
 // One question to the judge, asked again while the server fails.
 std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
   const json request = {{"model", config.model},
@@ -84,7 +98,7 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
                         {"max_tokens", 200},
                         {"messages", {{{"role", "user"}, {"content", judge_question(comparison)}}}}};
   std::map<std::string, std::string> headers;
-  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = std::string("Bearer ") + key;
+  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
   std::string failure;
   for (int64_t attempt = 0; attempt <= config.retries; ++attempt) {
     if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
@@ -92,7 +106,7 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
     try {
       const HttpReply reply = http_post(url, core::dump_json(request), headers, config.timeout_seconds);
       if (reply.status != 200) {
-        failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, data::strip(reply.body.substr(0, 200)));
+        failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, shown(reply.body));
         continue;
       }
       const json body = parsed(reply.body).value_or(json());
@@ -102,7 +116,7 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
           body["choices"][0]["message"].contains("content"))
         content = &body["choices"][0]["message"]["content"];
       if (content != nullptr && content->is_string()) return parse_reply(content->get<std::string>(), about_safety(comparison));
-      failure = fmt::format("{} answers without choices[0].message.content: {}", config.url, data::strip(reply.body.substr(0, 200)));
+      failure = fmt::format("{} answers without choices[0].message.content: {}", config.url, shown(reply.body));
     } catch (const core::IoError& error) {
       failure = error.what();
     }

@@ -33,9 +33,11 @@ HttpUrl parse_http_url(const std::string& url) {
   if (const size_t colon = authority.rfind(':'); colon != std::string::npos) {
     parts.port = authority.substr(colon + 1);
     authority.resize(colon);
-    if (parts.port.empty() || parts.port.size() > 5 || parts.port.find_first_not_of("0123456789") != std::string::npos)
-      throw core::UsageError(fmt::format("\"{}\" has the port \"{}\", which must be a number", url, parts.port));
+    if (parts.port.empty() || parts.port.size() > 5 || parts.port.find_first_not_of("0123456789") != std::string::npos ||
+        std::stoi(parts.port) > 65535)
+      throw core::UsageError(fmt::format("\"{}\" has the port \"{}\", which must be a number up to 65535", url, parts.port));
   }
+  if (url.find_first_of(" \t\r\n") != std::string::npos) throw core::UsageError(fmt::format("\"{}\" holds a blank", url));
   if (authority.empty()) throw core::UsageError(fmt::format("\"{}\" names no host", url));
   parts.host = authority;
   return parts;

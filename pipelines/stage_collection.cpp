@@ -250,6 +250,7 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
   for (size_t i = 0; i < comparisons.size(); ++i) {
     ++counts[verdicts[i] ? "annotated" : "without_verdict"];
     if (!verdicts[i]) continue;
+    if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];
     const core::PreferencePair pair = pair_of(comparisons[i], *verdicts[i], version);
     KindFiles& of_kind = files.at(comparisons[i].at("kind"));
     const bool test = data::held_out(pair.prompt, recipe.data.held_out, context.seed);
@@ -257,6 +258,10 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
   }
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", version.preferences, counts["annotated"], comparisons.size()));
+  if (const auto bare = counts.find("without_safety_label"); bare != counts.end())
+    core::log_warn(
+        fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
+                    version.preferences, bare->second));
   if (counts["annotated"] == 0) {
     remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
     throw core::DataError(

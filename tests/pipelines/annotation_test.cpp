@@ -141,7 +141,8 @@ TEST_CASE("http: addresses are taken apart, and what is none is refused", "[pipe
   const HttpUrl url = parse_http_url("http://judge.local:8000/v/");
   CHECK((url.host == "judge.local" && url.port == "8000" && url.path == "/v"));
   CHECK((parse_http_url("http://a").port == "80" && parse_http_url("http://a").path.empty()));
-  for (const char* wrong : {"", "a:80", "https://a", "http://", "http://:80", "http://a:b", "http://a:123456"})
+  for (const char* wrong :
+       {"", "a:80", "https://a", "http://", "http://:80", "http://a:b", "http://a:123456", "http://a:65536", "http://a b/"})
     CHECK_THROWS_AS(parse_http_url(wrong), core::UsageError);
 }
 
