@@ -67,9 +67,11 @@ CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t see
       const auto value = measure_of(folders, measure);
       if (value)
         result.measures[measure] = *value;
-      else if (cell == sweep.baseline && !ends_early(sweep.cells[cell]))
+      else if (ends_early(sweep.cells[cell]) || !folders.contains(measure.substr(0, measure.find('.'))))
+        continue;  // of a stage that this cell does not have
+      else if (cell == sweep.baseline)
         mistyped = measure;
-      else if (!ends_early(sweep.cells[cell]))
+      else
         throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
     }
   } catch (const core::Error& error) {
@@ -109,6 +111,8 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
     throw core::UsageError(
         fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
   if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
+  for (const auto& cell : sweep.cells)  // a file that is missing shows before hours of work
+    external_digests(read_recipe(sweep.base, {}, as_arguments(cell)));
   Recipe base = read_recipe(sweep.base, {}, as_arguments(sweep.cells[sweep.baseline]));
   core::make_directories(out);
   run.begin(

@@ -115,6 +115,9 @@ int run(int argc, char** argv) {
   return flushed(static_cast<int>(Exit::done));
 }
 
+constexpr const char* kOutOfMemory =
+    "out of memory: ask for fewer samples or smaller batches (micro_rows, micro_pairs, batch_rows), or use a smaller model";
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -126,10 +129,10 @@ int main(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& error) {
     return report(error);
   } catch (const c10::Error& error) {
-    return report(Exit::internal, error.what_without_backtrace());
+    const std::string text = error.what_without_backtrace();
+    return report(Exit::internal, text.find("can't allocate memory") == std::string::npos ? text : kOutOfMemory);
   } catch (const std::bad_alloc&) {
-    return report(Exit::internal,
-                  "out of memory: ask for fewer samples or smaller batches (micro_rows, batch_rows), or use a smaller model");
+    return report(Exit::internal, kOutOfMemory);
   } catch (const std::exception& error) {
     return report(Exit::internal, error.what());
   }

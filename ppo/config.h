@@ -43,7 +43,7 @@ struct PpoConfig {
 
 inline void visit(PpoConfig& config, core::Fields& fields) {
   fields("iterations", config.iterations, "rounds of sampling and updating", core::at_least(1));
-  fields("batch_answers", config.batch_answers, "answers an iteration, one a prompt", core::at_least(1));
+  fields("batch_answers", config.batch_answers, "answers an iteration, one a prompt", core::between(1, 1e6));
   fields("minibatch_answers", config.minibatch_answers, "answers an optimiser step", core::at_least(1));
   fields("micro_answers", config.micro_answers, "answers a forward pass; memory against speed, same result", core::at_least(1));
   fields("epochs", config.epochs, "passes over the answers of an iteration", core::at_least(1));

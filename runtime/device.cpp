@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/util/Logging.h>
 #include <fmt/format.h>
 #include <malloc.h>
 
@@ -15,6 +16,7 @@ namespace keel::runtime {
 
 int configure_process(int threads) {
   // Tensors of a few megabytes come and go all the time: memory that is given back to the system each time costs its page faults again.
+  FLAGS_caffe2_use_fatal_for_enforce = false;  // an allocation that fails is an error to report, not the end of the process
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   setenv("MKL_CBWR", "AUTO", 0);  // run-to-run equal sums whatever the alignment of a buffer; must precede MKL's first call
