@@ -46,6 +46,7 @@ Artefact artefact_of(const fs::path& path) {
   for (fs::path folder = place; folder.has_relative_path(); folder = folder.parent_path()) {
     auto manifest = fs::is_directory(folder) ? read_manifest(folder) : std::nullopt;
     if (!manifest) continue;
+    if (folder == place) check_outputs(folder, *manifest, OutputCheck::digests);
     Artefact artefact{folder, std::move(*manifest)};
     if (fs::is_regular_file(place) && place.filename() != "manifest.json") check_recorded(place, artefact);
     return artefact;

@@ -73,6 +73,7 @@ TEST_CASE("lineage: a file names the steps that made it, inputs first, and a cha
 
   test::write_text(fs::canonical(file), "toy: 247\n");
   CHECK_THROWS_WITH(artefact_of(file), ContainsSubstring("was changed after stage 'summary' made it"));
+  CHECK_THROWS_AS(artefact_of(file.parent_path()), core::DataError);  // whichever way it is named
   test::write_text(fs::canonical(file.parent_path()) / "other.txt", "x");
   CHECK_THROWS_AS(artefact_of(file.parent_path() / "other.txt"), core::DataError);
   CHECK_THROWS_AS(artefact_of(place.folder / "nothing"), core::UsageError);
