@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -43,18 +44,19 @@ void print_statuses(const std::vector<StageStatus>& statuses) {
 
 // Links that people and scripts can rely on: DIR/models/ppo, DIR/reward_models/safety, DIR/report.html, DIR/summary.json.
 void publish(const RunDirectory& run, const Recipe& recipe) {
+  std::set<fs::path> linked;
   const auto link = [&](const fs::path& name, const fs::path& target) {
     core::make_directories((run.root() / name).parent_path());
     replace_link(run.root() / name, target);
+    linked.insert(run.root() / name);
   };
-  for (const char* folder : {"models", "reward_models"})
-    if (fs::is_directory(run.root() / folder))
-      for (const auto& entry : fs::directory_iterator(run.root() / folder))
-        if (entry.is_symlink()) remove_tree(entry.path());  // of a recipe with other models
   for (const auto& [name, stage] : run_models(recipe))
     if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
   for (const auto& [kind, stage] : run_reward_models(recipe))
     link(fs::path("reward_models") / kind, fs::path("..") / "stages" / stage / "current");
+  for (const char* folder : {"models", "reward_models"})
+    for (const auto& entry : fs::directory_iterator(run.root() / folder))
+      if (entry.is_symlink() && !linked.contains(entry.path())) remove_tree(entry.path());  // of a recipe with other models
   for (const char* file : {"report.html", "summary.json"})
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }

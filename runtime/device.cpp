@@ -15,8 +15,8 @@
 namespace keel::runtime {
 
 int configure_process(int threads) {
-  // Tensors of a few megabytes come and go all the time: memory that is given back to the system each time costs its page faults again.
   FLAGS_caffe2_use_fatal_for_enforce = false;  // an allocation that fails is an error to report, not the end of the process
+  // Tensors of a few megabytes come and go all the time: memory that is given back to the system each time costs its page faults again.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   setenv("MKL_CBWR", "AUTO", 0);  // run-to-run equal sums whatever the alignment of a buffer; must precede MKL's first call
