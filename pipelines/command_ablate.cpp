@@ -112,7 +112,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
         fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
   if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
   for (const auto& cell : sweep.cells)  // a file that is missing shows before hours of work
-    external_digests(read_recipe(sweep.base, {}, as_arguments(cell)));
+    check_external_files(read_recipe(sweep.base, {}, as_arguments(cell)));
   Recipe base = read_recipe(sweep.base, {}, as_arguments(sweep.cells[sweep.baseline]));
   core::make_directories(out);
   run.begin(

@@ -125,8 +125,10 @@ Stage comparisons_stage(const Recipe& recipe, const Version& version) {
 }
 
 // What people filled in is an input that lies outside of the run.
+constexpr const char* kPeople = "people.";
+
 std::string people_role(const Version& version) {
-  return "people." + version.preferences;
+  return kPeople + version.preferences;
 }
 
 Stage preferences_stage(const Recipe& recipe, const Version& version, const Digests& external) {
@@ -276,6 +278,16 @@ Stage report_stage(const Recipe& recipe, const std::vector<Stage>& before) {
   return stage;
 }
 
+// What a run reads from outside its folder, by role.
+std::vector<std::pair<std::string, fs::path>> external_files(const Recipe& recipe) {
+  if (from_sandbox(recipe)) return {};
+  return {{"model", recipe.model}, {"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}};
+}
+
+[[noreturn]] void refuse_missing(const std::string& role, const fs::path& path) {
+  throw core::UsageError(fmt::format("{}: {} does not exist", role, path.string()));
+}
+
 }  // namespace
 
 RenderPolicy length_limit(const Recipe& recipe) {
@@ -303,18 +315,20 @@ std::vector<std::pair<std::string, std::string>> run_reward_models(const Recipe&
   return models;
 }
 
+void check_external_files(const Recipe& recipe) {
+  for (const auto& [role, path] : external_files(recipe))
+    if (!fs::exists(path)) refuse_missing(role, path);
+}
+
 std::map<std::string, std::string> external_digests(const Recipe& recipe, const Digests& recorded) {
-  if (from_sandbox(recipe)) return {};
   Digests digests;
-  for (const auto& [role, path] : {std::pair<std::string, fs::path>{"model", recipe.model},
-                                   {"data.helpful", recipe.data.helpful},
-                                   {"data.harmless", recipe.data.harmless}}) {
+  for (const auto& [role, path] : external_files(recipe)) {
     if (fs::exists(path))
       digests[role] = role == "model" ? model_digest(path) : core::sha256_file(path);
     else if (recorded.contains(role))
       digests[role] = recorded.at(role);
     else
-      throw core::UsageError(fmt::format("{}: {} does not exist", role, path.string()));
+      refuse_missing(role, path);
   }
   if (recipe.preferences.annotator == "people")
     for (const auto& version : versions_of(recipe)) {
@@ -329,7 +343,7 @@ std::map<std::string, std::string> external_digests(const Recipe& recipe, const 
 }
 
 Digests people_digests(Digests recorded) {
-  std::erase_if(recorded, [](const auto& entry) { return !entry.first.starts_with("people."); });
+  std::erase_if(recorded, [](const auto& entry) { return !entry.first.starts_with(kPeople); });
   return recorded;
 }
 

@@ -22,7 +22,10 @@ namespace keel::pipelines {
 // file or folder that is gone the digest in `recorded` stands in; UsageError when it has none.
 std::map<std::string, std::string> external_digests(const Recipe& recipe, const std::map<std::string, std::string>& recorded = {});
 
-// Those of what people filled in: their folder may go once its rows are part of a run.
+// UsageError for a file or folder of external_digests() that does not exist. Reads none of them.
+void check_external_files(const Recipe& recipe);
+
+// The digests of what people filled in: their folder may go once its rows are part of a run.
 std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);
 
 std::vector<Stage> build_stages(const Recipe& recipe, const std::map<std::string, std::string>& external);
