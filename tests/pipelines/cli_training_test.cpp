@@ -9,6 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Catch::Matchers::ContainsSubstring;
+using test::json_in;
 using test::kTinyRecipe;
 using test::Outcome;
 using test::Process;
@@ -29,7 +30,7 @@ const std::vector<std::string> kStages = {"data",          "base", "sft", "compa
                                           "reward_safety", "rs1",  "ppo", "evaluation",  "report"};
 
 nlohmann::json summary_of(const Workplace& work, const std::string& run) {
-  nlohmann::json summary = nlohmann::json::parse(work.read(run + "/summary.json"));
+  nlohmann::json summary = json_in(work, run + "/summary.json");
   CHECK(summary["seconds_by_stage"].size() == kStages.size() - 1);
   summary.erase("seconds_by_stage");
   return summary;
@@ -52,10 +53,10 @@ TEST_CASE("keel sft: two steps leave a model that works; refused input leaves no
   REQUIRE(tuned.code == 0);
   CHECK(tuned.out.empty());
   CHECK_FALSE(work.has("tuned.partial"));
-  const auto counts = nlohmann::json::parse(work.read("tuned/counts.json"));
+  const auto counts = json_in(work, "tuned/counts.json");
   CHECK(counts["data.jsonl"]["read"]["kept"] == 2);
   CHECK(counts["data.jsonl"]["read"]["dropped"] == nlohmann::json{{"empty_answer", 1}});
-  CHECK(nlohmann::json::parse(work.read("tuned/keel.json"))["lineage"]["stage"] == "sft");
+  CHECK(json_in(work, "tuned/keel.json")["lineage"]["stage"] == "sft");
   const std::string metrics = work.read("tuned/metrics.jsonl");
   CHECK(std::count(metrics.begin(), metrics.end(), '\n') == 2);
 
@@ -72,7 +73,7 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
   REQUIRE(work.run({"reward", "train", "--model", "model", "--data", "pairs.jsonl", "--held-out", "pairs.jsonl", "--out", "rm", "--set",
                     "batch_pairs=1"})
               .code == 0);
-  const auto config = nlohmann::json::parse(work.read("rm/config.json"));
+  const auto config = json_in(work, "rm/config.json");
   CHECK(config["architectures"] == nlohmann::json{"LlamaForSequenceClassification"});
   CHECK(config["num_labels"] == 1);
   CHECK(config["pad_token_id"] == 3);  // the <pad> piece, which no text becomes
@@ -80,7 +81,7 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
   REQUIRE(evaluated.size() == 1);
   CHECK(evaluated[0]["accuracy"]["pairs"] == 2);
   CHECK(evaluated[0]["counts"]["read"]["dropped"] == nlohmann::json{{"identical_answers", 1}});
-  CHECK(evaluated[0]["accuracy"] == nlohmann::json::parse(work.read("rm/evaluation.json"))["accuracy"]);
+  CHECK(evaluated[0]["accuracy"] == json_in(work, "rm/evaluation.json")["accuracy"]);
   work.write("in.jsonl", "{\"prompt\":\"who sells bread?\",\"response\":\"the baker.\"}\n");
   const auto scored = work.run({"score", "--reward", "rm", "--in", "in.jsonl"}).rows();
   REQUIRE(scored.size() == 1);
@@ -98,6 +99,14 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
     REQUIRE(work.run(command).code == 0);
     return work.read(name + "/model.safetensors");
   };
+  // A label says nothing of helpfulness: the safety loss is for safety data alone.
+  std::string bare = kPairs;
+  bare.erase(bare.find(",\"chosen_safe\":true"), std::string(",\"chosen_safe\":true").size());
+  work.write("bare.jsonl", bare);
+  const std::vector<std::string> unlabelled = {"reward",     "train",       "--model", "model",      "--data", "bare.jsonl",
+                                               "--held-out", "pairs.jsonl", "--out",   "unlabelled", "--set",  "batch_pairs=1"};
+  REQUIRE(work.run(unlabelled).code == 0);
+  CHECK(work.read("unlabelled/model.safetensors") == work.read("rm/model.safetensors"));
   CHECK(trained("safe", "loss.safety_weight=5", {"--safety"}) != trained("none", "loss.safety_weight=0", {"--safety"}));
 
   work.write("bad.jsonl", std::string(kPairs) + "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\",\"strength\":\"3\"}\n");
@@ -158,7 +167,7 @@ TEST_CASE("keel reward stats: a table by source, repeats and prompts held out as
                                         "--held-out", "test.jsonl", "--out",   out,     "--set",  "batch_pairs=2"};
     command.insert(command.end(), options.begin(), options.end());
     REQUIRE(work.run(command).code == 0);
-    return nlohmann::json::parse(work.read(out + "/evaluation.json"))["counts"];
+    return json_in(work, out + "/evaluation.json")["counts"];
   };
   const auto all = kept("all", {});
   CHECK(all["train"]["read"]["kept"] == 4);
@@ -297,8 +306,8 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     return all;
   };
   REQUIRE(work.run(command(R"(["reward"])")).code == 0);
-  CHECK(nlohmann::json::parse(work.read("run/summary.json"))["models"].size() == 2);  // base and sft: it ends with its reward models
-  CHECK(nlohmann::json::parse(work.read("run/stages/evaluation/current/reward_models.json"))["evaluations"].size() == 9);
+  CHECK(json_in(work, "run/summary.json")["models"].size() == 2);  // base and sft: it ends with its reward models
+  CHECK(json_in(work, "run/stages/evaluation/current/reward_models.json")["evaluations"].size() == 9);
   CHECK((work.has("run/reward_models/safety") && !work.has("run/stages/rs1")));
   REQUIRE(work.run(command(R"(["rejection"])")).code == 0);
   const auto started = [&] {
@@ -321,7 +330,7 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   }
   CHECK(after == before);
 
-  const auto summary = nlohmann::json::parse(work.read("run/summary.json"));
+  const auto summary = json_in(work, "run/summary.json");
   std::vector<std::string> names;
   for (const auto& model : summary["models"])
     names.push_back(model["name"]);
@@ -332,12 +341,12 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     const auto& reward = summary["reward_models"][i];
     double pairs = 0, correct = 0;
     for (const char* batch : {"preferences", "preferences2"}) {
-      const auto ceiling = nlohmann::json::parse(work.read(std::string("run/stages/") + batch + "/current/annotator.json"))[reward["name"]];
+      const auto ceiling = json_in(work, std::string("run/stages/") + batch + "/current/annotator.json")[reward["name"]];
       pairs += ceiling["pairs"].get<double>();
       correct += ceiling["pairs"].get<double>() * ceiling["best_possible_accuracy"].get<double>();
     }
     CHECK(reward["best_possible_accuracy"].get<double>() == Catch::Approx(correct / pairs));
-    const auto evaluation = nlohmann::json::parse(work.read(std::string("run/stages/") + stage + "/current/evaluation.json"));
+    const auto evaluation = json_in(work, std::string("run/stages/") + stage + "/current/evaluation.json");
     const bool kept = evaluation.contains("kept");
     CHECK((evaluation["previous_difference"]["mean"].get<double>() < 0) == kept);
     CHECK(reward.contains("kept") == kept);
@@ -345,15 +354,15 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   }
   CHECK(summary["reward_models"][1]["unsafe_at_gate"]["threshold"] == 0.4);  // the run's gate
   CHECK(work.has("run/reward_models/general/model.safetensors"));
-  const auto mixture = nlohmann::json::parse(work.read("run/stages/reward_helpfulness2/current/mixture.json"));
-  const auto first = nlohmann::json::parse(work.read("run/stages/reward_helpfulness/current/mixture.json"));
+  const auto mixture = json_in(work, "run/stages/reward_helpfulness2/current/mixture.json");
+  const auto first = json_in(work, "run/stages/reward_helpfulness/current/mixture.json");
   CHECK(mixture["own"].get<int>() > first["own"].get<int>());
   CHECK(mixture["rest"] == mixture["own"]);  // an equal part
-  const auto evaluation = nlohmann::json::parse(work.read("run/stages/reward_safety2/current/evaluation.json"));
+  const auto evaluation = json_in(work, "run/stages/reward_safety2/current/evaluation.json");
   CHECK(evaluation.contains("previous_accuracy"));
   const std::string scores = work.read("run/stages/reward_safety2/current/scores.jsonl");
   CHECK(std::count(scores.begin(), scores.end(), '\n') == evaluation["accuracy"]["pairs"]);
-  const auto cross = nlohmann::json::parse(work.read("run/stages/evaluation/current/reward_models.json"));
+  const auto cross = json_in(work, "run/stages/evaluation/current/reward_models.json");
   CHECK(cross["evaluations"].size() == 9);
   CHECK(cross["agreements"].size() == 9);
   for (const auto& row : cross["evaluations"])
