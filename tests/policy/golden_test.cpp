@@ -62,7 +62,8 @@ TEST_CASE("golden: the recorded log-probs of a trained model's answers are those
     const auto prompt = std::ssize(ids);
     ids.insert(ids.end(), answer.ids.begin(), answer.ids.end());
     const auto all = sequence_logprobs(model, {ids}, .7)[0];
-    CHECK_CLOSE(floats(answer.logprobs), floats({all.begin() + prompt - 1, all.end()}), 1e-5);
+    // Rounding of logits of 20 and more, divided by .7, adds up to 1.1e-5 on some machines.
+    CHECK_CLOSE(floats(answer.logprobs), floats({all.begin() + prompt - 1, all.end()}), 3e-5);
   }
 }
 
