@@ -114,8 +114,9 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
 
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
   const RunDirectory run(folder);
-  const Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.config, invocation.set)
-                                            : read_recipe(recipe_file, invocation.config, invocation.set);
+  Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.config, invocation.set)
+                                      : read_recipe(recipe_file, invocation.config, invocation.set);
+  if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   const auto record = run.record();
   const auto external = external_digests(recipe, record ? record->external : std::map<std::string, std::string>{});
   for (const auto& line : explain(run, build_stages(recipe, external), options_for(recipe, invocation), stage))

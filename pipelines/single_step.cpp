@@ -13,6 +13,7 @@
 #include "pipelines/manifest.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/run_directory.h"
+#include "pipelines/stage_graph.h"
 #include "pipelines/version.h"
 #include "runtime/device.h"
 
@@ -54,18 +55,19 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   const std::string started = utc_now();
   const auto begin = std::chrono::steady_clock::now();
   const int threads = runtime::configure_process(invocation.threads);
-  const nlohmann::json attempt = {{"material", material}, {"threads", threads}, {"vector_level", runtime::cpu_capability()}};
+  nlohmann::json attempt = material;  // what a checkpoint can be gone on with
+  attempt.update({{"threads", threads}, {"vector_level", runtime::cpu_capability()}});
 
   check_half_done_folder(partial);
   core::make_directories(partial);
   const core::FileLock lock(partial / ".lock");
   const fs::path record = partial / "attempt.json";
-  const bool another = fs::exists(record) && core::parse_json(core::read_file(record), record) != attempt;
+  const nlohmann::json begun = fs::exists(record) ? core::parse_json(core::read_file(record), record) : attempt;
+  const bool another = begun != attempt;
   if (another && holds_checkpoint(partial))
-    throw core::UsageError(fmt::format(
-        "{} holds half-done work of other settings, inputs, threads or vector instructions: remove it to start over, or repeat the command "
-        "that began it",
-        partial.string()));
+    throw core::UsageError(
+        fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
+                    partial.string(), fmt::join(key_differences(begun, attempt), "; ")));
   if (another || !fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
 
   const std::string key = core::sha256(core::dump_json(material));

@@ -54,7 +54,8 @@ TEST_CASE("keel run: --dry-run, --until and --only do what they say; --config go
                                    {"explain", "run", "base", "--config", "overlay.json", "--set", "seed=7"},
                                    {"report", "run"},
                                    {"explain", "run", "base", "--set", "versions=[]"},
-                                   {"explain", "run", "base", "--set", "ppo.lora.alpha=3"}});
+                                   {"explain", "run", "base", "--set", "ppo.lora.alpha=3"},
+                                   {"explain", "run", "base", "--seed", "8"}});
   CHECK_THAT(later[0].out, ContainsSubstring("base                 done") && ContainsSubstring("sft                  pending"));
   CHECK_THAT(later[1].out, ContainsSubstring("config.pretrain.tokens: 1000 -> 2000"));
   CHECK(later[2].code == 0);
@@ -63,6 +64,7 @@ TEST_CASE("keel run: --dry-run, --until and --only do what they say; --config go
   CHECK(later[3].says("no report yet"));
   CHECK((later[4].code == 2 && later[4].says("versions must name at least one")));  // as keel run says
   CHECK((later[5].code == 2 && later[5].says("ppo.lora.alpha")));
+  CHECK_THAT(later[6].out, ContainsSubstring("seed: 7 -> 8"));
 }
 
 TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the report", "[pipelines]") {
