@@ -146,6 +146,9 @@ class Loop {
       if (trainer_.iteration() < config_.iterations)
         core::log_info(fmt::format("ppo stops after iteration {}: {} evaluations in a row were no better than that of iteration {}",
                                    trainer_.iteration(), best_.worse_since, best_.iteration));
+      if (best_.iteration == 0)
+        core::log_warn(fmt::format("ppo keeps the weights it began with: after no iteration did the held-out prompts score higher{}",
+                                   config_.validation.kl_budget > 0 ? " within validation.kl_budget" : ""));
     } else {
       trainer_.keep(by_name(trainer_.kept()));
     }
