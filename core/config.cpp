@@ -230,6 +230,11 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
   assign_field(*field, value, origin, problems);
 }
 
+void add_problems(std::vector<std::string>& problems, const std::string& section, const std::vector<std::string>& of_section) {
+  for (const auto& problem : of_section)
+    problems.push_back(section + problem);
+}
+
 void throw_if_any(std::vector<std::string> problems) {
   if (!problems.empty()) throw ConfigError(std::move(problems));
 }

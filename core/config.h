@@ -81,6 +81,9 @@ void assign(const Fields& fields, const nlohmann::json& object, const std::strin
 // "key=value" of --set. The value is JSON where the field is no string; for a string field the text itself is taken.
 void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems);
 
+// Adds the problems of a section to those of the whole, after its name: "lora." and "rank must ..." give "lora.rank must ...".
+void add_problems(std::vector<std::string>& problems, const std::string& section, const std::vector<std::string>& of_section);
+
 void throw_if_any(std::vector<std::string> problems);  // ConfigError
 
 nlohmann::json to_json(const Fields& fields);  // nested objects, as assign() reads them

@@ -99,6 +99,9 @@ void add_pretrain(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(fields(), invocation);
+      std::vector<std::string> problems;
+      core::add_problems(problems, "pretrain.", policy::problems_of(settings->pretrain));
+      core::throw_if_any(std::move(problems));
       refuse_validate_every(options->validation, settings->pretrain.batch, "pretrain.");
       SingleStep step{.name = "pretrain",
                       .out = options->out,
@@ -136,6 +139,7 @@ void add_sft(CLI::App& app, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(*config), invocation);
+      core::throw_if_any(policy::problems_of(*config));
       refuse_validate_every(options->validation, config->batch, "");
       run_single_step({.name = "sft",
                        .out = options->out,

@@ -40,8 +40,8 @@ std::string skipped_by(const Recipe& recipe, const std::string& field) {
                   "preferences.grammar_share", "preferences.held_out"})
             : in({"data.", "preferences.people", "preferences.judge."}))
     return fmt::format("a run with data.source \"{}\"", recipe.data.source);
-  if (one_version && in({files ? "preferences." : "preferences.later_pairs"}))
-    return files ? "a run of one version on real data" : "a run of one version";
+  if (one_version && in({"sandbox.absent_skill", "rejection.pool_from", files ? "preferences." : "preferences.later_pairs"}))
+    return files && field.starts_with("preferences.") ? "a run of one version on real data" : "a run of one version";
   if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
   if ((annotator != "people" && in({"preferences.people"})) || (annotator != "judge" && in({"preferences.judge."})))
     return fmt::format("preferences.annotator \"{}\"", annotator);
@@ -124,6 +124,9 @@ void assign_over(const core::Fields& fields, const std::string& overlay, const s
 // Rules between fields, which no single field's range can state.
 void check(const Recipe& recipe, const Recipe& file, const std::string& origin, std::vector<std::string>& problems) {
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
+  const auto all_of = [&](const std::string& section, const std::vector<std::string>& texts) {
+    core::add_problems(problems, fmt::format("{}: {}", origin, section), texts);
+  };
   if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
   if (recipe.data.source == "files") {
     if (recipe.model.empty())
@@ -133,18 +136,15 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
       if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
   } else {
     if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
-    for (const auto& text : policy::problems_of(recipe.llama))
-      problem("llama: " + text);
+    all_of("llama: ", policy::problems_of(recipe.llama));
     check_lengths(recipe, "llama.max_position_embeddings", recipe.llama.max_position_embeddings, problem);
   }
   const auto& skills = sandbox::skills();
   if (const auto& absent = recipe.sandbox.absent_skill; !absent.empty() && std::find(skills.begin(), skills.end(), absent) == skills.end())
     problem(fmt::format("sandbox.absent_skill: there is no skill \"{}\"; the skills are {}", absent, fmt::join(skills, ", ")));
-  for (const auto& text : unread_problems(recipe, file))
-    problem(text);
+  all_of("", unread_problems(recipe, file));
   if (recipe.best_of.temperatures.empty()) problem("best_of.temperatures must name at least one temperature");
-  for (const auto& text : annotator_problems(recipe))
-    problem(text);
+  all_of("", annotator_problems(recipe));
   if (recipe.preferences.temperatures.empty()) problem("preferences.temperatures must name at least one temperature");
   if (recipe.versions.empty()) problem("versions must name at least one: \"rejection\", \"ppo\" or \"reward\"");
   const auto reward_alone = std::find(recipe.versions.begin(), recipe.versions.end(), "reward");
@@ -152,17 +152,14 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
     problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
   if (recipe.preferences.annotator == "none" && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
     problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
-  for (const auto& text : problems_of(recipe.rejection))
-    problem("rejection." + text);
-  for (const auto& text : reward::problems_of(recipe.reward))
-    problem("reward." + text);
-  for (const auto& text : ppo::problems_of(recipe.ppo))
-    problem("ppo." + text);
+  all_of("pretrain.", policy::problems_of(recipe.pretrain));
+  all_of("sft.", policy::problems_of(recipe.sft));
+  all_of("rejection.", problems_of(recipe.rejection));
+  all_of("reward.", reward::problems_of(recipe.reward));
+  all_of("ppo.", ppo::problems_of(recipe.ppo));
   if (const auto shape = shape_of(recipe)) {
-    for (const auto& text : reward::problems_with(recipe.reward, *shape))
-      problem("reward." + text);
-    for (const auto& text : ppo::problems_with(recipe.ppo, *shape))
-      problem("ppo." + text);
+    all_of("reward.", reward::problems_with(recipe.reward, *shape));
+    all_of("ppo.", ppo::problems_with(recipe.ppo, *shape));
   }
 }
 
@@ -170,6 +167,7 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
 
 std::vector<std::string> problems_of(const RejectionConfig& config) {
   std::vector<std::string> problems;
+  core::add_problems(problems, "sft.", policy::problems_of(config.sft));
   if (config.sft.batch.validate_every != 0)
     problems.emplace_back("sft.batch.validate_every: fine-tuning on the model's own answers has no held-out set; leave it out");
   if (!config.temperatures.empty() && config.samples % std::ssize(config.temperatures) != 0)

@@ -28,7 +28,9 @@ using Digests = std::map<std::string, std::string>;
 Stage data_stage(const Recipe& recipe, const Digests& external) {
   Stage stage{.name = "data", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   if (from_sandbox(recipe)) {
-    stage.config = text_of({{"sandbox", json_of(recipe.sandbox)}});
+    nlohmann::json config = json_of(recipe.sandbox);
+    config.erase("absent_skill");  // the first version's prompts ask for every skill
+    stage.config = text_of({{"sandbox", config}});
     stage.run = [recipe](const StageContext& context) { write_sandbox_data(recipe, context); };
   } else {
     nlohmann::json config = json_of(recipe.data);

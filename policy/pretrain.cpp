@@ -11,6 +11,12 @@
 
 namespace keel::policy {
 
+std::vector<std::string> problems_of(const PretrainConfig& config) {
+  std::vector<std::string> problems;
+  core::add_problems(problems, "schedule.", runtime::problems_of(config.schedule));
+  return problems;
+}
+
 std::vector<core::TokenSequence> split_document(const core::Ids& ids, int64_t row_tokens) {
   std::vector<core::TokenSequence> parts;
   for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(row_tokens)) {

@@ -22,6 +22,9 @@ inline void visit(PretrainConfig& config, core::Fields& fields) {
   fields.section("schedule", config.schedule, "learning rate");
 }
 
+// Settings that nothing reads.
+std::vector<std::string> problems_of(const PretrainConfig& config);
+
 struct Source {
   std::string name;
   double weight = 1;               // share of the tokens drawn from it, relative to the other sources

@@ -7,6 +7,12 @@
 
 namespace keel::policy {
 
+std::vector<std::string> problems_of(const SftConfig& config) {
+  std::vector<std::string> problems;
+  core::add_problems(problems, "schedule.", runtime::problems_of(config.schedule));
+  return problems;
+}
+
 RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const SftConfig& config, uint64_t seed) {
   TORCH_CHECK(!sequences.empty(), "[policy.sft] there is nothing to train on");
   const auto wanted = static_cast<size_t>(config.steps) * static_cast<size_t>(config.batch.batch_rows);

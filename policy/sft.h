@@ -21,6 +21,9 @@ inline void visit(SftConfig& config, core::Fields& fields) {
   fields.section("schedule", config.schedule, "learning rate");
 }
 
+// Settings that nothing reads.
+std::vector<std::string> problems_of(const SftConfig& config);
+
 // Rows of the whole run: each epoch's sequences in a random order of its own, packed.
 RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const SftConfig& config, uint64_t seed);
 

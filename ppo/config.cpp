@@ -15,8 +15,6 @@ std::string unread_because(const PpoConfig& config, const std::string& field) {
   if (field == "reward.missing_eos_value" && config.reward.missing_eos == "none") return "reward.missing_eos is none, which reads no value";
   if (field == "ptx.batch_sequences" && config.ptx.weight == 0) return "ptx.weight is 0, so that no sequences are drawn";
   if (field.starts_with("critic_schedule.") && config.critic == "shared") return "a shared critic learns with the policy, by schedule";
-  for (const auto& [name, schedule] : {std::pair{"schedule", &config.schedule}, {"critic_schedule", &config.critic_schedule}})
-    if (field == fmt::format("{}.final_ratio", name) && schedule->schedule == "constant") return "a constant schedule has no last rate";
   return "";
 }
 
@@ -42,16 +40,16 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
   for (const auto& field : core::set_fields(config))
     if (const std::string reason = unread_because(config, field.name); !reason.empty())
       problems.push_back(fmt::format("{}: {}; leave it out, or at its default {}", field.name, reason, field.b));
-  for (const std::string& problem : policy::problems_of(config.lora))
-    problems.push_back("lora." + problem);
+  for (const auto& [name, schedule] : {std::pair{"schedule", &config.schedule}, {"critic_schedule", &config.critic_schedule}})
+    core::add_problems(problems, fmt::format("{}.", name), runtime::problems_of(*schedule));
+  core::add_problems(problems, "lora.", policy::problems_of(config.lora));
   if (config.minibatch_answers > config.batch_answers) problems.emplace_back("minibatch_answers must not be above batch_answers");
   return problems;
 }
 
 std::vector<std::string> problems_with(const PpoConfig& config, const policy::LlamaConfig& shape) {
   std::vector<std::string> problems;
-  for (const std::string& problem : policy::problems_with(config.lora, shape))
-    problems.push_back("lora." + problem);
+  core::add_problems(problems, "lora.", policy::problems_with(config.lora, shape));
   return problems;
 }
 

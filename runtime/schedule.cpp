@@ -1,9 +1,17 @@
 #include "runtime/schedule.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numbers>
 
 namespace keel::runtime {
+
+std::vector<std::string> problems_of(const ScheduleConfig& config) {
+  const double unset = ScheduleConfig{}.final_ratio;
+  if (config.schedule != "constant" || config.final_ratio == unset) return {};
+  return {fmt::format("final_ratio: a constant schedule has no last rate; leave it out, or at its default {}", unset)};
+}
 
 double learning_rate(const ScheduleConfig& config, int64_t step, int64_t steps) {
   if (step < config.warmup_steps) return config.learning_rate * static_cast<double>(step + 1) / static_cast<double>(config.warmup_steps);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/config.h"
 
@@ -21,6 +22,9 @@ inline void visit(ScheduleConfig& config, core::Fields& fields) {
   fields("final_ratio", config.final_ratio, "cosine: last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_steps", config.warmup_steps, "optimiser steps of linear warm-up", core::at_least(0));
 }
+
+// Settings that nothing reads.
+std::vector<std::string> problems_of(const ScheduleConfig& config);
 
 // Learning rate of step 0..steps-1: (step + 1) / warmup of the peak during warm-up, then cosine from the peak to final_ratio of it over the
 // steps that remain, or constant.

@@ -264,6 +264,8 @@ TEST_CASE("commands refuse an output that they read, and settings that nothing r
   };
   const std::vector<std::string> train = {"reward", "train", "--model", "model", "--data", "pairs.jsonl", "--held-out", "pairs.jsonl"},
                                  select = {"rejection", "--model", "model", "--reward", "model", "--prompts", "prompts.jsonl"},
+                                 finetune = {"sft", "--model", "model", "--data", "prompts.jsonl"},
+                                 pretrain = {"pretrain", "--tokenizer", "model", "--data", "prompts.jsonl"},
                                  tune = {"ppo", "--model", "model", "--reward", "model", "--prompts", "prompts.jsonl"};
   const std::vector<Case> cases = {
       {{"generate", "--model", "model", "--prompts", "prompts.jsonl", "--out", "./prompts.jsonl"}, "is a file that this command reads"},
@@ -274,6 +276,10 @@ TEST_CASE("commands refuse an output that they read, and settings that nothing r
       {with(select, {"--set", "pool_from=2"}), "pool_from: only a run of several versions reads it"},
       {with(select, {"--pool", "a.jsonl", "--pool", "a.jsonl"}), "--pool a.jsonl is given twice"},
       {with(select, {"--set", "sampling.temperature=0"}), "at temperature 0 would all be equal"},
+      {with(select, {"--set", "sft.schedule.schedule=constant", "--set", "sft.schedule.final_ratio=0.5"}), "sft.schedule.final_ratio: a"},
+      {with(finetune, {"--set", "schedule.schedule=constant", "--set", "schedule.final_ratio=0.5"}), "schedule.final_ratio: a constant"},
+      {with(pretrain, {"--set", "pretrain.schedule.schedule=constant", "--set", "pretrain.schedule.final_ratio=0.5"}),
+       "pretrain.schedule.final_ratio: a constant schedule has no last rate"},
       {with(tune, {"--set", "schedule.final_ratio=0.5"}), "schedule.final_ratio: a constant schedule has no last rate"},
       {with(tune, {"--set", "lora.rank=2", "--set", R"(lora.target_modules=["q_proj","q_proj"])"}), "must name each projection once"},
       {with(tune, {"--set", "loss.policy_clip=1e308"}), "loss.policy_clip must be"}};

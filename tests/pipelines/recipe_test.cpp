@@ -165,6 +165,8 @@ TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever
                            {nobody, "preferences.temperatures=[1]", "preferences.annotator \"none\""},
                            {nobody, "preferences.judge.model=m", "preferences.annotator \"none\""},
                            {one, "preferences.later_pairs=30", "a run of one version"},
+                           {one, "sandbox.absent_skill=spell", "a run of one version"},
+                           {no_ppo, "rejection.pool_from=2", "a run of one version"},
                            {no_ppo, "preferences.max_new_tokens=64", "a run of one version on real data"},
                            {no_ppo, "ppo.epochs=2", "a run without a version \"ppo\""},
                            {rewards, "rejection.samples=8", "a run of reward models alone"}}) {
