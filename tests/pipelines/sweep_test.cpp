@@ -149,11 +149,19 @@ TEST_CASE("keel ablate: cells share what they have in common, a second call does
   CHECK(work.run(command).out == first.out);
   CHECK(work.read("swept/run/events.jsonl") == events);
 
-  work.write("failing.json", R"({"name": "rates", "base": "tiny.json", "seeds": [1], "until": "sft",
-                                 "grid": {"sft.schedule.learning_rate": [1e-4, 1e30]}, "measures": ["sft.loss"]})");
+  work.write("failing.json", R"({"name": "rates", "base": "tiny.json", "seeds": [1], "until": "sft", "measures": ["sft.loss"],
+                                 "paired": [{"sft.schedule.learning_rate": 1e-4}, {"sft.schedule.learning_rate": 1e30},
+                                            {"sft.schedule.learning_rate": 1e-3, "until": "base"}]})");
   const auto failing = work.run({"ablate", "failing.json", "--out", "failing"});
   CHECK(failing.code == 0);
   CHECK_THAT(failing.out, ContainsSubstring("1 failed") && ContainsSubstring("done"));
+  CHECK_THAT(failing.out, ContainsSubstring("learning_rate=0.001, until=base | - | 0 | done |"));  // it has no sft to measure
+
+  test::write_files_recipe(work);
+  work.write("gone.json", R"({"name": "files", "base": "files.json", "seeds": [1], "until": "data", "measures": ["data.rows"],
+                              "grid": {"data.helpful": ["helpful.jsonl", "gone.jsonl"]}})");
+  const auto gone = work.run({"ablate", "gone.json", "--out", "gone"});
+  CHECK((gone.code == 2 && gone.says("gone.jsonl") && !work.has("gone")));  // before the first cell
   CHECK(work.run({"ablate", "sweep.json", "--out", "model"}).code == 2);
 }
 
