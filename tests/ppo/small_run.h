@@ -57,6 +57,17 @@ inline double metric(const core::MetricRow& row, const std::string& name) {
   return 0;
 }
 
+// Mean objective/scores over the first and the last fifth of the iterations: a single one is noisy, and differently so on each processor.
+inline std::pair<double, double> early_and_late_scores(const std::vector<core::MetricPoint>& points) {
+  const size_t fifth = points.size() / 5;
+  double early = 0, late = 0;
+  for (size_t i = 0; i < fifth; ++i) {
+    early += metric(points[i].values, "objective/scores");
+    late += metric(points[points.size() - 1 - i].values, "objective/scores");
+  }
+  return {early / static_cast<double>(fifth), late / static_cast<double>(fifth)};
+}
+
 struct OneIteration {
   Models models;
   ppo::PpoConfig config;

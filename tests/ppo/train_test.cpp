@@ -122,11 +122,7 @@ TEST_CASE("ppo: an easy reward rises, and a strong KL penalty holds it back", "[
     config.schedule.learning_rate = .01;
     train(models.policy, models.critic, small_job(), config, 1, folder.path());
     const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
-    double early = 0, late = 0;
-    for (size_t i = 0; i < 5; ++i) {
-      early += metric(points[i].values, "objective/scores") / 5;
-      late += metric(points[points.size() - 1 - i].values, "objective/scores") / 5;
-    }
+    const auto [early, late] = keel::test::early_and_late_scores(points);
     return std::tuple(early, late, metric(points.back().values, "objective/kl"));
   };
   const auto [early, late, kl] = run(.01);
