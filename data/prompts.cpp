@@ -51,6 +51,9 @@ PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& t
     if (!hazard->is_boolean()) throw std::invalid_argument(fmt::format("\"hazard\" must be true or false, got {}", hazard->type_name()));
     record.hazard = hazard->get<bool>();
   }
+  for (const char* key : {"source", "family"})
+    if (const auto source = row.find(key); source != row.end() && source->is_string() && record.source.empty())
+      record.source = source->get<std::string>();
   return record;
 }
 

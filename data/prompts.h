@@ -20,6 +20,7 @@ struct PromptRecord {
   std::optional<core::Ids> ids;            // "ids": used as they are
   std::optional<std::string> response;     // "response": an answer to the prompt
   bool hazard = false;                     // "hazard": the prompt is about safety
+  std::string source;                      // "source", or the sandbox's "family": what its metrics stand under
   int64_t line = 0;                        // in the file, from 1
 };
 

@@ -46,7 +46,9 @@ Kind read_kind(const std::string& name, bool hazard, const std::string& file, co
 constexpr const char* kUncapped = "_prompts.jsonl";
 
 nlohmann::json row_of_prompt(const core::PreferencePair& pair, bool hazard) {
-  return {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
+  nlohmann::json row = {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
+  if (!pair.source.empty()) row["source"] = pair.source;
+  return row;
 }
 
 // Prompts of one kind on one side of the split, in the data stage's order.

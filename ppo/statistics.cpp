@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <iterator>
+#include <map>
 #include <utility>
 
 #include "ppo/losses.h"
@@ -41,6 +42,18 @@ core::MetricRow reward_metrics(const std::string& prefix, const std::vector<Answ
                          {prefix + "safety_share", decided.value()}};
   for (const auto& [name, mean] : {std::pair{"helpfulness", helpfulness}, {"safety", safety}})
     if (!std::isnan(mean.value())) row.emplace_back(prefix + name, mean.value());
+  return row;
+}
+
+core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
+                               const std::vector<AnswerReward>& rewards, const std::vector<std::string>& sources) {
+  std::map<std::string, Mean> means;
+  for (size_t i = 0; i < samples.size() && !sources.empty(); ++i)
+    if (const std::string& source = sources.at(static_cast<size_t>(samples[i].prompt)); !source.empty())
+      means[source].add(rewards.at(i).probability);
+  core::MetricRow row;
+  for (const auto& [source, mean] : means)
+    row.emplace_back(prefix + source, mean.value());
   return row;
 }
 

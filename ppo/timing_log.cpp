@@ -39,8 +39,9 @@ TimingLog::~TimingLog() {
   ::close(descriptor_);
 }
 
-void TimingLog::log(int64_t iteration, const core::MetricRow& seconds) {
+void TimingLog::log(int64_t iteration, const core::MetricRow& seconds, std::optional<double> answers_per_second) {
   nlohmann::json row = {{"step", iteration}};
+  if (answers_per_second) row["eps"] = *answers_per_second;
   for (const auto& [name, value] : seconds)
     row["timing_s/" + name] = value;
   core::write_fully(descriptor_, core::dump_json(row) + "\n", path_);

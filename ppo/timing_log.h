@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 
 #include "core/metrics.h"
 
@@ -31,7 +32,7 @@ class TimingLog {
   TimingLog(const TimingLog&) = delete;
   TimingLog& operator=(const TimingLog&) = delete;
   ~TimingLog();
-  void log(int64_t iteration, const core::MetricRow& seconds);
+  void log(int64_t iteration, const core::MetricRow& seconds, std::optional<double> answers_per_second = {});
 
  private:
   std::filesystem::path path_;

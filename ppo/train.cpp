@@ -108,10 +108,11 @@ class Loop {
     const Trainer::Experience experience = trainer_.assess(rollout, earned);
     times.assessment = watch.lap();
     core::MetricRow row = experience.metrics;
+    append(row, source_metrics("objective/scores_source/", samples, earned, job_.sources));
     append(row, trainer_.update(rollout, experience, job_.pretraining));
     times.update = watch.lap();
     metrics_.log(trainer_.iteration(), row);
-    timings_.log(trainer_.iteration(), row_of(times));
+    timings_.log(trainer_.iteration(), row_of(times), static_cast<double>(rollout.answers()) / total(times));
     times_ += times;
     progress_.update(trainer_.iteration(),
                      fmt::format("scores {:.3f} kl {:.3f}", value_of(row, "objective/scores"), value_of(row, "objective/kl")));
@@ -152,7 +153,10 @@ class Loop {
     } else {
       trainer_.keep(by_name(trainer_.kept()));
     }
-    if (config_.lora.rank > 0) policy::save_lora(folder_ / "adapter", trainer_.policy(), config_.lora);
+    if (config_.lora.rank > 0) {
+      policy::save_lora(folder_ / "adapter", trainer_.policy(), config_.lora);
+      if (config_.critic != "shared") policy::save_lora(folder_ / "critic_adapter", trainer_.critic().backbone, config_.lora);
+    }
     const policy::Llama policy = policy::merged(trainer_.policy());
     PpoResult result{.times = times_,
                      .policy = policy,
@@ -224,10 +228,12 @@ class Loop {
 }  // namespace
 
 core::MetricRow row_of(const PpoTimes& times) {
-  return {
-      {"generation", times.generation}, {"scoring", times.scoring},
-      {"assessment", times.assessment}, {"update", times.update},
-      {"validation", times.validation}, {"total", times.generation + times.scoring + times.assessment + times.update + times.validation}};
+  return {{"generation", times.generation}, {"scoring", times.scoring},       {"assessment", times.assessment},
+          {"update", times.update},         {"validation", times.validation}, {"total", total(times)}};
+}
+
+double total(const PpoTimes& times) {
+  return times.generation + times.scoring + times.assessment + times.update + times.validation;
 }
 
 PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more) {
@@ -250,6 +256,8 @@ reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& po
 PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
                 const fs::path& folder) {
   TORCH_CHECK(!job.prompts.empty(), "[ppo.train] there are no prompts");
+  TORCH_CHECK(job.sources.empty() || job.sources.size() == job.prompts.size(), "[ppo.train] need one source a prompt, got ",
+              job.sources.size(), " for ", job.prompts.size());
   core::throw_if_any(problems_of(job, config));
   for (const core::TokenSequence& sequence : job.pretraining)
     policy::check_ids(policy, {sequence.ids});

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "core/metrics.h"
@@ -16,9 +17,10 @@ namespace keel::ppo {
 reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model);
 
 struct PpoJob {
-  std::vector<core::Ids> prompts;  // drawn in a new random order every time round
-  std::vector<int64_t> stop_ids;   // end an answer
-  RewardFunction reward;           // of answers to `prompts`
+  std::vector<core::Ids> prompts;         // drawn in a new random order every time round
+  std::vector<int64_t> stop_ids;          // end an answer
+  RewardFunction reward;                  // of answers to `prompts`
+  std::vector<std::string> sources = {};  // where each prompt comes from, for the metrics; none, or "" for prompts without
   HeldOut held_out = {};
   std::vector<core::TokenSequence> pretraining = {};  // what ptx draws from
 };
@@ -27,6 +29,7 @@ struct PpoJob {
 struct PpoTimes {
   double generation = 0, scoring = 0, assessment = 0, update = 0, validation = 0;
 };
+double total(const PpoTimes& times);
 core::MetricRow row_of(const PpoTimes& times);  // and their "total"
 PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more);
 
@@ -41,11 +44,11 @@ struct PpoResult {
 
 // Runs config.iterations in `folder` (metrics.jsonl, TensorBoard events, timings.jsonl, ckpt/), from its last checkpoint if there is one.
 // `policy` and `critic` (see make_critic) must be given as they were at the start. Without adapters they are trained in place and the
-// result shares their storage; with adapters all but the critic's head stays as it is, the result holds merged weights and FOLDER/adapter
-// the policy's adapter. With held-out prompts the best weights within the KL budget are kept, which may be those of the start; an average
-// (ema_decay) is what is evaluated and kept. Weights and metrics end bit for bit as those of an uninterrupted run on the same machine and
-// thread count. Throws core::Interrupted after a checkpoint on SIGTERM, core::ConfigError, and core::DataError for a checkpoint that began
-// from another policy.
+// result shares their storage; with adapters all but the critic's head stays as it is, the result holds merged weights, FOLDER/adapter
+// the policy's adapter and FOLDER/critic_adapter that of a critic of its own. With held-out prompts the best weights within the KL budget
+// are kept, which may be those of the start; an average (ema_decay) is what is evaluated and kept. Weights and metrics end bit for bit as
+// those of an uninterrupted run on the same machine and thread count. Throws core::Interrupted after a checkpoint on SIGTERM,
+// core::ConfigError, and core::DataError for a checkpoint that began from another policy.
 PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
                 const std::filesystem::path& folder);
 

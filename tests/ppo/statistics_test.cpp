@@ -8,6 +8,18 @@
 using namespace keel::ppo;
 using keel::test::metric;
 
+TEST_CASE("statistics: scores by the source of the prompt, of sources that were asked", "[ppo]") {
+  std::vector<keel::core::Sample> samples(4);
+  for (size_t i = 0; i < 4; ++i)
+    samples[i].prompt = std::vector<int64_t>{2, 0, 2, 3}[i];
+  const std::vector<AnswerReward> rewards = {{.probability = .2}, {.probability = .9}, {.probability = .6}, {.probability = .5}};
+  const auto row = source_metrics("x/", samples, rewards, {"spell", "rhyme", "count", ""});
+  REQUIRE(row.size() == 2);
+  CHECK(metric(row, "x/spell") == Catch::Approx(.9));
+  CHECK(metric(row, "x/count") == Catch::Approx(.4));
+  CHECK(source_metrics("x/", samples, rewards, {}).empty());
+}
+
 TEST_CASE("statistics: shares of the gate and of the safety model, scores by kind of prompt", "[ppo]") {
   // Three answers to prompts not about safety, one of them caught by the gate; two about safety.
   const std::vector<AnswerReward> rewards = {

@@ -12,7 +12,7 @@ TEST_CASE("timing log: goes on after the checkpoint's iteration, without rows th
   {
     TimingLog log(folder.path(), 0);
     for (const int64_t iteration : {1, 2, 3})
-      log.log(iteration, {{"update", .5}});
+      log.log(iteration, {{"update", .5}}, iteration == 2 ? std::optional(64.) : std::nullopt);
   }
   keel::test::write_text(folder / "timings.jsonl", keel::test::read_text(folder / "timings.jsonl") + "{\"step\":1,\"timi");
   {
@@ -20,7 +20,7 @@ TEST_CASE("timing log: goes on after the checkpoint's iteration, without rows th
     log.log(3, {{"update", .25}});
   }
   CHECK(keel::test::read_text(folder / "timings.jsonl") ==
-        "{\"step\":1,\"timing_s/update\":0.5}\n{\"step\":2,\"timing_s/update\":0.5}\n{\"step\":3,\"timing_s/update\":0.25}\n");
+        "{\"step\":1,\"timing_s/update\":0.5}\n{\"eps\":64,\"step\":2,\"timing_s/update\":0.5}\n{\"step\":3,\"timing_s/update\":0.25}\n");
 }
 
 TEST_CASE("draws: every record once a round, whatever the cuts", "[ppo]") {
