@@ -45,22 +45,24 @@ std::string skipped_by(const Recipe& recipe, const std::string& field) {
   if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
   if ((annotator != "people" && in({"preferences.people"})) || (annotator != "judge" && in({"preferences.judge."})))
     return fmt::format("preferences.annotator \"{}\"", annotator);
+  if (recipe.best_of.samples == 0 && in({"best_of."})) return "a run with best_of.samples 0";
   if (!has_rejection(recipe) && in({"rejection."})) return "a run of reward models alone";
   return !has_ppo(recipe) && in({"ppo."}) ? "a run without a version \"ppo\"" : "";
 }
 
-// A setting without effect is a mistake. Not so where the recipe's file has it for versions of its own that --config or --set left out:
-// a short variant of a run must not have to take the file's settings back. `file`: the recipe as its file alone has it.
+// A setting without effect is a mistake. Not so where the recipe's file has it for versions or a study of its own that --config or --set
+// left out: a short variant of a run must not have to take the file's settings back. `file`: the recipe as its file alone has it.
 std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
-  Recipe with_versions_of_file = recipe, now = recipe;
-  with_versions_of_file.versions = file.versions;
+  Recipe as_long_as_file = recipe, now = recipe;
+  as_long_as_file.versions = file.versions;
+  as_long_as_file.best_of.samples = file.best_of.samples;
   std::set<std::string> changed;
   for (const auto& field : core::differences(core::fields_of(now), core::fields_of(file)))
     changed.insert(field.name);
   std::vector<std::string> problems;
   for (const auto& field : departures(recipe)) {
     const std::string reason = skipped_by(recipe, field.name);
-    const bool left_over = !changed.contains(field.name) && skipped_by(with_versions_of_file, field.name).empty();
+    const bool left_over = !changed.contains(field.name) && skipped_by(as_long_as_file, field.name).empty();
     if (!reason.empty() && !left_over) problems.push_back(fmt::format("{}: {} does not read it; leave it out", field.name, reason));
   }
   return problems;

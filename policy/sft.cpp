@@ -9,6 +9,10 @@ namespace keel::policy {
 
 std::vector<std::string> problems_of(const SftConfig& config) {
   std::vector<std::string> problems;
+  if (const int64_t usual = SftConfig().epochs; config.steps > 0 && config.epochs != usual)
+    problems.push_back(fmt::format(
+        "epochs: with steps above 0 the data is gone through until they are done, nothing reads epochs; leave it out, or at its default {}",
+        usual));
   core::add_problems(problems, "schedule.", runtime::problems_of(config.schedule));
   return problems;
 }

@@ -10,6 +10,8 @@ namespace {
 // Why nothing reads a field under these settings; "" where something does.
 std::string unread_because(const PpoConfig& config, const std::string& field) {
   if (field == "score.whiten_scope" && !config.score.whiten) return "nothing is whitened without score.whiten";
+  if (field == "score.epsilon" && !config.score.whiten && !config.whiten_advantages)
+    return "nothing is whitened without score.whiten or whiten_advantages";
   if ((field == "kl.target" || field == "kl.horizon") && config.kl.controller == "fixed")
     return "the controller is fixed, only an adaptive one reads it";
   if (field == "reward.missing_eos_value" && config.reward.missing_eos == "none") return "reward.missing_eos is none, which reads no value";

@@ -111,13 +111,13 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
 TEST_CASE("recipes: --config goes over the recipe and --set over both; problems of all three come at once", "[pipelines]") {
   const test::TemporaryFolder folder;
   test::write_text(folder / "recipe.json",
-                   R"({"name": "r", "seed": 1, "sft": {"epochs": 1, "steps": 1}, "evaluation": {"replicates": 100}})");
-  test::write_text(folder / "overlay.json", R"({"seed": 2, "sft": {"steps": 2}, "evaluation": {"replicates": 200}})");
+                   R"({"name": "r", "seed": 1, "sft": {"epochs": 1, "schedule": {"warmup_steps": 1}}, "evaluation": {"replicates": 100}})");
+  test::write_text(folder / "overlay.json", R"({"seed": 2, "sft": {"schedule": {"warmup_steps": 2}}, "evaluation": {"replicates": 200}})");
   const Recipe recipe = read_recipe(folder / "recipe.json", folder / "overlay.json", {"evaluation.replicates=300"});
   CHECK(recipe.name == "r");
   CHECK(recipe.seed == 2);
   CHECK(recipe.sft.epochs == 1);
-  CHECK(recipe.sft.steps == 2);
+  CHECK(recipe.sft.schedule.warmup_steps == 2);
   CHECK(recipe.evaluation.replicates == 300);
 
   test::write_text(folder / "bad.json", R"({"sed": 2})");
@@ -169,6 +169,8 @@ TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever
                            {no_ppo, "rejection.pool_from=2", "a run of one version"},
                            {no_ppo, "preferences.max_new_tokens=64", "a run of one version on real data"},
                            {no_ppo, "ppo.epochs=2", "a run without a version \"ppo\""},
+                           {one, "best_of.prompts=9", "a run with best_of.samples 0"},
+                           {one, "best_of.temperatures=[1]", "a run with best_of.samples 0"},
                            {rewards, "rejection.samples=8", "a run of reward models alone"}}) {
     const std::string field = setting.substr(0, setting.find('='));
     const auto problems = problems_in(recipe, {setting});
@@ -196,7 +198,8 @@ TEST_CASE("recipes: a version of reward models alone is the last, and needs pair
   CHECK_THAT(idle[0], Catch::Matchers::ContainsSubstring("versions: a later \"reward\" has nothing to learn from"));
 }
 
-TEST_CASE("recipes: what a file sets for versions that a variant leaves out may stay, what the variant sets may not", "[pipelines]") {
+TEST_CASE("recipes: what a file sets for versions or a study that a variant leaves out may stay, what the variant sets may not",
+          "[pipelines]") {
   const std::string file = R"({"name": "r", "versions": ["rejection", "ppo"], "ppo": {"epochs": 2}, "preferences": {"later_pairs": 30}})",
                     shorter = R"(versions=["rejection"])";
   CHECK(problems_in(file, {shorter}).empty());
@@ -205,6 +208,9 @@ TEST_CASE("recipes: what a file sets for versions that a variant leaves out may 
   const std::string one = R"({"name": "r", "versions": ["rejection"], "ppo": {"epochs": 2}})";
   CHECK(problems_in(one).size() == 1);
   CHECK(problems_in(one, {R"(versions=["ppo"])"}).empty());
+  const std::string study = R"({"name": "r", "best_of": {"samples": 8, "prompts": 9}})";
+  CHECK(problems_in(study, {"best_of.samples=0"}).empty());
+  CHECK(problems_in(study, {"best_of.samples=0", "best_of.prompts=10"}).size() == 1);
 }
 
 TEST_CASE("recipes: more frozen layers or wider adapters than the model has are refused before the run, by their whole names",

@@ -7,6 +7,7 @@
 #include "policy/lively_model.h"
 #include "policy/pretrain.h"
 #include "policy/sft.h"
+#include "support/options.h"
 #include "support/tiny_model.h"
 
 using Catch::Matchers::ContainsSubstring;
@@ -111,6 +112,19 @@ TEST_CASE("sft: twenty losses equal those of a PyTorch loop that packs nothing",
   CHECK(mean_loss(model, sequences, {.row_tokens = 9, .micro_rows = 3}) == Catch::Approx(2.0464673).epsilon(1e-4));
 }
 
+TEST_CASE("sft (pitfall 3): the end of an answer counts though its id is the one that pads rows", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const keel::policy::BatchConfig batch{.row_tokens = 16, .micro_rows = 2};
+  const TokenSequence answer{.ids = {1, 2, 3, 0}, .loss_mask = {false, false, true, true}},
+      longer{.ids = {4, 5, 6, 7, 8, 0}, .loss_mask = {false, true, true, true, true, true}};
+  const auto of_answer = sequence_logprobs(model, {answer.ids})[0], of_longer = sequence_logprobs(model, {longer.ids})[0];
+  CHECK(mean_loss(model, {answer}, batch) == Catch::Approx(-(of_answer[1] + of_answer[2]) / 2).epsilon(1e-5));
+  double sum = of_answer[1] + of_answer[2];
+  for (const double logprob : of_longer)
+    sum += logprob;
+  CHECK(mean_loss(model, {answer, longer}, batch) == Catch::Approx(-sum / 7).epsilon(1e-5));
+}
+
 TEST_CASE("sft: the loss counts masked targets only", "[policy]") {
   const Llama model = keel::test::lively_llama();
   const keel::policy::BatchConfig batch{.row_tokens = 32, .micro_rows = 4};
@@ -127,6 +141,48 @@ TEST_CASE("sft: the loss counts masked targets only", "[policy]") {
   longer.loss_mask.back() = true;
   CHECK(mean_loss(model, {longer}, batch) != Catch::Approx(loss).epsilon(1e-3));
   CHECK_THROWS_WITH(mean_loss(model, {{.ids = {1, 2}, .loss_mask = {true, false}}}, batch), ContainsSubstring("no target counts"));
+}
+
+TEST_CASE("sft: each setting, changed, ends in other weights, or is refused where nothing reads it", "[policy]") {
+  const auto trained = [](const std::vector<std::string>& settings) {
+    const TemporaryFolder folder;
+    SftConfig config = small_sft(0);
+    config.batch.batch_rows = 2;
+    std::vector<std::string> problems;
+    for (const std::string& setting : settings)
+      keel::core::assign_setting(keel::core::fields_of(config), setting, problems);
+    keel::core::throw_if_any(problems);
+    const Llama model = keel::test::tiny_llama();
+    train_sft(model, twelve_sequences(), {}, config, 1, folder.path());
+    return keel::runtime::digest(parameters(model));
+  };
+  const std::string plain = trained({});
+  const std::vector<std::string> changes = {"epochs=3",
+                                            "steps=5",
+                                            "batch.batch_rows=3",
+                                            "batch.row_tokens=12",
+                                            "optimizer.beta1=0.5",
+                                            "optimizer.beta2=0.5",
+                                            "optimizer.epsilon=0.1",
+                                            "optimizer.weight_decay=0",
+                                            "optimizer.clip_norm=0.01",
+                                            "schedule.learning_rate=0.02",
+                                            "schedule.schedule=constant",
+                                            "schedule.final_ratio=1",
+                                            "schedule.warmup_steps=0"};
+  for (const std::string& setting : changes) {
+    INFO(setting);
+    CHECK(trained({setting}) != plain);
+  }
+  CHECK(trained({}) == plain);
+  // The other two are asked in tests of their own: the same result, and the weights that are kept.
+  keel::test::check_every_field_is_asked<SftConfig>(changes, {"batch.micro_rows", "batch.validate_every"});
+  SftConfig both;
+  both.steps = 5;
+  CHECK(problems_of(both).empty());
+  both.epochs = 3;
+  REQUIRE(problems_of(both).size() == 1);
+  CHECK_THAT(problems_of(both)[0], ContainsSubstring("epochs") && ContainsSubstring("steps"));
 }
 
 TEST_CASE("sft: the size of the micro-batches changes neither losses nor weights", "[policy]") {

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "policy/logprobs.h"
 #include "ppo/small_run.h"
+#include "support/options.h"
 
 using namespace keel::ppo;
 using keel::test::digest;
@@ -97,6 +98,9 @@ TEST_CASE("ppo options: each one, changed, ends in other weights", "[ppo]") {
                                        {{"schedule.schedule=cosine"}, "schedule.final_ratio=0.5"},
                                        {{}, "schedule.warmup_steps=2"},
                                        {{}, "critic_schedule.learning_rate=0.001"},
+                                       {{}, "critic_schedule.schedule=cosine"},
+                                       {{"critic_schedule.schedule=cosine"}, "critic_schedule.final_ratio=0.5"},
+                                       {{}, "critic_schedule.warmup_steps=2"},
                                        {{}, "ptx.weight=2"},
                                        {{"ptx.weight=2"}, "ptx.batch_sequences=3"},
                                        {{}, "lora.rank=2"},
@@ -107,19 +111,26 @@ TEST_CASE("ppo options: each one, changed, ends in other weights", "[ppo]") {
                                        {{"lora.rank=2"}, "critic=policy"},
                                        {{"lora.rank=2"}, "critic=shared"}};
   std::map<std::vector<std::string>, std::string> before;
+  std::vector<std::string> changed;
   for (const Change& change : changes) {
+    changed.push_back(change.setting);
     INFO(change.setting);
     if (!before.contains(change.context)) before[change.context] = outcome(change.context);
     std::vector<std::string> settings = change.context;
     settings.push_back(change.setting);
     CHECK(outcome(settings) != before[change.context]);
   }
+  keel::test::check_every_field_is_asked<PpoConfig>(changed, {"sampling.top_p", "sampling.top_k",          // refused, below
+                                                              "micro_answers", "sampling.batch_rows",      // the same result, below
+                                                              "validation.every", "validation.kl_budget",  // validation_test.cpp
+                                                              "validation.patience"});
 }
 
 TEST_CASE("ppo options: combinations in which one would have no effect, or the wrong one, are refused", "[ppo]") {
   for (const std::vector<std::string>& settings :
        std::vector<std::vector<std::string>>{{"kl.placement=loss"},  // k1
                                              {"score.whiten=false", "score.whiten_scope=deciding_model"},
+                                             {"score.whiten=false", "whiten_advantages=false", "score.epsilon=0.5"},
                                              {"kl.estimator=k2", "kl.placement=loss", "kl.clamp=1"},
                                              {"kl.estimator=k3", "kl.placement=loss", "kl.log_ratio_clamp=1"},
                                              {"kl.target=3"},

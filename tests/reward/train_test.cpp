@@ -7,6 +7,7 @@
 #include "core/interrupt.h"
 #include "core/metrics.h"
 #include "reward/pair_scores.h"
+#include "support/options.h"
 #include "support/tiny_model.h"
 
 using namespace keel::reward;
@@ -162,41 +163,46 @@ TEST_CASE("reward training: warm-up is 3 %, at least 5 steps, at most a fifth", 
   CHECK(warmup_steps(config, 4) == 0);
 }
 
-TEST_CASE("reward training: every setting of the loss changes the result", "[reward]") {
-  const auto trained = [](const RewardLossConfig& loss) {
-    const keel::test::TemporaryFolder folder;
-    const RewardModel model = trainable_model();
-    RewardTrainConfig config = full_batch(2);
-    config.loss = loss;
-    train_reward_model(model, formula_pairs(), config, 1, folder.path());
-    return keel::runtime::digest(parameters(model));
-  };
-  const std::string plain = trained({.margin = "none"});
-  CHECK(trained({.margin = "small"}) != plain);
-  CHECK(trained({.margin = "large"}) != plain);
-  CHECK(trained({.margin = "own", .margin_table = {3, 2, 1, .5}}) != trained({.margin = "large"}));
-  CHECK(trained({.margin = "own", .margin_table = {3, 2, 1, 0}}) == trained({.margin = "large"}));
-  CHECK(trained({.margin = "none", .centring = .1}) != plain);
-  CHECK(trained({.margin = "none", .safety_weight = 0}) != plain);
-  CHECK(trained({.margin = "none"}) == plain);
-}
-
-TEST_CASE("reward training: the head, the schedule and the optimiser's settings change the result", "[reward]") {
-  const auto trained = [](const std::function<void(RewardTrainConfig&)>& change) {
+TEST_CASE("reward training: each setting, changed, ends in other weights", "[reward]") {
+  const auto trained = [](const std::vector<std::string>& settings) {
     const keel::test::TemporaryFolder folder;
     RewardTrainConfig config = full_batch(10);
-    change(config);
-    RewardModel model = make_reward_model(keel::test::tiny_llama(), config.head, 3);
+    std::vector<std::string> problems;
+    for (const std::string& setting : settings)
+      keel::core::assign_setting(keel::core::fields_of(config), setting, problems);
+    keel::core::throw_if_any(problems);
+    const RewardModel model = make_reward_model(keel::test::tiny_llama(), config.head, 3);
     train_reward_model(model, formula_pairs(), config, 1, folder.path());
     return keel::runtime::digest(parameters(model));
   };
-  const std::string plain = trained([](RewardTrainConfig&) {});
-  CHECK(trained([](RewardTrainConfig& config) { config.head = "zeros"; }) != plain);
-  CHECK(trained([](RewardTrainConfig& config) { config.final_ratio = 1; }) != plain);
-  CHECK(trained([](RewardTrainConfig& config) { config.warmup_min_steps = 0; }) != plain);
-  CHECK(trained([](RewardTrainConfig& config) { config.batch_pairs = 4; }) != plain);
-  CHECK(trained([](RewardTrainConfig& config) { config.optimizer.weight_decay = 0; }) != plain);
-  CHECK(trained([](RewardTrainConfig& config) { config.optimizer.clip_norm = .01; }) != plain);
+  const std::string plain = trained({}), own = "loss.margin=own";
+  const std::vector<std::string> changes = {"loss.margin=none",
+                                            "loss.margin=large",
+                                            "loss.centring=0.1",
+                                            "loss.safety_weight=0",
+                                            "head=zeros",
+                                            "epochs=11",
+                                            "batch_pairs=4",
+                                            "learning_rate=0.02",
+                                            "final_ratio=1",
+                                            "warmup_min_steps=0",
+                                            "frozen_layers=1",
+                                            "optimizer.beta1=0.5",
+                                            "optimizer.beta2=0.5",
+                                            "optimizer.epsilon=0.1",
+                                            "optimizer.weight_decay=0",
+                                            "optimizer.clip_norm=0.01"};
+  for (const std::string& setting : changes) {
+    INFO(setting);
+    CHECK(trained({setting}) != plain);
+  }
+  const std::string share = "warmup_share=0.15",
+                    no_least = "warmup_min_steps=0";  // the share is read where it is more than the least number
+  CHECK(trained({no_least, share}) != trained({no_least}));
+  CHECK(trained({own, "loss.margin_table=[3,2,1,0.5]"}) != trained({"loss.margin=large"}));
+  CHECK(trained({own, "loss.margin_table=[3,2,1,0]"}) == trained({"loss.margin=large"}));
+  CHECK(trained({}) == plain);
+  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs"});
 }
 
 TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest learns", "[reward]") {
