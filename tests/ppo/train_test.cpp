@@ -85,7 +85,9 @@ TEST_CASE("ppo (pitfall 8): training by reward models leaves these as they were"
   PpoJob job = small_job();
   job.reward = gated_reward(helpfulness, safety, job.prompts, std::vector<bool>(job.prompts.size(), false), {});
   const std::string start = digest(models.policy);
-  train(models.policy, models.critic, job, small_config(), 1, folder.path());
+  PpoConfig config = small_config();
+  config.iterations = 5;  // ten steps
+  train(models.policy, make_critic(config, models.policy, helpfulness), job, config, 1, folder.path());
   CHECK(digests() == before);
   CHECK(digest(models.policy) != start);
 }
@@ -97,9 +99,10 @@ TEST_CASE("ppo (pitfall 1): at a learning rate of 0 nothing moves and the genera
   config.schedule.learning_rate = 0;
   config.critic_schedule.learning_rate = 0;
   config.iterations = 20;
-  const std::string before = digest(models.policy);
-  train(models.policy, models.critic, small_job(), config, 1, folder.path());
-  CHECK(digest(models.policy) == before);
+  const std::string before = digest(models.policy), critic = digest(models.critic);
+  const PpoResult result = train(models.policy, models.critic, small_job(), config, 1, folder.path());
+  CHECK(digest(result.policy) == before);
+  CHECK(digest(result.critic) == critic);
   const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
   REQUIRE(points.size() == 20);
   for (const auto& point : points) {
@@ -269,7 +272,13 @@ TEST_CASE("ppo (pitfall 10): the critic starts as a copy of the reward model or 
   PpoConfig config;
   const auto copy = make_critic(config, base, reward_model);
   CHECK(copy.score.equal(reward_model.score));
-  CHECK(copy.score.data_ptr() != reward_model.score.data_ptr());
+  const auto of_copy = parameters(copy), of_model = parameters(reward_model);
+  REQUIRE(of_copy.size() == of_model.size());
+  for (size_t i = 0; i < of_copy.size(); ++i) {
+    INFO(of_copy[i].name);
+    CHECK(of_copy[i].tensor.equal(of_model[i].tensor));
+    CHECK(of_copy[i].tensor.data_ptr() != of_model[i].tensor.data_ptr());
+  }
   config.critic = "policy";
   CHECK(make_critic(config, base, reward_model).score.abs().max().item<double>() == 0);
 }

@@ -138,6 +138,10 @@ TEST_CASE("ppo update: losses, the gradient of every parameter and the new weigh
       changes[name] = tensor.detach().clone();
     const auto row = trainer.update(recorded.rollout, trainer.assess(recorded.rollout, recorded.earned), recorded.pretraining);
     check_losses(row, numbers.at("four_steps").at("losses"));
+    std::map<std::string, at::Tensor> moments;  // what AdamW keeps of the gradients of all four minibatches
+    for (const auto& [name, tensor] : trainer.state())
+      if (name.starts_with("optimizer.m.")) moments[name.substr(12)] = tensor;
+    check_summaries(moments, numbers.at("four_steps").at("moments"));
     for (const auto& [name, tensor] : trainer.kept())
       changes[name] = tensor.detach() - changes[name];
     check_summaries(changes, numbers.at("four_steps").at("changes"));

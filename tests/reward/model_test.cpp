@@ -32,7 +32,7 @@ TEST_CASE("reward model: scores are those of transformers' LlamaForSequenceClass
   CHECK_CLOSE(at::tensor(scores, at::kDouble), tensor({.5123386, .5202786, -.7658251}), 2e-6);
 }
 
-TEST_CASE("reward model: a row's score is the same alone, with longer mates and in any group size", "[reward]") {
+TEST_CASE("reward model (pitfall 6): a row's score is the same alone, with longer mates and in any group size", "[reward]") {
   const RewardModel model = formula_reward_model();
   const std::vector<double> together = score_rows(model, kRows), apart = score_rows(model, kRows, 1);
   for (size_t i = 0; i < kRows.size(); ++i) {
@@ -40,6 +40,16 @@ TEST_CASE("reward model: a row's score is the same alone, with longer mates and 
     CHECK(together[i] == Catch::Approx(apart[i]).margin(1e-5));
   }
   CHECK(score_rows(model, {}).empty());
+}
+
+TEST_CASE("reward model (pitfall 3): a row that ends with, or holds, the id that pads shorter rows has the score that it has alone",
+          "[reward]") {
+  const RewardModel model = formula_reward_model();
+  const std::vector<Ids> rows = {{3, 4, 0}, {0, 0, 5}, {1, 2, 3, 4, 5, 6, 7, 0}, {2, 0}};
+  const auto together = score_rows(model, rows, 4);
+  for (size_t i = 0; i < rows.size(); ++i)
+    CHECK(together[i] == Catch::Approx(score_rows(model, {rows[i]})[0]).margin(1e-5));
+  CHECK(std::abs(together[0] - score_rows(model, {{3, 4}})[0]) > 1e-4);  // the id counts
 }
 
 TEST_CASE("reward model: the score is the value at the last token, and values before it do not see it", "[reward]") {
@@ -53,7 +63,7 @@ TEST_CASE("reward model: the score is the value at the last token, and values be
   CHECK(keel::test::largest_difference(changed[0][4], values[0][4]) > 1e-3);
 }
 
-TEST_CASE("reward model: two forward passes are equal bit for bit", "[reward]") {
+TEST_CASE("reward model (pitfall 8): two forward passes are equal bit for bit", "[reward]") {
   const RewardModel model = formula_reward_model();
   CHECK(score_rows(model, kRows) == score_rows(model, kRows));
 }
@@ -72,7 +82,7 @@ TEST_CASE("reward model: made from a chat model it shares no storage, and its he
   CHECK_THROWS_AS(make_reward_model(chat, "ones", 1), c10::Error);
 }
 
-TEST_CASE("reward model: saved and loaded it scores the same, and config.json says what transformers needs", "[reward]") {
+TEST_CASE("reward model (pitfall 10): saved and loaded it scores the same, and config.json says what transformers needs", "[reward]") {
   const keel::test::TemporaryFolder folder;
   const RewardModel model = formula_reward_model();
   save_reward_model(model, folder / "rm", 0);
@@ -86,7 +96,7 @@ TEST_CASE("reward model: saved and loaded it scores the same, and config.json sa
   CHECK_THROWS_AS(save_reward_model(model, folder / "bad", -1), c10::Error);
 }
 
-TEST_CASE("reward model: a folder without the head does not load", "[reward]") {
+TEST_CASE("reward model (pitfall 10): a folder without the head does not load", "[reward]") {
   const keel::test::TemporaryFolder folder;
   const RewardModel model = formula_reward_model();
   save_reward_model(model, folder / "rm", 0);

@@ -151,13 +151,14 @@ def losses(models, rows, experience, chosen, mix):
 
 
 def summary(tensor):
-    """Norm and two projections: no element can differ without one of them."""
+    """Norm and two projections, one with no element left out: an error that changes none of the three would be a coincidence."""
     x, i = tensor.detach().double().flatten(), torch.arange(tensor.numel(), dtype=torch.float64)
     return [round(v.item(), 7) for v in (x.norm(), (x * torch.cos(0.7 * i)).sum(), (x * torch.sin(0.31 * i + 1)).sum())]
 
 
 def update(shared, minibatch, clip):
-    """`minibatch` answers a step. Returns mean losses, the first step's gradients and the change of every weight."""
+    """`minibatch` answers a step. Returns mean losses, the first step's gradients, the average of all steps' that AdamW keeps, and the change of
+    every weight."""
     models = Models(shared)
     rows, experience = advantages(models, shared)
     before = {n: w.detach().clone() for n, w in models.named().items()}
@@ -178,7 +179,9 @@ def update(shared, minibatch, clip):
             optimizer.step()
         logged.append({n: v.item() for n, v in parts.items()})
     mean = {n: round(sum(x[n] for x in logged) / len(logged), 7) for n in logged[0]}
-    return {"losses": mean, "gradients": gradients, "changes": {n: summary(w - before[n]) for n, w in models.named().items()}}
+    moments = {id(w): state["exp_avg"] for optimizer in optimizers for w, state in optimizer.state.items()}
+    return {"losses": mean, "gradients": gradients, "moments": {n: summary(moments[id(w)]) for n, w in models.named().items()},
+            "changes": {n: summary(w - before[n]) for n, w in models.named().items()}}
 
 
 if __name__ == "__main__":
@@ -186,6 +189,6 @@ if __name__ == "__main__":
     result = {}
     for name, shared in (("separate", False), ("shared", True)):
         one, four = update(shared, ANSWERS, 0.0), update(shared, 4, 1.0)
-        result[name] = {"whole_batch": {k: one[k] for k in ("losses", "gradients")}, "four_steps": {k: four[k] for k in ("losses", "changes")}}
+        result[name] = {"whole_batch": {k: one[k] for k in ("losses", "gradients")}, "four_steps": {k: four[k] for k in ("losses", "moments", "changes")}}
     lines = json.dumps(result, indent=1)
     print(lines.replace("\n     ", " ").replace("[ ", "[").replace("\n    ]", "]"))
