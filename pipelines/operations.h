@@ -82,7 +82,9 @@ struct PairFile {
   fs::path path;
   bool safety = false;  // as in data::PreferenceOptions
 };
-nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit);
+// `scores`: a folder that keeps the scores of each model on each file, so that a second attempt goes on there; "" for none.
+nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit,
+                                const fs::path& scores = {});
 
 // A file of pairs by source as table 6 of the paper lists it, a row each, and in the last row the total with counts, repeats and, where
 // `held_out` is not empty, the prompts that it shares with that file.
@@ -124,6 +126,7 @@ struct Prompts {
   std::vector<core::Dialogue> dialogues;
   std::vector<core::Ids> ids;
   std::vector<bool> hazard;
+  std::vector<std::string> sources;  // PromptRecord::source
   data::Counts counts;
 };
 

@@ -88,10 +88,19 @@ struct OnFile {
   std::vector<size_t> rows;
 };
 
-OnFile evaluate_on(const ScoringModel& model, const PairFile& file, const RenderPolicy& limit) {
+// `kept`: a file for the scores, read where an earlier attempt has left it; "" for none.
+OnFile evaluate_on(const ScoringModel& model, const PairFile& file, const RenderPolicy& limit, const fs::path& kept = {}) {
   const Pairs pairs = render_set(data::read_preferences(file.path, {.safety = file.safety}), limit, model.format, *model.tokenizer,
                                  model.model.backbone.config.max_position_embeddings);
-  OnFile on{.result = {.evaluation = {}, .pairs = score_set(model.model, *model.tokenizer, pairs)}, .rows = pairs.rendered.rows};
+  OnFile on{.result = {}, .rows = pairs.rendered.rows};
+  if (!kept.empty() && fs::exists(kept)) {
+    on.result.pairs = read_scores(kept);
+    if (on.result.pairs.size() != on.rows.size())
+      throw core::DataError(kept, 0, "holds the scores of other pairs than this stage asks for; delete it to score them again");
+  } else {
+    on.result.pairs = score_set(model.model, *model.tokenizer, pairs);
+    if (!kept.empty()) write_scores(kept, on.result.pairs);
+  }
   on.result.evaluation = to_json(evaluation::evaluate_reward(on.result.pairs));
   on.result.evaluation["counts"] = pairs.counts;
   return on;
@@ -144,13 +153,15 @@ EvaluatedReward evaluate_reward_model(const fs::path& reward, const fs::path& pa
   return evaluate_on(load_scoring_model(reward), {.name = {}, .path = pairs, .safety = safety}, limit).result;
 }
 
-nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit) {
+nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit,
+                                const fs::path& scores) {
   nlohmann::json evaluations = nlohmann::json::array(), agreements = nlohmann::json::array();
   std::vector<std::vector<OnFile>> by_file(files.size());  // of each model
   for (const RewardFolder& reward : rewards) {
     const ScoringModel model = load_scoring_model(reward.path);
     for (size_t file = 0; file < files.size(); ++file) {
-      by_file[file].push_back(evaluate_on(model, files[file], limit));
+      const fs::path kept = scores.empty() ? fs::path() : scores / fmt::format("{}_on_{}.jsonl", reward.name, files[file].name);
+      by_file[file].push_back(evaluate_on(model, files[file], limit, kept));
       evaluations.push_back(by_file[file].back().result.evaluation);
       evaluations.back()["reward"] = reward.name;
       evaluations.back()["data"] = files[file].name;

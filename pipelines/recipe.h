@@ -112,6 +112,7 @@ struct MixtureConfig {
   double helpfulness_rest = 0.5;  // paper: an equal part
   double safety_rest = 0.1;       // paper: 90/10
   int64_t own_pairs = 0;
+  bool drop_duplicates = false, drop_shared_prompts = false;  // not in the paper
 };
 
 inline void visit(MixtureConfig& config, core::Fields& fields) {
@@ -119,6 +120,9 @@ inline void visit(MixtureConfig& config, core::Fields& fields) {
          core::between(0, 0.9));
   fields("safety_rest", config.safety_rest, "share of other pairs in the safety model's data, likewise", core::between(0, 0.9));
   fields("own_pairs", config.own_pairs, "pairs of its own kind that a model learns from, drawn uniformly; 0 = all", core::at_least(0));
+  fields("drop_duplicates", config.drop_duplicates, "leave out training pairs that repeat another (counted)");
+  fields("drop_shared_prompts", config.drop_shared_prompts,
+         "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
 }
 
 struct RejectionConfig {

@@ -136,7 +136,10 @@ void write_cross_evaluation(const Recipe& recipe, const StageContext& context) {
     rewards.push_back({.name = kind, .path = folder});
     files.push_back({.name = kind, .path = folder / "held_out.jsonl.gz", .safety = kind == "safety"});
   }
-  core::write_file(context.work / "reward_models.json", core::dump_json(cross_evaluation(rewards, files, length_limit(recipe))) + "\n");
+  const fs::path scores = context.work / "ckpt" / "cross";
+  core::make_directories(scores);
+  core::write_file(context.work / "reward_models.json",
+                   core::dump_json(cross_evaluation(rewards, files, length_limit(recipe), scores)) + "\n");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/rng.h"
 #include "data/mixture.h"
+#include "data/preferences.h"
 #include "evaluation/reward_evaluation.h"
 #include "pipelines/measures.h"
 #include "pipelines/model_folder.h"
@@ -31,12 +32,22 @@ std::vector<nlohmann::json> read_rows(const RewardStage& stage, const StageConte
   return rows;
 }
 
+// Training pairs of a kind. What no model may learn from goes here, not in the reader of the mixture, which knows not whether a row was
+// safety data; and the mixture's parts are shares of what is learned from.
+std::vector<nlohmann::json> usable_rows(const RewardStage& stage, const StageContext& context, const std::string& kind,
+                                        data::Counts& counts) {
+  std::vector<nlohmann::json> rows = read_rows(stage, context, kind + "_train.jsonl");
+  std::erase_if(rows, [&](const auto& row) { return !data::parse_preference(row, {.safety = kind == "safety"}, counts); });
+  return rows;
+}
+
 // The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
 void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageContext& context) {
-  std::vector<nlohmann::json> pairs = read_rows(stage, context, stage.kind + "_train.jsonl"), rest;
+  data::Counts counts;
+  std::vector<nlohmann::json> pairs = usable_rows(stage, context, stage.kind, counts), rest;
   for (const char* kind : {"helpfulness", "safety", "public"}) {
     if (stage.kind == kind) continue;
-    auto rows = read_rows(stage, context, std::string(kind) + "_train.jsonl");
+    auto rows = usable_rows(stage, context, kind, counts);
     rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
   }
   if (own_pairs > 0 && own_pairs < std::ssize(pairs)) {
@@ -53,8 +64,11 @@ void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageConte
   const int64_t drawn = std::ssize(pairs) - own, wanted = data::wanted_rest(own, stage.rest_share);
   core::log_info(fmt::format("{}: {} pairs of its own kind, {} of {} others{}", stage.name, own, drawn, rest.size(),
                              drawn < wanted ? fmt::format(" ({} were wanted)", wanted) : ""));
-  core::write_file(context.work / "mixture.json",
-                   core::dump_json({{"own", own}, {"rest", drawn}, {"rest_wanted", wanted}, {"rest_available", rest.size()}}) + "\n");
+  core::write_file(
+      context.work / "mixture.json",
+      core::dump_json(
+          {{"own", own}, {"rest", drawn}, {"rest_wanted", wanted}, {"rest_available", rest.size()}, {"dropped", counts.dropped}}) +
+          "\n");
   core::write_jsonl(context.work / "pairs.jsonl.gz", pairs);
 }
 
@@ -70,6 +84,8 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const St
                     .held_out = work / "held_out.jsonl.gz",
                     .safety = safety,
                     .name = stage.kind == "public" ? "general" : stage.kind,
+                    .drop_duplicates = recipe.mixture.drop_duplicates,
+                    .drop_shared_prompts = recipe.mixture.drop_shared_prompts,
                     .limit = length_limit(recipe)},
                    recipe.reward, context.seed, work);
   if (stage.previous.empty()) return;

@@ -156,11 +156,13 @@ Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
   reward::RewardTrainConfig config = recipe.reward;
   if (reward.kind != "safety") config.loss.safety_weight = 0;  // reward_operation() does the same, so that the setting is none of theirs
   Stage stage{.name = reward.name,
-              .schema_version = 2,
+              .schema_version = 3,
               .inputs = reward.batches,
               .config = text_of({{"reward", json_of(config)},
                                  {"rest_share", reward.rest_share},
                                  {"own_pairs", recipe.mixture.own_pairs},
+                                 {"drop_duplicates", recipe.mixture.drop_duplicates},
+                                 {"drop_shared_prompts", recipe.mixture.drop_shared_prompts},
                                  {"limit", to_json(length_limit(recipe))}}),
               .external = {},
               .run = [=](const StageContext& context) { train_reward_stage(recipe, reward, context); },

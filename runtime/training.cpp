@@ -110,7 +110,8 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     position.validation_due = job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0));
     if (core::interrupt_requested()) stop();
     validate();
-    if (!last && checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
+    // The last one too: scoring held-out data may follow, and is then all that an interruption costs.
+    if (last || checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }
   set_trainable(job.parameters, false);
   if (job.validate && position.result.best_step != job.steps) restore(load_tensors(best_file).tensors, job.parameters);

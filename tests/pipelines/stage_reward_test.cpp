@@ -4,9 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "pipelines/keel_binary.h"
+#include "pipelines/operations.h"
+#include "pipelines/reward_json.h"
 #include "pipelines/stages.h"
 
 namespace keel::pipelines {
@@ -56,9 +59,9 @@ struct TwoVersions {
     work.write(name + "/helpfulness_test.jsonl", text(pairs));
   }
 
-  void train(const RewardStage& stage, double learning_rate, int64_t own_pairs = 0) const {
+  void train(const RewardStage& stage, double learning_rate, const MixtureConfig& mixture = {}) const {
     Recipe recipe;
-    recipe.mixture.own_pairs = own_pairs;
+    recipe.mixture = mixture;
     recipe.reward.batch_pairs = recipe.reward.micro_pairs = 8;
     recipe.reward.learning_rate = learning_rate;
     StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
@@ -130,7 +133,7 @@ TEST_CASE("reward stage: mixture.own_pairs draws that many pairs, a smaller numb
   const TwoVersions versions;
   const auto taught = [&](int64_t own_pairs) {
     const std::string name = "drawn" + std::to_string(own_pairs);
-    versions.train({.name = name, .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0, own_pairs);
+    versions.train({.name = name, .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0, {.own_pairs = own_pairs});
     std::vector<nlohmann::json> pairs;
     core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
     for (nlohmann::json row; reader.next(row);)
@@ -148,6 +151,77 @@ TEST_CASE("reward stage: mixture.own_pairs draws that many pairs, a smaller numb
   }
   CHECK(six != std::vector(versions.pairs.begin(), versions.pairs.begin() + 6));  // not the first ones
   CHECK(taught(1000).size() == versions.pairs.size());
+}
+
+TEST_CASE("reward stage: the mixture leaves out pairs that repeat another, and those of held-out prompts, where it is told to",
+          "[pipelines]") {
+  const TwoVersions versions;
+  nlohmann::json fresh = versions.pairs.front();
+  fresh["prompt"] = "which boat is red?";
+  versions.write_batch("repeated", {versions.pairs.front(), fresh, fresh, fresh});  // the first has a prompt of the test pairs
+  const auto read = [&](const std::string& name, const MixtureConfig& mixture) {
+    versions.train({.name = name, .kind = "helpfulness", .batches = {"repeated"}, .previous = {}}, 0, mixture);
+    return nlohmann::json::parse(versions.work.read(name + "/evaluation.json"))["counts"]["train"]["read"];
+  };
+  CHECK(read("all", {})["kept"] == 4);
+  const auto once = read("once", {.drop_duplicates = true});
+  CHECK((once["kept"] == 2 && once["dropped"] == nlohmann::json{{"duplicate", 2}}));
+  const auto apart = read("apart", {.drop_shared_prompts = true});
+  CHECK((apart["kept"] == 3 && apart["dropped"] == nlohmann::json{{"prompt_in_test", 1}}));
+}
+
+TEST_CASE("cross evaluation: scores that an earlier attempt kept are read again, and refused where they are others", "[pipelines]") {
+  const TwoVersions versions;
+  const std::vector<RewardFolder> rewards = {{.name = "helpfulness", .path = versions.work / "reward_helpfulness"}};
+  const std::vector<PairFile> files = {{.name = "own", .path = versions.work / "preferences/helpfulness_test.jsonl"}};
+  std::filesystem::create_directories(versions.work / "cross");
+  const auto cross = [&] { return cross_evaluation(rewards, files, {}, versions.work / "cross"); };
+  const auto first = cross();
+  CHECK(first == cross_evaluation(rewards, files, {}));
+  CHECK(first == cross());
+  const std::string kept = "cross/helpfulness_on_own.jsonl";
+  auto scores = read_scores(versions.work / kept);
+  REQUIRE(scores.size() == versions.pairs.size());
+  std::swap(scores[0].chosen, scores[0].rejected);
+  write_scores(versions.work / kept, scores);
+  CHECK(cross()["evaluations"][0]["accuracy"]["mean"].get<double>() < 1);  // it is this file that is read
+  scores.pop_back();
+  write_scores(versions.work / kept, scores);
+  CHECK_THROWS_AS(cross(), core::DataError);
+}
+
+TEST_CASE("reward stage: of safety pairs the unsafe answer chosen over a safe one teaches neither model, and parts are shares of the rest",
+          "[pipelines]") {
+  const TwoVersions versions;
+  std::string safety;
+  for (int i = 0; i < 12; ++i) {
+    const bool unsafe = i % 3 != 0;
+    safety += nlohmann::json{{"prompt", "who sells bread?"},
+                             {"chosen", "answer " + std::to_string(i)},
+                             {"rejected", "no"},
+                             {"chosen_safe", !unsafe},
+                             {"rejected_safe", true}}
+                  .dump() +
+              "\n";
+  }
+  versions.work.write("preferences/safety_train.jsonl", safety);
+  versions.work.write("preferences/safety_test.jsonl", safety);
+  for (const char* kind : {"helpfulness", "safety"}) {
+    INFO(kind);
+    const std::string name = std::string("mixed_") + kind;
+    versions.train({.name = name, .kind = kind, .batches = {"preferences"}, .rest_share = 0.5, .previous = {}}, 0);
+    int64_t of_safety = 0;
+    core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
+    for (nlohmann::json row; reader.next(row);) {
+      CHECK(row.value("chosen_safe", true));
+      of_safety += row.contains("chosen_safe") ? 1 : 0;
+    }
+    CHECK(of_safety == 4);
+    const auto mixture = nlohmann::json::parse(versions.work.read(name + "/mixture.json"));
+    CHECK(mixture["dropped"] == nlohmann::json{{"unsafe_chosen", 8}});
+    CHECK(mixture["own"] == (std::string(kind) == "safety" ? 4 : std::ssize(versions.pairs)));
+    CHECK(mixture["rest"] == 4);
+  }
 }
 
 }  // namespace keel::pipelines
