@@ -41,6 +41,7 @@ struct RewardCalibration {
   double error = 0;                              // expected calibration error
   statistics::Interval error_by_chance;          // that of perfectly calibrated scores on these pairs
   statistics::TemperatureFit temperature;        // differences divided by it are calibrated best
+  statistics::Interval temperature_interval;     // of 1,000 draws at most, for each is a fit
 };
 
 // Unsafe answers among those with a safety label: an answer is called unsafe where its probability is below a threshold.

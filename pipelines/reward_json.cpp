@@ -101,7 +101,10 @@ nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation) {
                            {"by_strength", strengths_json(evaluation.by_strength)},
                            {"loss", evaluation.loss.mean},
                            {"mean_difference", evaluation.difference.mean},
-                           {"intervals", {{"loss", to_json(evaluation.loss)}, {"mean_difference", to_json(evaluation.difference)}}},
+                           {"intervals",
+                            {{"loss", to_json(evaluation.loss)},
+                             {"mean_difference", to_json(evaluation.difference)},
+                             {"temperature", to_json(evaluation.calibration.temperature_interval)}}},
                            {"calibration", calibration_json(evaluation.calibration)},
                            {"length", length_json(evaluation.length)}};
   put_groups(object, "by_source", evaluation.by_source);

@@ -57,7 +57,8 @@ evaluation::LinePlot reliability_plot(const std::string& name, const nlohmann::j
     measured.low.push_back(accuracy.low);
     measured.high.push_back(accuracy.high);
   }
-  const auto chance = interval_from_json(calibration.at("error_by_chance"));
+  const auto chance = interval_from_json(calibration.at("error_by_chance")),
+             temperature = interval_from_json(model.at("intervals").at("temperature"));
   return {.title = name + " reward model: reliability",
           .x_label = "stated probability: sigmoid of the scores' distance",
           .y_label = "share where the higher score was chosen",
@@ -65,9 +66,9 @@ evaluation::LinePlot reliability_plot(const std::string& name, const nlohmann::j
           .references = {},
           .note = fmt::format(
               "n counts bins. Expected calibration error {:.3f}; perfect calibration would show {:.3f} [{:.3f}, {:.3f}] on these pairs by "
-              "chance. Dividing differences by {:.2f} calibrates best: {:.3f} nats a pair become {:.3f}.",
-              calibration.at("error").get<double>(), chance.mean, chance.low, chance.high, calibration.at("temperature").get<double>(),
-              model.at("loss").get<double>(), calibration.at("loss_at_temperature").get<double>())};
+              "chance. Dividing differences by {:.2f} [{:.2f}, {:.2f}] calibrates best: {:.3f} nats a pair become {:.3f}.",
+              calibration.at("error").get<double>(), chance.mean, chance.low, chance.high, temperature.mean, temperature.low,
+              temperature.high, model.at("loss").get<double>(), calibration.at("loss_at_temperature").get<double>())};
 }
 
 evaluation::HistogramPlot score_plot(const std::string& name, const std::vector<ScoredPair>& pairs) {
@@ -195,7 +196,7 @@ evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::s
     for (const auto& [strength, name] : strengths) {
       evaluation::Cell cell = "-";
       for (const auto& group : row.at("by_strength"))
-        if (group.at("strength") == strength) cell = evaluation::number_cell(group.at("mean").get<double>());
+        if (group.at("strength") == strength) cell = evaluation::interval_cell(interval_from_json(group));
       table.rows.back().push_back(cell);
     }
   }
@@ -204,7 +205,10 @@ evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::s
     table.note += fmt::format("{}{} and {} choose alike on {:.2f} [{:.2f}, {:.2f}] of the {} pairs", table.note.empty() ? "" : " ",
                               row.at("rewards")[0].get<std::string>(), row.at("rewards")[1].get<std::string>(), share.mean, share.low,
                               share.high, row.at("data").get<std::string>());
-    if (row.contains("kappa")) table.note += fmt::format(", kappa {:.2f}", row.at("kappa").at("mean").get<double>());
+    if (row.contains("kappa")) {
+      const auto kappa = interval_from_json(row.at("kappa"));
+      table.note += fmt::format(", kappa {:.2f} [{:.2f}, {:.2f}]", kappa.mean, kappa.low, kappa.high);
+    }
     table.note += ".";
   }
   if (!table.note.empty())

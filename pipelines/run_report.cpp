@@ -161,16 +161,51 @@ std::vector<evaluation::SampleGroup> by_model(const Results& results, const std:
   return groups;
 }
 
+// The reward models that the run has: those that choose, and the general one as a guard, if there is one.
+std::vector<std::string> reward_kinds(const Results& results) {
+  std::vector<std::string> kinds = {"helpfulness", "safety"};
+  if (!results.models.empty() && results.models.back().measures.contains("reward_general")) kinds.emplace_back("general");
+  return kinds;
+}
+
+// A third model, which chooses nothing, sees when the policy pleases the two that do and nobody else.
+evaluation::Table guard_table(const Results& results) {
+  evaluation::Table table{.title = "Reward models' views", .columns = {{"model"}}, .rows = {}, .note = {}};
+  for (const auto& kind : reward_kinds(results))
+    table.columns.push_back({kind, evaluation::ColumnKind::number});
+  const evaluation::MeasuredModel* sft = nullptr;
+  std::vector<std::string> suspects;
+  for (const auto& model : results.models) {
+    if (model.name == "base") continue;
+    if (model.name == "sft") sft = &model;
+    table.rows.push_back({model.name});
+    for (const auto& kind : reward_kinds(results))
+      table.rows.back().push_back(evaluation::interval_cell(model.measures.at("reward_" + kind)));
+    const auto rises = [&](const std::string& kind) {
+      return sft != nullptr && model.measures.at("reward_" + kind).mean > sft->measures.at("reward_" + kind).mean;
+    };
+    if (rises("helpfulness") && rises("safety") && !rises("general") && &model != sft) suspects.push_back(model.name);
+  }
+  table.note =
+      "Helpfulness and safety choose the answers; the general model, trained on public-style pairs, has no say and guards against their "
+      "drift.";
+  if (!suspects.empty())
+    table.note += fmt::format(" Alarm: {} above sft by both that choose and not by the general one.", fmt::join(suspects, ", "));
+  return table;
+}
+
 Section distribution_section(const Results& results) {
   Section section{.heading = "Scores before and after",
                   .text = "Reward-model probabilities of the answers to held-out prompts, sampled at temperature 1.",
                   .blocks = {}};
-  for (const char* kind : {"helpfulness", "safety"})
+  const std::vector<std::string> kinds = reward_kinds(results);
+  for (const auto& kind : kinds)
     section.blocks.push_back(evaluation::HistogramPlot{.title = fmt::format("{} reward model", kind),
                                                        .x_label = fmt::format("{} probability", kind),
-                                                       .groups = by_model(results, std::string("reward_") + kind),
+                                                       .groups = by_model(results, "reward_" + kind),
                                                        .references = {},
                                                        .note = {}});
+  if (kinds.back() == "general") section.blocks.push_back(guard_table(results));
   if (!results.gold) return section;
   for (const auto& [gold, proxy, hazard] :
        {std::tuple{"gold_helpfulness", "reward_helpfulness", false}, {"gold_safety", "reward_safety", true}}) {
@@ -205,7 +240,7 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
     evaluation::LinePlot plot{
         .title = fmt::format("{}: reward of the first n answers of {}", version.rejection, version.newest),
         .x_label = "n",
-        .y_label = "combined probability, mean over prompts",
+        .y_label = fmt::format("{} probability, mean over prompts", recipe.rejection.score),
         .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
         .references = {},
         .note = {}};
@@ -226,26 +261,33 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
 // Paper, figure 8: the best temperature moves as a model is aligned.
 Section best_of_section(const StageContext& context) {
   Section section{.heading = "Best of n by temperature",
-                  .text = "Reward of the best of the first n answers to held-out prompts, at several sampling temperatures.",
+                  .text =
+                      "Reward of the best and of the median of the first n answers to held-out prompts, at several sampling temperatures. "
+                      "Bands are 95 % bootstrap intervals over prompts.",
                   .blocks = {},
                   .small = true};
   const nlohmann::json study = core::read_json_file(context.inputs.at("best_of") / "best_of.json");
-  std::map<std::string, evaluation::LinePlot> curves;
+  std::map<std::pair<std::string, std::string>, evaluation::LinePlot> curves;  // by model and statistic
   evaluation::LinePlot best{
       .title = "Best temperature", .x_label = "n", .y_label = "temperature of the best answer", .series = {}, .references = {}, .note = {}};
   std::vector<std::string> order;
   for (const auto& row : study.at("curves")) {
     const std::string model = row.at("model");
-    if (!curves.contains(model)) order.push_back(model);
-    auto& plot = curves[model];
-    plot.title = model + ": best of n";
-    plot.x_label = "n";
-    plot.y_label = "combined probability, mean over prompts";
-    auto& series = plot.series.emplace_back();
-    series.name = fmt::format("T = {}", row.at("temperature").get<double>());
-    for (const auto& count : row.at("scores_by_count")) {
-      series.x.push_back(count.at("answers").get<double>());
-      series.y.push_back(interval_from_json(count.at("maximum")).mean);
+    if (order.empty() || order.back() != model) order.push_back(model);
+    for (const auto& [statistic, title] : {std::pair{"maximum", "best of n"}, {"median", "median of n"}}) {
+      auto& plot = curves[{model, statistic}];
+      plot.title = fmt::format("{}: {}", model, title);
+      plot.x_label = "n";
+      plot.y_label = "combined probability, mean over prompts";
+      auto& series = plot.series.emplace_back();
+      series.name = fmt::format("T = {}", row.at("temperature").get<double>());
+      for (const auto& count : row.at("scores_by_count")) {
+        const auto interval = interval_from_json(count.at(statistic));
+        series.x.push_back(count.at("answers").get<double>());
+        series.y.push_back(interval.mean);
+        series.low.push_back(interval.low);
+        series.high.push_back(interval.high);
+      }
     }
   }
   for (const auto& row : study.at("best_temperature")) {
@@ -255,7 +297,8 @@ Section best_of_section(const StageContext& context) {
     best.series.back().y.push_back(row.at("temperature").get<double>());
   }
   for (const auto& model : order)
-    section.blocks.push_back(curves.at(model));
+    for (const char* statistic : {"maximum", "median"})
+      section.blocks.push_back(curves.at({model, statistic}));
   section.blocks.push_back(best);
   return section;
 }
@@ -304,6 +347,11 @@ Section ppo_section(const StageContext& context, const std::string& stage) {
                                             {"policy/clipfrac_avg", "Clipped share", "share of tokens"},
                                             {"critic/vf_explained_var", "Explained variance of the critic", "share"},
                                             {"loss/value_avg", "Value loss", "squared error"},
+                                            {"eval/scores", "Reward on held-out prompts", "mean combined probability"},
+                                            {"eval/kl", "KL on held-out prompts", "nats an answer"},
+                                            {"objective/gate_share", "Caught by the gate", "share of answers to other prompts"},
+                                            {"whiten/advantages_std", "What whitening divides advantages by", "standard deviation"},
+                                            {"rollout/logprob_drift_max", "Engine against trainer", "largest difference, nats"},
                                             {"policy/approxkl_avg", "KL of one update", "nats a token"}}) {
     const auto plot = evaluation::metric_plot(title, unit, points, metric);
     if (!plot.series.front().x.empty()) section.blocks.push_back(plot);
@@ -332,7 +380,8 @@ Section dialogue_section(const Recipe& recipe, const Results& results) {
       for (const auto& [key, label] : {std::pair{"gold_helpfulness", "gold helpfulness"},
                                        {"gold_safety", "gold safety"},
                                        {"reward_helpfulness", "helpfulness RM"},
-                                       {"reward_safety", "safety RM"}})
+                                       {"reward_safety", "safety RM"},
+                                       {"reward_general", "general RM"}})
         if (row.contains(key)) answer.scores.emplace_back(label, row.at(key).get<double>());
       dialogue.answers.push_back(std::move(answer));
     }

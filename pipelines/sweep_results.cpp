@@ -102,6 +102,14 @@ std::vector<size_t> along(const Sweep& sweep, const std::string& key) {
   return cells;
 }
 
+// The baseline and the cells that set `key`.
+std::vector<size_t> setting(const Sweep& sweep, const std::string& key) {
+  std::vector<size_t> cells;
+  for (size_t i = 0; i < sweep.cells.size(); ++i)
+    if (i == sweep.baseline || !value_of(sweep.cells[i], key).empty()) cells.push_back(i);
+  return cells;
+}
+
 const CellMeasure& row_of(const std::vector<CellMeasure>& table, size_t cell, const std::string& measure) {
   return *std::find_if(table.begin(), table.end(), [&](const CellMeasure& row) { return row.cell == cell && row.measure == measure; });
 }
@@ -215,23 +223,33 @@ evaluation::Report report_of(const Sweep& sweep, const std::vector<CellMeasure>&
   for (const auto& measure : sweep.measures)
     report.summary.columns.push_back({measure, evaluation::ColumnKind::number});
   report.summary.columns.push_back({"status"});
+  report.summary.note = "Behind the comma the paired difference to the baseline, seed by seed.";
   for (size_t cell = 0; cell < sweep.cells.size(); ++cell) {
     std::vector<evaluation::Cell> row = {label_of(sweep.cells[cell])};
-    for (const auto& measure : sweep.measures)
-      row.emplace_back(interval_text(row_of(table, cell, measure).value));
+    for (const auto& measure : sweep.measures) {
+      const CellMeasure& measured = row_of(table, cell, measure);
+      const bool compared = cell != sweep.baseline && !std::isnan(measured.difference.mean);
+      row.emplace_back(interval_text(measured.value) + (compared ? ", " + interval_text(measured.difference, true) : ""));
+    }
     row.emplace_back(status_of(sweep, cell, runs));
     report.summary.rows.push_back(std::move(row));
   }
   for (const auto& key : sweep.keys) {
     evaluation::Section section{.heading = key, .text = "All other settings as in the baseline.", .blocks = {}};
-    const auto cells = along(sweep, key);
+    auto cells = along(sweep, key);
+    const bool alone = cells.size() > 1;
+    if (!alone) {
+      section.text = "The baseline and the cells that set it, each with other settings as well.";
+      cells = setting(sweep, key);
+    }
     std::vector<std::string> labels;
-    for (const size_t cell : cells)
-      labels.push_back(value_of(sweep.cells[cell], key));
-    if (cells.size() > 1)
-      for (const auto& measure : sweep.measures)
-        section.blocks.push_back(plot_of(measure, measure, cells, labels, table));
-    if (!section.blocks.empty()) report.sections.push_back(std::move(section));
+    for (const size_t cell : cells) {
+      const std::string value = value_of(sweep.cells[cell], key);
+      labels.push_back(!alone ? label_of(sweep.cells[cell]) : value.empty() ? "as the recipe" : value);
+    }
+    for (const auto& measure : sweep.measures)
+      section.blocks.push_back(plot_of(measure, measure, cells, labels, table));
+    report.sections.push_back(std::move(section));
   }
   evaluation::Section all{.heading = "All cells", .text = {}, .blocks = {}};
   std::vector<size_t> cells;

@@ -78,6 +78,14 @@ TEST_CASE("reward evaluation: loss, difference, calibration and temperature are 
   CHECK(result.calibration.error_by_chance.mean == Approx(0.1345833).margin(0.004));
   CHECK(result.calibration.temperature.temperature == Approx(1.2323752500731107).epsilon(1e-6));
   CHECK(result.calibration.temperature.loss_before == Approx(result.loss.mean));
+  const auto& interval = result.calibration.temperature_interval;
+  CHECK((interval.low < 1.2323752500731107 && 1.2323752500731107 < interval.high));
+  auto doubled = oracle_pairs();
+  for (auto& pair : doubled)
+    pair.chosen *= 2, pair.rejected *= 2;
+  const auto wider = evaluate_reward(doubled).calibration.temperature_interval;
+  CHECK(wider.low == Approx(2 * interval.low).epsilon(1e-6));
+  CHECK(wider.high == Approx(2 * interval.high).epsilon(1e-6));
 }
 
 TEST_CASE("reward evaluation: unsafe answers are those below a probability, among labelled ones", "[evaluation]") {
