@@ -94,6 +94,14 @@ nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, core::Dialo
           {"version", kept.version}};
 }
 
+// Whether the ids of a finished answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
+bool reads_back(const LanguageModel& policy, const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
+  dialogue.messages.push_back({"assistant", text});
+  core::Ids whole = kept.prompt;
+  whole.insert(whole.end(), kept.answer.begin(), kept.answer.end());
+  return data::render(policy.format, *policy.tokenizer, dialogue, data::TagPolicy::allow).ids == whole;
+}
+
 std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int64_t vocabulary, int64_t row_tokens) {
   std::vector<rejection_sampling::KeptAnswer> kept;
   core::JsonlReader reader(file);
@@ -145,6 +153,7 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
   const auto selection = rejection_sampling::select_best(scored, config.selection);
   std::vector<rejection_sampling::KeptAnswer> kept;
   int64_t over_long = 0;  // prompt and answer do not fit a training row
+  int64_t other_ids = 0;  // training goes by the generated ids, a reader of the text would have others
   core::JsonlWriter writer(work / "kept.jsonl.gz");
   for (const auto& best : selection.best) {
     const auto prompt = static_cast<size_t>(best.sample.prompt);
@@ -153,17 +162,21 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
       continue;
     }
     kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .score = best.score, .version = inputs.version});
-    writer.write(kept_json(kept.back(), prompts.dialogues[prompt], data::answer_text(policy.format, *policy.tokenizer, best.sample.ids)));
+    const std::string text = data::answer_text(policy.format, *policy.tokenizer, best.sample.ids);
+    if (best.sample.finish == core::FinishReason::stop && !reads_back(policy, kept.back(), prompts.dialogues[prompt], text)) ++other_ids;
+    writer.write(kept_json(kept.back(), prompts.dialogues[prompt], text));
   }
   writer.commit();
   core::write_file(work / "selection.json", core::dump_json({{"kept", kept.size()},
                                                              {"unfinished", selection.unfinished.size()},
                                                              {"over_long", over_long},
+                                                             {"other_ids_from_text", other_ids},
                                                              {"scores_by_count", scores_by_count(selection, seed)}}) +
                                                 "\n");
-  core::log_info(
-      fmt::format("rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row",
-                  config.samples, kept.size(), selection.unfinished.size(), over_long));
+  core::log_info(fmt::format(
+      "rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row; "
+      "of {} the text has other ids than were generated",
+      config.samples, kept.size(), selection.unfinished.size(), over_long, other_ids));
   if (kept.empty())
     throw core::DataError(inputs.prompts, 0,
                           fmt::format("no prompt has an answer that {}fits a training row; raise {}sft.batch.row_tokens",
@@ -223,6 +236,7 @@ Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const
     prompts.dialogues.push_back(std::move(dialogue));
     prompts.ids.push_back(std::move(ids));
     prompts.hazard.push_back(record.hazard);
+    prompts.sources.push_back(record.source);
   };
   for (nlohmann::json row; reader.next(row);)
     data::with_place(reader.path(), reader.line(), [&] { read(row); });
@@ -271,7 +285,8 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
   nlohmann::json counts = {{"prompts", to_json(prompts.counts)}};
   ppo::PpoJob job{.prompts = prompts.ids,
                   .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
-                  .reward = rewards.function(prompts.ids, prompts.hazard, combination)};
+                  .reward = rewards.function(prompts.ids, prompts.hazard, combination),
+                  .sources = prompts.sources};
   Prompts held_out;  // what the job's rewards refer to
   if (!inputs.held_out.empty()) {
     held_out = read_prompt_file(inputs.held_out, policy, inputs.limit, config.sampling.max_new_tokens);

@@ -168,6 +168,49 @@ TEST_CASE("keel sft: training that diverges is a matter of settings, and the tex
   CHECK_FALSE(work.has("tuned"));
 }
 
+TEST_CASE("keel rejection: answers are chosen by the score that is asked for, and sampled at the temperatures in turn", "[pipelines]") {
+  const Workplace work;
+  work.write_reward("strict", 2);
+  work.write("prompts.jsonl", kPrompts);
+  work.write("settings.json", R"({"samples": 4, "sampling": {"max_new_tokens": 6}, "selection": {"finished_only": false},
+                                  "sft": {"steps": 1, "batch": {"batch_rows": 2, "row_tokens": 64, "micro_rows": 2}}})");
+  const auto command = [](const std::string& out, const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"rejection", "--model",       "model", "--prompts", "prompts.jsonl",
+                                    "--config",  "settings.json", "--out", out};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto both = [&](const std::string& score) {
+    return command(score, {"--reward", "reward", "--safety-reward", "strict", "--set", "score=" + score});
+  };
+  for (const Outcome& outcome :
+       work.run_all({command("reward_alone", {"--reward", "reward"}), command("strict_alone", {"--reward", "strict"}), both("helpfulness"),
+                     both("safety"), both("combined"), command("turns", {"--reward", "reward", "--set", "temperatures=[0.01,1]"})})) {
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+  }
+  const auto rows = [&](const std::string& folder) { return rows_in(work / (folder + "/samples.jsonl.gz")); };
+  CHECK(rows("helpfulness") == rows("reward_alone"));
+  CHECK(rows("safety") == rows("strict_alone"));
+  CHECK(rows("safety") != rows("helpfulness"));
+  const auto combined = rows("combined"), helpful = rows("helpfulness"), safe = rows("safety");
+  for (size_t i = 0; i < combined.size(); ++i)  // the second prompt is about safety
+    CHECK(combined[i]["probability"] == (i >= 4 || safe[i]["probability"] < 0.15 ? safe : helpful)[i]["probability"]);
+
+  // Answers 0 and 2 of each prompt are of the first temperature, all but greedy, and likely; 1 and 3 of the second.
+  const auto turns = rows("turns");
+  REQUIRE(turns.size() == 8);
+  const auto mean_logprob = [&](size_t first) {
+    double sum = 0, count = 0;
+    for (size_t i = first; i < turns.size(); i += 2)
+      for (const auto& logprob : turns[i]["logprobs"])
+        sum += logprob.get<double>(), ++count;
+    return sum / count;
+  };
+  CHECK(mean_logprob(0) > mean_logprob(1) + 1);
+  CHECK(json_in(work, "combined/selection.json")["other_ids_from_text"].is_number());
+}
+
 TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned on them", "[pipelines]") {
   const Workplace work;
   work.write("prompts.jsonl", kPrompts);

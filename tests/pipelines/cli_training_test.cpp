@@ -331,6 +331,22 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   }
   CHECK(after == before);
 
+  const auto study = json_in(work, "run/stages/best_of/current/best_of.json");
+  REQUIRE((study["curves"].size() == 8 && study["best_temperature"].size() == 8));  // sft, rs1, rs2, ppo
+  for (size_t model = 0; model < 4; ++model)
+    for (size_t n = 0; n < 2; ++n) {
+      const auto mean = [&](size_t temperature, const char* of) {
+        return study["curves"][2 * model + temperature]["scores_by_count"][n][of]["mean"].get<double>();
+      };
+      const auto& best = study["best_temperature"][2 * model + n];
+      CHECK((best["model"] == study["curves"][2 * model]["model"] && best["answers"] == n + 1));
+      CHECK(best["maximum"] == std::max(mean(0, "maximum"), mean(1, "maximum")));
+      CHECK(best["temperature"] == (mean(1, "maximum") > mean(0, "maximum") ? 1.2 : 0.7));
+      for (const size_t temperature : {0, 1})
+        CHECK((n == 0 ? mean(temperature, "maximum") == mean(temperature, "median")
+                      : mean(temperature, "maximum") >= mean(temperature, "median")));
+    }
+
   const auto summary = json_in(work, "run/summary.json");
   std::vector<std::string> names;
   for (const auto& model : summary["models"])

@@ -219,14 +219,20 @@ class Workplace {
  public:
   Workplace() {
     write_text(folder_ / "tokenizer.model", tiny_tokenizer());
-    auto tensors = tiny_weights();
+    const auto tensors = tiny_weights();
     write_tiny_folder(folder_ / "model", tensors, {{"architectures", {"LlamaForCausalLM"}}}, folder_ / "tokenizer.model");
     write_llama2c(tensors);
+    write_reward("reward", 0);
+  }
+
+  // A reward model; another phase, another taste.
+  void write_reward(const std::string& name, double phase) const {
+    auto tensors = tiny_weights();
     TinyTensor head{.name = "score.weight", .shape = {1, kTinyWidth}, .values = {}};
     for (int i = 0; i < kTinyWidth; ++i)
-      head.values.push_back(static_cast<float>(std::cos(i)));
+      head.values.push_back(static_cast<float>(std::cos(i + phase)));
     tensors.push_back(head);
-    write_tiny_folder(folder_ / "reward", tensors,
+    write_tiny_folder(folder_ / name, tensors,
                       {{"architectures", {"LlamaForSequenceClassification"}}, {"num_labels", 1}, {"pad_token_id", 3}},
                       folder_ / "tokenizer.model");
   }
