@@ -1,6 +1,6 @@
 """What a study of sandbox-v5 shows beyond the table of `keel ablate`, as Markdown: python3 tools/study_claims.py runs/study/run
 
-Reads the finished cells of each seed that went to their report. Every figure is a mean over seeds with its smallest and largest value; what
+Reads the newest report of each seed, and what it was made from. Every figure is a mean over seeds with its smallest and largest value; what
 is compared prompt by prompt or pair by pair also has a 95 % normal interval over the prompts of all seeds together.
 """
 import collections
@@ -112,7 +112,8 @@ def gold_by_version(seeds):
 def main():
     stages = pathlib.Path(sys.argv[1]) / "stages"
     manifests = [json.loads(path.read_text()) for path in stages.glob("report/*/manifest.json") if path.parent.name != "current"]
-    seeds = sorted((Seed(stages, manifest) for manifest in manifests), key=lambda seed: seed.number)
+    newest = {manifest["material"]["seed"]: manifest for manifest in sorted(manifests, key=lambda manifest: manifest["finished"])}
+    seeds = [Seed(stages, newest[number]) for number in sorted(newest)]
     print(f"Seeds {', '.join(str(seed.number) for seed in seeds)}\n")
     for part in (reward_accuracy, best_of_n, gold_by_version):
         print(part.__doc__ + "\n")
