@@ -82,7 +82,7 @@ std::vector<OutputFile> collect_outputs(const fs::path& folder, const std::vecto
 }
 
 void remove_leftovers(const fs::path& folder, const std::vector<std::string>& scratch) {
-  std::vector<fs::path> doomed = {folder / "attempt.json"};
+  std::vector<fs::path> doomed;
   for (const auto& name : scratch)
     doomed.push_back(folder / name);
   std::error_code failed;
@@ -93,6 +93,7 @@ void remove_leftovers(const fs::path& folder, const std::vector<std::string>& sc
     doomed.push_back(entry->path());
   }
   if (failed) core::throw_system_error("read", folder, failed.value());
+  doomed.push_back(folder / "attempt.json");  // last: while there is a checkpoint, it says whose
   for (const auto& path : doomed)
     remove_tree(path);
 }

@@ -85,16 +85,16 @@ std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, co
   return all;
 }
 
-nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
-  dialogue.messages.push_back({"assistant", text});
-  return {{"messages", data::messages_json(dialogue)},
+nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, const core::Dialogue& dialogue, const std::string& text) {
+  return {{"prompt", data::messages_json(dialogue)},
+          {"completion", text},
           {"prompt_ids", kept.prompt},
           {"answer_ids", kept.answer},
           {"probability", kept.score},
           {"version", kept.version}};
 }
 
-// Whether the ids of a finished answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
+// Whether the ids of an answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
 bool reads_back(const LanguageModel& policy, const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
   dialogue.messages.push_back({"assistant", text});
   core::Ids whole = kept.prompt;
@@ -163,7 +163,7 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
     }
     kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .score = best.score, .version = inputs.version});
     const std::string text = data::answer_text(policy.format, *policy.tokenizer, best.sample.ids);
-    if (best.sample.finish == core::FinishReason::stop && !reads_back(policy, kept.back(), prompts.dialogues[prompt], text)) ++other_ids;
+    if (!reads_back(policy, kept.back(), prompts.dialogues[prompt], text)) ++other_ids;
     writer.write(kept_json(kept.back(), prompts.dialogues[prompt], text));
   }
   writer.commit();

@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr size_t kKeyDigits = 12;  // of a key, in folder names
+constexpr const char* kTrash = ".trash-";
 
 std::vector<fs::path> entries_of(const fs::path& folder) {
   std::vector<fs::path> entries;
@@ -159,19 +160,21 @@ void RunDirectory::set_current(const std::string& stage, const std::string& key)
 
 void RunDirectory::prune_partials(const std::string& stage) {
   for (const auto& entry : entries_of(stage_folder(stage))) {
-    const bool trash = entry.filename().string().starts_with(".trash-");
-    if (!trash && entry.extension() != ".partial") continue;
+    if (entry.extension() != ".partial" || entry.filename().string().starts_with(kTrash)) continue;
     // Renamed first: an attempt that a kill left half-deleted must never be continued.
-    const fs::path doomed = trash ? entry : entry.parent_path() / (".trash-" + entry.filename().string());
-    if (!trash) {
-      remove_tree(doomed);
-      std::error_code failed;
-      fs::rename(entry, doomed, failed);
-      if (failed) core::throw_system_error("delete", entry, failed.value());
-      fail_point("prune.renamed");
-    }
+    const fs::path doomed = entry.parent_path() / (kTrash + entry.filename().string());
     remove_tree(doomed);
+    std::error_code failed;
+    fs::rename(entry, doomed, failed);
+    if (failed) core::throw_system_error("delete", entry, failed.value());
+    fail_point("prune.renamed");
   }
+  remove_trash(stage);
+}
+
+void RunDirectory::remove_trash(const std::string& stage) {
+  for (const auto& entry : entries_of(stage_folder(stage)))
+    if (entry.filename().string().starts_with(kTrash)) remove_tree(entry);
 }
 
 void RunDirectory::append_event(const std::string& event, const std::string& stage, const std::string& details) {

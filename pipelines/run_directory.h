@@ -55,6 +55,7 @@ class RunDirectory {
 
   // Deletes the half-done attempts of `stage`, all made obsolete by a newer commit.
   void prune_partials(const std::string& stage);
+  void remove_trash(const std::string& stage);  // what a kill left of a deletion
 
   // Appends {"time", "event", "stage", ...} to events.jsonl; `details` is the text of a JSON object.
   void append_event(const std::string& event, const std::string& stage, const std::string& details);

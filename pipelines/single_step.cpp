@@ -40,6 +40,12 @@ bool holds_work(const fs::path& partial) {
   });
 }
 
+// What another command left of an attempt that cannot be gone on with: nothing of it may pass for an output of this one.
+void empty_folder(const fs::path& partial) {
+  for (const auto& entry : fs::directory_iterator(partial))
+    if (entry.path().filename() != ".lock") remove_tree(entry.path());
+}
+
 }  // namespace
 
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
@@ -62,16 +68,21 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   core::make_directories(partial);
   const core::FileLock lock(partial / ".lock");
   const fs::path record = partial / "attempt.json";
-  const nlohmann::json begun = fs::exists(record) ? core::parse_json(core::read_file(record), record) : attempt;
-  const bool another = begun != attempt;
-  if (another && holds_checkpoint(partial))
-    throw core::UsageError(
-        fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
-                    partial.string(), fmt::join(key_differences(begun, attempt), "; ")));
-  if (another || !fs::exists(record)) core::write_file(record, core::dump_json(attempt) + "\n");
-
   const std::string key = core::sha256(core::dump_json(material));
-  if (const auto finished = read_manifest(partial); !finished || finished->key != key) {  // else only the commit is missing
+  const auto finished = read_manifest(partial);
+  const bool uncommitted = finished && finished->key == key;  // all is done but the commit
+  if (!uncommitted) {
+    const nlohmann::json begun = finished             ? core::parse_json(finished->material, partial / "manifest.json")
+                                 : fs::exists(record) ? core::parse_json(core::read_file(record), record)
+                                                      : attempt;
+    if (begun != attempt) {
+      if (finished || holds_checkpoint(partial))
+        throw core::UsageError(
+            fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
+                        partial.string(), fmt::join(key_differences(begun, finished ? material : attempt), "; ")));
+      empty_folder(partial);
+    }
+    core::write_file(record, core::dump_json(attempt) + "\n");
     try {
       work(partial);
     } catch (...) {  // refused input leaves nothing behind

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/rng.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 
@@ -205,6 +206,11 @@ Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::
   return stage;
 }
 
+// A second PPO of a run must not draw what the first one drew.
+uint64_t seed_of(const Version& version, uint64_t seed) {
+  return version.ppo == "ppo" ? seed : core::Stream(seed, version.ppo).next();
+}
+
 Stage ppo_stage(const Recipe& recipe, const Version& version) {
   Stage stage{
       .name = version.ppo,
@@ -221,7 +227,7 @@ Stage ppo_stage(const Recipe& recipe, const Version& version) {
                            .held_out = context.inputs.at("data") / "prompts_validation.jsonl",
                            .pretraining = context.inputs.at("data") / (from_sandbox(recipe) ? "corpus.jsonl" : "demonstrations.jsonl"),
                            .limit = length_limit(recipe)},
-                          recipe.ppo, recipe.combination, context.seed, context.work);
+                          recipe.ppo, recipe.combination, seed_of(version, context.seed), context.work);
           },
       .scratch = {"ckpt"}};
   if (version.prompts != "data") stage.inputs.insert(stage.inputs.begin(), "data");

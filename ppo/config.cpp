@@ -39,6 +39,14 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
             "kl.{}: in the loss the gradient beyond the limit is 0, so that the penalty ends where the policy is furthest away; "
             "leave it out, or take the placement reward",
             name));
+  if (config.kl.controller == "adaptive") {
+    constexpr double kMostChange = 0.2;  // of next_kl_coefficient()
+    if (const double least = kMostChange * static_cast<double>(config.batch_answers); config.kl.horizon <= least)
+      problems.push_back(fmt::format(
+          "kl.horizon must be above 0.2 * batch_answers ({}), or one batch of answers takes the coefficient to 0 or below, got {}", least,
+          config.kl.horizon));
+    if (config.kl.coefficient == 0) problems.emplace_back("kl.coefficient: an adaptive one that starts at 0 stays there; start above 0");
+  }
   for (const auto& field : core::set_fields(config))
     if (const std::string reason = unread_because(config, field.name); !reason.empty())
       problems.push_back(fmt::format("{}: {}; leave it out, or at its default {}", field.name, reason, field.b));

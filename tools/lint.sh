@@ -3,7 +3,7 @@
 # the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take. lint.sh --fix formats instead of complaining.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly folders=(core data sandbox runtime policy reward ppo rejection_sampling evaluation pipelines bench tests)
+readonly folders=(core data sandbox runtime policy reward ppo rejection_sampling evaluation pipelines bench tests examples)
 mapfile -t sources < <(find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' \) | sort)
 
 if [[ ${1-} == --fix ]]; then

@@ -245,7 +245,7 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
   // What was kept teaches another model, or the next version.
   const auto kept = rows_in(work / "best/kept.jsonl.gz");
   REQUIRE(kept.size() == 2);
-  CHECK(kept[0]["messages"].back()["role"] == "assistant");
+  CHECK((kept[0]["prompt"].back()["role"] == "user" && kept[0]["completion"].is_string()));
   const std::vector<std::string> base = {"rejection", "--model",   "model",         "--reward", "reward",       "--safety-reward",
                                          "reward",    "--prompts", "prompts.jsonl", "--config", "settings.json"};
   const auto with = [&](std::vector<std::string> more) {

@@ -209,6 +209,18 @@ TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends
   CHECK(end_by(SIGKILL).code == -SIGKILL);
   CHECK_FALSE(work.has("tuned"));
 
+  // What a command left that did not come to a checkpoint is no output of the next one; finished work that lacks its commit is refused.
+  fs::create_directories(work / "next.partial");
+  work.write("next.partial/attempt.json", R"({"stage": "ppo"})");
+  work.write("next.partial/timings.jsonl", "{}\n");
+  REQUIRE(work.run(command("next", "1")).code == 0);
+  CHECK((work.has("next/model.safetensors") && !work.has("next/timings.jsonl")));
+  fs::rename(work / "next", work / "again.partial");
+  const Outcome finished = work.run(command("again", "2"));
+  CHECK(finished.code == 2);
+  CHECK(finished.says("half-done work of another command (config.fields.steps: 1 -> 2)"));
+  CHECK(work.run(command("again", "1")).code == 0);
+
   REQUIRE(work.run(command("tuned")).code == 0);
   CHECK_FALSE(work.has("tuned.partial"));
   for (const char* file : {"/model.safetensors", "/metrics.jsonl", "/keel.json"})

@@ -95,8 +95,15 @@ TEST_CASE("prune: results in use, the newest ones and all they were made from st
   CHECK(prune(run, {.keep_last = 0, .keep_best = {}, .dry_run = true}).size() == 4);
   CHECK(place.results("summary") == 3);
   CHECK_THROWS_AS(prune(run, {.keep_last = 0, .keep_best = "gold_helpfulness", .dry_run = true}), core::UsageError);  // no report
+  const fs::path stage = place.root / "stages" / "summary";
+  fs::create_directories(stage / "0123456789ab.partial");
+  test::write_text(stage / "0123456789ab.partial" / "attempt.json", "{}");
+  fs::create_directories(stage / ".trash-0123456789ab");
   const auto removed = prune(run, {.keep_last = 0, .keep_best = {}, .dry_run = false});
   CHECK(removed.size() == 4);
+  CHECK(fs::exists(stage / "0123456789ab.partial" / "attempt.json"));  // an interrupted stage goes on
+  CHECK_FALSE(fs::exists(stage / ".trash-0123456789ab"));
+  fs::remove_all(stage / "0123456789ab.partial");
   CHECK((place.results("numbers") == 1 && place.results("sums") == 1 && place.results("summary") == 1));
   take_trace(place.toy);
   place.run();  // what is in use is whole

@@ -59,6 +59,7 @@ TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and 
 }
 
 TEST_CASE("recipes: every sweep in recipes/sweeps is read, and all its cells pass the checks", "[pipelines]") {
+  int sweeps = 0;
   for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(KEEL_SOURCE_DIR) / "recipes" / "sweeps")) {
     INFO(entry.path().string());
     nlohmann::json object = core::read_json_file(entry.path());
@@ -66,7 +67,9 @@ TEST_CASE("recipes: every sweep in recipes/sweeps is read, and all its cells pas
     const test::TemporaryFolder folder;
     test::write_text(folder / "sweep.json", object.dump());
     CHECK_FALSE(read_sweep(folder / "sweep.json").cells.empty());
+    ++sweeps;
   }
+  CHECK(sweeps >= 5);
 }
 
 TEST_CASE("versions: the paper's five, with the models that each starts from and the batches it knows", "[pipelines]") {
@@ -84,15 +87,19 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
   CHECK((more[4].ppo == "ppo" && more[5].ppo == "ppo6" && more[5].newest == "ppo" && more[5].before == "rs4"));
 
   // The pool: V1 to V3 learn from their own answers, V4 from all; PPO's own answers are no part of it.
-  for (const auto& stage : build_stages(recipe, {})) {
-    const auto reads = [&](const std::string& name) {
-      return std::find(stage.inputs.begin(), stage.inputs.end(), name) != stage.inputs.end();
-    };
-    if (stage.name == "rs3") CHECK((reads("rs2") && !reads("rs1")));
-    if (stage.name == "rs4") CHECK((reads("rs1") && reads("rs2") && reads("rs3")));
-    if (stage.name == "rs6") CHECK((reads("ppo") && reads("rs1") && reads("rs5")));
-    if (stage.name == "reward_safety4") CHECK((reads("preferences") && reads("preferences4") && reads("reward_safety3")));
-  }
+  const auto stages = build_stages(recipe, {});
+  const auto reads = [&](const std::string& name, const std::vector<std::string>& wanted) {
+    INFO(name);
+    const auto stage = std::find_if(stages.begin(), stages.end(), [&](const Stage& one) { return one.name == name; });
+    REQUIRE(stage != stages.end());
+    return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& input) {
+      return std::find(stage->inputs.begin(), stage->inputs.end(), input) != stage->inputs.end();
+    });
+  };
+  CHECK((reads("rs3", {"rs2"}) && !reads("rs3", {"rs1"})));
+  CHECK(reads("rs4", {"rs1", "rs2", "rs3"}));
+  CHECK(reads("rs6", {"ppo", "rs1", "rs5"}));
+  CHECK(reads("reward_safety4", {"preferences", "preferences4", "reward_safety3"}));
 
   recipe.versions = {"rejection", "reward"};
   const auto ends_early = versions_of(recipe);

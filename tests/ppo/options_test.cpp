@@ -133,6 +133,8 @@ TEST_CASE("ppo options: combinations in which one would have no effect, or the w
                                              {"score.whiten=false", "whiten_advantages=false", "score.epsilon=0.5"},
                                              {"kl.estimator=k2", "kl.placement=loss", "kl.clamp=1"},
                                              {"kl.estimator=k3", "kl.placement=loss", "kl.log_ratio_clamp=1"},
+                                             {"kl.controller=adaptive", "kl.horizon=1.6"},  // 0.2 * 8 answers
+                                             {"kl.controller=adaptive", "kl.coefficient=0"},
                                              {"kl.target=3"},
                                              {"kl.horizon=10"},
                                              {"reward.missing_eos_value=2"},
@@ -166,8 +168,11 @@ TEST_CASE("ppo: the average of the policy's weights after a step is decay * star
   const at::Tensor now = one.trainer.policy().layers[0].gate.detach(), averaged = one.trainer.averaged_policy().layers[0].gate;
   CHECK_CLOSE(averaged, .75 * start + .25 * now, 1e-7);
   CHECK(keel::test::largest_difference(averaged, now) > 1e-4);
-  for (const auto& [name, tensor] : one.trainer.kept())
-    if (name == "policy.model.layers.0.mlp.gate_proj.weight") CHECK(tensor.equal(averaged));
+  const auto kept = one.trainer.kept();
+  const auto gate = std::find_if(kept.begin(), kept.end(),
+                                 [](const auto& tensor) { return tensor.name == "policy.model.layers.0.mlp.gate_proj.weight"; });
+  REQUIRE(gate != kept.end());
+  CHECK(gate->tensor.equal(averaged));
   one.trainer.keep([&] {
     std::map<std::string, at::Tensor> named;
     for (const auto& [name, tensor] : one.trainer.kept())
