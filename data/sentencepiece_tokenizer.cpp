@@ -22,7 +22,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& model, const s
     specials_[processor_->IdToPiece(id)] = id;
   }
   const auto choose = [&](const std::optional<std::string>& name, int id) -> std::optional<int64_t> {
-    if (name && special(*name)) return special(*name);
+    if (name && SentencePieceTokenizer::special(*name)) return SentencePieceTokenizer::special(*name);  // no virtual call in a constructor
     return id < 0 ? std::nullopt : std::optional<int64_t>(id);
   };
   bos_ = choose(config.bos, processor_->bos_id());
