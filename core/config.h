@@ -32,6 +32,7 @@ struct Check {
   std::string schema = {};  // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
 };
 Check between(double low, double high);          // low <= x <= high
+Check half_open(double low, double high);        // low <= x < high
 Check above(double low);                         // x > low
 Check at_least(double low);                      // x >= low
 Check one_of(std::vector<std::string> allowed);  // a string from a list

@@ -68,6 +68,11 @@ Check between(double low, double high) {
           dump_json({{"minimum", low}, {"maximum", high}})};
 }
 
+Check half_open(double low, double high) {
+  return {"in [" + short_number(low) + ", " + short_number(high) + ")", [=](double x) { return low <= x && x < high; }, nullptr,
+          dump_json({{"minimum", low}, {"exclusiveMaximum", high}})};
+}
+
 Check above(double low) {
   return {"above " + short_number(low), [=](double x) { return x > low; }, nullptr, dump_json({{"exclusiveMinimum", low}})};
 }

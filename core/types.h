@@ -10,6 +10,12 @@ namespace keel::core {
 
 using Ids = std::vector<int64_t>;  // token ids
 
+// A prompt with its answer, as both were tokenised: what is scored and trained on is this, never text encoded again.
+inline Ids joined(Ids prompt, const Ids& answer) {
+  prompt.insert(prompt.end(), answer.begin(), answer.end());
+  return prompt;
+}
+
 // What a model reads and which of it it learns from.
 struct TokenSequence {
   Ids ids;

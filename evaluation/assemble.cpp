@@ -22,6 +22,13 @@ LinePlot metric_plot(std::string title, std::string y_label, const std::vector<c
   return {std::move(title), "step", std::move(y_label), {metric_series("", points, metric)}, {}, ""};
 }
 
+void add_point(Series& series, double x, const statistics::Interval& y) {
+  series.x.push_back(x);
+  series.y.push_back(y.mean);
+  series.low.push_back(y.low);
+  series.high.push_back(y.high);
+}
+
 Table measure_table(std::string title, const std::vector<Measure>& measures, const std::vector<MeasuredModel>& models) {
   Table table{std::move(title), {{"model"}}, {}, ""};
   for (const Measure& measure : measures)

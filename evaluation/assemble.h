@@ -18,6 +18,9 @@ Series metric_series(std::string name, const std::vector<core::MetricPoint>& poi
 // One small figure for a metric without a legend: its name is the title.
 LinePlot metric_plot(std::string title, std::string y_label, const std::vector<core::MetricPoint>& points, std::string_view metric);
 
+// A point with its band.
+void add_point(Series& series, double x, const statistics::Interval& y);
+
 struct Measure {
   std::string key, heading;  // "gold_safety", "gold safety"
   int digits = 2;

@@ -31,10 +31,8 @@ int main(int argc, char** argv) {
     const auto samples = keel::policy::generate(policy, {prompt}, count, {.temperature = 1.0, .max_new_tokens = 64},
                                                 keel::data::stop_ids(format, *tokenizer), {.seed = 1, .purpose = "best_of_n"});
     std::vector<keel::core::Ids> rows;
-    for (const auto& sample : samples) {
-      rows.push_back(prompt);
-      rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
-    }
+    for (const auto& sample : samples)
+      rows.push_back(keel::core::joined(prompt, sample.ids));
     const auto scores = keel::reward::score_rows(reward, rows);
     std::vector<keel::core::ScoredSample> scored;
     for (size_t i = 0; i < samples.size(); ++i)

@@ -97,9 +97,7 @@ nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, const core:
 // Whether the ids of an answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
 bool reads_back(const LanguageModel& policy, const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
   dialogue.messages.push_back({"assistant", text});
-  core::Ids whole = kept.prompt;
-  whole.insert(whole.end(), kept.answer.begin(), kept.answer.end());
-  return data::render(policy.format, *policy.tokenizer, dialogue, data::TagPolicy::allow).ids == whole;
+  return data::render(policy.format, *policy.tokenizer, dialogue, data::TagPolicy::allow).ids == core::joined(kept.prompt, kept.answer);
 }
 
 std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int64_t vocabulary, int64_t row_tokens) {

@@ -87,13 +87,7 @@ std::vector<fs::path> prune(RunDirectory& run, const PruneOptions& options) {
       if (kept.contains(one.manifest.key)) continue;
       removed.push_back(one.folder);
       if (options.dry_run) continue;
-      const fs::path trash = one.folder.parent_path() / (".trash-" + one.folder.filename().string());
-      remove_tree(trash);
-      std::error_code failed;
-      fs::rename(one.folder, trash, failed);
-      if (failed) core::throw_system_error("delete", one.folder, failed.value());
-      fail_point("prune.renamed");
-      remove_tree(trash);
+      discard(one.folder);
       run.append_event("pruned", stage, core::dump_json({{"key", one.manifest.key}}));
     }
   }

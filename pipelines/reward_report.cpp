@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/json.h"
+#include "evaluation/assemble.h"
 #include "pipelines/measures.h"
 #include "pipelines/reward_json.h"
 #include "reward/combination.h"
@@ -50,13 +51,8 @@ evaluation::IntervalPlot accuracy_plot(const std::string& name, const nlohmann::
 evaluation::LinePlot reliability_plot(const std::string& name, const nlohmann::json& model) {
   const auto& calibration = model.at("calibration");
   Series measured{.name = "measured", .x = {}, .y = {}, .low = {}, .high = {}};
-  for (const auto& bin : calibration.at("bins")) {
-    const auto accuracy = interval_from_json(bin.at("accuracy"));
-    measured.x.push_back(bin.at("confidence").get<double>());
-    measured.y.push_back(accuracy.mean);
-    measured.low.push_back(accuracy.low);
-    measured.high.push_back(accuracy.high);
-  }
+  for (const auto& bin : calibration.at("bins"))
+    evaluation::add_point(measured, bin.at("confidence").get<double>(), interval_from_json(bin.at("accuracy")));
   const auto chance = interval_from_json(calibration.at("error_by_chance")),
              temperature = interval_from_json(model.at("intervals").at("temperature"));
   return {.title = name + " reward model: reliability",

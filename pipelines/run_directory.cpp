@@ -66,6 +66,16 @@ void remove_tree(const fs::path& path) {
   if (failed) core::throw_system_error("delete", path, failed.value());
 }
 
+void discard(const fs::path& folder) {
+  const fs::path trash = folder.parent_path() / (kTrash + folder.filename().string());
+  remove_tree(trash);
+  std::error_code failed;
+  fs::rename(folder, trash, failed);
+  if (failed) core::throw_system_error("delete", folder, failed.value());
+  fail_point("prune.renamed");
+  remove_tree(trash);
+}
+
 void replace_link(const fs::path& link, const fs::path& target) {
   const fs::path fresh = link.parent_path() / ("." + link.filename().string());
   std::error_code failed;
@@ -159,17 +169,9 @@ void RunDirectory::set_current(const std::string& stage, const std::string& key)
 }
 
 void RunDirectory::prune_partials(const std::string& stage) {
-  for (const auto& entry : entries_of(stage_folder(stage))) {
-    if (entry.extension() != ".partial" || entry.filename().string().starts_with(kTrash)) continue;
-    // Renamed first: an attempt that a kill left half-deleted must never be continued.
-    const fs::path doomed = entry.parent_path() / (kTrash + entry.filename().string());
-    remove_tree(doomed);
-    std::error_code failed;
-    fs::rename(entry, doomed, failed);
-    if (failed) core::throw_system_error("delete", entry, failed.value());
-    fail_point("prune.renamed");
-  }
   remove_trash(stage);
+  for (const auto& entry : entries_of(stage_folder(stage)))
+    if (entry.extension() == ".partial") discard(entry);
 }
 
 void RunDirectory::remove_trash(const std::string& stage) {

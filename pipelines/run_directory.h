@@ -70,4 +70,7 @@ void replace_link(const std::filesystem::path& link, const std::filesystem::path
 
 void remove_tree(const std::filesystem::path& path);  // IoError; nothing happens when it is missing
 
+// The same for a stage's result or attempt, which is renamed to .trash-* first: a kill leaves no half of it behind under its name.
+void discard(const std::filesystem::path& folder);
+
 }  // namespace keel::pipelines

@@ -169,22 +169,22 @@ std::vector<std::string> reward_kinds(const Results& results) {
 }
 
 // A third model, which chooses nothing, sees when the policy pleases the two that do and nobody else.
-evaluation::Table guard_table(const Results& results) {
+evaluation::Table guard_table(const Results& results, const std::vector<std::string>& kinds) {
   evaluation::Table table{.title = "Reward models' views", .columns = {{"model"}}, .rows = {}, .note = {}};
-  for (const auto& kind : reward_kinds(results))
+  for (const auto& kind : kinds)
     table.columns.push_back({kind, evaluation::ColumnKind::number});
-  const evaluation::MeasuredModel* sft = nullptr;
+  std::map<std::string, double> of_sft;
   std::vector<std::string> suspects;
-  for (const auto& model : results.models) {
+  for (const auto& model : results.models) {  // sft is the first after base
     if (model.name == "base") continue;
-    if (model.name == "sft") sft = &model;
+    std::map<std::string, bool> rises;
     table.rows.push_back({model.name});
-    for (const auto& kind : reward_kinds(results))
-      table.rows.back().push_back(evaluation::interval_cell(model.measures.at("reward_" + kind)));
-    const auto rises = [&](const std::string& kind) {
-      return sft != nullptr && model.measures.at("reward_" + kind).mean > sft->measures.at("reward_" + kind).mean;
-    };
-    if (rises("helpfulness") && rises("safety") && !rises("general") && &model != sft) suspects.push_back(model.name);
+    for (const auto& kind : kinds) {
+      const auto& view = model.measures.at("reward_" + kind);
+      table.rows.back().push_back(evaluation::interval_cell(view));
+      rises[kind] = view.mean > of_sft.try_emplace(kind, view.mean).first->second;
+    }
+    if (rises["helpfulness"] && rises["safety"] && !rises["general"]) suspects.push_back(model.name);
   }
   table.note =
       "Helpfulness and safety choose the answers; the general model, trained on public-style pairs, has no say and guards against their "
@@ -205,7 +205,7 @@ Section distribution_section(const Results& results) {
                                                        .groups = by_model(results, "reward_" + kind),
                                                        .references = {},
                                                        .note = {}});
-  if (kinds.back() == "general") section.blocks.push_back(guard_table(results));
+  if (kinds.back() == "general") section.blocks.push_back(guard_table(results, kinds));
   if (!results.gold) return section;
   for (const auto& [gold, proxy, hazard] :
        {std::tuple{"gold_helpfulness", "reward_helpfulness", false}, {"gold_safety", "reward_safety", true}}) {
@@ -246,13 +246,8 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
         .note = {}};
     const nlohmann::json selection = core::read_json_file(context.inputs.at(version.rejection) / "selection.json");
     for (const auto& row : selection.at("scores_by_count"))
-      for (auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}}) {
-        const auto interval = interval_from_json(row.at(key));
-        series->x.push_back(row.at("answers").get<double>());
-        series->y.push_back(interval.mean);
-        series->low.push_back(interval.low);
-        series->high.push_back(interval.high);
-      }
+      for (const auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}})
+        evaluation::add_point(*series, row.at("answers").get<double>(), interval_from_json(row.at(key)));
     section.blocks.push_back(plot);
   }
   return section;
@@ -281,13 +276,8 @@ Section best_of_section(const StageContext& context) {
       plot.y_label = "combined probability, mean over prompts";
       auto& series = plot.series.emplace_back();
       series.name = fmt::format("T = {}", row.at("temperature").get<double>());
-      for (const auto& count : row.at("scores_by_count")) {
-        const auto interval = interval_from_json(count.at(statistic));
-        series.x.push_back(count.at("answers").get<double>());
-        series.y.push_back(interval.mean);
-        series.low.push_back(interval.low);
-        series.high.push_back(interval.high);
-      }
+      for (const auto& count : row.at("scores_by_count"))
+        evaluation::add_point(series, count.at("answers").get<double>(), interval_from_json(count.at(statistic)));
     }
   }
   for (const auto& row : study.at("best_temperature")) {

@@ -73,10 +73,8 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Measu
                         .seed = context.seed},
                        context.work);
   std::vector<core::Ids> whole;
-  for (const auto& sample : samples) {
-    whole.push_back(prompts.ids[static_cast<size_t>(sample.prompt)]);
-    whole.back().insert(whole.back().end(), sample.ids.begin(), sample.ids.end());
-  }
+  for (const auto& sample : samples)
+    whole.push_back(core::joined(prompts.ids[static_cast<size_t>(sample.prompt)], sample.ids));
   const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(measures.sft.llama, whole);
   std::map<std::string, std::vector<double>> scores;
   for (const auto& [kind, reward] : measures.rewards)

@@ -58,7 +58,7 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields(
       "ema_decay", config.ema_decay,
       "after each step the average of the policy's weights keeps this share of itself; the average is what is evaluated and kept; 0 = off",
-      core::Check{.rule = "in [0, 1)", .number = [](double value) { return value >= 0 && value < 1; }, .text = {}});
+      core::half_open(0, 1));
   fields.section("sampling", config.sampling, "answers; top_p, top_k and temperature 0 are refused, their log-probs are not the policy's");
   fields.section("kl", config.kl, "penalty against the policy that PPO started from");
   fields.section("score", config.score, "whiten(logit(Rc))");

@@ -10,10 +10,8 @@ namespace {
 
 std::vector<core::Ids> answered(const std::vector<core::Ids>& prompts, const std::vector<core::Sample>& samples) {
   std::vector<core::Ids> rows;
-  for (const core::Sample& sample : samples) {
-    rows.push_back(prompts.at(static_cast<size_t>(sample.prompt)));
-    rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
-  }
+  for (const core::Sample& sample : samples)
+    rows.push_back(core::joined(prompts.at(static_cast<size_t>(sample.prompt)), sample.ids));
   return rows;
 }
 

@@ -38,10 +38,9 @@ Rollout make_rollout(const std::vector<core::Ids>& prompts, const std::vector<co
                   .engine_logprobs = at::zeros({count, longest}, at::kFloat)};
   for (int64_t b = 0; b < count; ++b) {
     const core::Sample& sample = samples[static_cast<size_t>(b)];
-    core::Ids row = prompts.at(static_cast<size_t>(sample.prompt));
-    rollout.prompt_lengths.push_back(std::ssize(row));
-    row.insert(row.end(), sample.ids.begin(), sample.ids.end());
-    rollout.rows.push_back(std::move(row));
+    const core::Ids& prompt = prompts.at(static_cast<size_t>(sample.prompt));
+    rollout.prompt_lengths.push_back(std::ssize(prompt));
+    rollout.rows.push_back(core::joined(prompt, sample.ids));
     const auto length = std::ssize(sample.ids);
     rollout.response_mask.select(0, b).slice(0, 0, length).fill_(true);
     rollout.last_action_index[b] = length - 1;

@@ -92,8 +92,7 @@ std::vector<KeptAnswer> pool_of(const std::vector<std::vector<KeptAnswer>>& vers
 }
 
 core::TokenSequence training_sequence(const core::Ids& prompt, const core::Ids& answer) {
-  core::TokenSequence sequence{.ids = prompt, .loss_mask = std::vector<bool>(prompt.size(), false)};
-  sequence.ids.insert(sequence.ids.end(), answer.begin(), answer.end());
+  core::TokenSequence sequence{.ids = core::joined(prompt, answer), .loss_mask = std::vector<bool>(prompt.size(), false)};
   sequence.loss_mask.resize(sequence.ids.size(), true);
   return sequence;
 }

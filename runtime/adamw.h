@@ -17,9 +17,8 @@ struct AdamWConfig {
 };
 
 inline void visit(AdamWConfig& config, core::Fields& fields) {
-  const core::Check below_one{.rule = "in [0, 1)", .number = [](double value) { return value >= 0 && value < 1; }, .text = {}};
-  fields("beta1", config.beta1, "decay of the first moment", below_one);
-  fields("beta2", config.beta2, "decay of the second moment", below_one);
+  fields("beta1", config.beta1, "decay of the first moment", core::half_open(0, 1));
+  fields("beta2", config.beta2, "decay of the second moment", core::half_open(0, 1));
   fields("epsilon", config.epsilon, "added to the root of the second moment", core::above(0));
   fields("weight_decay", config.weight_decay, "decoupled weight decay of every parameter", core::at_least(0));
   fields("clip_norm", config.clip_norm, "largest global gradient norm; 0 = no clipping", core::at_least(0));

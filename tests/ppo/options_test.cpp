@@ -22,11 +22,7 @@ PpoConfig with_settings(const std::vector<std::string>& settings) {
   PpoConfig config = small_config();
   config.iterations = 2;  // in the second the KL is not 0
   if (std::find(settings.begin(), settings.end(), "critic=shared") != settings.end()) keel::test::share_critic(config);
-  std::vector<std::string> problems;
-  for (const std::string& setting : settings)
-    keel::core::assign_setting(keel::core::fields_of(config), setting, problems);
-  keel::core::throw_if_any(problems);
-  return config;
+  return keel::test::with_settings(config, settings);
 }
 
 PpoJob job_with_pretraining() {

@@ -87,6 +87,15 @@ struct Recorded {
   }
 };
 
+// What AdamW keeps of the gradients of all steps, by parameter.
+std::map<std::string, at::Tensor> first_moments(const Trainer& trainer) {
+  const std::string prefix = "optimizer.m.";
+  std::map<std::string, at::Tensor> moments;
+  for (const auto& [name, tensor] : trainer.state())
+    if (name.starts_with(prefix)) moments[name.substr(prefix.size())] = tensor;
+  return moments;
+}
+
 at::Tensor summary(const at::Tensor& tensor) {
   const at::Tensor x = tensor.detach().to(at::kDouble).flatten(), i = at::arange(tensor.numel(), at::kDouble);
   return at::stack({x.norm(), (x * (.7 * i).cos()).sum(), (x * (.31 * i + 1).sin()).sum()});
@@ -124,9 +133,9 @@ TEST_CASE("ppo update: losses, the gradient of every parameter and the new weigh
       recorded.move_policy();
       const auto row = trainer.update(recorded.rollout, trainer.assess(recorded.rollout, recorded.earned), recorded.pretraining);
       check_losses(row, numbers.at("whole_batch").at("losses"));
-      std::map<std::string, at::Tensor> gradients;  // after one step the first moment is (1 - beta1) times the gradient
-      for (const auto& [name, tensor] : trainer.state())
-        if (name.starts_with("optimizer.m.")) gradients[name.substr(12)] = tensor / (1 - config.optimizer.beta1);
+      auto gradients = first_moments(trainer);  // (1 - beta1) times them, after one step
+      for (auto& [name, tensor] : gradients)
+        tensor = tensor / (1 - config.optimizer.beta1);
       check_summaries(gradients, numbers.at("whole_batch").at("gradients"));
     }
     const PpoConfig config = oracle_config(shared);
@@ -138,10 +147,7 @@ TEST_CASE("ppo update: losses, the gradient of every parameter and the new weigh
       changes[name] = tensor.detach().clone();
     const auto row = trainer.update(recorded.rollout, trainer.assess(recorded.rollout, recorded.earned), recorded.pretraining);
     check_losses(row, numbers.at("four_steps").at("losses"));
-    std::map<std::string, at::Tensor> moments;  // what AdamW keeps of the gradients of all four minibatches
-    for (const auto& [name, tensor] : trainer.state())
-      if (name.starts_with("optimizer.m.")) moments[name.substr(12)] = tensor;
-    check_summaries(moments, numbers.at("four_steps").at("moments"));
+    check_summaries(first_moments(trainer), numbers.at("four_steps").at("moments"));
     for (const auto& [name, tensor] : trainer.kept())
       changes[name] = tensor.detach() - changes[name];
     check_summaries(changes, numbers.at("four_steps").at("changes"));

@@ -1,14 +1,36 @@
 // A setting that nothing reads is a mistake; so is one of which no test asks what it changes.
 #pragma once
 
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/config.h"
-#include "support/test_plain.h"
+#include "support/test.h"
 
 namespace keel::test {
+
+// `config` with each setting in turn ("kl.target=3"); throws core::ConfigError for one that is no good.
+template <class Config>
+Config with_settings(Config config, const std::vector<std::string>& settings) {
+  std::vector<std::string> problems;
+  for (const std::string& setting : settings)
+    core::assign_setting(core::fields_of(config), setting, problems);
+  core::throw_if_any(problems);
+  return config;
+}
+
+// `outcome`: the digest of what settings lead to. Each of `changes`, alone, leads elsewhere than none does, and none always to the same.
+inline void check_each_changes(const std::function<std::string(const std::vector<std::string>&)>& outcome,
+                               const std::vector<std::string>& changes) {
+  const std::string plain = outcome({});
+  for (const std::string& setting : changes) {
+    INFO(setting);
+    CHECK(outcome({setting}) != plain);
+  }
+  CHECK(outcome({}) == plain);
+}
 
 // Every field of Config has a setting ("kl.target=3") in one of the lists of a test, or is named itself in `elsewhere`, whose reason the
 // test gives beside it.

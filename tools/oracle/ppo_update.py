@@ -151,7 +151,7 @@ def losses(models, rows, experience, chosen, mix):
 
 
 def summary(tensor):
-    """Norm and two projections, one with no element left out: an error that changes none of the three would be a coincidence."""
+    """Norm and two projections: an error that changes none of the three would be a coincidence."""
     x, i = tensor.detach().double().flatten(), torch.arange(tensor.numel(), dtype=torch.float64)
     return [round(v.item(), 7) for v in (x.norm(), (x * torch.cos(0.7 * i)).sum(), (x * torch.sin(0.31 * i + 1)).sum())]
 
