@@ -51,9 +51,8 @@ PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& t
     if (!hazard->is_boolean()) throw std::invalid_argument(fmt::format("\"hazard\" must be true or false, got {}", hazard->type_name()));
     record.hazard = hazard->get<bool>();
   }
-  for (const char* key : {"source", "family"})
-    if (const auto source = row.find(key); source != row.end() && source->is_string() && record.source.empty())
-      record.source = source->get<std::string>();
+  record.source = optional_text(row, "source");
+  if (record.source.empty()) record.source = optional_text(row, "family");
   return record;
 }
 
@@ -100,14 +99,18 @@ core::TokenSequence answered_sequence(const PromptRecord& record, ChatFormat for
   return sequence;
 }
 
-bool held_out(const core::Dialogue& prompt, double share, uint64_t seed) {
-  std::string_view opening;
-  for (const core::Message& message : prompt.messages) {
-    if (message.role != "user") continue;
-    opening = strip(message.content);
-    break;
-  }
+std::string opening_turn(const core::Dialogue& prompt) {
+  for (const core::Message& message : prompt.messages)
+    if (message.role == "user") return std::string(strip(message.content));
+  return {};
+}
+
+bool opening_held_out(std::string_view opening, double share, uint64_t seed) {
   return core::Stream(seed, "held out", core::text_key(opening)).uniform() < share;
+}
+
+bool held_out(const core::Dialogue& prompt, double share, uint64_t seed) {
+  return opening_held_out(opening_turn(prompt), share, seed);
 }
 
 }  // namespace keel::data

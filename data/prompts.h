@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/types.h"
@@ -50,5 +51,9 @@ core::TokenSequence answered_sequence(const PromptRecord& record, ChatFormat for
 // True for about `share` of all conversations: those that stay out of training. Keyed by the opening user turn, so that one conversation
 // never lands on both sides, neither with another answer nor at another depth (6 % of HH-RLHF's rows go on from another row's prompt).
 bool held_out(const core::Dialogue& prompt, double share, uint64_t seed);
+
+// The same from the opening turn alone, for a dialogue that has lost its oldest turns: the first user turn, whitespace around it gone.
+std::string opening_turn(const core::Dialogue& prompt);
+bool opening_held_out(std::string_view opening, double share, uint64_t seed);
 
 }  // namespace keel::data

@@ -85,6 +85,13 @@ struct PromptPool {
         throw core::DataError(file, 0, fmt::format("holds no {} that leaves room for an answer; both kinds are compared", kind));
     rows = std::move(prompts.rows);
     ids = std::move(prompts.ids);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      // Whoever compares sees what the models answered; the whole dialogue's opening says whether it is held out.
+      nlohmann::json& messages = rows[i].at("messages");
+      if (prompts.dialogues[i].messages.size() == messages.size()) continue;
+      rows[i]["opening"] = data::opening_turn(data::parse_messages(messages, "messages"));
+      messages = data::messages_json(prompts.dialogues[i]);
+    }
   }
 
   size_t draw(const std::string& kind, bool sandbox, core::Stream& stream) const {
@@ -253,7 +260,8 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
     if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];
     const core::PreferencePair pair = pair_of(comparisons[i], *verdicts[i], version);
     KindFiles& of_kind = files.at(comparisons[i].at("kind"));
-    const bool test = data::held_out(pair.prompt, recipe.data.held_out, context.seed);
+    const std::string opening = comparisons[i].value("opening", data::opening_turn(pair.prompt));
+    const bool test = data::opening_held_out(opening, recipe.data.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
   }
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");

@@ -1,6 +1,9 @@
 // The ways to run a part of a recipe, and a recipe on preference files.
 #include "pipelines/keel_binary.h"
 
+#include <map>
+#include <set>
+
 namespace keel::pipelines {
 namespace {
 
@@ -138,6 +141,17 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   INFO(judged.err);
   REQUIRE(judged.code == 0);
   CHECK(json_in(work, "run/stages/preferences2/current/counts.json")["annotated"] == 40);
+  // A conversation stays on its side of the split, shortened or not.
+  std::map<std::string, std::set<std::string>> questions;
+  for (const std::string side : {"train", "test"})
+    for (const Json& row : rows_in(work / ("run/stages/data/current/helpfulness_" + side + ".jsonl")))
+      questions[side].insert(row["prompt"].back()["content"]);
+  for (const std::string side : {"train", "test"})
+    for (const Json& row : rows_in(work / ("run/stages/preferences2/current/helpfulness_" + side + ".jsonl"))) {
+      CHECK(row["prompt"].size() == 1);
+      CHECK(questions[side].count(row["prompt"][0]["content"]) == 1);
+    }
+  CHECK(std::count_if(compared.begin(), compared.end(), [](const Json& row) { return row.contains("opening"); }) > 5);
   CHECK(json_in(work, "run/summary.json")["models"].size() == 4);
   CHECK_FALSE(fs::exists(work / "run/models/ppo"));  // the link of the recipe before
   fs::remove(work / "preferences2.jsonl");

@@ -281,7 +281,13 @@ inline void write_files_recipe(const Workplace& work) {
   for (int i = 0; i < 40; ++i) {
     const std::string question = "how many boats are in harbour " + std::to_string(i) + "?";
     const std::string start = "{\"prompt\":\"" + question + "\",\"chosen\":\"";
-    helpful += start + "there are three boats.\",\"rejected\":\"the baker.\",\"strength\":" + std::to_string(1 + i % 4) + "}\n";
+    // Every other conversation has an older exchange, for which there is no room.
+    const std::string longer =
+        R"({"prompt":[{"role":"user","content":"who lives in harbour )" + std::to_string(i) +
+        R"(?"},{"role":"assistant","content":"the baker, a cat, three boats and whoever sells bread there are three of them."},{"role":"user","content":")" +
+        question + R"("}],"chosen":")";
+    helpful += (i % 2 == 0 ? longer : start) +
+               "there are three boats.\",\"rejected\":\"the baker.\",\"strength\":" + std::to_string(1 + i % 4) + "}\n";
     harmless += start + "who sells bread?\",\"rejected\":\"there are three.\",\"chosen_safe\":true,\"rejected_safe\":" +
                 (i % 2 == 0 ? "true" : "false") + "}\n";
   }
