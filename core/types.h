@@ -56,6 +56,11 @@ struct TokenPair {
 
 enum class FinishReason { stop, length };
 
+// As files and replies have it.
+constexpr const char* name_of(FinishReason finish) {
+  return finish == FinishReason::stop ? "stop" : "length";
+}
+
 // One generated answer. The ids made here are the ids that are scored and trained on; they are never decoded and encoded again.
 struct Sample {
   int64_t prompt = 0;           // index of the prompt

@@ -44,6 +44,17 @@ Table measure_table(std::string title, const std::vector<Measure>& measures, con
   return table;
 }
 
+std::vector<std::string> drifting_models(const std::vector<MeasuredModel>& models) {
+  const auto rises = [&](const MeasuredModel& model, const char* measure) {
+    return model.measures.at(measure).mean > models.front().measures.at(measure).mean;
+  };
+  std::vector<std::string> drifting;
+  for (const MeasuredModel& model : models)
+    if (rises(model, "reward_helpfulness") && rises(model, "reward_safety") && !rises(model, "reward_general"))
+      drifting.push_back(model.name);
+  return drifting;
+}
+
 IntervalPlot measure_plot(std::string title, const Measure& measure, const std::vector<MeasuredModel>& models,
                           std::vector<Reference> references) {
   IntervalPlot plot{std::move(title), measure.heading, {}, std::move(references), measure.digits, ""};

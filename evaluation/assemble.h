@@ -36,6 +36,10 @@ struct MeasuredModel {
 // One row a model, one column a measure, "-" where it is absent.
 Table measure_table(std::string title, const std::vector<Measure>& measures, const std::vector<MeasuredModel>& models);
 
+// The models that both reward models which choose answers rate above the first, and the general one, which only watches, does not: signs
+// of a policy that pleases those two and nobody else. All models have reward_helpfulness, reward_safety and reward_general.
+std::vector<std::string> drifting_models(const std::vector<MeasuredModel>& models);
+
 // One row for each model that has the measure.
 IntervalPlot measure_plot(std::string title, const Measure& measure, const std::vector<MeasuredModel>& models,
                           std::vector<Reference> references = {});

@@ -41,7 +41,7 @@ void generate_rows(const GenerateOptions& options, uint64_t seed) {
                   {"text", chat ? data::answer_text(model.format, *model.tokenizer, sample.ids)
                                 : data::continuation_text(*model.tokenizer, prompts[prompt], sample.ids)},
                   {"logprobs", sample.logprobs},
-                  {"finish_reason", sample.finish == core::FinishReason::stop ? "stop" : "length"}});
+                  {"finish_reason", core::name_of(sample.finish)}});
   }
   writer.commit();
 }

@@ -161,51 +161,37 @@ std::vector<evaluation::SampleGroup> by_model(const Results& results, const std:
   return groups;
 }
 
-// The reward models that the run has: those that choose, and the general one as a guard, if there is one.
-std::vector<std::string> reward_kinds(const Results& results) {
-  std::vector<std::string> kinds = {"helpfulness", "safety"};
-  if (!results.models.empty() && results.models.back().measures.contains("reward_general")) kinds.emplace_back("general");
-  return kinds;
-}
-
 // A third model, which chooses nothing, sees when the policy pleases the two that do and nobody else.
-evaluation::Table guard_table(const Results& results, const std::vector<std::string>& kinds) {
-  evaluation::Table table{.title = "Reward models' views", .columns = {{"model"}}, .rows = {}, .note = {}};
+evaluation::Table guard_table(const std::vector<evaluation::MeasuredModel>& tuned, const std::vector<std::string>& kinds) {
+  std::vector<evaluation::Measure> views;
   for (const auto& kind : kinds)
-    table.columns.push_back({kind, evaluation::ColumnKind::number});
-  std::map<std::string, double> of_sft;
-  std::vector<std::string> suspects;
-  for (const auto& model : results.models) {  // sft is the first after base
-    if (model.name == "base") continue;
-    std::map<std::string, bool> rises;
-    table.rows.push_back({model.name});
-    for (const auto& kind : kinds) {
-      const auto& view = model.measures.at("reward_" + kind);
-      table.rows.back().push_back(evaluation::interval_cell(view));
-      rises[kind] = view.mean > of_sft.try_emplace(kind, view.mean).first->second;
-    }
-    if (rises["helpfulness"] && rises["safety"] && !rises["general"]) suspects.push_back(model.name);
-  }
+    views.push_back({"reward_" + kind, kind});
+  evaluation::Table table = evaluation::measure_table("Reward models' views", views, tuned);
   table.note =
       "Helpfulness and safety choose the answers; the general model, trained on public-style pairs, has no say and guards against their "
       "drift.";
-  if (!suspects.empty())
-    table.note += fmt::format(" Alarm: {} above sft by both that choose and not by the general one.", fmt::join(suspects, ", "));
+  if (const auto drifting = evaluation::drifting_models(tuned); !drifting.empty())
+    table.note += fmt::format(" Alarm: {} above sft by both that choose and not by the general one.", fmt::join(drifting, ", "));
   return table;
 }
 
-Section distribution_section(const Results& results) {
+Section distribution_section(const Recipe& recipe, const Results& results) {
   Section section{.heading = "Scores before and after",
                   .text = "Reward-model probabilities of the answers to held-out prompts, sampled at temperature 1.",
                   .blocks = {}};
-  const std::vector<std::string> kinds = reward_kinds(results);
-  for (const auto& kind : kinds)
+  std::vector<std::string> kinds;
+  for (const auto& [kind, stage] : run_reward_models(recipe)) {
+    kinds.push_back(kind);
     section.blocks.push_back(evaluation::HistogramPlot{.title = fmt::format("{} reward model", kind),
                                                        .x_label = fmt::format("{} probability", kind),
                                                        .groups = by_model(results, "reward_" + kind),
                                                        .references = {},
                                                        .note = {}});
-  if (kinds.back() == "general") section.blocks.push_back(guard_table(results, kinds));
+  }
+  std::vector<evaluation::MeasuredModel> tuned;  // sft and what came of it
+  std::copy_if(results.models.begin(), results.models.end(), std::back_inserter(tuned),
+               [](const auto& model) { return model.name != "base"; });
+  if (has_general_reward(recipe)) section.blocks.push_back(guard_table(tuned, kinds));
   if (!results.gold) return section;
   for (const auto& [gold, proxy, hazard] :
        {std::tuple{"gold_helpfulness", "reward_helpfulness", false}, {"gold_safety", "reward_safety", true}}) {
@@ -437,7 +423,7 @@ void write_run_report(const Recipe& recipe, const StageContext& context) {
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
   report.sections = {win_section(results),
                      reward_model_section(results.rewards, run_reward_models(recipe), context, recipe.combination.gate_threshold),
-                     distribution_section(results)};
+                     distribution_section(recipe, results)};
   if (auto selection = selection_section(recipe, context); !selection.blocks.empty()) report.sections.push_back(std::move(selection));
   report.sections.push_back(loss_section(recipe, results, context));
   for (const auto& version : versions_of(recipe))

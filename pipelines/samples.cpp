@@ -17,15 +17,16 @@ nlohmann::json to_json(const core::Sample& sample) {
           {"sample", sample.sample},
           {"ids", sample.ids},
           {"logprobs", sample.logprobs},
-          {"finish_reason", sample.finish == core::FinishReason::stop ? "stop" : "length"}};
+          {"finish_reason", core::name_of(sample.finish)}};
 }
 
 core::Sample sample_from_json(const nlohmann::json& row) {
-  return {.prompt = row.at("prompt").get<int64_t>(),
-          .sample = row.at("sample").get<int64_t>(),
-          .ids = row.at("ids").get<core::Ids>(),
-          .logprobs = row.at("logprobs").get<std::vector<float>>(),
-          .finish = row.at("finish_reason") == "stop" ? core::FinishReason::stop : core::FinishReason::length};
+  return {
+      .prompt = row.at("prompt").get<int64_t>(),
+      .sample = row.at("sample").get<int64_t>(),
+      .ids = row.at("ids").get<core::Ids>(),
+      .logprobs = row.at("logprobs").get<std::vector<float>>(),
+      .finish = row.at("finish_reason") == core::name_of(core::FinishReason::stop) ? core::FinishReason::stop : core::FinishReason::length};
 }
 
 std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std::vector<core::Ids>& prompts, const SamplingTask& task,

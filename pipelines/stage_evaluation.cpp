@@ -110,7 +110,7 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
                         {"prompt", i},
                         {"messages", data::messages_json(questions.prompts.dialogues[i])},
                         {"text", model.texts[i]},
-                        {"finish_reason", model.finish[i] == core::FinishReason::stop ? "stop" : "length"},
+                        {"finish_reason", core::name_of(model.finish[i])},
                         {"hazard", measured.hazard},
                         {"reward_helpfulness", measured.reward_helpfulness},
                         {"reward_safety", measured.reward_safety},

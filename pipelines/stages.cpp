@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
-#include "core/rng.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 
@@ -27,7 +26,7 @@ using core::json_of;
 using Digests = std::map<std::string, std::string>;
 
 Stage data_stage(const Recipe& recipe, const Digests& external) {
-  Stage stage{.name = "data", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+  Stage stage{.name = "data", .schema_version = from_sandbox(recipe) ? 1 : 2, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   if (from_sandbox(recipe)) {
     nlohmann::json config = json_of(recipe.sandbox);
     config.erase("absent_skill");  // the first version's prompts ask for every skill
@@ -118,6 +117,7 @@ Stage comparisons_stage(const Recipe& recipe, const Version& version) {
     config["pairs"] = preferences.later_pairs;
   }
   Stage stage{.name = version.comparisons,
+              .schema_version = from_sandbox(recipe) ? 1 : 2,
               .inputs = {version.prompts, version.newest},
               .config = text_of({{"preferences", config}, {"limit", to_json(length_limit(recipe))}}),
               .external = {},
@@ -182,6 +182,7 @@ Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::
       if (earlier.number < version.number) pool.push_back(earlier.rejection);
   Stage stage{
       .name = version.rejection,
+      .schema_version = 2,
       .inputs = {version.prompts, version.newest, version.helpfulness, version.safety},
       .config = text_of({{"rejection", config}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
       .external = {},
@@ -206,14 +207,10 @@ Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::
   return stage;
 }
 
-// A second PPO of a run must not draw what the first one drew.
-uint64_t seed_of(const Version& version, uint64_t seed) {
-  return version.ppo == "ppo" ? seed : core::Stream(seed, version.ppo).next();
-}
-
 Stage ppo_stage(const Recipe& recipe, const Version& version) {
   Stage stage{
       .name = version.ppo,
+      .schema_version = version.ppo == "ppo" ? 1 : 2,
       .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
       .config =
           text_of({{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
@@ -227,7 +224,7 @@ Stage ppo_stage(const Recipe& recipe, const Version& version) {
                            .held_out = context.inputs.at("data") / "prompts_validation.jsonl",
                            .pretraining = context.inputs.at("data") / (from_sandbox(recipe) ? "corpus.jsonl" : "demonstrations.jsonl"),
                            .limit = length_limit(recipe)},
-                          recipe.ppo, recipe.combination, seed_of(version, context.seed), context.work);
+                          recipe.ppo, recipe.combination, ppo_seed(version, context.seed), context.work);
           },
       .scratch = {"ckpt"}};
   if (version.prompts != "data") stage.inputs.insert(stage.inputs.begin(), "data");

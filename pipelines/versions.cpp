@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/rng.h"
+
 namespace keel::pipelines {
 namespace {
 
@@ -50,6 +52,10 @@ std::vector<std::string> batches_until(const std::vector<Version>& versions, con
   for (const auto& earlier : versions)
     if (earlier.number <= version.number && !earlier.preferences.empty()) batches.push_back(earlier.preferences);
   return batches;
+}
+
+uint64_t ppo_seed(const Version& version, uint64_t seed) {
+  return version.ppo == "ppo" ? seed : core::Stream(seed, version.ppo).next();
 }
 
 bool has_general_reward(const Recipe& recipe) {

@@ -40,18 +40,17 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
             "leave it out, or take the placement reward",
             name));
   if (config.kl.controller == "adaptive") {
-    constexpr double kMostChange = 0.2;  // of next_kl_coefficient()
-    if (const double least = kMostChange * static_cast<double>(config.batch_answers); config.kl.horizon <= least)
+    if (const double least = kMostKlError * static_cast<double>(config.batch_answers); config.kl.horizon <= least)
       problems.push_back(fmt::format(
-          "kl.horizon must be above 0.2 * batch_answers ({}), or one batch of answers takes the coefficient to 0 or below, got {}", least,
-          config.kl.horizon));
+          "kl.horizon must be above {} * batch_answers ({}), or one batch of answers takes the coefficient to 0 or below, got {}",
+          kMostKlError, least, config.kl.horizon));
     if (config.kl.coefficient == 0) problems.emplace_back("kl.coefficient: an adaptive one that starts at 0 stays there; start above 0");
   }
   for (const auto& field : core::set_fields(config))
     if (const std::string reason = unread_because(config, field.name); !reason.empty())
       problems.push_back(fmt::format("{}: {}; leave it out, or at its default {}", field.name, reason, field.b));
-  for (const auto& [name, schedule] : {std::pair{"schedule", &config.schedule}, {"critic_schedule", &config.critic_schedule}})
-    core::add_problems(problems, fmt::format("{}.", name), runtime::problems_of(*schedule));
+  core::add_problems(problems, "schedule.", runtime::problems_of(config.schedule));
+  if (config.critic != "shared") core::add_problems(problems, "critic_schedule.", runtime::problems_of(config.critic_schedule));
   core::add_problems(problems, "lora.", policy::problems_of(config.lora));
   if (config.minibatch_answers > config.batch_answers) problems.emplace_back("minibatch_answers must not be above batch_answers");
   return problems;

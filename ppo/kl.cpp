@@ -30,7 +30,7 @@ at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logpr
 
 double next_kl_coefficient(double coefficient, double kl_per_answer, int64_t answers, const KlConfig& config) {
   if (config.controller == "fixed") return coefficient;
-  const double error = std::clamp(kl_per_answer / config.target - 1, -0.2, 0.2);
+  const double error = std::clamp(kl_per_answer / config.target - 1, -kMostKlError, kMostKlError);
   return coefficient * (1 + error * static_cast<double>(answers) / config.horizon);
 }
 

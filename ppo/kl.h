@@ -55,8 +55,11 @@ at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_
 at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const at::Tensor& mask, int64_t tokens, double beta,
                    const KlConfig& config);
 
+// The relative error of the KL at which the adaptive coefficient reacts no more strongly (Ziegler et al. 2019, 2.2).
+inline constexpr double kMostKlError = 0.2;
+
 // The coefficient after a batch of `answers` whose KL, summed over tokens, has the mean `kl_per_answer`:
-// beta * (1 + clip(kl / target - 1, +-0.2) * answers / horizon) when adaptive, else beta.
+// beta * (1 + clip(kl / target - 1, +-kMostKlError) * answers / horizon) when adaptive, else beta.
 double next_kl_coefficient(double coefficient, double kl_per_answer, int64_t answers, const KlConfig& config);
 
 }  // namespace keel::ppo
