@@ -208,7 +208,9 @@ Recipe read_recorded_recipe(const std::string& config, const std::filesystem::pa
   const core::Fields fields = core::fields_of(recipe);
   core::assign(fields, core::parse_json(config, origin.string()), origin.string(), problems);
   Recipe recorded = recipe;
-  recorded.versions = {"rejection", "ppo"};  // settings that its file had for versions left out were accepted, and stay
+  // Settings that its file had for versions and for a study left out were accepted, and stay.
+  recorded.versions = {"rejection", "ppo"};
+  recorded.best_of.samples = std::max<int64_t>(recorded.best_of.samples, 1);
   assign_over(fields, overlay, settings, problems);
   if (problems.empty()) check(recipe, recorded, origin, problems);
   core::throw_if_any(std::move(problems));

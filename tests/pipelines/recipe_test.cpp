@@ -85,6 +85,8 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
   recipe.versions.push_back("ppo");
   const auto more = versions_of(recipe);
   CHECK((more[4].ppo == "ppo" && more[5].ppo == "ppo6" && more[5].newest == "ppo" && more[5].before == "rs4"));
+  CHECK((ppo_seed(more[4], 7) == 7 && ppo_seed(more[5], 7) != 7 && ppo_seed(more[5], 7) == ppo_seed(more[5], 7)));
+  CHECK(ppo_seed(more[5], 8) != ppo_seed(more[5], 7));
 
   // The pool: V1 to V3 learn from their own answers, V4 from all; PPO's own answers are no part of it.
   const auto stages = build_stages(recipe, {});
@@ -218,6 +220,9 @@ TEST_CASE("recipes: what a file sets for versions or a study that a variant leav
   const std::string study = R"({"name": "r", "best_of": {"samples": 8, "prompts": 9}})";
   CHECK(problems_in(study, {"best_of.samples=0"}).empty());
   CHECK(problems_in(study, {"best_of.samples=0", "best_of.prompts=10"}).size() == 1);
+  // What was recorded of such a variant is read again, by `keel status` and its like.
+  CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "best_of": {"samples": 0, "prompts": 9}})", "run.json", "", {}));
+  CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "versions": ["rejection"], "ppo": {"epochs": 2}})", "run.json", "", {}));
 }
 
 TEST_CASE("recipes: more frozen layers or wider adapters than the model has are refused before the run, by their whole names",
