@@ -115,15 +115,15 @@ RewardCalibration calibration_of(const std::vector<double>& differences, const s
   result.error = statistics::calibration_error(result.bins);
   result.error_by_chance = statistics::calibration_error_by_chance(confidence, 0.5, kCalibrationBins, settings);
   result.temperature = statistics::fit_temperature(differences);
-  result.temperature_interval =
-      statistics::bootstrap_over_prompts(by_prompt(prompts),
-                                         [&](const std::vector<size_t>& drawn) {
-                                           std::vector<double> logits;
-                                           for (const size_t pair : drawn)
-                                             logits.push_back(differences[pair]);
-                                           return statistics::fit_temperature(logits).temperature;
-                                         },
-                                         {.seed = settings.seed, .replicates = std::min<int64_t>(settings.replicates, 1000)});
+  result.temperature_interval = statistics::bootstrap_over_prompts(
+      by_prompt(prompts),
+      [&](const std::vector<size_t>& drawn) {
+        std::vector<double> logits;
+        for (const size_t pair : drawn)
+          logits.push_back(differences[pair]);
+        return statistics::fit_temperature(logits, 1e-6).temperature;
+      },
+      settings);
   return result;
 }
 

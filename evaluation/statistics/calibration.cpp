@@ -101,7 +101,7 @@ Interval calibration_error_by_chance(const std::vector<double>& confidence, doub
   return {mean(errors), quantile(errors, 0.025), quantile(errors, 0.975)};
 }
 
-TemperatureFit fit_temperature(const std::vector<double>& logits) {
+TemperatureFit fit_temperature(const std::vector<double>& logits, double tolerance) {
   if (logits.empty()) refuse_calibration("a temperature needs at least one logit, got none");
   constexpr double kLeast = 0.01, kMost = 100;
   double below = 1 / kMost, above = 1 / kLeast;  // of 1 / T
@@ -110,7 +110,7 @@ TemperatureFit fit_temperature(const std::vector<double>& logits) {
   } else if (slope(logits, above) <= 0) {
     below = above;
   } else {
-    for (int halving = 0; halving < 100 && above - below > 1e-15 * above; ++halving) {
+    for (int halving = 0; halving < 100 && above - below > tolerance * above; ++halving) {
       const double middle = std::sqrt(below * above);
       (slope(logits, middle) < 0 ? below : above) = middle;
     }

@@ -32,11 +32,12 @@ Interval calibration_error_by_chance(const std::vector<double>& confidence, doub
 // The T of [0.01, 100] that minimises the mean of log(1 + exp(-d / T)) over logits d of statements that are all true, as the difference of
 // two scores is for "the chosen answer wins". An end of the range means that there is no least value: all d are positive, or their mean is
 // not. Throws core::Error for no logits.
+// `tolerance`: how exact T is, as a share of itself.
 struct TemperatureFit {
   double temperature = 1;
   double loss_before = 0, loss_after = 0;  // nats a statement, at T = 1 and at the fitted T
 };
-TemperatureFit fit_temperature(const std::vector<double>& logits);
+TemperatureFit fit_temperature(const std::vector<double>& logits, double tolerance = 1e-15);
 
 // log(1 + exp(x)) without overflow.
 double softplus(double x);
