@@ -223,13 +223,13 @@ evaluation::Report report_of(const Sweep& sweep, const std::vector<CellMeasure>&
   for (const auto& measure : sweep.measures)
     report.summary.columns.push_back({measure, evaluation::ColumnKind::number});
   report.summary.columns.push_back({"status"});
-  report.summary.note = "Behind the comma the paired difference to the baseline, seed by seed.";
+  report.summary.note = "Behind the semicolon the paired difference to the baseline, seed by seed.";
   for (size_t cell = 0; cell < sweep.cells.size(); ++cell) {
     std::vector<evaluation::Cell> row = {label_of(sweep.cells[cell])};
     for (const auto& measure : sweep.measures) {
       const CellMeasure& measured = row_of(table, cell, measure);
       const bool compared = cell != sweep.baseline && !std::isnan(measured.difference.mean);
-      row.emplace_back(interval_text(measured.value) + (compared ? ", " + interval_text(measured.difference, true) : ""));
+      row.emplace_back(interval_text(measured.value) + (compared ? "; " + interval_text(measured.difference, true) : ""));
     }
     row.emplace_back(status_of(sweep, cell, runs));
     report.summary.rows.push_back(std::move(row));
@@ -237,15 +237,15 @@ evaluation::Report report_of(const Sweep& sweep, const std::vector<CellMeasure>&
   for (const auto& key : sweep.keys) {
     evaluation::Section section{.heading = key, .text = "All other settings as in the baseline.", .blocks = {}};
     auto cells = along(sweep, key);
-    const bool alone = cells.size() > 1;
-    if (!alone) {
+    const bool varied_alone = cells.size() > 1;
+    if (!varied_alone) {
       section.text = "The baseline and the cells that set it, each with other settings as well.";
       cells = setting(sweep, key);
     }
     std::vector<std::string> labels;
     for (const size_t cell : cells) {
       const std::string value = value_of(sweep.cells[cell], key);
-      labels.push_back(!alone ? label_of(sweep.cells[cell]) : value.empty() ? "as the recipe" : value);
+      labels.push_back(!varied_alone ? label_of(sweep.cells[cell]) : value.empty() ? "as the recipe" : value);
     }
     for (const auto& measure : sweep.measures)
       section.blocks.push_back(plot_of(measure, measure, cells, labels, table));

@@ -150,8 +150,9 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<An
                               {"critic/vf_explained_var", explained_variance(experience.values, experience.returns, mask)},
                               {"rollout/logprob_drift_max", drift.max().item<double>()}});
   if (config_.whiten_advantages)  // what divides the advantages divides the KL penalty in them too: the acting coefficient is beta / std
-    experience.metrics.emplace_back("whiten/advantages_std",
-                                    std::sqrt(gae.advantages.masked_select(mask).to(at::kDouble).var(false).item<double>()));
+    experience.metrics.emplace_back(
+        "whiten/advantages_std",
+        std::sqrt(gae.advantages.masked_select(mask).to(at::kDouble).var(false).item<double>() + config_.score.epsilon));
   append(experience.metrics, whitening_metrics(probability, safety_decides, config_.score));
   append(experience.metrics, answer_metrics(rollout));
   return experience;

@@ -208,7 +208,11 @@ TEST_CASE("keel rejection: answers are chosen by the score that is asked for, an
     return sum / count;
   };
   CHECK(mean_logprob(0) > mean_logprob(1) + 1);
-  CHECK(json_in(work, "combined/selection.json")["other_ids_from_text"].is_number());
+  // An answer that was cut off ends, read again from its text, with an end that was not generated.
+  const auto kept = rows_in(work / "combined/kept.jsonl.gz");
+  const auto unfinished = std::count_if(kept.begin(), kept.end(), [](const Json& row) { return row["answer_ids"].back() != 2; });
+  CHECK(unfinished > 0);
+  CHECK(json_in(work, "combined/selection.json")["other_ids_from_text"] >= unfinished);
 }
 
 TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned on them", "[pipelines]") {
@@ -285,7 +289,10 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
 
 TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipelines]") {
   const Workplace work;
-  work.write("prompts.jsonl", kPrompts);
+  work.write("prompts.jsonl", R"({"prompt":"who sells bread?","source":"market"})"
+                              "\n"
+                              R"({"prompt":"where is the boat?","hazard":true,"family":"harbour"})"
+                              "\n");
   work.write("settings.json", R"({"iterations": 2, "batch_answers": 4, "minibatch_answers": 2, "micro_answers": 2,
                                   "sampling": {"max_new_tokens": 4}, "schedule": {"learning_rate": 1e-3}})");
   const auto outcomes = work.run_all(
@@ -317,6 +324,8 @@ TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipeli
   CHECK(metrics[0]["objective/kl"] == 0);  // the policy is still its own reference
   CHECK(metrics[0]["val/first_ratio_rms"].get<double>() < 1e-6);
   CHECK(metrics[1]["episode"] == 8);
+  for (const char* source : {"market", "harbour"})
+    CHECK(metrics[0]["objective/scores_source/" + std::string(source)].is_number());
   CHECK_FALSE((work.has("tuned/ckpt") || work.has("tuned.partial") || work.has("none.partial")));
   work.write("in.jsonl", "{\"prompt\":\"who sells bread?\",\"response\":\"the baker.\"}\n");
   CHECK(work.run({"score", "--reward", "tuned/critic", "--in", "in.jsonl"}).rows().size() == 1);

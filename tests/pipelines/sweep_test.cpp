@@ -93,6 +93,12 @@ TEST_CASE("sweep results: means, Student's t over seeds and paired differences; 
   CHECK(table[0].deviation == Catch::Approx(1.5275252317));
   CHECK(table[1].difference.mean == Catch::Approx(1));  // seed by seed, so without spread
   CHECK((table[1].difference.low == Catch::Approx(1) && table[1].difference.high == Catch::Approx(1)));
+  const auto report = report_of(sweep, table, runs);
+  REQUIRE(report.summary.rows.size() == 2);
+  CHECK(report.summary.rows[0][1].text == "2.333 [-1.461, 6.128]");
+  CHECK(report.summary.rows[1][1].text == "3.333 [-0.461, 7.128]; +1.000 [+1.000, +1.000]");
+  REQUIRE(report.sections.size() == 2);  // the one key, and all cells
+  CHECK((report.sections[0].heading == "a" && report.sections[0].text == "All other settings as in the baseline."));
   const std::string csv = csv_of(sweep, table, runs);
   CHECK_THAT(csv, ContainsSubstring("a,measure,n,mean,sd,ci_lo,ci_hi,delta,delta_lo,delta_hi,status\r\n\"x,\"\"y\"\"\",m.v,3,"));
 

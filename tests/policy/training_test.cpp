@@ -209,6 +209,10 @@ TEST_CASE("sft: stopped and started again it ends bit for bit as if never stoppe
   CHECK(keel::runtime::digest(parameters(again)) == keel::runtime::digest(parameters(straight)));
   CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
   CHECK(logged(folder / "straight", "eval_loss").size() == 3);
+  // What comes after training may be interrupted too: no step is taken again, or this request would stop it.
+  keel::core::request_interrupt();
+  CHECK_NOTHROW(train_sft(keel::test::tiny_llama(), all, held_out, config, 3, folder / "stopped"));
+  keel::core::clear_interrupt();
 }
 
 TEST_CASE("sft: the weights that are kept have the lowest held-out loss", "[policy]") {

@@ -52,6 +52,13 @@ TEST_CASE("ppo with adapters: the base and the reward model stay, the policy mov
     CHECK(digest(result.policy) != base);
     CHECK(keel::policy::lora_parameters(result.policy).empty());
     CHECK(digest(keel::policy::merged(keel::policy::load_lora(folder / "adapter", models.policy))) == digest(result.policy));
+    if (std::string(kind) == "shared") {
+      CHECK_FALSE(std::filesystem::exists(folder / "critic_adapter"));
+    } else {
+      const auto start = std::string(kind) == "reward" ? models.critic.backbone : keel::policy::backbone_of(models.policy);
+      CHECK(digest(keel::policy::merged(keel::policy::load_lora(folder / "critic_adapter", start))) == digest(result.critic.backbone));
+      CHECK(digest(result.critic.backbone) != digest(start));
+    }
     CHECK(result.policy.layers[0].k.equal(models.policy.layers[0].k));  // no target
     const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
     CHECK(metric(points[0].values, "objective/kl") == 0);

@@ -139,6 +139,7 @@ TEST_CASE("ppo options: combinations in which one would have no effect, or the w
                                              {"lora.target_modules=[\"o_proj\"]"},
                                              {"critic=shared", "critic_schedule.learning_rate=0.001"},
                                              {"critic=shared", "critic_schedule.warmup_steps=3"},
+                                             {"critic=shared", "critic_schedule.final_ratio=0.5"},
                                              {"lora.rank=2", "lora.target_modules=[]"},
                                              {"sampling.top_k=3"},
                                              {"sampling.top_p=0.9"},
@@ -149,8 +150,8 @@ TEST_CASE("ppo options: combinations in which one would have no effect, or the w
     const std::string field = settings.back().substr(0, settings.back().find('=')), section = field.substr(0, field.find('.'));
     CHECK_THAT(problems[0], Catch::Matchers::StartsWith(section));
   }
-  for (const char* setting : {"ema_decay=1", "kl.placement=both", "score.whiten_scope=rank", "critic=none", "lora.target_modules=[\"qkv\"]",
-                              "validation.every=0", "ptx.weight=-1"})
+  for (const char* setting : {"ema_decay=1", "optimizer.beta1=1", "optimizer.beta2=1", "kl.placement=both", "score.whiten_scope=rank",
+                              "critic=none", "lora.target_modules=[\"qkv\"]", "validation.every=0", "ptx.weight=-1"})
     CHECK_THROWS_AS(with_settings({setting}), keel::core::ConfigError);
 }
 

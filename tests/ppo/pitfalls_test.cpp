@@ -1,4 +1,9 @@
-// What makes PPO silently wrong, as far as other tests do not catch it. The numbers are those of a list of ten that peers fell into.
+// What makes PPO silently wrong, as far as other tests do not catch it. Tests all over the tree name the pitfall that they watch:
+//  1 old log-probs that are not the sampling distribution's    6 scores that depend on padding or batch mates
+//  2 rewards, values and log-probs a position apart            7 the KL's sign, estimator, clamp and unit
+//  3 an EOS that masks take for padding                        8 reference or reward models that move, or alias the policy
+//  4 statistics over padding                                   9 ids that change between generation, scoring and training
+//  5 means by micro-batch instead of batch                    10 a reward model saved without its head, or loaded as another
 #include <ATen/core/grad_mode.h>
 
 #include "ppo/small_run.h"

@@ -47,6 +47,13 @@ TEST_CASE("ppo (pitfall 4): whitened advantages have mean 0 and variance 1 over 
   CHECK(std::abs(kept.mean().item<double>()) < 1e-6);
   CHECK(kept.var(false).item<double>() == Catch::Approx(1).epsilon(1e-5));
   CHECK(experience.advantages.masked_select(~one.rollout.response_mask).abs().sum().item<double>() == 0);
+
+  PpoConfig config = small_config();
+  config.whiten_advantages = false;
+  const auto plain = OneIteration(config).assess();
+  const double deviation = plain.advantages.masked_select(one.rollout.response_mask).to(at::kDouble).var(false).sqrt().item<double>();
+  CHECK(metric(experience.metrics, "whiten/advantages_std") == Catch::Approx(deviation).epsilon(1e-5));
+  CHECK(std::none_of(plain.metrics.begin(), plain.metrics.end(), [](const auto& entry) { return entry.first == "whiten/advantages_std"; }));
 }
 
 TEST_CASE("ppo (pitfall 5): 8 x 1, 4 x 2, 2 x 4 and 1 x 8 answers end in the same weights", "[ppo]") {
