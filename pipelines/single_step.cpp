@@ -40,10 +40,11 @@ bool holds_work(const fs::path& partial) {
   });
 }
 
-// What another command left of an attempt that cannot be gone on with: nothing of it may pass for an output of this one.
-void empty_folder(const fs::path& partial) {
+// What another command left of an attempt that cannot be gone on with: nothing of it may pass for an output of this one. The record
+// stays until this attempt's takes its place, for a folder of work without one is none of keel's.
+void empty_folder(const fs::path& partial, const fs::path& record) {
   for (const auto& entry : fs::directory_iterator(partial))
-    if (entry.path().filename() != ".lock") remove_tree(entry.path());
+    if (entry.path().filename() != ".lock" && entry.path() != record) remove_tree(entry.path());
 }
 
 }  // namespace
@@ -80,7 +81,7 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
         throw core::UsageError(
             fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
                         partial.string(), fmt::join(key_differences(begun, finished ? material : attempt), "; ")));
-      empty_folder(partial);
+      empty_folder(partial, record);
     }
     core::write_file(record, core::dump_json(attempt) + "\n");
     try {
