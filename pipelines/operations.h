@@ -91,7 +91,8 @@ nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const 
 std::vector<nlohmann::json> preference_statistics(const fs::path& file, const fs::path& held_out, const fs::path& tokenizer, bool safety);
 
 // Samples K answers a prompt from `policy`, keeps the best by the combined reward, fine-tunes `start` on them and on what earlier versions
-// kept. Leaves a model folder with samples.jsonl.gz, selection.json and kept.jsonl.gz: the new answers alone, as ids and as {"messages"}.
+// kept. Leaves a model folder with samples.jsonl.gz, selection.json and kept.jsonl.gz: the new answers alone, as ids and as {"prompt",
+// "completion"}.
 struct RejectionInputs {
   fs::path policy;               // the most recent model
   fs::path start;                // where fine-tuning restarts (paper 3.2.3: the base model)

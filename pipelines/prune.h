@@ -16,8 +16,9 @@ struct PruneOptions {
   bool dry_run = false;
 };
 
-// Finished results that are removed (or would be), by folder. Never one that the present recipe uses, one that is kept by `options`, or
-// one that a kept result was made from. Each is renamed to .trash-* first, so that a kill leaves no half of one behind under its name.
+// Finished results that are removed (or would be), by folder; half-done ones stay, for their command may go on. Never one that the present
+// recipe uses, one that is kept by `options`, or one that a kept result was made from. Each is renamed to .trash-* first, so that a kill
+// leaves no half of one behind under its name.
 std::vector<std::filesystem::path> prune(RunDirectory& run, const PruneOptions& options);
 
 }  // namespace keel::pipelines

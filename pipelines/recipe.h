@@ -119,7 +119,8 @@ inline void visit(MixtureConfig& config, core::Fields& fields) {
   fields("helpfulness_rest", config.helpfulness_rest, "share of other pairs in the helpfulness model's data, as far as there are enough",
          core::between(0, 0.9));
   fields("safety_rest", config.safety_rest, "share of other pairs in the safety model's data, likewise", core::between(0, 0.9));
-  fields("own_pairs", config.own_pairs, "pairs of its own kind that a model learns from, drawn uniformly; 0 = all", core::at_least(0));
+  fields("own_pairs", config.own_pairs, "pairs of its own kind that a model learns from, drawn uniformly, before drop_*; 0 = all",
+         core::at_least(0));
   fields("drop_duplicates", config.drop_duplicates, "leave out training pairs that repeat another (counted)");
   fields("drop_shared_prompts", config.drop_shared_prompts,
          "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");

@@ -33,7 +33,7 @@ std::vector<nlohmann::json> read_rows(const RewardStage& stage, const StageConte
 }
 
 // Training pairs of a kind. What no model may learn from goes here, not in the reader of the mixture, which knows not whether a row was
-// safety data; and the mixture's parts are shares of what is learned from.
+// safety data; and the mixture's parts are shares of what is learned from (before mixture.drop_*).
 std::vector<nlohmann::json> usable_rows(const RewardStage& stage, const StageContext& context, const std::string& kind,
                                         data::Counts& counts) {
   std::vector<nlohmann::json> rows = read_rows(stage, context, kind + "_train.jsonl");
