@@ -45,7 +45,7 @@ TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and 
     const bool on_files = object.contains("data") && object["data"].value("source", "") == "files";
     const std::vector<std::string> places = {"data.helpful=helpful.jsonl", "data.harmless=harmless.jsonl"};
     Recipe recipe = read_recipe(entry.path(), "", on_files ? places : std::vector<std::string>{});
-    CHECK(recipe.name == object["name"]);
+    CHECK(recipe.name == object["name"].get<std::string>());
     const nlohmann::json flat = core::to_json(core::fields_of(recipe)).flatten(), given = object.flatten();
     for (const auto& [name, value] : given.items()) {
       INFO(name);
