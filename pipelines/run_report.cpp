@@ -269,8 +269,8 @@ Section best_of_section(const StageContext& context) {
   for (const auto& row : study.at("best_temperature")) {
     const std::string model = row.at("model");
     if (best.series.empty() || best.series.back().name != model) best.series.push_back({model, {}, {}, {}, {}});
-    best.series.back().x.push_back(row.at("answers").get<double>());
-    best.series.back().y.push_back(row.at("temperature").get<double>());
+    evaluation::add_point(best.series.back(), row.at("answers").get<double>(),
+                          {row.at("temperature").get<double>(), row.at("low").get<double>(), row.at("high").get<double>()});
   }
   for (const auto& model : order)
     for (const char* statistic : {"maximum", "median"})

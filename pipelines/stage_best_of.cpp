@@ -8,6 +8,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "data/chat_format.h"
+#include "evaluation/statistics/interval.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
@@ -18,9 +19,9 @@
 namespace keel::pipelines {
 namespace {
 
-// One model at one temperature.
-nlohmann::json study(const std::string& name, const LanguageModel& model, double temperature, const Prompts& prompts,
-                     const ppo::RewardFunction& reward, const Recipe& recipe, const StageContext& context) {
+// One model at one temperature: scores of the first n answers to each prompt, chosen by `reward`.
+rejection_sampling::Selection study(const std::string& name, const LanguageModel& model, double temperature, const Prompts& prompts,
+                                    const ppo::RewardFunction& reward, const Recipe& recipe, const StageContext& context) {
   const auto samples = sample_in_shards(model.llama, prompts.ids,
                                         {.label = fmt::format("best_of {} T={}", name, temperature),
                                          .samples = recipe.best_of.samples,
@@ -34,8 +35,27 @@ nlohmann::json study(const std::string& name, const LanguageModel& model, double
   std::vector<core::ScoredSample> scored;
   for (size_t i = 0; i < samples.size(); ++i)
     scored.push_back({.sample = samples[i], .score = earned[i].probability});
-  const auto selection = rejection_sampling::select_best(std::move(scored), {.finished_only = false});
-  return {{"model", name}, {"temperature", temperature}, {"scores_by_count", scores_by_count(selection, context.seed)}};
+  return rejection_sampling::select_best(std::move(scored), {.finished_only = false});
+}
+
+// The temperature whose best of n answers is best, the lowest of equals, with its interval over prompts. `selections`: one a temperature.
+nlohmann::json best_temperature(const std::vector<double>& temperatures, const std::vector<rejection_sampling::Selection>& selections,
+                                size_t n, uint64_t seed) {
+  const auto maximum = [&](size_t temperature, const std::vector<size_t>& prompts) {
+    double sum = 0;
+    for (const size_t prompt : prompts)
+      sum += selections[temperature].statistics[n].maximum[prompt];
+    return sum / static_cast<double>(prompts.size());
+  };
+  const auto best = [&](const std::vector<size_t>& prompts) {
+    std::vector<double> maxima;
+    for (size_t temperature = 0; temperature < temperatures.size(); ++temperature)
+      maxima.push_back(maximum(temperature, prompts));
+    return temperatures[static_cast<size_t>(std::max_element(maxima.begin(), maxima.end()) - maxima.begin())];
+  };
+  const auto interval = evaluation::statistics::bootstrap_statistic(selections.front().statistics[n].maximum.size(), best,
+                                                                    {.seed = seed, .replicates = 1000});
+  return {{"answers", n + 1}, {"temperature", interval.mean}, {"low", interval.low}, {"high", interval.high}};
 }
 
 }  // namespace
@@ -44,7 +64,7 @@ void study_best_of(const Recipe& recipe, const StageContext& context) {
   const Version newest = versions_of(recipe).back();
   const ScoringModel helpfulness = load_scoring_model(context.inputs.at(newest.helpfulness));
   const ScoringModel safety = load_scoring_model(context.inputs.at(newest.safety));
-  nlohmann::json rows = nlohmann::json::array(), best = nlohmann::json::array();
+  nlohmann::json curves = nlohmann::json::array(), best = nlohmann::json::array();
   for (const auto& [name, stage] : run_models(recipe)) {
     if (name == "base") continue;
     const LanguageModel model = load_language_model(context.inputs.at(stage));
@@ -54,20 +74,18 @@ void study_best_of(const Recipe& recipe, const StageContext& context) {
     prompts.ids.resize(count);
     prompts.hazard.resize(count);
     const auto reward = ppo::gated_reward(helpfulness.model, safety.model, prompts.ids, prompts.hazard, recipe.combination);
-    const size_t first = rows.size();
-    for (const double temperature : recipe.best_of.temperatures)
-      rows.push_back(study(name, model, temperature, prompts, reward, recipe, context));
-    // The temperature whose best answer is best, for each number of answers.
+    std::vector<rejection_sampling::Selection> selections;
+    for (const double temperature : recipe.best_of.temperatures) {
+      selections.push_back(study(name, model, temperature, prompts, reward, recipe, context));
+      curves.push_back(
+          {{"model", name}, {"temperature", temperature}, {"scores_by_count", scores_by_count(selections.back(), context.seed)}});
+    }
     for (size_t n = 0; n < static_cast<size_t>(recipe.best_of.samples); ++n) {
-      const auto maximum = [&](const nlohmann::json& row) {
-        return row.at("scores_by_count").at(n).at("maximum").at("mean").get<double>();
-      };
-      const auto top = std::max_element(rows.begin() + static_cast<std::ptrdiff_t>(first), rows.end(),
-                                        [&](const auto& a, const auto& b) { return maximum(a) < maximum(b); });
-      best.push_back({{"model", name}, {"answers", n + 1}, {"temperature", top->at("temperature")}, {"maximum", maximum(*top)}});
+      best.push_back(best_temperature(recipe.best_of.temperatures, selections, n, context.seed));
+      best.back()["model"] = name;
     }
   }
-  core::write_file(context.work / "best_of.json", core::dump_json({{"curves", rows}, {"best_temperature", best}}) + "\n");
+  core::write_file(context.work / "best_of.json", core::dump_json({{"curves", curves}, {"best_temperature", best}}) + "\n");
 }
 
 }  // namespace keel::pipelines

@@ -251,6 +251,7 @@ Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
 
 Stage best_of_stage(const Recipe& recipe) {
   Stage stage{.name = "best_of",
+              .schema_version = 2,
               .inputs = {"data"},
               .config = text_of({{"best_of", json_of(recipe.best_of)},
                                  {"max_new_tokens", recipe.evaluation.max_new_tokens},

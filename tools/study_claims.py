@@ -80,10 +80,10 @@ def best_of_n(seeds):
                       if curve["model"] == model and curve["temperature"] == temperature]
             return [point[key]["mean"] for curve in curves for point in curve if point["answers"] == count]
 
-        best = [row["temperature"] for study in studies for row in study["best_temperature"] if row["model"] == model and row["answers"] == 16]
+        best = [row for study in studies for row in study["best_temperature"] if row["model"] == model and row["answers"] == 16]
         heat = [hot - cold for hot, cold in zip(scores(4, "maximum", 1.4), scores(4, "maximum", 0.6))]
         rows.append([model, *(spread(scores(count, "maximum", 1)) for count in (1, 4, 16)), spread(scores(16, "median", 1)),
-                     ", ".join(f"{temperature:g}" for temperature in best), spread(heat)])
+                     ", ".join("{temperature:g} [{low:g}, {high:g}]".format(**row) for row in best), spread(heat)])
     table(["model", "best of 1", "of 4", "of 16", "median of 16", "best temperature of 16, by seed", "of 4: at 1.4 less at 0.6"], rows)
 
 
