@@ -148,10 +148,15 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
     all.x.push_back(point.recall());
     all.y.push_back(point.precision());
   }
+  const auto& unsafe = model.at("unsafe");
+  Series banded{.name = "0.05, 0.1 to 0.95, with intervals of precision", .x = {}, .y = {}, .low = {}, .high = {}};
+  for (const auto& point : unsafe.at("curve"))
+    if (point.contains("precision") && point.contains("recall"))
+      evaluation::add_point(banded, interval_from_json(point.at("recall")).mean, interval_from_json(point.at("precision")));
   evaluation::LinePlot plot{.title = name + " reward model: finding unsafe answers",
                             .x_label = "recall: share of unsafe answers below the threshold",
                             .y_label = "precision: share of answers below that are unsafe",
-                            .series = {all},
+                            .series = {all, banded},
                             .references = {{.value = 0.89, .label = "the paper's precision"}},
                             .note = {}};
   const auto mark = [&](double threshold, const std::string& label) {
@@ -163,7 +168,6 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
                        precision.mean, precision.low, precision.high, recall.mean, recall.low, recall.high);
   };
   plot.note = "The paper's gate of 0.15 has precision 0.89 and recall 0.55 on its own data." + mark(gate, "gate") + mark(0.5, "half");
-  const auto& unsafe = model.at("unsafe");
   if (const auto reached = unsafe.find("at_precision_0.89"); reached != unsafe.end())
     plot.note += fmt::format(" Here precision 0.89 is kept up to a threshold of {:.3f}, with recall {:.2f}.",
                              reached->at("threshold").get<double>(), interval_from_json(reached->at("recall")).mean);

@@ -192,6 +192,7 @@ std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& st
     }
     if (status.state == StageState::done) {
       run.set_current(stage.name, status.key);
+      core::log_debug(fmt::format("stage {} of {}: {} stays, {}", i + 1, stages.size(), stage.name, status.folder.string()));
     } else {
       check_numerics(run, status, options);
       if (core::interrupt_requested())

@@ -16,11 +16,6 @@ struct Interval {
   double high = 0;  // 97.5 %
 };
 
-// True when `value` lies outside the interval: with a reference of "no change" the change is then significant at 5 %.
-inline bool excludes(const Interval& interval, double value) {
-  return value < interval.low || value > interval.high;
-}
-
 // Wilson's score interval of successes / trials, never Wald's (which gives 10 of 10 a width of 0). No trials: {NaN, 0, 1}.
 // Throws core::Error unless 0 <= successes <= trials.
 Interval wilson(int64_t successes, int64_t trials);
