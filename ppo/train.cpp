@@ -133,7 +133,7 @@ class Loop {
     metrics_.log(trainer_.iteration(), row);
     if (best_.offer(trainer_.iteration(), value_of(row, "eval/scores"), value_of(row, "eval/kl"), config_.validation)) {
       core::make_directories(best_file().parent_path());
-      runtime::save_tensors(best_file(), trainer_.kept(), {});
+      runtime::save_sealed(best_file(), trainer_.kept(), {});
     }
     const PpoTimes times{.validation = watch.lap()};
     timings_.log(trainer_.iteration(), row_of(times));
@@ -143,7 +143,7 @@ class Loop {
   // The weights that are kept go where the caller reads them.
   PpoResult keep() {
     if (best_.iteration >= 0) {
-      trainer_.keep(runtime::load_tensors(best_file()).tensors);
+      trainer_.keep(runtime::load_sealed(best_file()).tensors);
       if (trainer_.iteration() < config_.iterations)
         core::log_info(fmt::format("ppo stops after iteration {}: {} evaluations in a row were no better than that of iteration {}",
                                    trainer_.iteration(), best_.worse_since, best_.iteration));

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "runtime/parameters.h"
+#include "runtime/tensor_file.h"
 
 namespace keel::runtime {
 
@@ -37,6 +38,12 @@ class Checkpointer {
   Clock::time_point last_ = Clock::now();
   std::chrono::duration<double> cost_{0};
 };
+
+// Weights that half-done work goes on with. No manifest vouches for them yet, so the file holds its own digest.
+void save_sealed(const std::filesystem::path& path, const Parameters& tensors, std::map<std::string, std::string> metadata);
+
+// DataError where the file is broken or any bit of it is not what was saved.
+TensorFile load_sealed(const std::filesystem::path& path);
 
 // Copies the tensors of a checkpoint into `into` by name; c10::Error names a missing or differently shaped one.
 void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into);

@@ -94,7 +94,7 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     if (!std::isnan(position.result.best) && !(row.front().second < position.result.best)) return;
     position.result = {.best_step = position.step, .best = row.front().second};
     core::make_directories(best_file.parent_path());
-    save_tensors(best_file, job.parameters, {});
+    save_sealed(best_file, job.parameters, {});
   };
 
   validate();
@@ -114,7 +114,7 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     if (last || checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }
   set_trainable(job.parameters, false);
-  if (job.validate && position.result.best_step != job.steps) restore(load_tensors(best_file).tensors, job.parameters);
+  if (job.validate && position.result.best_step != job.steps) restore(load_sealed(best_file).tensors, job.parameters);
   if (!job.validate) position.result.best_step = job.steps;
   return position.result;
 }

@@ -24,15 +24,23 @@ TEST_CASE("checkpoint: there is none until the first save, then the last one cou
   CHECK_CLOSE(loaded->tensors.at("w"), at::full({3}, 2.), 0);
 }
 
-TEST_CASE("checkpoint: a broken file, or one without a state, is bad input", "[runtime]") {
+TEST_CASE("checkpoint: a broken file, one with any other bit, and one that is no checkpoint are bad input", "[runtime]") {
   const keel::test::TemporaryFolder folder;
   Checkpointer(folder.path()).save({{"w", at::ones({3})}}, {{"step", 1}});
   const auto file = folder / "ckpt/state.safetensors";
   const std::string bytes = keel::test::read_text(file);
   keel::test::write_text(file, bytes.substr(0, bytes.size() - 1));
   CHECK_THROWS_AS(Checkpointer(folder.path()).load(), DataError);
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    std::string other = bytes;
+    other[at] = static_cast<char>(other[at] ^ 4);
+    keel::test::write_text(file, other);
+    CHECK_THROWS_AS(Checkpointer(folder.path()).load(), DataError);
+  }
+  keel::test::write_text(file, bytes);
+  CHECK_NOTHROW(Checkpointer(folder.path()).load());
   keel::runtime::save_tensors(file, {{"w", at::ones({3})}}, {{"format", "pt"}});
-  CHECK_THROWS_WITH(Checkpointer(folder.path()).load(), ContainsSubstring("no checkpoint of keel"));
+  CHECK_THROWS_WITH(Checkpointer(folder.path()).load(), ContainsSubstring("is not what keel saved"));
 }
 
 TEST_CASE("checkpoint: restore copies by name into the tensors that are there", "[runtime]") {
