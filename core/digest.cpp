@@ -1,10 +1,13 @@
 // SHA-256 (FIPS 180-4) through OpenSSL.
+#include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <vector>
 
+#include "core/error.h"
 #include "core/files.h"
 #include "core/system_error.h"
 
@@ -47,6 +50,11 @@ std::string sha256(std::string_view bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
+  std::error_code unknown;
+  const auto type = std::filesystem::status(path, unknown).type();
+  if (type != std::filesystem::file_type::regular && type != std::filesystem::file_type::not_found && !unknown)
+    throw UsageError(fmt::format("{} is {}, where keel needs a file, which it reads more than once", path.string(),
+                                 type == std::filesystem::file_type::directory ? "a folder" : "a pipe or a device"));
   ReadDescriptor file(path);
   Sha256 digest;
   std::vector<char> chunk(size_t{1} << 20);

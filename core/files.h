@@ -40,8 +40,10 @@ void sync_directory(const std::filesystem::path& path);    // makes renames insi
 // IoError when `final_path` is there and not empty).
 void commit_directory(const std::filesystem::path& temporary, const std::filesystem::path& final_path);
 
-std::string sha256(std::string_view bytes);                  // 64 hexadecimal digits
-std::string sha256_file(const std::filesystem::path& path);  // streamed
+std::string sha256(std::string_view bytes);  // 64 hexadecimal digits
+
+// Streamed. UsageError for what is missing or no regular file: a pipe would be read empty, and one that nobody writes would never end.
+std::string sha256_file(const std::filesystem::path& path);
 
 // Read-only memory map of a file; empty files map to an empty view. Throws UsageError when missing, IoError otherwise.
 class MappedFile {
