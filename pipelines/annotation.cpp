@@ -17,6 +17,7 @@
 #include "core/interrupt.h"
 #include "core/json.h"
 #include "core/jsonl.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "data/preferences.h"
 #include "data/text.h"
@@ -91,7 +92,22 @@ std::string shown(const std::string& text) {
   return line;
 }
 
-// One question to the judge, asked again while the server fails.
+// Statuses of OpenAI's interface: another attempt may succeed; or this one question is refused, as one that is longer than the judge's
+// context is. Any other status tells of a wrong address, model or key.
+bool worth_repeating(int status) {
+  return status >= 500 || status == 408 || status == 429;
+}
+bool refuses_question(int status) {
+  return status == 400 || status == 413 || status == 422;
+}
+
+void wait_unless_interrupted(std::chrono::milliseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+}
+
+// One question to the judge, asked again while the server fails; no verdict on a question that it refuses.
 std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
   const json request = {{"model", config.model},
                         {"temperature", 0},
@@ -101,13 +117,17 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
   if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
   std::string failure;
   for (int64_t attempt = 0; attempt <= config.retries; ++attempt) {
-    if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
+    if (attempt > 0) wait_unless_interrupted(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
     if (core::interrupt_requested()) throw core::Interrupted("stopped while the judge was asked");
     try {
       const HttpReply reply = http_post(url, core::dump_json(request), headers, config.timeout_seconds);
       if (reply.status != 200) {
         failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, shown(reply.body));
-        continue;
+        if (worth_repeating(reply.status)) continue;
+        if (!refuses_question(reply.status))
+          throw core::UsageError(failure + "; check judge.url, judge.model and KEEL_JUDGE_KEY, then give the same command again");
+        core::log_warn(fmt::format("comparison {} has no verdict: {}", comparison.at("id").dump(), failure));
+        return std::nullopt;
       }
       const json body = parsed(reply.body).value_or(json());
       const json* content = nullptr;
@@ -165,7 +185,11 @@ std::vector<Answered> read_shard(const fs::path& file, size_t most) {
   core::JsonlReader reader(file);
   for (json row; reader.next(row);) {
     const bool asked = !row.contains("missing");
-    shard.push_back({.asked = asked, .verdict = asked && !row.empty() ? std::optional(parse_verdict(row, true)) : std::nullopt});
+    try {
+      shard.push_back({.asked = asked, .verdict = asked && !row.empty() ? std::optional(parse_verdict(row, true)) : std::nullopt});
+    } catch (const std::invalid_argument& problem) {
+      throw reader.error(fmt::format("{}; delete the file to ask the judge again", problem.what()));
+    }
   }
   if (shard.empty() || shard.size() > most)
     throw core::DataError(file, 0, "holds no verdicts on these comparisons; delete it to ask the judge again");
@@ -223,11 +247,13 @@ std::string judge_question(const json& comparison) {
 }
 
 std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
-  constexpr int kMostBraces = 64;  // a judge may think aloud, in braces too, before it gives its verdict
-  const size_t end = reply.rfind('}');
+  constexpr int kMostBraces = 64;  // a judge may think aloud, in braces too, before and after its verdict
   size_t begin = reply.find('{');
-  for (int tried = 0; tried < kMostBraces && begin < end && end != std::string::npos; ++tried, begin = reply.find('{', begin + 1)) {
-    std::optional<json> object = parsed(std::string_view(reply).substr(begin, end - begin + 1));
+  for (int tried = 0; tried < kMostBraces && begin != std::string::npos; ++tried, begin = reply.find('{', begin + 1)) {
+    std::optional<json> object;
+    size_t end = reply.find('}', begin);
+    for (int ends = 0; ends < kMostBraces && end != std::string::npos && !object; ++ends, end = reply.find('}', end + 1))
+      object = parsed(std::string_view(reply).substr(begin, end - begin + 1));
     if (!object) continue;
     if (!safety) object->erase("a_safe"), object->erase("b_safe");  // it was not asked
     try {
@@ -241,7 +267,7 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
 
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<json>& comparisons, const fs::path& folder) {
   HttpUrl url = parse_http_url(config.url);
-  url.path += "/v1/chat/completions";
+  url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
   const fs::path shards = folder / "ckpt" / "judge";
   core::make_directories(shards);
   const size_t shard_rows = static_cast<size_t>(config.parallel) * 4;

@@ -22,7 +22,7 @@ struct JudgeConfig {
 };
 
 inline void visit(JudgeConfig& config, core::Fields& fields) {
-  fields("url", config.url, "server, without /v1/chat/completions; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token");
+  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token");
   fields("model", config.model, "name of the model to ask");
   fields("parallel", config.parallel, "requests at a time", core::between(1, 256));
   fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::between(1, 86400));

@@ -48,6 +48,7 @@ TEST_CASE("judge: a verdict is found in its reply, whatever stands around it; an
   CHECK_FALSE(parse_reply("{\"choice\": " + deep + closed + "}", true));  // once deep enough to exhaust the stack
   REQUIRE(parse_reply("{hm} A is {better}. {\"choice\": \"A\", \"strength\": 2}", true));
   CHECK(parse_reply("{hm} A is {better}. {\"choice\": \"A\", \"strength\": 2}", true)->strength == 2);
+  REQUIRE(parse_reply("```json\n{\"choice\": \"A\", \"strength\": 2}\n```\nHope {that} helps", true));
 }
 
 TEST_CASE("judge: every comparison is asked once, and what is known already is not asked again", "[pipelines]") {
@@ -91,6 +92,27 @@ TEST_CASE("judge: a server that fails is asked again, then the stage stops with 
   const Server cut([](const std::string&) { return std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"); });
   CHECK_THROWS_AS(ask_judge(judge_at(cut.url()), {comparison(0, "safety")}, folder / "cut"), core::IoError);
   CHECK_THROWS_AS(ask_judge(judge_at("http://127.0.0.1:1"), {comparison(0, "safety")}, folder / "none"), core::IoError);
+}
+
+TEST_CASE("judge: a question that the server refuses has no verdict; a wrong key or address stops the stage at once", "[pipelines]") {
+  const test::TemporaryFolder folder;
+  const Server picky([](const std::string& body) {
+    const std::string question = json::parse(body)["messages"][0]["content"];
+    return question.find("too long") != std::string::npos ? http_reply(400, "context length exceeded")
+                                                          : completion("{\"choice\":\"b\",\"strength\":2}");
+  });
+  std::vector<json> comparisons = {comparison(0, "helpfulness"), comparison(1, "helpfulness")};
+  comparisons[0]["messages"][0]["content"] = "too long";
+  const JudgeConfig patient = judge_at(picky.url() + "/v1/", 3);
+  core::set_log_level("error");  // what is refused is a warning
+  const auto verdicts = ask_judge(patient, comparisons, folder / "picky");
+  CHECK((!verdicts[0] && verdicts[1]));
+  CHECK(picky.requests() == 2);
+
+  const Server closed([](const std::string&) { return http_reply(401, "no such key"); });
+  CHECK_THROWS_WITH(ask_judge(judge_at(closed.url(), 3), {comparison(0, "safety")}, folder / "closed"),
+                    ContainsSubstring("status 401: no such key; check judge.url"));
+  CHECK(closed.requests() == 1);
 }
 
 TEST_CASE("judge: when one request fails for good, what came before it is kept and only the rest is asked for", "[pipelines]") {
