@@ -254,7 +254,10 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
     verdicts = read_verdicts(filled, comparisons);
   }
   std::map<std::string, int64_t> counts;
+  std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, of how many
   for (size_t i = 0; i < comparisons.size(); ++i) {
+    auto& [decided, asked] = by_kind[comparisons[i].at("kind").get<std::string>()];
+    decided += verdicts[i] ? 1 : 0, ++asked;
     ++counts[verdicts[i] ? "annotated" : "without_verdict"];
     if (!verdicts[i]) continue;
     if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];
@@ -266,17 +269,21 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
   }
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", version.preferences, counts["annotated"], comparisons.size()));
+  for (const auto& [kind, of_kind] : by_kind)
+    if (const auto& [decided, asked] = of_kind; 2 * decided < asked)
+      core::log_warn(fmt::format("{}: only {} of {} {} comparisons have a verdict; the rest teaches nothing", version.preferences, decided,
+                                 asked, kind));
   if (const auto bare = counts.find("without_safety_label"); bare != counts.end())
     core::log_warn(
         fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
                     version.preferences, bare->second));
   if (counts["annotated"] == 0) {
     remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
-    throw core::DataError(
-        config.annotator == "judge" ? config.judge.url : config.people, 0,
-        fmt::format("gives no verdict on any of {} comparisons: people add \"choice\" to each row, a judge replies with a "
-                    "JSON object (docs/formats.md); the same command asks again",
-                    comparisons.size()));
+    const bool judge = config.annotator == "judge";
+    throw core::DataError(judge ? fs::path(config.judge.url) : fs::path(config.people) / (version.preferences + ".jsonl"), 0,
+                          fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(),
+                                      judge ? "a judge replies with a JSON object; the same command asks again"
+                                            : "add \"choice\" and \"strength\" to its rows and give the same command again"));
   }
 }
 
