@@ -133,7 +133,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
       const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: the others' stages branch off from its own
       core::log_info(fmt::format("cell {} of {}: {}, seed {}", runs.size() + 1, total, label_of(sweep.cells[cell]), seed));
       runs.push_back(run_cell(run, sweep, cell, seed, invocation.threads_given, options));
-      if (!runs.back().failure.empty()) core::log_info(fmt::format("cell failed: {}", runs.back().failure));
+      if (!runs.back().failure.empty()) core::log_warn(fmt::format("cell failed: {}", runs.back().failure));
       write_results(sweep, runs, out);
     }
   std::cout << markdown_of(sweep, compare_cells(sweep, runs), runs);
