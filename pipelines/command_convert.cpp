@@ -55,6 +55,7 @@ void convert(const ConvertOptions& options) {
   if (!target.has_filename()) target = target.parent_path();  // "models/x/"
   if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
+  check_output(target, {});
   if (options.tokenizer.empty() && kind == "llama2c")
     throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
   const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)

@@ -53,6 +53,7 @@ nlohmann::json record_of(const Artefact& artefact) {
 }
 
 void show_lineage(const std::string& path, const std::string& out) {
+  check_output(out, {path});
   const auto all = ancestry(artefact_of(path));
   core::write_jsonl(out, all, record_of);
 }
@@ -178,6 +179,7 @@ void add_lineage_commands(CLI::App& app, Invocation& invocation) {
       ->capture_default_str();
   prune_command
       ->add_option("--keep-best", options->keep_best, "keep the report whose last model has most of this measure, and what made it")
+      ->check([](const std::string& measure) { return std::string(measure.empty() ? "must name a measure" : ""); })
       ->type_name("MEASURE");
   prune_command->add_flag("--dry-run", options->dry_run, "say what would be removed");
   add_common_options(*prune_command, invocation);

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "pipelines/manifest.h"
 #include "pipelines/operations.h"
 
 namespace keel::pipelines {
@@ -50,6 +51,7 @@ void check_output(const std::string& out, const std::vector<std::string>& inputs
   for (const auto& input : inputs)
     if (std::error_code none; !out.empty() && std::filesystem::equivalent(out, input, none) && !none)
       throw core::UsageError(fmt::format("--out {} is a file that this command reads; name another", out));
+  if (!out.empty()) check_outside_results(out);
 }
 
 void add_render_policy(CLI::App& command, RenderPolicy& policy) {

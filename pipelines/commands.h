@@ -38,7 +38,8 @@ void assign_file(const core::Fields& fields, const std::string& path, std::vecto
 // are refused.
 void configure(const core::Fields& fields, const Invocation& invocation);
 
-// UsageError when `out` ("" = standard output) is one of the files that the command reads, which it would then replace.
+// UsageError when `out` ("" = standard output) is one of the files that the command reads, which it would then replace, or lies in a
+// finished result.
 void check_output(const std::string& out, const std::vector<std::string>& inputs);
 
 // --max-tokens, --drop-oldest-turns, --allow-tags.

@@ -39,6 +39,7 @@ Manifest manifest_from(const nlohmann::json& object) {
   object.at("stage").get_to(manifest.stage);
   object.at("key").get_to(manifest.key);
   manifest.material = core::dump_json(object.at("material").get_ref<const nlohmann::json::object_t&>());
+  if (core::sha256(manifest.material) != manifest.key) throw core::DataError("\"material\"", 0, "does not belong to \"key\"");
   for (const auto& [name, input] : object.at("inputs").items()) {
     manifest.inputs[name] = {input.at("key").get<std::string>(), input.at("digest").get<std::string>()};
   }
@@ -141,6 +142,22 @@ std::optional<Manifest> read_manifest(const fs::path& folder) {
   } catch (const core::DataError& error) {
     throw core::DataError(path.string(), 0, fmt::format("is damaged: {}{}", error.what(), remedy));
   }
+}
+
+void check_outside_results(const fs::path& path) {
+  const auto is_result = [](const fs::path& folder) {
+    try {
+      return read_manifest(folder).has_value();
+    } catch (const core::Error&) {
+      return false;  // a manifest.json of another program
+    }
+  };
+  std::error_code unknown;
+  const fs::path place = fs::weakly_canonical(fs::absolute(path, unknown), unknown);
+  for (fs::path folder = place; !unknown && folder.has_relative_path(); folder = folder.parent_path())
+    if (is_result(folder))
+      throw core::UsageError(
+          fmt::format("{} lies in the finished result {}, which nothing may change; name another place", path.string(), folder.string()));
 }
 
 void check_outputs(const fs::path& folder, const Manifest& manifest, OutputCheck check) {

@@ -52,6 +52,9 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
 // Nothing when the folder or its manifest.json is missing. DataError when the file is damaged.
 std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 
+// UsageError when `path`, which may not exist yet, lies in a finished result.
+void check_outside_results(const std::filesystem::path& path);
+
 enum class OutputCheck {
   sizes,    // takes no time
   touched,  // and the SHA-256 of what was written to after the manifest; a folder copied without its times is touched as a whole

@@ -15,6 +15,7 @@
 #include "core/json.h"
 #include "core/system_error.h"
 #include "pipelines/fail_point.h"
+#include "pipelines/manifest.h"
 
 namespace keel::pipelines {
 namespace {
@@ -117,6 +118,7 @@ std::optional<RunRecord> RunDirectory::record() const {
 
 void RunDirectory::check_recipe(const std::string& recipe) const {
   const auto found = record();
+  if (!found) check_outside_results(root_);
   if (found && found->recipe != recipe) {
     throw core::UsageError(fmt::format("{} holds a run of recipe '{}', not of '{}'; choose another folder for this recipe", root_.string(),
                                        found->recipe, recipe));

@@ -52,6 +52,7 @@ void empty_folder(const fs::path& partial, const fs::path& record) {
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
   if (fs::exists(step.out) && (!fs::is_directory(step.out) || !fs::is_empty(step.out)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another --out or remove it", step.out.string()));
+  check_outside_results(step.out);
   if (fs::is_symlink(step.out.has_filename() ? step.out : step.out.parent_path()))
     throw core::UsageError(fmt::format("{} is a link: name the folder itself", step.out.string()));
   fs::path partial = step.out;

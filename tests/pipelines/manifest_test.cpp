@@ -26,8 +26,8 @@ void write_outputs(const fs::path& folder) {
 Manifest some_manifest(const fs::path& folder) {
   Manifest manifest;
   manifest.stage = "sft";
-  manifest.key = kShaOfAbc;
   manifest.material = R"({"config":{"lr":0.001},"seed":18446744073709551615})";
+  manifest.key = core::sha256(manifest.material);
   manifest.inputs = {{"pretrain", {kShaOfNothing, kShaOfAbc}}};
   manifest.outputs = collect_outputs(folder, {});
   manifest.versions = {{"keel", "0.1.0"}, {"torch", "2.11.0"}};
@@ -110,11 +110,26 @@ TEST_CASE("manifest: a damaged one is bad input, with the way out", "[pipelines]
   write_outputs(folder.path());
   write_manifest(folder.path(), some_manifest(folder.path()));
   const std::string whole = test::read_text(folder / "manifest.json");
-  const std::string damaged =
-      GENERATE_COPY(whole.substr(0, whole.size() / 2), std::string(), std::string("[]"), std::string("{\"stage\": 7}"), "\xff" + whole);
+  std::string other_material = whole;
+  other_material.replace(whole.find("0.001"), 5, "0.002");
+  const std::string damaged = GENERATE_COPY(whole.substr(0, whole.size() / 2), std::string(), std::string("[]"),
+                                            std::string("{\"stage\": 7}"), "\xff" + whole, other_material);
   write_text(folder / "manifest.json", damaged);
   CHECK_THROWS_AS(read_manifest(folder.path()), core::DataError);
   CHECK_THROWS_WITH(read_manifest(folder.path()), ContainsSubstring("delete the folder " + folder.path().string()));
+}
+
+TEST_CASE("manifest: nothing is written into a finished result; beside it, and beside another program's manifest, all may be",
+          "[pipelines]") {
+  const test::TemporaryFolder folder;
+  write_outputs(folder / "result");
+  write_manifest(folder / "result", some_manifest(folder / "result"));
+  fs::create_directory_symlink("result", folder / "current");
+  for (const char* inside : {"result", "result/a.txt", "result/model/fresh.jsonl", "result/deep/run", "current/a.txt", "other/../result/x"})
+    CHECK_THROWS_WITH(check_outside_results(folder / inside), ContainsSubstring("lies in the finished result"));
+  write_text(folder / "manifest.json", "{\"name\": \"a web page\"}");
+  for (const char* outside : {"", "a.txt", "results/a.txt", "new/run"})
+    CHECK_NOTHROW(check_outside_results(folder / outside));
 }
 
 TEST_CASE("manifest: missing, resized and changed outputs are told apart", "[pipelines]") {
