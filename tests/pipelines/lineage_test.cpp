@@ -48,14 +48,16 @@ struct Place {
       const auto model = [](const char* name, double mean) {
         return nlohmann::json{{"name", name}, {"gold_helpfulness", {{"mean", mean}, {"low", mean}, {"high", mean}}}};
       };
-      const nlohmann::json summary = {{"models", {model("sft", 1 - gold), model("ppo", gold), {{"name", "other"}}}}};
+      const nlohmann::json summary = {{"models", {model("sft", 1 - gold), model("ppo", gold), {{"name", "other"}}}},
+                                      {"reward_models", nlohmann::json::array()}};
       test::write_text(context.work / "summary.json", summary.dump());
     };
     RunDirectory run(root);
-    run.begin({"toy", "0.1.0", "{}"});
+    run.begin({"toy", "0.1.0", nlohmann::json{{"toy", {{"count", count}, {"gold", gold}}}}.dump()});
     std::set<fs::path> folders;
     for (const auto& status : execute(run, stages, test::toy_options()))
       folders.insert(status.folder);
+    test::write_text(root / "summary.json", test::read_text(root / "stages" / "report" / "current" / "summary.json"));
     return folders;
   }
 };
@@ -78,6 +80,53 @@ TEST_CASE("lineage: a file names the steps that made it, inputs first, and a cha
   CHECK_THROWS_AS(artefact_of(file.parent_path() / "other.txt"), core::DataError);
   CHECK_THROWS_AS(artefact_of(place.folder / "nothing"), core::UsageError);
   CHECK_THROWS_AS(artefact_of(place.toy.trace), core::UsageError);
+}
+
+TEST_CASE("keel lineage: a JSON line for each step, of a file and of a whole run, never into a result", "[pipelines]") {
+  const Place place;
+  place.run_measured(4, 0.5);
+  const auto lineage = [&](const std::vector<std::string>& arguments) {
+    std::vector<std::string> command = {"lineage"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return test::Process(place.folder.path(), command).wait();
+  };
+  const auto whole = lineage({"run"});
+  REQUIRE(whole.code == 0);
+  std::istringstream lines(whole.out);
+  std::vector<nlohmann::json> steps;
+  for (std::string line; std::getline(lines, line);)
+    steps.push_back(nlohmann::json::parse(line));
+  REQUIRE(steps.size() == 3);
+  CHECK((steps[0]["stage"] == "numbers" && steps[0]["inputs"].empty() && steps[0]["seed"] == test::toy_options().seed));
+  CHECK((steps[1]["stage"] == "sums" && steps[1]["inputs"]["numbers"]["digest"] == steps[0]["digest"]));
+  CHECK((steps[2]["stage"] == "report" && steps[2]["config"]["gold"] == 0.5 && steps[2]["outputs"].contains("summary.json")));
+  CHECK(lineage({"run/stages/report/current/summary.json", "--out", "steps.jsonl"}).code == 0);
+  CHECK(test::read_text(place.folder / "steps.jsonl") == whole.out);
+  const auto refused = lineage({"run", "--out", "run/stages/report/current/summary.json"});
+  CHECK((refused.code == 2 && refused.says("lies in the finished result")));
+  CHECK(lineage({"trace"}).code == 2);
+}
+
+TEST_CASE("keel diff: settings, what first differs in each stage's key, and measures of two runs", "[pipelines]") {
+  const Place one, other;
+  one.run_measured(4, 0.5);
+  other.run_measured(4, 0.9);
+  const auto diff = [&](const fs::path& second) { return test::Process(one.folder.path(), {"diff", "run", second.string()}).wait(); };
+  const auto gold = diff(other.root);
+  INFO(gold.err);
+  REQUIRE(gold.code == 0);
+  for (const char* line : {"settings\n  toy.gold: 0.5 -> 0.9\nstages\n", "\n  report                 config.gold: 0.5 -> 0.9\n",
+                           "\nmeasures\n  ppo              gold_helpfulness           0.500 [0.500, 0.500]     0.900 [0.900, 0.900]\n"})
+    CHECK_THAT(gold.out, ContainsSubstring(line));
+  CHECK_THAT(gold.out, ContainsSubstring("  numbers                same outputs ") && !ContainsSubstring("count"));
+  other.run_measured(5, 0.5);
+  const auto count = diff(other.root);
+  CHECK_THAT(count.out, ContainsSubstring("settings\n  toy.count: 4 -> 5\n") &&
+                            ContainsSubstring("\n  numbers                config.count: 4 -> 5\n") &&
+                            ContainsSubstring("\n  sums                   input numbers changed"));
+  CHECK_THAT(diff(one.root).out, !ContainsSubstring("->"));
+  const auto missing = diff(one.folder / "nowhere");
+  CHECK((missing.code == 2 && missing.says("holds no run")));
 }
 
 TEST_CASE("prune: results in use, the newest ones and all they were made from stay", "[pipelines]") {

@@ -32,7 +32,86 @@ std::string on_files(const std::string& members) {
          members + "}";
 }
 
+// What decides which finished stages a run with this recipe may reuse.
+std::string graph_of(const Recipe& recipe) {
+  std::string text;
+  for (const Stage& stage : build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}})) {
+    text += stage.name + " " + stage.config;
+    for (const auto& input : stage.inputs)
+      text += " " + input;
+    text += "\n";
+  }
+  return text;
+}
+
+// Settings "name=value" with values other than the default, of which some may be refused.
+std::vector<std::string> other_settings(const core::Field& field, const nlohmann::json& value) {
+  std::vector<nlohmann::json> values;
+  if (value.is_boolean()) values = {!value.get<bool>()};
+  if (value.is_number_integer())
+    values = {value.get<int64_t>() + 1, value.get<int64_t>() + 16, value.get<int64_t>() * 2, value.get<int64_t>() / 2};
+  if (value.is_number_float()) values = {value.get<double>() / 2, value.get<double>() * 2, 0.5};
+  if (value.is_array())
+    values = {nlohmann::json::parse("[2, 1, 0.5, 0.1]"), nlohmann::json::parse(R"(["ppo"])"), nlohmann::json::parse(R"(["o_proj"])")};
+  if (value.is_string()) values = {"rhyme", "http://judge:8000"};
+  if (value.is_string() && !field.check.schema.empty())
+    for (const auto& allowed : nlohmann::json::parse(field.check.schema).value("enum", nlohmann::json::array()))
+      values.push_back(allowed);
+  std::vector<std::string> settings;
+  for (const auto& other : values)
+    settings.push_back(field.name + "=" + (other.is_string() ? other.get<std::string>() : other.dump()));
+  return settings;
+}
+
 }  // namespace
+
+TEST_CASE("recipes: every field, changed, changes the key of a stage or is refused", "[pipelines]") {
+  const std::string
+      sandbox = R"({"name": "r", "versions": ["rejection", "rejection", "ppo"], )"
+                R"("best_of": {"samples": 4}, "rejection": {"samples": 8, "temperatures": [0.5, 1]}})",
+      options = R"({"name": "r", "versions": ["rejection", "ppo"], "reward": {"loss": {"margin": "own", )"
+                R"("margin_table": [3, 2, 1, 0]}}, "ppo": {"kl": {"controller": "adaptive", "estimator": "k2"}, "lora": {"rank": 4}, )"
+                R"("ptx": {"weight": 0.1}, "reward": {"missing_eos": "subtract"}}})",
+      batches = R"("versions": ["rejection", "ppo"], "ppo": {"sampling": {"max_new_tokens": 64}}, "preferences": )"
+                R"({"max_new_tokens": 64, "annotator": )",
+      judge = on_files(batches + R"("judge", "judge": {"model": "m"}})"), people = on_files(batches + R"("people", "people": "filled"})");
+  const test::TemporaryFolder folder;
+  std::vector<std::string> without_key;
+  Recipe defaults;
+  const core::Fields fields = core::fields_of(defaults);
+  const nlohmann::json values = core::to_json(fields);
+  for (const core::Field& field : fields.list()) {
+    std::string path = "/" + field.name;
+    std::replace(path.begin(), path.end(), '.', '/');
+    const nlohmann::json::json_pointer pointer(path);
+    bool changed = false;
+    for (const auto& text : {sandbox, options, judge, people}) {
+      test::write_text(folder / "recipe.json", text);
+      const std::string before = graph_of(read_recipe(folder / "recipe.json", "", {}));
+      for (const std::string& setting : other_settings(field, values.at(pointer))) {
+        try {
+          changed = changed || graph_of(read_recipe(folder / "recipe.json", "", {setting})) != before;
+        } catch (const core::ConfigError&) {  // another value, or another recipe, is to show it
+        }
+      }
+    }
+    if (!changed) without_key.push_back(field.name);
+  }
+  // Files, models and servers count by what they hold or are, not by where they are found; the other data.source is another recipe.
+  const std::vector<std::string> places = {"model",         "data.source",        "data.helpful",
+                                           "data.harmless", "preferences.people", "preferences.judge.url"};
+  std::vector<std::string> expected = {"threads"};
+  expected.insert(expected.end(), places.begin(), places.end());
+  test::write_text(folder / "recipe.json", sandbox);
+  // Refused: nothing is held out from kept answers, PPO samples from the whole distribution, a constant schedule has no end.
+  for (const std::string setting : {"rejection.sft.batch.validate_every=9", "ppo.sampling.top_p=0.5", "ppo.sampling.top_k=9",
+                                    "ppo.schedule.final_ratio=0.5", "ppo.critic_schedule.final_ratio=0.5"}) {
+    INFO(setting);
+    expected.push_back(setting.substr(0, setting.find('=')));
+    CHECK_THROWS_AS(read_recipe(folder / "recipe.json", "", {setting}), core::ConfigError);
+  }
+  CHECK(without_key == expected);
+}
 
 TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and departs from the paper only where it says", "[pipelines]") {
   size_t files = 0;
