@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <string>
 
 #include "core/types.h"
@@ -12,6 +13,11 @@
 #include "policy/generate.h"
 #include "policy/model_directory.h"
 #include "ppo/trainer.h"
+
+// Any callable from an answer to a number in [0, 1] will do: a rule, a model, a server's opinion. This rule likes short answers.
+const std::function<double(const std::string& answer)> reward = [](const std::string& answer) {
+  return std::exp(-static_cast<double>(answer.size()) / 64);
+};
 
 int main(int argc, char** argv) {
   if (argc < 3) {
@@ -35,8 +41,8 @@ int main(int argc, char** argv) {
     const auto samples = keel::policy::generate(trainer.policy(), prompts, 1, config.sampling, keel::data::stop_ids(format, *tokenizer),
                                                 {.seed = 1, .purpose = "ppo_step"});
     std::vector<keel::ppo::AnswerReward> earned;
-    for (const auto& sample : samples)  // any number in [0, 1], from wherever you have it
-      earned.push_back({.probability = std::exp(-static_cast<double>(sample.ids.size()) / 16)});
+    for (const auto& sample : samples)
+      earned.push_back({.probability = reward(tokenizer->decode(sample.ids))});
 
     const auto rollout = keel::ppo::make_rollout(prompts, samples);
     const auto experience = trainer.assess(rollout, earned);
