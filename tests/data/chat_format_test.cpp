@@ -32,7 +32,8 @@ Ids slice(const Ids& ids, size_t begin, size_t end) {
 
 }  // namespace
 
-TEST_CASE("llama2: every exchange has its BOS and EOS, the system turn stands in the first user turn, answers are learned", "[data]") {
+TEST_CASE("llama2 (pitfall 9): every exchange has its BOS and EOS, the system turn stands in the first user turn, answers are learned",
+          "[data]") {
   const ByteTokenizer bytes;
   CHECK(bytes.show(render(ChatFormat::llama2, bytes, kTwoTurns)) ==
         "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n hi [/INST]{ yo </s>}<s>[INST] bye [/INST]{ ciao </s>}");
