@@ -67,7 +67,9 @@ TEST_CASE("keel sft: two steps leave a model that works; refused input leaves no
   CHECK(again.says("tuned is there already"));
 }
 
-TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pairs are named by file and line", "[pipelines]") {
+TEST_CASE(
+    "keel reward (pitfall 10): a trained folder scores and is evaluated as it was in training; malformed pairs are named by file and line",
+    "[pipelines]") {
   const Workplace work;
   work.write("pairs.jsonl", kPairs);
   REQUIRE(work.run({"reward", "train", "--model", "model", "--data", "pairs.jsonl", "--held-out", "pairs.jsonl", "--out", "rm", "--set",
@@ -87,7 +89,7 @@ TEST_CASE("keel reward: a trained folder scores and is evaluated; malformed pair
   REQUIRE(scored.size() == 1);
   const std::string scores = work.read("rm/scores.jsonl");
   const auto first = nlohmann::json::parse(scores.substr(0, scores.find('\n')));
-  CHECK(first["chosen"].get<double>() == Catch::Approx(scored[0]["score"].get<double>()).margin(1e-5));
+  CHECK(first["chosen"].get<double>() == Catch::Approx(scored[0]["score"].get<double>()).margin(1e-6));
   CHECK(first["strength"] == 4);
   CHECK(first["chosen_safe"] == true);
   CHECK_FALSE(first.contains("rejected_safe"));

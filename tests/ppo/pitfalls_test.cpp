@@ -96,7 +96,7 @@ TEST_CASE("ppo (pitfall 5): the answers' order inside one minibatch changes no w
   other.trainer.update(other.rollout, other.assess());
   const auto expected = one.trainer.kept(), actual = other.trainer.kept();
   for (size_t i = 0; i < actual.size(); ++i)
-    CHECK_CLOSE(actual[i].tensor, expected[i].tensor, 2e-6);
+    CHECK_CLOSE(actual[i].tensor, expected[i].tensor, 1e-6);
 }
 
 TEST_CASE("ppo (pitfall 7): beta follows the measured KL by exactly 1 + clip(kl / target - 1, +-.2) * answers / horizon", "[ppo]") {

@@ -68,7 +68,7 @@ TEST_CASE("ppo (pitfall 5): 8 x 1, 4 x 2, 2 x 4 and 1 x 8 answers end in the sam
   }
   for (size_t i = 0; i < ends[0].size(); ++i) {
     for (size_t other = 1; other < ends.size(); ++other)
-      CHECK_CLOSE(ends[other][i].tensor, ends[0][i].tensor, 2e-6);
+      CHECK_CLOSE(ends[other][i].tensor, ends[0][i].tensor, 1e-6);
   }
 }
 
