@@ -50,11 +50,11 @@ std::string sha256(std::string_view bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
-  std::error_code unknown;
-  const auto type = std::filesystem::status(path, unknown).type();
-  if (type != std::filesystem::file_type::regular && type != std::filesystem::file_type::not_found && !unknown)
+  std::error_code ignored;  // what cannot be looked at fails below, with its reason
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (exists(status) && !is_regular_file(status))
     throw UsageError(fmt::format("{} is {}, where keel needs a file, which it reads more than once", path.string(),
-                                 type == std::filesystem::file_type::directory ? "a folder" : "a pipe or a device"));
+                                 is_directory(status) ? "a folder" : "a pipe or a device"));
   ReadDescriptor file(path);
   Sha256 digest;
   std::vector<char> chunk(size_t{1} << 20);

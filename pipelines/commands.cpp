@@ -48,10 +48,11 @@ void configure(const core::Fields& fields, const Invocation& invocation) {
 }
 
 void check_output(const std::string& out, const std::vector<std::string>& inputs) {
+  if (out.empty()) return;
   for (const auto& input : inputs)
-    if (std::error_code none; !out.empty() && std::filesystem::equivalent(out, input, none) && !none)
+    if (std::error_code none; std::filesystem::equivalent(out, input, none) && !none)
       throw core::UsageError(fmt::format("--out {} is a file that this command reads; name another", out));
-  if (!out.empty()) check_outside_results(out);
+  check_outside_results(out);
 }
 
 void add_render_policy(CLI::App& command, RenderPolicy& policy) {

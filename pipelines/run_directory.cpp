@@ -118,8 +118,8 @@ std::optional<RunRecord> RunDirectory::record() const {
 
 void RunDirectory::check_recipe(const std::string& recipe) const {
   const auto found = record();
-  if (!found) check_outside_results(root_);
-  if (found && found->recipe != recipe) {
+  if (!found) return check_outside_results(root_);
+  if (found->recipe != recipe) {
     throw core::UsageError(fmt::format("{} holds a run of recipe '{}', not of '{}'; choose another folder for this recipe", root_.string(),
                                        found->recipe, recipe));
   }

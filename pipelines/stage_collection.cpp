@@ -257,7 +257,8 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
   std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, of how many
   for (size_t i = 0; i < comparisons.size(); ++i) {
     auto& [decided, asked] = by_kind[comparisons[i].at("kind").get<std::string>()];
-    decided += verdicts[i] ? 1 : 0, ++asked;
+    decided += verdicts[i] ? 1 : 0;
+    ++asked;
     ++counts[verdicts[i] ? "annotated" : "without_verdict"];
     if (!verdicts[i]) continue;
     if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];

@@ -48,13 +48,6 @@ std::vector<core::Sample> sample_answers(const Trainer& trainer, const PpoJob& j
   return samples;
 }
 
-std::map<std::string, at::Tensor> by_name(const runtime::Parameters& parameters) {
-  std::map<std::string, at::Tensor> named;
-  for (const auto& [name, tensor] : parameters)
-    named.emplace(name, tensor);
-  return named;
-}
-
 class Loop {
  public:
   Loop(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
@@ -151,7 +144,7 @@ class Loop {
         core::log_warn(fmt::format("ppo keeps the weights it began with: after no iteration did the held-out prompts score higher{}",
                                    config_.validation.kl_budget > 0 ? " within validation.kl_budget" : ""));
     } else {
-      trainer_.keep(by_name(trainer_.kept()));
+      trainer_.keep(runtime::by_name(trainer_.kept()));
     }
     if (config_.lora.rank > 0) {
       policy::save_lora(folder_ / "adapter", trainer_.policy(), config_.lora);

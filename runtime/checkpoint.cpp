@@ -25,10 +25,7 @@ std::string seal_of(const std::map<std::string, at::Tensor>& tensors, const std:
 }  // namespace
 
 void save_sealed(const std::filesystem::path& path, const Parameters& tensors, std::map<std::string, std::string> metadata) {
-  std::map<std::string, at::Tensor> named;
-  for (const auto& [name, tensor] : tensors)
-    named.emplace(name, tensor);
-  metadata["seal"] = seal_of(named, metadata);
+  metadata["seal"] = seal_of(by_name(tensors), metadata);
   save_tensors(path, tensors, metadata);
 }
 
@@ -45,7 +42,9 @@ Checkpointer::Checkpointer(std::filesystem::path folder) : file_(std::move(folde
 std::optional<Checkpointer::Loaded> Checkpointer::load() const {
   if (!std::filesystem::exists(file_)) return std::nullopt;
   TensorFile file = load_sealed(file_);
-  return Loaded{std::move(file.tensors), file.metadata.at("state")};
+  const auto state = file.metadata.find("state");
+  if (state == file.metadata.end()) throw core::DataError(file_, 0, "is no checkpoint of keel: delete it to start this stage over");
+  return Loaded{std::move(file.tensors), state->second};
 }
 
 void Checkpointer::save(const Parameters& tensors, const nlohmann::json& state) {

@@ -34,6 +34,13 @@ void clear_gradients(const Parameters& parameters) {
     parameter.tensor.mutable_grad() = at::Tensor();
 }
 
+std::map<std::string, at::Tensor> by_name(const Parameters& parameters) {
+  std::map<std::string, at::Tensor> named;
+  for (const auto& [name, tensor] : parameters)
+    named.emplace(name, tensor);
+  return named;
+}
+
 std::string digest(const Parameters& parameters) {
   std::string of_tensors;
   for (const auto& [name, tensor] : parameters) {

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct NamedTensor {
 using Parameters = std::vector<NamedTensor>;
 
 std::vector<at::Tensor> tensors_of(const Parameters& parameters);
+std::map<std::string, at::Tensor> by_name(const Parameters& parameters);
 int64_t count_elements(const Parameters& parameters);
 
 // Gradients on or off; off also drops gradients that are there.

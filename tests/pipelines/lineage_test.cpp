@@ -92,10 +92,7 @@ TEST_CASE("keel lineage: a JSON line for each step, of a file and of a whole run
   };
   const auto whole = lineage({"run"});
   REQUIRE(whole.code == 0);
-  std::istringstream lines(whole.out);
-  std::vector<nlohmann::json> steps;
-  for (std::string line; std::getline(lines, line);)
-    steps.push_back(nlohmann::json::parse(line));
+  const auto steps = whole.rows();
   REQUIRE(steps.size() == 3);
   CHECK((steps[0]["stage"] == "numbers" && steps[0]["inputs"].empty() && steps[0]["seed"] == test::toy_options().seed));
   CHECK((steps[1]["stage"] == "sums" && steps[1]["inputs"]["numbers"]["digest"] == steps[0]["digest"]));

@@ -13,6 +13,8 @@
 namespace keel::pipelines {
 namespace {
 
+namespace fs = std::filesystem;
+
 // What is wrong with a recipe file of this text under these settings.
 std::vector<std::string> problems_in(const std::string& text, const std::vector<std::string>& settings = {}) {
   const test::TemporaryFolder folder;
@@ -32,16 +34,12 @@ std::string on_files(const std::string& members) {
          members + "}";
 }
 
-// What decides which finished stages a run with this recipe may reuse.
-std::string graph_of(const Recipe& recipe) {
-  std::string text;
-  for (const Stage& stage : build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}})) {
-    text += stage.name + " " + stage.config;
-    for (const auto& input : stage.inputs)
-      text += " " + input;
-    text += "\n";
-  }
-  return text;
+// The keys of all stages, each for itself: the digests of its inputs are left out.
+std::vector<std::string> keys_of(const Recipe& recipe) {
+  std::vector<std::string> keys;
+  for (const Stage& stage : build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}}))
+    keys.push_back(key_of(key_material(stage, {}, static_cast<uint64_t>(recipe.seed), {})));
+  return keys;
 }
 
 // Settings "name=value" with values other than the default, of which some may be refused.
@@ -76,6 +74,13 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
                 R"({"max_new_tokens": 64, "annotator": )",
       judge = on_files(batches + R"("judge", "judge": {"model": "m"}})"), people = on_files(batches + R"("people", "people": "filled"})");
   const test::TemporaryFolder folder;
+  const std::vector<std::string> texts = {sandbox, options, judge, people};
+  std::vector<std::pair<fs::path, std::vector<std::string>>> recipes;  // with their keys
+  for (const auto& text : texts) {
+    const fs::path file = folder / (std::to_string(recipes.size()) + ".json");
+    test::write_text(file, text);
+    recipes.emplace_back(file, keys_of(read_recipe(file, "", {})));
+  }
   std::vector<std::string> without_key;
   Recipe defaults;
   const core::Fields fields = core::fields_of(defaults);
@@ -83,32 +88,27 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
   for (const core::Field& field : fields.list()) {
     std::string path = "/" + field.name;
     std::replace(path.begin(), path.end(), '.', '/');
-    const nlohmann::json::json_pointer pointer(path);
-    bool changed = false;
-    for (const auto& text : {sandbox, options, judge, people}) {
-      test::write_text(folder / "recipe.json", text);
-      const std::string before = graph_of(read_recipe(folder / "recipe.json", "", {}));
-      for (const std::string& setting : other_settings(field, values.at(pointer))) {
+    const auto settings = other_settings(field, values.at(nlohmann::json::json_pointer(path)));
+    const auto changes_a_key = [&](const auto& recipe) {
+      return std::any_of(settings.begin(), settings.end(), [&](const std::string& setting) {
         try {
-          changed = changed || graph_of(read_recipe(folder / "recipe.json", "", {setting})) != before;
-        } catch (const core::ConfigError&) {  // another value, or another recipe, is to show it
+          return keys_of(read_recipe(recipe.first, "", {setting})) != recipe.second;
+        } catch (const core::ConfigError&) {
+          return false;  // another value, or another recipe, is to show it
         }
-      }
-    }
-    if (!changed) without_key.push_back(field.name);
+      });
+    };
+    if (std::none_of(recipes.begin(), recipes.end(), changes_a_key)) without_key.push_back(field.name);
   }
   // Files, models and servers count by what they hold or are, not by where they are found; the other data.source is another recipe.
-  const std::vector<std::string> places = {"model",         "data.source",        "data.helpful",
-                                           "data.harmless", "preferences.people", "preferences.judge.url"};
-  std::vector<std::string> expected = {"threads"};
-  expected.insert(expected.end(), places.begin(), places.end());
-  test::write_text(folder / "recipe.json", sandbox);
+  std::vector<std::string> expected = {
+      "threads", "model", "data.source", "data.helpful", "data.harmless", "preferences.people", "preferences.judge.url"};
   // Refused: nothing is held out from kept answers, PPO samples from the whole distribution, a constant schedule has no end.
   for (const std::string setting : {"rejection.sft.batch.validate_every=9", "ppo.sampling.top_p=0.5", "ppo.sampling.top_k=9",
                                     "ppo.schedule.final_ratio=0.5", "ppo.critic_schedule.final_ratio=0.5"}) {
     INFO(setting);
     expected.push_back(setting.substr(0, setting.find('=')));
-    CHECK_THROWS_AS(read_recipe(folder / "recipe.json", "", {setting}), core::ConfigError);
+    CHECK_THROWS_AS(read_recipe(recipes[0].first, "", {setting}), core::ConfigError);
   }
   CHECK(without_key == expected);
 }

@@ -311,6 +311,22 @@ TEST_CASE("stage runner: a result whose key is not that of its material is refus
   CHECK_THROWS_WITH(run.run(), ContainsSubstring("delete the folder " + file.parent_path().string()));
 }
 
+TEST_CASE("stage runner: a sound result of another key is not taken, though it lies where this one belongs", "[pipelines]") {
+  ToyRun run;
+  run.run();
+  const fs::path folder = *run.directory().current("summary");
+  const std::string key = read_manifest(folder)->key;
+  const std::string title = run.toy.title;
+  run.toy.title = "other";
+  run.run();
+  const std::string other = read_text(*run.directory().current("summary") / "manifest.json");
+  run.toy.title = title;
+  test::write_text(folder / "manifest.json", other);  // as if the 12 digits in the folder's name were those of both keys
+  take_trace(run.toy);
+  CHECK(run.run() == Lines{"summary"});
+  CHECK(read_manifest(folder)->key == key);
+}
+
 TEST_CASE("stage runner: explain names every difference", "[pipelines]") {
   ToyRun run;
   const auto explained = [&](const std::string& stage) { return explain(run.directory(), toy_stages(run.toy), toy_options(), stage); };

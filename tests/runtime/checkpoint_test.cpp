@@ -41,6 +41,8 @@ TEST_CASE("checkpoint: a broken file, one with any other bit, and one that is no
   CHECK_NOTHROW(Checkpointer(folder.path()).load());
   keel::runtime::save_tensors(file, {{"w", at::ones({3})}}, {{"format", "pt"}});
   CHECK_THROWS_WITH(Checkpointer(folder.path()).load(), ContainsSubstring("is not what keel saved"));
+  keel::runtime::save_sealed(file, {{"w", at::ones({3})}}, {});  // weights alone, as best.safetensors holds them
+  CHECK_THROWS_WITH(Checkpointer(folder.path()).load(), ContainsSubstring("no checkpoint of keel"));
 }
 
 TEST_CASE("checkpoint: restore copies by name into the tensors that are there", "[runtime]") {
