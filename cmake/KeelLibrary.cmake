@@ -1,9 +1,10 @@
 # keel_add_library(FOLDER [NO_TORCH] [PROGRAM] [USES folder...] [PUBLIC target...] [PRIVATE target...])
 #
 # One folder = one library = one namespace. Sources are the .cpp files of the folder (not of its sub-folders; main.cpp is the binary's).
-# USES: folders of keel it depends on, in the order of the design's arrows; PUBLIC: third parties whose headers its own headers
-# include; PRIVATE: those that only its sources see. NO_TORCH: LibTorch must not be reachable, checked by keel_check_architecture().
-# PROGRAM: part of the binary alone, not of the installed package.
+# USES: folders of keel that it may enter, with whatever those may enter; they are declared before it, so no arrow points up. This is the
+# only place that names them: keel_check_architecture(), the tests and tools/lint.sh read it. PUBLIC: third parties whose headers its own
+# headers include; PRIVATE: those that only its sources see. NO_TORCH: LibTorch must not be reachable. PROGRAM: part of the binary alone,
+# not of the installed package.
 function(keel_add_library folder)
   cmake_parse_arguments(ARG "NO_TORCH;PROGRAM" "" "USES;PUBLIC;PRIVATE" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
@@ -25,10 +26,18 @@ function(keel_add_library folder)
     set(private INTERFACE)
   endif()
   target_include_directories(${target} ${public} "$<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>" "$<INSTALL_INTERFACE:include/keel>")
+  set(rooms "${folder}")
+  get_property(known GLOBAL PROPERTY KEEL_FOLDERS)
   foreach(used ${ARG_USES})
+    if(NOT used IN_LIST known)
+      message(FATAL_ERROR "keel_add_library(${folder}): USES ${used}, which is no folder declared before it")
+    endif()
     string(REPLACE "/" "_" used_name "${used}")
     target_link_libraries(${target} ${public} keel_${used_name})
+    get_property(behind GLOBAL PROPERTY KEEL_ROOMS_${used})
+    list(APPEND rooms ${behind})
   endforeach()
+  list(REMOVE_DUPLICATES rooms)
   target_link_libraries(${target} ${public} ${ARG_PUBLIC} ${private} ${ARG_PRIVATE})
   if(NOT ARG_PROGRAM)
     set_target_properties(${target} PROPERTIES EXPORT_NAME "${name}")
@@ -36,6 +45,7 @@ function(keel_add_library folder)
     install(FILES ${headers} DESTINATION "include/keel/${folder}")
   endif()
   set_property(GLOBAL APPEND PROPERTY KEEL_FOLDERS "${folder}")
+  set_property(GLOBAL PROPERTY KEEL_ROOMS_${folder} "${rooms}")
   set_property(GLOBAL PROPERTY KEEL_NO_TORCH_${folder} "${ARG_NO_TORCH}")
 endfunction()
 

@@ -3,8 +3,8 @@
 # the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take. lint.sh --fix formats instead of complaining.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly folders=(core data sandbox runtime policy reward ppo rejection_sampling evaluation pipelines bench tests examples)
-mapfile -t sources < <(find "${folders[@]}" \( -name '*.h' -o -name '*.cpp' \) | sort)
+mapfile -t torch_free < <(sed -nE 's/^keel_add_library\(([a-z_/]+) (PROGRAM )?NO_TORCH.*/\1/p' CMakeLists.txt)  # as declared there
+mapfile -t sources < <(find . -path ./build -prune -o \( -name '*.h' -o -name '*.cpp' \) -printf '%P\n' | sort)
 
 if [[ ${1-} == --fix ]]; then
   clang-format -i "${sources[@]}"
@@ -14,8 +14,10 @@ fi
 failed=0
 clang-format --dry-run -Werror "${sources[@]}" || failed=1
 while read -r lines file; do
-  if [[ $file != total ]] && ((lines > 500)); then
-    echo "$file: $lines lines; 500 are allowed" >&2
+  most=500
+  [[ $file == pipelines/* ]] && most=350
+  if [[ $file != total ]] && ((lines > most)); then
+    echo "$file: $lines lines; $most are allowed" >&2
     failed=1
   fi
 done < <(wc -l "${sources[@]}")
@@ -25,7 +27,7 @@ if LC_ALL=C grep -nP '[^\x00-\x7F]' "${sources[@]}"; then
 fi
 if [[ -n ${1-} ]]; then
   tidied=()
-  for folder in core data sandbox evaluation/statistics; do
+  for folder in "${torch_free[@]}"; do
     for file in "$folder"/*.cpp; do [[ -e $file ]] && tidied+=("$file"); done
   done
   printf '%s\n' "${tidied[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy --quiet --extra-arg=-Wno-unknown-warning-option -p "$1" || failed=1
