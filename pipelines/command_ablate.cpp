@@ -15,7 +15,7 @@
 #include "core/log.h"
 #include "evaluation/report.h"
 #include "pipelines/commands.h"
-#include "pipelines/stage_runner.h"
+#include "pipelines/run/stage_runner.h"
 #include "pipelines/stages.h"
 #include "pipelines/sweep.h"
 #include "pipelines/sweep_results.h"
@@ -48,16 +48,16 @@ void freeze(const Sweep& sweep, const fs::path& out) {
 
 // Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
 // sweep (a signal, a full disk) is thrown.
-CellRun run_cell(RunDirectory& run, const Sweep& sweep, size_t cell, int64_t seed, bool threads_given, RunOptions options) {
+CellRun run_cell(run::RunDirectory& run, const Sweep& sweep, size_t cell, int64_t seed, bool threads_given, run::RunOptions options) {
   CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
   std::string mistyped;
   Recipe recipe = read_recipe(sweep.base, {}, as_arguments(sweep.cells[cell]));
   recipe.seed = seed;
   options.seed = static_cast<uint64_t>(seed);
   options.until = until_of(sweep, sweep.cells[cell]);
-  const std::vector<Stage> stages = build_stages(recipe, external_digests(recipe));
-  if (!threads_given) options.threads = required_threads(run, stages, options).value_or(options.threads);
-  check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
+  const std::vector<run::Stage> stages = build_stages(recipe, external_digests(recipe));
+  if (!threads_given) options.threads = run::required_threads(run, stages, options).value_or(options.threads);
+  run::check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
   runtime::configure_process(options.threads);
   try {
     std::map<std::string, fs::path> folders;
@@ -105,7 +105,7 @@ void write_results(const Sweep& sweep, const std::vector<CellRun>& runs, const f
 void ablate(const std::string& file, const fs::path& out, const Invocation& invocation) {
   configure({}, invocation);
   const Sweep sweep = read_sweep(file);
-  RunDirectory run(out / "run");
+  run::RunDirectory run(out / "run");
   run.check_recipe(sweep.name);
   if (!is_sweep_folder(out))
     throw core::UsageError(
@@ -118,7 +118,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
   run.begin(
       {.recipe = sweep.name, .version = kVersion, .config = core::dump_json(core::json_of(base)), .external = external_digests(base)});
   freeze(sweep, out);
-  const RunOptions options{
+  const run::RunOptions options{
       .seed = 0,
       .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
       .threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(base.threads)),

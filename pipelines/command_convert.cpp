@@ -12,8 +12,8 @@
 #include "core/log.h"
 #include "data/tokenizer_export.h"
 #include "pipelines/commands.h"
-#include "pipelines/manifest.h"
 #include "pipelines/model_folder.h"
+#include "pipelines/run/manifest.h"
 #include "policy/import.h"
 #include "policy/model_directory.h"
 
@@ -56,7 +56,7 @@ void convert(const ConvertOptions& options) {
   if (!target.has_filename()) target = target.parent_path();  // "models/x/"
   if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
-  check_outside_results(target);
+  run::check_outside_results(target);
   if (options.tokenizer.empty() && kind == "llama2c")
     throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
   const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)

@@ -13,9 +13,9 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "pipelines/commands.h"
-#include "pipelines/lineage.h"
-#include "pipelines/prune.h"
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/lineage.h"
+#include "pipelines/run/prune.h"
+#include "pipelines/run/stage_graph.h"
 
 namespace keel::pipelines {
 namespace {
@@ -27,8 +27,8 @@ std::string brief(const std::string& digest) {
 }
 
 // Everything that made one result, as one JSON object.
-nlohmann::json record_of(const Artefact& artefact) {
-  const Manifest& manifest = artefact.manifest;
+nlohmann::json record_of(const run::Artefact& artefact) {
+  const run::Manifest& manifest = artefact.manifest;
   const nlohmann::json material = core::parse_json(manifest.material, "key material");
   nlohmann::json inputs = nlohmann::json::object(), outputs = nlohmann::json::object();
   for (const auto& [stage, input] : manifest.inputs)
@@ -42,7 +42,7 @@ nlohmann::json record_of(const Artefact& artefact) {
           {"config", material.value("config", nlohmann::json())},
           {"external", material.value("external", nlohmann::json::object())},
           {"inputs", inputs},
-          {"digest", content_digest(manifest.outputs)},
+          {"digest", run::content_digest(manifest.outputs)},
           {"outputs", outputs},
           {"versions", manifest.versions},
           {"threads", manifest.threads},
@@ -54,11 +54,11 @@ nlohmann::json record_of(const Artefact& artefact) {
 
 void show_lineage(const std::string& path, const std::string& out) {
   check_output(out, {path});
-  const auto all = ancestry(artefact_of(path));
+  const auto all = ancestry(run::artefact_of(path));
   core::write_jsonl(out, all, record_of);
 }
 
-nlohmann::json run_config(const RunDirectory& run) {
+nlohmann::json run_config(const run::RunDirectory& run) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
   const fs::path file = run.root() / "run.json";
@@ -68,7 +68,7 @@ nlohmann::json run_config(const RunDirectory& run) {
 }
 
 // The measures of summary.json by (model, measure); empty before the report is done.
-std::map<std::pair<std::string, std::string>, std::string> measures_of(const RunDirectory& run) {
+std::map<std::pair<std::string, std::string>, std::string> measures_of(const run::RunDirectory& run) {
   std::map<std::pair<std::string, std::string>, std::string> measures;
   if (!fs::exists(run.root() / "summary.json")) return measures;
   const nlohmann::json summary = core::read_json_file(run.root() / "summary.json");
@@ -90,7 +90,7 @@ std::map<std::pair<std::string, std::string>, std::string> measures_of(const Run
 }
 
 void show_difference(const std::string& a, const std::string& b) {
-  const RunDirectory first(a), second(b);
+  const run::RunDirectory first(a), second(b);
   const nlohmann::json before = run_config(first).flatten(), now = run_config(second).flatten();
   std::set<std::string> settings;
   for (const auto& config : {before, now})
@@ -120,12 +120,13 @@ void show_difference(const std::string& a, const std::string& b) {
       std::cout << fmt::format("  {:<22} only in {}\n", stage, one ? a : b);
       continue;
     }
-    const Manifest old = *read_manifest(*one), fresh = *read_manifest(*other);
-    if (content_digest(old.outputs) == content_digest(fresh.outputs)) {
-      std::cout << fmt::format("  {:<22} same outputs {}\n", stage, brief(content_digest(old.outputs)));
+    const run::Manifest old = *run::read_manifest(*one), fresh = *run::read_manifest(*other);
+    if (run::content_digest(old.outputs) == run::content_digest(fresh.outputs)) {
+      std::cout << fmt::format("  {:<22} same outputs {}\n", stage, brief(run::content_digest(old.outputs)));
       continue;
     }
-    const auto lines = key_differences(core::parse_json(old.material, "key material"), core::parse_json(fresh.material, "key material"));
+    const auto lines =
+        run::key_differences(core::parse_json(old.material, "key material"), core::parse_json(fresh.material, "key material"));
     std::cout << fmt::format("  {:<22} {}\n", stage, lines.empty() ? "other outputs under the same key" : lines.front());
   }
 
@@ -136,8 +137,8 @@ void show_difference(const std::string& a, const std::string& b) {
       std::cout << fmt::format("  {:<16} {:<26} {:<24} {}\n", name.first, name.second, value, found->second);
 }
 
-void prune_run(const std::string& folder, const PruneOptions& options) {
-  RunDirectory run(folder);
+void prune_run(const std::string& folder, const run::PruneOptions& options) {
+  run::RunDirectory run(folder);
   run_config(run);
   const core::FileLock lock(run.root() / "run.lock");
   for (const auto& path : prune(run, options))
@@ -171,7 +172,7 @@ void add_lineage_commands(CLI::App& app, Invocation& invocation) {
   });
 
   auto folder = std::make_shared<std::string>();
-  auto options = std::make_shared<PruneOptions>();
+  auto options = std::make_shared<run::PruneOptions>();
   CLI::App* prune_command = app.add_subcommand("prune", "remove results that no kept one was made from");
   prune_command->add_option("folder", *folder, "run folder")->required()->type_name("DIR");
   prune_command->add_option("--keep-last", options->keep_last, "newest results of each stage that stay, besides those in use")

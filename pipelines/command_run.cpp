@@ -12,7 +12,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "pipelines/commands.h"
-#include "pipelines/stage_runner.h"
+#include "pipelines/run/stage_runner.h"
 #include "pipelines/stages.h"
 #include "pipelines/summary.h"
 #include "pipelines/version.h"
@@ -28,7 +28,7 @@ struct RunCommandOptions {
   bool dry_run = false, schema = false, verify = false;
 };
 
-RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
+run::RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
   return {.seed = static_cast<uint64_t>(recipe.seed),
           .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
           .threads = invocation.threads,
@@ -37,17 +37,17 @@ RunOptions options_for(const Recipe& recipe, const Invocation& invocation) {
           .versions = program_versions()};
 }
 
-void print_statuses(const std::vector<StageStatus>& statuses) {
+void print_statuses(const std::vector<run::StageStatus>& statuses) {
   for (const auto& status : statuses)
-    std::cout << fmt::format("{:<20} {:<8} {}", status.name, state_name(status.state), status.reason) << "\n";
+    std::cout << fmt::format("{:<20} {:<8} {}", status.name, run::state_name(status.state), status.reason) << "\n";
 }
 
 // Links that people and scripts can rely on: DIR/models/ppo, DIR/reward_models/safety, DIR/report.html, DIR/summary.json.
-void publish(const RunDirectory& run, const Recipe& recipe) {
+void publish(const run::RunDirectory& run, const Recipe& recipe) {
   std::set<fs::path> linked;
   const auto link = [&](const fs::path& name, const fs::path& target) {
     core::make_directories((run.root() / name).parent_path());
-    replace_link(run.root() / name, target);
+    run::replace_link(run.root() / name, target);
     linked.insert(run.root() / name);
   };
   for (const auto& [name, stage] : run_models(recipe))
@@ -56,13 +56,13 @@ void publish(const RunDirectory& run, const Recipe& recipe) {
     link(fs::path("reward_models") / kind, fs::path("..") / "stages" / stage / "current");
   for (const char* folder : {"models", "reward_models"})
     for (const auto& entry : fs::directory_iterator(run.root() / folder))
-      if (entry.is_symlink() && !linked.contains(entry.path())) remove_tree(entry.path());  // of a recipe with other models
+      if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // of a recipe with other models
   for (const char* file : {"report.html", "summary.json"})
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
 // The recipe that run.json holds, with the fields of `overlay` (a file; "" = none) and `settings` (key=value) applied.
-Recipe recorded_recipe(const RunDirectory& run, const std::string& overlay = {}, const std::vector<std::string>& settings = {}) {
+Recipe recorded_recipe(const run::RunDirectory& run, const std::string& overlay = {}, const std::vector<std::string>& settings = {}) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
   return read_recorded_recipe(record->config, run.root() / "run.json", overlay, settings);
@@ -78,20 +78,21 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
     throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
   Recipe recipe = read_recipe(options.recipe, invocation.config, invocation.set);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
-  RunDirectory run(options.out);
+  run::RunDirectory run(options.out);
   run.check_recipe(recipe.name);
   const auto record = run.record();
   const auto external = external_digests(recipe, record ? people_digests(record->external) : std::map<std::string, std::string>{});
-  const std::vector<Stage> stages = build_stages(recipe, external);
-  RunOptions run_options = options_for(recipe, invocation);
+  const std::vector<run::Stage> stages = build_stages(recipe, external);
+  run::RunOptions run_options = options_for(recipe, invocation);
   run_options.until = options.until;
   run_options.only = options.only;
-  if (options.verify) run_options.check = OutputCheck::digests;
+  if (options.verify) run_options.check = run::OutputCheck::digests;
   if (options.dry_run) {
     print_statuses(plan(run, stages, run_options));
     return;
   }
-  const auto required = required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
+  const auto required =
+      run::required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
   if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
@@ -104,16 +105,16 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
 
 void show_status(const std::string& folder, bool verify, const Invocation& invocation) {
   configure({}, invocation);
-  const RunDirectory run(folder);
+  const run::RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
-  RunOptions options = options_for(recipe, invocation);
-  if (verify) options.check = OutputCheck::digests;
+  run::RunOptions options = options_for(recipe, invocation);
+  if (verify) options.check = run::OutputCheck::digests;
   print_statuses(plan(run, build_stages(recipe, external_digests(recipe, run.record()->external)), options));
   if (run.running()) std::cout << "a process is working on it\n";
 }
 
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
-  const RunDirectory run(folder);
+  const run::RunDirectory run(folder);
   Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.config, invocation.set)
                                       : read_recipe(recipe_file, invocation.config, invocation.set);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
@@ -125,10 +126,10 @@ void show_explanation(const std::string& folder, const std::string& stage, const
 
 void show_report(const std::string& folder, const Invocation& invocation) {
   configure({}, invocation);
-  const RunDirectory run(folder);
+  const run::RunDirectory run(folder);
   const Recipe recipe = recorded_recipe(run);
   const auto stages = plan(run, build_stages(recipe, external_digests(recipe, run.record()->external)), options_for(recipe, invocation));
-  if (stages.back().state != StageState::done)
+  if (stages.back().state != run::StageState::done)
     throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
   const core::FileLock lock(run.root() / "run.lock");  // a running keel run may be about to publish
   publish(run, recipe);

@@ -8,8 +8,8 @@
 
 #include "core/error.h"
 #include "core/json.h"
-#include "pipelines/manifest.h"
 #include "pipelines/operations.h"
+#include "pipelines/run/manifest.h"
 
 namespace keel::pipelines {
 
@@ -52,7 +52,7 @@ void check_output(const std::string& out, const std::vector<std::string>& inputs
   for (const auto& input : inputs)
     if (std::error_code none; std::filesystem::equivalent(out, input, none) && !none)
       throw core::UsageError(fmt::format("--out {} is a file that this command reads; name another", out));
-  check_outside_results(out);
+  run::check_outside_results(out);
 }
 
 void add_render_policy(CLI::App& command, RenderPolicy& policy) {

@@ -219,7 +219,7 @@ evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::s
 }  // namespace
 
 Section reward_model_section(const std::vector<nlohmann::json>& evaluations, const std::vector<std::pair<std::string, std::string>>& stages,
-                             const StageContext& context, double gate_threshold) {
+                             const run::StageContext& context, double gate_threshold) {
   Section section{.heading = "Reward models",
                   .text = "On held-out pairs against the annotator's labels. Intervals take prompts, not pairs, for independent.",
                   .blocks = {}};

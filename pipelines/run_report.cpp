@@ -12,10 +12,10 @@
 #include "evaluation/assemble.h"
 #include "evaluation/report.h"
 #include "evaluation/statistics/interval.h"
-#include "pipelines/manifest.h"
 #include "pipelines/measures.h"
 #include "pipelines/reward_json.h"
 #include "pipelines/reward_report.h"
+#include "pipelines/run/manifest.h"
 #include "pipelines/stages.h"
 #include "pipelines/summary.h"
 #include "pipelines/version.h"
@@ -35,7 +35,7 @@ const std::vector<evaluation::Measure> kRewardMeasures = {{"reward_helpfulness",
                                                           {"kl_to_sft", "KL to SFT"}};
 
 // The graph for its names and arrows alone: what the run read from outside stands in the manifests.
-std::vector<Stage> stages_of(const Recipe& recipe) {
+std::vector<run::Stage> stages_of(const Recipe& recipe) {
   return build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
 }
 
@@ -50,7 +50,7 @@ struct Results {
 };
 
 // Of a judge who knows the truth, on the test pairs of all batches together.
-double best_possible_accuracy(const Recipe& recipe, const StageContext& context, const std::string& kind) {
+double best_possible_accuracy(const Recipe& recipe, const run::StageContext& context, const std::string& kind) {
   double correct = 0, pairs = 0;
   for (const auto& version : versions_of(recipe)) {
     const nlohmann::json annotator = core::read_json_file(context.inputs.at(version.preferences) / "annotator.json");
@@ -63,7 +63,7 @@ double best_possible_accuracy(const Recipe& recipe, const StageContext& context,
   return correct / pairs;
 }
 
-Results read_results(const Recipe& recipe, const StageContext& context) {
+Results read_results(const Recipe& recipe, const run::StageContext& context) {
   Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}};
   const nlohmann::json measured = core::read_json_file(context.inputs.at("evaluation") / "evaluation.json");
   for (const auto& object : measured.at("models")) {
@@ -89,7 +89,7 @@ Results read_results(const Recipe& recipe, const StageContext& context) {
     results.answers.push_back(row);
   for (const auto& stage : stages_of(recipe))
     if (const auto input = context.inputs.find(stage.name); input != context.inputs.end())
-      if (const auto manifest = read_manifest(input->second)) results.seconds.emplace_back(stage.name, manifest->seconds);
+      if (const auto manifest = run::read_manifest(input->second)) results.seconds.emplace_back(stage.name, manifest->seconds);
   return results;
 }
 
@@ -113,7 +113,7 @@ nlohmann::json summary_json(const Results& results) {
   return {{"models", models}, {"reward_models", rewards}, {"seconds_by_stage", seconds}};
 }
 
-Section loss_section(const Recipe& recipe, const Results& results, const StageContext& context) {
+Section loss_section(const Recipe& recipe, const Results& results, const run::StageContext& context) {
   Section section{.heading = "Training",
                   .text = "Losses in nats a target. Where there is a held-out loss, the weights of its lowest point are kept.",
                   .blocks = {}};
@@ -214,7 +214,7 @@ Section distribution_section(const Recipe& recipe, const Results& results) {
 }
 
 // Paper, figure 7: the best of the first n answers grows with n, the median does not.
-Section selection_section(const Recipe& recipe, const StageContext& context) {
+Section selection_section(const Recipe& recipe, const run::StageContext& context) {
   Section section{.heading = "Rejection sampling",
                   .text =
                       "What the best of n answers gains over a typical one, by the reward models that choose it. Bands are 95 % bootstrap "
@@ -240,7 +240,7 @@ Section selection_section(const Recipe& recipe, const StageContext& context) {
 }
 
 // Paper, figure 8: the best temperature moves as a model is aligned.
-Section best_of_section(const StageContext& context) {
+Section best_of_section(const run::StageContext& context) {
   Section section{.heading = "Best of n by temperature",
                   .text =
                       "Reward of the best and of the median of the first n answers to held-out prompts, at several sampling temperatures. "
@@ -313,7 +313,7 @@ Section win_section(const Results& results) {
   return section;
 }
 
-Section ppo_section(const StageContext& context, const std::string& stage) {
+Section ppo_section(const run::StageContext& context, const std::string& stage) {
   Section section{.heading = stage == "ppo" ? "PPO" : "PPO: " + stage, .text = "One point an iteration.", .blocks = {}, .small = true};
   const auto points = core::read_metrics(context.inputs.at(stage) / "metrics.jsonl");
   for (const auto& [metric, title, unit] : {std::tuple{"objective/scores", "Reward", "mean combined probability"},
@@ -366,7 +366,7 @@ Section dialogue_section(const Recipe& recipe, const Results& results) {
   return section;
 }
 
-Section record_section(const Recipe& recipe, const Results& results, const StageContext& context) {
+Section record_section(const Recipe& recipe, const Results& results, const run::StageContext& context) {
   using evaluation::ColumnKind;
   Section section{.heading = "Record", .text = {}, .blocks = {}};
   evaluation::Table settings{.title = "Settings that differ from the paper's defaults",
@@ -384,11 +384,11 @@ Section record_section(const Recipe& recipe, const Results& results, const Stage
   std::map<std::string, size_t> places;
   for (const auto& stage : stages_of(recipe)) {
     const auto input = context.inputs.find(stage.name);
-    const auto manifest = input == context.inputs.end() ? std::nullopt : read_manifest(input->second);
+    const auto manifest = input == context.inputs.end() ? std::nullopt : run::read_manifest(input->second);
     if (!manifest) continue;
     evaluation::GraphPlot::Node node{
         .name = stage.name,
-        .detail = fmt::format("{} {}", manifest->key.substr(0, 12), content_digest(manifest->outputs).substr(0, 12)),
+        .detail = fmt::format("{} {}", manifest->key.substr(0, 12), run::content_digest(manifest->outputs).substr(0, 12)),
         .inputs = {}};
     const nlohmann::json material = core::parse_json(manifest->material, "key material");
     for (const auto& [role, digest] : material.at("external").items())
@@ -408,7 +408,7 @@ evaluation::Table summary_table(bool gold, const std::vector<evaluation::Measure
 
 }  // namespace
 
-void write_run_report(const Recipe& recipe, const StageContext& context) {
+void write_run_report(const Recipe& recipe, const run::StageContext& context) {
   const Results results = read_results(recipe, context);
   core::write_file(context.work / "summary.json", summary_json(results).dump(2) + "\n");
   evaluation::Report report{

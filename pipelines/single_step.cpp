@@ -9,11 +9,11 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "pipelines/attempt.h"
-#include "pipelines/manifest.h"
 #include "pipelines/model_folder.h"
-#include "pipelines/run_directory.h"
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/attempt.h"
+#include "pipelines/run/manifest.h"
+#include "pipelines/run/run_directory.h"
+#include "pipelines/run/stage_graph.h"
 #include "pipelines/version.h"
 #include "runtime/device.h"
 
@@ -44,7 +44,7 @@ bool holds_work(const fs::path& partial) {
 // stays until this attempt's takes its place, for a folder of work without one is none of keel's.
 void empty_folder(const fs::path& partial, const fs::path& record) {
   for (const auto& entry : fs::directory_iterator(partial))
-    if (entry.path().filename() != ".lock" && entry.path() != record) remove_tree(entry.path());
+    if (entry.path().filename() != ".lock" && entry.path() != record) run::remove_tree(entry.path());
 }
 
 }  // namespace
@@ -52,7 +52,7 @@ void empty_folder(const fs::path& partial, const fs::path& record) {
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
   if (fs::exists(step.out) && (!fs::is_directory(step.out) || !fs::is_empty(step.out)))
     throw core::UsageError(fmt::format("{} is there already and not empty: choose another --out or remove it", step.out.string()));
-  check_outside_results(step.out);
+  run::check_outside_results(step.out);
   if (fs::is_symlink(step.out.has_filename() ? step.out : step.out.parent_path()))
     throw core::UsageError(fmt::format("{} is a link: name the folder itself", step.out.string()));
   fs::path partial = step.out;
@@ -60,28 +60,28 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   const fs::path target = partial;
   partial += ".partial";
   const nlohmann::json material = identity(step, invocation);
-  const std::string started = utc_now();
+  const std::string started = run::utc_now();
   const auto begin = std::chrono::steady_clock::now();
   const int threads = runtime::configure_process(invocation.threads);
   nlohmann::json attempt = material;  // what a checkpoint can be gone on with
   attempt.update({{"threads", threads}, {"vector_level", runtime::cpu_capability()}});
 
-  check_half_done_folder(partial);
+  run::check_half_done_folder(partial);
   core::make_directories(partial);
   const core::FileLock lock(partial / ".lock");
   const fs::path record = partial / "attempt.json";
   const std::string key = core::sha256(core::dump_json(material));
-  const auto finished = read_manifest(partial);
+  const auto finished = run::read_manifest(partial);
   const bool uncommitted = finished && finished->key == key;  // all is done but the commit
   if (!uncommitted) {
     const nlohmann::json begun = finished             ? core::parse_json(finished->material, partial / "manifest.json")
                                  : fs::exists(record) ? core::parse_json(core::read_file(record), record)
                                                       : attempt;
     if (begun != attempt) {
-      if (finished || holds_checkpoint(partial))
+      if (finished || run::holds_checkpoint(partial))
         throw core::UsageError(
             fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
-                        partial.string(), fmt::join(key_differences(begun, finished ? material : attempt), "; ")));
+                        partial.string(), fmt::join(run::key_differences(begun, finished ? material : attempt), "; ")));
       empty_folder(partial, record);
     }
     core::write_file(record, core::dump_json(attempt) + "\n");
@@ -92,19 +92,19 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
       if (!holds_work(partial)) fs::remove_all(partial, ignored);
       throw;
     }
-    Manifest manifest;
+    run::Manifest manifest;
     manifest.stage = step.name;
     manifest.key = key;
     manifest.material = core::dump_json(material);
-    manifest.outputs = collect_outputs(partial, {"ckpt"});
+    manifest.outputs = run::collect_outputs(partial, {"ckpt"});
     manifest.versions = program_versions();
     manifest.threads = threads;
     manifest.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     manifest.started = started;
-    manifest.finished = utc_now();
-    write_manifest(partial, manifest);
+    manifest.finished = run::utc_now();
+    run::write_manifest(partial, manifest);
   }
-  remove_leftovers(partial, {"ckpt"});
+  run::remove_leftovers(partial, {"ckpt"});
   if (fs::exists(target)) fs::remove(target);
   core::commit_directory(partial, target);
   core::log_info(fmt::format("wrote {}", target.string()));

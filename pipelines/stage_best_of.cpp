@@ -21,7 +21,7 @@ namespace {
 
 // One model at one temperature: scores of the first n answers to each prompt, chosen by `reward`.
 rejection_sampling::Selection study(const std::string& name, const LanguageModel& model, double temperature, const Prompts& prompts,
-                                    const ppo::RewardFunction& reward, const Recipe& recipe, const StageContext& context) {
+                                    const ppo::RewardFunction& reward, const Recipe& recipe, const run::StageContext& context) {
   const auto samples = sample_in_shards(model.llama, prompts.ids,
                                         {.label = fmt::format("best_of {} T={}", name, temperature),
                                          .samples = recipe.best_of.samples,
@@ -60,7 +60,7 @@ nlohmann::json best_temperature(const std::vector<double>& temperatures, const s
 
 }  // namespace
 
-void study_best_of(const Recipe& recipe, const StageContext& context) {
+void study_best_of(const Recipe& recipe, const run::StageContext& context) {
   const Version newest = versions_of(recipe).back();
   const ScoringModel helpfulness = load_scoring_model(context.inputs.at(newest.helpfulness));
   const ScoringModel safety = load_scoring_model(context.inputs.at(newest.safety));

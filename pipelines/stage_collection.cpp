@@ -22,7 +22,7 @@
 #include "pipelines/annotation.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
-#include "pipelines/run_directory.h"
+#include "pipelines/run/run_directory.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
 #include "sandbox/annotator.h"
@@ -107,7 +107,7 @@ std::vector<std::pair<std::string, int64_t>> wanted(const PreferenceConfig& conf
   return kinds;
 }
 
-void answer_all(const Requests& requests, const Version& version, const Recipe& recipe, const StageContext& context) {
+void answer_all(const Requests& requests, const Version& version, const Recipe& recipe, const run::StageContext& context) {
   std::map<std::string, LanguageModel> models;
   for (const auto& [variant, request] : requests) {
     const auto& [name, temperature] = variant;
@@ -167,7 +167,7 @@ struct KindFiles {
   KindFiles(const fs::path& work, const std::string& kind) : train(work / (kind + "_train.jsonl")), test(work / (kind + "_test.jsonl")) {}
 };
 
-std::vector<nlohmann::json> read_comparisons(const Version& version, const StageContext& context) {
+std::vector<nlohmann::json> read_comparisons(const Version& version, const run::StageContext& context) {
   std::vector<nlohmann::json> rows;
   core::JsonlReader reader(context.inputs.at(version.comparisons) / "comparisons.jsonl.gz");
   for (nlohmann::json row; reader.next(row);)
@@ -175,7 +175,7 @@ std::vector<nlohmann::json> read_comparisons(const Version& version, const Stage
   return rows;
 }
 
-void annotate_sandbox(const Recipe& recipe, const Version& version, const StageContext& context,
+void annotate_sandbox(const Recipe& recipe, const Version& version, const run::StageContext& context,
                       const std::vector<nlohmann::json>& comparisons, std::map<std::string, KindFiles>& files) {
   const sandbox::World world = sandbox::make_world(context.seed);
   for (size_t i = 0; i < comparisons.size(); ++i) {
@@ -235,7 +235,7 @@ core::PreferencePair pair_of(const nlohmann::json& comparison, const Verdict& ve
 }
 
 // By people or a judge. What nobody annotated is left out and counted.
-void annotate_real(const Recipe& recipe, const Version& version, const StageContext& context,
+void annotate_real(const Recipe& recipe, const Version& version, const run::StageContext& context,
                    const std::vector<nlohmann::json>& comparisons, const std::string& people, std::map<std::string, KindFiles>& files) {
   const PreferenceConfig& config = recipe.preferences;
   std::vector<std::optional<Verdict>> verdicts;
@@ -279,7 +279,7 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
         fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
                     version.preferences, bare->second));
   if (counts["annotated"] == 0) {
-    remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
+    run::remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
     const bool judge = config.annotator == "judge";
     throw core::DataError(judge ? fs::path(config.judge.url) : fs::path(config.people) / (version.preferences + ".jsonl"), 0,
                           fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(),
@@ -290,7 +290,7 @@ void annotate_real(const Recipe& recipe, const Version& version, const StageCont
 
 }  // namespace
 
-void collect_comparisons(const Recipe& recipe, const Version& version, const StageContext& context) {
+void collect_comparisons(const Recipe& recipe, const Version& version, const run::StageContext& context) {
   const PreferenceConfig& config = recipe.preferences;
   const bool sandbox = recipe.data.source == "sandbox";
   const sandbox::World world = sandbox::make_world(context.seed);
@@ -338,7 +338,7 @@ void collect_comparisons(const Recipe& recipe, const Version& version, const Sta
   if (for_people) for_people->commit();
 }
 
-void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const StageContext& context) {
+void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const run::StageContext& context) {
   const std::vector<nlohmann::json> comparisons = read_comparisons(version, context);
   std::map<std::string, KindFiles> files;
   for (const auto& [kind, count] : wanted(recipe.preferences, version))

@@ -32,7 +32,7 @@ struct Questions {
   std::optional<sandbox::World> world;
 };
 
-Questions read_questions(const Recipe& recipe, const StageContext& context, const LanguageModel& model) {
+Questions read_questions(const Recipe& recipe, const run::StageContext& context, const LanguageModel& model) {
   const auto path = context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split);
   Questions questions{
       .prompts = read_prompt_file(path, model, length_limit(recipe), recipe.evaluation.max_new_tokens), .sandbox = {}, .world = {}};
@@ -60,7 +60,7 @@ double sum_from(const std::vector<float>& values, size_t begin) {
 }
 
 Answered answer_all(const std::string& name, const fs::path& folder, const Measures& measures, const Questions& questions,
-                    const Recipe& recipe, const StageContext& context) {
+                    const Recipe& recipe, const run::StageContext& context) {
   const LanguageModel model = load_language_model(folder);
   const Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
@@ -126,7 +126,7 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
 }
 
 // Paper, table 8: every reward model on every kind of held-out pairs.
-void write_cross_evaluation(const Recipe& recipe, const StageContext& context) {
+void write_cross_evaluation(const Recipe& recipe, const run::StageContext& context) {
   std::vector<RewardFolder> rewards;
   std::vector<PairFile> files;
   for (const auto& [kind, stage] : run_reward_models(recipe)) {
@@ -142,7 +142,7 @@ void write_cross_evaluation(const Recipe& recipe, const StageContext& context) {
 
 }  // namespace
 
-void evaluate_models(const Recipe& recipe, const StageContext& context) {
+void evaluate_models(const Recipe& recipe, const run::StageContext& context) {
   const LanguageModel sft = load_language_model(context.inputs.at("sft"));
   const Questions questions = read_questions(recipe, context, sft);
   Measures measures{.sft = sft, .rewards = {}};

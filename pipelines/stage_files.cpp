@@ -103,7 +103,7 @@ class Alternating {
 
 }  // namespace
 
-void write_file_data(const Recipe& recipe, const StageContext& context) {
+void write_file_data(const Recipe& recipe, const run::StageContext& context) {
   nlohmann::json counts;
   const std::vector<Kind> kinds = {read_kind("helpfulness", false, recipe.data.helpful, recipe, context.seed, counts),
                                    read_kind("safety", true, recipe.data.harmless, recipe, context.seed, counts)};
@@ -137,7 +137,7 @@ void write_file_data(const Recipe& recipe, const StageContext& context) {
 
 // Prompts of a later version: other training conversations for the policy, and, to compare answers to, these and test conversations in
 // the proportion of the split, so that the batch has a test set of its own.
-void write_file_prompts(const Recipe& recipe, const Version& version, const StageContext& context) {
+void write_file_prompts(const Recipe& recipe, const Version& version, const run::StageContext& context) {
   core::JsonlWriter train(context.work / "prompts_train.jsonl"), compared(context.work / "prompts_comparisons.jsonl");
   for (const auto& [kind, hazard] : {std::pair{"helpfulness", false}, {"safety", true}})
     for (const bool test : {false, true}) {

@@ -20,7 +20,7 @@
 namespace keel::pipelines {
 namespace {
 
-std::vector<nlohmann::json> read_rows(const RewardStage& stage, const StageContext& context, const std::string& name) {
+std::vector<nlohmann::json> read_rows(const RewardStage& stage, const run::StageContext& context, const std::string& name) {
   std::vector<nlohmann::json> rows;
   for (const auto& batch : stage.batches) {
     const fs::path file = context.inputs.at(batch) / name;
@@ -34,7 +34,7 @@ std::vector<nlohmann::json> read_rows(const RewardStage& stage, const StageConte
 
 // Training pairs of a kind. What no model may learn from goes here, not in the reader of the mixture, which knows not whether a row was
 // safety data; and the mixture's parts are shares of what is learned from (before mixture.drop_*).
-std::vector<nlohmann::json> usable_rows(const RewardStage& stage, const StageContext& context, const std::string& kind,
+std::vector<nlohmann::json> usable_rows(const RewardStage& stage, const run::StageContext& context, const std::string& kind,
                                         data::Counts& counts) {
   std::vector<nlohmann::json> rows = read_rows(stage, context, kind + "_train.jsonl");
   std::erase_if(rows, [&](const auto& row) { return !data::parse_preference(row, {.safety = kind == "safety"}, counts); });
@@ -42,7 +42,7 @@ std::vector<nlohmann::json> usable_rows(const RewardStage& stage, const StageCon
 }
 
 // The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
-void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageContext& context) {
+void write_mixture(const RewardStage& stage, int64_t own_pairs, const run::StageContext& context) {
   data::Counts counts;
   std::vector<nlohmann::json> pairs = usable_rows(stage, context, stage.kind, counts), rest;
   for (const char* kind : {"helpfulness", "safety", "public"}) {
@@ -74,7 +74,7 @@ void write_mixture(const RewardStage& stage, int64_t own_pairs, const StageConte
 
 }  // namespace
 
-void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const StageContext& context) {
+void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const run::StageContext& context) {
   const fs::path& work = context.work;
   const bool safety = stage.kind == "safety";
   write_mixture(stage, recipe.mixture.own_pairs, context);

@@ -56,7 +56,7 @@ nlohmann::json prompt_row(const sandbox::PromptInfo& prompt) {
 
 }  // namespace
 
-void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
+void write_sandbox_data(const Recipe& recipe, const run::StageContext& context) {
   const SandboxConfig& config = recipe.sandbox;
   const sandbox::World world = sandbox::make_world(context.seed);
   const auto corpus = sandbox::make_corpus(world, config.corpus, context.seed);
@@ -90,7 +90,7 @@ void write_sandbox_data(const Recipe& recipe, const StageContext& context) {
 }
 
 // Each version's people ask something new; what the town forgets to ask about, its models forget (paper 3.2.3: V3 and its rhymes).
-void write_sandbox_prompts(const Recipe& recipe, const Version& version, const StageContext& context) {
+void write_sandbox_prompts(const Recipe& recipe, const Version& version, const run::StageContext& context) {
   const SandboxConfig& config = recipe.sandbox;
   const sandbox::World world = sandbox::make_world(context.seed);
   sandbox::PromptCounts counts{.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts};

@@ -25,13 +25,14 @@ std::string text_of(const nlohmann::json& object) {
 using core::json_of;
 using Digests = std::map<std::string, std::string>;
 
-Stage data_stage(const Recipe& recipe, const Digests& external) {
-  Stage stage{.name = "data", .schema_version = from_sandbox(recipe) ? 1 : 2, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+run::Stage data_stage(const Recipe& recipe, const Digests& external) {
+  run::Stage stage{
+      .name = "data", .schema_version = from_sandbox(recipe) ? 1 : 2, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   if (from_sandbox(recipe)) {
     nlohmann::json config = json_of(recipe.sandbox);
     config.erase("absent_skill");  // the first version's prompts ask for every skill
     stage.config = text_of({{"sandbox", config}});
-    stage.run = [recipe](const StageContext& context) { write_sandbox_data(recipe, context); };
+    stage.run = [recipe](const run::StageContext& context) { write_sandbox_data(recipe, context); };
   } else {
     nlohmann::json config = json_of(recipe.data);
     config.erase("helpful");  // their contents count, not where they lie
@@ -39,19 +40,19 @@ Stage data_stage(const Recipe& recipe, const Digests& external) {
     stage.config = text_of(config);
     for (const char* role : {"data.helpful", "data.harmless"})
       stage.external[role] = external.at(role);
-    stage.run = [recipe](const StageContext& context) { write_file_data(recipe, context); };
+    stage.run = [recipe](const run::StageContext& context) { write_file_data(recipe, context); };
   }
   return stage;
 }
 
-Stage base_stage(const Recipe& recipe) {
+run::Stage base_stage(const Recipe& recipe) {
   return {
       .name = "base",
       .inputs = {"data"},
       .config = text_of({{"llama", json_of(recipe.llama)}, {"pretrain", json_of(recipe.pretrain)}, {"chat_format", recipe.chat_format}}),
       .external = {},
       .run =
-          [recipe](const StageContext& context) {
+          [recipe](const run::StageContext& context) {
             const fs::path data = context.inputs.at("data");
             pretrain_operation({.corpus = data / "corpus.jsonl",
                                 .validation = data / "corpus_validation.jsonl",
@@ -63,50 +64,50 @@ Stage base_stage(const Recipe& recipe) {
 }
 
 // The start checkpoint of a run on real data is an input that lies outside of the run.
-void add_start(Stage& stage, const Recipe& recipe, const Digests& external) {
+void add_start(run::Stage& stage, const Recipe& recipe, const Digests& external) {
   if (from_sandbox(recipe))
     stage.inputs.push_back("base");
   else
     stage.external["model"] = external.at("model");
 }
 
-Stage sft_stage(const Recipe& recipe, const Digests& external) {
-  Stage stage{.name = "sft",
-              .inputs = {"data"},
-              .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run =
-                  [recipe](const StageContext& context) {
-                    const fs::path data = context.inputs.at("data");
-                    sft_operation({.model = model_folder(recipe, context, "base"),
-                                   .demonstrations = data / "demonstrations.jsonl",
-                                   .validation = data / "demonstrations_validation.jsonl",
-                                   .chat_format = {},
-                                   .limit = length_limit(recipe)},
-                                  recipe.sft, context.seed, context.work);
-                  },
-              .scratch = {"ckpt"}};
+run::Stage sft_stage(const Recipe& recipe, const Digests& external) {
+  run::Stage stage{.name = "sft",
+                   .inputs = {"data"},
+                   .config = text_of({{"sft", json_of(recipe.sft)}, {"limit", to_json(length_limit(recipe))}}),
+                   .external = {},
+                   .run =
+                       [recipe](const run::StageContext& context) {
+                         const fs::path data = context.inputs.at("data");
+                         sft_operation({.model = model_folder(recipe, context, "base"),
+                                        .demonstrations = data / "demonstrations.jsonl",
+                                        .validation = data / "demonstrations_validation.jsonl",
+                                        .chat_format = {},
+                                        .limit = length_limit(recipe)},
+                                       recipe.sft, context.seed, context.work);
+                       },
+                   .scratch = {"ckpt"}};
   add_start(stage, recipe, external);
   return stage;
 }
 
-Stage prompts_stage(const Recipe& recipe, const Version& version) {
-  Stage stage{.name = version.prompts, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+run::Stage prompts_stage(const Recipe& recipe, const Version& version) {
+  run::Stage stage{.name = version.prompts, .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   nlohmann::json config = {{"version", version.number}};
   if (from_sandbox(recipe)) {
     config["sandbox"] = json_of(recipe.sandbox);
-    stage.run = [=](const StageContext& context) { write_sandbox_prompts(recipe, version, context); };
+    stage.run = [=](const run::StageContext& context) { write_sandbox_prompts(recipe, version, context); };
   } else {
     stage.inputs = {"data"};
     config["train_prompts"] = recipe.data.train_prompts;
     config["held_out"] = recipe.data.held_out;
-    stage.run = [=](const StageContext& context) { write_file_prompts(recipe, version, context); };
+    stage.run = [=](const run::StageContext& context) { write_file_prompts(recipe, version, context); };
   }
   stage.config = text_of(config);
   return stage;
 }
 
-Stage comparisons_stage(const Recipe& recipe, const Version& version) {
+run::Stage comparisons_stage(const Recipe& recipe, const Version& version) {
   const PreferenceConfig& preferences = recipe.preferences;
   nlohmann::json config = {{"temperatures", preferences.temperatures}, {"max_new_tokens", preferences.max_new_tokens}};
   if (version.number == 1) {
@@ -116,13 +117,13 @@ Stage comparisons_stage(const Recipe& recipe, const Version& version) {
   } else {
     config["pairs"] = preferences.later_pairs;
   }
-  Stage stage{.name = version.comparisons,
-              .schema_version = from_sandbox(recipe) ? 1 : 2,
-              .inputs = {version.prompts, version.newest},
-              .config = text_of({{"preferences", config}, {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run = [=](const StageContext& context) { collect_comparisons(recipe, version, context); },
-              .scratch = {"ckpt"}};
+  run::Stage stage{.name = version.comparisons,
+                   .schema_version = from_sandbox(recipe) ? 1 : 2,
+                   .inputs = {version.prompts, version.newest},
+                   .config = text_of({{"preferences", config}, {"limit", to_json(length_limit(recipe))}}),
+                   .external = {},
+                   .run = [=](const run::StageContext& context) { collect_comparisons(recipe, version, context); },
+                   .scratch = {"ckpt"}};
   if (!version.before.empty()) stage.inputs.push_back(version.before);
   return stage;
 }
@@ -134,60 +135,60 @@ std::string people_role(const Version& version) {
   return kPeople + version.preferences;
 }
 
-Stage preferences_stage(const Recipe& recipe, const Version& version, const Digests& external) {
+run::Stage preferences_stage(const Recipe& recipe, const Version& version, const Digests& external) {
   const PreferenceConfig& preferences = recipe.preferences;
   nlohmann::json config = {{"annotator", preferences.annotator},
                            {"held_out", from_sandbox(recipe) ? preferences.held_out : recipe.data.held_out},
                            {"public", version.number == 1 && preferences.public_pairs > 0}};
   if (preferences.annotator == "judge") config["model"] = preferences.judge.model;
-  Stage stage{.name = version.preferences,
-              .inputs = {version.comparisons},
-              .config = text_of(config),
-              .external = {},
-              .run = nullptr,
-              .scratch = {"ckpt"}};
+  run::Stage stage{.name = version.preferences,
+                   .inputs = {version.comparisons},
+                   .config = text_of(config),
+                   .external = {},
+                   .run = nullptr,
+                   .scratch = {"ckpt"}};
   const auto filled = external.find(people_role(version));
   if (filled != external.end()) stage.external.insert(*filled);
   const std::string people = filled == external.end() ? "" : filled->second;
-  stage.run = [=](const StageContext& context) { annotate_comparisons(recipe, version, people, context); };
+  stage.run = [=](const run::StageContext& context) { annotate_comparisons(recipe, version, people, context); };
   return stage;
 }
 
-Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
+run::Stage reward_stage(const Recipe& recipe, const RewardStage& reward) {
   reward::RewardTrainConfig config = recipe.reward;
   if (reward.kind != "safety") config.loss.safety_weight = 0;  // reward_operation() does the same, so that the setting is none of theirs
-  Stage stage{.name = reward.name,
-              .schema_version = 3,
-              .inputs = reward.batches,
-              .config = text_of({{"reward", json_of(config)},
-                                 {"rest_share", reward.rest_share},
-                                 {"own_pairs", recipe.mixture.own_pairs},
-                                 {"drop_duplicates", recipe.mixture.drop_duplicates},
-                                 {"drop_shared_prompts", recipe.mixture.drop_shared_prompts},
-                                 {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run = [=](const StageContext& context) { train_reward_stage(recipe, reward, context); },
-              .scratch = {"ckpt"}};
+  run::Stage stage{.name = reward.name,
+                   .schema_version = 3,
+                   .inputs = reward.batches,
+                   .config = text_of({{"reward", json_of(config)},
+                                      {"rest_share", reward.rest_share},
+                                      {"own_pairs", recipe.mixture.own_pairs},
+                                      {"drop_duplicates", recipe.mixture.drop_duplicates},
+                                      {"drop_shared_prompts", recipe.mixture.drop_shared_prompts},
+                                      {"limit", to_json(length_limit(recipe))}}),
+                   .external = {},
+                   .run = [=](const run::StageContext& context) { train_reward_stage(recipe, reward, context); },
+                   .scratch = {"ckpt"}};
   stage.inputs.push_back("sft");
   if (!reward.previous.empty()) stage.inputs.push_back(reward.previous);
   return stage;
 }
 
-Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::vector<Version>& versions, const Version& version) {
+run::Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::vector<Version>& versions, const Version& version) {
   nlohmann::json config = json_of(recipe.rejection);
   config.erase("pool_from");  // what it decides stands in the inputs
   std::vector<std::string> pool;
   if (version.number >= recipe.rejection.pool_from)
     for (const auto& earlier : versions)
       if (earlier.number < version.number) pool.push_back(earlier.rejection);
-  Stage stage{
+  run::Stage stage{
       .name = version.rejection,
       .schema_version = 2,
       .inputs = {version.prompts, version.newest, version.helpfulness, version.safety},
       .config = text_of({{"rejection", config}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
       .external = {},
       .run =
-          [=](const StageContext& context) {
+          [=](const run::StageContext& context) {
             RejectionInputs inputs{.policy = context.inputs.at(version.newest),
                                    .start = model_folder(recipe, context, "base"),
                                    .helpfulness = context.inputs.at(version.helpfulness),
@@ -207,8 +208,8 @@ Stage rejection_stage(const Recipe& recipe, const Digests& external, const std::
   return stage;
 }
 
-Stage ppo_stage(const Recipe& recipe, const Version& version) {
-  Stage stage{
+run::Stage ppo_stage(const Recipe& recipe, const Version& version) {
+  run::Stage stage{
       .name = version.ppo,
       .schema_version = version.ppo == "ppo" ? 1 : 2,
       .inputs = {version.prompts, version.rejection, version.helpfulness, version.safety},
@@ -216,7 +217,7 @@ Stage ppo_stage(const Recipe& recipe, const Version& version) {
           text_of({{"ppo", json_of(recipe.ppo)}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
       .external = {},
       .run =
-          [=](const StageContext& context) {
+          [=](const run::StageContext& context) {
             ppo_operation({.policy = context.inputs.at(version.rejection),
                            .helpfulness = context.inputs.at(version.helpfulness),
                            .safety = context.inputs.at(version.safety),
@@ -232,15 +233,15 @@ Stage ppo_stage(const Recipe& recipe, const Version& version) {
 }
 
 // Every model of the run and every reward model of its newest version.
-Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
+run::Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
   nlohmann::json config = json_of(recipe.evaluation);
   config.erase("shown_dialogues");  // the report's affair
-  Stage stage{.name = "evaluation",
-              .inputs = {"data"},
-              .config = text_of({{"evaluation", config}, {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run = [recipe](const StageContext& context) { evaluate_models(recipe, context); },
-              .scratch = {"ckpt"}};
+  run::Stage stage{.name = "evaluation",
+                   .inputs = {"data"},
+                   .config = text_of({{"evaluation", config}, {"limit", to_json(length_limit(recipe))}}),
+                   .external = {},
+                   .run = [recipe](const run::StageContext& context) { evaluate_models(recipe, context); },
+                   .scratch = {"ckpt"}};
   for (const auto& [name, model] : run_models(recipe))
     if (name != "base") stage.inputs.push_back(model);
   for (const auto& [kind, reward] : run_reward_models(recipe))
@@ -249,19 +250,19 @@ Stage evaluation_stage(const Recipe& recipe, const Digests& external) {
   return stage;
 }
 
-Stage best_of_stage(const Recipe& recipe) {
-  Stage stage{.name = "best_of",
-              .schema_version = 2,
-              .inputs = {"data"},
-              .config = text_of({{"best_of", json_of(recipe.best_of)},
-                                 {"max_new_tokens", recipe.evaluation.max_new_tokens},
-                                 {"batch_rows", recipe.evaluation.batch_rows},
-                                 {"split", recipe.evaluation.split},
-                                 {"combination", json_of(recipe.combination)},
-                                 {"limit", to_json(length_limit(recipe))}}),
-              .external = {},
-              .run = [recipe](const StageContext& context) { study_best_of(recipe, context); },
-              .scratch = {"ckpt"}};
+run::Stage best_of_stage(const Recipe& recipe) {
+  run::Stage stage{.name = "best_of",
+                   .schema_version = 2,
+                   .inputs = {"data"},
+                   .config = text_of({{"best_of", json_of(recipe.best_of)},
+                                      {"max_new_tokens", recipe.evaluation.max_new_tokens},
+                                      {"batch_rows", recipe.evaluation.batch_rows},
+                                      {"split", recipe.evaluation.split},
+                                      {"combination", json_of(recipe.combination)},
+                                      {"limit", to_json(length_limit(recipe))}}),
+                   .external = {},
+                   .run = [recipe](const run::StageContext& context) { study_best_of(recipe, context); },
+                   .scratch = {"ckpt"}};
   for (const auto& [name, model] : run_models(recipe))
     if (name != "base") stage.inputs.push_back(model);
   const Version newest = versions_of(recipe).back();
@@ -270,8 +271,8 @@ Stage best_of_stage(const Recipe& recipe) {
 }
 
 // Reads what all stages before it left.
-Stage report_stage(const Recipe& recipe, const std::vector<Stage>& before) {
-  Stage stage{.name = "report", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
+run::Stage report_stage(const Recipe& recipe, const std::vector<run::Stage>& before) {
+  run::Stage stage{.name = "report", .inputs = {}, .external = {}, .run = nullptr, .scratch = {}};
   for (const auto& earlier : before)
     stage.inputs.push_back(earlier.name);
   nlohmann::json config = json_of(recipe);
@@ -282,7 +283,7 @@ Stage report_stage(const Recipe& recipe, const std::vector<Stage>& before) {
   config["preferences"].erase("people");
   config["preferences"]["judge"].erase("url");
   stage.config = text_of(config);
-  stage.run = [recipe](const StageContext& context) { write_run_report(recipe, context); };
+  stage.run = [recipe](const run::StageContext& context) { write_run_report(recipe, context); };
   return stage;
 }
 
@@ -303,7 +304,7 @@ RenderPolicy length_limit(const Recipe& recipe) {
   return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
 }
 
-std::filesystem::path model_folder(const Recipe& recipe, const StageContext& context, const std::string& name) {
+std::filesystem::path model_folder(const Recipe& recipe, const run::StageContext& context, const std::string& name) {
   if (name == "base" && !from_sandbox(recipe)) return recipe.model;
   return context.inputs.at(name);
 }
@@ -355,8 +356,8 @@ Digests people_digests(Digests recorded) {
   return recorded;
 }
 
-std::vector<Stage> build_stages(const Recipe& recipe, const Digests& external) {
-  std::vector<Stage> stages{data_stage(recipe, external)};
+std::vector<run::Stage> build_stages(const Recipe& recipe, const Digests& external) {
+  std::vector<run::Stage> stages{data_stage(recipe, external)};
   if (from_sandbox(recipe)) stages.push_back(base_stage(recipe));
   stages.push_back(sft_stage(recipe, external));
   const std::vector<Version> versions = versions_of(recipe);

@@ -13,7 +13,7 @@
 
 #include "pipelines/operations.h"
 #include "pipelines/recipe.h"
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/stage_graph.h"
 #include "pipelines/versions.h"
 
 namespace keel::pipelines {
@@ -28,7 +28,7 @@ void check_external_files(const Recipe& recipe);
 // The digests of what people filled in: their folder may go once its rows are part of a run.
 std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);
 
-std::vector<Stage> build_stages(const Recipe& recipe, const std::map<std::string, std::string>& external);
+std::vector<run::Stage> build_stages(const Recipe& recipe, const std::map<std::string, std::string>& external);
 
 // The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no
 // stage.
@@ -49,19 +49,19 @@ struct RewardStage {
 RenderPolicy length_limit(const Recipe& recipe);
 
 // What the stages do; each writes into context.work.
-void write_sandbox_data(const Recipe& recipe, const StageContext& context);
-void write_sandbox_prompts(const Recipe& recipe, const Version& version, const StageContext& context);
-void write_file_data(const Recipe& recipe, const StageContext& context);
-void write_file_prompts(const Recipe& recipe, const Version& version, const StageContext& context);
-void collect_comparisons(const Recipe& recipe, const Version& version, const StageContext& context);
+void write_sandbox_data(const Recipe& recipe, const run::StageContext& context);
+void write_sandbox_prompts(const Recipe& recipe, const Version& version, const run::StageContext& context);
+void write_file_data(const Recipe& recipe, const run::StageContext& context);
+void write_file_prompts(const Recipe& recipe, const Version& version, const run::StageContext& context);
+void collect_comparisons(const Recipe& recipe, const Version& version, const run::StageContext& context);
 // `people`: SHA-256 of the file that people filled in, as it stands in the key; "" where there is none.
-void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const StageContext& context);
-void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const StageContext& context);
-void evaluate_models(const Recipe& recipe, const StageContext& context);
-void study_best_of(const Recipe& recipe, const StageContext& context);
-void write_run_report(const Recipe& recipe, const StageContext& context);
+void annotate_comparisons(const Recipe& recipe, const Version& version, const std::string& people, const run::StageContext& context);
+void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const run::StageContext& context);
+void evaluate_models(const Recipe& recipe, const run::StageContext& context);
+void study_best_of(const Recipe& recipe, const run::StageContext& context);
+void write_run_report(const Recipe& recipe, const run::StageContext& context);
 
 // Where a model of the run lies, for a stage that has its stage as input.
-std::filesystem::path model_folder(const Recipe& recipe, const StageContext& context, const std::string& name);
+std::filesystem::path model_folder(const Recipe& recipe, const run::StageContext& context, const std::string& name);
 
 }  // namespace keel::pipelines

@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/recipe.h"
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/stage_graph.h"
 #include "pipelines/stages.h"
 
 namespace keel::pipelines {
@@ -197,13 +197,13 @@ Sweep read_sweep(const std::filesystem::path& path) {
   for (const auto& cell : sweep.cells) {  // before any of them has run for an hour
     const Recipe recipe = read_recipe(sweep.base, {}, as_arguments(cell));
     const auto stages = build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
-    const size_t last = find_stage(stages, until_of(sweep, cell), "\"until\"");
+    const size_t last = run::find_stage(stages, until_of(sweep, cell), "\"until\"");
     std::erase_if(unknown, [&](const std::string& measure) {
       const std::string name = measure.substr(0, measure.find('.'));
       const auto models = run_models(recipe);
       return std::any_of(models.begin(), models.end(), [&](const auto& model) { return model.first == name; }) ||
              std::any_of(stages.begin(), stages.begin() + static_cast<std::ptrdiff_t>(last) + 1,
-                         [&](const Stage& stage) { return stage.name == name; });
+                         [&](const run::Stage& stage) { return stage.name == name; });
     });
   }
   for (const auto& measure : unknown)

@@ -1,13 +1,13 @@
 // Where results come from, and which may go.
-#include "pipelines/lineage.h"
+#include "pipelines/run/lineage.h"
 
 #include <algorithm>
 #include <set>
 #include <sstream>
 
 #include "pipelines/keel_binary.h"
-#include "pipelines/prune.h"
-#include "pipelines/toy_run.h"
+#include "pipelines/run/prune.h"
+#include "pipelines/run/toy_run.h"
 
 namespace keel::pipelines {
 namespace {
@@ -17,7 +17,7 @@ using Catch::Matchers::ContainsSubstring;
 using keel::test::run_toy;
 using keel::test::Toy;
 
-std::vector<std::string> stages_of(const std::vector<Artefact>& artefacts) {
+std::vector<std::string> stages_of(const std::vector<run::Artefact>& artefacts) {
   std::vector<std::string> names;
   for (const auto& artefact : artefacts)
     names.push_back(artefact.manifest.stage);
@@ -43,7 +43,7 @@ struct Place {
     auto stages = test::toy_stages(measured);
     stages[2].name = "report";
     stages[2].config = nlohmann::json{{"gold", gold}}.dump();
-    stages[2].run = [measured, gold](const StageContext& context) {
+    stages[2].run = [measured, gold](const run::StageContext& context) {
       measured.note("report");
       const auto model = [](const char* name, double mean) {
         return nlohmann::json{{"name", name}, {"gold_helpfulness", {{"mean", mean}, {"low", mean}, {"high", mean}}}};
@@ -52,7 +52,7 @@ struct Place {
                                       {"reward_models", nlohmann::json::array()}};
       test::write_text(context.work / "summary.json", summary.dump());
     };
-    RunDirectory run(root);
+    run::RunDirectory run(root);
     run.begin({"toy", "0.1.0", nlohmann::json{{"toy", {{"count", count}, {"gold", gold}}}}.dump()});
     std::set<fs::path> folders;
     for (const auto& status : execute(run, stages, test::toy_options()))
@@ -68,18 +68,18 @@ TEST_CASE("lineage: a file names the steps that made it, inputs first, and a cha
   const Place place;
   place.run();
   const fs::path file = place.root / "stages" / "summary" / "current" / "summary.txt";
-  const Artefact summary = artefact_of(file);
+  const run::Artefact summary = run::artefact_of(file);
   CHECK(stages_of(ancestry(summary)) == std::vector<std::string>{"numbers", "sums", "summary"});
   CHECK(summary.manifest.inputs.at("sums").key == ancestry(summary)[1].manifest.key);
-  CHECK(stages_of(ancestry(artefact_of(place.root / "stages" / "sums" / "current"))) == std::vector<std::string>{"numbers", "sums"});
+  CHECK(stages_of(ancestry(run::artefact_of(place.root / "stages" / "sums" / "current"))) == std::vector<std::string>{"numbers", "sums"});
 
   test::write_text(fs::canonical(file), "toy: 247\n");
-  CHECK_THROWS_WITH(artefact_of(file), ContainsSubstring("was changed after stage 'summary' made it"));
-  CHECK_THROWS_AS(artefact_of(file.parent_path()), core::DataError);  // whichever way it is named
+  CHECK_THROWS_WITH(run::artefact_of(file), ContainsSubstring("was changed after stage 'summary' made it"));
+  CHECK_THROWS_AS(run::artefact_of(file.parent_path()), core::DataError);  // whichever way it is named
   test::write_text(fs::canonical(file.parent_path()) / "other.txt", "x");
-  CHECK_THROWS_AS(artefact_of(file.parent_path() / "other.txt"), core::DataError);
-  CHECK_THROWS_AS(artefact_of(place.folder / "nothing"), core::UsageError);
-  CHECK_THROWS_AS(artefact_of(place.toy.trace), core::UsageError);
+  CHECK_THROWS_AS(run::artefact_of(file.parent_path() / "other.txt"), core::DataError);
+  CHECK_THROWS_AS(run::artefact_of(place.folder / "nothing"), core::UsageError);
+  CHECK_THROWS_AS(run::artefact_of(place.toy.trace), core::UsageError);
 }
 
 TEST_CASE("keel lineage: a JSON line for each step, of a file and of a whole run, never into a result", "[pipelines]") {
@@ -135,7 +135,7 @@ TEST_CASE("prune: results in use, the newest ones and all they were made from st
   place.run();
   REQUIRE((place.results("numbers") == 2 && place.results("sums") == 2 && place.results("summary") == 3));
 
-  RunDirectory run(place.root);
+  run::RunDirectory run(place.root);
   CHECK(prune(run, {.keep_last = 3, .keep_best = {}, .dry_run = false}).empty());
   CHECK(prune(run, {.keep_last = 2, .keep_best = {}, .dry_run = true}).size() <= 1);  // finished in one second, any of three may be newest
   CHECK(prune(run, {.keep_last = 0, .keep_best = {}, .dry_run = true}).size() == 4);
@@ -163,7 +163,7 @@ TEST_CASE("prune: going back to an older recipe makes its results the ones in us
   place.run();
   place.toy.count = 4;
   place.run();
-  RunDirectory run(place.root);
+  run::RunDirectory run(place.root);
   prune(run, {.keep_last = 0, .keep_best = {}, .dry_run = false});
   take_trace(place.toy);
   place.run();

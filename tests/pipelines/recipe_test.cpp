@@ -37,8 +37,8 @@ std::string on_files(const std::string& members) {
 // The keys of all stages, each for itself: the digests of its inputs are left out.
 std::vector<std::string> keys_of(const Recipe& recipe) {
   std::vector<std::string> keys;
-  for (const Stage& stage : build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}}))
-    keys.push_back(key_of(key_material(stage, {}, static_cast<uint64_t>(recipe.seed), {})));
+  for (const run::Stage& stage : build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}}))
+    keys.push_back(run::key_of(run::key_material(stage, {}, static_cast<uint64_t>(recipe.seed), {})));
   return keys;
 }
 
@@ -132,7 +132,7 @@ TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and 
       if (value.is_primitive() && !flat[name].is_string()) CHECK(flat[name] == value);
     }
     CHECK_FALSE(departures(recipe).empty());
-    CHECK_NOTHROW(check_graph(build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}})));
+    CHECK_NOTHROW(run::check_graph(build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}})));
   }
   CHECK(files >= 2);
 }
@@ -171,7 +171,7 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
   const auto stages = build_stages(recipe, {});
   const auto reads = [&](const std::string& name, const std::vector<std::string>& wanted) {
     INFO(name);
-    const auto stage = std::find_if(stages.begin(), stages.end(), [&](const Stage& one) { return one.name == name; });
+    const auto stage = std::find_if(stages.begin(), stages.end(), [&](const run::Stage& one) { return one.name == name; });
     REQUIRE(stage != stages.end());
     return std::all_of(wanted.begin(), wanted.end(), [&](const std::string& input) {
       return std::find(stage->inputs.begin(), stage->inputs.end(), input) != stage->inputs.end();

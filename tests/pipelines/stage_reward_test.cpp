@@ -64,7 +64,7 @@ struct TwoVersions {
     recipe.mixture = mixture;
     recipe.reward.batch_pairs = recipe.reward.micro_pairs = 8;
     recipe.reward.learning_rate = learning_rate;
-    StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
+    run::StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
     for (const auto& input : stage.batches)
       context.inputs[input] = work / input;
     if (!stage.previous.empty()) context.inputs[stage.previous] = work / stage.previous;

@@ -14,7 +14,7 @@
 
 #include "core/files.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 // run.json
 struct RunRecord {
@@ -73,4 +73,4 @@ void remove_tree(const std::filesystem::path& path);  // IoError; nothing happen
 // The same for a stage's result or attempt, which is renamed to .trash-* first: a kill leaves no half of it behind under its name.
 void discard(const std::filesystem::path& folder);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

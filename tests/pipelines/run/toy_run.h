@@ -11,8 +11,8 @@
 #include "core/interrupt.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "pipelines/fail_point.h"
-#include "pipelines/stage_runner.h"
+#include "pipelines/run/fail_point.h"
+#include "pipelines/run/stage_runner.h"
 #include "support/test_plain.h"
 
 namespace keel::test {
@@ -33,7 +33,7 @@ inline std::vector<int64_t> numbers_in(const std::filesystem::path& path) {
   return {std::istream_iterator<int64_t>(text), {}};
 }
 
-inline void compute_numbers(const Toy& toy, const pipelines::StageContext& context) {
+inline void compute_numbers(const Toy& toy, const pipelines::run::StageContext& context) {
   toy.note("numbers");
   std::string text;
   for (int i = 0; i < toy.count; ++i)
@@ -44,7 +44,7 @@ inline void compute_numbers(const Toy& toy, const pipelines::StageContext& conte
 }
 
 // Running sums times a factor. ckpt/state holds "step sum" so that a killed attempt goes on behind its last finished step.
-inline void compute_sums(const Toy& toy, const pipelines::StageContext& context) {
+inline void compute_sums(const Toy& toy, const pipelines::run::StageContext& context) {
   const auto numbers = numbers_in(context.inputs.at("numbers") / "values" / "numbers.txt");
   const auto state = context.work / "ckpt" / "state";
   core::make_directories(context.work / "ckpt");
@@ -56,19 +56,19 @@ inline void compute_sums(const Toy& toy, const pipelines::StageContext& context)
     write_text(context.work / ".half-written.tmp", "what a killed write leaves");
     sum += numbers[step];
     write_text(state, std::to_string(step + 1) + " " + std::to_string(sum));
-    pipelines::fail_point("toy.step");
+    pipelines::run::fail_point("toy.step");
   }
   write_text(context.work / "sums.txt", std::to_string(sum * toy.factor) + "\n");
 }
 
-inline void compute_summary(const Toy& toy, const pipelines::StageContext& context) {
+inline void compute_summary(const Toy& toy, const pipelines::run::StageContext& context) {
   toy.note("summary");
   write_text(context.work / "summary.txt", toy.title + ": " + read_text(context.inputs.at("sums") / "sums.txt"));
 }
 
-inline std::vector<pipelines::Stage> toy_stages(const Toy& toy) {
+inline std::vector<pipelines::run::Stage> toy_stages(const Toy& toy) {
   using nlohmann::json;
-  std::vector<pipelines::Stage> stages(3);
+  std::vector<pipelines::run::Stage> stages(3);
   stages[0].name = "numbers";
   stages[0].config = json{{"count", toy.count}, {"modulus", toy.modulus}}.dump();
   stages[0].run = [toy](const auto& context) { compute_numbers(toy, context); };
@@ -84,20 +84,20 @@ inline std::vector<pipelines::Stage> toy_stages(const Toy& toy) {
   return stages;
 }
 
-inline pipelines::RunOptions toy_options() {
+inline pipelines::run::RunOptions toy_options() {
   core::set_log_level("warn");
-  pipelines::RunOptions options;
+  pipelines::run::RunOptions options;
   options.seed = 17;
   options.threads = 2;
   options.versions = {{"keel", "0.1.0"}};
   return options;
 }
 
-inline std::vector<pipelines::StageStatus> run_toy(const std::filesystem::path& root, const Toy& toy,
-                                                   const pipelines::RunOptions& options = toy_options()) {
-  pipelines::RunDirectory run(root);
+inline std::vector<pipelines::run::StageStatus> run_toy(const std::filesystem::path& root, const Toy& toy,
+                                                        const pipelines::run::RunOptions& options = toy_options()) {
+  pipelines::run::RunDirectory run(root);
   run.begin({"toy", "0.1.0", "{}"});
-  return pipelines::execute(run, toy_stages(toy), options);
+  return pipelines::run::execute(run, toy_stages(toy), options);
 }
 
 // Lines noted since the last call.

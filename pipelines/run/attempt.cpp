@@ -1,5 +1,5 @@
 // The half-done folder's life: begun, continued, hashed, renamed.
-#include "pipelines/attempt.h"
+#include "pipelines/run/attempt.h"
 
 #include <fmt/format.h>
 
@@ -9,9 +9,9 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/system_error.h"
-#include "pipelines/fail_point.h"
+#include "pipelines/run/fail_point.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -171,4 +171,4 @@ void run_and_commit(RunDirectory& run, const StageTask& task) {
   finish_commit(run, task, *manifest);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

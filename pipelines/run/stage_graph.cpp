@@ -1,5 +1,5 @@
 // Key materials are JSON objects: written with sorted keys for the digest, compared leaf by leaf for people.
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/stage_graph.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include "core/files.h"
 #include "core/json.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 bool is_folder_name(const std::string& name) {
@@ -138,4 +138,4 @@ std::vector<std::string> key_differences(const nlohmann::json& before, const nlo
   return lines;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

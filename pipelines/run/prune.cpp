@@ -1,4 +1,4 @@
-#include "pipelines/prune.h"
+#include "pipelines/run/prune.h"
 
 #include <fmt/format.h>
 
@@ -10,10 +10,10 @@
 
 #include "core/json.h"
 #include "core/system_error.h"
-#include "pipelines/fail_point.h"
-#include "pipelines/lineage.h"
+#include "pipelines/run/fail_point.h"
+#include "pipelines/run/lineage.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -94,4 +94,4 @@ std::vector<fs::path> prune(RunDirectory& run, const PruneOptions& options) {
   return removed;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -1,5 +1,5 @@
 // One pass over the stages in order: a key is known once the contents of all inputs are.
-#include "pipelines/stage_runner.h"
+#include "pipelines/run/stage_runner.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -10,9 +10,9 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "pipelines/attempt.h"
+#include "pipelines/run/attempt.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -228,4 +228,4 @@ std::vector<std::string> explain(const RunDirectory& run, const std::vector<Stag
   return lines;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

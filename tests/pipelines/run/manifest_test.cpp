@@ -1,4 +1,4 @@
-#include "pipelines/manifest.h"
+#include "pipelines/run/manifest.h"
 
 #include <chrono>
 
@@ -6,7 +6,7 @@
 #include "core/files.h"
 #include "support/test_plain.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -158,4 +158,4 @@ TEST_CASE("manifest: missing, resized and changed outputs are told apart", "[pip
                     ContainsSubstring("a.txt: ") && ContainsSubstring("delete the folder " + folder.path().string()));
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

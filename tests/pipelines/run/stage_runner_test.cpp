@@ -1,11 +1,11 @@
-#include "pipelines/stage_runner.h"
+#include "pipelines/run/stage_runner.h"
 
 #include <chrono>
 
-#include "pipelines/manifest.h"
-#include "pipelines/toy_run.h"
+#include "pipelines/run/manifest.h"
+#include "pipelines/run/toy_run.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -32,9 +32,9 @@ struct ToyRun {
     return take_trace(toy);
   }
   std::vector<StageStatus> plan(const RunOptions& options = toy_options()) const {
-    return pipelines::plan(directory(), toy_stages(toy), options);
+    return pipelines::run::plan(directory(), toy_stages(toy), options);
   }
-  std::optional<int> required_threads() const { return pipelines::required_threads(directory(), toy_stages(toy), toy_options()); }
+  std::optional<int> required_threads() const { return pipelines::run::required_threads(directory(), toy_stages(toy), toy_options()); }
 };
 
 // Stops `sums` before its third number.
@@ -385,4 +385,4 @@ TEST_CASE("stage runner: an error text that is no UTF-8 or very long does not hi
   CHECK(reason.size() < 1100);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

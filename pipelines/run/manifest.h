@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 struct OutputFile {
   std::string path;  // relative to the stage's folder, '/' between its parts
@@ -64,4 +64,4 @@ enum class OutputCheck {
 // Compares the files with what the manifest says of them. Throws DataError naming the file and the remedy.
 void check_outputs(const std::filesystem::path& folder, const Manifest& manifest, OutputCheck check);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -1,4 +1,4 @@
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/stage_graph.h"
 
 #include <nlohmann/json.hpp>
 #include <set>
@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "support/test_plain.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 using Catch::Matchers::ContainsSubstring;
@@ -122,4 +122,4 @@ TEST_CASE("stage graph: a mistyped stage gets the nearest name", "[pipelines]") 
   CHECK_THROWS_AS(find_stage({}, "sft", "--until"), core::UsageError);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

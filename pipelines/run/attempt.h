@@ -8,11 +8,11 @@
 #include <optional>
 #include <string>
 
-#include "pipelines/manifest.h"
-#include "pipelines/run_directory.h"
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/manifest.h"
+#include "pipelines/run/run_directory.h"
+#include "pipelines/run/stage_graph.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 // attempt.json of a half-done folder
 struct Attempt {
@@ -54,4 +54,4 @@ struct StageTask {
 // passed on; its half-done folder stays.
 void run_and_commit(RunDirectory& run, const StageTask& task);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -1,13 +1,13 @@
-#include "pipelines/run_directory.h"
+#include "pipelines/run/run_directory.h"
 
 #include <poll.h>
 
 #include <algorithm>
 
 #include "core/error.h"
-#include "pipelines/toy_run.h"
+#include "pipelines/run/toy_run.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -184,4 +184,4 @@ TEST_CASE("run directory: current follows finished folders only", "[pipelines]")
   CHECK(run.current("sft") == run.committed_folder("sft", a));
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -1,4 +1,4 @@
-#include "pipelines/lineage.h"
+#include "pipelines/run/lineage.h"
 
 #include <fmt/format.h>
 
@@ -8,9 +8,9 @@
 
 #include "core/error.h"
 #include "core/files.h"
-#include "pipelines/run_directory.h"
+#include "pipelines/run/run_directory.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -76,4 +76,4 @@ std::vector<Artefact> ancestry(const Artefact& artefact) {
   return found;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "pipelines/manifest.h"
+#include "pipelines/run/manifest.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 // A finished result: a stage of a run, or the folder of a step that ran by itself.
 struct Artefact {
@@ -27,4 +27,4 @@ std::vector<Artefact> ancestry(const Artefact& artefact);
 // The finished result of `stage` with `key` in the run that `artefact` belongs to; nothing when it is gone, or `artefact` is of no run.
 std::optional<Artefact> sibling(const Artefact& artefact, const std::string& stage, const std::string& key);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

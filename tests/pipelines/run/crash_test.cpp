@@ -3,9 +3,9 @@
 
 #include <csignal>
 
-#include "pipelines/toy_run.h"
+#include "pipelines/run/toy_run.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -100,4 +100,4 @@ TEST_CASE("crash: a commit that the disk refuses is an I/O error, and the run go
   CHECK(committed_bytes(folder / "run") == committed_bytes(folder / "whole"));
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

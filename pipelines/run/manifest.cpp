@@ -1,5 +1,5 @@
 // manifest.json in and out, and the digests of what it lists.
-#include "pipelines/manifest.h"
+#include "pipelines/run/manifest.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,9 +12,9 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/system_error.h"
-#include "pipelines/run_directory.h"
+#include "pipelines/run/run_directory.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -184,4 +184,4 @@ void check_outputs(const fs::path& folder, const Manifest& manifest, OutputCheck
   }
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

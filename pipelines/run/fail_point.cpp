@@ -1,11 +1,11 @@
 // KEEL_FAIL_POINT, read at every step so that a test can set it after it forked.
-#include "pipelines/fail_point.h"
+#include "pipelines/run/fail_point.h"
 
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 void fail_point(std::string_view name) {
   static int passes = 0;  // of the one step that the variable names
@@ -19,4 +19,4 @@ void fail_point(std::string_view name) {
   if (++passes == pass) std::raise(SIGKILL);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 // What a stage's code gets.
 struct StageContext {
@@ -59,4 +59,4 @@ std::string key_of(const nlohmann::json& material);  // 64 hexadecimal digits
 // What differs between two key materials of one stage, a line each: "config.kl_coef: 0.01 -> 0.02", "input sft changed (...)".
 std::vector<std::string> key_differences(const nlohmann::json& before, const nlohmann::json& now);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -8,12 +8,12 @@
 #include <string_view>
 #include <vector>
 
-#include "pipelines/attempt.h"
-#include "pipelines/manifest.h"
-#include "pipelines/run_directory.h"
-#include "pipelines/stage_graph.h"
+#include "pipelines/run/attempt.h"
+#include "pipelines/run/manifest.h"
+#include "pipelines/run/run_directory.h"
+#include "pipelines/run/stage_graph.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 struct RunOptions {
   uint64_t seed = 0;
@@ -62,4 +62,4 @@ std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& st
 std::vector<std::string> explain(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options,
                                  const std::string& stage);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

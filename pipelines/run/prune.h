@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "pipelines/run_directory.h"
+#include "pipelines/run/run_directory.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 
 struct PruneOptions {
   int64_t keep_last = 1;  // newest finished results of each stage, besides the ones in use
@@ -21,4 +21,4 @@ struct PruneOptions {
 // leaves no half of one behind under its name.
 std::vector<std::filesystem::path> prune(RunDirectory& run, const PruneOptions& options);
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run

@@ -1,5 +1,5 @@
 // Owner, lock, links and journal of a run directory.
-#include "pipelines/run_directory.h"
+#include "pipelines/run/run_directory.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,10 +14,10 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/system_error.h"
-#include "pipelines/fail_point.h"
-#include "pipelines/manifest.h"
+#include "pipelines/run/fail_point.h"
+#include "pipelines/run/manifest.h"
 
-namespace keel::pipelines {
+namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
@@ -197,4 +197,4 @@ void RunDirectory::append_event(const std::string& event, const std::string& sta
   ::close(descriptor);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::pipelines::run
