@@ -13,13 +13,13 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/version.h"
 #include "evaluation/report.h"
 #include "pipelines/commands.h"
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages.h"
 #include "pipelines/sweep.h"
 #include "pipelines/sweep_results.h"
-#include "pipelines/version.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines {
@@ -115,8 +115,10 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
     check_external_files(read_recipe(sweep.base, {}, as_arguments(cell)));
   Recipe base = read_recipe(sweep.base, {}, as_arguments(sweep.cells[sweep.baseline]));
   core::make_directories(out);
-  run.begin(
-      {.recipe = sweep.name, .version = kVersion, .config = core::dump_json(core::json_of(base)), .external = external_digests(base)});
+  run.begin({.recipe = sweep.name,
+             .version = core::kVersion,
+             .config = core::dump_json(core::json_of(base)),
+             .external = external_digests(base)});
   freeze(sweep, out);
   const run::RunOptions options{
       .seed = 0,
@@ -124,7 +126,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
       .threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(base.threads)),
       .until = {},
       .only = {},
-      .versions = program_versions()};
+      .versions = runtime::program_versions()};
   std::vector<CellRun> runs;
   const size_t total = sweep.cells.size() * sweep.seeds.size();
   // Seed by seed: every cell is there for a first look before the second seed begins.

@@ -11,8 +11,8 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "data/tokenizer_export.h"
+#include "inference/model_folder.h"
 #include "pipelines/commands.h"
-#include "pipelines/model_folder.h"
 #include "pipelines/run/manifest.h"
 #include "policy/import.h"
 #include "policy/model_directory.h"
@@ -72,8 +72,9 @@ void convert(const ConvertOptions& options) {
   core::make_directories(work);
   try {
     data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
-    const std::string digest = fs::is_directory(options.source) ? model_digest(options.source) : core::sha256_file(options.source);
-    save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
+    const std::string digest =
+        fs::is_directory(options.source) ? inference::model_digest(options.source) : core::sha256_file(options.source);
+    inference::save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
     if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
       throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
                             fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",

@@ -5,8 +5,8 @@
 
 #include "core/jsonl.h"
 #include "core/progress.h"
+#include "inference/records.h"
 #include "pipelines/commands.h"
-#include "pipelines/records.h"
 #include "policy/generate.h"
 
 namespace keel::pipelines {
@@ -23,10 +23,10 @@ struct GenerateOptions {
 void generate_rows(const GenerateOptions& options, uint64_t seed) {
   check_output(options.out, {options.prompts});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
-  const LanguageModel model = load_language_model(options.model, options.chat);
+  const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
-  const auto prompts =
-      prompts_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const auto prompts = inference::prompts_for(
+      model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
   core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
   const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops,

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/jsonl.h"
+#include "inference/records.h"
 #include "pipelines/commands.h"
-#include "pipelines/records.h"
 #include "policy/logprobs.h"
 
 namespace keel::pipelines {
@@ -19,10 +19,10 @@ struct LogprobsOptions {
 void logprobs_rows(const LogprobsOptions& options) {
   check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
-  const LanguageModel model = load_language_model(options.model, options.chat);
+  const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.in);
-  const auto sequences =
-      answers_for(model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const auto sequences = inference::answers_for(
+      model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   std::vector<core::Ids> rows;
   for (const auto& sequence : sequences)
     rows.push_back(sequence.ids);

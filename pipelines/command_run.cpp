@@ -11,11 +11,11 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/version.h"
 #include "pipelines/commands.h"
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages.h"
 #include "pipelines/summary.h"
-#include "pipelines/version.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines {
@@ -34,7 +34,7 @@ run::RunOptions options_for(const Recipe& recipe, const Invocation& invocation) 
           .threads = invocation.threads,
           .until = {},
           .only = {},
-          .versions = program_versions()};
+          .versions = runtime::program_versions()};
 }
 
 void print_statuses(const std::vector<run::StageStatus>& statuses) {
@@ -95,7 +95,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
       run::required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
   if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
-  run.begin({.recipe = recipe.name, .version = kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
+  run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
   execute(run, stages, run_options);
   if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
   publish(run, recipe);

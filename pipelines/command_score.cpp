@@ -5,8 +5,8 @@
 
 #include "core/error.h"
 #include "core/jsonl.h"
+#include "inference/records.h"
 #include "pipelines/commands.h"
-#include "pipelines/records.h"
 #include "reward/combination.h"
 
 namespace keel::pipelines {
@@ -19,8 +19,9 @@ struct ScoreOptions {
 };
 
 std::vector<double> scores_of(const std::string& folder, const data::PromptSet& set, bool allow_tags) {
-  const ScoringModel model = load_scoring_model(folder);
-  const auto rows = dialogues_for(model, set, {.bos = true, .tags = allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const inference::ScoringModel model = inference::load_scoring_model(folder);
+  const auto rows =
+      inference::dialogues_for(model, set, {.bos = true, .tags = allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   return reward::score_rows(model.model, rows);
 }
 

@@ -7,8 +7,8 @@
 #include "core/jsonl.h"
 #include "data/messages.h"
 #include "data/prompts.h"
+#include "inference/model_folder.h"
 #include "pipelines/commands.h"
-#include "pipelines/model_folder.h"
 
 namespace keel::pipelines {
 namespace {

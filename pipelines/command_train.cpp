@@ -12,8 +12,8 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "inference/model_folder.h"
 #include "pipelines/commands.h"
-#include "pipelines/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/single_step.h"
 

@@ -15,8 +15,8 @@
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/system_error.h"
+#include "core/version.h"
 #include "pipelines/commands.h"
-#include "pipelines/version.h"
 #include "runtime/device.h"
 
 namespace {
@@ -86,7 +86,7 @@ int run(int argc, char** argv) {
   keel::pipelines::Invocation invocation;
   CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.",
                "keel"};
-  app.set_version_flag("--version", fmt::format("keel {}", keel::pipelines::kVersion));
+  app.set_version_flag("--version", fmt::format("keel {}", keel::core::kVersion));
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);
   keel::pipelines::add_run_commands(app, invocation);

@@ -11,7 +11,7 @@
 #include "data/counts.h"
 #include "data/preferences.h"
 #include "evaluation/reward_evaluation.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/recipe.h"
 
 namespace keel::pipelines {
@@ -39,7 +39,7 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
                         const fs::path& work);
 
 // The documents of such a corpus as ids in pieces of at most `row_tokens`, every id a target. `counts` gets what was read.
-std::vector<core::TokenSequence> read_corpus_sequences(const fs::path& file, const LanguageModel& model, int64_t row_tokens,
+std::vector<core::TokenSequence> read_corpus_sequences(const fs::path& file, const inference::LanguageModel& model, int64_t row_tokens,
                                                        nlohmann::json& counts);
 
 // Fine-tunes a model on demonstrations. Leaves a model folder.
@@ -133,6 +133,6 @@ struct Prompts {
 
 // Rendered for `model` with room for an answer of `max_new_tokens`; those that do not fit are shortened or left out as `limit` says, and
 // counted. DataError when none is left.
-Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens);
+Prompts read_prompt_file(const fs::path& path, const inference::LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens);
 
 }  // namespace keel::pipelines

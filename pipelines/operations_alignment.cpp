@@ -14,8 +14,8 @@
 #include "data/messages.h"
 #include "data/prompts.h"
 #include "evaluation/statistics/interval.h"
-#include "pipelines/measures.h"
-#include "pipelines/model_folder.h"
+#include "evaluation/statistics/json.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
 #include "ppo/train.h"
@@ -26,15 +26,15 @@ namespace {
 // Both reward models, and the paper's combination of them; without a safety model the helpfulness score alone. They score the ids of
 // `policy`'s answers as they are.
 struct Rewards {
-  ScoringModel helpfulness;
-  std::optional<ScoringModel> safety;
+  inference::ScoringModel helpfulness;
+  std::optional<inference::ScoringModel> safety;
 
   Rewards(const fs::path& helpfulness_folder, const fs::path& safety_folder, const fs::path& policy)
-      : helpfulness(load_scoring_model(helpfulness_folder)) {
-    require_same_text(helpfulness_folder, policy);
+      : helpfulness(inference::load_scoring_model(helpfulness_folder)) {
+    inference::require_same_text(helpfulness_folder, policy);
     if (safety_folder.empty()) return;
-    require_same_text(safety_folder, policy);
-    safety = load_scoring_model(safety_folder);
+    inference::require_same_text(safety_folder, policy);
+    safety = inference::load_scoring_model(safety_folder);
   }
 
   ppo::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
@@ -60,8 +60,9 @@ std::vector<std::string> unread_combination(const fs::path& safety, const reward
 }
 
 // K answers to each prompt, numbered 0..K-1, in order; temperature i of several writes the answers i, i + count, ...
-std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, const Prompts& prompts, const RejectionConfig& config,
-                                                 const RejectionInputs& inputs, uint64_t seed, const fs::path& work) {
+std::vector<core::Sample> sample_at_temperatures(const inference::LanguageModel& policy, const Prompts& prompts,
+                                                 const RejectionConfig& config, const RejectionInputs& inputs, uint64_t seed,
+                                                 const fs::path& work) {
   const std::string label = inputs.version == 1 ? "rejection" : fmt::format("rejection{}", inputs.version);
   SamplingTask task{.label = label,
                     .samples = config.samples,
@@ -95,7 +96,8 @@ nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, const core:
 }
 
 // Whether the ids of an answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
-bool reads_back(const LanguageModel& policy, const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
+bool reads_back(const inference::LanguageModel& policy, const rejection_sampling::KeptAnswer& kept, core::Dialogue dialogue,
+                const std::string& text) {
   dialogue.messages.push_back({"assistant", text});
   return data::render(policy.format, *policy.tokenizer, dialogue, data::TagPolicy::allow).ids == core::joined(kept.prompt, kept.answer);
 }
@@ -132,7 +134,7 @@ double score_of(const ppo::AnswerReward& earned, const std::string& score) {
 std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInputs& inputs, const RejectionConfig& config,
                                                               const reward::CombinationConfig& combination, uint64_t seed,
                                                               const fs::path& work) {
-  const LanguageModel policy = load_language_model(inputs.policy);
+  const inference::LanguageModel policy = inference::load_language_model(inputs.policy);
   const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
   core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
@@ -205,7 +207,7 @@ data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
           .tags = policy.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
 }
 
-Prompts read_prompt_file(const fs::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
+Prompts read_prompt_file(const fs::path& path, const inference::LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
   const data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
   const int64_t room = limits.max_tokens - max_new_tokens;
   if (room < 1)
@@ -253,8 +255,8 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
   core::throw_if_any(std::move(problems));
   if (inputs.safety.empty() && config.score == "safety")
     throw core::UsageError("score \"safety\" needs a safety reward model: give --safety-reward");
-  const LanguageModel start = load_language_model(inputs.start);
-  require_same_tokenizer(inputs.start, inputs.policy);
+  const inference::LanguageModel start = inference::load_language_model(inputs.start);
+  inference::require_same_tokenizer(inputs.start, inputs.policy);
   const data::ChatFormat format = data::chat_format_of(inputs.policy);  // of the prompts that the model learns to answer
   std::vector<std::vector<rejection_sampling::KeptAnswer>> versions;
   for (const auto& file : inputs.pool)
@@ -266,7 +268,8 @@ void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& c
   if (!inputs.pool.empty())
     core::log_info(fmt::format("rejection sampling: {} answers in the pool of {} versions", sequences.size(), versions.size()));
   policy::train_sft(start.llama, sequences, {}, config.sft, seed, work, "fine-tune");
-  save_language_model(work, start.llama, inputs.start, format, {{"stage", "rejection"}, {"seed", seed}, {"samples", config.samples}});
+  inference::save_language_model(work, start.llama, inputs.start, format,
+                                 {{"stage", "rejection"}, {"seed", seed}, {"samples", config.samples}});
 }
 
 void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const reward::CombinationConfig& combination, uint64_t seed,
@@ -276,7 +279,7 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
     problems.emplace_back(
         "score.whiten_scope: without a safety reward model deciding_model is the same as batch; give --safety-reward, or leave it out");
   core::throw_if_any(std::move(problems));
-  const LanguageModel policy = load_language_model(inputs.policy);
+  const inference::LanguageModel policy = inference::load_language_model(inputs.policy);
   core::throw_if_any(ppo::problems_with(config, policy.llama.config));
   const Rewards rewards(inputs.helpfulness, inputs.safety, inputs.policy);
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
@@ -300,10 +303,11 @@ void ppo_operation(const PpoInputs& inputs, const ppo::PpoConfig& config, const 
   for (const auto& [phase, spent] : ppo::row_of(result.times))
     seconds[phase] = spent;
   core::write_file(work / "timings.json", core::dump_json(seconds) + "\n");
-  save_scoring_model(work / "critic", result.critic, inputs.helpfulness, policy.format,
-                     {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}});
-  save_language_model(work, result.policy, inputs.policy, policy.format,
-                      {{"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}});
+  inference::save_scoring_model(work / "critic", result.critic, inputs.helpfulness, policy.format,
+                                {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}});
+  inference::save_language_model(
+      work, result.policy, inputs.policy, policy.format,
+      {{"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}});
 }
 
 }  // namespace keel::pipelines

@@ -13,7 +13,7 @@
 #include "data/demonstrations.h"
 #include "data/messages.h"
 #include "data/tokenizer_export.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
 
 namespace keel::pipelines {
@@ -72,7 +72,7 @@ Corpus read_corpus(const fs::path& file, data::ChatFormat format, const data::To
 
 }  // namespace
 
-std::vector<core::TokenSequence> read_corpus_sequences(const fs::path& file, const LanguageModel& model, int64_t row_tokens,
+std::vector<core::TokenSequence> read_corpus_sequences(const fs::path& file, const inference::LanguageModel& model, int64_t row_tokens,
                                                        nlohmann::json& counts) {
   return std::move(read_corpus(file, model.format, *model.tokenizer, row_tokens, counts).sequences);
 }
@@ -100,11 +100,11 @@ void pretrain_operation(const PretrainInputs& inputs, policy::LlamaConfig shape,
   const auto result = policy::train_pretrain(model, corpus.sequences, sources, validation.sequences, config, seed, work);
   core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
   data::write_tokenizer(inputs.tokenizer, work);
-  save_language_model(work, model, work, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
+  inference::save_language_model(work, model, work, format, {{"stage", "pretrain"}, {"seed", seed}, {"best_step", result.best_step}});
 }
 
 void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uint64_t seed, const fs::path& work) {
-  const LanguageModel model = load_language_model(inputs.model, inputs.chat_format);
+  const inference::LanguageModel model = inference::load_language_model(inputs.model, inputs.chat_format);
   const auto limits = limits_within(inputs.limit, std::min(model.llama.config.max_position_embeddings, config.batch.row_tokens));
   nlohmann::json counts;
   const auto train = render_file(inputs.demonstrations, model.format, *model.tokenizer, limits, counts);
@@ -112,7 +112,8 @@ void sft_operation(const SftInputs& inputs, const policy::SftConfig& config, uin
                                                     : render_file(inputs.validation, model.format, *model.tokenizer, limits, counts);
   const auto result = policy::train_sft(model.llama, train, validation, config, seed, work);
   core::write_file(work / "counts.json", core::dump_json(counts) + "\n");
-  save_language_model(work, model.llama, inputs.model, model.format, {{"stage", "sft"}, {"seed", seed}, {"best_step", result.best_step}});
+  inference::save_language_model(work, model.llama, inputs.model, model.format,
+                                 {{"stage", "sft"}, {"seed", seed}, {"best_step", result.best_step}});
 }
 
 }  // namespace keel::pipelines

@@ -12,9 +12,9 @@
 #include "data/preferences.h"
 #include "data/statistics.h"
 #include "evaluation/reward_evaluation.h"
-#include "pipelines/model_folder.h"
+#include "evaluation/reward_json.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
-#include "pipelines/reward_json.h"
 #include "reward/pair_scores.h"
 
 namespace keel::pipelines {
@@ -89,17 +89,17 @@ struct OnFile {
 };
 
 // `kept`: a file for the scores, read where an earlier attempt has left it; "" for none.
-OnFile evaluate_on(const ScoringModel& model, const PairFile& file, const RenderPolicy& limit, const fs::path& kept = {}) {
+OnFile evaluate_on(const inference::ScoringModel& model, const PairFile& file, const RenderPolicy& limit, const fs::path& kept = {}) {
   const Pairs pairs = render_set(data::read_preferences(file.path, {.safety = file.safety}), limit, model.format, *model.tokenizer,
                                  model.model.backbone.config.max_position_embeddings);
   OnFile on{.result = {}, .rows = pairs.rendered.rows};
   if (!kept.empty() && fs::exists(kept)) {
-    on.result.pairs = read_scores(kept);
+    on.result.pairs = evaluation::read_scores(kept);
     if (on.result.pairs.size() != on.rows.size())
       throw core::DataError(kept, 0, "holds the scores of other pairs than this stage asks for; delete it to score them again");
   } else {
     on.result.pairs = score_set(model.model, *model.tokenizer, pairs);
-    if (!kept.empty()) write_scores(kept, on.result.pairs);
+    if (!kept.empty()) evaluation::write_scores(kept, on.result.pairs);
   }
   on.result.evaluation = to_json(evaluation::evaluate_reward(on.result.pairs));
   on.result.evaluation["counts"] = pairs.counts;
@@ -127,7 +127,7 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
   reward::RewardTrainConfig config = settings;
   // Mixtures bring labelled safety pairs to other models as well, whose scores are not to say what is safe.
   if (!inputs.safety) config.loss.safety_weight = 0;
-  const LanguageModel chat = load_language_model(inputs.model);
+  const inference::LanguageModel chat = inference::load_language_model(inputs.model);
   core::throw_if_any(reward::problems_with(config, chat.llama.config));
   const int64_t context = chat.llama.config.max_position_embeddings;
   data::PreferenceSet train_set = data::read_preferences(inputs.pairs, {.safety = inputs.safety});
@@ -141,16 +141,16 @@ void reward_operation(const RewardInputs& inputs, const reward::RewardTrainConfi
   const reward::RewardModel model = reward::make_reward_model(chat.llama, config.head, seed);
   reward::train_reward_model(model, train.rendered.pairs, config, seed, work, "reward " + inputs.name);
   const std::vector<ScoredPair> scored = score_set(model, *chat.tokenizer, held_out);
-  write_scores(work / "scores.jsonl", scored);
+  evaluation::write_scores(work / "scores.jsonl", scored);
   nlohmann::json result = to_json(evaluation::evaluate_reward(scored));
   result["name"] = inputs.name;
   result["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}, {"repeats_in_train", repeats}, {"prompts_in_both", shared}};
   core::write_file(work / "evaluation.json", core::dump_json(result) + "\n");
-  save_scoring_model(work, model, inputs.model, chat.format, {{"stage", "reward"}, {"kind", inputs.name}, {"seed", seed}});
+  inference::save_scoring_model(work, model, inputs.model, chat.format, {{"stage", "reward"}, {"kind", inputs.name}, {"seed", seed}});
 }
 
 EvaluatedReward evaluate_reward_model(const fs::path& reward, const fs::path& pairs, bool safety, const RenderPolicy& limit) {
-  return evaluate_on(load_scoring_model(reward), {.name = {}, .path = pairs, .safety = safety}, limit).result;
+  return evaluate_on(inference::load_scoring_model(reward), {.name = {}, .path = pairs, .safety = safety}, limit).result;
 }
 
 nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files, const RenderPolicy& limit,
@@ -158,7 +158,7 @@ nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const 
   nlohmann::json evaluations = nlohmann::json::array(), agreements = nlohmann::json::array();
   std::vector<std::vector<OnFile>> by_file(files.size());  // of each model
   for (const RewardFolder& reward : rewards) {
-    const ScoringModel model = load_scoring_model(reward.path);
+    const inference::ScoringModel model = inference::load_scoring_model(reward.path);
     for (size_t file = 0; file < files.size(); ++file) {
       const fs::path kept = scores.empty() ? fs::path() : scores / fmt::format("{}_on_{}.jsonl", reward.name, files[file].name);
       by_file[file].push_back(evaluate_on(model, files[file], limit, kept));

@@ -11,10 +11,10 @@
 #include <string_view>
 #include <system_error>
 
+#include "annotation/http_client.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/commands.h"
-#include "pipelines/http_client.h"
 #include "sandbox/world.h"
 
 namespace keel::pipelines {
@@ -97,7 +97,7 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
   if (config.annotator == "judge") {
     if (config.judge.model.empty()) problems.emplace_back("preferences.judge.model is missing: name the model that the server should ask");
     try {
-      parse_http_url(config.judge.url);
+      annotation::parse_http_url(config.judge.url);
     } catch (const core::UsageError& error) {
       problems.push_back(fmt::format("preferences.judge.url: {}", error.what()));
     }

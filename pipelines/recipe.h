@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "annotation/annotation.h"
 #include "core/config.h"
-#include "pipelines/annotation.h"
 #include "policy/generate.h"
 #include "policy/pretrain.h"
 #include "policy/sft.h"
@@ -82,7 +82,7 @@ struct PreferenceConfig {
   int64_t max_new_tokens = 256;
   std::string annotator = "middle";
   std::string people;
-  JudgeConfig judge;
+  annotation::JudgeConfig judge;
   double held_out = 0.15;
 };
 

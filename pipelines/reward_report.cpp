@@ -7,8 +7,8 @@
 
 #include "core/json.h"
 #include "evaluation/assemble.h"
-#include "pipelines/measures.h"
-#include "pipelines/reward_json.h"
+#include "evaluation/reward_json.h"
+#include "evaluation/statistics/json.h"
 #include "reward/combination.h"
 
 namespace keel::pipelines {
@@ -26,7 +26,8 @@ evaluation::IntervalPlot accuracy_plot(const std::string& name, const nlohmann::
                                 .digits = 2,
                                 .note = {}};
   const auto add = [&](const nlohmann::json& row, const std::string& label, const std::string& group) {
-    plot.rows.push_back({.label = label, .interval = interval_from_json(row), .n = row.at("pairs").get<int64_t>(), .group = group});
+    plot.rows.push_back(
+        {.label = label, .interval = evaluation::statistics::interval_from_json(row), .n = row.at("pairs").get<int64_t>(), .group = group});
   };
   add(model.at("accuracy"), "all pairs", {});
   for (const auto& [key, group] : {std::pair{"by_strength", "by strength"},
@@ -52,9 +53,9 @@ evaluation::LinePlot reliability_plot(const std::string& name, const nlohmann::j
   const auto& calibration = model.at("calibration");
   Series measured{.name = "measured", .x = {}, .y = {}, .low = {}, .high = {}};
   for (const auto& bin : calibration.at("bins"))
-    evaluation::add_point(measured, bin.at("confidence").get<double>(), interval_from_json(bin.at("accuracy")));
-  const auto chance = interval_from_json(calibration.at("error_by_chance")),
-             temperature = interval_from_json(model.at("intervals").at("temperature"));
+    evaluation::add_point(measured, bin.at("confidence").get<double>(), evaluation::statistics::interval_from_json(bin.at("accuracy")));
+  const auto chance = evaluation::statistics::interval_from_json(calibration.at("error_by_chance")),
+             temperature = evaluation::statistics::interval_from_json(model.at("intervals").at("temperature"));
   return {.title = name + " reward model: reliability",
           .x_label = "stated probability: sigmoid of the scores' distance",
           .y_label = "share where the higher score was chosen",
@@ -99,7 +100,7 @@ evaluation::HistogramPlot difference_plot(const std::string& name, const std::ve
 }
 
 std::string percent_text(const nlohmann::json& share) {
-  const auto interval = interval_from_json(share);
+  const auto interval = evaluation::statistics::interval_from_json(share);
   return fmt::format("{:.0f} % [{:.0f}, {:.0f}]", 100 * interval.mean, 100 * interval.low, 100 * interval.high);
 }
 
@@ -118,7 +119,7 @@ evaluation::ScatterPlot length_plot(const std::string& name, const nlohmann::jso
   }
   const auto& length = model.at("length");
   if (length.contains("spearman")) {
-    const auto rank = interval_from_json(length.at("spearman"));
+    const auto rank = evaluation::statistics::interval_from_json(length.at("spearman"));
     plot.note = fmt::format("Rank correlation over all answers {:.2f} [{:.2f}, {:.2f}].", rank.mean, rank.low, rank.high);
   }
   if (length.contains("longer_chosen"))
@@ -152,7 +153,8 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
   Series banded{.name = "0.05, 0.1 to 0.95, with intervals of precision", .x = {}, .y = {}, .low = {}, .high = {}};
   for (const auto& point : unsafe.at("curve"))
     if (point.contains("precision") && point.contains("recall"))
-      evaluation::add_point(banded, interval_from_json(point.at("recall")).mean, interval_from_json(point.at("precision")));
+      evaluation::add_point(banded, evaluation::statistics::interval_from_json(point.at("recall")).mean,
+                            evaluation::statistics::interval_from_json(point.at("precision")));
   evaluation::LinePlot plot{.title = name + " reward model: finding unsafe answers",
                             .x_label = "recall: share of unsafe answers below the threshold",
                             .y_label = "precision: share of answers below that are unsafe",
@@ -169,8 +171,9 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
   };
   plot.note = "The paper's gate of 0.15 has precision 0.89 and recall 0.55 on its own data." + mark(gate, "gate") + mark(0.5, "half");
   if (const auto reached = unsafe.find("at_precision_0.89"); reached != unsafe.end())
-    plot.note += fmt::format(" Here precision 0.89 is kept up to a threshold of {:.3f}, with recall {:.2f}.",
-                             reached->at("threshold").get<double>(), interval_from_json(reached->at("recall")).mean);
+    plot.note +=
+        fmt::format(" Here precision 0.89 is kept up to a threshold of {:.3f}, with recall {:.2f}.", reached->at("threshold").get<double>(),
+                    evaluation::statistics::interval_from_json(reached->at("recall")).mean);
   else
     plot.note += " Here no threshold reaches precision 0.89.";
   return plot;
@@ -192,21 +195,21 @@ evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::s
     const auto stays = kept.find(reward);
     table.rows.push_back({stays == kept.end() ? reward : fmt::format("{} ({} kept)", reward, stays->second),
                           row.at("data").get<std::string>(), std::to_string(accuracy.at("pairs").get<int64_t>()),
-                          evaluation::interval_cell(interval_from_json(accuracy))});
+                          evaluation::interval_cell(evaluation::statistics::interval_from_json(accuracy))});
     for (const auto& [strength, name] : strengths) {
       evaluation::Cell cell = "-";
       for (const auto& group : row.at("by_strength"))
-        if (group.at("strength") == strength) cell = evaluation::interval_cell(interval_from_json(group));
+        if (group.at("strength") == strength) cell = evaluation::interval_cell(evaluation::statistics::interval_from_json(group));
       table.rows.back().push_back(cell);
     }
   }
   for (const auto& row : cross.at("agreements")) {
-    const auto share = interval_from_json(row);
+    const auto share = evaluation::statistics::interval_from_json(row);
     table.note += fmt::format("{}{} and {} choose alike on {:.2f} [{:.2f}, {:.2f}] of the {} pairs", table.note.empty() ? "" : " ",
                               row.at("rewards")[0].get<std::string>(), row.at("rewards")[1].get<std::string>(), share.mean, share.low,
                               share.high, row.at("data").get<std::string>());
     if (row.contains("kappa")) {
-      const auto kappa = interval_from_json(row.at("kappa"));
+      const auto kappa = evaluation::statistics::interval_from_json(row.at("kappa"));
       table.note += fmt::format(", kappa {:.2f} [{:.2f}, {:.2f}]", kappa.mean, kappa.low, kappa.high);
     }
     table.note += ".";
@@ -228,7 +231,7 @@ Section reward_model_section(const std::vector<nlohmann::json>& evaluations, con
     const auto& [name, stage] = stages[i];
     const nlohmann::json& model = evaluations[i];
     if (model.contains("kept")) kept[name] = model.at("kept");
-    const auto pairs = read_scores(context.inputs.at(stage) / "scores.jsonl");
+    const auto pairs = evaluation::read_scores(context.inputs.at(stage) / "scores.jsonl");
     section.blocks.insert(section.blocks.end(), {accuracy_plot(name, model), reliability_plot(name, model), score_plot(name, pairs),
                                                  difference_plot(name, pairs), length_plot(name, model, pairs)});
     if (!model.contains("unsafe")) continue;

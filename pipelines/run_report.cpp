@@ -8,17 +8,17 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/metrics.h"
+#include "core/version.h"
 #include "data/messages.h"
 #include "evaluation/assemble.h"
 #include "evaluation/report.h"
+#include "evaluation/reward_json.h"
 #include "evaluation/statistics/interval.h"
-#include "pipelines/measures.h"
-#include "pipelines/reward_json.h"
+#include "evaluation/statistics/json.h"
 #include "pipelines/reward_report.h"
 #include "pipelines/run/manifest.h"
 #include "pipelines/stages.h"
 #include "pipelines/summary.h"
-#include "pipelines/version.h"
 
 namespace keel::pipelines {
 namespace {
@@ -70,7 +70,7 @@ Results read_results(const Recipe& recipe, const run::StageContext& context) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
     for (const auto& [key, value] : object.items())
       if (value.is_object() && value.contains("mean")) {
-        model.measures[key] = interval_from_json(value);
+        model.measures[key] = evaluation::statistics::interval_from_json(value);
         model.counts[key] = object.at("n").at(key).get<int64_t>();
       }
     results.models.push_back(std::move(model));
@@ -80,8 +80,8 @@ Results read_results(const Recipe& recipe, const run::StageContext& context) {
     const fs::path folder = context.inputs.at(stage);
     nlohmann::json& reward = results.rewards.emplace_back(core::read_json_file(folder / "evaluation.json"));
     if (reward.contains("unsafe"))  // the stage knows the paper's gate alone
-      reward["unsafe"]["at_gate"] =
-          detection_json(evaluation::unsafe_detection(read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
+      reward["unsafe"]["at_gate"] = evaluation::detection_json(
+          evaluation::unsafe_detection(evaluation::read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
     if (results.gold) reward["best_possible_accuracy"] = best_possible_accuracy(recipe, context, kind);
   }
   core::JsonlReader reader(context.inputs.at("evaluation") / "answers.jsonl");
@@ -233,7 +233,7 @@ Section selection_section(const Recipe& recipe, const run::StageContext& context
     const nlohmann::json selection = core::read_json_file(context.inputs.at(version.rejection) / "selection.json");
     for (const auto& row : selection.at("scores_by_count"))
       for (const auto& [series, key] : {std::pair{&plot.series[0], "maximum"}, {&plot.series[1], "median"}})
-        evaluation::add_point(*series, row.at("answers").get<double>(), interval_from_json(row.at(key)));
+        evaluation::add_point(*series, row.at("answers").get<double>(), evaluation::statistics::interval_from_json(row.at(key)));
     section.blocks.push_back(plot);
   }
   return section;
@@ -263,7 +263,7 @@ Section best_of_section(const run::StageContext& context) {
       auto& series = plot.series.emplace_back();
       series.name = fmt::format("T = {}", row.at("temperature").get<double>());
       for (const auto& count : row.at("scores_by_count"))
-        evaluation::add_point(series, count.at("answers").get<double>(), interval_from_json(count.at(statistic)));
+        evaluation::add_point(series, count.at("answers").get<double>(), evaluation::statistics::interval_from_json(count.at(statistic)));
     }
   }
   for (const auto& row : study.at("best_temperature")) {
@@ -288,7 +288,8 @@ Section family_section(const Results& results) {
   for (const auto& row : results.by_family) {
     table.rows.push_back({row.at("family").get<std::string>(), fmt::format("{}", row.at("prompts").get<int64_t>())});
     for (const auto& model : results.models)
-      table.rows.back().push_back(evaluation::interval_cell(interval_from_json(row.at("gold_helpfulness").at(model.name))));
+      table.rows.back().push_back(
+          evaluation::interval_cell(evaluation::statistics::interval_from_json(row.at("gold_helpfulness").at(model.name))));
   }
   section.blocks.push_back(table);
   return section;
@@ -414,7 +415,7 @@ void write_run_report(const Recipe& recipe, const run::StageContext& context) {
   evaluation::Report report{
       .title = "keel run: " + recipe.name,
       .subtitle = "From a base model to an aligned one, measured on held-out prompts",
-      .facts = {{"recipe", recipe.name}, {"seed", fmt::format("{}", recipe.seed)}, {"data", recipe.data.source}, {"keel", kVersion}},
+      .facts = {{"recipe", recipe.name}, {"seed", fmt::format("{}", recipe.seed)}, {"data", recipe.data.source}, {"keel", core::kVersion}},
       .models = {},
       .summary = summary_table(results.gold, results.models),
       .sections = {}};
@@ -443,11 +444,11 @@ std::string summary_text(const fs::path& summary) {
     models.push_back({.name = row.at("name").get<std::string>(), .measures = {}, .counts = {}});
     gold = gold || row.contains("gold_safety");
     for (const auto& [key, value] : row.items())
-      if (value.is_object()) models.back().measures[key] = interval_from_json(value);
+      if (value.is_object()) models.back().measures[key] = evaluation::statistics::interval_from_json(value);
   }
   std::string text = evaluation::render_text(summary_table(gold, models));
   for (const auto& reward : object.at("reward_models")) {
-    const auto accuracy = interval_from_json(reward.at("accuracy"));
+    const auto accuracy = evaluation::statistics::interval_from_json(reward.at("accuracy"));
     text += fmt::format("{} reward model: held-out accuracy {:.3f} [{:.3f}, {:.3f}]", reward.at("name").get<std::string>(), accuracy.mean,
                         accuracy.low, accuracy.high);
     if (reward.contains("best_possible_accuracy"))

@@ -9,12 +9,11 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/run/attempt.h"
 #include "pipelines/run/manifest.h"
 #include "pipelines/run/run_directory.h"
 #include "pipelines/run/stage_graph.h"
-#include "pipelines/version.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines {
@@ -28,7 +27,7 @@ nlohmann::json identity(const SingleStep& step, const Invocation& invocation) {
   for (const auto& [role, file] : step.files)
     if (!file.empty()) inputs[role] = core::sha256_file(file);
   for (const auto& [role, model] : step.models)
-    if (!model.empty()) inputs[role] = model_digest(model);
+    if (!model.empty()) inputs[role] = inference::model_digest(model);
   return {{"stage", step.name}, {"config", step.config}, {"external", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
 }
 
@@ -97,7 +96,7 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
     manifest.key = key;
     manifest.material = core::dump_json(material);
     manifest.outputs = run::collect_outputs(partial, {"ckpt"});
-    manifest.versions = program_versions();
+    manifest.versions = runtime::program_versions();
     manifest.threads = threads;
     manifest.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     manifest.started = started;

@@ -9,7 +9,7 @@
 #include "core/json.h"
 #include "data/chat_format.h"
 #include "evaluation/statistics/interval.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
@@ -20,8 +20,9 @@ namespace keel::pipelines {
 namespace {
 
 // One model at one temperature: scores of the first n answers to each prompt, chosen by `reward`.
-rejection_sampling::Selection study(const std::string& name, const LanguageModel& model, double temperature, const Prompts& prompts,
-                                    const ppo::RewardFunction& reward, const Recipe& recipe, const run::StageContext& context) {
+rejection_sampling::Selection study(const std::string& name, const inference::LanguageModel& model, double temperature,
+                                    const Prompts& prompts, const ppo::RewardFunction& reward, const Recipe& recipe,
+                                    const run::StageContext& context) {
   const auto samples = sample_in_shards(model.llama, prompts.ids,
                                         {.label = fmt::format("best_of {} T={}", name, temperature),
                                          .samples = recipe.best_of.samples,
@@ -62,12 +63,12 @@ nlohmann::json best_temperature(const std::vector<double>& temperatures, const s
 
 void study_best_of(const Recipe& recipe, const run::StageContext& context) {
   const Version newest = versions_of(recipe).back();
-  const ScoringModel helpfulness = load_scoring_model(context.inputs.at(newest.helpfulness));
-  const ScoringModel safety = load_scoring_model(context.inputs.at(newest.safety));
+  const inference::ScoringModel helpfulness = inference::load_scoring_model(context.inputs.at(newest.helpfulness));
+  const inference::ScoringModel safety = inference::load_scoring_model(context.inputs.at(newest.safety));
   nlohmann::json curves = nlohmann::json::array(), best = nlohmann::json::array();
   for (const auto& [name, stage] : run_models(recipe)) {
     if (name == "base") continue;
-    const LanguageModel model = load_language_model(context.inputs.at(stage));
+    const inference::LanguageModel model = inference::load_language_model(context.inputs.at(stage));
     Prompts prompts = read_prompt_file(context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split), model,
                                        length_limit(recipe), recipe.evaluation.max_new_tokens);
     const size_t count = std::min(prompts.ids.size(), static_cast<size_t>(recipe.best_of.prompts));

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "annotation/annotation.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -19,8 +20,7 @@
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
-#include "pipelines/annotation.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/run/run_directory.h"
 #include "pipelines/samples.h"
@@ -76,7 +76,7 @@ struct PromptPool {
   std::vector<core::Ids> ids;
   std::vector<size_t> harmless, hazards;
 
-  PromptPool(const fs::path& file, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
+  PromptPool(const fs::path& file, const inference::LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
     Prompts prompts = read_prompt_file(file, model, limit, max_new_tokens);
     for (size_t i = 0; i < prompts.rows.size(); ++i)
       (prompts.hazard[i] ? hazards : harmless).push_back(i);
@@ -108,11 +108,11 @@ std::vector<std::pair<std::string, int64_t>> wanted(const PreferenceConfig& conf
 }
 
 void answer_all(const Requests& requests, const Version& version, const Recipe& recipe, const run::StageContext& context) {
-  std::map<std::string, LanguageModel> models;
+  std::map<std::string, inference::LanguageModel> models;
   for (const auto& [variant, request] : requests) {
     const auto& [name, temperature] = variant;
     auto [model, fresh] = models.try_emplace(name);
-    if (fresh) model->second = load_language_model(context.inputs.at(name));
+    if (fresh) model->second = inference::load_language_model(context.inputs.at(name));
     const std::string who = version.number == 1 ? "" : name + " ";
     const auto samples = sample_in_shards(model->second.llama, request.prompts,
                                           {.label = purpose_of(version, fmt::format(" {}T={}", who, temperature)),
@@ -180,7 +180,8 @@ void annotate_sandbox(const Recipe& recipe, const Version& version, const run::S
   const sandbox::World world = sandbox::make_world(context.seed);
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const auto prompt = sandbox::prompt_from_json(comparisons[i], version.comparisons, static_cast<int64_t>(i) + 1);
-    const std::string first = answer_text(comparisons[i], 0), second = answer_text(comparisons[i], 1), kind = comparisons[i].at("kind");
+    const std::string first = annotation::answer_text(comparisons[i], 0), second = annotation::answer_text(comparisons[i], 1),
+                      kind = comparisons[i].at("kind");
     const bool by_safety = kind == "safety" || (kind == "public" && prompt.hazard);
     const auto judged = by_safety ? sandbox::Kind::safety : sandbox::Kind::helpfulness;
     // Public data is what it is in life: other people's noisy choices, without strengths and labels.
@@ -219,13 +220,13 @@ fs::path file_for_people(const fs::path& comparisons) {
   return comparisons / (fs::exists(comparisons / kForPeople) ? kForPeople : "comparisons.jsonl.gz");
 }
 
-core::PreferencePair pair_of(const nlohmann::json& comparison, const Verdict& verdict, const Version& version) {
+core::PreferencePair pair_of(const nlohmann::json& comparison, const annotation::Verdict& verdict, const Version& version) {
   const std::string kind = comparison.at("kind");
   const size_t chosen = verdict.first ? 0 : 1;
   core::PreferencePair pair;
   pair.prompt = data::parse_messages(comparison.at("messages"), "messages");
-  pair.chosen = answer_text(comparison, chosen);
-  pair.rejected = answer_text(comparison, 1 - chosen);
+  pair.chosen = annotation::answer_text(comparison, chosen);
+  pair.rejected = annotation::answer_text(comparison, 1 - chosen);
   pair.strength = verdict.strength;
   pair.chosen_safe = verdict.first ? verdict.first_safe : verdict.second_safe;
   pair.rejected_safe = verdict.first ? verdict.second_safe : verdict.first_safe;
@@ -238,9 +239,9 @@ core::PreferencePair pair_of(const nlohmann::json& comparison, const Verdict& ve
 void annotate_real(const Recipe& recipe, const Version& version, const run::StageContext& context,
                    const std::vector<nlohmann::json>& comparisons, const std::string& people, std::map<std::string, KindFiles>& files) {
   const PreferenceConfig& config = recipe.preferences;
-  std::vector<std::optional<Verdict>> verdicts;
+  std::vector<std::optional<annotation::Verdict>> verdicts;
   if (config.annotator == "judge") {
-    verdicts = ask_judge(config.judge, comparisons, context.work);
+    verdicts = annotation::ask_judge(config.judge, comparisons, context.work);
   } else {
     const fs::path filled = fs::path(config.people) / (version.preferences + ".jsonl");
     if (!fs::exists(filled))
@@ -251,7 +252,7 @@ void annotate_real(const Recipe& recipe, const Version& version, const run::Stag
     if (core::sha256_file(filled) != people)
       throw core::Interrupted(
           fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
-    verdicts = read_verdicts(filled, comparisons);
+    verdicts = annotation::read_verdicts(filled, comparisons);
   }
   std::map<std::string, int64_t> counts;
   std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, of how many
@@ -295,7 +296,7 @@ void collect_comparisons(const Recipe& recipe, const Version& version, const run
   const bool sandbox = recipe.data.source == "sandbox";
   const sandbox::World world = sandbox::make_world(context.seed);
   const PromptPool pool(context.inputs.at(version.prompts) / (sandbox ? "prompts_train.jsonl" : "prompts_comparisons.jsonl"),
-                        load_language_model(context.inputs.at(version.newest)), length_limit(recipe), config.max_new_tokens);
+                        inference::load_language_model(context.inputs.at(version.newest)), length_limit(recipe), config.max_new_tokens);
 
   std::vector<Comparison> comparisons;
   for (const auto& [kind, count] : wanted(config, version))
@@ -332,7 +333,7 @@ void collect_comparisons(const Recipe& recipe, const Version& version, const run
     if (version.number > 1 && stream.chance(0.5)) std::swap(comparisons[i].answers[0], comparisons[i].answers[1]);
     const nlohmann::json row = comparison_json(comparisons[i], i);
     writer.write(row);
-    if (for_people) for_people->write(blinded(row));
+    if (for_people) for_people->write(annotation::blinded(row));
   }
   writer.commit();
   if (for_people) for_people->commit();

@@ -14,8 +14,8 @@
 #include "data/counts.h"
 #include "data/messages.h"
 #include "evaluation/model_comparison.h"
-#include "pipelines/measures.h"
-#include "pipelines/model_folder.h"
+#include "evaluation/statistics/json.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
@@ -32,7 +32,7 @@ struct Questions {
   std::optional<sandbox::World> world;
 };
 
-Questions read_questions(const Recipe& recipe, const run::StageContext& context, const LanguageModel& model) {
+Questions read_questions(const Recipe& recipe, const run::StageContext& context, const inference::LanguageModel& model) {
   const auto path = context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split);
   Questions questions{
       .prompts = read_prompt_file(path, model, length_limit(recipe), recipe.evaluation.max_new_tokens), .sandbox = {}, .world = {}};
@@ -45,8 +45,8 @@ Questions read_questions(const Recipe& recipe, const run::StageContext& context,
 
 // What measures every model's answers.
 struct Measures {
-  const LanguageModel& sft;
-  std::map<std::string, ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general"
+  const inference::LanguageModel& sft;
+  std::map<std::string, inference::ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general"
 };
 
 struct Answered {
@@ -61,7 +61,7 @@ double sum_from(const std::vector<float>& values, size_t begin) {
 
 Answered answer_all(const std::string& name, const fs::path& folder, const Measures& measures, const Questions& questions,
                     const Recipe& recipe, const run::StageContext& context) {
-  const LanguageModel model = load_language_model(folder);
+  const inference::LanguageModel model = inference::load_language_model(folder);
   const Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
   const auto samples =
@@ -143,11 +143,11 @@ void write_cross_evaluation(const Recipe& recipe, const run::StageContext& conte
 }  // namespace
 
 void evaluate_models(const Recipe& recipe, const run::StageContext& context) {
-  const LanguageModel sft = load_language_model(context.inputs.at("sft"));
+  const inference::LanguageModel sft = inference::load_language_model(context.inputs.at("sft"));
   const Questions questions = read_questions(recipe, context, sft);
   Measures measures{.sft = sft, .rewards = {}};
   for (const auto& [kind, stage] : run_reward_models(recipe))
-    measures.rewards.emplace(kind, load_scoring_model(context.inputs.at(stage)));
+    measures.rewards.emplace(kind, inference::load_scoring_model(context.inputs.at(stage)));
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
   for (const auto& [name, stage] : run_models(recipe)) {

@@ -11,10 +11,10 @@
 #include "data/mixture.h"
 #include "data/preferences.h"
 #include "evaluation/reward_evaluation.h"
-#include "pipelines/measures.h"
-#include "pipelines/model_folder.h"
+#include "evaluation/reward_json.h"
+#include "evaluation/statistics/json.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
-#include "pipelines/reward_json.h"
 #include "pipelines/stages.h"
 
 namespace keel::pipelines {
@@ -96,7 +96,7 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const ru
   nlohmann::json now = core::read_json_file(work / "evaluation.json");
   const auto accuracy = [](const nlohmann::json& evaluation) { return evaluation.at("accuracy").at("mean").get<double>(); };
   now["previous_accuracy"] = old.at("accuracy");
-  now["previous_difference"] = to_json(evaluation::accuracy_difference(read_scores(work / "scores.jsonl"), old_pairs));
+  now["previous_difference"] = to_json(evaluation::accuracy_difference(evaluation::read_scores(work / "scores.jsonl"), old_pairs));
   if (accuracy(old) > accuracy(now)) {
     core::log_info(
         fmt::format("{}: {:.3f} is less than the {:.3f} of {}, which stays", stage.name, accuracy(now), accuracy(old), stage.previous));
@@ -107,9 +107,10 @@ void train_reward_stage(const Recipe& recipe, const RewardStage& stage, const ru
     old["previous_difference"] = now["previous_difference"];
     old["retrained_accuracy"] = now["accuracy"];
     now = std::move(old);
-    write_scores(work / "scores.jsonl", old_pairs);
-    const ScoringModel kept = load_scoring_model(earlier);
-    save_scoring_model(work, kept.model, earlier, kept.format, {{"stage", "reward"}, {"kind", stage.kind}, {"kept", stage.previous}});
+    evaluation::write_scores(work / "scores.jsonl", old_pairs);
+    const inference::ScoringModel kept = inference::load_scoring_model(earlier);
+    inference::save_scoring_model(work, kept.model, earlier, kept.format,
+                                  {{"stage", "reward"}, {"kind", stage.kind}, {"kept", stage.previous}});
   }
   core::write_file(work / "evaluation.json", core::dump_json(now) + "\n");
 }

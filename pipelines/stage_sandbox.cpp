@@ -15,7 +15,7 @@
 #include "data/prompts.h"
 #include "data/sentencepiece_training.h"
 #include "data/text.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
 #include "sandbox/annotator.h"

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 #include "pipelines/operations.h"
 
 namespace keel::pipelines {
@@ -333,7 +333,7 @@ std::map<std::string, std::string> external_digests(const Recipe& recipe, const 
   Digests digests;
   for (const auto& [role, path] : external_files(recipe)) {
     if (fs::exists(path))
-      digests[role] = role == "model" ? model_digest(path) : core::sha256_file(path);
+      digests[role] = role == "model" ? inference::model_digest(path) : core::sha256_file(path);
     else if (recorded.contains(role))
       digests[role] = recorded.at(role);
     else

@@ -6,11 +6,13 @@
 #include <c10/util/Logging.h>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <torch/version.h>
 
 #include <cstdlib>
 #include <thread>
 
 #include "core/error.h"
+#include "core/version.h"
 
 namespace keel::runtime {
 
@@ -36,6 +38,10 @@ c10::Device parse_device(const std::string& name) {
 
 std::string cpu_capability() {
   return at::get_cpu_capability();
+}
+
+std::map<std::string, std::string> program_versions() {
+  return {{"keel", core::kVersion}, {"torch", TORCH_VERSION}, {"compiler", __VERSION__}, {"vector_level", cpu_capability()}};
 }
 
 }  // namespace keel::runtime

@@ -3,6 +3,7 @@
 
 #include <c10/core/Device.h>
 
+#include <map>
 #include <string>
 
 namespace keel::runtime {
@@ -15,5 +16,8 @@ int configure_process(int threads);
 c10::Device parse_device(const std::string& name);
 
 std::string cpu_capability();  // the vector level ATen dispatches to: "AVX2", "AVX512", "DEFAULT"
+
+// For manifests: "keel", "torch", "compiler", and "vector_level" of this machine.
+std::map<std::string, std::string> program_versions();
 
 }  // namespace keel::runtime

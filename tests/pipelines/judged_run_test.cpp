@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "pipelines/http_server.h"
+#include "annotation/http_server.h"
 #include "pipelines/keel_binary.h"
 
 namespace keel::pipelines {

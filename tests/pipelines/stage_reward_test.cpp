@@ -7,9 +7,9 @@
 #include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "evaluation/reward_json.h"
 #include "pipelines/keel_binary.h"
 #include "pipelines/operations.h"
-#include "pipelines/reward_json.h"
 #include "pipelines/stages.h"
 
 namespace keel::pipelines {
@@ -180,13 +180,13 @@ TEST_CASE("cross evaluation: scores that an earlier attempt kept are read again,
   CHECK(first == cross_evaluation(rewards, files, {}));
   CHECK(first == cross());
   const std::string kept = "cross/helpfulness_on_own.jsonl";
-  auto scores = read_scores(versions.work / kept);
+  auto scores = evaluation::read_scores(versions.work / kept);
   REQUIRE(scores.size() == versions.pairs.size());
   std::swap(scores[0].chosen, scores[0].rejected);
-  write_scores(versions.work / kept, scores);
+  evaluation::write_scores(versions.work / kept, scores);
   CHECK(cross()["evaluations"][0]["accuracy"]["mean"].get<double>() < 1);  // it is this file that is read
   scores.pop_back();
-  write_scores(versions.work / kept, scores);
+  evaluation::write_scores(versions.work / kept, scores);
   CHECK_THROWS_AS(cross(), core::DataError);
 }
 

@@ -1,4 +1,4 @@
-#include "pipelines/records.h"
+#include "inference/records.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "data/messages.h"
 
-namespace keel::pipelines {
+namespace keel::inference {
 namespace {
 
 void check_row(const core::Ids& ids, const policy::LlamaConfig& config) {
@@ -65,4 +65,4 @@ std::vector<core::Ids> dialogues_for(const ScoringModel& model, const data::Prom
   return dialogues;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::inference

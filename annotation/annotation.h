@@ -10,7 +10,7 @@
 
 #include "core/config.h"
 
-namespace keel::pipelines {
+namespace keel::annotation {
 
 // A language model behind OpenAI's /v1/chat/completions.
 struct JudgeConfig {
@@ -57,4 +57,4 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety);
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<nlohmann::json>& comparisons,
                                               const std::filesystem::path& folder);
 
-}  // namespace keel::pipelines
+}  // namespace keel::annotation

@@ -1,4 +1,4 @@
-#include "pipelines/annotation.h"
+#include "annotation/annotation.h"
 
 #include <fmt/format.h>
 
@@ -12,6 +12,7 @@
 #include <string_view>
 #include <thread>
 
+#include "annotation/http_client.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
@@ -21,9 +22,8 @@
 #include "core/progress.h"
 #include "data/preferences.h"
 #include "data/text.h"
-#include "pipelines/http_client.h"
 
-namespace keel::pipelines {
+namespace keel::annotation {
 namespace {
 
 namespace fs = std::filesystem;
@@ -289,4 +289,4 @@ std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const s
   return all;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::annotation

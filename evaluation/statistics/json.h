@@ -5,9 +5,9 @@
 
 #include "evaluation/statistics/interval.h"
 
-namespace keel::pipelines {
+namespace keel::evaluation::statistics {
 
 nlohmann::json to_json(const evaluation::statistics::Interval& interval);
 evaluation::statistics::Interval interval_from_json(const nlohmann::json& json);
 
-}  // namespace keel::pipelines
+}  // namespace keel::evaluation::statistics

@@ -1,4 +1,4 @@
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,10 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
-#include "pipelines/version.h"
+#include "core/version.h"
 #include "policy/model_directory.h"
 
-namespace keel::pipelines {
+namespace keel::inference {
 namespace {
 
 namespace fs = std::filesystem;
@@ -86,7 +86,7 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 }
 
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage) {
-  const nlohmann::json object = {{"keel", kVersion},
+  const nlohmann::json object = {{"keel", core::kVersion},
                                  {"chat_format", data::to_string(format)},
                                  {"digest", core::sha256_file(folder / "model.safetensors")},
                                  {"lineage", lineage}};
@@ -125,4 +125,4 @@ std::string model_digest(const fs::path& folder) {
   return core::sha256(all);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::inference

@@ -11,7 +11,7 @@
 #include "policy/llama.h"
 #include "reward/model.h"
 
-namespace keel::pipelines {
+namespace keel::inference {
 
 struct LanguageModel {
   policy::Llama llama;
@@ -50,4 +50,4 @@ void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::pa
 // SHA-256 over the weights, configuration and tokenizer files of a model folder: what a stage's key holds instead of its path.
 std::string model_digest(const std::filesystem::path& folder);
 
-}  // namespace keel::pipelines
+}  // namespace keel::inference

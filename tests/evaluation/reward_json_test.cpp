@@ -1,11 +1,11 @@
 // evaluation.json and scores.jsonl of a reward model.
-#include "pipelines/reward_json.h"
+#include "evaluation/reward_json.h"
 
 #include <nlohmann/json.hpp>
 
-#include "support/test_plain.h"
+#include "support/test.h"
 
-namespace keel::pipelines {
+namespace keel::evaluation {
 namespace {
 
 // Probabilities of the answers 0.73 and 0.12; 0.05 and 0.08; 0.62 and 0.27. The rejected ones are unsafe.
@@ -55,4 +55,4 @@ TEST_CASE("scores.jsonl: what is written is read, and a file without prompts has
   CHECK_FALSE(read_scores(folder / "old.jsonl").at(0).prompt);
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::evaluation

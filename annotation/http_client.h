@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-namespace keel::pipelines {
+namespace keel::annotation {
 
 // "http://host[:port][/path]" in parts. UsageError for anything else; https needs a proxy in front.
 struct HttpUrl {
@@ -21,4 +21,4 @@ struct HttpReply {
 // POST of a JSON body, connection and answer within `seconds`. IoError when there is no answer: refused, cut off, too slow, too long.
 HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds);
 
-}  // namespace keel::pipelines
+}  // namespace keel::annotation

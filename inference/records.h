@@ -3,9 +3,9 @@
 
 #include "core/types.h"
 #include "data/prompts.h"
-#include "pipelines/model_folder.h"
+#include "inference/model_folder.h"
 
-namespace keel::pipelines {
+namespace keel::inference {
 
 struct RecordOptions {
   bool bos = true;
@@ -22,4 +22,4 @@ std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const d
 // Finished dialogues to score, rendered as in training.
 std::vector<core::Ids> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options);
 
-}  // namespace keel::pipelines
+}  // namespace keel::inference

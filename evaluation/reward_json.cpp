@@ -1,14 +1,14 @@
-#include "pipelines/reward_json.h"
+#include "evaluation/reward_json.h"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/jsonl.h"
-#include "pipelines/measures.h"
+#include "evaluation/statistics/json.h"
 #include "reward/combination.h"
 
-namespace keel::pipelines {
+namespace keel::evaluation {
 namespace {
 
 using evaluation::Accuracy;
@@ -162,4 +162,4 @@ std::vector<ScoredPair> read_scores(const std::filesystem::path& path) {
   return pairs;
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::evaluation

@@ -1,18 +1,18 @@
 // Annotators outside of the sandbox: what people and a judge may say, and what becomes of a server that does not answer.
-#include "pipelines/annotation.h"
+#include "annotation/annotation.h"
 
 #include <algorithm>
 #include <atomic>
 #include <nlohmann/json.hpp>
 
+#include "annotation/http_client.h"
+#include "annotation/http_server.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/log.h"
-#include "pipelines/http_client.h"
-#include "pipelines/http_server.h"
 #include "support/test_plain.h"
 
-namespace keel::pipelines {
+namespace keel::annotation {
 namespace {
 
 using Catch::Matchers::ContainsSubstring;
@@ -211,4 +211,4 @@ TEST_CASE("people: rows of the comparison file, blinded or whole, with their cho
     CHECK_THROWS_WITH(read(good + row), ContainsSubstring("filled.jsonl:2: ") && ContainsSubstring(text));
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::annotation

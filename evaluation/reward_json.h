@@ -7,7 +7,7 @@
 
 #include "evaluation/reward_evaluation.h"
 
-namespace keel::pipelines {
+namespace keel::evaluation {
 
 // What does not apply is absent: groups that no pair names, the detection of unsafe answers without safety labels, shares of nothing.
 nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation);
@@ -21,4 +21,4 @@ nlohmann::json detection_json(const evaluation::UnsafeDetection& detection, doub
 void write_scores(const std::filesystem::path& path, const std::vector<evaluation::ScoredPair>& pairs);
 std::vector<evaluation::ScoredPair> read_scores(const std::filesystem::path& path);
 
-}  // namespace keel::pipelines
+}  // namespace keel::evaluation

@@ -1,4 +1,4 @@
-#include "pipelines/http_client.h"
+#include "annotation/http_client.h"
 
 #include <fmt/format.h>
 
@@ -13,7 +13,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 
-namespace keel::pipelines {
+namespace keel::annotation {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
@@ -87,4 +87,4 @@ HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<
   }
 }
 
-}  // namespace keel::pipelines
+}  // namespace keel::annotation
