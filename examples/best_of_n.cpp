@@ -28,8 +28,12 @@ int main(int argc, char** argv) {
     const int count = argc == 5 ? std::atoi(argv[4]) : 8;
     if (count < 1) throw std::invalid_argument("N must be a number of at least 1");
 
-    const auto samples = keel::policy::generate(policy, {prompt}, count, {.temperature = 1.0, .max_new_tokens = 64},
-                                                keel::data::stop_ids(format, *tokenizer), {.seed = 1, .purpose = "best_of_n"});
+    const auto samples = keel::policy::generate(policy, {.prompts = {prompt},
+                                                         .samples = count,
+                                                         .sampling = {.temperature = 1.0, .max_new_tokens = 64},
+                                                         .stop_ids = keel::data::stop_ids(format, *tokenizer),
+                                                         .seed = 1,
+                                                         .purpose = "best_of_n"});
     std::vector<keel::core::Ids> rows;
     for (const auto& sample : samples)
       rows.push_back(keel::core::joined(prompt, sample.ids));

@@ -66,6 +66,7 @@ std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, co
   SamplingTask task{.label = label,
                     .samples = config.samples,
                     .sampling = config.sampling,
+                    .batch_rows = config.batch_rows,
                     .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
                     .seed = seed};
   if (config.temperatures.empty()) return sample_in_shards(policy.llama, prompts.ids, task, work);

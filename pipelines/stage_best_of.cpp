@@ -25,9 +25,8 @@ rejection_sampling::Selection study(const std::string& name, const LanguageModel
   const auto samples = sample_in_shards(model.llama, prompts.ids,
                                         {.label = fmt::format("best_of {} T={}", name, temperature),
                                          .samples = recipe.best_of.samples,
-                                         .sampling = {.temperature = temperature,
-                                                      .max_new_tokens = recipe.evaluation.max_new_tokens,
-                                                      .batch_rows = recipe.evaluation.batch_rows},
+                                         .sampling = {.temperature = temperature, .max_new_tokens = recipe.evaluation.max_new_tokens},
+                                         .batch_rows = recipe.evaluation.batch_rows,
                                          .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                                          .seed = context.seed},
                                         context.work);

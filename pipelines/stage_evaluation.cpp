@@ -68,7 +68,8 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Measu
       sample_in_shards(model.llama, prompts.ids,
                        {.label = "evaluation " + name,
                         .samples = 1,
-                        .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens, .batch_rows = recipe.evaluation.batch_rows},
+                        .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens},
+                        .batch_rows = recipe.evaluation.batch_rows,
                         .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                         .seed = context.seed},
                        context.work);

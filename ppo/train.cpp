@@ -39,10 +39,15 @@ std::vector<std::string> problems_of(const PpoJob& job, const PpoConfig& config)
 std::vector<core::Sample> sample_answers(const Trainer& trainer, const PpoJob& job, const PpoConfig& config, uint64_t seed) {
   const int64_t first = trainer.iteration() * config.batch_answers;
   const auto chosen = drawn_in_turn(first, config.batch_answers, std::ssize(job.prompts), seed, "ppo.prompts");
-  std::vector<core::Ids> prompts;
+  policy::GenerationJob task{.sampling = config.sampling,
+                             .stop_ids = job.stop_ids,
+                             .seed = seed,
+                             .purpose = "ppo",
+                             .first_record = first,
+                             .batch_rows = config.batch_rows};
   for (const int64_t index : chosen)
-    prompts.push_back(job.prompts[static_cast<size_t>(index)]);
-  auto samples = policy::generate(trainer.policy(), prompts, 1, config.sampling, job.stop_ids, {.seed = seed, .purpose = "ppo"}, first);
+    task.prompts.push_back(job.prompts[static_cast<size_t>(index)]);
+  auto samples = policy::generate(trainer.policy(), task);
   for (core::Sample& sample : samples)
     sample.prompt = chosen[static_cast<size_t>(sample.prompt)];
   return samples;
@@ -117,8 +122,7 @@ class Loop {
     Stopwatch watch;
     core::MetricRow row;
     try {
-      row = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_.sampling,
-                     config_.micro_answers, seed_);
+      row = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_, seed_);
     } catch (const core::Interrupted&) {
       stop("before the evaluation after");
     }

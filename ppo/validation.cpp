@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/interrupt.h"
+#include "ppo/config.h"
 #include "ppo/kl.h"
 #include "ppo/losses.h"
 #include "ppo/rollout.h"
@@ -38,13 +39,17 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
 }  // namespace
 
 core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
-                         const std::vector<int64_t>& stop_ids, const policy::SamplingConfig& sampling, int64_t micro_answers,
-                         uint64_t seed) {
+                         const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed) {
   const at::NoGradGuard no_grad;
-  const auto samples = policy::generate(policy, held_out.prompts, 1, sampling, stop_ids, {.seed = seed, .purpose = "ppo.validation"});
+  const auto samples = policy::generate(policy, {.prompts = held_out.prompts,
+                                                 .sampling = config.sampling,
+                                                 .stop_ids = stop_ids,
+                                                 .seed = seed,
+                                                 .purpose = "ppo.validation",
+                                                 .batch_rows = config.batch_rows});
   core::MetricRow row = reward_metrics("eval/", held_out.reward(samples));
   const Rollout rollout = make_rollout(held_out.prompts, samples);
-  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, sampling.temperature, micro_answers);
+  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, config.sampling.temperature, config.micro_answers);
   const auto kl = [&](const char* estimator) {
     const at::Tensor tokens = kl_per_token(logprobs, reference_logprobs, {.estimator = estimator});
     return masked_sum(tokens, rollout.response_mask, rollout.answers()).item<double>();

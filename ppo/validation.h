@@ -12,6 +12,8 @@
 
 namespace keel::ppo {
 
+struct PpoConfig;
+
 struct ValidationConfig {
   int64_t every = 10;    // not in the paper
   double kl_budget = 0;  // not in the paper
@@ -38,8 +40,7 @@ struct HeldOut {
 // plain mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass any budget. Throws
 // core::Interrupted on SIGTERM.
 core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
-                         const std::vector<int64_t>& stop_ids, const policy::SamplingConfig& sampling, int64_t micro_answers,
-                         uint64_t seed);
+                         const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed);
 
 // The best evaluation so far. All of it is in the checkpoint.
 struct Best {

@@ -80,7 +80,8 @@ struct OneIteration {
     const auto all = small_job().prompts;
     for (int64_t i = 0; i < config.batch_answers; ++i)
       prompts.push_back(all[static_cast<size_t>(i) % all.size()]);
-    samples = policy::generate(models.policy, prompts, 1, config.sampling, {10}, {.seed = 9, .purpose = "ppo"});
+    samples = policy::generate(
+        models.policy, {.prompts = prompts, .sampling = config.sampling, .stop_ids = {10}, .seed = 9, .purpose = "ppo"});
     rollout = ppo::make_rollout(prompts, samples);
   }
 
