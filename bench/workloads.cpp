@@ -254,7 +254,7 @@ struct PpoWorkload {
   reward::RewardModel reward = reward::make_reward_model(model(), "normal", 1);
   ppo::Trainer trainer{policy, reward::frozen_copy(reward), config, 1};
   std::vector<core::Ids> prompts = input_rows("prompts64.jsonl", 64, 64);
-  std::vector<ppo::AnswerReward> earned = std::vector<ppo::AnswerReward>(64, {.probability = 0.5});
+  std::vector<reward::AnswerReward> earned = std::vector<reward::AnswerReward>(64, {.probability = 0.5});
 
   ppo::Rollout sample() const {
     return ppo::make_rollout(prompts,

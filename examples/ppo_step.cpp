@@ -43,7 +43,7 @@ int main(int argc, char** argv) {
                                                                    .stop_ids = keel::data::stop_ids(format, *tokenizer),
                                                                    .seed = 1,
                                                                    .purpose = "ppo_step"});
-    std::vector<keel::ppo::AnswerReward> earned;
+    std::vector<keel::reward::AnswerReward> earned;
     for (const auto& sample : samples)
       earned.push_back({.probability = reward(tokenizer->decode(sample.ids))});
 

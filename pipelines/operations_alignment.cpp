@@ -37,15 +37,15 @@ struct Rewards {
     safety = load_scoring_model(safety_folder);
   }
 
-  ppo::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
-                               const reward::CombinationConfig& config) const {
-    if (safety) return ppo::gated_reward(helpfulness.model, safety->model, prompts, hazard, config);
+  reward::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
+                                  const reward::CombinationConfig& config) const {
+    if (safety) return reward::gated_reward(helpfulness.model, safety->model, prompts, hazard, config);
     if (const auto marked = std::count(hazard.begin(), hazard.end(), true); marked > 0)
       core::log_warn(
           fmt::format("{} of {} prompts have \"hazard\": true, which nothing reads without a safety reward model: the helpfulness "
                       "model scores their answers too",
                       marked, hazard.size()));
-    return ppo::plain_reward(helpfulness.model, prompts);
+    return reward::plain_reward(helpfulness.model, prompts);
   }
 };
 
@@ -125,7 +125,7 @@ std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int6
   return kept;
 }
 
-double score_of(const ppo::AnswerReward& earned, const std::string& score) {
+double score_of(const reward::AnswerReward& earned, const std::string& score) {
   return score == "helpfulness" ? earned.helpfulness : score == "safety" ? earned.safety : earned.probability;
 }
 
@@ -138,7 +138,7 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
   core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
   const std::vector<core::Sample> samples = sample_at_temperatures(policy, prompts, config, inputs, seed, work);
-  const std::vector<ppo::AnswerReward> earned = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
+  const std::vector<reward::AnswerReward> earned = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
   std::vector<core::ScoredSample> scored;
   core::JsonlWriter sampled(work / "samples.jsonl.gz");
   for (size_t i = 0; i < samples.size(); ++i) {

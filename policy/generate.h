@@ -37,7 +37,7 @@ struct GenerationJob {
   uint64_t seed = 0;
   std::string purpose = "generate";
   int64_t first_record = 0;
-  int64_t batch_rows = 64;                         // most answers decoded together; memory against speed, no part of what an answer is
+  int64_t batch_rows = 64;                          // most answers decoded together; memory against speed, no part of what an answer is
   std::function<void(int64_t finished)> done = {};  // told how many answers are finished, now and then
 };
 

@@ -25,9 +25,9 @@ class Mean {
 
 }  // namespace
 
-core::MetricRow reward_metrics(const std::string& prefix, const std::vector<AnswerReward>& rewards) {
+core::MetricRow reward_metrics(const std::string& prefix, const std::vector<reward::AnswerReward>& rewards) {
   Mean all, helpful, safe, gated, decided, helpfulness, safety;
-  for (const AnswerReward& reward : rewards) {
+  for (const reward::AnswerReward& reward : rewards) {
     all.add(reward.probability);
     (reward.safety_prompt ? safe : helpful).add(reward.probability);
     if (!reward.safety_prompt) gated.add(reward.safety_decides ? 1 : 0);
@@ -46,7 +46,7 @@ core::MetricRow reward_metrics(const std::string& prefix, const std::vector<Answ
 }
 
 core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
-                               const std::vector<AnswerReward>& rewards, const std::vector<std::string>& sources) {
+                               const std::vector<reward::AnswerReward>& rewards, const std::vector<std::string>& sources) {
   std::map<std::string, Mean> means;
   for (size_t i = 0; i < samples.size() && !sources.empty(); ++i)
     if (const std::string& source = sources.at(static_cast<size_t>(samples[i].prompt)); !source.empty())

@@ -7,21 +7,21 @@
 #include <vector>
 
 #include "core/metrics.h"
-#include "ppo/reward_function.h"
 #include "ppo/rollout.h"
 #include "ppo/whiten.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
 // Means over answers, under `prefix` ("objective/"): scores (Rc) of all, of the prompts not about safety (scores_helpful) and of those
 // about it (scores_safety); gate_share, the share of answers to the former that the gate gave to the safety model; safety_share, the share
 // of all that it decided; helpfulness and safety, each model's own probability, if there are such. A mean over nothing is NaN.
-core::MetricRow reward_metrics(const std::string& prefix, const std::vector<AnswerReward>& rewards);
+core::MetricRow reward_metrics(const std::string& prefix, const std::vector<reward::AnswerReward>& rewards);
 
 // Mean Rc of the answers to the prompts of each source, under `prefix` and its name; sources[Sample::prompt], none or "" for no source. A
 // source that nobody was asked from has no row.
 core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
-                               const std::vector<AnswerReward>& rewards, const std::vector<std::string>& sources);
+                               const std::vector<reward::AnswerReward>& rewards, const std::vector<std::string>& sources);
 
 // response_length/{mean,min,max} in tokens, val/num_eos_tokens, and rollout/truncated_rate, the share of answers cut at the length limit.
 core::MetricRow answer_metrics(const Rollout& rollout);

@@ -93,7 +93,7 @@ class Loop {
     Stopwatch watch;
     PpoTimes times;
     std::vector<core::Sample> samples;
-    std::vector<AnswerReward> earned;
+    std::vector<reward::AnswerReward> earned;
     try {
       samples = sample_answers(trainer_, job_, config_, seed_);
       times.generation = watch.lap();

@@ -8,7 +8,7 @@
 
 #include "core/metrics.h"
 #include "ppo/config.h"
-#include "ppo/reward_function.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
@@ -19,7 +19,7 @@ reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& po
 struct PpoJob {
   std::vector<core::Ids> prompts;         // drawn in a new random order every time round
   std::vector<int64_t> stop_ids;          // end an answer
-  RewardFunction reward;                  // of answers to `prompts`
+  reward::RewardFunction reward;          // of answers to `prompts`
   std::vector<std::string> sources = {};  // where each prompt comes from, for the metrics; none, or "" for prompts without
   HeldOut held_out = {};
   std::vector<core::TokenSequence> pretraining = {};  // what ptx draws from

@@ -109,13 +109,13 @@ Trainer::Experience Trainer::forward(const Rollout& rollout) const {
   return experience;
 }
 
-Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<AnswerReward>& earned) const {
+Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(std::ssize(earned) == rollout.answers(), "[ppo.assess] need one reward for each of ", rollout.answers(), " answers, got ",
               earned.size());
   std::vector<double> probabilities;
   std::vector<int64_t> deciders;
-  for (const AnswerReward& reward : earned) {
+  for (const reward::AnswerReward& reward : earned) {
     probabilities.push_back(reward.probability);
     deciders.push_back(reward.safety_decides ? 1 : 0);
   }

@@ -9,8 +9,8 @@
 
 #include "core/metrics.h"
 #include "ppo/config.h"
-#include "ppo/reward_function.h"
 #include "ppo/rollout.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
@@ -34,7 +34,7 @@ class Trainer {
     core::MetricRow metrics;
   };
 
-  Experience assess(const Rollout& rollout, const std::vector<AnswerReward>& earned) const;  // one reward an answer
+  Experience assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const;  // one reward an answer
 
   // Clipped updates of policy and critic, one AdamW step each a minibatch; then the KL coefficient's own. `pretraining` is what ptx draws
   // from. Returns metrics.

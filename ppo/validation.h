@@ -8,7 +8,7 @@
 #include "core/config.h"
 #include "core/metrics.h"
 #include "policy/generate.h"
-#include "ppo/reward_function.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
@@ -31,7 +31,7 @@ inline void visit(ValidationConfig& config, core::Fields& fields) {
 
 struct HeldOut {
   std::vector<core::Ids> prompts;  // none: no evaluation, and the last weights are kept
-  RewardFunction reward;           // of answers to these prompts
+  reward::RewardFunction reward;   // of answers to these prompts
 };
 
 // Answers every held-out prompt once, from the stream (seed, "ppo.validation", index of the prompt): every evaluation makes the same draws,

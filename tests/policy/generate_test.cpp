@@ -106,12 +106,8 @@ TEST_CASE("generate: recorded log-probs are those of the sequence at the samplin
   for (const double temperature : {0., .7, 1., 1.3}) {
     for (const bool cut : {false, true}) {
       const SamplingConfig config{.temperature = temperature, .top_p = cut ? .6 : 1, .top_k = cut ? 5 : 0, .max_new_tokens = 10};
-      for (const auto& answer : generate(model, {.prompts = five_prompts(),
-                                                 .samples = 2,
-                                                 .sampling = config,
-                                                 .stop_ids = {5},
-                                                 .seed = 1,
-                                                 .batch_rows = 7})) {
+      for (const auto& answer :
+           generate(model, {.prompts = five_prompts(), .samples = 2, .sampling = config, .stop_ids = {5}, .seed = 1, .batch_rows = 7})) {
         const Ids prompt = five_prompts()[static_cast<size_t>(answer.prompt)];
         const auto all = sequence_logprobs(model, {followed_by(prompt, answer.ids)}, temperature == 0 ? 1 : temperature)[0];
         REQUIRE(answer.logprobs.size() == answer.ids.size());
@@ -199,11 +195,9 @@ TEST_CASE("generate: frequencies of the first token match the model's probabilit
     const at::Tensor logits = logits_of(model, hidden_states(model, keel::runtime::pad_right({prompt})))[0][-1];
     const at::Tensor expected = (logits / temperature).softmax(-1).to(at::kDouble) * 2000;
     at::Tensor counts = at::zeros({23}, at::kDouble);
-    for (const auto& answer :
-         generate(model, {.prompts = {prompt},
-                          .samples = 2000,
-                          .sampling = {.temperature = temperature, .max_new_tokens = 1},
-                          .batch_rows = 1000}))
+    for (const auto& answer : generate(
+             model,
+             {.prompts = {prompt}, .samples = 2000, .sampling = {.temperature = temperature, .max_new_tokens = 1}, .batch_rows = 1000}))
       counts[answer.ids[0]] += 1;
     CHECK(((counts - expected).square() / expected.clamp_min(5)).sum().item<double>() < 48.3);  // 22 degrees of freedom, 0.1 %
   }

@@ -129,11 +129,9 @@ TEST_CASE("ppo (pitfall 1): after every update the generator samples from the ne
       std::vector<Ids> prompts;
       for (size_t row = 0; row < one.rollout.rows.size(); ++row)
         prompts.emplace_back(one.rollout.rows[row].begin(), one.rollout.rows[row].begin() + one.rollout.prompt_lengths[row]);
-      one.samples = keel::policy::generate(one.trainer.policy(), {.prompts = prompts,
-                                                                   .sampling = config.sampling,
-                                                                   .stop_ids = {10},
-                                                                   .seed = static_cast<uint64_t>(i),
-                                                                   .purpose = "ppo"});
+      one.samples = keel::policy::generate(
+          one.trainer.policy(),
+          {.prompts = prompts, .sampling = config.sampling, .stop_ids = {10}, .seed = static_cast<uint64_t>(i), .purpose = "ppo"});
       one.rollout = make_rollout(prompts, one.samples);
       CHECK(metric(one.assess().metrics, "rollout/logprob_drift_max") < 1e-4);
     }

@@ -6,6 +6,7 @@
 #include "support/test.h"
 
 using namespace keel::ppo;
+using keel::reward::AnswerReward;
 using keel::test::metric;
 
 TEST_CASE("statistics: scores by the source of the prompt, of sources that were asked", "[ppo]") {

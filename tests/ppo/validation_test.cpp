@@ -11,6 +11,7 @@
 
 using namespace keel::ppo;
 using keel::core::Sample;
+using keel::reward::AnswerReward;
 using keel::test::digest;
 using keel::test::likes_seven;
 using keel::test::metric;
