@@ -40,10 +40,10 @@ int main(int argc, char** argv) {
     const auto scores = keel::reward::score_rows(reward, rows);
     std::vector<keel::core::ScoredSample> scored;
     for (size_t i = 0; i < samples.size(); ++i)
-      scored.push_back({.sample = samples[i], .score = scores[i]});
+      scored.push_back({.sample = samples[i], .probability = keel::reward::probability(scores[i])});
     const auto selection = keel::rejection_sampling::select_best(scored, {.finished_only = false});
     const auto& best = selection.best.front();
-    std::printf("%.4f %s\n", best.score, keel::data::answer_text(format, *tokenizer, best.sample.ids).c_str());
+    std::printf("%.4f %s\n", best.probability, keel::data::answer_text(format, *tokenizer, best.sample.ids).c_str());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -87,12 +87,8 @@ std::vector<core::Sample> sample_at_temperatures(const LanguageModel& policy, co
 }
 
 nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, const core::Dialogue& dialogue, const std::string& text) {
-  return {{"prompt", data::messages_json(dialogue)},
-          {"completion", text},
-          {"prompt_ids", kept.prompt},
-          {"answer_ids", kept.answer},
-          {"probability", kept.score},
-          {"version", kept.version}};
+  return {{"prompt", data::messages_json(dialogue)}, {"completion", text},     {"prompt_ids", kept.prompt}, {"answer_ids", kept.answer},
+          {"probability", kept.probability},         {"version", kept.version}};
 }
 
 // Whether the ids of an answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
@@ -125,7 +121,7 @@ std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int6
   return kept;
 }
 
-double score_of(const reward::AnswerReward& earned, const std::string& score) {
+double probability_of(const reward::AnswerReward& earned, const std::string& score) {
   return score == "helpfulness" ? earned.helpfulness : score == "safety" ? earned.safety : earned.probability;
 }
 
@@ -142,9 +138,9 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
   std::vector<core::ScoredSample> scored;
   core::JsonlWriter sampled(work / "samples.jsonl.gz");
   for (size_t i = 0; i < samples.size(); ++i) {
-    scored.push_back({.sample = samples[i], .score = score_of(earned[i], config.score)});
+    scored.push_back({.sample = samples[i], .probability = probability_of(earned[i], config.score)});
     nlohmann::json row = to_json(samples[i]);
-    row["probability"] = scored.back().score;
+    row["probability"] = scored.back().probability;
     sampled.write(row);
   }
   sampled.commit();
@@ -160,7 +156,7 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
       ++over_long;
       continue;
     }
-    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .score = best.score, .version = inputs.version});
+    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .probability = best.probability, .version = inputs.version});
     const std::string text = data::answer_text(policy.format, *policy.tokenizer, best.sample.ids);
     if (!reads_back(policy, kept.back(), prompts.dialogues[prompt], text)) ++other_ids;
     writer.write(kept_json(kept.back(), prompts.dialogues[prompt], text));

@@ -33,7 +33,7 @@ rejection_sampling::Selection study(const std::string& name, const LanguageModel
   const auto earned = reward(samples);
   std::vector<core::ScoredSample> scored;
   for (size_t i = 0; i < samples.size(); ++i)
-    scored.push_back({.sample = samples[i], .score = earned[i].probability});
+    scored.push_back({.sample = samples[i], .probability = earned[i].probability});
   return rejection_sampling::select_best(std::move(scored), {.finished_only = false});
 }
 

@@ -161,7 +161,7 @@ class Loop {
                                 trainer_.critic().score},
                      .iterations = trainer_.iteration(),
                      .kept_iteration = best_.iteration >= 0 ? best_.iteration : trainer_.iteration()};
-    if (best_.iteration >= 0) result.held_out_score = best_.score;
+    if (best_.iteration >= 0) result.held_out_probability = best_.probability;
     return result;
   }
 
@@ -179,7 +179,7 @@ class Loop {
                                           {"kl_coefficient", counters.kl_coefficient},
                                           {"validation_due", validation_due_},
                                           {"best_iteration", best_.iteration},
-                                          {"best_score", best_.score},
+                                          {"best_score", best_.probability},
                                           {"worse_since", best_.worse_since},
                                           {"metrics_offset", metrics_.offset()},
                                           {"reference", reference_}});
@@ -200,7 +200,7 @@ class Loop {
                                        .kl_coefficient = state.at("kl_coefficient").get<double>()});
     validation_due_ = state.at("validation_due").get<bool>();
     best_ = {.iteration = state.at("best_iteration").get<int64_t>(),
-             .score = state.at("best_score").get<double>(),
+             .probability = state.at("best_score").get<double>(),
              .worse_since = state.at("worse_since").get<int64_t>()};
     return state.at("metrics_offset").get<int64_t>();
   }

@@ -35,11 +35,11 @@ PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more);
 
 struct PpoResult {
   PpoTimes times;
-  policy::Llama policy;                                              // what is kept, in plain weights
-  reward::RewardModel critic;                                        // likewise
-  int64_t iterations = 0;                                            // done; fewer than configured when patience was spent
-  int64_t kept_iteration = 0;                                        // whose weights are kept: the best on held-out prompts, or the last
-  double held_out_score = std::numeric_limits<double>::quiet_NaN();  // their mean Rc on held-out prompts; NaN without such
+  policy::Llama policy;        // what is kept, in plain weights
+  reward::RewardModel critic;  // likewise
+  int64_t iterations = 0;      // done; fewer than configured when patience was spent
+  int64_t kept_iteration = 0;  // whose weights are kept: the best on held-out prompts, or the last
+  double held_out_probability = std::numeric_limits<double>::quiet_NaN();  // their mean Rc on held-out prompts; NaN without such
 };
 
 // Runs config.iterations in `folder` (metrics.jsonl, TensorBoard events, timings.jsonl, ckpt/), from its last checkpoint if there is one.

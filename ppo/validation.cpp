@@ -62,10 +62,10 @@ core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& refer
   return row;
 }
 
-bool Best::offer(int64_t at_iteration, double new_score, double kl, const ValidationConfig& config) {
+bool Best::offer(int64_t at_iteration, double mean_probability, double kl, const ValidationConfig& config) {
   const bool near = config.kl_budget == 0 || kl <= config.kl_budget;
-  if (near && (iteration < 0 || new_score > score)) {
-    *this = {.iteration = at_iteration, .score = new_score, .worse_since = 0};
+  if (near && (iteration < 0 || mean_probability > probability)) {
+    *this = {.iteration = at_iteration, .probability = mean_probability, .worse_since = 0};
     return true;
   }
   ++worse_since;

@@ -45,11 +45,11 @@ core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& refer
 // The best evaluation so far. All of it is in the checkpoint.
 struct Best {
   int64_t iteration = -1;  // -1: none yet
-  double score = 0;        // mean Rc
+  double probability = 0;  // mean Rc
   int64_t worse_since = 0;
 
-  // True when this evaluation is the best so far: a higher score than any other within the KL budget.
-  bool offer(int64_t at_iteration, double new_score, double kl, const ValidationConfig& config);
+  // True when this evaluation is the best so far: a higher mean Rc than any other within the KL budget.
+  bool offer(int64_t at_iteration, double mean_probability, double kl, const ValidationConfig& config);
   bool patience_spent(const ValidationConfig& config) const { return config.patience > 0 && worse_since >= config.patience; }
 };
 

@@ -20,8 +20,8 @@ std::vector<core::Ids> answered(const std::vector<core::Ids>& prompts, const std
 RewardFunction plain_reward(const RewardModel& model, const std::vector<core::Ids>& prompts) {
   return [&](const std::vector<core::Sample>& samples) {
     std::vector<AnswerReward> rewards;
-    for (const double score : score_rows(model, answered(prompts, samples))) {
-      const double earned = probability(score);
+    for (const double logit : score_rows(model, answered(prompts, samples))) {
+      const double earned = probability(logit);
       rewards.push_back({.probability = earned, .helpfulness = earned});
     }
     return rewards;

@@ -95,7 +95,7 @@ TEST_CASE("validation: the start, every so many iterations and the end are evalu
   }
   CHECK(result.iterations == 5);
   CHECK(result.kept_iteration == 2);
-  CHECK(result.held_out_score == Catch::Approx(.6));
+  CHECK(result.held_out_probability == Catch::Approx(.6));
   CHECK(digest(models.policy) == policy_after(2));
   CHECK(digest(result.policy) == digest(models.policy));
   CHECK_FALSE(models.policy.embedding.requires_grad());
@@ -182,7 +182,7 @@ TEST_CASE("validation: stopped at an evaluation, before it and between, the run 
   CHECK(digest(models.policy) == digest(straight.policy));
   CHECK(digest(models.critic) == digest(straight.critic));
   CHECK(result.kept_iteration == expected.kept_iteration);
-  CHECK(result.held_out_score == expected.held_out_score);
+  CHECK(result.held_out_probability == expected.held_out_probability);
   CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
 }
 
@@ -192,7 +192,7 @@ TEST_CASE("validation: without held-out prompts the last weights are kept, and s
   PpoConfig config = small_config();
   const PpoResult result = train(models.policy, models.critic, small_job(), config, 1, folder.path());
   CHECK(result.kept_iteration == 3);
-  CHECK(std::isnan(result.held_out_score));
+  CHECK(std::isnan(result.held_out_probability));
   CHECK(evaluations(folder.path()).empty());
   config.validation.kl_budget = 1;
   config.validation.patience = 1;
