@@ -23,6 +23,7 @@ struct PpoJob {
   std::vector<std::string> sources = {};  // where each prompt comes from, for the metrics; none, or "" for prompts without
   HeldOut held_out = {};
   std::vector<core::TokenSequence> pretraining = {};  // what ptx draws from
+  bool holds_out() const { return !held_out.prompts.empty(); }
 };
 
 // Seconds that this process spent, by phase.

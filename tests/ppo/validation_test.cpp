@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <tuple>
 
 #include "core/error.h"
@@ -46,6 +47,13 @@ std::vector<Evaluation> evaluations(const std::filesystem::path& folder) {
   for (const auto& point : keel::core::read_metrics(folder / "metrics.jsonl"))
     if (point.values.size() < 15) found.push_back({point.step, metric(point.values, "eval/scores"), metric(point.values, "eval/kl")});
   return found;
+}
+
+std::vector<int64_t> steps_of(const std::filesystem::path& file) {
+  std::vector<int64_t> steps;
+  for (const auto& point : keel::core::read_metrics(file))
+    steps.push_back(point.step);
+  return steps;
 }
 
 // A policy after so many iterations without held-out prompts.
@@ -184,6 +192,34 @@ TEST_CASE("validation: stopped at an evaluation, before it and between, the run 
   CHECK(result.kept_iteration == expected.kept_iteration);
   CHECK(result.held_out_probability == expected.held_out_probability);
   CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
+  CHECK(steps_of(folder / "stopped/timings.jsonl") == steps_of(folder / "straight/timings.jsonl"));  // the seconds differ
+}
+
+TEST_CASE("validation: killed between an evaluation and the next checkpoint, metrics and timings hold it once", "[ppo]") {
+  const keel::test::TemporaryFolder folder;
+  PpoConfig config = small_config();
+  config.validation.every = 1;
+  const auto run = [&](const char* name, const keel::reward::RewardFunction& reward) {
+    const Models models;
+    PpoJob job = held_out_job();
+    job.reward = reward;
+    train(models.policy, models.critic, job, config, 1, folder / name);
+  };
+  run("straight", likes_seven);
+  CHECK_THROWS_AS(run("killed",
+                      [](const std::vector<Sample>& samples) {
+                        keel::core::request_interrupt();  // a checkpoint after the iteration, whose evaluation has still to come
+                        return likes_seven(samples);
+                      }),
+                  keel::core::Interrupted);
+  keel::core::clear_interrupt();
+  CHECK_THROWS_AS(
+      run("killed",
+          [](const std::vector<Sample>&) -> std::vector<AnswerReward> { throw std::runtime_error("killed after the evaluation"); }),
+      std::runtime_error);
+  run("killed", likes_seven);
+  CHECK(keel::test::read_text(folder / "killed/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
+  CHECK(steps_of(folder / "killed/timings.jsonl") == std::vector<int64_t>{0, 1, 1, 2, 2, 3, 3});
 }
 
 TEST_CASE("validation: without held-out prompts the last weights are kept, and settings that need some are refused", "[ppo]") {
