@@ -23,8 +23,15 @@ core::MetricRow reward_metrics(const std::string& prefix, const std::vector<rewa
 core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
                                const std::vector<reward::AnswerReward>& rewards, const std::vector<std::string>& sources);
 
-// response_length/{mean,min,max} in tokens, val/num_eos_tokens, and rollout/truncated_rate, the share of answers cut at the length limit.
-core::MetricRow answer_metrics(const Rollout& rollout);
+double mean_probability(const std::vector<reward::AnswerReward>& rewards);  // mean Rc; NaN of nothing
+
+struct AnswerLengths {
+  double mean = 0, min = 0, max = 0;  // tokens
+  double finished = 0;                // answers that ended by themselves
+  double truncated_rate = 0;          // share of those cut at the length limit
+};
+AnswerLengths answer_lengths(const Rollout& rollout);
+core::MetricRow row_of(const AnswerLengths& lengths);  // response_length/{mean,min,max}, rollout/truncated_rate, val/num_eos_tokens
 
 // Mean and standard deviation of logit(Rc), which whitening removes: whiten/mean and whiten/std, or with a scope by model
 // whiten/{mean,std}_helpfulness and _safety. [B] probabilities, [B] bool.
@@ -35,7 +42,6 @@ double mean_of_true(const at::Tensor& values, const at::Tensor& mask);
 // Share of the returns' variance that the values explain; all [B, A].
 double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask);
 
-double value_of(const core::MetricRow& row, const std::string& name);  // c10::Error when it is not there
 void append(core::MetricRow& row, core::MetricRow more);
 
 }  // namespace keel::ppo

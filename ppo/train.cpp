@@ -157,8 +157,7 @@ class Loop {
     metrics_.log(trainer_.iteration(), row);
     timings_.append(timing_line(trainer_.iteration(), times, static_cast<double>(rollout.answers()) / total(times)));
     times_ += times;
-    progress_.update(trainer_.iteration(),
-                     fmt::format("scores {:.3f} kl {:.3f}", value_of(row, "objective/scores"), value_of(row, "objective/kl")));
+    progress_.update(trainer_.iteration(), fmt::format("scores {:.3f} kl {:.3f}", mean_probability(earned), experience.kl));
     validation_due_ =
         job_.holds_out() && (trainer_.iteration() % config_.validation.every == 0 || trainer_.iteration() == config_.iterations);
   }
@@ -166,15 +165,15 @@ class Loop {
   void validate_if_due() {
     if (!validation_due_) return;
     Stopwatch watch;
-    core::MetricRow row;
+    Evaluation held_out;
     try {
-      row = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_, seed_);
+      held_out = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_, seed_);
     } catch (const core::Interrupted&) {
       stop("before the evaluation after");
     }
     validation_due_ = false;
-    metrics_.log(trainer_.iteration(), row);
-    if (best_.offer(trainer_.iteration(), value_of(row, "eval/scores"), value_of(row, "eval/kl"), config_.validation)) {
+    metrics_.log(trainer_.iteration(), held_out.metrics);
+    if (best_.offer(trainer_.iteration(), held_out.probability, held_out.kl, config_.validation)) {
       core::make_directories(best_file().parent_path());
       runtime::save_sealed(best_file(), trainer_.kept(), {});
     }

@@ -31,7 +31,8 @@ class Trainer {
     at::Tensor entropy;     // of the policy's sampling distribution, nats
     at::Tensor advantages;  // whitened over the iteration's tokens if so configured
     at::Tensor returns;
-    core::MetricRow metrics;
+    double kl = 0;            // against the reference, nats an answer, by the configured estimator: what an adaptive coefficient follows
+    core::MetricRow metrics;  // to be logged; nothing reads them
   };
 
   Experience assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const;  // one reward an answer

@@ -38,8 +38,8 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
 
 }  // namespace
 
-core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
-                         const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed) {
+Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
+                    const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed) {
   const at::NoGradGuard no_grad;
   const auto samples = policy::generate(policy, {.prompts = held_out.prompts,
                                                  .sampling = config.sampling,
@@ -47,19 +47,20 @@ core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& refer
                                                  .seed = seed,
                                                  .purpose = "ppo.validation",
                                                  .batch_rows = config.batch_rows});
-  core::MetricRow row = reward_metrics("eval/", held_out.reward(samples));
+  const std::vector<reward::AnswerReward> earned = held_out.reward(samples);
   const Rollout rollout = make_rollout(held_out.prompts, samples);
   const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, config.sampling.temperature, config.micro_answers);
   const auto kl = [&](const char* estimator) {
     const at::Tensor tokens = kl_per_token(logprobs, reference_logprobs, {.estimator = estimator});
     return masked_sum(tokens, rollout.response_mask, rollout.answers()).item<double>();
   };
-  const core::MetricRow answers = answer_metrics(rollout);
-  append(row, {{"eval/kl", kl("k3")},
-               {"eval/kl_k1", kl("k1")},
-               {"eval/response_length", value_of(answers, "response_length/mean")},
-               {"eval/truncated_rate", value_of(answers, "rollout/truncated_rate")}});
-  return row;
+  const AnswerLengths lengths = answer_lengths(rollout);
+  Evaluation result{.probability = mean_probability(earned), .kl = kl("k3"), .metrics = reward_metrics("eval/", earned)};
+  append(result.metrics, {{"eval/kl", result.kl},
+                          {"eval/kl_k1", kl("k1")},
+                          {"eval/response_length", lengths.mean},
+                          {"eval/truncated_rate", lengths.truncated_rate}});
+  return result;
 }
 
 bool Best::offer(int64_t at_iteration, double mean_probability, double kl, const ValidationConfig& config) {

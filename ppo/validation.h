@@ -34,13 +34,20 @@ struct HeldOut {
   reward::RewardFunction reward;   // of answers to these prompts
 };
 
+// What held-out prompts say of a policy. The first two decide which weights are kept; the row is for the log.
+struct Evaluation {
+  double probability = 0;  // mean Rc
+  double kl = 0;           // eval/kl
+  core::MetricRow metrics;
+};
+
 // Answers every held-out prompt once, from the stream (seed, "ppo.validation", index of the prompt): every evaluation makes the same draws,
-// so that two policies differ by what they are and not by luck. Returns eval/kl and eval/kl_k1, eval/response_length, eval/truncated_rate
-// and the rewards of ppo/statistics.h under eval/. eval/kl is in nats an answer, at the sampling temperature, by the estimator k3: the
-// plain mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass any budget. Throws
-// core::Interrupted on SIGTERM.
-core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
-                         const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed);
+// so that two policies differ by what they are and not by luck. Its metrics: eval/kl and eval/kl_k1, eval/response_length,
+// eval/truncated_rate and the rewards of ppo/statistics.h under eval/. eval/kl is in nats an answer, at the sampling temperature, by the
+// estimator k3: the plain mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass
+// any budget. Throws core::Interrupted on SIGTERM.
+Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
+                    const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed);
 
 // The best evaluation so far. All of it is in the checkpoint.
 struct Best {

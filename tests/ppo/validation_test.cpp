@@ -37,13 +37,13 @@ PpoJob scripted_job(std::vector<double> scores) {
   return job;
 }
 
-struct Evaluation {
+struct LoggedEvaluation {
   int64_t iteration;
   double score, kl;
 };
 
-std::vector<Evaluation> evaluations(const std::filesystem::path& folder) {
-  std::vector<Evaluation> found;
+std::vector<LoggedEvaluation> evaluations(const std::filesystem::path& folder) {
+  std::vector<LoggedEvaluation> found;
   for (const auto& point : keel::core::read_metrics(folder / "metrics.jsonl"))
     if (point.values.size() < 15) found.push_back({point.step, metric(point.values, "eval/scores"), metric(point.values, "eval/kl")});
   return found;
@@ -134,11 +134,11 @@ TEST_CASE("validation: patience stops the run, and weights beyond the KL budget 
   const auto [found, last] = run(0);
   CHECK(last == 4);
   double budget = 0;
-  for (const Evaluation& evaluation : found)
+  for (const LoggedEvaluation& evaluation : found)
     budget = std::max(budget, evaluation.kl);
   budget *= .999;  // beyond it lies the furthest one alone
   int64_t expected = 0;
-  for (const Evaluation& evaluation : found)
+  for (const LoggedEvaluation& evaluation : found)
     if (evaluation.kl <= budget) expected = evaluation.iteration;
   INFO("KL " << found[1].kl << " " << found[2].kl << " " << found[3].kl << " " << found[4].kl);
   CHECK(found[4].kl > budget);
@@ -154,7 +154,7 @@ TEST_CASE("validation: every evaluation makes the same draws, so an unchanged po
   train(models.policy, models.critic, held_out_job(), config, 1, folder.path());
   const auto found = evaluations(folder.path());
   REQUIRE(found.size() == 4);
-  for (const Evaluation& evaluation : found) {
+  for (const LoggedEvaluation& evaluation : found) {
     CHECK(evaluation.score == found.front().score);
     CHECK(evaluation.kl == 0);
   }
