@@ -86,7 +86,7 @@ void generation(benchmark::State& state) {
   const auto prompts = input_rows("prompts64.jsonl", state.range(0), 64);
   for (auto _ : state)
     benchmark::DoNotOptimize(
-        policy::generate(model(), prompts, 1, {.max_new_tokens = 64, .batch_rows = 64}, {}, {.seed = 1, .purpose = "bench"}));
+        policy::generate(model(), {.prompts = prompts, .sampling = {.max_new_tokens = 64}, .seed = 1, .purpose = "bench"}));
   report_tokens(state, state.range(0) * 64);
 }
 BENCHMARK(generation)->Arg(1)->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond)->UseRealTime();
@@ -254,10 +254,11 @@ struct PpoWorkload {
   reward::RewardModel reward = reward::make_reward_model(model(), "normal", 1);
   ppo::Trainer trainer{policy, reward::frozen_copy(reward), config, 1};
   std::vector<core::Ids> prompts = input_rows("prompts64.jsonl", 64, 64);
-  std::vector<ppo::AnswerReward> earned = std::vector<ppo::AnswerReward>(64, {.probability = 0.5});
+  std::vector<reward::AnswerReward> earned = std::vector<reward::AnswerReward>(64, {.probability = 0.5});
 
   ppo::Rollout sample() const {
-    return ppo::make_rollout(prompts, policy::generate(policy, prompts, 1, config.sampling, {}, {.seed = 1, .purpose = "bench"}));
+    return ppo::make_rollout(prompts,
+                             policy::generate(policy, {.prompts = prompts, .sampling = config.sampling, .seed = 1, .purpose = "bench"}));
   }
 };
 

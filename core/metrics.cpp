@@ -3,7 +3,6 @@
 #include "core/metrics.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -17,9 +16,9 @@
 #include <stdexcept>
 
 #include "core/error.h"
-#include "core/files.h"
 #include "core/json.h"
 #include "core/jsonl.h"
+#include "core/row_log.h"
 #include "core/system_error.h"
 
 namespace keel::core {
@@ -118,7 +117,7 @@ std::string metrics_line(int64_t step, const MetricRow& row) {
     if (taken) throw std::invalid_argument("[Metrics::log] a row must name each metric once, got \"" + row[i].first + "\" twice");
     line.append(",").append(dump_json(row[i].first)).append(":").append(dump_json(row[i].second));
   }
-  return line + "}\n";
+  return line + "}";
 }
 
 int open_events(const fs::path& directory) {
@@ -136,55 +135,34 @@ int open_events(const fs::path& directory) {
 }  // namespace
 
 struct Metrics::Files {
-  fs::path rows_path, events_path;
-  int rows = -1, events = -1;
-  int64_t offset = 0;
+  RowLog rows;
+  fs::path events_path;
+  int events = -1;
 
-  ~Files() {
-    if (rows >= 0) ::close(rows);
-    if (events >= 0) ::close(events);
-  }
-
-  void cut(int64_t to) {
-    struct stat status {};
-    if (::fstat(rows, &status) != 0) throw_system_error("read", rows_path, errno);
-    char last = '\n';
-    if (status.st_size < to || (to > 0 && ::pread(rows, &last, 1, to - 1) != 1) || last != '\n') {
-      throw DataError(rows_path.string(), 0,
-                      "the checkpoint recorded " + std::to_string(to) + " bytes of whole lines, the file has " +
-                          std::to_string(status.st_size) + " bytes: it was changed since");
-    }
-    if (::ftruncate(rows, to) != 0) throw_system_error("write", rows_path, errno);
-    offset = to;
-  }
+  Files(const fs::path& directory, int64_t offset)
+      : rows(directory / "metrics.jsonl", offset), events_path(directory / "events.out.tfevents"), events(open_events(directory)) {}
+  Files(const Files&) = delete;
+  Files& operator=(const Files&) = delete;
+  ~Files() { ::close(events); }
 };
 
-Metrics::Metrics(const fs::path& directory, int64_t offset) : files_(std::make_unique<Files>()) {
-  files_->rows_path = directory / "metrics.jsonl";
-  files_->events_path = directory / "events.out.tfevents";
-  files_->rows = ::open(files_->rows_path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (files_->rows < 0) throw_system_error("write", files_->rows_path, errno);
-  files_->cut(offset);
-  files_->events = open_events(directory);
+Metrics::Metrics(const fs::path& directory, int64_t offset) : files_(std::make_unique<Files>(directory, offset)) {
   write_fully(files_->events, version_event(), files_->events_path);
 }
 
 Metrics::~Metrics() = default;
 
 void Metrics::log(int64_t step, const MetricRow& row) {
-  const std::string line = metrics_line(step, row);
-  write_fully(files_->rows, line, files_->rows_path);
-  files_->offset += static_cast<int64_t>(line.size());
+  files_->rows.append(metrics_line(step, row));
   write_fully(files_->events, scalars_event(step, row), files_->events_path);
 }
 
 int64_t Metrics::offset() const {
-  return files_->offset;
+  return files_->rows.offset();
 }
 
 void Metrics::sync() {
-  if (::fsync(files_->rows) != 0) throw_system_error("sync", files_->rows_path, errno);
-  sync_directory(files_->rows_path.parent_path());
+  files_->rows.sync();
 }
 
 std::vector<MetricPoint> read_metrics(const fs::path& metrics_jsonl) {

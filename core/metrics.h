@@ -14,7 +14,7 @@ using MetricRow = std::vector<std::pair<std::string, double>>;  // e.g. {"loss",
 
 class Metrics {
  public:
-  // Appends to DIR/metrics.jsonl after cutting it to `offset` bytes (0 for a new run), so that a resumed run repeats no line.
+  // Appends to DIR/metrics.jsonl after cutting it to `offset` bytes (0 for a new run), as core/row_log.h does.
   // TensorBoard: a new DIR/events.out.tfevents.* file.
   explicit Metrics(const std::filesystem::path& directory, int64_t offset = 0);
   ~Metrics();

@@ -70,9 +70,10 @@ struct Sample {
   FinishReason finish = FinishReason::length;
 };
 
+// An answer and what it earned. A probability is never called a score: scores are raw (logits), and sigmoid(score) is the probability.
 struct ScoredSample {
   Sample sample;
-  double score = 0;  // raw reward (a logit); sigmoid(score) is the paper's score in (0, 1)
+  double probability = 0;  // in [0, 1]
 };
 
 }  // namespace keel::core

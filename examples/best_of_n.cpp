@@ -28,18 +28,22 @@ int main(int argc, char** argv) {
     const int count = argc == 5 ? std::atoi(argv[4]) : 8;
     if (count < 1) throw std::invalid_argument("N must be a number of at least 1");
 
-    const auto samples = keel::policy::generate(policy, {prompt}, count, {.temperature = 1.0, .max_new_tokens = 64},
-                                                keel::data::stop_ids(format, *tokenizer), {.seed = 1, .purpose = "best_of_n"});
+    const auto samples = keel::policy::generate(policy, {.prompts = {prompt},
+                                                         .samples = count,
+                                                         .sampling = {.temperature = 1.0, .max_new_tokens = 64},
+                                                         .stop_ids = keel::data::stop_ids(format, *tokenizer),
+                                                         .seed = 1,
+                                                         .purpose = "best_of_n"});
     std::vector<keel::core::Ids> rows;
     for (const auto& sample : samples)
       rows.push_back(keel::core::joined(prompt, sample.ids));
     const auto scores = keel::reward::score_rows(reward, rows);
     std::vector<keel::core::ScoredSample> scored;
     for (size_t i = 0; i < samples.size(); ++i)
-      scored.push_back({.sample = samples[i], .score = scores[i]});
+      scored.push_back({.sample = samples[i], .probability = keel::reward::probability(scores[i])});
     const auto selection = keel::rejection_sampling::select_best(scored, {.finished_only = false});
     const auto& best = selection.best.front();
-    std::printf("%.4f %s\n", best.score, keel::data::answer_text(format, *tokenizer, best.sample.ids).c_str());
+    std::printf("%.4f %s\n", best.probability, keel::data::answer_text(format, *tokenizer, best.sample.ids).c_str());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

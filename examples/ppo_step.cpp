@@ -38,9 +38,12 @@ int main(int argc, char** argv) {
     const auto critic = keel::reward::make_reward_model(policy, "zeros", 0);
     keel::ppo::Trainer trainer(policy, critic, config, /*seed=*/1);
 
-    const auto samples = keel::policy::generate(trainer.policy(), prompts, 1, config.sampling, keel::data::stop_ids(format, *tokenizer),
-                                                {.seed = 1, .purpose = "ppo_step"});
-    std::vector<keel::ppo::AnswerReward> earned;
+    const auto samples = keel::policy::generate(trainer.policy(), {.prompts = prompts,
+                                                                   .sampling = config.sampling,
+                                                                   .stop_ids = keel::data::stop_ids(format, *tokenizer),
+                                                                   .seed = 1,
+                                                                   .purpose = "ppo_step"});
+    std::vector<keel::reward::AnswerReward> earned;
     for (const auto& sample : samples)
       earned.push_back({.probability = reward(tokenizer->decode(sample.ids))});
 

@@ -12,11 +12,22 @@
 namespace keel::pipelines {
 namespace {
 
+// The fields of --config and --set.
+struct GenerateConfig {
+  policy::SamplingConfig sampling;
+  int64_t batch_rows = 64;
+};
+
+void visit(GenerateConfig& config, core::Fields& fields) {
+  visit(config.sampling, fields);
+  fields("batch_rows", config.batch_rows, "most answers decoded together", core::at_least(1));
+}
+
 struct GenerateOptions {
   std::string model, prompts, out, chat;
   int64_t samples = 1;
   bool no_bos = false, allow_tags = false;
-  policy::SamplingConfig sampling;
+  GenerateConfig config;
   std::vector<std::string> settings;  // fields that have an option of their own: they win over --config and --set
 };
 
@@ -29,8 +40,14 @@ void generate_rows(const GenerateOptions& options, uint64_t seed) {
       model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
   const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
   core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
-  const auto samples = policy::generate(model.llama, prompts, options.samples, options.sampling, stops,
-                                        {.seed = seed, .purpose = "generate"}, 0, [&](int64_t done) { progress.update(done); });
+  const auto samples = policy::generate(model.llama, {.prompts = prompts,
+                                                      .samples = options.samples,
+                                                      .sampling = options.config.sampling,
+                                                      .stop_ids = stops,
+                                                      .seed = seed,
+                                                      .purpose = "generate",
+                                                      .batch_rows = options.config.batch_rows,
+                                                      .done = [&](int64_t finished) { progress.update(finished); }});
   for (const auto& sample : samples) {
     // Raw prompts get the raw text that goes on from them; only an answer in a dialogue has its surrounding blanks taken off.
     const auto prompt = static_cast<size_t>(sample.prompt);
@@ -60,22 +77,22 @@ void add_generate(CLI::App& app, Invocation& invocation) {
   const auto setting = [options](const std::string& key) {
     return [=](const std::string& value) { options->settings.push_back(key + "=" + value); };
   };
-  command->add_option("--temperature", options->sampling.temperature, "divides the logits; 0 = greedy")
+  command->add_option("--temperature", options->config.sampling.temperature, "divides the logits; 0 = greedy")
       ->capture_default_str()
       ->each(setting("temperature"));
-  command->add_option("--top-p", options->sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
-  command->add_option("--max-new-tokens", options->sampling.max_new_tokens, "longest answer in tokens")
+  command->add_option("--top-p", options->config.sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
+  command->add_option("--max-new-tokens", options->config.sampling.max_new_tokens, "longest answer in tokens")
       ->capture_default_str()
       ->each(setting("max_new_tokens"));
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
   add_common_options(*command, invocation);
-  describe_fields(*command, core::fields_of(options->sampling));
+  describe_fields(*command, core::fields_of(options->config));
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {
       invocation.set.insert(invocation.set.end(), options->settings.begin(), options->settings.end());
-      configure(core::fields_of(options->sampling), invocation);
+      configure(core::fields_of(options->config), invocation);
       generate_rows(*options, invocation.seed);
     };
   });

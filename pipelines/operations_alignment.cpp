@@ -37,15 +37,15 @@ struct Rewards {
     safety = inference::load_scoring_model(safety_folder);
   }
 
-  ppo::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
-                               const reward::CombinationConfig& config) const {
-    if (safety) return ppo::gated_reward(helpfulness.model, safety->model, prompts, hazard, config);
+  reward::RewardFunction function(const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
+                                  const reward::CombinationConfig& config) const {
+    if (safety) return reward::gated_reward(helpfulness.model, safety->model, prompts, hazard, config);
     if (const auto marked = std::count(hazard.begin(), hazard.end(), true); marked > 0)
       core::log_warn(
           fmt::format("{} of {} prompts have \"hazard\": true, which nothing reads without a safety reward model: the helpfulness "
                       "model scores their answers too",
                       marked, hazard.size()));
-    return ppo::plain_reward(helpfulness.model, prompts);
+    return reward::plain_reward(helpfulness.model, prompts);
   }
 };
 
@@ -67,6 +67,7 @@ std::vector<core::Sample> sample_at_temperatures(const inference::LanguageModel&
   SamplingTask task{.label = label,
                     .samples = config.samples,
                     .sampling = config.sampling,
+                    .batch_rows = config.batch_rows,
                     .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
                     .seed = seed};
   if (config.temperatures.empty()) return sample_in_shards(policy.llama, prompts.ids, task, work);
@@ -87,12 +88,8 @@ std::vector<core::Sample> sample_at_temperatures(const inference::LanguageModel&
 }
 
 nlohmann::json kept_json(const rejection_sampling::KeptAnswer& kept, const core::Dialogue& dialogue, const std::string& text) {
-  return {{"prompt", data::messages_json(dialogue)},
-          {"completion", text},
-          {"prompt_ids", kept.prompt},
-          {"answer_ids", kept.answer},
-          {"probability", kept.score},
-          {"version", kept.version}};
+  return {{"prompt", data::messages_json(dialogue)}, {"completion", text},     {"prompt_ids", kept.prompt}, {"answer_ids", kept.answer},
+          {"probability", kept.probability},         {"version", kept.version}};
 }
 
 // Whether the ids of an answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
@@ -126,7 +123,7 @@ std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int6
   return kept;
 }
 
-double score_of(const ppo::AnswerReward& earned, const std::string& score) {
+double probability_of(const reward::AnswerReward& earned, const std::string& score) {
   return score == "helpfulness" ? earned.helpfulness : score == "safety" ? earned.safety : earned.probability;
 }
 
@@ -139,13 +136,13 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
   const Prompts prompts = read_prompt_file(inputs.prompts, policy, inputs.limit, config.sampling.max_new_tokens);
   core::write_file(work / "counts.json", core::dump_json({{"prompts", to_json(prompts.counts)}}) + "\n");
   const std::vector<core::Sample> samples = sample_at_temperatures(policy, prompts, config, inputs, seed, work);
-  const std::vector<ppo::AnswerReward> earned = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
+  const std::vector<reward::AnswerReward> earned = rewards.function(prompts.ids, prompts.hazard, combination)(samples);
   std::vector<core::ScoredSample> scored;
   core::JsonlWriter sampled(work / "samples.jsonl.gz");
   for (size_t i = 0; i < samples.size(); ++i) {
-    scored.push_back({.sample = samples[i], .score = score_of(earned[i], config.score)});
+    scored.push_back({.sample = samples[i], .probability = probability_of(earned[i], config.score)});
     nlohmann::json row = to_json(samples[i]);
-    row["probability"] = scored.back().score;
+    row["probability"] = scored.back().probability;
     sampled.write(row);
   }
   sampled.commit();
@@ -161,7 +158,7 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
       ++over_long;
       continue;
     }
-    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .score = best.score, .version = inputs.version});
+    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .probability = best.probability, .version = inputs.version});
     const std::string text = data::answer_text(policy.format, *policy.tokenizer, best.sample.ids);
     if (!reads_back(policy, kept.back(), prompts.dialogues[prompt], text)) ++other_ids;
     writer.write(kept_json(kept.back(), prompts.dialogues[prompt], text));

@@ -132,6 +132,7 @@ struct RejectionConfig {
   std::string score = "combined";    // paper: "the best reward model"; the piecewise combination of 3.2.3 is our reading
   int64_t pool_from = 4;             // paper: up to V3 the previous iteration's samples alone
   policy::SamplingConfig sampling;
+  int64_t batch_rows = 64;  // execution alone: no part of what an answer is
   rejection_sampling::SelectionConfig selection;
   policy::SftConfig sft;
 };
@@ -145,6 +146,7 @@ inline void visit(RejectionConfig& config, core::Fields& fields) {
   fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
          core::at_least(1));
   fields.section("sampling", config.sampling, "how answers are drawn");
+  fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields.section("selection", config.selection, "which answer is kept");
   fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");
 }
@@ -163,7 +165,7 @@ struct EvaluationConfig {
 inline void visit(EvaluationConfig& config, core::Fields& fields) {
   fields("split", config.split, "prompts to ask; choose settings on validation alone", core::one_of({"test", "validation"}));
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
-  fields("batch_rows", config.batch_rows, "answers decoded together", core::at_least(1));
+  fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields("replicates", config.replicates,
          "bootstrap replicates of the models' intervals; those of reward models and best-of-n curves have 1000", core::at_least(100));
   fields("shown_dialogues", config.shown_dialogues, "prompts shown with every model's answer in the report", core::at_least(0));

@@ -34,7 +34,7 @@ std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std
   const auto shards = folder / "ckpt" / task.label;
   core::make_directories(shards);
   // A shard is a few batches: large enough that writing it costs nothing, small enough that losing it hurts nobody.
-  const int64_t shard_prompts = std::max<int64_t>(1, 4 * task.sampling.batch_rows / task.samples);
+  const int64_t shard_prompts = std::max<int64_t>(1, 4 * task.batch_rows / task.samples);
   const auto count = static_cast<int64_t>(prompts.size());
   std::vector<core::Sample> all;
   core::Progress progress(task.label, count * task.samples, "answers");
@@ -49,8 +49,14 @@ std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std
       if (std::ssize(shard) != (end - begin) * task.samples || shard.front().prompt != begin)
         throw core::DataError(file, 0, "holds other answers than this stage asks for; delete it to sample them again");
     } else {
-      const std::vector<core::Ids> part(prompts.begin() + begin, prompts.begin() + end);
-      shard = policy::generate(model, part, task.samples, task.sampling, task.stop_ids, {.seed = task.seed, .purpose = task.label}, begin);
+      shard = policy::generate(model, {.prompts = {prompts.begin() + begin, prompts.begin() + end},
+                                       .samples = task.samples,
+                                       .sampling = task.sampling,
+                                       .stop_ids = task.stop_ids,
+                                       .seed = task.seed,
+                                       .purpose = task.label,
+                                       .first_record = begin,
+                                       .batch_rows = task.batch_rows});
       core::JsonlWriter writer(file);
       for (auto& sample : shard) {
         sample.prompt += begin;

@@ -15,6 +15,7 @@ struct SamplingTask {
   std::string label;  // for progress, and the purpose of the random draws
   int64_t samples = 1;
   policy::SamplingConfig sampling;
+  int64_t batch_rows = 64;  // answers decoded together
   core::Ids stop_ids;
   uint64_t seed = 0;
 };

@@ -13,29 +13,28 @@
 #include "pipelines/operations.h"
 #include "pipelines/samples.h"
 #include "pipelines/stages.h"
-#include "ppo/reward_function.h"
 #include "rejection_sampling/run.h"
+#include "reward/function.h"
 
 namespace keel::pipelines {
 namespace {
 
 // One model at one temperature: scores of the first n answers to each prompt, chosen by `reward`.
 rejection_sampling::Selection study(const std::string& name, const inference::LanguageModel& model, double temperature,
-                                    const Prompts& prompts, const ppo::RewardFunction& reward, const Recipe& recipe,
+                                    const Prompts& prompts, const reward::RewardFunction& reward, const Recipe& recipe,
                                     const run::StageContext& context) {
   const auto samples = sample_in_shards(model.llama, prompts.ids,
                                         {.label = fmt::format("best_of {} T={}", name, temperature),
                                          .samples = recipe.best_of.samples,
-                                         .sampling = {.temperature = temperature,
-                                                      .max_new_tokens = recipe.evaluation.max_new_tokens,
-                                                      .batch_rows = recipe.evaluation.batch_rows},
+                                         .sampling = {.temperature = temperature, .max_new_tokens = recipe.evaluation.max_new_tokens},
+                                         .batch_rows = recipe.evaluation.batch_rows,
                                          .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                                          .seed = context.seed},
                                         context.work);
   const auto earned = reward(samples);
   std::vector<core::ScoredSample> scored;
   for (size_t i = 0; i < samples.size(); ++i)
-    scored.push_back({.sample = samples[i], .score = earned[i].probability});
+    scored.push_back({.sample = samples[i], .probability = earned[i].probability});
   return rejection_sampling::select_best(std::move(scored), {.finished_only = false});
 }
 
@@ -74,7 +73,7 @@ void study_best_of(const Recipe& recipe, const run::StageContext& context) {
     const size_t count = std::min(prompts.ids.size(), static_cast<size_t>(recipe.best_of.prompts));
     prompts.ids.resize(count);
     prompts.hazard.resize(count);
-    const auto reward = ppo::gated_reward(helpfulness.model, safety.model, prompts.ids, prompts.hazard, recipe.combination);
+    const auto reward = reward::gated_reward(helpfulness.model, safety.model, prompts.ids, prompts.hazard, recipe.combination);
     std::vector<rejection_sampling::Selection> selections;
     for (const double temperature : recipe.best_of.temperatures) {
       selections.push_back(study(name, model, temperature, prompts, reward, recipe, context));

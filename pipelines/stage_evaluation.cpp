@@ -64,14 +64,14 @@ Answered answer_all(const std::string& name, const fs::path& folder, const Measu
   const inference::LanguageModel model = inference::load_language_model(folder);
   const Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
-  const auto samples =
-      sample_in_shards(model.llama, prompts.ids,
-                       {.label = "evaluation " + name,
-                        .samples = 1,
-                        .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens, .batch_rows = recipe.evaluation.batch_rows},
-                        .stop_ids = data::stop_ids(model.format, *model.tokenizer),
-                        .seed = context.seed},
-                       context.work);
+  const auto samples = sample_in_shards(model.llama, prompts.ids,
+                                        {.label = "evaluation " + name,
+                                         .samples = 1,
+                                         .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens},
+                                         .batch_rows = recipe.evaluation.batch_rows,
+                                         .stop_ids = data::stop_ids(model.format, *model.tokenizer),
+                                         .seed = context.seed},
+                                        context.work);
   std::vector<core::Ids> whole;
   for (const auto& sample : samples)
     whole.push_back(core::joined(prompts.ids[static_cast<size_t>(sample.prompt)], sample.ids));

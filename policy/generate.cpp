@@ -132,22 +132,21 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
 
 // Few answers are shared out among the threads rather than decoded in one batch, as long as a batch is large enough to use each weight
 // that it reads from memory more than once.
-int64_t rows_together(int64_t count, const SamplingConfig& config) {
+int64_t rows_together(int64_t count, int64_t batch_rows) {
   constexpr int64_t kLeastRows = 16;
   const int64_t workers = runtime::worker_count(count);
-  return std::min(config.batch_rows, std::max(kLeastRows, (count + workers - 1) / workers));
+  return std::min(batch_rows, std::max(kLeastRows, (count + workers - 1) / workers));
 }
 
 }  // namespace
 
-std::vector<core::Sample> generate(const Llama& model, const std::vector<core::Ids>& prompts, int64_t samples, const SamplingConfig& config,
-                                   const std::vector<int64_t>& stop_ids, const SampleSource& source, int64_t first_record,
-                                   const std::function<void(int64_t)>& done) {
+std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job) {
   const at::NoGradGuard no_grad;
-  check_ids(model, prompts);
-  const auto count = static_cast<int64_t>(prompts.size()) * samples;
+  TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
+  check_ids(model, job.prompts);
+  const auto count = static_cast<int64_t>(job.prompts.size()) * job.samples;
   std::vector<core::Sample> answers(static_cast<size_t>(count));
-  const int64_t batch_rows = rows_together(count, config);
+  const int64_t batch_rows = rows_together(count, job.batch_rows);
   std::mutex reporting;
   int64_t finished = 0;
   runtime::for_each_piece((count + batch_rows - 1) / batch_rows, [&](int64_t piece) {
@@ -156,22 +155,22 @@ std::vector<core::Sample> generate(const Llama& model, const std::vector<core::I
     std::vector<Row> rows;
     for (int64_t i = begin; i < end; ++i) {
       core::Sample& answer = answers[static_cast<size_t>(i)];
-      answer.prompt = i / samples;
-      answer.sample = i % samples;
-      const core::Ids& prompt = prompts[static_cast<size_t>(answer.prompt)];
+      answer.prompt = i / job.samples;
+      answer.sample = i % job.samples;
+      const core::Ids& prompt = job.prompts[static_cast<size_t>(answer.prompt)];
       const int64_t room = model.config.max_position_embeddings - static_cast<int64_t>(prompt.size());
       TORCH_CHECK(room > 0, "[policy.generate] prompt ", answer.prompt, " of ", prompt.size(), " tokens fills the model's context of ",
                   model.config.max_position_embeddings, "; shorten it");
       batch.push_back(prompt);
       rows.push_back({.sample = &answer,
-                      .stream = core::Stream(source.seed, source.purpose, static_cast<uint64_t>(answer.prompt + first_record),
+                      .stream = core::Stream(job.seed, job.purpose, static_cast<uint64_t>(answer.prompt + job.first_record),
                                              static_cast<uint64_t>(answer.sample)),
-                      .limit = std::min(config.max_new_tokens, room)});
+                      .limit = std::min(job.sampling.max_new_tokens, room)});
     }
-    generate_batch(model, batch, std::move(rows), config, stop_ids);
+    generate_batch(model, batch, std::move(rows), job.sampling, job.stop_ids);
     const std::lock_guard lock(reporting);
     finished += end - begin;
-    if (done) done(finished);
+    if (job.done) job.done(finished);
   });
   return answers;
 }

@@ -17,7 +17,6 @@ struct SamplingConfig {
   double top_p = 1.0;            // smallest set of tokens with this mass; a token is kept while the mass before it is <= top_p
   int64_t top_k = 0;             // 0 = all tokens
   int64_t max_new_tokens = 256;  // answers that do not stop end here, with finish reason "length"
-  int64_t batch_rows = 64;       // most rows decoded together
 };
 
 inline void visit(SamplingConfig& config, core::Fields& fields) {
@@ -26,22 +25,26 @@ inline void visit(SamplingConfig& config, core::Fields& fields) {
   fields("top_p", config.top_p, "nucleus mass; 1 = off", core::between(0, 1));
   fields("top_k", config.top_k, "most likely tokens kept; 0 = off", core::at_least(0));
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
-  fields("batch_rows", config.batch_rows, "most answers decoded together", core::at_least(1));
 }
 
-// Where the random draws of an answer come from: (seed, purpose, record of its prompt, sample index), one draw a token.
-struct SampleSource {
+// What is asked, how it is answered, and where the random draws come from: of an answer they are keyed by (seed, purpose, record of its
+// prompt, sample index), one draw a token, and a prompt's record is its index plus `first_record`.
+struct GenerationJob {
+  std::vector<core::Ids> prompts = {};
+  int64_t samples = 1;  // answers to each prompt
+  SamplingConfig sampling = {};
+  std::vector<int64_t> stop_ids = {};  // an answer ends after any of these, and keeps it
   uint64_t seed = 0;
   std::string purpose = "generate";
+  int64_t first_record = 0;
+  int64_t batch_rows = 64;                          // most answers decoded together; memory against speed, no part of what an answer is
+  std::function<void(int64_t finished)> done = {};  // told how many answers are finished, now and then
 };
 
-// `samples` answers to each prompt, in the order prompt 0 sample 0, prompt 0 sample 1, ... A prompt's record is its index plus
-// `first_record`. An answer ends after any id of `stop_ids` (which it keeps) or after max_new_tokens or at the model's context length.
-// Recorded log-probs are those of softmax(logits / temperature) before top-p and top-k (T = 0: of T = 1), fp32.
-// `done` is told how many answers are finished, now and then. Throws core::Interrupted on SIGTERM, c10::Error for an empty prompt, one
-// that leaves no room in the context, and ids outside the vocabulary.
-std::vector<core::Sample> generate(const Llama& model, const std::vector<core::Ids>& prompts, int64_t samples, const SamplingConfig& config,
-                                   const std::vector<int64_t>& stop_ids, const SampleSource& source, int64_t first_record = 0,
-                                   const std::function<void(int64_t done)>& done = {});
+// The answers in the order prompt 0 sample 0, prompt 0 sample 1, ... One ends at a stop id, after max_new_tokens or at the model's context
+// length. Recorded log-probs are those of softmax(logits / temperature) before top-p and top-k (T = 0: of T = 1), fp32. Throws
+// core::Interrupted on SIGTERM, c10::Error for an empty prompt, one that leaves no room in the context, ids outside the vocabulary, and
+// batch_rows below 1.
+std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job);
 
 }  // namespace keel::policy

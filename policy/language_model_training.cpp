@@ -54,7 +54,7 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
     for (const auto& sequence : *sequences)
       check_ids(model, {sequence.ids});
   const runtime::Parameters weights = parameters(model);
-  const auto accumulate = [&](int64_t step) -> core::MetricRow {
+  const auto accumulate = [&](int64_t step) -> runtime::Measured {
     const size_t first = static_cast<size_t>(step) * batch_rows, last = std::min(job.rows.size(), first + batch_rows);
     std::vector<runtime::TargetBatch> parts;
     int64_t targets = 0;
@@ -70,7 +70,8 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
       losses[at] = loss.item<double>();
       return loss;
     });
-    return {{"loss", std::accumulate(losses.begin(), losses.end(), 0.0)}, {"tokens", static_cast<double>(targets)}};
+    const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);
+    return {.loss = loss, .metrics = {{"loss", loss}, {"tokens", static_cast<double>(targets)}}};
   };
 
   runtime::TrainingJob training{.label = job.label,
@@ -82,7 +83,10 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
                                 .validate = {},
                                 .validate_every = job.batch.validate_every};
   if (!job.validation.empty())
-    training.validate = [&]() -> core::MetricRow { return {{"eval_loss", mean_loss(model, job.validation, job.batch)}}; };
+    training.validate = [&]() -> runtime::Measured {
+      const double loss = mean_loss(model, job.validation, job.batch);
+      return {.loss = loss, .metrics = {{"eval_loss", loss}}};
+    };
   return runtime::run_training(training, folder);
 }
 

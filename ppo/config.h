@@ -28,6 +28,7 @@ struct PpoConfig {
   bool whiten_advantages = true;    // not in the paper
   double ema_decay = 0;             // not in the paper
   policy::SamplingConfig sampling;  // not in the paper
+  int64_t batch_rows = 64;
   KlConfig kl;
   ScoreConfig score;
   RewardShapeConfig reward;
@@ -60,6 +61,7 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
       "after each step the average of the policy's weights keeps this share of itself; the average is what is evaluated and kept; 0 = off",
       core::half_open(0, 1));
   fields.section("sampling", config.sampling, "answers; top_p, top_k and temperature 0 are refused, their log-probs are not the policy's");
+  fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields.section("kl", config.kl, "penalty against the policy that PPO started from");
   fields.section("score", config.score, "whiten(logit(Rc))");
   fields.section("reward", config.reward, "reward per token");

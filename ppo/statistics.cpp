@@ -25,17 +25,23 @@ class Mean {
 
 }  // namespace
 
-core::MetricRow reward_metrics(const std::string& prefix, const std::vector<AnswerReward>& rewards) {
-  Mean all, helpful, safe, gated, decided, helpfulness, safety;
-  for (const AnswerReward& reward : rewards) {
-    all.add(reward.probability);
+double mean_probability(const std::vector<reward::AnswerReward>& rewards) {
+  Mean mean;
+  for (const reward::AnswerReward& reward : rewards)
+    mean.add(reward.probability);
+  return mean.value();
+}
+
+core::MetricRow reward_metrics(const std::string& prefix, const std::vector<reward::AnswerReward>& rewards) {
+  Mean helpful, safe, gated, decided, helpfulness, safety;
+  for (const reward::AnswerReward& reward : rewards) {
     (reward.safety_prompt ? safe : helpful).add(reward.probability);
     if (!reward.safety_prompt) gated.add(reward.safety_decides ? 1 : 0);
     decided.add(reward.safety_decides ? 1 : 0);
     helpfulness.add(reward.helpfulness);
     safety.add(reward.safety);
   }
-  core::MetricRow row = {{prefix + "scores", all.value()},
+  core::MetricRow row = {{prefix + "scores", mean_probability(rewards)},
                          {prefix + "scores_helpful", helpful.value()},
                          {prefix + "scores_safety", safe.value()},
                          {prefix + "gate_share", gated.value()},
@@ -46,7 +52,7 @@ core::MetricRow reward_metrics(const std::string& prefix, const std::vector<Answ
 }
 
 core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
-                               const std::vector<AnswerReward>& rewards, const std::vector<std::string>& sources) {
+                               const std::vector<reward::AnswerReward>& rewards, const std::vector<std::string>& sources) {
   std::map<std::string, Mean> means;
   for (size_t i = 0; i < samples.size() && !sources.empty(); ++i)
     if (const std::string& source = sources.at(static_cast<size_t>(samples[i].prompt)); !source.empty())
@@ -57,13 +63,21 @@ core::MetricRow source_metrics(const std::string& prefix, const std::vector<core
   return row;
 }
 
-core::MetricRow answer_metrics(const Rollout& rollout) {
+AnswerLengths answer_lengths(const Rollout& rollout) {
   const at::Tensor lengths = rollout.response_mask.sum(1).to(at::kDouble), finished = rollout.finished.to(at::kDouble);
-  return {{"response_length/mean", lengths.mean().item<double>()},
-          {"response_length/min", lengths.min().item<double>()},
-          {"response_length/max", lengths.max().item<double>()},
-          {"rollout/truncated_rate", 1 - finished.mean().item<double>()},
-          {"val/num_eos_tokens", finished.sum().item<double>()}};
+  return {.mean = lengths.mean().item<double>(),
+          .min = lengths.min().item<double>(),
+          .max = lengths.max().item<double>(),
+          .finished = finished.sum().item<double>(),
+          .truncated_rate = 1 - finished.mean().item<double>()};
+}
+
+core::MetricRow row_of(const AnswerLengths& lengths) {
+  return {{"response_length/mean", lengths.mean},
+          {"response_length/min", lengths.min},
+          {"response_length/max", lengths.max},
+          {"rollout/truncated_rate", lengths.truncated_rate},
+          {"val/num_eos_tokens", lengths.finished}};
 }
 
 core::MetricRow whitening_metrics(const at::Tensor& probability, const at::Tensor& safety_decides, const ScoreConfig& config) {
@@ -91,12 +105,6 @@ double explained_variance(const at::Tensor& values, const at::Tensor& returns, c
   const at::Tensor target = returns.masked_select(mask).to(at::kDouble);
   const at::Tensor residual = target - values.masked_select(mask);
   return 1 - (residual.var(false) / (target.var(false) + 1e-12)).item<double>();
-}
-
-double value_of(const core::MetricRow& row, const std::string& name) {
-  for (const auto& [key, value] : row)
-    if (key == name) return value;
-  TORCH_CHECK(false, "[ppo.value_of] no metric ", name);
 }
 
 void append(core::MetricRow& row, core::MetricRow more) {

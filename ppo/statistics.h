@@ -7,24 +7,31 @@
 #include <vector>
 
 #include "core/metrics.h"
-#include "ppo/reward_function.h"
 #include "ppo/rollout.h"
 #include "ppo/whiten.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
 // Means over answers, under `prefix` ("objective/"): scores (Rc) of all, of the prompts not about safety (scores_helpful) and of those
 // about it (scores_safety); gate_share, the share of answers to the former that the gate gave to the safety model; safety_share, the share
 // of all that it decided; helpfulness and safety, each model's own probability, if there are such. A mean over nothing is NaN.
-core::MetricRow reward_metrics(const std::string& prefix, const std::vector<AnswerReward>& rewards);
+core::MetricRow reward_metrics(const std::string& prefix, const std::vector<reward::AnswerReward>& rewards);
 
 // Mean Rc of the answers to the prompts of each source, under `prefix` and its name; sources[Sample::prompt], none or "" for no source. A
 // source that nobody was asked from has no row.
 core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
-                               const std::vector<AnswerReward>& rewards, const std::vector<std::string>& sources);
+                               const std::vector<reward::AnswerReward>& rewards, const std::vector<std::string>& sources);
 
-// response_length/{mean,min,max} in tokens, val/num_eos_tokens, and rollout/truncated_rate, the share of answers cut at the length limit.
-core::MetricRow answer_metrics(const Rollout& rollout);
+double mean_probability(const std::vector<reward::AnswerReward>& rewards);  // mean Rc; NaN of nothing
+
+struct AnswerLengths {
+  double mean = 0, min = 0, max = 0;  // tokens
+  double finished = 0;                // answers that ended by themselves
+  double truncated_rate = 0;          // share of those cut at the length limit
+};
+AnswerLengths answer_lengths(const Rollout& rollout);
+core::MetricRow row_of(const AnswerLengths& lengths);  // response_length/{mean,min,max}, rollout/truncated_rate, val/num_eos_tokens
 
 // Mean and standard deviation of logit(Rc), which whitening removes: whiten/mean and whiten/std, or with a scope by model
 // whiten/{mean,std}_helpfulness and _safety. [B] probabilities, [B] bool.
@@ -35,7 +42,6 @@ double mean_of_true(const at::Tensor& values, const at::Tensor& mask);
 // Share of the returns' variance that the values explain; all [B, A].
 double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask);
 
-double value_of(const core::MetricRow& row, const std::string& name);  // c10::Error when it is not there
 void append(core::MetricRow& row, core::MetricRow more);
 
 }  // namespace keel::ppo

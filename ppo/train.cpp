@@ -4,17 +4,21 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "core/row_log.h"
 #include "policy/logprobs.h"
 #include "ppo/draws.h"
 #include "ppo/statistics.h"
-#include "ppo/timing_log.h"
+#include "ppo/stopwatch.h"
 #include "ppo/trainer.h"
 #include "runtime/checkpoint.h"
 #include "runtime/tensor_file.h"
@@ -29,7 +33,7 @@ namespace fs = std::filesystem;
 std::vector<std::string> problems_of(const PpoJob& job, const PpoConfig& config) {
   std::vector<std::string> problems;
   if (config.ptx.weight > 0 && job.pretraining.empty()) problems.emplace_back("ptx.weight needs pretraining sequences, and there are none");
-  if (job.held_out.prompts.empty()) {
+  if (!job.holds_out()) {
     if (config.validation.kl_budget > 0) problems.emplace_back("validation.kl_budget needs held-out prompts, and there are none");
     if (config.validation.patience > 0) problems.emplace_back("validation.patience needs held-out prompts, and there are none");
   }
@@ -39,32 +43,79 @@ std::vector<std::string> problems_of(const PpoJob& job, const PpoConfig& config)
 std::vector<core::Sample> sample_answers(const Trainer& trainer, const PpoJob& job, const PpoConfig& config, uint64_t seed) {
   const int64_t first = trainer.iteration() * config.batch_answers;
   const auto chosen = drawn_in_turn(first, config.batch_answers, std::ssize(job.prompts), seed, "ppo.prompts");
-  std::vector<core::Ids> prompts;
+  policy::GenerationJob task{.sampling = config.sampling,
+                             .stop_ids = job.stop_ids,
+                             .seed = seed,
+                             .purpose = "ppo",
+                             .first_record = first,
+                             .batch_rows = config.batch_rows};
   for (const int64_t index : chosen)
-    prompts.push_back(job.prompts[static_cast<size_t>(index)]);
-  auto samples = policy::generate(trainer.policy(), prompts, 1, config.sampling, job.stop_ids, {.seed = seed, .purpose = "ppo"}, first);
+    task.prompts.push_back(job.prompts[static_cast<size_t>(index)]);
+  auto samples = policy::generate(trainer.policy(), task);
   for (core::Sample& sample : samples)
     sample.prompt = chosen[static_cast<size_t>(sample.prompt)];
   return samples;
 }
 
+// timings.jsonl has the seconds of each iteration by phase. A clock never tells the same twice, so these stay out of metrics.jsonl, which
+// does.
+std::string timing_line(int64_t iteration, const PpoTimes& times, std::optional<double> answers_per_second = {}) {
+  nlohmann::json row = {{"step", iteration}};
+  if (answers_per_second) row["eps"] = *answers_per_second;
+  for (const auto& [name, seconds] : row_of(times))
+    row["timing_s/" + name] = seconds;
+  return core::dump_json(row);
+}
+
+// Where a run stands, beside what its trainer holds. All of it is in the checkpoint.
+struct Position {
+  bool validation_due = false;
+  Best best = {};
+  int64_t metrics_offset = 0, timings_offset = 0;
+};
+
+// Where the last checkpoint stands, whose weights and counters go to the trainer; the start where there is none. `reference` is the digest
+// of the policy that the KL penalty is measured against.
+Position resume(Trainer& trainer, const runtime::Checkpointer& checkpointer, const PpoJob& job, const std::string& reference,
+                const fs::path& folder) {
+  const auto loaded = checkpointer.load();
+  if (!loaded) return {.validation_due = job.holds_out()};  // the start is evaluated too: nothing worse than it is kept
+  const nlohmann::json state = nlohmann::json::parse(loaded->state);
+  if (state.at("reference").get<std::string>() != reference) {
+    throw core::DataError(folder / "ckpt" / "state.safetensors", 0,
+                          "began from another policy than the one given: its KL reference would change; delete ckpt/ to start over");
+  }
+  trainer.restore(loaded->tensors, {.iteration = state.at("iteration").get<int64_t>(),
+                                    .optimizer_steps = state.at("optimizer_steps").get<int64_t>(),
+                                    .kl_coefficient = state.at("kl_coefficient").get<double>()});
+  return {.validation_due = state.at("validation_due").get<bool>(),
+          .best = {.iteration = state.at("best_iteration").get<int64_t>(),
+                   .probability = state.at("best_score").get<double>(),
+                   .worse_since = state.at("worse_since").get<int64_t>()},
+          .metrics_offset = state.at("metrics_offset").get<int64_t>(),
+          .timings_offset = state.value("timings_offset", int64_t{0})};
+}
+
+// A run from `position` on. `trainer` stands there already: no member is made from what another one has yet to read.
 class Loop {
  public:
-  Loop(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,
-       const fs::path& folder)
+  Loop(const PpoJob& job, const PpoConfig& config, uint64_t seed, const fs::path& folder, Trainer& trainer,
+       runtime::Checkpointer& checkpointer, const Position& position, std::string reference)
       : job_(job),
         config_(config),
         seed_(seed),
         folder_(folder),
-        trainer_(policy, critic, config, seed),
-        reference_(runtime::digest(policy::parameters(trainer_.reference()))),
-        checkpointer_(folder),
-        metrics_(folder, resume()),
-        timings_(folder, trainer_.iteration()),
-        progress_("ppo", config.iterations, "iterations", trainer_.iteration()) {
-    if (trainer_.iteration() > 0)
-      core::log_info(fmt::format("ppo goes on after iteration {}: {} of {} remain", trainer_.iteration(),
-                                 config_.iterations - trainer_.iteration(), config_.iterations));
+        trainer_(trainer),
+        checkpointer_(checkpointer),
+        reference_(std::move(reference)),
+        validation_due_(position.validation_due),
+        best_(position.best),
+        metrics_(folder, position.metrics_offset),
+        timings_(folder / "timings.jsonl", position.timings_offset),
+        progress_("ppo", config.iterations, "iterations", trainer.iteration()) {
+    if (trainer.iteration() > 0)
+      core::log_info(fmt::format("ppo goes on after iteration {}: {} of {} remain", trainer.iteration(),
+                                 config.iterations - trainer.iteration(), config.iterations));
   }
 
   PpoResult run() {
@@ -79,7 +130,6 @@ class Loop {
   }
 
  private:
-  bool holds_out() const { return !job_.held_out.prompts.empty(); }
   bool finished() const {
     return trainer_.iteration() >= config_.iterations || (!validation_due_ && best_.patience_spent(config_.validation));
   }
@@ -88,7 +138,7 @@ class Loop {
     Stopwatch watch;
     PpoTimes times;
     std::vector<core::Sample> samples;
-    std::vector<AnswerReward> earned;
+    std::vector<reward::AnswerReward> earned;
     try {
       samples = sample_answers(trainer_, job_, config_, seed_);
       times.generation = watch.lap();
@@ -105,31 +155,30 @@ class Loop {
     append(row, trainer_.update(rollout, experience, job_.pretraining));
     times.update = watch.lap();
     metrics_.log(trainer_.iteration(), row);
-    timings_.log(trainer_.iteration(), row_of(times), static_cast<double>(rollout.answers()) / total(times));
+    timings_.append(timing_line(trainer_.iteration(), times, static_cast<double>(rollout.answers()) / total(times)));
     times_ += times;
-    progress_.update(trainer_.iteration(),
-                     fmt::format("scores {:.3f} kl {:.3f}", value_of(row, "objective/scores"), value_of(row, "objective/kl")));
-    validation_due_ = holds_out() && (trainer_.iteration() % config_.validation.every == 0 || trainer_.iteration() == config_.iterations);
+    progress_.update(trainer_.iteration(), fmt::format("scores {:.3f} kl {:.3f}", mean_probability(earned), experience.kl));
+    validation_due_ =
+        job_.holds_out() && (trainer_.iteration() % config_.validation.every == 0 || trainer_.iteration() == config_.iterations);
   }
 
   void validate_if_due() {
     if (!validation_due_) return;
     Stopwatch watch;
-    core::MetricRow row;
+    Evaluation held_out;
     try {
-      row = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_.sampling,
-                     config_.micro_answers, seed_);
+      held_out = evaluate(trainer_.averaged_policy(), trainer_.reference(), job_.held_out, job_.stop_ids, config_, seed_);
     } catch (const core::Interrupted&) {
       stop("before the evaluation after");
     }
     validation_due_ = false;
-    metrics_.log(trainer_.iteration(), row);
-    if (best_.offer(trainer_.iteration(), value_of(row, "eval/scores"), value_of(row, "eval/kl"), config_.validation)) {
+    metrics_.log(trainer_.iteration(), held_out.metrics);
+    if (best_.offer(trainer_.iteration(), held_out.probability, held_out.kl, config_.validation)) {
       core::make_directories(best_file().parent_path());
       runtime::save_sealed(best_file(), trainer_.kept(), {});
     }
     const PpoTimes times{.validation = watch.lap()};
-    timings_.log(trainer_.iteration(), row_of(times));
+    timings_.append(timing_line(trainer_.iteration(), times));
     times_ += times;
   }
 
@@ -157,7 +206,7 @@ class Loop {
                                 trainer_.critic().score},
                      .iterations = trainer_.iteration(),
                      .kept_iteration = best_.iteration >= 0 ? best_.iteration : trainer_.iteration()};
-    if (best_.iteration >= 0) result.held_out_score = best_.score;
+    if (best_.iteration >= 0) result.held_out_probability = best_.probability;
     return result;
   }
 
@@ -169,52 +218,34 @@ class Loop {
 
   void save() {
     metrics_.sync();
+    timings_.sync();
     const auto counters = trainer_.counters();
     checkpointer_.save(trainer_.state(), {{"iteration", counters.iteration},
                                           {"optimizer_steps", counters.optimizer_steps},
                                           {"kl_coefficient", counters.kl_coefficient},
                                           {"validation_due", validation_due_},
                                           {"best_iteration", best_.iteration},
-                                          {"best_score", best_.score},
+                                          {"best_score", best_.probability},
                                           {"worse_since", best_.worse_since},
                                           {"metrics_offset", metrics_.offset()},
+                                          {"timings_offset", timings_.offset()},
                                           {"reference", reference_}});
-  }
-
-  // Returns the offset of metrics.jsonl.
-  int64_t resume() {
-    validation_due_ = holds_out();  // the start is evaluated too: nothing worse than it is kept
-    const auto loaded = checkpointer_.load();
-    if (!loaded) return 0;
-    const nlohmann::json state = nlohmann::json::parse(loaded->state);
-    if (state.at("reference").get<std::string>() != reference_) {
-      throw core::DataError(folder_ / "ckpt" / "state.safetensors", 0,
-                            "began from another policy than the one given: its KL reference would change; delete ckpt/ to start over");
-    }
-    trainer_.restore(loaded->tensors, {.iteration = state.at("iteration").get<int64_t>(),
-                                       .optimizer_steps = state.at("optimizer_steps").get<int64_t>(),
-                                       .kl_coefficient = state.at("kl_coefficient").get<double>()});
-    validation_due_ = state.at("validation_due").get<bool>();
-    best_ = {.iteration = state.at("best_iteration").get<int64_t>(),
-             .score = state.at("best_score").get<double>(),
-             .worse_since = state.at("worse_since").get<int64_t>()};
-    return state.at("metrics_offset").get<int64_t>();
   }
 
   fs::path best_file() const { return folder_ / "ckpt" / "best.safetensors"; }
 
   const PpoJob& job_;
-  PpoConfig config_;
+  const PpoConfig& config_;
   uint64_t seed_;
   fs::path folder_;
-  bool validation_due_ = false;
+  Trainer& trainer_;
+  runtime::Checkpointer& checkpointer_;
+  std::string reference_;  // digest of its weights
+  bool validation_due_;
   Best best_;
   PpoTimes times_;
-  Trainer trainer_;
-  std::string reference_;  // digest of its weights
-  runtime::Checkpointer checkpointer_;
   core::Metrics metrics_;
-  TimingLog timings_;
+  core::RowLog timings_;
   core::Progress progress_;
 };
 
@@ -255,7 +286,11 @@ PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, 
   for (const core::TokenSequence& sequence : job.pretraining)
     policy::check_ids(policy, {sequence.ids});
   core::make_directories(folder);
-  return Loop(policy, critic, job, config, seed, folder).run();
+  Trainer trainer(policy, critic, config, seed);
+  const std::string reference = runtime::digest(policy::parameters(trainer.reference()));
+  runtime::Checkpointer checkpointer(folder);
+  const Position position = resume(trainer, checkpointer, job, reference, folder);
+  return Loop(job, config, seed, folder, trainer, checkpointer, position, reference).run();
 }
 
 }  // namespace keel::ppo

@@ -8,7 +8,7 @@
 
 #include "core/metrics.h"
 #include "ppo/config.h"
-#include "ppo/reward_function.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
@@ -19,10 +19,11 @@ reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& po
 struct PpoJob {
   std::vector<core::Ids> prompts;         // drawn in a new random order every time round
   std::vector<int64_t> stop_ids;          // end an answer
-  RewardFunction reward;                  // of answers to `prompts`
+  reward::RewardFunction reward;          // of answers to `prompts`
   std::vector<std::string> sources = {};  // where each prompt comes from, for the metrics; none, or "" for prompts without
   HeldOut held_out = {};
   std::vector<core::TokenSequence> pretraining = {};  // what ptx draws from
+  bool holds_out() const { return !held_out.prompts.empty(); }
 };
 
 // Seconds that this process spent, by phase.
@@ -35,11 +36,11 @@ PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more);
 
 struct PpoResult {
   PpoTimes times;
-  policy::Llama policy;                                              // what is kept, in plain weights
-  reward::RewardModel critic;                                        // likewise
-  int64_t iterations = 0;                                            // done; fewer than configured when patience was spent
-  int64_t kept_iteration = 0;                                        // whose weights are kept: the best on held-out prompts, or the last
-  double held_out_score = std::numeric_limits<double>::quiet_NaN();  // their mean Rc on held-out prompts; NaN without such
+  policy::Llama policy;        // what is kept, in plain weights
+  reward::RewardModel critic;  // likewise
+  int64_t iterations = 0;      // done; fewer than configured when patience was spent
+  int64_t kept_iteration = 0;  // whose weights are kept: the best on held-out prompts, or the last
+  double held_out_probability = std::numeric_limits<double>::quiet_NaN();  // their mean Rc on held-out prompts; NaN without such
 };
 
 // Runs config.iterations in `folder` (metrics.jsonl, TensorBoard events, timings.jsonl, ckpt/), from its last checkpoint if there is one.

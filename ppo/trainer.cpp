@@ -109,13 +109,13 @@ Trainer::Experience Trainer::forward(const Rollout& rollout) const {
   return experience;
 }
 
-Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<AnswerReward>& earned) const {
+Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(std::ssize(earned) == rollout.answers(), "[ppo.assess] need one reward for each of ", rollout.answers(), " answers, got ",
               earned.size());
   std::vector<double> probabilities;
   std::vector<int64_t> deciders;
-  for (const AnswerReward& reward : earned) {
+  for (const reward::AnswerReward& reward : earned) {
     probabilities.push_back(reward.probability);
     deciders.push_back(reward.safety_decides ? 1 : 0);
   }
@@ -136,10 +136,11 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<An
   const auto estimate = [&](const char* estimator) {
     return per_answer(kl_per_token(experience.logprobs, experience.reference, {.estimator = estimator}));
   };
-  const double kl_mean = per_answer(kl), penalty = -beta * kl_mean;
+  experience.kl = per_answer(kl);
+  const double penalty = -beta * experience.kl;
   const at::Tensor drift = at::where(mask, rollout.engine_logprobs - experience.logprobs, at::zeros_like(kl)).abs();
   experience.metrics = reward_metrics("objective/", earned);
-  append(experience.metrics, {{"objective/kl", kl_mean},
+  append(experience.metrics, {{"objective/kl", experience.kl},
                               {"objective/kl_k1", estimate("k1")},
                               {"objective/kl_k3", estimate("k3")},
                               {"objective/kl_coef", kl_coefficient_},
@@ -154,7 +155,7 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<An
         "whiten/advantages_std",
         std::sqrt(gae.advantages.masked_select(mask).to(at::kDouble).var(false).item<double>() + config_.score.epsilon));
   append(experience.metrics, whitening_metrics(probability, safety_decides, config_.score));
-  append(experience.metrics, answer_metrics(rollout));
+  append(experience.metrics, row_of(answer_lengths(rollout)));
   return experience;
 }
 
@@ -266,7 +267,7 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
       mean.add(sums, 1 / count);
     }
   }
-  kl_coefficient_ = next_kl_coefficient(kl_coefficient_, value_of(experience.metrics, "objective/kl"), rollout.answers(), config_.kl);
+  kl_coefficient_ = next_kl_coefficient(kl_coefficient_, experience.kl, rollout.answers(), config_.kl);
   ++iteration_;
   core::MetricRow row = {{"policy/approxkl_avg", mean.approxkl},
                          {"policy/clipfrac_avg", mean.clipfrac},

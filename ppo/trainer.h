@@ -9,8 +9,8 @@
 
 #include "core/metrics.h"
 #include "ppo/config.h"
-#include "ppo/reward_function.h"
 #include "ppo/rollout.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
 
@@ -31,10 +31,11 @@ class Trainer {
     at::Tensor entropy;     // of the policy's sampling distribution, nats
     at::Tensor advantages;  // whitened over the iteration's tokens if so configured
     at::Tensor returns;
-    core::MetricRow metrics;
+    double kl = 0;            // against the reference, nats an answer, by the configured estimator: what an adaptive coefficient follows
+    core::MetricRow metrics;  // to be logged; nothing reads them
   };
 
-  Experience assess(const Rollout& rollout, const std::vector<AnswerReward>& earned) const;  // one reward an answer
+  Experience assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const;  // one reward an answer
 
   // Clipped updates of policy and critic, one AdamW step each a minibatch; then the KL coefficient's own. `pretraining` is what ptx draws
   // from. Returns metrics.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/interrupt.h"
+#include "ppo/config.h"
 #include "ppo/kl.h"
 #include "ppo/losses.h"
 #include "ppo/rollout.h"
@@ -37,30 +38,35 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
 
 }  // namespace
 
-core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
-                         const std::vector<int64_t>& stop_ids, const policy::SamplingConfig& sampling, int64_t micro_answers,
-                         uint64_t seed) {
+Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
+                    const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed) {
   const at::NoGradGuard no_grad;
-  const auto samples = policy::generate(policy, held_out.prompts, 1, sampling, stop_ids, {.seed = seed, .purpose = "ppo.validation"});
-  core::MetricRow row = reward_metrics("eval/", held_out.reward(samples));
+  const auto samples = policy::generate(policy, {.prompts = held_out.prompts,
+                                                 .sampling = config.sampling,
+                                                 .stop_ids = stop_ids,
+                                                 .seed = seed,
+                                                 .purpose = "ppo.validation",
+                                                 .batch_rows = config.batch_rows});
+  const std::vector<reward::AnswerReward> earned = held_out.reward(samples);
   const Rollout rollout = make_rollout(held_out.prompts, samples);
-  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, sampling.temperature, micro_answers);
+  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, config.sampling.temperature, config.micro_answers);
   const auto kl = [&](const char* estimator) {
     const at::Tensor tokens = kl_per_token(logprobs, reference_logprobs, {.estimator = estimator});
     return masked_sum(tokens, rollout.response_mask, rollout.answers()).item<double>();
   };
-  const core::MetricRow answers = answer_metrics(rollout);
-  append(row, {{"eval/kl", kl("k3")},
-               {"eval/kl_k1", kl("k1")},
-               {"eval/response_length", value_of(answers, "response_length/mean")},
-               {"eval/truncated_rate", value_of(answers, "rollout/truncated_rate")}});
-  return row;
+  const AnswerLengths lengths = answer_lengths(rollout);
+  Evaluation result{.probability = mean_probability(earned), .kl = kl("k3"), .metrics = reward_metrics("eval/", earned)};
+  append(result.metrics, {{"eval/kl", result.kl},
+                          {"eval/kl_k1", kl("k1")},
+                          {"eval/response_length", lengths.mean},
+                          {"eval/truncated_rate", lengths.truncated_rate}});
+  return result;
 }
 
-bool Best::offer(int64_t at_iteration, double new_score, double kl, const ValidationConfig& config) {
+bool Best::offer(int64_t at_iteration, double mean_probability, double kl, const ValidationConfig& config) {
   const bool near = config.kl_budget == 0 || kl <= config.kl_budget;
-  if (near && (iteration < 0 || new_score > score)) {
-    *this = {.iteration = at_iteration, .score = new_score, .worse_since = 0};
+  if (near && (iteration < 0 || mean_probability > probability)) {
+    *this = {.iteration = at_iteration, .probability = mean_probability, .worse_since = 0};
     return true;
   }
   ++worse_since;

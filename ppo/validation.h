@@ -8,9 +8,11 @@
 #include "core/config.h"
 #include "core/metrics.h"
 #include "policy/generate.h"
-#include "ppo/reward_function.h"
+#include "reward/function.h"
 
 namespace keel::ppo {
+
+struct PpoConfig;
 
 struct ValidationConfig {
   int64_t every = 10;    // not in the paper
@@ -29,26 +31,32 @@ inline void visit(ValidationConfig& config, core::Fields& fields) {
 
 struct HeldOut {
   std::vector<core::Ids> prompts;  // none: no evaluation, and the last weights are kept
-  RewardFunction reward;           // of answers to these prompts
+  reward::RewardFunction reward;   // of answers to these prompts
+};
+
+// What held-out prompts say of a policy. The first two decide which weights are kept; the row is for the log.
+struct Evaluation {
+  double probability = 0;  // mean Rc
+  double kl = 0;           // eval/kl
+  core::MetricRow metrics;
 };
 
 // Answers every held-out prompt once, from the stream (seed, "ppo.validation", index of the prompt): every evaluation makes the same draws,
-// so that two policies differ by what they are and not by luck. Returns eval/kl and eval/kl_k1, eval/response_length, eval/truncated_rate
-// and the rewards of ppo/statistics.h under eval/. eval/kl is in nats an answer, at the sampling temperature, by the estimator k3: the
-// plain mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass any budget. Throws
-// core::Interrupted on SIGTERM.
-core::MetricRow evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
-                         const std::vector<int64_t>& stop_ids, const policy::SamplingConfig& sampling, int64_t micro_answers,
-                         uint64_t seed);
+// so that two policies differ by what they are and not by luck. Its metrics: eval/kl and eval/kl_k1, eval/response_length,
+// eval/truncated_rate and the rewards of ppo/statistics.h under eval/. eval/kl is in nats an answer, at the sampling temperature, by the
+// estimator k3: the plain mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass
+// any budget. Throws core::Interrupted on SIGTERM.
+Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
+                    const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed);
 
 // The best evaluation so far. All of it is in the checkpoint.
 struct Best {
   int64_t iteration = -1;  // -1: none yet
-  double score = 0;        // mean Rc
+  double probability = 0;  // mean Rc
   int64_t worse_since = 0;
 
-  // True when this evaluation is the best so far: a higher score than any other within the KL budget.
-  bool offer(int64_t at_iteration, double new_score, double kl, const ValidationConfig& config);
+  // True when this evaluation is the best so far: a higher mean Rc than any other within the KL budget.
+  bool offer(int64_t at_iteration, double mean_probability, double kl, const ValidationConfig& config);
   bool patience_spent(const ValidationConfig& config) const { return config.patience > 0 && worse_since >= config.patience; }
 };
 

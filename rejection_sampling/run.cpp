@@ -20,7 +20,7 @@ std::optional<core::ScoredSample> best_of(std::span<const core::ScoredSample> an
   const core::ScoredSample* best = nullptr;
   for (const core::ScoredSample& answer : answers) {
     if (finished_only && answer.sample.finish != core::FinishReason::stop) continue;
-    if (best == nullptr || answer.score > best->score) best = &answer;
+    if (best == nullptr || answer.probability > best->probability) best = &answer;
   }
   return best == nullptr ? std::nullopt : std::optional(*best);
 }
@@ -43,9 +43,10 @@ void check_samples(const std::vector<core::ScoredSample>& samples, size_t answer
       throw core::UsageError(fmt::format("every prompt needs the same answers 0..{}: prompt {} has sample {} where {} was expected",
                                          answers - 1, sample.prompt, sample.sample, expected));
     }
-    if (!std::isfinite(samples[i].score)) {
-      throw core::UsageError(
-          fmt::format("sample {} of prompt {} has the score {}: score it again", sample.sample, sample.prompt, samples[i].score));
+    if (const double probability = samples[i].probability; !(probability >= 0 && probability <= 1)) {
+      throw core::UsageError(fmt::format(
+          "sample {} of prompt {} has the probability {}, which must lie in [0, 1]: take the sigmoid of a raw score, or score it again",
+          sample.sample, sample.prompt, probability));
     }
   }
 }
@@ -70,13 +71,13 @@ Selection select_best(std::vector<core::ScoredSample> samples, const SelectionCo
     } else {
       selection.unfinished.push_back(group.front().sample.prompt);
     }
-    std::vector<double> scores;
+    std::vector<double> sorted;
     for (const core::ScoredSample& answer : group) {
-      scores.insert(std::upper_bound(scores.begin(), scores.end(), answer.score), answer.score);
-      ScoresByCount& at = selection.statistics[scores.size() - 1];
-      at.answers = std::ssize(scores);
-      at.maximum.push_back(scores.back());
-      at.median.push_back(median(scores));
+      sorted.insert(std::upper_bound(sorted.begin(), sorted.end(), answer.probability), answer.probability);
+      ScoresByCount& at = selection.statistics[sorted.size() - 1];
+      at.answers = std::ssize(sorted);
+      at.maximum.push_back(sorted.back());
+      at.median.push_back(median(sorted));
     }
   }
   return selection;

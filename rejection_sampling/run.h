@@ -17,27 +17,27 @@ inline void visit(SelectionConfig& config, core::Fields& fields) {
   fields("finished_only", config.finished_only, "choose only among answers that ended by themselves");
 }
 
-// Scores of the first n answers to each prompt (paper, figure 7: the maximum grows with n, the median does not).
+// Probabilities of the first n answers to each prompt (paper, figure 7: the maximum grows with n, the median does not).
 struct ScoresByCount {
   int64_t answers = 0;                  // n
   std::vector<double> maximum, median;  // one a prompt, ascending by prompt
 };
 
 struct Selection {
-  std::vector<core::ScoredSample> best;   // one a prompt, ascending by prompt; equal scores: the lowest sample index
+  std::vector<core::ScoredSample> best;   // one a prompt, ascending by prompt; equal probabilities: the lowest sample index
   std::vector<int64_t> unfinished;        // prompts left out because none of their answers ended by itself
   std::vector<ScoresByCount> statistics;  // n = 1..K, over all answers, finished or not
 };
 
 // `samples` in any order; every prompt must have the same number K of answers, numbered 0..K-1. Throws core::UsageError otherwise and for a
-// score that is not finite.
+// probability outside [0, 1] (a raw score given by mistake) or NaN.
 Selection select_best(std::vector<core::ScoredSample> samples, const SelectionConfig& config);
 
 // What fine-tuning learns from an answer that was kept: the answer's ids as they were generated, and where it came from.
 struct KeptAnswer {
   core::Ids prompt, answer;
-  double score = 0;
-  int64_t version = 1;  // of the model that wrote it: 1 = the one that V1 was made from
+  double probability = 0;  // what it was chosen for
+  int64_t version = 1;     // of the model that wrote it: 1 = the one that V1 was made from
 };
 
 // The kept answers of several versions as one pool (paper: from V4 on), without exact duplicates; the first of equal ones stays.

@@ -106,7 +106,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
   }
 
   const runtime::Parameters weights = trained_parameters(model, config.frozen_layers);
-  const auto accumulate = [&](int64_t step) -> core::MetricRow {
+  const auto accumulate = [&](int64_t step) -> runtime::Measured {
     const int64_t begin = step * config.batch_pairs, end = std::min(begin + config.batch_pairs, std::ssize(order));
     std::vector<core::TokenPair> batch;
     for (int64_t i = begin; i < end; ++i)
@@ -124,7 +124,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     StepSums sums;
     for (const StepSums& part : parts)
       sums += part;
-    return step_metrics(sums, counts);
+    return {.loss = sums.loss, .metrics = step_metrics(sums, counts)};
   };
 
   const int64_t steps = (std::ssize(order) + config.batch_pairs - 1) / config.batch_pairs;

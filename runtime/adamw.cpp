@@ -56,13 +56,7 @@ Parameters AdamW::state() const {
 }
 
 void AdamW::load_state(const std::map<std::string, at::Tensor>& tensors, int64_t steps) {
-  for (const auto& [name, tensor] : state()) {
-    const auto found = tensors.find(name);
-    TORCH_CHECK(found != tensors.end(), "[runtime.adamw] the checkpoint holds no ", name, "; it was made by another model");
-    TORCH_CHECK(found->second.sizes() == tensor.sizes(), "[runtime.adamw] ", name, " must be ", tensor.sizes(), ", got ",
-                found->second.sizes());
-    tensor.copy_(found->second);
-  }
+  restore(tensors, state());
   steps_ = steps;
 }
 

@@ -1,7 +1,5 @@
 #include "runtime/checkpoint.h"
 
-#include <ATen/core/grad_mode.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -57,17 +55,6 @@ void Checkpointer::save(const Parameters& tensors, const nlohmann::json& state) 
 
 bool Checkpointer::due() const {
   return Clock::now() - last_ > std::max(std::chrono::duration<double>(15), 20 * cost_);
-}
-
-void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into) {
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : into) {
-    const auto found = tensors.find(name);
-    TORCH_CHECK(found != tensors.end(), "[runtime.restore] the checkpoint holds no ", name, "; it was made by another configuration");
-    TORCH_CHECK(found->second.sizes() == tensor.sizes(), "[runtime.restore] ", name, " must be ", tensor.sizes(), ", got ",
-                found->second.sizes());
-    tensor.copy_(found->second);
-  }
 }
 
 }  // namespace keel::runtime

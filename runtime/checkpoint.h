@@ -45,7 +45,4 @@ void save_sealed(const std::filesystem::path& path, const Parameters& tensors, s
 // DataError where the file is broken or any bit of it is not what was saved.
 TensorFile load_sealed(const std::filesystem::path& path);
 
-// Copies the tensors of a checkpoint into `into` by name; c10::Error names a missing or differently shaped one.
-void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into);
-
 }  // namespace keel::runtime

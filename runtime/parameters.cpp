@@ -1,5 +1,6 @@
 #include "runtime/parameters.h"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -39,6 +40,18 @@ std::map<std::string, at::Tensor> by_name(const Parameters& parameters) {
   for (const auto& [name, tensor] : parameters)
     named.emplace(name, tensor);
   return named;
+}
+
+void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into) {
+  for (const auto& [name, tensor] : into) {
+    const auto found = tensors.find(name);
+    TORCH_CHECK(found != tensors.end(), "[runtime.restore] the checkpoint holds no ", name, "; it was made by another configuration");
+    TORCH_CHECK(found->second.sizes() == tensor.sizes(), "[runtime.restore] ", name, " must be ", tensor.sizes(), ", got ",
+                found->second.sizes());
+  }
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : into)
+    tensor.copy_(tensors.at(name));
 }
 
 std::string digest(const Parameters& parameters) {

@@ -25,6 +25,10 @@ int64_t count_elements(const Parameters& parameters);
 void set_trainable(const Parameters& parameters, bool trainable);
 void clear_gradients(const Parameters& parameters);
 
+// Copies the tensors of a checkpoint into `into` by name; c10::Error names a missing or differently shaped one, and then nothing is
+// changed.
+void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into);
+
 // SHA-256 over names, shapes and values: equal exactly when all weights are equal bit for bit.
 std::string digest(const Parameters& parameters);
 

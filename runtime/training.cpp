@@ -83,29 +83,29 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
   const auto validate = [&] {
     if (!position.validation_due) return;
     const at::NoGradGuard no_grad;
-    core::MetricRow row;
+    Measured held_out;
     try {
-      row = job.validate();
+      held_out = job.validate();
     } catch (const core::Interrupted&) {
       stop();
     }
     position.validation_due = false;
-    metrics.log(position.step, row);
-    if (!std::isnan(position.result.best) && !(row.front().second < position.result.best)) return;
-    position.result = {.best_step = position.step, .best = row.front().second};
+    metrics.log(position.step, held_out.metrics);
+    if (!std::isnan(position.result.best) && !(held_out.loss < position.result.best)) return;
+    position.result = {.best_step = position.step, .best = held_out.loss};
     core::make_directories(best_file.parent_path());
     save_sealed(best_file, job.parameters, {});
   };
 
   validate();
   while (position.step < job.steps) {
-    core::MetricRow row = job.accumulate(position.step);
+    auto [loss, row] = job.accumulate(position.step);
     const double rate = learning_rate(job.schedule, position.step, job.steps);
     row.emplace_back("grad_norm", update(optimizer, rate, job));
     row.emplace_back("lr", rate);
     ++position.step;
     metrics.log(position.step, row);
-    progress.update(position.step, fmt::format("{} {:.4f}", row.front().first, row.front().second));
+    progress.update(position.step, fmt::format("loss {:.4f}", loss));
     const bool last = position.step == job.steps;
     position.validation_due = job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0));
     if (core::interrupt_requested()) stop();

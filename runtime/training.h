@@ -11,6 +11,12 @@
 
 namespace keel::runtime {
 
+// What a step or a validation measured. The loss is what training goes by; of the metrics, it among them, nothing is read again.
+struct Measured {
+  double loss = 0;
+  core::MetricRow metrics;
+};
+
 struct TrainingJob {
   std::string label;      // for progress and metrics: "sft"
   int64_t steps = 0;      // optimiser steps
@@ -19,18 +25,18 @@ struct TrainingJob {
   ScheduleConfig schedule;
 
   // Forward and backward of batch `step`: leaves the gradient of the batch's loss in the parameters (accumulated over its micro-batches
-  // with one global normaliser) and returns what to log; the first entry is the loss.
-  std::function<core::MetricRow(int64_t step)> accumulate;
+  // with one global normaliser).
+  std::function<Measured(int64_t step)> accumulate;
 
-  // Held-out measures, every `validate_every` steps and at the end; the first entry is the criterion, lower is better. Empty: none, and
-  // the last weights are kept; otherwise the parameters end as those of the best validation.
-  std::function<core::MetricRow()> validate;
+  // Held-out measures, every `validate_every` steps and at the end; a lower loss is better. Empty: none, and the last weights are kept;
+  // otherwise the parameters end as those of the best validation.
+  std::function<Measured()> validate;
   int64_t validate_every = 0;
 };
 
 struct TrainingResult {
   int64_t best_step = 0;  // steps done when the kept weights were reached
-  double best = 0;        // their criterion; NaN without validation
+  double best = 0;        // their held-out loss; NaN without validation
 };
 
 // Runs the job in `folder` (metrics.jsonl, TensorBoard events, ckpt/) from its last checkpoint if there is one. Weights and metrics end bit

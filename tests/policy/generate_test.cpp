@@ -11,6 +11,7 @@ using keel::core::FinishReason;
 using keel::core::Ids;
 using keel::core::Sample;
 using keel::policy::generate;
+using keel::policy::GenerationJob;
 using keel::policy::Llama;
 using keel::policy::SamplingConfig;
 using keel::test::floats;
@@ -52,41 +53,50 @@ Ids argmax_loop(const Llama& model, Ids ids, int64_t tokens) {
 
 TEST_CASE("generate: samples are the same whatever the batch size", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  SamplingConfig config{.max_new_tokens = 12, .batch_rows = 64};
-  const auto reference = generate(model, five_prompts(), 3, config, {5, 9}, {.seed = 4});
+  GenerationJob job{.prompts = five_prompts(), .samples = 3, .sampling = {.max_new_tokens = 12}, .stop_ids = {5, 9}, .seed = 4};
+  const auto reference = generate(model, job);
   REQUIRE(reference.size() == 15);
   CHECK(reference[7].prompt == 2);
   CHECK(reference[7].sample == 1);
   CHECK(reference[6].ids != reference[7].ids);
   for (const int64_t rows : {1, 2, 4, 7}) {
-    config.batch_rows = rows;
-    check_same(generate(model, five_prompts(), 3, config, {5, 9}, {.seed = 4}), reference);
+    job.batch_rows = rows;
+    check_same(generate(model, job), reference);
   }
+  job.batch_rows = 0;
+  CHECK_THROWS_WITH(generate(model, job), ContainsSubstring("batch_rows must be at least 1, got 0"));
 }
 
 TEST_CASE("generate: samples depend on the record of their prompt, not on company and order", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  const SamplingConfig config{.max_new_tokens = 12, .batch_rows = 4};
-  const auto reference = generate(model, five_prompts(), 2, config, {5}, {.seed = 4});
+  const GenerationJob job{
+      .prompts = five_prompts(), .samples = 2, .sampling = {.max_new_tokens = 12}, .stop_ids = {5}, .seed = 4, .batch_rows = 4};
+  const auto reference = generate(model, job);
   for (int64_t record = 4; record >= 0; --record) {
-    const auto alone = generate(model, {five_prompts()[static_cast<size_t>(record)]}, 2, config, {5}, {.seed = 4}, record);
+    GenerationJob one = job;
+    one.prompts = {five_prompts()[static_cast<size_t>(record)]};
+    one.first_record = record;
+    const auto alone = generate(model, one);
     for (size_t sample = 0; sample < 2; ++sample) {
       const auto& expected = reference[static_cast<size_t>(record) * 2 + sample];
       CHECK(alone[sample].ids == expected.ids);
       CHECK(alone[sample].prompt == 0);
     }
   }
-  const auto more = generate(model, five_prompts(), 3, config, {5}, {.seed = 4});  // the first of more samples are those of fewer
-  CHECK(more[4].ids == reference[3].ids);
-  CHECK(generate(model, five_prompts(), 2, config, {5}, {.seed = 5})[0].ids != reference[0].ids);
-  CHECK(generate(model, five_prompts(), 2, config, {5}, {.seed = 4, .purpose = "other"})[0].ids != reference[0].ids);
+  GenerationJob more = job, other_seed = job, other_purpose = job;
+  more.samples = 3;  // the first of more samples are those of fewer
+  CHECK(generate(model, more)[4].ids == reference[3].ids);
+  other_seed.seed = 5;
+  CHECK(generate(model, other_seed)[0].ids != reference[0].ids);
+  other_purpose.purpose = "other";
+  CHECK(generate(model, other_purpose)[0].ids != reference[0].ids);
 }
 
 TEST_CASE("generate: greedy decoding with a cache is the argmax loop without one", "[policy]") {
   auto shape = keel::test::lively_config();
   shape.num_key_value_heads = GENERATE(1, 2, 4);
   const Llama model = keel::test::lively_llama(shape);
-  const auto answers = generate(model, five_prompts(), 1, {.temperature = 0, .max_new_tokens = 20}, {}, {});
+  const auto answers = generate(model, {.prompts = five_prompts(), .sampling = {.temperature = 0, .max_new_tokens = 20}});
   for (size_t i = 0; i < answers.size(); ++i)
     CHECK(answers[i].ids == argmax_loop(model, five_prompts()[i], 20));
 }
@@ -95,9 +105,9 @@ TEST_CASE("generate: recorded log-probs are those of the sequence at the samplin
   const Llama model = keel::test::lively_llama();
   for (const double temperature : {0., .7, 1., 1.3}) {
     for (const bool cut : {false, true}) {
-      const SamplingConfig config{
-          .temperature = temperature, .top_p = cut ? .6 : 1, .top_k = cut ? 5 : 0, .max_new_tokens = 10, .batch_rows = 7};
-      for (const auto& answer : generate(model, five_prompts(), 2, config, {5}, {.seed = 1})) {
+      const SamplingConfig config{.temperature = temperature, .top_p = cut ? .6 : 1, .top_k = cut ? 5 : 0, .max_new_tokens = 10};
+      for (const auto& answer :
+           generate(model, {.prompts = five_prompts(), .samples = 2, .sampling = config, .stop_ids = {5}, .seed = 1, .batch_rows = 7})) {
         const Ids prompt = five_prompts()[static_cast<size_t>(answer.prompt)];
         const auto all = sequence_logprobs(model, {followed_by(prompt, answer.ids)}, temperature == 0 ? 1 : temperature)[0];
         REQUIRE(answer.logprobs.size() == answer.ids.size());
@@ -109,10 +119,11 @@ TEST_CASE("generate: recorded log-probs are those of the sequence at the samplin
 
 TEST_CASE("generate: a stop id ends its answer, is kept, and leaves the other answers as they were", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  const SamplingConfig config{.max_new_tokens = 25, .batch_rows = 20};
-  const auto whole = generate(model, five_prompts(), 4, config, {}, {});
+  GenerationJob job{.prompts = five_prompts(), .samples = 4, .sampling = {.max_new_tokens = 25}, .batch_rows = 20};
+  const auto whole = generate(model, job);
   const std::vector<int64_t> stops = {2, 7};
-  const auto stopped = generate(model, five_prompts(), 4, config, stops, {});
+  job.stop_ids = stops;
+  const auto stopped = generate(model, job);
   size_t ended = 0;
   for (size_t i = 0; i < whole.size(); ++i) {
     CHECK(whole[i].ids.size() == 25);
@@ -132,15 +143,17 @@ TEST_CASE("generate: a stop id ends its answer, is kept, and leaves the other an
 
 TEST_CASE("generate: a stop id at the last place that is left counts as a stop", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  const Ids answer = generate(model, {{1, 2, 3}}, 1, {.temperature = 0, .max_new_tokens = 4}, {}, {})[0].ids;
+  GenerationJob job{.prompts = {{1, 2, 3}}, .sampling = {.temperature = 0, .max_new_tokens = 4}};
+  const Ids answer = generate(model, job)[0].ids;
   REQUIRE(std::find(answer.begin(), answer.end() - 1, answer.back()) == answer.end() - 1);  // its last id is new
-  CHECK(generate(model, {{1, 2, 3}}, 1, {.temperature = 0, .max_new_tokens = 4}, {answer.back()}, {})[0].finish == FinishReason::stop);
+  job.stop_ids = {answer.back()};
+  CHECK(generate(model, job)[0].finish == FinishReason::stop);
 }
 
 TEST_CASE("generate: answers end with the context", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  const auto answers = generate(model, {keel::test::some_ids(0, 38), keel::test::some_ids(1, 3), keel::test::some_ids(2, 39)}, 1,
-                                {.max_new_tokens = 5}, {}, {});
+  const auto answers = generate(model, {.prompts = {keel::test::some_ids(0, 38), keel::test::some_ids(1, 3), keel::test::some_ids(2, 39)},
+                                        .sampling = {.max_new_tokens = 5}});
   CHECK(answers[0].ids.size() == 2);
   CHECK(answers[1].ids.size() == 5);
   CHECK(answers[2].ids.size() == 1);
@@ -149,7 +162,7 @@ TEST_CASE("generate: answers end with the context", "[policy]") {
 
 TEST_CASE("generate: prompts that fill the context, empty ones and unknown ids are refused", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  const auto one = [&](const Ids& prompt) { return generate(model, {{1}, prompt}, 1, {.max_new_tokens = 1}, {}, {}); };
+  const auto one = [&](const Ids& prompt) { return generate(model, {.prompts = {{1}, prompt}, .sampling = {.max_new_tokens = 1}}); };
   CHECK_THROWS_WITH(one(keel::test::some_ids(0, 40)), ContainsSubstring("prompt 1 of 40 tokens fills the model's context of 40"));
   CHECK_THROWS_WITH(one(keel::test::some_ids(0, 41)), ContainsSubstring("longer than the model's context"));
   CHECK_THROWS_WITH(one({}), ContainsSubstring("no tokens"));
@@ -159,18 +172,19 @@ TEST_CASE("generate: prompts that fill the context, empty ones and unknown ids a
 
 TEST_CASE("generate: no prompts or no samples give no answers", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  CHECK(generate(model, {}, 3, {}, {}, {}).empty());
-  CHECK(generate(model, five_prompts(), 0, {}, {}, {}).empty());
+  CHECK(generate(model, {.samples = 3}).empty());
+  CHECK(generate(model, {.prompts = five_prompts(), .samples = 0}).empty());
 }
 
 TEST_CASE("generate: progress is told after each batch, and an interrupt stops the next token", "[policy]") {
   const Llama model = keel::test::lively_llama();
   std::vector<int64_t> told;
-  const auto note = [&](int64_t done) { told.push_back(done); };
-  generate(model, five_prompts(), 2, {.max_new_tokens = 2, .batch_rows = 4}, {}, {}, 0, note);
+  GenerationJob job{.prompts = five_prompts(), .samples = 2, .sampling = {.max_new_tokens = 2}, .batch_rows = 4};
+  job.done = [&](int64_t finished) { told.push_back(finished); };
+  generate(model, job);
   CHECK(told == std::vector<int64_t>{4, 8, 10});
   keel::core::request_interrupt();
-  CHECK_THROWS_AS(generate(model, five_prompts(), 1, {.max_new_tokens = 2}, {}, {}), keel::core::Interrupted);
+  CHECK_THROWS_AS(generate(model, job), keel::core::Interrupted);
   keel::core::clear_interrupt();
 }
 
@@ -181,8 +195,9 @@ TEST_CASE("generate: frequencies of the first token match the model's probabilit
     const at::Tensor logits = logits_of(model, hidden_states(model, keel::runtime::pad_right({prompt})))[0][-1];
     const at::Tensor expected = (logits / temperature).softmax(-1).to(at::kDouble) * 2000;
     at::Tensor counts = at::zeros({23}, at::kDouble);
-    for (const auto& answer :
-         generate(model, {prompt}, 2000, {.temperature = temperature, .max_new_tokens = 1, .batch_rows = 1000}, {}, {}))
+    for (const auto& answer : generate(
+             model,
+             {.prompts = {prompt}, .samples = 2000, .sampling = {.temperature = temperature, .max_new_tokens = 1}, .batch_rows = 1000}))
       counts[answer.ids[0]] += 1;
     CHECK(((counts - expected).square() / expected.clamp_min(5)).sum().item<double>() < 48.3);  // 22 degrees of freedom, 0.1 %
   }

@@ -116,10 +116,11 @@ TEST_CASE("ppo options: each one, changed, ends in other weights", "[ppo]") {
     settings.push_back(change.setting);
     CHECK(outcome(settings) != before[change.context]);
   }
-  keel::test::check_every_field_is_asked<PpoConfig>(changed, {"sampling.top_p", "sampling.top_k",          // refused, below
-                                                              "micro_answers", "sampling.batch_rows",      // the same result, below
-                                                              "validation.every", "validation.kl_budget",  // validation_test.cpp
-                                                              "validation.patience"});
+  keel::test::check_every_field_is_asked<PpoConfig>(changed,
+                                                    {"sampling.top_p", "sampling.top_k",  // refused, below
+                                                     "micro_answers", "batch_rows",  // the same result: train_test.cpp, generate_test.cpp
+                                                     "validation.every", "validation.kl_budget",  // validation_test.cpp
+                                                     "validation.patience"});
 }
 
 TEST_CASE("ppo options: combinations in which one would have no effect, or the wrong one, are refused", "[ppo]") {
@@ -248,7 +249,8 @@ TEST_CASE("ppo: a shared critic is a head on the policy's own hidden states, mov
   CHECK(critic.backbone.layers[0].q.data_ptr() == models.policy.layers[0].q.data_ptr());
   CHECK(critic.score.abs().max().item<double>() == 0);
   Trainer trainer(models.policy, critic, config, 1);
-  const auto samples = keel::policy::generate(models.policy, keel::test::small_job().prompts, 1, config.sampling, {10}, {.seed = 9});
+  const auto samples = keel::policy::generate(
+      models.policy, {.prompts = keel::test::small_job().prompts, .sampling = config.sampling, .stop_ids = {10}, .seed = 9});
   const Rollout rollout = make_rollout(keel::test::small_job().prompts, samples);
   const auto first = trainer.assess(rollout, keel::test::likes_seven(samples));
   CHECK(first.values.abs().max().item<double>() == 0);

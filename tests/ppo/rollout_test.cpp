@@ -54,7 +54,8 @@ TEST_CASE("rollout (pitfall 1): the trainer's log-probs are the generator's at t
   const keel::policy::Llama policy = keel::test::tiny_llama();
   const at::NoGradGuard no_grad;
   for (double temperature : {.7, 1., 1.3}) {
-    const auto samples = keel::policy::generate(policy, kPrompts, 1, {.temperature = temperature, .max_new_tokens = 9}, {10}, {.seed = 3});
+    const auto samples = keel::policy::generate(
+        policy, {.prompts = kPrompts, .sampling = {.temperature = temperature, .max_new_tokens = 9}, .stop_ids = {10}, .seed = 3});
     const Rollout rollout = make_rollout(kPrompts, samples);
     const AnswerLogprobs own = answer_logprobs(policy, answer_batch(rollout, {0, 1, 2}), temperature, true);
     CHECK_CLOSE(own.logprobs, rollout.engine_logprobs, 1e-5);

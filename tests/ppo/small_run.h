@@ -28,8 +28,8 @@ inline void share_critic(ppo::PpoConfig& config) {
 }
 
 // Rc grows with the share of id 7 in the answer. Prompt 3 is about safety, and the gate catches answers that begin with an id below 3.
-inline std::vector<ppo::AnswerReward> likes_seven(const std::vector<core::Sample>& samples) {
-  std::vector<ppo::AnswerReward> earned;
+inline std::vector<reward::AnswerReward> likes_seven(const std::vector<core::Sample>& samples) {
+  std::vector<reward::AnswerReward> earned;
   for (const core::Sample& sample : samples) {
     const auto sevens = static_cast<double>(std::count(sample.ids.begin(), sample.ids.end(), 7));
     const bool tagged = sample.prompt == 3;
@@ -80,7 +80,8 @@ struct OneIteration {
     const auto all = small_job().prompts;
     for (int64_t i = 0; i < config.batch_answers; ++i)
       prompts.push_back(all[static_cast<size_t>(i) % all.size()]);
-    samples = policy::generate(models.policy, prompts, 1, config.sampling, {10}, {.seed = 9, .purpose = "ppo"});
+    samples =
+        policy::generate(models.policy, {.prompts = prompts, .sampling = config.sampling, .stop_ids = {10}, .seed = 9, .purpose = "ppo"});
     rollout = ppo::make_rollout(prompts, samples);
   }
 

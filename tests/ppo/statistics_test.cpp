@@ -6,6 +6,7 @@
 #include "support/test.h"
 
 using namespace keel::ppo;
+using keel::reward::AnswerReward;
 using keel::test::metric;
 
 TEST_CASE("statistics: scores by the source of the prompt, of sources that were asked", "[ppo]") {
@@ -51,7 +52,7 @@ TEST_CASE("statistics: lengths and the share of answers that were cut", "[ppo]")
   const Rollout rollout =
       make_rollout({{1}}, {{.prompt = 0, .sample = 0, .ids = {2, 3, 4}, .logprobs = {-1, -1, -1}},
                            {.prompt = 0, .sample = 1, .ids = {5}, .logprobs = {-1}, .finish = keel::core::FinishReason::stop}});
-  const auto row = answer_metrics(rollout);
+  const auto row = row_of(answer_lengths(rollout));
   CHECK(metric(row, "response_length/mean") == 2);
   CHECK(metric(row, "response_length/min") == 1);
   CHECK(metric(row, "response_length/max") == 3);

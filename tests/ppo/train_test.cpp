@@ -10,7 +10,6 @@
 #include "ppo/small_run.h"
 
 using namespace keel::ppo;
-using keel::core::Ids;
 using keel::core::Sample;
 using keel::test::digest;
 using keel::test::likes_seven;
@@ -90,7 +89,7 @@ TEST_CASE("ppo (pitfall 8): training by reward models leaves these as they were"
   const auto digests = [&] { return digest(helpfulness) + digest(safety); };
   const std::string before = digests();
   PpoJob job = small_job();
-  job.reward = gated_reward(helpfulness, safety, job.prompts, std::vector<bool>(job.prompts.size(), false), {});
+  job.reward = keel::reward::gated_reward(helpfulness, safety, job.prompts, std::vector<bool>(job.prompts.size(), false), {});
   const std::string start = digest(models.policy);
   PpoConfig config = small_config();
   config.iterations = 5;  // ten steps
@@ -245,32 +244,6 @@ TEST_CASE("ppo: the defaults are the paper's, pass their own checks and come bac
   CHECK(keel::core::to_json(keel::core::fields_of(read)) == json);
   keel::core::assign(keel::core::fields_of(read), {{"kl", {{"estimator", "k4"}}}, {"gae", {{"lambda", 1.5}}}}, "test", problems);
   CHECK(problems.size() == 2);
-}
-
-TEST_CASE("ppo: the gated reward scores prompt and answer by both models", "[ppo]") {
-  const keel::policy::Llama base = keel::test::tiny_llama();
-  const auto helpfulness = keel::reward::make_reward_model(base, "normal", 1), safety = keel::reward::make_reward_model(base, "normal", 2);
-  const std::vector<Ids> prompts = {{1, 2}, {3}};
-  const RewardFunction reward = gated_reward(helpfulness, safety, prompts, {false, true}, {});
-  std::vector<Sample> samples(2);
-  samples[0].prompt = 1;
-  samples[0].ids = {4, 10};
-  samples[1].prompt = 0;
-  samples[1].ids = {5};
-  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
-  const auto combined = reward(samples);
-  REQUIRE(combined.size() == 2);
-  CHECK(combined[0].probability == Catch::Approx(sigmoid(keel::reward::score_rows(safety, {{3, 4, 10}})[0])).epsilon(1e-6));
-  CHECK(combined[1].probability == Catch::Approx(sigmoid(keel::reward::score_rows(helpfulness, {{1, 2, 5}})[0])).epsilon(1e-6));
-  CHECK((combined[0].safety_prompt && combined[0].safety_decides));
-  CHECK_FALSE((combined[1].safety_prompt || combined[1].safety_decides));
-  CHECK(combined[0].helpfulness == Catch::Approx(sigmoid(keel::reward::score_rows(helpfulness, {{3, 4, 10}})[0])).epsilon(1e-6));
-  CHECK(combined[1].safety == Catch::Approx(sigmoid(keel::reward::score_rows(safety, {{1, 2, 5}})[0])).epsilon(1e-6));
-  const auto gated = gated_reward(helpfulness, safety, prompts, {false, true}, {.gate_threshold = 1})(samples);
-  CHECK((!gated[1].safety_prompt && gated[1].safety_decides && gated[1].probability == gated[1].safety));
-  const auto plain = plain_reward(helpfulness, prompts)(samples);
-  CHECK((plain[0].probability == combined[0].helpfulness && !plain[0].safety_decides && std::isnan(plain[0].safety)));
-  CHECK_THROWS_AS(gated_reward(helpfulness, safety, prompts, {true}, {}), c10::Error);
 }
 
 TEST_CASE("ppo (pitfall 10): the critic starts as a copy of the reward model or as the policy with a zero head", "[ppo]") {

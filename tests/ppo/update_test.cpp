@@ -12,6 +12,7 @@
 using namespace keel::ppo;
 using keel::core::Ids;
 using keel::core::Sample;
+using keel::reward::AnswerReward;
 using keel::test::metric;
 
 namespace {

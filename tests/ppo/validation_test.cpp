@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <tuple>
 
 #include "core/error.h"
@@ -11,6 +12,7 @@
 
 using namespace keel::ppo;
 using keel::core::Sample;
+using keel::reward::AnswerReward;
 using keel::test::digest;
 using keel::test::likes_seven;
 using keel::test::metric;
@@ -35,16 +37,23 @@ PpoJob scripted_job(std::vector<double> scores) {
   return job;
 }
 
-struct Evaluation {
+struct LoggedEvaluation {
   int64_t iteration;
   double score, kl;
 };
 
-std::vector<Evaluation> evaluations(const std::filesystem::path& folder) {
-  std::vector<Evaluation> found;
+std::vector<LoggedEvaluation> evaluations(const std::filesystem::path& folder) {
+  std::vector<LoggedEvaluation> found;
   for (const auto& point : keel::core::read_metrics(folder / "metrics.jsonl"))
     if (point.values.size() < 15) found.push_back({point.step, metric(point.values, "eval/scores"), metric(point.values, "eval/kl")});
   return found;
+}
+
+std::vector<int64_t> steps_of(const std::filesystem::path& file) {
+  std::vector<int64_t> steps;
+  for (const auto& point : keel::core::read_metrics(file))
+    steps.push_back(point.step);
+  return steps;
 }
 
 // A policy after so many iterations without held-out prompts.
@@ -94,7 +103,7 @@ TEST_CASE("validation: the start, every so many iterations and the end are evalu
   }
   CHECK(result.iterations == 5);
   CHECK(result.kept_iteration == 2);
-  CHECK(result.held_out_score == Catch::Approx(.6));
+  CHECK(result.held_out_probability == Catch::Approx(.6));
   CHECK(digest(models.policy) == policy_after(2));
   CHECK(digest(result.policy) == digest(models.policy));
   CHECK_FALSE(models.policy.embedding.requires_grad());
@@ -125,11 +134,11 @@ TEST_CASE("validation: patience stops the run, and weights beyond the KL budget 
   const auto [found, last] = run(0);
   CHECK(last == 4);
   double budget = 0;
-  for (const Evaluation& evaluation : found)
+  for (const LoggedEvaluation& evaluation : found)
     budget = std::max(budget, evaluation.kl);
   budget *= .999;  // beyond it lies the furthest one alone
   int64_t expected = 0;
-  for (const Evaluation& evaluation : found)
+  for (const LoggedEvaluation& evaluation : found)
     if (evaluation.kl <= budget) expected = evaluation.iteration;
   INFO("KL " << found[1].kl << " " << found[2].kl << " " << found[3].kl << " " << found[4].kl);
   CHECK(found[4].kl > budget);
@@ -145,7 +154,7 @@ TEST_CASE("validation: every evaluation makes the same draws, so an unchanged po
   train(models.policy, models.critic, held_out_job(), config, 1, folder.path());
   const auto found = evaluations(folder.path());
   REQUIRE(found.size() == 4);
-  for (const Evaluation& evaluation : found) {
+  for (const LoggedEvaluation& evaluation : found) {
     CHECK(evaluation.score == found.front().score);
     CHECK(evaluation.kl == 0);
   }
@@ -181,8 +190,36 @@ TEST_CASE("validation: stopped at an evaluation, before it and between, the run 
   CHECK(digest(models.policy) == digest(straight.policy));
   CHECK(digest(models.critic) == digest(straight.critic));
   CHECK(result.kept_iteration == expected.kept_iteration);
-  CHECK(result.held_out_score == expected.held_out_score);
+  CHECK(result.held_out_probability == expected.held_out_probability);
   CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
+  CHECK(steps_of(folder / "stopped/timings.jsonl") == steps_of(folder / "straight/timings.jsonl"));  // the seconds differ
+}
+
+TEST_CASE("validation: killed between an evaluation and the next checkpoint, metrics and timings hold it once", "[ppo]") {
+  const keel::test::TemporaryFolder folder;
+  PpoConfig config = small_config();
+  config.validation.every = 1;
+  const auto run = [&](const char* name, const keel::reward::RewardFunction& reward) {
+    const Models models;
+    PpoJob job = held_out_job();
+    job.reward = reward;
+    train(models.policy, models.critic, job, config, 1, folder / name);
+  };
+  run("straight", likes_seven);
+  CHECK_THROWS_AS(run("killed",
+                      [](const std::vector<Sample>& samples) {
+                        keel::core::request_interrupt();  // a checkpoint after the iteration, whose evaluation has still to come
+                        return likes_seven(samples);
+                      }),
+                  keel::core::Interrupted);
+  keel::core::clear_interrupt();
+  CHECK_THROWS_AS(
+      run("killed",
+          [](const std::vector<Sample>&) -> std::vector<AnswerReward> { throw std::runtime_error("killed after the evaluation"); }),
+      std::runtime_error);
+  run("killed", likes_seven);
+  CHECK(keel::test::read_text(folder / "killed/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
+  CHECK(steps_of(folder / "killed/timings.jsonl") == std::vector<int64_t>{0, 1, 1, 2, 2, 3, 3});
 }
 
 TEST_CASE("validation: without held-out prompts the last weights are kept, and settings that need some are refused", "[ppo]") {
@@ -191,7 +228,7 @@ TEST_CASE("validation: without held-out prompts the last weights are kept, and s
   PpoConfig config = small_config();
   const PpoResult result = train(models.policy, models.critic, small_job(), config, 1, folder.path());
   CHECK(result.kept_iteration == 3);
-  CHECK(std::isnan(result.held_out_score));
+  CHECK(std::isnan(result.held_out_probability));
   CHECK(evaluations(folder.path()).empty());
   config.validation.kl_budget = 1;
   config.validation.patience = 1;

@@ -26,17 +26,18 @@ struct Pull {
             .parameters = {{"w", w}},
             .optimizer = {.weight_decay = 0},
             .schedule = {.learning_rate = .15, .schedule = "cosine", .final_ratio = .5, .warmup_steps = 1},
-            .accumulate = [this](int64_t step) -> keel::core::MetricRow {
+            .accumulate = [this](int64_t step) -> keel::runtime::Measured {
               if (step == crash_at) throw std::runtime_error("killed");
               if (step == interrupt_at) keel::core::request_interrupt();
               steps_done = step + 1;
               const at::Tensor loss = (w - 1 - .1 * static_cast<double>(step % 2)).square().sum();
               loss.backward();
-              return {{"loss", loss.item<double>()}};
+              return {.loss = loss.item<double>(), .metrics = {{"loss", loss.item<double>()}}};
             },
-            .validate = [this]() -> keel::core::MetricRow {
+            .validate = [this]() -> keel::runtime::Measured {
               if (interrupt_validation) throw keel::core::Interrupted("no measure yet");
-              return {{"eval_loss", (w - .5).square().sum().item<double>()}};
+              const double loss = (w - .5).square().sum().item<double>();
+              return {.loss = loss, .metrics = {{"eval_loss", loss}}};
             },
             .validate_every = 2};
   }
@@ -90,7 +91,7 @@ TEST_CASE("training: stopped inside any validation it loses no step and ends as 
   for (const int64_t stop : {2, 4, 6, 7}) {
     Pull pull;
     auto job = pull.job(kPullSteps);
-    job.validate = [&, inner = job.validate, when = stop]() -> keel::core::MetricRow {
+    job.validate = [&, inner = job.validate, when = stop]() -> keel::runtime::Measured {
       pull.interrupt_validation = pull.steps_done == when;
       return inner();
     };
@@ -104,9 +105,9 @@ TEST_CASE("training: a loss that runs away is a matter of settings, told with la
   const keel::test::TemporaryFolder folder;
   Pull pull;
   auto job = pull.job(kPullSteps);
-  job.accumulate = [&](int64_t step) -> keel::core::MetricRow {
+  job.accumulate = [&](int64_t step) -> keel::runtime::Measured {
     (pull.w.sum() * (step == 2 ? INFINITY : 1)).backward();
-    return {{"loss", 1}};
+    return {.loss = 1, .metrics = {{"loss", 1}}};
   };
   std::string text;
   try {
@@ -171,7 +172,11 @@ TEST_CASE("training: a validation that is not a number never counts as the best"
   Pull pull;
   auto job = pull.job(6);
   int calls = 0;
-  job.validate = [&]() -> keel::core::MetricRow { return {{"eval_loss", ++calls == 2 ? 3. : NAN}}; };
+  // What is logged decides nothing: here under the names that training logs, and saying the opposite.
+  job.validate = [&]() -> keel::runtime::Measured {
+    ++calls;
+    return {.loss = calls == 2 ? 3. : NAN, .metrics = {{"loss", calls == 3 ? -9. : 9.}, {"eval_loss", -1. * calls}}};
+  };
   CHECK(run_training(job, folder.path()).best_step == 4);
 }
 

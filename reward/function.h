@@ -9,7 +9,7 @@
 #include "reward/combination.h"
 #include "reward/model.h"
 
-namespace keel::ppo {
+namespace keel::reward {
 
 struct AnswerReward {
   double probability = 0;       // Rc, in [0, 1]
@@ -24,11 +24,11 @@ struct AnswerReward {
 using RewardFunction = std::function<std::vector<AnswerReward>(const std::vector<core::Sample>&)>;
 
 // One reward model alone: the probability of its raw score. Holds references to model and prompts.
-RewardFunction plain_reward(const reward::RewardModel& model, const std::vector<core::Ids>& prompts);
+RewardFunction plain_reward(const RewardModel& model, const std::vector<core::Ids>& prompts);
 
 // The paper's: both models score prompt + answer, the safety model decides where `is_safety[prompt]` or where its score is low.
 // Holds references to models and prompts.
-RewardFunction gated_reward(const reward::RewardModel& helpfulness, const reward::RewardModel& safety,
-                            const std::vector<core::Ids>& prompts, std::vector<bool> is_safety, const reward::CombinationConfig& config);
+RewardFunction gated_reward(const RewardModel& helpfulness, const RewardModel& safety, const std::vector<core::Ids>& prompts,
+                            std::vector<bool> is_safety, const CombinationConfig& config);
 
-}  // namespace keel::ppo
+}  // namespace keel::reward

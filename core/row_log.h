@@ -1,0 +1,30 @@
+// A file of lines that grows beside checkpoints: metrics.jsonl, timings.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace keel::core {
+
+// Appends whole lines; a checkpoint records offset() after sync(), and who goes on from it gives that offset back: what was written since,
+// which will come again, and a torn last line are cut off. Errors: UsageError when the folder is missing, IoError, and DataError, with the
+// file untouched, when its first `offset` bytes are not there or no whole lines, so that it is not the file of the checkpoint.
+class RowLog {
+ public:
+  explicit RowLog(std::filesystem::path path, int64_t offset = 0);
+  RowLog(const RowLog&) = delete;
+  RowLog& operator=(const RowLog&) = delete;
+  ~RowLog();
+
+  void append(std::string line);  // without its newline
+  int64_t offset() const { return offset_; }
+  void sync();  // to disk, the file's name too
+
+ private:
+  std::filesystem::path path_;
+  int64_t offset_ = 0;  // bytes so far
+  int descriptor_ = -1;
+};
+
+}  // namespace keel::core
