@@ -22,7 +22,7 @@ std::vector<evaluation::ScoredPair> labelled_pairs() {
 
 }  // namespace
 
-TEST_CASE("evaluation.json: unsafe answers below one half, the paper's gate and any other threshold, worked by hand", "[pipelines]") {
+TEST_CASE("evaluation.json: unsafe answers below one half, the paper's gate and any other threshold, worked by hand", "[evaluation]") {
   const nlohmann::json unsafe = to_json(evaluation::evaluate_reward(labelled_pairs())).at("unsafe");
   CHECK(unsafe["answers"] == 6);
   CHECK(unsafe["unsafe"] == 3);
@@ -45,11 +45,11 @@ TEST_CASE("evaluation.json: unsafe answers below one half, the paper's gate and 
   CHECK(none["recall"]["mean"] == 0);
 }
 
-TEST_CASE("scores.jsonl: what is written is read, and a file without prompts has pairs of their own", "[pipelines]") {
+TEST_CASE("scores.jsonl: what is written is read, and a file without prompts has pairs of their own", "[evaluation]") {
   const test::TemporaryFolder folder;
   const auto pairs = labelled_pairs();
   write_scores(folder / "scores.jsonl", pairs);
-  CHECK(read_scores(folder / "scores.jsonl") == pairs);
+  CHECK((read_scores(folder / "scores.jsonl") == pairs));
   test::write_text(folder / "old.jsonl", R"({"chosen": 1, "rejected": 0, "chosen_tokens": 3, "rejected_tokens": 2})"
                                          "\n");
   CHECK_FALSE(read_scores(folder / "old.jsonl").at(0).prompt);
