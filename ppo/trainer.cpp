@@ -214,15 +214,17 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
       targets += count_targets(*mix.back().back());
     }
   }
-  const auto answers = std::ssize(minibatch);
+  // Apart from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
   std::vector<StepSums> parts(minibatch.size() + mix.size());
-  runtime::accumulate_gradients(all_parameters_, std::ssize(parts), [&](int64_t piece) {
-    StepSums& sums = parts[static_cast<size_t>(piece)];
-    if (piece < answers) return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, sums);
-    const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece - answers)], targets);
-    sums.ptx_loss = loss.item<double>();
-    return config_.ptx.weight * loss;
+  runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
+    return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, parts[static_cast<size_t>(piece)]);
   });
+  if (!mix.empty())
+    runtime::accumulate_gradients(policy_parameters_, std::ssize(mix), [&](int64_t piece) {
+      const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece)], targets);
+      parts[minibatch.size() + static_cast<size_t>(piece)].ptx_loss = loss.item<double>();
+      return config_.ptx.weight * loss;
+    });
   StepSums sums;
   for (const StepSums& part : parts)
     sums.add(part);
