@@ -5,7 +5,9 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/json.h"
 #include "core/metrics.h"
+#include "core/rng.h"
 #include "reward/pair_scores.h"
 #include "support/options.h"
 #include "support/tiny_model.h"
@@ -81,6 +83,28 @@ TEST_CASE("reward training: twenty losses equal those of TRL's RewardTrainer wit
       0.0739869, 0.0637659, 0.0555572, 0.0490045, 0.0439567, 0.0401909, 0.0374282, 0.0353947, 0.0338538};  // tools/oracle/reward_trainer.py,
                                                                                                            // TRL 1.12.0
   check_losses(folder / "metrics.jsonl", expected);
+}
+
+TEST_CASE("reward training: shuffled mini-batches over two epochs end in the losses and weights of an independent program", "[reward]") {
+  std::vector<int64_t> order;
+  for (const uint64_t epoch : {0, 1})
+    for (const int64_t pair : keel::core::permutation(8, 1, "reward.order", epoch))
+      order.push_back(pair);
+  CHECK(order == std::vector<int64_t>{7, 1, 2, 0, 6, 4, 5, 3, 5, 0, 1, 6, 3, 7, 4, 2});  // what the oracle is given
+  const auto expected = keel::core::read_json_file(std::string(KEEL_SOURCE_DIR) + "/tests/reward/batches.json");
+  for (const int64_t micro_pairs : {2, 8}) {
+    const keel::test::TemporaryFolder folder;
+    const RewardModel model = trainable_model();
+    RewardTrainConfig config = full_batch(2);
+    config.batch_pairs = 3;  // 6 steps: the third holds pairs of both epochs, the last one alone
+    config.micro_pairs = micro_pairs;
+    train_reward_model(model, formula_pairs(), config, 1, folder.path());
+    check_losses(folder / "metrics.jsonl", expected.at("losses").get<std::vector<double>>());  // tools/oracle/reward_batches.py
+    for (const auto& [name, tensor] : parameters(model)) {
+      INFO(name);
+      CHECK_CLOSE(tensor.flatten(), at::tensor(expected.at(name).get<std::vector<double>>()), 1e-4);
+    }
+  }
 }
 
 TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three of three and eight of one end in the same weights",
