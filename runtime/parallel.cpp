@@ -99,8 +99,9 @@ void accumulate_gradients(const Parameters& parameters, int64_t pieces, const st
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < weights.size(); ++i) {
     at::Tensor& total = weights[i].mutable_grad();
-    for (const auto& sum : sums) {
+    for (auto& sum : sums) {
       if (sum[i].defined()) total = total.defined() ? total + sum[i] : sum[i];
+      sum[i].reset();  // so that the sum of all never stands beside the whole sets of all workers
     }
   }
 }

@@ -28,7 +28,7 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
 
 // Adds the gradient of sum_i loss(i) in the parameters to what is there. loss(i) is the forward pass of micro-batch i and returns its
 // share of the step's loss, 0-dim; the sum runs in an order that depends on the thread count alone. A parameter that no loss reaches gets
-// no gradient.
+// no gradient. Memory: a set of gradients for each worker, until they are added.
 void accumulate_gradients(const Parameters& parameters, int64_t pieces, const std::function<at::Tensor(int64_t piece)>& loss);
 
 }  // namespace keel::runtime

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -127,6 +128,38 @@ TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three o
   }
 }
 
+TEST_CASE("reward training: micro-batches are bounded by pairs and by tokens of both padded sides, and change no weight", "[reward]") {
+  std::vector<TokenPair> pairs(4);
+  for (const auto& [i, chosen, rejected] : {std::tuple{0, 3, 2}, {1, 2, 3}, {2, 1, 5}, {3, 9, 1}}) {
+    pairs[static_cast<size_t>(i)].chosen.resize(static_cast<size_t>(chosen));
+    pairs[static_cast<size_t>(i)].rejected.resize(static_cast<size_t>(rejected));
+  }
+  using Ranges = std::vector<keel::runtime::RowRange>;
+  const auto cut = [&](int64_t most_pairs, int64_t tokens) {
+    RewardTrainConfig config;
+    config.micro_pairs = most_pairs;
+    config.micro_tokens = tokens;
+    return micro_batches(pairs, config);
+  };
+  CHECK(cut(8, 72) == Ranges{{0, 4}});  // 4 x 2 x 9
+  CHECK(cut(8, 71) == Ranges{{0, 3}, {3, 4}});
+  CHECK(cut(8, 29) == Ranges{{0, 2}, {2, 3}, {3, 4}});  // 3 x 2 x 5 is 30
+  CHECK(cut(1, 72).size() == 4);
+  CHECK(cut(8, 1).size() == 4);
+
+  const auto trained = [](int64_t tokens) {
+    const keel::test::TemporaryFolder folder;
+    const RewardModel model = trainable_model();
+    RewardTrainConfig config = full_batch(1);
+    config.micro_tokens = tokens;
+    train_reward_model(model, formula_pairs(), config, 1, folder.path());
+    return parameters(model);
+  };
+  const auto whole = trained(1024), parts = trained(20);
+  for (size_t i = 0; i < whole.size(); ++i)
+    CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
+}
+
 TEST_CASE("reward training: stopped and started again it ends bit for bit as if never stopped", "[reward]") {
   const keel::test::TemporaryFolder folder;
   RewardTrainConfig config = full_batch(3);
@@ -218,7 +251,7 @@ TEST_CASE("reward training: each setting, changed, ends in other weights", "[rew
   CHECK(trained({no_least, share}) != trained({no_least}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0.5]"}) != trained({"loss.margin=large"}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0]"}) == trained({"loss.margin=large"}));
-  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs"});
+  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs", "micro_tokens"});
 }
 
 TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest learns", "[reward]") {
