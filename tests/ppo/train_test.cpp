@@ -158,6 +158,32 @@ TEST_CASE("ppo: an easy reward rises, and a strong KL penalty holds it back", "[
   CHECK(held_kl < kl / 4);
 }
 
+TEST_CASE("ppo: a penalty on answers without an end teaches the policy to end them, where the reward does not care", "[ppo]") {
+  const auto truncated = [](double penalty) {  // share of answers that were cut, over the last fifth of the iterations
+    const keel::test::TemporaryFolder folder;
+    const Models models;
+    PpoConfig config = small_config();
+    config.iterations = 30;
+    config.batch_answers = 32;
+    config.minibatch_answers = config.micro_answers = 16;
+    config.reward.missing_eos_penalty = penalty;
+    config.schedule.learning_rate = .01;
+    PpoJob job = small_job();
+    job.reward = [](const std::vector<Sample>& samples) {
+      return std::vector<keel::reward::AnswerReward>(samples.size(), {.probability = .5});
+    };
+    train(models.policy, models.critic, job, config, 1, folder.path());
+    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+    double sum = 0;
+    for (size_t i = 24; i < 30; ++i)
+      sum += metric(points[i].values, "rollout/truncated_rate") / 6;
+    return sum;
+  };
+  const double without = truncated(0), with = truncated(2);
+  INFO("cut: " << without << " without a penalty, " << with << " with one");
+  CHECK(with < without - .2);
+}
+
 TEST_CASE("ppo: stopped and started again it ends bit for bit as if never stopped: coefficient, averages, mix, adapters included",
           "[ppo]") {
   PpoConfig base = small_config();
