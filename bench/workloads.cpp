@@ -240,6 +240,7 @@ struct PpoWorkload {
   ppo::PpoConfig config = {.batch_answers = 64,
                            .minibatch_answers = 16,
                            .micro_answers = 8,
+                           .micro_tokens = 2048,
                            .sampling = {.max_new_tokens = 64},
                            .kl = {},
                            .score = {},

@@ -116,7 +116,7 @@ int run(int argc, char** argv) {
 }
 
 constexpr const char* kOutOfMemory =
-    "out of memory: ask for fewer samples or smaller batches (micro_rows, micro_pairs, batch_rows), or use a smaller model";
+    "out of memory: ask for fewer samples or smaller batches (micro_rows, micro_tokens, batch_rows), or use a smaller model";
 
 }  // namespace
 

@@ -146,7 +146,7 @@ std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job)
   check_ids(model, job.prompts);
   const auto count = static_cast<int64_t>(job.prompts.size()) * job.samples;
   std::vector<core::Sample> answers(static_cast<size_t>(count));
-  const int64_t batch_rows = rows_together(count, job.batch_rows);
+  const int64_t batch_rows = std::min(rows_together(count, job.batch_rows), positions_at_once(model));
   std::mutex reporting;
   int64_t finished = 0;
   runtime::for_each_piece((count + batch_rows - 1) / batch_rows, [&](int64_t piece) {

@@ -14,7 +14,7 @@ namespace keel::policy {
 struct BatchConfig {
   int64_t batch_rows = 64;     // packed rows an optimiser step
   int64_t row_tokens = 4096;   // tokens a packed row
-  int64_t micro_rows = 64;     // rows a forward pass; changes memory, not the result
+  int64_t micro_rows = 1;      // rows a forward pass; changes memory, not the result
   int64_t validate_every = 0;  // optimiser steps; 0 = only at the end
 };
 

@@ -18,7 +18,7 @@ struct Rotary {
 };
 Rotary rotary(const LlamaConfig& config, const at::Tensor& positions);  // positions [B, T]
 
-// Rotates pairs (i, i + h/2) of x [B, heads, T, h].
+// Rotates pairs (i, i + h/2) of x [B, heads, T, h], computed in fp32; of the dtype of x.
 at::Tensor rotate(const at::Tensor& x, const Rotary& rotary);
 
 // Which positions may attend where: [B, 1, T, T] bool, true = same segment and not in the future.

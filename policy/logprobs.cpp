@@ -38,8 +38,9 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
     for (size_t b = 0; b < batch.size(); ++b) {
       const auto length = static_cast<int64_t>(group[b].size());
       const auto row = static_cast<int64_t>(b);
-      const at::Tensor logits = logits_of(model, hidden.select(0, row).narrow(0, 0, length - 1));
-      const at::Tensor logprobs = target_logprobs(logits, tokens.ids.select(0, row).narrow(0, 1, length - 1), temperature).contiguous();
+      const at::Tensor states = hidden.select(0, row).narrow(0, 0, length - 1);
+      const at::Tensor logprobs =
+          state_logprobs(model, states, tokens.ids.select(0, row).narrow(0, 1, length - 1), temperature).contiguous();
       result[batch[b]].assign(logprobs.const_data_ptr<float>(), logprobs.const_data_ptr<float>() + logprobs.numel());
     }
   });
@@ -50,7 +51,7 @@ at::Tensor masked_logprobs(const Llama& model, const runtime::TargetBatch& batch
   const at::Tensor hidden = hidden_states(model, batch.tokens);
   const at::Tensor places = at::nonzero(batch.loss_mask.reshape({-1})).squeeze(-1);
   const at::Tensor kept = hidden.reshape({-1, hidden.size(-1)}).index_select(0, places);
-  return target_logprobs(logits_of(model, kept), batch.targets.reshape({-1}).index_select(0, places), temperature);
+  return state_logprobs(model, kept, batch.targets.reshape({-1}).index_select(0, places), temperature);
 }
 
 }  // namespace keel::policy

@@ -1,6 +1,7 @@
 // Log-probabilities of given ids: the same distribution that generation samples from.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "core/types.h"
@@ -13,6 +14,18 @@ namespace keel::policy {
 // an empty list.
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature = 1.0,
                                                   int64_t batch_tokens = 4096);
+
+// The largest tensor of logits that is made at once. Where positions by vocabulary take more, they are computed in chunks of positions, and
+// a backward pass computes each chunk again instead of keeping all.
+inline constexpr int64_t kMostLogitsBytes = int64_t{1} << 28;
+
+// Positions whose logits are computed at once, at least 1.
+int64_t positions_at_once(const Llama& model, int64_t most_bytes = kMostLogitsBytes);
+
+// log p(target) in nats, of softmax(logits / temperature), from final hidden states: [N, D] and [N] int64 -> [N] fp32, with gradients if
+// states or head have them.
+at::Tensor state_logprobs(const Llama& model, const at::Tensor& states, const at::Tensor& targets, double temperature = 1.0,
+                          int64_t most_bytes = kMostLogitsBytes);
 
 // log p of the targets marked true, [N] fp32 in row-major order, with gradients if the model's weights have them. Logits are computed for
 // these positions alone.

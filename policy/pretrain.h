@@ -8,7 +8,7 @@ namespace keel::policy {
 struct PretrainConfig {
   int64_t tokens = 2'000'000'000'000;  // budget of the run
   std::vector<std::string> upsample;   // the paper up-samples its most factual sources and does not say by how much
-  BatchConfig batch{.batch_rows = 1024, .row_tokens = 4096, .micro_rows = 1024, .validate_every = 0};
+  BatchConfig batch{.batch_rows = 1024, .row_tokens = 4096, .micro_rows = 1, .validate_every = 0};
   runtime::AdamWConfig optimizer;
   runtime::ScheduleConfig schedule{.learning_rate = 3e-4, .warmup_steps = 2000};
 };

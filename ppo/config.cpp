@@ -14,7 +14,6 @@ std::string unread_because(const PpoConfig& config, const std::string& field) {
     return "nothing is whitened without score.whiten or whiten_advantages";
   if ((field == "kl.target" || field == "kl.horizon") && config.kl.controller == "fixed")
     return "the controller is fixed, only an adaptive one reads it";
-  if (field == "reward.missing_eos_value" && config.reward.missing_eos == "none") return "reward.missing_eos is none, which reads no value";
   if (field == "ptx.batch_sequences" && config.ptx.weight == 0) return "ptx.weight is 0, so that no sequences are drawn";
   if (field.starts_with("critic_schedule.") && config.critic == "shared") return "a shared critic learns with the policy, by schedule";
   return "";
@@ -32,13 +31,6 @@ std::vector<std::string> problems_of(const PpoConfig& config) {
     problems.emplace_back(
         "kl: in the loss k1 penalises nothing, for the mean of its gradient is 0; take k2 or k3, or the placement reward");
   }
-  if (config.kl.placement == "loss")
-    for (const auto& [name, limit] : {std::pair{"clamp", config.kl.clamp}, {"log_ratio_clamp", config.kl.log_ratio_clamp}})
-      if (limit > 0)
-        problems.push_back(fmt::format(
-            "kl.{}: in the loss the gradient beyond the limit is 0, so that the penalty ends where the policy is furthest away; "
-            "leave it out, or take the placement reward",
-            name));
   if (config.kl.controller == "adaptive") {
     if (const double least = kMostKlError * static_cast<double>(config.batch_answers); config.kl.horizon <= least)
       problems.push_back(fmt::format(

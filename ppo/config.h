@@ -23,6 +23,7 @@ struct PpoConfig {
   int64_t batch_answers = 512;     // paper
   int64_t minibatch_answers = 64;  // paper: one gradient step each
   int64_t micro_answers = 16;
+  int64_t micro_tokens = 512;       // docs/performance.md, Memory
   int64_t epochs = 1;               // paper: each minibatch is used once
   std::string critic = "reward";    // not in the paper
   bool whiten_advantages = true;    // not in the paper
@@ -47,6 +48,9 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields("batch_answers", config.batch_answers, "answers an iteration, one a prompt", core::between(1, 1e6));
   fields("minibatch_answers", config.minibatch_answers, "answers an optimiser step", core::at_least(1));
   fields("micro_answers", config.micro_answers, "answers a forward pass; memory against speed, same result", core::at_least(1));
+  fields("micro_tokens", config.micro_tokens,
+         "most tokens a forward pass with prompts and padding (or one answer), in which micro_answers end earlier; likewise",
+         core::at_least(1));
   fields("epochs", config.epochs, "passes over the answers of an iteration", core::at_least(1));
   fields("critic", config.critic,
          "the critic: a model that starts as the helpfulness reward model, one that starts as the policy with a zero head, or such a head "

@@ -13,12 +13,10 @@ namespace keel::ppo {
 at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const KlConfig& config) {
   TORCH_CHECK(logprobs.sizes() == reference_logprobs.sizes(), "[ppo.kl] both log-probs must share one shape [B, T], got ", logprobs.sizes(),
               " and ", reference_logprobs.sizes());
-  at::Tensor k1 = logprobs - reference_logprobs;
-  if (config.log_ratio_clamp > 0) k1 = k1.clamp(-config.log_ratio_clamp, config.log_ratio_clamp);
-  at::Tensor kl = k1;
-  if (config.estimator == "k2") kl = k1.square() / 2;
-  if (config.estimator == "k3") kl = (-k1).expm1() + k1;
-  return config.clamp > 0 ? kl.clamp(-config.clamp, config.clamp) : kl;
+  const at::Tensor k1 = logprobs - reference_logprobs;  // never clamped, which would hide how far the policy went
+  if (config.estimator == "k2") return k1.square() / 2;
+  if (config.estimator == "k3") return (-k1).expm1() + k1;
+  return k1;
 }
 
 at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const at::Tensor& mask, int64_t tokens, double beta,

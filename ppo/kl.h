@@ -16,8 +16,6 @@ namespace keel::ppo {
 struct KlConfig {
   std::string estimator = "k1";      // the paper does not say; k1 is the log-ratio of its equation 4
   std::string placement = "reward";  // paper: equation 4
-  double log_ratio_clamp = 0;        // off: a clamped k1 hides how far the policy went
-  double clamp = 0;                  // off
   double coefficient = 0.01;         // paper: 0.01 for 7B and 13B, 0.005 for 34B and 70B
   std::string controller = "fixed";
   double target = 6;       // Ziegler et al.; read by the adaptive controller alone
@@ -29,11 +27,6 @@ inline void visit(KlConfig& config, core::Fields& fields) {
   fields("placement", config.placement,
          "in the reward of each token, or in the policy's loss, differentiated (there k1 is refused: its gradient has mean 0)",
          core::one_of({"reward", "loss"}));
-  fields("log_ratio_clamp", config.log_ratio_clamp,
-         "limit of |log pi - log ref| per token before the estimator, nats; 0 is none. For the placement reward alone",
-         core::between(0.0, 1e6));
-  fields("clamp", config.clamp, "limit of the estimate's size per token, nats; 0 is none. For the placement reward alone",
-         core::between(0.0, 1e6));
   fields("coefficient", config.coefficient, "beta, weight of the KL penalty; where an adaptive one starts", core::at_least(0.0));
   fields("controller", config.controller, "whether beta stays or follows the measured KL", core::one_of({"fixed", "adaptive"}));
   fields("target", config.target, "KL per answer that the adaptive controller aims at, nats", core::above(0.0));

@@ -9,9 +9,7 @@
 namespace keel::ppo {
 
 at::Tensor scores_with_eos_rule(const at::Tensor& scores, const at::Tensor& finished, const RewardShapeConfig& config) {
-  if (config.missing_eos == "subtract") return at::where(finished, scores, scores - config.missing_eos_value);
-  if (config.missing_eos == "replace") return at::where(finished, scores, at::full_like(scores, -config.missing_eos_value));
-  return scores;
+  return config.missing_eos_penalty == 0 ? scores : at::where(finished, scores, scores - config.missing_eos_penalty);
 }
 
 at::Tensor token_rewards(const at::Tensor& kl, const at::Tensor& scores, const at::Tensor& last_action_index,

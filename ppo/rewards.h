@@ -5,25 +5,21 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string>
-
 #include "core/config.h"
 
 namespace keel::ppo {
 
 struct RewardShapeConfig {
-  std::string missing_eos = "none";  // not in the paper
-  double missing_eos_value = 1.0;    // after whitening a score of 1 is one standard deviation
+  double missing_eos_penalty = 0;  // not in the paper
 };
 
 inline void visit(RewardShapeConfig& config, core::Fields& fields) {
-  fields("missing_eos", config.missing_eos,
-         "score of an answer cut at the length limit: as it is, less missing_eos_value, or -missing_eos_value",
-         core::one_of({"none", "subtract", "replace"}));
-  fields("missing_eos_value", config.missing_eos_value, "see missing_eos", core::at_least(0.0));
+  fields("missing_eos_penalty", config.missing_eos_penalty,
+         "taken from the score of an answer that was cut at the length limit; after whitening 1 is a standard deviation",
+         core::at_least(0.0));
 }
 
-// Scores [B] float after the rule for answers without EOS; `finished` [B] bool, true = the answer ended by itself.
+// Scores [B] float, less the penalty where an answer has no EOS; `finished` [B] bool, true = the answer ended by itself.
 at::Tensor scores_with_eos_rule(const at::Tensor& scores, const at::Tensor& finished, const RewardShapeConfig& config);
 
 // -beta * kl_t at every true token, plus the score at the last one; 0 elsewhere. Returns [B, T] float.

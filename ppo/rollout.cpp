@@ -1,6 +1,7 @@
 #include "ppo/rollout.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/tensor.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 
+#include "policy/logprobs.h"
 #include "ppo/losses.h"
 
 namespace keel::ppo {
@@ -68,6 +70,17 @@ AnswerBatch answer_batch(const Rollout& rollout, const std::vector<int64_t>& row
   return batch;
 }
 
+std::vector<std::vector<int64_t>> micro_batches(const Rollout& rollout, const std::vector<int64_t>& rows, int64_t most_answers,
+                                                int64_t most_tokens) {
+  std::vector<int64_t> lengths;
+  for (const int64_t row : rows)
+    lengths.push_back(std::ssize(rollout.rows[static_cast<size_t>(row)]));
+  std::vector<std::vector<int64_t>> batches;
+  for (const auto& [begin, end] : runtime::cut_by_tokens(lengths, most_answers, most_tokens))
+    batches.emplace_back(rows.begin() + static_cast<std::ptrdiff_t>(begin), rows.begin() + static_cast<std::ptrdiff_t>(end));
+  return batches;
+}
+
 at::Tensor answer_states(const policy::Llama& trunk, const AnswerBatch& batch) {
   const at::Tensor hidden = policy::hidden_states(trunk, batch.inputs.tokens);
   const at::Tensor places = at::nonzero(batch.inputs.loss_mask.reshape({-1})).squeeze(-1);
@@ -76,11 +89,18 @@ at::Tensor answer_states(const policy::Llama& trunk, const AnswerBatch& batch) {
 
 AnswerLogprobs answer_logprobs(const policy::Llama& policy, const at::Tensor& states, const AnswerBatch& batch, double temperature,
                                bool with_entropy) {
-  const at::Tensor logits = policy::logits_of(policy, states);
   const at::Tensor targets = batch.inputs.targets.masked_select(batch.inputs.loss_mask);
-  AnswerLogprobs result{.logprobs = at_true_places(policy::target_logprobs(logits, targets, temperature), batch.mask), .entropy = {}};
-  if (with_entropy) result.entropy = at_true_places(entropy(logits.detach() / temperature), batch.mask);
-  return result;
+  if (!with_entropy)
+    return {.logprobs = at_true_places(policy::state_logprobs(policy, states, targets, temperature), batch.mask), .entropy = {}};
+  std::vector<at::Tensor> logprobs, entropies;  // of the chunks of state_logprobs()
+  const int64_t positions = states.size(0), at_once = policy::positions_at_once(policy);
+  for (int64_t begin = 0; begin < positions; begin += at_once) {
+    const int64_t count = std::min(at_once, positions - begin);
+    const at::Tensor logits = policy::logits_of(policy, states.narrow(0, begin, count));
+    logprobs.push_back(policy::target_logprobs(logits, targets.narrow(0, begin, count), temperature));
+    entropies.push_back(entropy(logits.detach() / temperature));
+  }
+  return {.logprobs = at_true_places(at::cat(logprobs), batch.mask), .entropy = at_true_places(at::cat(entropies), batch.mask)};
 }
 
 AnswerLogprobs answer_logprobs(const policy::Llama& policy, const AnswerBatch& batch, double temperature, bool with_entropy) {

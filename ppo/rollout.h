@@ -34,6 +34,10 @@ struct AnswerBatch {
 };
 AnswerBatch answer_batch(const Rollout& rollout, const std::vector<int64_t>& rows);
 
+// Which of `rows` share a forward pass: neighbours, at most `most_answers` of them and `most_tokens` tokens with padding, or one row.
+std::vector<std::vector<int64_t>> micro_batches(const Rollout& rollout, const std::vector<int64_t>& rows, int64_t most_answers,
+                                                int64_t most_tokens);
+
 // Final hidden states before each emitted token, [n, D] in row-major order of the n true places of batch.mask; `trunk` may lack its head.
 at::Tensor answer_states(const policy::Llama& trunk, const AnswerBatch& batch);
 

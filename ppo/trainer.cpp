@@ -70,12 +70,7 @@ std::vector<Trainer::MicroBatches> Trainer::plan(const Rollout& rollout, int64_t
     const int64_t end = std::min(begin + config_.minibatch_answers, rollout.answers());
     std::vector<int64_t> rows(order.begin() + begin, order.begin() + end);
     std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return length(a) < length(b); });
-    MicroBatches micro;
-    for (size_t at = 0; at < rows.size(); ++at) {
-      if (at % static_cast<size_t>(config_.micro_answers) == 0) micro.emplace_back();
-      micro.back().push_back(rows[at]);
-    }
-    minibatches.push_back(std::move(micro));
+    minibatches.push_back(micro_batches(rollout, rows, config_.micro_answers, config_.micro_tokens));
   }
   return minibatches;
 }
@@ -208,21 +203,27 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
   std::vector<std::vector<const core::TokenSequence*>> mix;  // a forward pass each, behind those of the answers
   if (config_.ptx.weight > 0) {
     const int64_t count = config_.ptx.batch_sequences;
+    std::vector<const core::TokenSequence*> drawn;
+    std::vector<int64_t> lengths;
     for (const int64_t index : drawn_in_turn(policy_optimizer_->steps() * count, count, std::ssize(pretraining), seed_, "ppo.ptx")) {
-      if (mix.empty() || std::ssize(mix.back()) == config_.micro_answers) mix.emplace_back();
-      mix.back().push_back(&pretraining[static_cast<size_t>(index)]);
-      targets += count_targets(*mix.back().back());
+      drawn.push_back(&pretraining[static_cast<size_t>(index)]);
+      lengths.push_back(std::ssize(drawn.back()->ids));
+      targets += count_targets(*drawn.back());
     }
+    for (const auto& [begin, end] : runtime::cut_by_tokens(lengths, config_.micro_answers, config_.micro_tokens))
+      mix.emplace_back(drawn.begin() + static_cast<std::ptrdiff_t>(begin), drawn.begin() + static_cast<std::ptrdiff_t>(end));
   }
-  const auto answers = std::ssize(minibatch);
+  // Apart from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
   std::vector<StepSums> parts(minibatch.size() + mix.size());
-  runtime::accumulate_gradients(all_parameters_, std::ssize(parts), [&](int64_t piece) {
-    StepSums& sums = parts[static_cast<size_t>(piece)];
-    if (piece < answers) return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, sums);
-    const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece - answers)], targets);
-    sums.ptx_loss = loss.item<double>();
-    return config_.ptx.weight * loss;
+  runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
+    return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, parts[static_cast<size_t>(piece)]);
   });
+  if (!mix.empty())
+    runtime::accumulate_gradients(policy_parameters_, std::ssize(mix), [&](int64_t piece) {
+      const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece)], targets);
+      parts[minibatch.size() + static_cast<size_t>(piece)].ptx_loss = loss.item<double>();
+      return config_.ptx.weight * loss;
+    });
   StepSums sums;
   for (const StepSums& part : parts)
     sums.add(part);

@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/interrupt.h"
@@ -21,15 +22,15 @@ namespace {
 
 // log pi and log ref of every emitted token, [B, A] each.
 std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, const policy::Llama& reference, const Rollout& rollout,
-                                                double temperature, int64_t micro_answers) {
-  const int64_t answers = rollout.answers();
+                                                const PpoConfig& config) {
+  std::vector<int64_t> all(static_cast<size_t>(rollout.answers()));
+  std::iota(all.begin(), all.end(), int64_t{0});
+  const auto batches = micro_batches(rollout, all, config.micro_answers, config.micro_tokens);
+  const double temperature = config.sampling.temperature;
   std::pair both(at::zeros_like(rollout.engine_logprobs), at::zeros_like(rollout.engine_logprobs));
-  runtime::for_each_piece((answers + micro_answers - 1) / micro_answers, [&](int64_t piece) {
+  runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
     core::stop_if_interrupted("evaluating held-out prompts");
-    std::vector<int64_t> rows;
-    for (int64_t row = piece * micro_answers; row < std::min(answers, (piece + 1) * micro_answers); ++row)
-      rows.push_back(row);
-    const AnswerBatch batch = answer_batch(rollout, rows);
+    const AnswerBatch batch = answer_batch(rollout, batches[static_cast<size_t>(piece)]);
     both.first.index_copy_(0, batch.index, answer_logprobs(policy, batch, temperature).logprobs);
     both.second.index_copy_(0, batch.index, answer_logprobs(reference, batch, temperature).logprobs);
   });
@@ -49,7 +50,7 @@ Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference,
                                                  .batch_rows = config.batch_rows});
   const std::vector<reward::AnswerReward> earned = held_out.reward(samples);
   const Rollout rollout = make_rollout(held_out.prompts, samples);
-  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, config.sampling.temperature, config.micro_answers);
+  const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, config);
   const auto kl = [&](const char* estimator) {
     const at::Tensor tokens = kl_per_token(logprobs, reference_logprobs, {.estimator = estimator});
     return masked_sum(tokens, rollout.response_mask, rollout.answers()).item<double>();

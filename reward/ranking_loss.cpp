@@ -17,6 +17,10 @@ int64_t safety_code(const std::optional<bool>& safe) {
   return safe ? (*safe ? 1 : 0) : -1;
 }
 
+int64_t labelled(const at::Tensor& safe) {
+  return (safe >= 0).sum().item<int64_t>();
+}
+
 // Margins of strength 4, 3, 2, 1 (table 27).
 std::vector<double> margin_table(const RewardLossConfig& config) {
   if (config.margin == "small") return {1, 2. / 3, 1. / 3, 0};
@@ -74,13 +78,17 @@ at::Tensor safety_loss(const at::Tensor& scores, const at::Tensor& safe) {
 
 RewardLoss reward_loss(const at::Tensor& chosen, const at::Tensor& rejected, const PairLabels& labels, const RewardLossCounts& counts,
                        const RewardLossConfig& config) {
-  TORCH_CHECK(chosen.dim() == 1 && chosen.sizes() == rejected.sizes() && chosen.sizes() == labels.strength.sizes(),
-              "[reward.loss] chosen, rejected and strength must share one shape [N], got ", chosen.sizes(), ", ", rejected.sizes(), " and ",
-              labels.strength.sizes());
-  TORCH_CHECK(counts.pairs >= chosen.numel(), "[reward.loss] counts.pairs must count the pairs of the whole step, got ", counts.pairs,
-              " for ", chosen.numel(), " pairs here");
-  const auto pairs = static_cast<double>(std::max<int64_t>(counts.pairs, 1));
-  const auto safety_labels = static_cast<double>(std::max<int64_t>(counts.safety_labels, 1));
+  for (const at::Tensor* other : {&rejected, &labels.strength, &labels.chosen_safe, &labels.rejected_safe})
+    TORCH_CHECK(chosen.dim() == 1 && chosen.sizes() == other->sizes(),
+                "[reward.loss] chosen, rejected and their labels must share one shape [N], got ", chosen.sizes(), " and ", other->sizes());
+  const int64_t pairs_here = chosen.numel(), labels_here = labelled(labels.chosen_safe) + labelled(labels.rejected_safe);
+  TORCH_CHECK(counts.pairs >= std::max<int64_t>(pairs_here, 1), "[reward.loss] counts.pairs must count the pairs of the whole step, got ",
+              counts.pairs, " for ", pairs_here, " pairs here");
+  TORCH_CHECK(counts.safety_labels >= labels_here,
+              "[reward.loss] counts.safety_labels must count the safety labels of the whole step, got ", counts.safety_labels, " for ",
+              labels_here, " labels here");
+  const auto pairs = static_cast<double>(counts.pairs);
+  const auto safety_labels = static_cast<double>(std::max<int64_t>(counts.safety_labels, 1));  // none at all: their sum is 0
 
   const at::Tensor ranking = ranking_loss(chosen, rejected, margins(labels.strength, config)).sum() / pairs;
   const at::Tensor centring = (chosen + rejected).square().sum() / pairs;

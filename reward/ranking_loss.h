@@ -67,7 +67,8 @@ struct RewardLoss {
   at::Tensor ranking, centring, safety;  // 0-dim, detached and unweighted: sum over these pairs / count of the step
 };
 
-// chosen, rejected [N] float. Throws c10::Error when shapes differ or a count is smaller than what these pairs hold.
+// chosen, rejected [N] float. Throws c10::Error when shapes differ and for a count that is too small to be the step's: below what these
+// pairs hold, below 1 pair, below 0 labels.
 RewardLoss reward_loss(const at::Tensor& chosen, const at::Tensor& rejected, const PairLabels& labels, const RewardLossCounts& counts,
                        const RewardLossConfig& config);
 

@@ -89,6 +89,13 @@ int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
   return std::min(std::max(share, config.warmup_min_steps), steps / 5);
 }
 
+std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config) {
+  std::vector<int64_t> tokens;
+  for (const core::TokenPair& pair : pairs)
+    tokens.push_back(2 * std::max(std::ssize(pair.chosen), std::ssize(pair.rejected)));
+  return runtime::cut_by_tokens(tokens, config.micro_pairs, config.micro_tokens);
+}
+
 void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
                         const std::filesystem::path& folder, const std::string& label) {
   core::throw_if_any(problems_of(config));
@@ -114,12 +121,11 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     // Pairs of one length together waste little padding; the sum does not depend on their order.
     std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return pair_tokens(a) < pair_tokens(b); });
     const RewardLossCounts counts = loss_counts(batch);
-    const auto micro = static_cast<size_t>(config.micro_pairs);
-    std::vector<StepSums> parts((batch.size() + micro - 1) / micro);
+    const auto micro = micro_batches(batch, config);
+    std::vector<StepSums> parts(micro.size());
     runtime::accumulate_gradients(weights, std::ssize(parts), [&](int64_t part) {
-      const size_t at = static_cast<size_t>(part) * micro;
-      return loss_of_pairs(model, std::span(batch).subspan(at, std::min(micro, batch.size() - at)), counts, config.loss,
-                           parts[static_cast<size_t>(part)]);
+      const auto [first, last] = micro[static_cast<size_t>(part)];
+      return loss_of_pairs(model, std::span(batch).subspan(first, last - first), counts, config.loss, parts[static_cast<size_t>(part)]);
     });
     StepSums sums;
     for (const StepSums& part : parts)

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/types.h"
 #include "reward/model.h"
 #include "reward/ranking_loss.h"
+#include "runtime/batch.h"
 #include "runtime/training.h"
 
 namespace keel::reward {
@@ -18,6 +20,7 @@ struct RewardTrainConfig {
   int64_t epochs = 1;           // paper: longer training overfits
   int64_t batch_pairs = 512;    // paper: 512 pairs = 1024 rows
   int64_t micro_pairs = 32;
+  int64_t micro_tokens = 1024;   // docs/performance.md, Memory
   double learning_rate = 1e-5;   // paper: 5e-6 for 70B, 1e-5 for the others
   double final_ratio = 0.1;      // paper
   double warmup_share = 0.03;    // paper
@@ -33,6 +36,9 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("epochs", config.epochs, "passes over the pairs", core::at_least(1));
   fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
+  fields("micro_tokens", config.micro_tokens,
+         "most tokens a forward pass, both sides of each pair padded (or one pair), in which micro_pairs end earlier; likewise",
+         core::at_least(1));
   fields("learning_rate", config.learning_rate, "peak of the cosine schedule", core::at_least(0));
   fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));
@@ -53,6 +59,10 @@ std::vector<std::string> problems_with(const RewardTrainConfig& config, const po
 
 // Warm-up of a run of `steps`: its share, but at least warmup_min_steps, but never more than a fifth of a short run.
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
+
+// Which neighbours of `pairs` share a forward pass: at most micro_pairs of them and micro_tokens tokens, were both sides of each padded to
+// the longest side of all (a prompt that is computed once takes less); or one pair.
+std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config);
 
 // Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)) and keeps the last
 // weights: one epoch leaves nothing to choose. Metrics under TRL's names. Throws as runtime::run_training, core::ConfigError where

@@ -11,12 +11,61 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <iterator>
+#include <optional>
+#include <utility>
 
 #include "core/error.h"
 
 namespace keel::runtime {
+namespace {
+
+// The bytes that tensors lie in, each claimed once.
+class Claims {
+ public:
+  // The name of what holds one of these bytes already, else nothing, and they are `name`'s from now on.
+  std::optional<std::string> claim(const at::Tensor& tensor, const std::string& name) {
+    if (tensor.numel() == 0) return std::nullopt;
+    int64_t span = 1;  // elements from the first to the last
+    for (int64_t d = 0; d < tensor.dim(); ++d)
+      span += (tensor.size(d) - 1) * tensor.stride(d);
+    const auto* begin = static_cast<const char*>(tensor.const_data_ptr());
+    const char* end = begin + span * static_cast<int64_t>(tensor.element_size());
+    const auto next = taken_.lower_bound(begin);
+    if (next != taken_.end() && next->first < end) return next->second.name;
+    if (next != taken_.begin() && std::prev(next)->second.end > begin) return std::prev(next)->second.name;
+    taken_.emplace(begin, Taken{end, name});
+    return std::nullopt;
+  }
+
+ private:
+  struct Taken {
+    const char* end;
+    std::string name;
+  };
+  std::map<const char*, Taken> taken_;
+};
+
+// The gradients of all parameters, fit to be changed in place: one that autograd lent to two parameters, or to several elements of one
+// (an expanded sum), gets memory of its own, or clipping would shorten it twice.
+std::vector<at::Tensor> separate_gradients(const Parameters& parameters) {
+  Claims claims;
+  std::vector<at::Tensor> gradients;
+  for (const auto& [name, tensor] : parameters) {
+    at::Tensor gradient = tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor);
+    if (!gradient.is_non_overlapping_and_dense() || claims.claim(gradient, name)) gradient = gradient.clone(at::MemoryFormat::Contiguous);
+    gradients.push_back(std::move(gradient));
+  }
+  return gradients;
+}
+
+}  // namespace
 
 AdamW::AdamW(Parameters parameters, AdamWConfig config) : parameters_(std::move(parameters)), config_(config) {
+  Claims claims;
+  for (const auto& [name, tensor] : parameters_)
+    if (const auto other = claims.claim(tensor, name))
+      TORCH_CHECK(false, "[runtime.adamw] ", name, " and ", *other, " share memory; list a tied weight once");
   for (const auto& [name, tensor] : parameters_) {
     m_.push_back(at::zeros_like(tensor));
     v_.push_back(at::zeros_like(tensor));
@@ -26,9 +75,7 @@ AdamW::AdamW(Parameters parameters, AdamWConfig config) : parameters_(std::move(
 
 double AdamW::step(double learning_rate) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> gradients;
-  for (const auto& [name, tensor] : parameters_)
-    gradients.push_back(tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor));
+  const std::vector<at::Tensor> gradients = separate_gradients(parameters_);
   const double norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients))).item<double>();
   if (!std::isfinite(norm))
     throw core::UsageError(fmt::format(

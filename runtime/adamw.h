@@ -26,11 +26,12 @@ inline void visit(AdamWConfig& config, core::Fields& fields) {
 
 class AdamW {
  public:
+  // Throws c10::Error when two parameters share memory: the gradient of a tied weight would count, and act, twice.
   AdamW(Parameters parameters, AdamWConfig config);
 
   // One update with the gradients that are there (a parameter without gradient counts as zero gradient), which are then cleared.
-  // Returns the global gradient norm before clipping. Throws core::UsageError when it is not finite, for that is a matter
-  // of settings, before anything is changed.
+  // Returns the global gradient norm before clipping. Gradients of two parameters may share memory. Throws core::UsageError when it is not
+  // finite, for that is a matter of settings, before anything is changed.
   double step(double learning_rate);
 
   int64_t steps() const { return steps_; }

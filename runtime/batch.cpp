@@ -29,16 +29,31 @@ TokenBatch pad_right(const std::vector<core::Ids>& rows) {
   return batch;
 }
 
+std::vector<RowRange> cut_by_tokens(const std::vector<int64_t>& lengths, int64_t most_rows, int64_t most_tokens) {
+  std::vector<RowRange> groups;
+  int64_t longest = 0;
+  for (size_t row = 0; row < lengths.size(); ++row) {
+    longest = std::max(longest, lengths[row]);
+    const int64_t rows = groups.empty() ? 0 : static_cast<int64_t>(row + 1 - groups.back().begin);
+    if (groups.empty() || rows > most_rows || rows * longest > most_tokens) {
+      groups.push_back({.begin = row, .end = row});
+      longest = lengths[row];
+    }
+    groups.back().end = row + 1;
+  }
+  return groups;
+}
+
 std::vector<std::vector<size_t>> batches_by_length(const std::vector<core::Ids>& rows, int64_t batch_tokens) {
   std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rows[a].size() < rows[b].size(); });
+  std::vector<int64_t> lengths;
+  for (const size_t row : order)
+    lengths.push_back(std::ssize(rows[row]));
   std::vector<std::vector<size_t>> batches;
-  for (const size_t row : order) {
-    const size_t padded = batches.empty() ? 0 : (batches.back().size() + 1) * rows[row].size();
-    if (batches.empty() || padded > static_cast<size_t>(batch_tokens)) batches.emplace_back();
-    batches.back().push_back(row);
-  }
+  for (const auto& [begin, end] : cut_by_tokens(lengths, std::ssize(rows), batch_tokens))
+    batches.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(begin), order.begin() + static_cast<std::ptrdiff_t>(end));
   return batches;
 }
 

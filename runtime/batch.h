@@ -23,6 +23,14 @@ struct TokenBatch {
 // One sequence a row, padded on the right to the longest. No row may be empty.
 TokenBatch pad_right(const std::vector<core::Ids>& rows);
 
+// Which neighbours of a list of rows are computed together: [begin, end) of each group. A group holds at most `most_rows` rows and, padded
+// to its longest, at most `most_tokens` tokens; a longer row is a group of its own.
+struct RowRange {
+  size_t begin = 0, end = 0;
+  bool operator==(const RowRange&) const = default;
+};
+std::vector<RowRange> cut_by_tokens(const std::vector<int64_t>& lengths, int64_t most_rows, int64_t most_tokens);
+
 // Which rows are computed together: indices sorted by length, so that little is padding, in batches of at most `batch_tokens` padded
 // tokens (a longer row is a batch of its own).
 std::vector<std::vector<size_t>> batches_by_length(const std::vector<core::Ids>& rows, int64_t batch_tokens);

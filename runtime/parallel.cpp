@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ThreadLocalState.h>
 #include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -11,6 +12,8 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "core/log.h"
 
 namespace keel::runtime {
 namespace {
@@ -42,6 +45,10 @@ int worker_count(int64_t pieces) {
 }
 
 void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& work) {
+  for_each_piece(pieces, work, [](std::function<void()> body) { return std::thread(std::move(body)); });
+}
+
+void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& work, const StartThread& start) {
   const int workers = worker_count(pieces);
   if (workers == 1) {
     for (int64_t piece = 0; piece < pieces; ++piece)
@@ -52,14 +59,22 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
   const at::ThreadLocalState caller;
   std::vector<Failure> failures(static_cast<size_t>(workers));
   std::vector<std::thread> helpers;
+  helpers.reserve(static_cast<size_t>(workers));  // nothing between a thread's start and its place here may throw
   at::set_num_threads(threads / workers);
-  for (int worker = 1; worker < workers; ++worker)
-    helpers.emplace_back([&, worker] {
-      const at::ThreadLocalStateGuard state(caller);
-      at::set_num_threads(threads / workers);
-      run_worker(worker, workers, pieces, work, failures[static_cast<size_t>(worker)]);
-    });
+  int started = 1;
+  try {
+    for (; started < workers; ++started)
+      helpers.push_back(start([&, worker = started] {
+        const at::ThreadLocalStateGuard state(caller);
+        at::set_num_threads(threads / workers);
+        run_worker(worker, workers, pieces, work, failures[static_cast<size_t>(worker)]);
+      }));
+  } catch (const std::exception& error) {  // std::system_error at a limit of threads, std::bad_alloc
+    core::log_warn(fmt::format("{} of {} threads could be started ({}): they do the work of all", started, workers, error.what()));
+  }
   run_worker(0, workers, pieces, work, failures[0]);
+  for (int worker = started; worker < workers; ++worker)
+    run_worker(worker, workers, pieces, work, failures[static_cast<size_t>(worker)]);
   for (auto& helper : helpers)
     helper.join();
   at::set_num_threads(threads);
@@ -84,8 +99,9 @@ void accumulate_gradients(const Parameters& parameters, int64_t pieces, const st
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < weights.size(); ++i) {
     at::Tensor& total = weights[i].mutable_grad();
-    for (const auto& sum : sums) {
+    for (auto& sum : sums) {
       if (sum[i].defined()) total = total.defined() ? total + sum[i] : sum[i];
+      sum[i].reset();  // so that the sum of all never stands beside the whole sets of all workers
     }
   }
 }

@@ -69,7 +69,7 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
                 R"("best_of": {"samples": 4}, "rejection": {"samples": 8, "temperatures": [0.5, 1]}})",
       options = R"({"name": "r", "versions": ["rejection", "ppo"], "reward": {"loss": {"margin": "own", )"
                 R"("margin_table": [3, 2, 1, 0]}}, "ppo": {"kl": {"controller": "adaptive", "estimator": "k2"}, "lora": {"rank": 4}, )"
-                R"("ptx": {"weight": 0.1}, "reward": {"missing_eos": "subtract"}}})",
+                R"("ptx": {"weight": 0.1}, "reward": {"missing_eos_penalty": 1}}})",
       batches = R"("versions": ["rejection", "ppo"], "ppo": {"sampling": {"max_new_tokens": 64}}, "preferences": )"
                 R"({"max_new_tokens": 64, "annotator": )",
       judge = on_files(batches + R"("judge", "judge": {"model": "m"}})"), people = on_files(batches + R"("people", "people": "filled"})");
@@ -330,8 +330,8 @@ TEST_CASE("recipes: more frozen layers or wider adapters than the model has are 
 TEST_CASE("recipes: a setting that another one leaves without effect is refused by its whole name", "[pipelines]") {
   const std::string recipe = R"({"name": "r", "rejection": {"temperatures": [0.5, 1]}})";
   CHECK(problems_in(recipe).empty());
-  for (const std::string setting : {"rejection.sampling.temperature=0.7", "ppo.kl.target=3", "ppo.kl.horizon=10",
-                                    "ppo.reward.missing_eos_value=2", "ppo.lora.alpha=8", "ppo.ptx.batch_sequences=8"}) {
+  for (const std::string setting :
+       {"rejection.sampling.temperature=0.7", "ppo.kl.target=3", "ppo.kl.horizon=10", "ppo.lora.alpha=8", "ppo.ptx.batch_sequences=8"}) {
     INFO(setting);
     const auto problems = problems_in(recipe, {setting});
     REQUIRE(problems.size() == 1);

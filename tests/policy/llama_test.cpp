@@ -1,6 +1,8 @@
 #include "policy/llama.h"
 
 #include "core/error.h"
+#include "policy/block.h"
+#include "policy/generate.h"
 #include "policy/lively_model.h"
 #include "support/tiny_model.h"
 
@@ -54,6 +56,34 @@ TEST_CASE("llama: logits and log-probs equal those of transformers", "[policy]")
     const at::Tensor logits = logits_of(model, hidden_states(model, keel::runtime::pad_right({ids})));
     CHECK_CLOSE(logits[0][9], at::tensor(reference.last_logits), 2e-6);
     CHECK_CLOSE(keel::test::floats(sequence_logprobs(model, {ids})[0]), at::tensor(reference.logprobs), 2e-6);
+  }
+}
+
+TEST_CASE("llama: a bf16 model attends in one dtype, and its log-probs are those of fp32 to bf16's precision", "[policy]") {
+  const Llama exact = keel::test::lively_llama();
+  for (const auto& [name, tensor] : keel::policy::parameters(exact))
+    if (tensor.dim() == 2) tensor.div_(4);
+  Llama half = frozen_copy(exact);
+  visit_weights(half, [](const std::string&, at::Tensor& tensor) { tensor = tensor.to(at::kBFloat16); });
+
+  const auto batch = keel::runtime::pad_right({{3, 1, 4}});
+  const at::Tensor x = at::embedding(half.embedding, batch.ids);
+  const at::Tensor out = block(half.layers[0], half.config, x, keel::policy::rotary(half.config, batch.positions),
+                               [](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+                                 for (const at::Tensor* each : {&q, &k, &v})
+                                   CHECK(each->scalar_type() == at::kBFloat16);
+                                 return keel::policy::attention(q, k, v, {});
+                               });
+  CHECK(out.scalar_type() == at::kBFloat16);
+
+  const auto rows = keel::test::some_rows({12, 5, 9});
+  const auto expected = sequence_logprobs(exact, rows), actual = sequence_logprobs(half, rows);
+  for (size_t i = 0; i < rows.size(); ++i)
+    CHECK_CLOSE(keel::test::floats(actual[i]), keel::test::floats(expected[i]), 4e-2);
+  for (const auto& answer : generate(half, {.prompts = rows, .sampling = {.max_new_tokens = 6}})) {
+    const Ids whole = keel::core::joined(rows[static_cast<size_t>(answer.prompt)], answer.ids);
+    const auto all = sequence_logprobs(half, {whole})[0];
+    CHECK_CLOSE(keel::test::floats(answer.logprobs), keel::test::floats({all.end() - std::ssize(answer.ids), all.end()}), 4e-2);
   }
 }
 

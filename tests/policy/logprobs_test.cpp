@@ -1,6 +1,9 @@
 #include "policy/logprobs.h"
 
+#include <ATen/core/grad_mode.h>
+
 #include <cmath>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -47,6 +50,50 @@ TEST_CASE("logprobs: of given logits at a temperature, by hand", "[policy]") {
   const at::Tensor targets = at::tensor(std::vector<int64_t>{1, 0});
   CHECK_CLOSE(keel::policy::target_logprobs(logits, targets), tensor({std::log(.75), std::log(.5)}), 1e-6);
   CHECK_CLOSE(keel::policy::target_logprobs(logits, targets, .5), tensor({std::log(.9), std::log(.5)}), 1e-6);  // 3^2 against 1
+}
+
+TEST_CASE("logprobs: chunks of positions give the values and gradients of all logits at once", "[policy]") {
+  for (const double temperature : {.7, 1.}) {
+    Llama model = keel::test::lively_llama();
+    const at::Tensor states = (at::arange(11 * 16, at::kDouble) * .37).sin().to(at::kFloat).view({11, 16});
+    const at::Tensor targets = at::tensor(std::vector<int64_t>{3, 0, 22, 7, 7, 1, 19, 4, 22, 0, 5});
+    const at::Tensor weights = (at::arange(11, at::kDouble) + .5).cos().to(at::kFloat);  // so that no position's gradient is another's
+    const auto run = [&](int64_t most_bytes) {
+      const at::Tensor h = states.clone().set_requires_grad(true);
+      model.head = model.head.detach().clone().set_requires_grad(true);
+      const at::Tensor logprobs = keel::policy::state_logprobs(model, h, targets, temperature, most_bytes);
+      (logprobs * weights).sum().backward();
+      return std::tuple(logprobs.detach(), h.grad(), model.head.grad());
+    };
+    const auto [expected, of_states, of_head] = run(keel::policy::kMostLogitsBytes);
+    for (const int64_t positions : {1, 3, 4, 10}) {
+      const auto [actual, chunked_states, chunked_head] = run(positions * 23 * 4);
+      CHECK_CLOSE(actual, expected, 1e-6);
+      CHECK_CLOSE(chunked_states, of_states, 1e-6);
+      CHECK_CLOSE(chunked_head, of_head, 1e-5);
+    }
+    CHECK(std::get<2>(run(11 * 23 * 4)).equal(of_head));  // what fits is computed as before, bit for bit
+  }
+}
+
+TEST_CASE("logprobs: chunks leave a frozen head, or frozen states, without gradient, and none is needed without grad mode", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  const at::Tensor states = (at::arange(5 * 16, at::kDouble) * .37).sin().to(at::kFloat).view({5, 16});
+  const at::Tensor targets = at::tensor(std::vector<int64_t>{3, 0, 22, 7, 7});
+  const at::Tensor learning = states.clone().set_requires_grad(true);
+  keel::policy::state_logprobs(model, learning, targets, 1, 2 * 23 * 4).sum().backward();
+  CHECK(learning.grad().defined());
+  CHECK_FALSE(model.head.grad().defined());
+  const at::NoGradGuard no_grad;
+  CHECK_FALSE(keel::policy::state_logprobs(model, learning, targets, 1, 2 * 23 * 4).requires_grad());
+}
+
+TEST_CASE("logprobs: positions at once are as many as fit the bytes, one at least", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  CHECK(keel::policy::positions_at_once(model, 23 * 4 * 7) == 7);
+  CHECK(keel::policy::positions_at_once(model, 23 * 4 * 7 + 91) == 7);
+  CHECK(keel::policy::positions_at_once(model, 1) == 1);
+  CHECK(keel::policy::positions_at_once(model) * 23 * 4 <= int64_t{1} << 30);
 }
 
 TEST_CASE("logprobs: batch mates and padding change nothing", "[policy]") {

@@ -4,8 +4,10 @@
 //  3 an EOS that masks take for padding                        8 reference or reward models that move, or alias the policy
 //  4 statistics over padding                                   9 ids that change between generation, scoring and training
 //  5 means by micro-batch instead of batch                    10 a reward model saved without its head, or loaded as another
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include "core/rng.h"
 #include "ppo/small_run.h"
 
 using namespace keel::ppo;
@@ -138,4 +140,59 @@ TEST_CASE("ppo (pitfall 1): after every update the generator samples from the ne
       CHECK(metric(one.assess().metrics, "rollout/logprob_drift_max") < 1e-4);
     }
   }
+}
+
+TEST_CASE("ppo (pitfall 1): the old log-probs are those of the update bit for bit, with a pretraining mix, on any threads, at uneven sizes",
+          "[ppo]") {
+  // Wide enough that operators share their work among threads.
+  const auto wide = [] {
+    keel::policy::LlamaConfig shape = keel::test::tiny_config();
+    shape.vocab_size = 1031;
+    shape.hidden_size = 192;
+    shape.intermediate_size = 517;
+    shape.max_position_embeddings = 96;
+    keel::policy::Llama model = keel::policy::make_llama(shape, 5);
+    for (const auto& [name, tensor] : keel::policy::parameters(model))
+      if (tensor.dim() == 2) tensor.mul_(4);
+    return model;
+  };
+  std::vector<Ids> prompts;
+  std::vector<Sample> samples;
+  keel::core::Stream stream(3, "test.rows");
+  const auto ids = [&](uint64_t longest) {
+    Ids row(1 + stream.below(longest));
+    for (auto& id : row)
+      id = static_cast<int64_t>(stream.below(1031));
+    return row;
+  };
+  PpoJob job;
+  for (int64_t i = 0; i < 7; ++i) {
+    prompts.push_back(ids(40));
+    const Ids answer = ids(50);
+    samples.push_back({.prompt = i, .sample = 0, .ids = answer, .logprobs = std::vector<float>(answer.size(), -1)});
+    const Ids text = ids(60);
+    job.pretraining.push_back({.ids = text, .loss_mask = std::vector<bool>(text.size(), true)});
+  }
+  const int before = at::get_num_threads();
+  for (const int threads : {1, 2, 3, 4}) {
+    at::set_num_threads(threads);
+    for (const int64_t micro : {1, 2, 5}) {
+      for (const double weight : {0., 1.}) {
+        PpoConfig config = small_config();
+        config.batch_answers = 7;
+        config.minibatch_answers = 5;  // then 2
+        config.micro_answers = micro;
+        config.schedule.learning_rate = 0;  // so that the second minibatch has ratios of 1 as well
+        if (weight > 0) config.ptx = {.weight = weight, .batch_sequences = 3};
+        const keel::policy::Llama policy = wide();
+        Trainer trainer(policy, keel::reward::make_reward_model(policy, "normal", 3), config, 1);
+        const Rollout rollout = make_rollout(prompts, samples);
+        const auto row = trainer.update(rollout, trainer.assess(rollout, likes_seven(samples)), job.pretraining);
+        INFO(threads << " threads, " << micro << " answers a micro-batch, ptx " << weight);
+        CHECK(metric(row, "val/first_ratio_rms") == 0);
+        CHECK(metric(row, "policy/approxkl_avg") == 0);
+      }
+    }
+  }
+  at::set_num_threads(before);
 }

@@ -45,6 +45,17 @@ TEST_CASE("rollout (pitfall 2): an answer batch targets exactly the emitted ids,
   CHECK(batch.mask.equal(bools({{1, 0, 0, 0}, {1, 1, 1, 1}})));
 }
 
+TEST_CASE("rollout: micro-batches are neighbours, bounded by answers and by padded tokens with their prompts", "[ppo]") {
+  const Rollout rollout = make_rollout(kPrompts, handmade_samples());  // rows of 3, 7 and 3 ids
+  using Batches = std::vector<std::vector<int64_t>>;
+  CHECK(micro_batches(rollout, {2, 0, 1}, 16, 100) == Batches{{2, 0, 1}});
+  CHECK(micro_batches(rollout, {2, 0, 1}, 2, 100) == Batches{{2, 0}, {1}});
+  CHECK(micro_batches(rollout, {2, 0, 1}, 16, 20) == Batches{{2, 0}, {1}});
+  CHECK(micro_batches(rollout, {2, 1, 0}, 16, 13) == Batches{{2}, {1}, {0}});
+  CHECK(micro_batches(rollout, {2, 1, 0}, 16, 14) == Batches{{2, 1}, {0}});
+  CHECK(micro_batches(rollout, {1}, 16, 1) == Batches{{1}});
+}
+
 TEST_CASE("rollout: an answer without ids, or with fewer log-probs than ids, is refused", "[ppo]") {
   CHECK_THROWS_AS(make_rollout(kPrompts, {{.prompt = 0, .sample = 0, .ids = {}, .logprobs = {}}}), c10::Error);
   CHECK_THROWS_AS(make_rollout(kPrompts, {{.prompt = 0, .sample = 0, .ids = {1, 2}, .logprobs = {-1}}}), c10::Error);

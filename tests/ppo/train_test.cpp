@@ -71,6 +71,22 @@ TEST_CASE("ppo (pitfall 5): 8 x 1, 4 x 2, 2 x 4 and 1 x 8 answers end in the sam
   }
 }
 
+TEST_CASE("ppo (pitfall 5): forward passes of at most 12 tokens end in the same weights as those of 8 answers", "[ppo]") {
+  std::vector<keel::runtime::Parameters> ends;
+  for (const int64_t tokens : {512, 12}) {
+    PpoConfig config = small_config();
+    config.minibatch_answers = config.micro_answers = 8;
+    config.micro_tokens = tokens;
+    config.ptx = {.weight = .5, .batch_sequences = 5};
+    OneIteration one(config);
+    const keel::core::TokenSequence text{.ids = {1, 2, 3, 4, 5}, .loss_mask = std::vector<bool>(5, true)};
+    one.trainer.update(one.rollout, one.assess(), {text, text, text});
+    ends.push_back(one.trainer.state());
+  }
+  for (size_t i = 0; i < ends[0].size(); ++i)
+    CHECK_CLOSE(ends[1][i].tensor, ends[0][i].tensor, 1e-6);
+}
+
 TEST_CASE("ppo (pitfall 8): the reference stays what the policy was, shares nothing with it, and the policy moves", "[ppo]") {
   OneIteration one(small_config());
   const std::string before = digest(one.models.policy);
@@ -140,6 +156,32 @@ TEST_CASE("ppo: an easy reward rises, and a strong KL penalty holds it back", "[
                  << held_kl);
   CHECK(late > early + .2);
   CHECK(held_kl < kl / 4);
+}
+
+TEST_CASE("ppo: a penalty on answers without an end teaches the policy to end them, where the reward does not care", "[ppo]") {
+  const auto truncated = [](double penalty) {  // share of answers that were cut, over the last fifth of the iterations
+    const keel::test::TemporaryFolder folder;
+    const Models models;
+    PpoConfig config = small_config();
+    config.iterations = 30;
+    config.batch_answers = 32;
+    config.minibatch_answers = config.micro_answers = 16;
+    config.reward.missing_eos_penalty = penalty;
+    config.schedule.learning_rate = .01;
+    PpoJob job = small_job();
+    job.reward = [](const std::vector<Sample>& samples) {
+      return std::vector<keel::reward::AnswerReward>(samples.size(), {.probability = .5});
+    };
+    train(models.policy, models.critic, job, config, 1, folder.path());
+    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+    double sum = 0;
+    for (size_t i = 24; i < 30; ++i)
+      sum += metric(points[i].values, "rollout/truncated_rate") / 6;
+    return sum;
+  };
+  const double without = truncated(0), with = truncated(2);
+  INFO("cut: " << without << " without a penalty, " << with << " with one");
+  CHECK(with < without - .2);
 }
 
 TEST_CASE("ppo: stopped and started again it ends bit for bit as if never stopped: coefficient, averages, mix, adapters included",

@@ -25,7 +25,7 @@ PpoConfig oracle_config(bool shared) {
   config.micro_answers = 3;
   config.sampling.temperature = .7;
   config.kl.coefficient = .05;
-  config.reward = {.missing_eos = "subtract", .missing_eos_value = .5};
+  config.reward = {.missing_eos_penalty = .5};
   config.gae = {.gamma = .98, .lambda = .9};
   config.schedule.learning_rate = .003;
   if (!shared) {

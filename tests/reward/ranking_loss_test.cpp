@@ -114,9 +114,9 @@ TEST_CASE("reward loss: its gradient is that of finite differences", "[reward]")
   CHECK(keel::test::gradient_error(loss, point) < 1e-8);
 }
 
-TEST_CASE("reward loss: no pairs and no labels give a loss of 0", "[reward]") {
+TEST_CASE("reward loss: a micro-batch without pairs and labels has a loss of 0", "[reward]") {
   const RewardLossConfig config{.margin = "small", .centring = 1, .safety_weight = 1};
-  const RewardLoss loss = reward_loss(at::empty({0}), at::empty({0}), pair_labels({}), {}, config);
+  const RewardLoss loss = reward_loss(at::empty({0}), at::empty({0}), pair_labels({}), {.pairs = 3}, config);
   CHECK(loss.loss.item<double>() == 0);
 }
 
@@ -124,5 +124,28 @@ TEST_CASE("reward loss: shapes and counts that do not fit are refused", "[reward
   const PairLabels labels = pair_labels(kThreePairs);
   CHECK_THROWS_AS(reward_loss(at::zeros({3}), at::zeros({2}), labels, {.pairs = 3}, {}), c10::Error);
   CHECK_THROWS_AS(reward_loss(at::zeros({2}), at::zeros({2}), labels, {.pairs = 3}, {}), c10::Error);
-  CHECK_THROWS_AS(reward_loss(at::zeros({3}), at::zeros({3}), labels, {.pairs = 2}, {}), c10::Error);
+  PairLabels others = labels;
+  others.rejected_safe = others.rejected_safe.slice(0, 0, 2);
+  CHECK_THROWS_AS(reward_loss(at::zeros({3}), at::zeros({3}), others, {.pairs = 3, .safety_labels = 4}, {}), c10::Error);
+}
+
+TEST_CASE("reward loss: a count that is below what is here, zero or negative is refused by name", "[reward]") {
+  using Catch::Matchers::ContainsSubstring;
+  const auto loss_of = [](std::span<const keel::core::TokenPair> pairs, RewardLossCounts counts) {
+    const at::Tensor zeros = at::zeros({std::ssize(pairs)});
+    return reward_loss(zeros, zeros, pair_labels(pairs), counts, {}).loss;
+  };
+  for (const int64_t pairs : {2, 0, -3})
+    CHECK_THROWS_WITH(
+        loss_of(kThreePairs, {.pairs = pairs, .safety_labels = 4}),
+        ContainsSubstring("counts.pairs must count the pairs of the whole step, got " + std::to_string(pairs) + " for 3 pairs"));
+  for (const int64_t labels : {3, 0, -1})
+    CHECK_THROWS_WITH(loss_of(kThreePairs, {.pairs = 3, .safety_labels = labels}),
+                      ContainsSubstring("counts.safety_labels must count the safety labels of the whole step, got " +
+                                        std::to_string(labels) + " for 4 labels"));
+  for (const int64_t pairs : {0, -1})  // a step has pairs, though this micro-batch has none
+    CHECK_THROWS_WITH(loss_of({}, {.pairs = pairs}), ContainsSubstring("counts.pairs"));
+  CHECK_THROWS_WITH(loss_of({}, {.pairs = 1, .safety_labels = -1}), ContainsSubstring("counts.safety_labels"));
+  CHECK_NOTHROW(loss_of(kThreePairs, {.pairs = 3, .safety_labels = 4}));
+  CHECK_NOTHROW(loss_of(kThreePairs, {.pairs = 9, .safety_labels = 9}));
 }

@@ -2,10 +2,13 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/json.h"
 #include "core/metrics.h"
+#include "core/rng.h"
 #include "reward/pair_scores.h"
 #include "support/options.h"
 #include "support/tiny_model.h"
@@ -83,6 +86,28 @@ TEST_CASE("reward training: twenty losses equal those of TRL's RewardTrainer wit
   check_losses(folder / "metrics.jsonl", expected);
 }
 
+TEST_CASE("reward training: shuffled mini-batches over two epochs end in the losses and weights of an independent program", "[reward]") {
+  std::vector<int64_t> order;
+  for (const uint64_t epoch : {0, 1})
+    for (const int64_t pair : keel::core::permutation(8, 1, "reward.order", epoch))
+      order.push_back(pair);
+  CHECK(order == std::vector<int64_t>{7, 1, 2, 0, 6, 4, 5, 3, 5, 0, 1, 6, 3, 7, 4, 2});  // what the oracle is given
+  const auto expected = keel::core::read_json_file(std::string(KEEL_SOURCE_DIR) + "/tests/reward/batches.json");
+  for (const int64_t micro_pairs : {2, 8}) {
+    const keel::test::TemporaryFolder folder;
+    const RewardModel model = trainable_model();
+    RewardTrainConfig config = full_batch(2);
+    config.batch_pairs = 3;  // 6 steps: the third holds pairs of both epochs, the last one alone
+    config.micro_pairs = micro_pairs;
+    train_reward_model(model, formula_pairs(), config, 1, folder.path());
+    check_losses(folder / "metrics.jsonl", expected.at("losses").get<std::vector<double>>());  // tools/oracle/reward_batches.py
+    for (const auto& [name, tensor] : parameters(model)) {
+      INFO(name);
+      CHECK_CLOSE(tensor.flatten(), at::tensor(expected.at(name).get<std::vector<double>>()), 1e-4);
+    }
+  }
+}
+
 TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three of three and eight of one end in the same weights",
           "[reward]") {
   const auto trained = [](int64_t micro_pairs) {
@@ -101,6 +126,38 @@ TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three o
     for (size_t i = 0; i < whole.size(); ++i)
       CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
   }
+}
+
+TEST_CASE("reward training: micro-batches are bounded by pairs and by tokens of both padded sides, and change no weight", "[reward]") {
+  std::vector<TokenPair> pairs(4);
+  for (const auto& [i, chosen, rejected] : {std::tuple{0, 3, 2}, {1, 2, 3}, {2, 1, 5}, {3, 9, 1}}) {
+    pairs[static_cast<size_t>(i)].chosen.resize(static_cast<size_t>(chosen));
+    pairs[static_cast<size_t>(i)].rejected.resize(static_cast<size_t>(rejected));
+  }
+  using Ranges = std::vector<keel::runtime::RowRange>;
+  const auto cut = [&](int64_t most_pairs, int64_t tokens) {
+    RewardTrainConfig config;
+    config.micro_pairs = most_pairs;
+    config.micro_tokens = tokens;
+    return micro_batches(pairs, config);
+  };
+  CHECK(cut(8, 72) == Ranges{{0, 4}});  // 4 x 2 x 9
+  CHECK(cut(8, 71) == Ranges{{0, 3}, {3, 4}});
+  CHECK(cut(8, 29) == Ranges{{0, 2}, {2, 3}, {3, 4}});  // 3 x 2 x 5 is 30
+  CHECK(cut(1, 72).size() == 4);
+  CHECK(cut(8, 1).size() == 4);
+
+  const auto trained = [](int64_t tokens) {
+    const keel::test::TemporaryFolder folder;
+    const RewardModel model = trainable_model();
+    RewardTrainConfig config = full_batch(1);
+    config.micro_tokens = tokens;
+    train_reward_model(model, formula_pairs(), config, 1, folder.path());
+    return parameters(model);
+  };
+  const auto whole = trained(1024), parts = trained(20);
+  for (size_t i = 0; i < whole.size(); ++i)
+    CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
 }
 
 TEST_CASE("reward training: stopped and started again it ends bit for bit as if never stopped", "[reward]") {
@@ -194,7 +251,7 @@ TEST_CASE("reward training: each setting, changed, ends in other weights", "[rew
   CHECK(trained({no_least, share}) != trained({no_least}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0.5]"}) != trained({"loss.margin=large"}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0]"}) == trained({"loss.margin=large"}));
-  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs"});
+  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs", "micro_tokens"});
 }
 
 TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest learns", "[reward]") {

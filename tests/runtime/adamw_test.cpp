@@ -1,5 +1,6 @@
 #include "runtime/adamw.h"
 
+#include <cmath>
 #include <limits>
 
 #include "core/error.h"
@@ -110,6 +111,29 @@ TEST_CASE("adamw: state saved after three steps and loaded elsewhere goes on bit
   CHECK(keel::runtime::digest(again) == keel::runtime::digest(list));
   CHECK(keel::runtime::digest(resumed.state()) == keel::runtime::digest(optimizer.state()));
   CHECK(resumed.steps() == 5);
+}
+
+TEST_CASE("adamw: gradients that share memory are clipped once each", "[runtime]") {
+  const at::Tensor a = tensor({1, 1}), b = tensor({1, 1}), c = tensor({1, 1});
+  AdamW optimizer({{"a", a}, {"b", b}, {"c", c}}, {.clip_norm = 1});
+  const at::Tensor lent = tensor({2, 1});  // as autograd lends one gradient to both sides of a sum
+  a.mutable_grad() = lent;
+  b.mutable_grad() = lent;
+  c.mutable_grad() = tensor({2}).squeeze(0).expand({2});  // and one number to all elements
+  const double norm = std::sqrt(4 + 1 + 4 + 1 + 4 + 4);
+  CHECK(optimizer.step(0) == Catch::Approx(norm));
+  const auto state = optimizer.state();  // m = (1 - beta1) g
+  for (const auto& [index, expected] : {std::pair{size_t{0}, tensor({2, 1})}, {size_t{2}, tensor({2, 1})}, {size_t{4}, tensor({2, 2})}})
+    CHECK_CLOSE(state[index].tensor, expected * (.1 / norm), 1e-6);
+}
+
+TEST_CASE("adamw: a weight that is listed twice, whole or in part, is refused; parts of one storage are not", "[runtime]") {
+  const at::Tensor all = at::zeros({6});
+  using Catch::Matchers::ContainsSubstring;
+  CHECK_THROWS_WITH(AdamW({{"embed", all}, {"other", at::zeros({6})}, {"head", all}}, {}),
+                    ContainsSubstring("head and embed share memory"));
+  CHECK_THROWS_WITH(AdamW({{"front", all.slice(0, 0, 4)}, {"back", all.slice(0, 3)}}, {}), ContainsSubstring("share memory"));
+  CHECK_NOTHROW(AdamW({{"front", all.slice(0, 0, 3)}, {"back", all.slice(0, 3)}, {"none", all.slice(0, 0, 0)}}, {}));
 }
 
 TEST_CASE("adamw: state of another model is refused by name", "[runtime]") {

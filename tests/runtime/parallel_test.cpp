@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #include "support/test.h"
@@ -70,6 +71,41 @@ TEST_CASE("parallel: of several failures the one of the lowest piece is thrown, 
   CHECK_THROWS_WITH(for_each_piece(8, work), "3");
   CHECK(ended == 3);  // 0 and 2 of one worker, 1 of the other: 3 and 4 failed, and nothing follows a failure
   CHECK(at::get_num_threads() == 2);
+}
+
+TEST_CASE("parallel: where no more threads can be made the others do the work, each piece once, on one intra-op thread", "[runtime]") {
+  for (const int limit : {0, 1, 2}) {
+    const Threads threads(4);
+    int started = 0;
+    const StartThread start = [&](std::function<void()> body) {
+      if (started == limit) throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+      ++started;
+      return std::thread(std::move(body));
+    };
+    std::vector<int> runs(10);
+    std::mutex lock;
+    std::set<std::thread::id> workers;
+    const auto work = [&](int64_t piece) {
+      const std::lock_guard guard(lock);
+      ++runs[static_cast<size_t>(piece)];
+      workers.insert(std::this_thread::get_id());
+      CHECK(at::get_num_threads() == 1);
+      CHECK(worker_count(8) == 1);
+    };
+    for_each_piece(10, work, start);
+    CHECK(runs == std::vector<int>(10, 1));
+    CHECK(static_cast<int>(workers.size()) <= limit + 1);
+    CHECK(at::get_num_threads() == 4);
+    CHECK(worker_count(8) == 4);  // the caller is outside of any piece again
+    started = 0;
+    CHECK_THROWS_WITH(for_each_piece(
+                          10,
+                          [](int64_t piece) {
+                            if (piece % 4 == 3) throw std::runtime_error(std::to_string(piece));
+                          },
+                          start),
+                      "3");  // of a worker that was never started
+  }
 }
 
 TEST_CASE("parallel: gradients are those of the sum, at any number of threads", "[runtime]") {
