@@ -199,6 +199,14 @@ void assign(const Fields& fields, const json& object, const std::string& origin,
   assign_members(fields, object, "", origin, problems);
 }
 
+void assign_file(const Fields& fields, const std::string& path, std::vector<std::string>& problems) {
+  try {
+    assign(fields, read_json_file(path), path, problems);
+  } catch (const DataError& error) {  // no JSON
+    problems.emplace_back(error.what());
+  }
+}
+
 void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems) {
   if (find_invalid_utf8(setting) != std::string_view::npos) {
     problems.push_back("--set: a setting must be valid UTF-8");

@@ -79,6 +79,9 @@ Fields fields_of(Config& config) {
 // (2.7 is no integer; 2 is a valid double) and value out of range is added to `problems`, prefixed by `origin`; nothing is thrown.
 void assign(const Fields& fields, const nlohmann::json& object, const std::string& origin, std::vector<std::string>& problems);
 
+// The same from a JSON file with comments; what is wrong with the file or its JSON is one of the problems. UsageError when it is missing.
+void assign_file(const Fields& fields, const std::string& path, std::vector<std::string>& problems);
+
 // "key=value" of --set. The value is JSON where the field is no string; for a string field the text itself is taken.
 void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems);
 

@@ -11,7 +11,7 @@
 #include "data/tokenizer.h"
 #include "policy/generate.h"
 #include "policy/model_directory.h"
-#include "rejection_sampling/run.h"
+#include "rejection_sampling/selection.h"
 #include "reward/model.h"
 
 int main(int argc, char** argv) {

@@ -1,0 +1,39 @@
+// A sweep: a recipe, the settings to vary, and seeds (docs/formats.md). Every combination and seed is one pipeline run.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace keel::pipelines::ablation {
+
+// Setting -> value as --set takes it, sorted. "until" is no setting of a recipe but the cell's own last stage.
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+struct Sweep {
+  std::string name;
+  std::filesystem::path base;  // the recipe
+  std::vector<int64_t> seeds{1};
+  std::vector<std::string> keys;      // settings that vary
+  std::vector<Settings> cells;        // every combination that is not excluded, each once
+  size_t baseline = 0;                // the cell that the others are compared with
+  std::string until = "report";       // last stage of a cell
+  std::vector<std::string> measures;  // "ppo.gold_helpfulness", "reward_safety.accuracy": see measure_of()
+};
+
+// Reads {"name", "base", "seeds", "grid": {key: [values]}, "paired": [{key: value}], "exclude": [{key: value}], "baseline": {key: value},
+// "until", "measures"}: all combinations of the grid, each with every setting of `paired`. Every cell's recipe is checked. ConfigError with
+// every problem.
+Sweep read_sweep(const std::filesystem::path& path);
+
+const std::string& until_of(const Sweep& sweep, const Settings& cell);
+bool ends_early(const Settings& cell);  // it has an "until" of its own, and may lack measures of later stages
+
+std::string label_of(const Settings& settings);  // "ppo.kl.coefficient=0.1, reward.loss.margin=large"
+
+// The settings as read_recipe() takes them, without "until".
+std::vector<std::string> as_arguments(const Settings& settings);
+
+}  // namespace keel::pipelines::ablation

@@ -1,0 +1,159 @@
+// keel ablate: every cell of a sweep as a pipeline run; all of them share one run folder, so that equal stages are computed once.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include <c10/util/Exception.h>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/version.h"
+#include "evaluation/report.h"
+#include "pipelines/ablation/sweep.h"
+#include "pipelines/ablation/sweep_results.h"
+#include "pipelines/cli/commands.h"
+#include "pipelines/run/stage_runner.h"
+#include "pipelines/stages/stages.h"
+#include "runtime/device.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the sweep is, for whoever reads the results.
+void freeze(const ablation::Sweep& sweep, const fs::path& out) {
+  nlohmann::json cells = nlohmann::json::array();
+  for (const auto& cell : sweep.cells) {
+    cells.push_back(nlohmann::json::object());
+    for (const auto& [key, value] : cell)
+      cells.back()[key] = value;
+  }
+  core::write_file(out / "sweep.lock.json", nlohmann::json{{"name", sweep.name},
+                                                           {"base", sweep.base.string()},
+                                                           {"seeds", sweep.seeds},
+                                                           {"cells", cells},
+                                                           {"baseline", sweep.baseline},
+                                                           {"until", sweep.until},
+                                                           {"measures", sweep.measures}}
+                                                    .dump(2) +
+                                                "\n");
+}
+
+// Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
+// sweep (a signal, a full disk) is thrown.
+ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep, size_t cell, int64_t seed, bool threads_given,
+                 run::RunOptions options) {
+  ablation::CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
+  std::string mistyped;
+  recipe::Recipe recipe = recipe::read_recipe(sweep.base, {}, ablation::as_arguments(sweep.cells[cell]));
+  recipe.seed = seed;
+  options.seed = static_cast<uint64_t>(seed);
+  options.until = until_of(sweep, sweep.cells[cell]);
+  const std::vector<run::Stage> stages = stages::build_stages(recipe, stages::external_digests(recipe));
+  if (!threads_given) options.threads = run::required_threads(run, stages, options).value_or(options.threads);
+  run::check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
+  runtime::configure_process(options.threads);
+  try {
+    std::map<std::string, fs::path> folders;
+    for (const auto& status : execute(run, stages, options))
+      folders[status.name] = status.folder;
+    for (const auto& measure : sweep.measures) {
+      const auto value = ablation::measure_of(folders, measure);
+      if (value)
+        result.measures[measure] = *value;
+      else if (ablation::ends_early(sweep.cells[cell]) || !folders.contains(measure.substr(0, measure.find('.'))))
+        continue;  // of a stage that this cell does not have
+      else if (cell == sweep.baseline)
+        mistyped = measure;
+      else
+        throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
+    }
+  } catch (const core::Error& error) {
+    if (error.code() == core::Exit::interrupted || error.code() == core::Exit::io || error.code() == core::Exit::locked) throw;
+    result.failure = error.what();
+  } catch (const c10::Error& error) {
+    result.failure = error.what_without_backtrace();
+  }
+  if (!mistyped.empty())  // all cells would fail for it, hours later
+    throw core::UsageError(fmt::format(
+        "measures: no finished stage of the baseline has \"{}\" (NAME.REST, docs/formats.md); what is computed is kept", mistyped));
+  return result;
+}
+
+// New, empty, or a sweep's; a kill may have come before sweep.lock.json.
+bool is_sweep_folder(const fs::path& out) {
+  if (!fs::exists(out) || fs::exists(out / "sweep.lock.json")) return true;
+  return std::all_of(fs::directory_iterator(out), fs::directory_iterator(), [](const auto& entry) {
+    const std::string name = entry.path().filename();
+    return name == "run" || name.starts_with('.');
+  });
+}
+
+void write_results(const ablation::Sweep& sweep, const std::vector<ablation::CellRun>& runs, const fs::path& out) {
+  const auto table = ablation::compare_cells(sweep, runs);
+  core::write_file(out / "table.csv", ablation::csv_of(sweep, table, runs));
+  core::write_file(out / "table.md", ablation::markdown_of(sweep, table, runs));
+  core::write_file(out / "report.html", evaluation::render_html(ablation::report_of(sweep, table, runs)));
+}
+
+void ablate(const std::string& file, const fs::path& out, const Invocation& invocation) {
+  configure({}, invocation);
+  const ablation::Sweep sweep = ablation::read_sweep(file);
+  run::RunDirectory run(out / "run");
+  run.check_recipe(sweep.name);
+  if (!is_sweep_folder(out))
+    throw core::UsageError(
+        fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
+  if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
+  for (const auto& cell : sweep.cells)  // a file that is missing shows before hours of work
+    stages::check_external_files(recipe::read_recipe(sweep.base, {}, ablation::as_arguments(cell)));
+  recipe::Recipe base = recipe::read_recipe(sweep.base, {}, ablation::as_arguments(sweep.cells[sweep.baseline]));
+  core::make_directories(out);
+  run.begin({.recipe = sweep.name,
+             .version = core::kVersion,
+             .config = core::dump_json(core::json_of(base)),
+             .external = stages::external_digests(base)});
+  freeze(sweep, out);
+  const run::RunOptions options{
+      .seed = 0,
+      .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+      .threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(base.threads)),
+      .until = {},
+      .only = {},
+      .versions = runtime::program_versions()};
+  std::vector<ablation::CellRun> runs;
+  const size_t total = sweep.cells.size() * sweep.seeds.size();
+  // Seed by seed: every cell is there for a first look before the second seed begins.
+  for (const int64_t seed : sweep.seeds)
+    for (size_t i = 0; i < sweep.cells.size(); ++i) {
+      const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: the others' stages branch off from its own
+      core::log_info(fmt::format("cell {} of {}: {}, seed {}", runs.size() + 1, total, ablation::label_of(sweep.cells[cell]), seed));
+      runs.push_back(run_cell(run, sweep, cell, seed, invocation.threads_given, options));
+      if (!runs.back().failure.empty()) core::log_warn(fmt::format("cell failed: {}", runs.back().failure));
+      write_results(sweep, runs, out);
+    }
+  std::cout << ablation::markdown_of(sweep, ablation::compare_cells(sweep, runs), runs);
+  core::log_info(fmt::format("report: {}", (out / "report.html").string()));
+  const auto failed = std::count_if(runs.begin(), runs.end(), [](const ablation::CellRun& one) { return !one.failure.empty(); });
+  if (failed == std::ssize(runs)) throw core::UsageError("every cell failed: " + runs.front().failure);
+}
+
+}  // namespace
+
+void add_ablate(CLI::App& app, Invocation& invocation) {
+  auto file = std::make_shared<std::string>(), out = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; what cells share is computed once");
+  command->add_option("sweep", *file, "sweep file, e.g. recipes/sweeps/margin.json")->required()->type_name("SWEEP");
+  command->add_option("--out", *out, "folder of the sweep; new, empty, or of the same sweep")->required()->type_name("DIR");
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] { invocation.action = [=, &invocation] { ablate(*file, *out, invocation); }; });
+}
+
+}  // namespace keel::pipelines::cli

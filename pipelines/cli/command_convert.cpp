@@ -1,0 +1,114 @@
+// keel convert: a checkpoint of another program into a model folder.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/gguf.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "data/tokenizer_export.h"
+#include "inference/model_folder.h"
+#include "pipelines/cli/commands.h"
+#include "pipelines/run/manifest.h"
+#include "policy/import.h"
+#include "policy/model_directory.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ConvertOptions {
+  std::string source, target, format, tokenizer, chat;
+};
+
+std::string recognise(const fs::path& source) {
+  if (!fs::exists(source)) throw core::UsageError(fmt::format("{} does not exist", source.string()));
+  if (fs::is_directory(source)) return "hf";
+  if (source.extension() == ".gguf") return "gguf";
+  if (source.extension() == ".bin") return "llama2c";
+  throw core::UsageError(
+      fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
+}
+
+// The chat format that a Jinja template writes, by its tags.
+data::ChatFormat format_of_template(const std::string& text) {
+  if (text.find("<|im_start|>") != std::string::npos) return data::ChatFormat::chatml;
+  if (text.find("[INST]") != std::string::npos) return data::ChatFormat::llama2;
+  return data::ChatFormat::none;
+}
+
+data::ChatFormat chat_format_of_folder(const fs::path& folder) {
+  if (fs::exists(folder / "keel.json")) return data::chat_format_of(folder);
+  if (!fs::exists(folder / "tokenizer_config.json")) return data::ChatFormat::none;
+  const nlohmann::json object = core::read_json_file(folder / "tokenizer_config.json");
+  const auto found = object.is_object() ? object.find("chat_template") : object.end();
+  return found != object.end() && found->is_string() ? format_of_template(found->get<std::string>()) : data::ChatFormat::none;
+}
+
+void convert(const ConvertOptions& options) {
+  const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
+  fs::path target = fs::absolute(options.target).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "models/x/"
+  if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
+    throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
+  run::check_outside_results(target);
+  if (options.tokenizer.empty() && kind == "llama2c")
+    throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
+  const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)
+                              : kind == "gguf" ? policy::import_gguf(options.source)
+                                               : policy::import_llama2c(options.source);
+  data::ChatFormat format = data::ChatFormat::none;
+  if (kind == "hf") format = chat_format_of_folder(options.source);
+  if (kind == "gguf") format = format_of_template(core::GgufFile(options.source).text("tokenizer.chat_template", ""));
+  if (!options.chat.empty()) format = data::parse_chat_format(options.chat);
+
+  const fs::path work = target.parent_path() / fmt::format(".{}.partial", target.filename().string());
+  fs::remove_all(work);
+  core::make_directories(work);
+  try {
+    data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
+    const std::string digest =
+        fs::is_directory(options.source) ? inference::model_digest(options.source) : core::sha256_file(options.source);
+    inference::save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
+    if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
+      throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
+                            fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",
+                                        tokenizer->vocab_size(), llama.config.vocab_size));
+    if (fs::exists(target)) fs::remove(target);
+    core::commit_directory(work, target);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(work, ignored);
+    throw;
+  }
+  core::log_info(fmt::format("{}: {} parameters, chat format {}", options.target, runtime::count_elements(policy::parameters(llama)),
+                             data::to_string(format)));
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<ConvertOptions>();
+  CLI::App* command = app.add_subcommand("convert", "a checkpoint of another program into a model folder (Hugging Face layout)");
+  command->add_option("source", options->source, "a model folder, a .gguf or a llama2.c .bin")->required()->type_name("SRC");
+  command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
+  command->add_option("--format", options->format, "kind of SRC when its name does not tell")
+      ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
+  command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
+      ->type_name("PATH");
+  command->add_option("--chat", options->chat, "chat format to record; else it is read off the source's template");
+  add_common_options(*command, invocation);
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      configure({}, invocation);
+      convert(*options);
+    };
+  });
+}
+
+}  // namespace keel::pipelines::cli

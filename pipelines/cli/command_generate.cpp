@@ -1,0 +1,101 @@
+// keel generate: answers to prompts.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/jsonl.h"
+#include "core/progress.h"
+#include "inference/records.h"
+#include "pipelines/cli/commands.h"
+#include "policy/generate.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+// The fields of --config and --set.
+struct GenerateConfig {
+  policy::SamplingConfig sampling;
+  int64_t batch_rows = 64;
+};
+
+void visit(GenerateConfig& config, core::Fields& fields) {
+  visit(config.sampling, fields);
+  fields("batch_rows", config.batch_rows, "most answers decoded together", core::at_least(1));
+}
+
+struct GenerateOptions {
+  std::string model, prompts, out, chat;
+  int64_t samples = 1;
+  bool no_bos = false, allow_tags = false;
+  GenerateConfig config;
+  std::vector<std::string> settings;  // fields that have an option of their own: they win over --config and --set
+};
+
+void generate_rows(const GenerateOptions& options, uint64_t seed) {
+  check_output(options.out, {options.prompts});
+  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
+  const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
+  const data::PromptSet set = data::read_prompts(options.prompts);
+  const auto prompts = inference::prompts_for(
+      model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
+  core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
+  const auto samples = policy::generate(model.llama, {.prompts = prompts,
+                                                      .samples = options.samples,
+                                                      .sampling = options.config.sampling,
+                                                      .stop_ids = stops,
+                                                      .seed = seed,
+                                                      .purpose = "generate",
+                                                      .batch_rows = options.config.batch_rows,
+                                                      .done = [&](int64_t finished) { progress.update(finished); }});
+  for (const auto& sample : samples) {
+    // Raw prompts get the raw text that goes on from them; only an answer in a dialogue has its surrounding blanks taken off.
+    const auto prompt = static_cast<size_t>(sample.prompt);
+    const bool chat = set.records[prompt].messages.has_value();
+    writer.write({{"index", sample.prompt},
+                  {"sample", sample.sample},
+                  {"ids", sample.ids},
+                  {"text", chat ? data::answer_text(model.format, *model.tokenizer, sample.ids)
+                                : data::continuation_text(*model.tokenizer, prompts[prompt], sample.ids)},
+                  {"logprobs", sample.logprobs},
+                  {"finish_reason", core::name_of(sample.finish)}});
+  }
+  writer.commit();
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = app.add_subcommand("generate", "answers to prompts, with their log-probabilities");
+  command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
+  command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");
+  command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::Range(1, 1'000'000));
+  const auto setting = [options](const std::string& key) {
+    return [=](const std::string& value) { options->settings.push_back(key + "=" + value); };
+  };
+  command->add_option("--temperature", options->config.sampling.temperature, "divides the logits; 0 = greedy")
+      ->capture_default_str()
+      ->each(setting("temperature"));
+  command->add_option("--top-p", options->config.sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
+  command->add_option("--max-new-tokens", options->config.sampling.max_new_tokens, "longest answer in tokens")
+      ->capture_default_str()
+      ->each(setting("max_new_tokens"));
+  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
+  command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(options->config));
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      invocation.set.insert(invocation.set.end(), options->settings.begin(), options->settings.end());
+      configure(core::fields_of(options->config), invocation);
+      generate_rows(*options, invocation.seed);
+    };
+  });
+}
+
+}  // namespace keel::pipelines::cli

@@ -1,0 +1,61 @@
+// keel logprobs: log-probabilities of given text.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/jsonl.h"
+#include "inference/records.h"
+#include "pipelines/cli/commands.h"
+#include "policy/logprobs.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+struct LogprobsOptions {
+  std::string model, in, out, chat;
+  bool no_bos = false, allow_tags = false;
+};
+
+void logprobs_rows(const LogprobsOptions& options) {
+  check_output(options.out, {options.in});
+  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
+  const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
+  const data::PromptSet set = data::read_prompts(options.in);
+  const auto sequences = inference::answers_for(
+      model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  std::vector<core::Ids> rows;
+  for (const auto& sequence : sequences)
+    rows.push_back(sequence.ids);
+  const auto logprobs = policy::sequence_logprobs(model.llama, rows);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    std::vector<float> asked;
+    for (size_t t = 1; t < sequences[i].ids.size(); ++t)
+      if (sequences[i].loss_mask[t]) asked.push_back(logprobs[i][t - 1]);
+    writer.write({{"logprobs", asked}});
+  }
+  writer.commit();
+}
+
+}  // namespace
+
+void add_logprobs(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<LogprobsOptions>();
+  CLI::App* command = app.add_subcommand("logprobs", "log-probabilities (nats) of given ids or answers");
+  command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
+  command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--out", options->out, "rows {\"logprobs\"}; standard output when left out")->type_name("FILE");
+  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
+  command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  add_common_options(*command, invocation);
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      configure({}, invocation);
+      logprobs_rows(*options);
+    };
+  });
+}
+
+}  // namespace keel::pipelines::cli

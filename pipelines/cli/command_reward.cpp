@@ -1,0 +1,81 @@
+// keel reward eval and keel reward stats: reward models on preference pairs, and what a file of such pairs holds.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/jsonl.h"
+#include "pipelines/cli/commands.h"
+#include "pipelines/stages/operations.h"
+
+namespace keel::pipelines::cli {
+void add_reward_eval(CLI::App& group, Invocation& invocation) {
+  struct Options {
+    std::vector<std::string> rewards, files;
+    std::string out;
+    bool safety = false;
+    inference::RenderPolicy limit;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = group.add_subcommand("eval", "reward models on preference pairs: accuracy, calibration, unsafe answers, length");
+  command->add_option("--reward", options->rewards, "reward model folder; repeats")->required()->type_name("DIR")->expected(1)->take_all();
+  command->add_option("--data", options->files, "preference pairs (.jsonl, .gz, .zst); repeats")
+      ->required()
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+  command
+      ->add_option("--out", options->out,
+                   "one JSON line for each model and file, then one for how far each two models agree on each file; standard output when "
+                   "left out")
+      ->type_name("FILE");
+  command->add_flag("--safety", options->safety, "safety data, as in reward train");
+  add_render_policy(*command, options->limit);
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure({}, invocation);
+      check_output(options->out, options->files);
+      core::JsonlWriter writer(options->out);
+      std::vector<stages::RewardFolder> rewards;
+      for (const auto& folder : options->rewards)
+        rewards.push_back({.name = folder, .path = folder});
+      std::vector<stages::PairFile> files;
+      for (const auto& file : options->files)
+        files.push_back({.name = file, .path = file, .safety = options->safety});
+      const auto result = stages::cross_evaluation(rewards, files, options->limit);
+      for (const char* kind : {"evaluations", "agreements"})
+        for (const auto& row : result.at(kind))
+          writer.write(row);
+      writer.commit();
+    };
+  });
+}
+
+void add_reward_stats(CLI::App& group, Invocation& invocation) {
+  struct Options {
+    std::string file, held_out, tokenizer, out;
+    bool safety = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = group.add_subcommand("stats", "preference pairs by source: comparisons, turns and tokens; repeats and leaks");
+  command->add_option("--data", options->file, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--held-out", options->held_out, "other pairs, whose prompts are looked for among the first")->type_name("FILE");
+  command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds one")
+      ->required()
+      ->type_name("PATH");
+  command->add_option("--out", options->out, "one JSON line a source, then the total; standard output when left out")->type_name("FILE");
+  command->add_flag("--safety", options->safety, "safety data, as in reward train");
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure({}, invocation);
+      check_output(options->out, {options->file, options->held_out});
+      core::JsonlWriter writer(options->out);
+      for (const auto& row : stages::preference_statistics(options->file, options->held_out, options->tokenizer, options->safety))
+        writer.write(row);
+      writer.commit();
+    };
+  });
+}
+
+}  // namespace keel::pipelines::cli

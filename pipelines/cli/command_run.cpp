@@ -1,0 +1,190 @@
+// keel run, status, explain, report: the staged pipeline.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/version.h"
+#include "pipelines/cli/commands.h"
+#include "pipelines/report/summary.h"
+#include "pipelines/run/stage_runner.h"
+#include "pipelines/stages/stages.h"
+#include "runtime/device.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct RunCommandOptions {
+  std::string recipe, out, until, only;
+  bool dry_run = false, schema = false, verify = false;
+};
+
+run::RunOptions options_for(const recipe::Recipe& recipe, const Invocation& invocation) {
+  return {.seed = static_cast<uint64_t>(recipe.seed),
+          .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+          .threads = invocation.threads,
+          .until = {},
+          .only = {},
+          .versions = runtime::program_versions()};
+}
+
+void print_statuses(const std::vector<run::StageStatus>& statuses) {
+  for (const auto& status : statuses)
+    std::cout << fmt::format("{:<20} {:<8} {}", status.name, run::state_name(status.state), status.reason) << "\n";
+}
+
+// Links that people and scripts can rely on: DIR/models/ppo, DIR/reward_models/safety, DIR/report.html, DIR/summary.json.
+void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
+  std::set<fs::path> linked;
+  const auto link = [&](const fs::path& name, const fs::path& target) {
+    core::make_directories((run.root() / name).parent_path());
+    run::replace_link(run.root() / name, target);
+    linked.insert(run.root() / name);
+  };
+  for (const auto& [name, stage] : recipe::run_models(recipe))
+    if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
+  for (const auto& [kind, stage] : recipe::run_reward_models(recipe))
+    link(fs::path("reward_models") / kind, fs::path("..") / "stages" / stage / "current");
+  for (const char* folder : {"models", "reward_models"})
+    for (const auto& entry : fs::directory_iterator(run.root() / folder))
+      if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // of a recipe with other models
+  for (const char* file : {"report.html", "summary.json"})
+    core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
+}
+
+// The recipe that run.json holds, with the fields of `overlay` (a file; "" = none) and `settings` (key=value) applied.
+recipe::Recipe recorded_recipe(const run::RunDirectory& run, const std::string& overlay = {},
+                               const std::vector<std::string>& settings = {}) {
+  const auto record = run.record();
+  if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
+  return recipe::read_recorded_recipe(record->config, run.root() / "run.json", overlay, settings);
+}
+
+void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
+  if (options.schema) {
+    recipe::Recipe recipe;
+    std::cout << core::json_schema(core::fields_of(recipe)).dump(2) << "\n";
+    return;
+  }
+  if (options.recipe.empty() || options.out.empty())
+    throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
+  recipe::Recipe recipe = recipe::read_recipe(options.recipe, invocation.config, invocation.set);
+  if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
+  run::RunDirectory run(options.out);
+  run.check_recipe(recipe.name);
+  const auto record = run.record();
+  const auto external =
+      stages::external_digests(recipe, record ? stages::people_digests(record->external) : std::map<std::string, std::string>{});
+  const std::vector<run::Stage> stages = stages::build_stages(recipe, external);
+  run::RunOptions run_options = options_for(recipe, invocation);
+  run_options.until = options.until;
+  run_options.only = options.only;
+  if (options.verify) run_options.check = run::OutputCheck::digests;
+  if (options.dry_run) {
+    print_statuses(plan(run, stages, run_options));
+    return;
+  }
+  const auto required =
+      run::required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
+  if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
+  run_options.threads = runtime::configure_process(invocation.threads);
+  run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
+  execute(run, stages, run_options);
+  if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
+  publish(run, recipe);
+  std::cout << report::summary_text(run.root() / "summary.json");
+  core::log_info(fmt::format("report: {}", (run.root() / "report.html").string()));
+}
+
+void show_status(const std::string& folder, bool verify, const Invocation& invocation) {
+  configure({}, invocation);
+  const run::RunDirectory run(folder);
+  const recipe::Recipe recipe = recorded_recipe(run);
+  run::RunOptions options = options_for(recipe, invocation);
+  if (verify) options.check = run::OutputCheck::digests;
+  print_statuses(plan(run, stages::build_stages(recipe, stages::external_digests(recipe, run.record()->external)), options));
+  if (run.running()) std::cout << "a process is working on it\n";
+}
+
+void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
+  const run::RunDirectory run(folder);
+  recipe::Recipe recipe = recipe_file.empty() ? recorded_recipe(run, invocation.config, invocation.set)
+                                              : recipe::read_recipe(recipe_file, invocation.config, invocation.set);
+  if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
+  const auto record = run.record();
+  const auto external = stages::external_digests(recipe, record ? record->external : std::map<std::string, std::string>{});
+  for (const auto& line : explain(run, stages::build_stages(recipe, external), options_for(recipe, invocation), stage))
+    std::cout << line << "\n";
+}
+
+void show_report(const std::string& folder, const Invocation& invocation) {
+  configure({}, invocation);
+  const run::RunDirectory run(folder);
+  const recipe::Recipe recipe = recorded_recipe(run);
+  const auto stages =
+      plan(run, stages::build_stages(recipe, stages::external_digests(recipe, run.record()->external)), options_for(recipe, invocation));
+  if (stages.back().state != run::StageState::done)
+    throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
+  const core::FileLock lock(run.root() / "run.lock");  // a running keel run may be about to publish
+  publish(run, recipe);
+  std::cout << report::summary_text(run.root() / "summary.json") << "report: " << (run.root() / "report.html").string() << "\n";
+}
+
+}  // namespace
+
+void add_run_commands(CLI::App& app, Invocation& invocation) {
+  auto options = std::make_shared<RunCommandOptions>();
+  CLI::App* command = app.add_subcommand("run", "a recipe, stage by stage; a second run does nothing, after a kill it goes on");
+  command->add_option("recipe", options->recipe, "recipe file, e.g. recipes/sandbox.json")->type_name("RECIPE");
+  command->add_option("--out", options->out, "run folder; new, empty, or of the same recipe")->type_name("DIR");
+  command->add_option("--until", options->until, "stop after this stage")->type_name("STAGE");
+  command->add_option("--only", options->only, "run this stage alone")->type_name("STAGE")->excludes("--until");
+  command->add_flag("--dry-run", options->dry_run, "say what would be done");
+  command->add_flag("--verify", options->verify, "compare all finished outputs with their SHA-256, not only those written to since");
+  command->add_flag("--schema", options->schema, "print the JSON schema of a recipe");
+  add_common_options(*command, invocation);
+  command->get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
+  recipe::Recipe defaults;
+  describe_fields(*command, core::fields_of(defaults), "Fields of a recipe, of --config and --set");
+  command->callback([options, &invocation] { invocation.action = [options, &invocation] { run_recipe(*options, invocation); }; });
+
+  const auto add_on_folder = [&](const char* name, const char* help, const auto& action) {
+    auto folder = std::make_shared<std::string>();
+    CLI::App* sub = app.add_subcommand(name, help);
+    sub->add_option("folder", *folder, "run folder")->required()->type_name("DIR");
+    add_common_options(*sub, invocation);
+    action(*sub, folder);
+  };
+  add_on_folder("status", "what is done, half done, stale or waiting, and why", [&](CLI::App& sub, const auto& folder) {
+    auto verify = std::make_shared<bool>(false);
+    sub.add_flag("--verify", *verify, "compare all finished outputs with their SHA-256");
+    sub.callback([folder, verify, &invocation] {
+      invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); };
+    });
+  });
+  add_on_folder("explain", "why a stage would run again: what differs from its last result", [&](CLI::App& sub, const auto& folder) {
+    auto stage = std::make_shared<std::string>();
+    auto recipe = std::make_shared<std::string>();
+    sub.add_option("stage", *stage, "stage name")->required()->type_name("STAGE");
+    sub.add_option("--recipe", *recipe, "compare with this recipe instead of the recorded one")->type_name("FILE");
+    sub.get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
+    sub.callback([folder, stage, recipe, &invocation] {
+      invocation.action = [=, &invocation] { show_explanation(*folder, *stage, *recipe, invocation); };
+    });
+  });
+  add_on_folder("report", "write report.html and summary.json beside run.json again, print the summary",
+                [&](CLI::App& sub, const auto& folder) {
+                  sub.callback([folder, &invocation] { invocation.action = [folder, &invocation] { show_report(*folder, invocation); }; });
+                });
+}
+
+}  // namespace keel::pipelines::cli

@@ -1,0 +1,62 @@
+#include "pipelines/cli/commands.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "pipelines/run/manifest.h"
+#include "pipelines/stages/operations.h"
+
+namespace keel::pipelines::cli {
+
+void add_common_options(CLI::App& command, Invocation& invocation) {
+  command.add_option("--config", invocation.config, "JSON file (comments allowed) with fields of this command")->type_name("FILE");
+  command.add_option("--set", invocation.set, "one field, e.g. --set schedule.learning_rate=1e-3; repeats")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_option("--device", invocation.device, "cpu")->capture_default_str();
+  command.add_option("--threads", invocation.threads, "compute threads; 0 = all cores")
+      ->check(CLI::Range(0, 1024))
+      ->each([&invocation](const std::string&) { invocation.threads_given = true; });
+  command.add_option("--seed", invocation.seed, "seed of every random draw")
+      ->capture_default_str()
+      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))  // what a recipe's "seed" holds
+      ->each([&invocation](const std::string&) { invocation.seed_given = true; });
+  command.add_option("--log-level", invocation.log_level, "debug, info, warn, error or off")->capture_default_str();
+}
+
+void configure(const core::Fields& fields, const Invocation& invocation) {
+  std::vector<std::string> problems;
+  if (!invocation.config.empty()) core::assign_file(fields, invocation.config, problems);
+  for (const auto& setting : invocation.set)
+    core::assign_setting(fields, setting, problems);
+  core::throw_if_any(std::move(problems));
+}
+
+void check_output(const std::string& out, const std::vector<std::string>& inputs) {
+  if (out.empty()) return;
+  for (const auto& input : inputs)
+    if (std::error_code none; std::filesystem::equivalent(out, input, none) && !none)
+      throw core::UsageError(fmt::format("--out {} is a file that this command reads; name another", out));
+  run::check_outside_results(out);
+}
+
+void add_render_policy(CLI::App& command, inference::RenderPolicy& policy) {
+  command.add_option("--max-tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command.add_flag("--drop-oldest-turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  command.add_flag("--allow-tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+}
+
+void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading) {
+  command.footer(heading + ":\n" + core::help_text(fields));
+}
+
+}  // namespace keel::pipelines::cli

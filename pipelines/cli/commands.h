@@ -1,0 +1,59 @@
+// The commands of the `keel` binary. Each adds its options to the command line and stores what to do in Invocation::action.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "inference/prompts.h"
+
+namespace CLI {
+class App;
+}
+
+namespace keel::pipelines::cli {
+
+// What every command shares, and the action that the parsed command line asks for.
+struct Invocation {
+  std::string config;            // --config FILE
+  std::vector<std::string> set;  // --set key=value, repeated
+  std::string device = "cpu";
+  int threads = 0;  // 0 = all cores
+  bool threads_given = false;
+  uint64_t seed = 1;
+  bool seed_given = false;
+  std::string log_level = "info";
+  std::function<void()> action;
+};
+
+void add_common_options(CLI::App& command, Invocation& invocation);
+
+// Fills `fields` from --config and --set, all problems at once. A command without fields passes none, so that settings that nothing reads
+// are refused.
+void configure(const core::Fields& fields, const Invocation& invocation);
+
+// UsageError when `out` ("" = standard output) is one of the files that the command reads, which it would then replace, or lies in a
+// finished result.
+void check_output(const std::string& out, const std::vector<std::string>& inputs);
+
+// --max-tokens, --drop-oldest-turns, --allow-tags.
+void add_render_policy(CLI::App& command, inference::RenderPolicy& policy);
+
+// Adds the help of every field below the options.
+void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading = "Fields of --config and --set");
+
+void add_tokenize(CLI::App& app, Invocation& invocation);
+void add_convert(CLI::App& app, Invocation& invocation);
+void add_generate(CLI::App& app, Invocation& invocation);
+void add_logprobs(CLI::App& app, Invocation& invocation);
+void add_score(CLI::App& app, Invocation& invocation);
+void add_training_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward (all of it), rejection, ppo
+void add_reward_eval(CLI::App& group, Invocation& invocation);
+void add_reward_stats(CLI::App& group, Invocation& invocation);
+void add_run_commands(CLI::App& app, Invocation& invocation);      // run, status, explain, report
+void add_lineage_commands(CLI::App& app, Invocation& invocation);  // lineage, diff, prune
+void add_ablate(CLI::App& app, Invocation& invocation);
+
+}  // namespace keel::pipelines::cli

@@ -1,0 +1,139 @@
+// The `keel` binary: reads the command line, runs one command, turns every kind of failure into its exit code.
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <new>
+
+#include "core/config.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "core/system_error.h"
+#include "core/version.h"
+#include "pipelines/cli/commands.h"
+#include "runtime/device.h"
+
+namespace {
+
+using keel::core::Exit;
+
+// libgomp reads its environment when it is loaded, which is before main(): hence a second start with the setting in place. Threads that
+// wait for each other then sleep after a short spin. The default, a spin of milliseconds, makes small models several times slower on a
+// machine that does anything else. Without /proc the default stays, which is slower but right.
+void shorten_thread_spins(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("GOMP_SPINCOUNT", "1000", 1);
+  execv("/proc/self/exe", argv);
+}
+
+int report(Exit code, const std::string& text) {
+  keel::core::log_error(text);
+  return static_cast<int>(code);
+}
+
+// What std::filesystem throws is a missing path or a failing disk like any other.
+int report(const std::filesystem::filesystem_error& error) {
+  try {
+    keel::core::throw_system_error("use", error.path1(), error.code().value());
+  } catch (const keel::core::Error& known) {
+    return report(known.code(), known.what());
+  }
+}
+
+// CLI11 complains of what is missing before it sees what is mistyped: the other way round helps more.
+void check_words(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* command = &app;
+  const auto suggestion = [](const std::string& word, const std::vector<std::string>& known) {
+    const std::string near = keel::core::nearest_name(word, known);
+    return near.empty() ? std::string() : fmt::format("; did you mean {}?", near);
+  };
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("--") && word.size() > 2) {
+      const std::string name = word.substr(0, word.find('='));
+      if (command->get_option_no_throw(name) != nullptr) continue;
+      std::vector<std::string> known;
+      for (const CLI::Option* option : command->get_options())
+        known.push_back(option->get_name());
+      throw keel::core::UsageError(fmt::format("there is no option {}{} (--help lists them)", name, suggestion(name, known)));
+    }
+    const auto commands = command->get_subcommands([](const CLI::App*) { return true; });
+    if (commands.empty()) continue;  // a value or a positional argument
+    if (word.starts_with("-")) continue;
+    const auto found = std::find_if(commands.begin(), commands.end(), [&](const CLI::App* sub) { return sub->get_name() == word; });
+    std::vector<std::string> known;
+    for (const CLI::App* sub : commands)
+      known.push_back(sub->get_name());
+    if (found == commands.end())
+      throw keel::core::UsageError(fmt::format("there is no command {}{} (keel --help lists them)", word, suggestion(word, known)));
+    command = *found;
+  }
+}
+
+// What was printed must have arrived: a full disk behind standard output is an error like any other.
+int flushed(int code) {
+  std::cout.flush();
+  return std::cout ? code : report(Exit::io, "standard output could not be written");
+}
+
+int run(int argc, char** argv) {
+  keel::pipelines::cli::Invocation invocation;
+  CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.",
+               "keel"};
+  app.set_version_flag("--version", fmt::format("keel {}", keel::core::kVersion));
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(38);
+  keel::pipelines::cli::add_run_commands(app, invocation);
+  keel::pipelines::cli::add_ablate(app, invocation);
+  keel::pipelines::cli::add_lineage_commands(app, invocation);
+  keel::pipelines::cli::add_training_commands(app, invocation);
+  keel::pipelines::cli::add_generate(app, invocation);
+  keel::pipelines::cli::add_logprobs(app, invocation);
+  keel::pipelines::cli::add_score(app, invocation);
+  keel::pipelines::cli::add_tokenize(app, invocation);
+  keel::pipelines::cli::add_convert(app, invocation);
+  check_words(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // --help, --version
+    return flushed(app.exit(wanted));
+  } catch (const CLI::ParseError& error) {
+    app.exit(error);
+    return static_cast<int>(Exit::usage);
+  }
+  keel::core::set_log_level(invocation.log_level);
+  keel::core::install_interrupt_handler();
+  keel::runtime::parse_device(invocation.device);
+  keel::runtime::configure_process(invocation.threads);
+  invocation.action();
+  return flushed(static_cast<int>(Exit::done));
+}
+
+constexpr const char* kOutOfMemory =
+    "out of memory: ask for fewer samples or smaller batches (micro_rows, micro_tokens, batch_rows), or use a smaller model";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  shorten_thread_spins(argv);
+  try {
+    return run(argc, argv);
+  } catch (const keel::core::Error& error) {
+    return report(error.code(), error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(error);
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    return report(Exit::internal, text.find("can't allocate memory") == std::string::npos ? text : kOutOfMemory);
+  } catch (const std::bad_alloc&) {
+    return report(Exit::internal, kOutOfMemory);
+  } catch (const std::exception& error) {
+    return report(Exit::internal, error.what());
+  }
+}

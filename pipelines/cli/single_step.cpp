@@ -1,0 +1,112 @@
+#include "pipelines/cli/single_step.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "inference/model_folder.h"
+#include "pipelines/run/attempt.h"
+#include "pipelines/run/manifest.h"
+#include "pipelines/run/run_directory.h"
+#include "pipelines/run/stage_graph.h"
+#include "runtime/device.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What names this piece of work: its settings and the contents of its inputs, not their paths.
+nlohmann::json identity(const SingleStep& step, const Invocation& invocation) {
+  nlohmann::json inputs = nlohmann::json::object();
+  for (const auto& [role, file] : step.files)
+    if (!file.empty()) inputs[role] = core::sha256_file(file);
+  for (const auto& [role, model] : step.models)
+    if (!model.empty()) inputs[role] = inference::model_digest(model);
+  return {{"stage", step.name}, {"config", step.config}, {"external", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
+}
+
+// Half-done results: anything but what this file itself puts there.
+bool holds_work(const fs::path& partial) {
+  return std::any_of(fs::directory_iterator(partial), fs::directory_iterator(), [](const auto& entry) {
+    const std::string name = entry.path().filename();
+    return name != "attempt.json" && !name.starts_with('.');
+  });
+}
+
+// What another command left of an attempt that cannot be gone on with: nothing of it may pass for an output of this one. The record
+// stays until this attempt's takes its place, for a folder of work without one is none of keel's.
+void empty_folder(const fs::path& partial, const fs::path& record) {
+  for (const auto& entry : fs::directory_iterator(partial))
+    if (entry.path().filename() != ".lock" && entry.path() != record) run::remove_tree(entry.path());
+}
+
+}  // namespace
+
+void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
+  if (fs::exists(step.out) && (!fs::is_directory(step.out) || !fs::is_empty(step.out)))
+    throw core::UsageError(fmt::format("{} is there already and not empty: choose another --out or remove it", step.out.string()));
+  run::check_outside_results(step.out);
+  if (fs::is_symlink(step.out.has_filename() ? step.out : step.out.parent_path()))
+    throw core::UsageError(fmt::format("{} is a link: name the folder itself", step.out.string()));
+  fs::path partial = step.out;
+  if (!partial.has_filename()) partial = partial.parent_path();
+  const fs::path target = partial;
+  partial += ".partial";
+  const nlohmann::json material = identity(step, invocation);
+  const std::string started = run::utc_now();
+  const auto begin = std::chrono::steady_clock::now();
+  const int threads = runtime::configure_process(invocation.threads);
+  nlohmann::json attempt = material;  // what a checkpoint can be gone on with
+  attempt.update({{"threads", threads}, {"vector_level", runtime::cpu_capability()}});
+
+  run::check_half_done_folder(partial);
+  core::make_directories(partial);
+  const core::FileLock lock(partial / ".lock");
+  const fs::path record = partial / "attempt.json";
+  const std::string key = core::sha256(core::dump_json(material));
+  const auto finished = run::read_manifest(partial);
+  const bool uncommitted = finished && finished->key == key;  // all is done but the commit
+  if (!uncommitted) {
+    const nlohmann::json begun = finished             ? core::parse_json(finished->material, partial / "manifest.json")
+                                 : fs::exists(record) ? core::parse_json(core::read_file(record), record)
+                                                      : attempt;
+    if (begun != attempt) {
+      if (finished || run::holds_checkpoint(partial))
+        throw core::UsageError(
+            fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
+                        partial.string(), fmt::join(run::key_differences(begun, finished ? material : attempt), "; ")));
+      empty_folder(partial, record);
+    }
+    core::write_file(record, core::dump_json(attempt) + "\n");
+    try {
+      work(partial);
+    } catch (...) {  // refused input leaves nothing behind
+      std::error_code ignored;
+      if (!holds_work(partial)) fs::remove_all(partial, ignored);
+      throw;
+    }
+    run::Manifest manifest;
+    manifest.stage = step.name;
+    manifest.key = key;
+    manifest.material = core::dump_json(material);
+    manifest.outputs = run::collect_outputs(partial, {"ckpt"});
+    manifest.versions = runtime::program_versions();
+    manifest.threads = threads;
+    manifest.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    manifest.started = started;
+    manifest.finished = run::utc_now();
+    run::write_manifest(partial, manifest);
+  }
+  run::remove_leftovers(partial, {"ckpt"});
+  if (fs::exists(target)) fs::remove(target);
+  core::commit_directory(partial, target);
+  core::log_info(fmt::format("wrote {}", target.string()));
+}
+
+}  // namespace keel::pipelines::cli

@@ -1,0 +1,201 @@
+#include "pipelines/recipe/recipe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <system_error>
+
+#include "annotation/http_client.h"
+#include "core/error.h"
+#include "core/json.h"
+#include "sandbox/world.h"
+
+namespace keel::pipelines::recipe {
+namespace {
+
+bool has_ppo(const Recipe& recipe) {
+  return std::find(recipe.versions.begin(), recipe.versions.end(), "ppo") != recipe.versions.end();
+}
+
+bool has_rejection(const Recipe& recipe) {
+  return recipe.versions != std::vector<std::string>{"reward"};
+}
+
+// Why no stage of the run reads `field`, as the subject of "does not read it"; "" for a field that some stage reads.
+std::string skipped_by(const Recipe& recipe, const std::string& field) {
+  const auto in = [&](std::initializer_list<std::string_view> names) {  // a name that ends in a dot is a section
+    return std::any_of(names.begin(), names.end(),
+                       [&](const auto& name) { return name.ends_with('.') ? field.starts_with(name) : field == name; });
+  };
+  const bool files = recipe.data.source == "files", one_version = recipe.versions.size() == 1;
+  const std::string& annotator = recipe.preferences.annotator;
+  if (files ? in({"sandbox.", "llama.", "pretrain.", "chat_format", "preferences.pairs", "preferences.public_pairs",
+                  "preferences.grammar_share", "preferences.held_out"})
+            : in({"data.", "preferences.people", "preferences.judge."}))
+    return fmt::format("a run with data.source \"{}\"", recipe.data.source);
+  if (one_version && in({"sandbox.absent_skill", "rejection.pool_from", files ? "preferences." : "preferences.later_pairs"}))
+    return files && field.starts_with("preferences.") ? "a run of one version on real data" : "a run of one version";
+  if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
+  if ((annotator != "people" && in({"preferences.people"})) || (annotator != "judge" && in({"preferences.judge."})))
+    return fmt::format("preferences.annotator \"{}\"", annotator);
+  if (recipe.best_of.samples == 0 && in({"best_of."})) return "a run with best_of.samples 0";
+  if (!has_rejection(recipe) && in({"rejection."})) return "a run of reward models alone";
+  return !has_ppo(recipe) && in({"ppo."}) ? "a run without a version \"ppo\"" : "";
+}
+
+// A setting without effect is a mistake. Not so where the recipe's file has it for versions or a study of its own that --config or --set
+// left out: a short variant of a run must not have to take the file's settings back. `file`: the recipe as its file alone has it.
+std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
+  Recipe as_long_as_file = recipe, now = recipe;
+  as_long_as_file.versions = file.versions;
+  as_long_as_file.best_of.samples = file.best_of.samples;
+  std::set<std::string> changed;
+  for (const auto& field : core::differences(core::fields_of(now), core::fields_of(file)))
+    changed.insert(field.name);
+  std::vector<std::string> problems;
+  for (const auto& field : departures(recipe)) {
+    const std::string reason = skipped_by(recipe, field.name);
+    const bool left_over = !changed.contains(field.name) && skipped_by(as_long_as_file, field.name).empty();
+    if (!reason.empty() && !left_over) problems.push_back(fmt::format("{}: {} does not read it; leave it out", field.name, reason));
+  }
+  return problems;
+}
+
+// The shape of the model that a run trains, where it can be known before the run.
+std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
+  if (recipe.data.source == "sandbox") return recipe.llama;
+  const auto file = std::filesystem::path(recipe.model) / "config.json";
+  std::error_code absent;
+  if (!std::filesystem::is_regular_file(file, absent)) return std::nullopt;
+  return policy::read_llama_config(core::read_json_file(file), file);
+}
+
+std::vector<std::string> annotator_problems(const Recipe& recipe) {
+  const PreferenceConfig& config = recipe.preferences;
+  std::vector<std::string> problems;
+  const bool sandbox = recipe.data.source == "sandbox",
+             of_sandbox = !std::set<std::string>{"judge", "people", "none"}.contains(config.annotator);
+  if (sandbox && !of_sandbox)
+    problems.push_back(
+        fmt::format("preferences.annotator: \"{}\" is for data.source \"files\"; the sandbox has annotators of its own, mild, "
+                    "middle and strict",
+                    config.annotator));
+  if (!sandbox && of_sandbox && recipe.versions.size() > 1)
+    problems.push_back(
+        fmt::format("preferences.annotator: \"{}\" knows the sandbox alone; later versions on real data need judge, people or "
+                    "none",
+                    config.annotator));
+  if (config.annotator == "people" && config.people.empty())
+    problems.emplace_back("preferences.people is missing: name the folder of the filled-in files");
+  if (config.annotator == "judge") {
+    if (config.judge.model.empty()) problems.emplace_back("preferences.judge.model is missing: name the model that the server should ask");
+    try {
+      annotation::parse_http_url(config.judge.url);
+    } catch (const core::UsageError& error) {
+      problems.push_back(fmt::format("preferences.judge.url: {}", error.what()));
+    }
+  }
+  return problems;
+}
+
+// Every longest answer must leave room for a prompt within `limit`, the value of the field `holder`.
+void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limit, const std::function<void(const std::string&)>& problem) {
+  std::vector<std::pair<std::string, int64_t>> longest = {{"evaluation", recipe.evaluation.max_new_tokens}};
+  if (has_rejection(recipe)) longest.emplace_back("rejection.sampling", recipe.rejection.sampling.max_new_tokens);
+  if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
+  if (skipped_by(recipe, "preferences.max_new_tokens").empty()) longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
+  for (const auto& [name, tokens] : longest)
+    if (tokens >= limit)
+      problem(fmt::format("{}.max_new_tokens must be below {} ({}), which holds prompt and answer, got {}", name, holder, limit, tokens));
+}
+
+void assign_over(const core::Fields& fields, const std::string& overlay, const std::vector<std::string>& settings,
+                 std::vector<std::string>& problems) {
+  if (!overlay.empty()) core::assign_file(fields, overlay, problems);
+  for (const auto& setting : settings)
+    core::assign_setting(fields, setting, problems);
+}
+
+// Rules between fields, which no single field's range can state.
+void check(const Recipe& recipe, const Recipe& file, const std::string& origin, std::vector<std::string>& problems) {
+  const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
+  const auto all_of = [&](const std::string& section, const std::vector<std::string>& texts) {
+    core::add_problems(problems, fmt::format("{}: {}", origin, section), texts);
+  };
+  if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
+  if (recipe.data.source == "files") {
+    if (recipe.model.empty())
+      problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
+    check_lengths(recipe, "data.max_tokens", recipe.data.max_tokens, problem);
+    for (const auto& [name, value] : {std::pair{"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}})
+      if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
+  } else {
+    if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
+    all_of("llama: ", policy::problems_of(recipe.llama));
+    check_lengths(recipe, "llama.max_position_embeddings", recipe.llama.max_position_embeddings, problem);
+  }
+  const auto& skills = sandbox::skills();
+  if (const auto& absent = recipe.sandbox.absent_skill; !absent.empty() && std::find(skills.begin(), skills.end(), absent) == skills.end())
+    problem(fmt::format("sandbox.absent_skill: there is no skill \"{}\"; the skills are {}", absent, fmt::join(skills, ", ")));
+  all_of("", unread_problems(recipe, file));
+  if (recipe.best_of.temperatures.empty()) problem("best_of.temperatures must name at least one temperature");
+  all_of("", annotator_problems(recipe));
+  if (recipe.preferences.temperatures.empty()) problem("preferences.temperatures must name at least one temperature");
+  if (recipe.versions.empty()) problem("versions must name at least one: \"rejection\", \"ppo\" or \"reward\"");
+  const auto reward_alone = std::find(recipe.versions.begin(), recipe.versions.end(), "reward");
+  if (std::distance(reward_alone, recipe.versions.end()) > 1)
+    problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
+  if (recipe.preferences.annotator == "none" && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
+    problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
+  all_of("pretrain.", policy::problems_of(recipe.pretrain));
+  all_of("sft.", policy::problems_of(recipe.sft));
+  all_of("rejection.", rejection_sampling::problems_of(recipe.rejection));
+  all_of("reward.", reward::problems_of(recipe.reward));
+  all_of("ppo.", ppo::problems_of(recipe.ppo));
+  if (const auto shape = shape_of(recipe)) {
+    all_of("reward.", reward::problems_with(recipe.reward, *shape));
+    all_of("ppo.", ppo::problems_with(recipe.ppo, *shape));
+  }
+}
+
+}  // namespace
+
+Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings) {
+  Recipe recipe;
+  std::vector<std::string> problems;
+  const core::Fields fields = core::fields_of(recipe);
+  core::assign_file(fields, path, problems);
+  const Recipe file = recipe;
+  assign_over(fields, overlay, settings, problems);
+  if (problems.empty()) check(recipe, file, path, problems);
+  core::throw_if_any(std::move(problems));
+  return recipe;
+}
+
+Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
+                            const std::vector<std::string>& settings) {
+  Recipe recipe;
+  std::vector<std::string> problems;
+  const core::Fields fields = core::fields_of(recipe);
+  core::assign(fields, core::parse_json(config, origin.string()), origin.string(), problems);
+  Recipe recorded = recipe;
+  // Settings that its file had for versions and for a study left out were accepted, and stay.
+  recorded.versions = {"rejection", "ppo"};
+  recorded.best_of.samples = std::max<int64_t>(recorded.best_of.samples, 1);
+  assign_over(fields, overlay, settings, problems);
+  if (problems.empty()) check(recipe, recorded, origin, problems);
+  core::throw_if_any(std::move(problems));
+  return recipe;
+}
+
+std::vector<core::Difference> departures(const Recipe& recipe) {
+  return core::set_fields(recipe);  // the defaults are the paper's
+}
+
+}  // namespace keel::pipelines::recipe

@@ -1,0 +1,218 @@
+// A recipe: every setting of a staged run, one section a stage. The defaults are the paper's; a recipe file sets its own sizes and rates.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "annotation/annotation.h"
+#include "core/config.h"
+#include "policy/generate.h"
+#include "policy/pretrain.h"
+#include "policy/sft.h"
+#include "ppo/config.h"
+#include "rejection_sampling/config.h"
+#include "reward/combination.h"
+#include "reward/train.h"
+#include "sandbox/corpus.h"
+
+namespace keel::pipelines::recipe {
+
+// Real data: preference files, from which demonstrations (the chosen answers) and prompts are drawn as well.
+struct DataConfig {
+  std::string source = "sandbox";  // "sandbox" | "files"
+  std::string helpful, harmless;   // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
+  double held_out = 0.2;
+  int64_t max_tokens = 512;
+  bool drop_oldest_turns = true;
+  int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
+  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to watch SFT with
+  int64_t test_prompts = 200;         // for evaluation, half of each kind
+  int64_t max_demonstrations = 2000;  // half of each kind
+  int64_t max_pairs = 0;
+};
+
+inline void visit(DataConfig& config, core::Fields& fields) {
+  fields("source", config.source, "the built-in sandbox, or files", core::one_of({"sandbox", "files"}));
+  fields("helpful", config.helpful, "files: helpfulness preferences (.jsonl, .gz, .zst)");
+  fields("harmless", config.harmless, "files: safety preferences (.jsonl, .gz, .zst)");
+  fields("held_out", config.held_out, "files: share of the conversations kept for testing", core::between(0.01, 0.9));
+  fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
+  fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
+  fields("train_prompts", config.train_prompts, "files: prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
+  fields("validation_prompts", config.validation_prompts,
+         "files: prompts of evaluation.split \"validation\", and demonstrations that watch SFT", core::at_least(2));
+  fields("test_prompts", config.test_prompts, "files: prompts of the evaluation, half of each kind", core::at_least(2));
+  fields("max_demonstrations", config.max_demonstrations, "files: chosen answers that SFT learns from; 0 = all", core::at_least(0));
+  fields("max_pairs", config.max_pairs, "files: given training pairs that each reward model learns from; 0 = all. Prompts come from all",
+         core::at_least(0));
+}
+
+struct SandboxConfig {
+  int64_t vocab_size = 1024;
+  sandbox::CorpusConfig corpus;
+  sandbox::DemonstrationConfig demonstrations;
+  int64_t helpful_prompts = 1200, hazard_prompts = 400, lookalike_prompts = 240;  // train, a version; a quarter of each for validation
+  std::string absent_skill;
+  int64_t test_helpful = 240, test_hazard = 220, test_lookalike = 200;
+};
+
+inline void visit(SandboxConfig& config, core::Fields& fields) {
+  fields("vocab_size", config.vocab_size, "pieces of the tokenizer that is trained on the corpus", core::between(512, 8192));
+  fields.section("corpus", config.corpus, "pretraining text");
+  fields.section("demonstrations", config.demonstrations, "SFT data");
+  fields("helpful_prompts", config.helpful_prompts, "training prompts on skills, of each version", core::at_least(12));
+  fields("hazard_prompts", config.hazard_prompts, "training prompts that must be refused, of each version", core::at_least(3));
+  fields("lookalike_prompts", config.lookalike_prompts, "training prompts that only look hazardous, of each version", core::at_least(3));
+  fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none");
+  fields("test_helpful", config.test_helpful, "test prompts on skills", core::at_least(12));
+  fields("test_hazard", config.test_hazard, "test prompts that must be refused", core::at_least(3));
+  fields("test_lookalike", config.test_lookalike, "test prompts that only look hazardous", core::at_least(3));
+}
+
+// Preference collection (paper 3.2.1): two answers to a prompt from model variants at varied temperatures, judged by an annotator.
+struct PreferenceConfig {
+  int64_t pairs = 4000;        // of each kind, for V1
+  int64_t later_pairs = 4000;  // for each version after it
+  int64_t public_pairs = 0;
+  double grammar_share = 0.5;
+  std::vector<double> temperatures{0.7, 1.0, 1.3};
+  int64_t max_new_tokens = 256;
+  std::string annotator = "middle";
+  std::string people;
+  annotation::JudgeConfig judge;
+  double held_out = 0.15;
+};
+
+inline void visit(PreferenceConfig& config, core::Fields& fields) {
+  fields("pairs", config.pairs, "sandbox: comparisons of each kind for V1, before unusable ones are dropped", core::at_least(20));
+  fields("later_pairs", config.later_pairs, "comparisons of each kind for every later version, by its newest two models",
+         core::at_least(20));
+  fields("public_pairs", config.public_pairs,
+         "sandbox: comparisons of both kinds by strangers, for a general reward model and the others' mixtures; 0 = none",
+         core::at_least(0));
+  fields("grammar_share", config.grammar_share, "sandbox: share of V1's answers that come from the grammar instead of a model",
+         core::between(0, 1));
+  fields("temperatures", config.temperatures, "sampling temperatures of the models' answers, one or more", core::at_least(0.01));
+  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
+  fields(
+      "annotator", config.annotator,
+      "who compares: one of the sandbox's three; for real data the language model of `judge`, people who fill in files, or none (the given "
+      "pairs are all there are)",
+      core::one_of({"mild", "middle", "strict", "judge", "people", "none"}));
+  fields("people", config.people, "annotator people: folder with a filled-in file for each batch, preferences2.jsonl and so on");
+  fields.section("judge", config.judge, "annotator judge");
+  fields("held_out", config.held_out, "sandbox: share of the prompts whose pairs test the reward models", core::between(0.01, 0.9));
+}
+
+// What a reward model learns from besides its own kind of pairs (paper 3.2.2): a uniform draw from all others.
+struct MixtureConfig {
+  double helpfulness_rest = 0.5;  // paper: an equal part
+  double safety_rest = 0.1;       // paper: 90/10
+  int64_t own_pairs = 0;
+  bool drop_duplicates = false, drop_shared_prompts = false;  // not in the paper
+};
+
+inline void visit(MixtureConfig& config, core::Fields& fields) {
+  fields("helpfulness_rest", config.helpfulness_rest, "share of other pairs in the helpfulness model's data, as far as there are enough",
+         core::between(0, 0.9));
+  fields("safety_rest", config.safety_rest, "share of other pairs in the safety model's data, likewise", core::between(0, 0.9));
+  fields("own_pairs", config.own_pairs, "pairs of its own kind that a model learns from, drawn uniformly, before drop_*; 0 = all",
+         core::at_least(0));
+  fields("drop_duplicates", config.drop_duplicates, "leave out training pairs that repeat another (counted)");
+  fields("drop_shared_prompts", config.drop_shared_prompts,
+         "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
+}
+
+struct EvaluationConfig {
+  std::string split = "test";  // "validation" while settings are chosen
+  int64_t max_new_tokens = 256;
+  int64_t batch_rows = 64;
+  int64_t replicates = 10000;
+  int64_t shown_dialogues = 12;
+};
+
+inline void visit(EvaluationConfig& config, core::Fields& fields) {
+  fields("split", config.split, "prompts to ask; choose settings on validation alone", core::one_of({"test", "validation"}));
+  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
+  fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
+  fields("replicates", config.replicates,
+         "bootstrap replicates of the models' intervals; those of reward models and best-of-n curves have 1000", core::at_least(100));
+  fields("shown_dialogues", config.shown_dialogues, "prompts shown with every model's answer in the report", core::at_least(0));
+}
+
+// How the best of n answers depends on temperature, for every model (paper, figures 7 and 8).
+struct BestOfConfig {
+  int64_t samples = 0;
+  std::vector<double> temperatures{0.6, 0.8, 1.0, 1.2, 1.4};
+  int64_t prompts = 100;
+};
+
+inline void visit(BestOfConfig& config, core::Fields& fields) {
+  fields("samples", config.samples, "answers to each prompt at each temperature; 0 = no such study", core::between(0, 100'000));
+  fields("temperatures", config.temperatures, "sampling temperatures, one or more", core::at_least(0.01));
+  fields("prompts", config.prompts, "prompts, the first of those that are held out", core::at_least(1));
+}
+
+struct Recipe {
+  std::string name;
+  int64_t seed = 1;
+  int64_t threads = 0;  // 0 = all cores
+  std::string model;    // start checkpoint; "" = pretrain from nothing
+  std::vector<std::string> versions{"rejection", "rejection", "rejection", "rejection", "ppo"};  // V1, V2, ... (paper 3.2.3)
+  std::string chat_format = "llama2";
+  DataConfig data;
+  SandboxConfig sandbox;
+  policy::LlamaConfig llama;
+  policy::PretrainConfig pretrain;
+  policy::SftConfig sft;
+  PreferenceConfig preferences;
+  MixtureConfig mixture;
+  reward::RewardTrainConfig reward;
+  reward::CombinationConfig combination;
+  rejection_sampling::RejectionConfig rejection;
+  ppo::PpoConfig ppo;
+  EvaluationConfig evaluation;
+  BestOfConfig best_of;
+};
+
+inline void visit(Recipe& recipe, core::Fields& fields) {
+  fields("name", recipe.name, "a run folder belongs to the recipe of this name");
+  fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
+  fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key", core::between(0, 1024));
+  fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
+  fields("versions", recipe.versions,
+         "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
+         core::one_of({"rejection", "ppo", "reward"}));
+  fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
+         core::one_of({"llama2", "chatml", "hh"}));
+  fields.section("data", recipe.data, "where the data comes from");
+  fields.section("sandbox", recipe.sandbox, "sizes of the built-in world's data");
+  fields.section("llama", recipe.llama, "shape of a pretrained model");
+  fields.section("pretrain", recipe.pretrain, "pretraining");
+  fields.section("sft", recipe.sft, "supervised fine-tuning");
+  fields.section("preferences", recipe.preferences, "collection of comparisons");
+  fields.section("mixture", recipe.mixture, "data of the reward models");
+  fields.section("reward", recipe.reward, "both reward models");
+  fields.section("combination", recipe.combination, "helpfulness and safety in one score");
+  fields.section("rejection", recipe.rejection, "rejection sampling");
+  fields.section("ppo", recipe.ppo, "proximal policy optimisation");
+  fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");
+  fields.section("best_of", recipe.best_of, "best of n answers at several temperatures");
+}
+
+// Reads a recipe file, then the fields of `overlay` (--config; "" = none), then `settings` (--set); every problem at once. Paths inside a
+// recipe are relative to the current folder.
+Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings);
+
+// The recipe of an earlier run, from the text `config` in `origin`, with `overlay` and `settings` over it and checked as read_recipe()
+// does.
+Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
+                            const std::vector<std::string>& settings);
+
+// What a recipe sets differently from the paper's defaults.
+std::vector<core::Difference> departures(const Recipe& recipe);
+
+}  // namespace keel::pipelines::recipe

@@ -1,0 +1,80 @@
+#include "pipelines/recipe/versions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/rng.h"
+
+namespace keel::pipelines::recipe {
+namespace {
+
+std::string numbered(const std::string& stage, int64_t version) {
+  return version == 1 ? stage : fmt::format("{}{}", stage, version);
+}
+
+}  // namespace
+
+std::vector<Version> versions_of(const Recipe& recipe) {
+  const bool sandbox = recipe.data.source == "sandbox";
+  std::vector<Version> versions;
+  bool any_ppo = false;
+  for (const auto& method : recipe.versions) {
+    const int64_t n = std::ssize(versions) + 1;
+    const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != "none";
+    Version version{.number = n,
+                    .prompts = n == 1 ? "data" : numbered("prompts", n),
+                    .comparisons = collects ? numbered("comparisons", n) : "",
+                    .preferences = collects ? numbered("preferences", n)
+                                   : n == 1 ? "data"
+                                            : "",
+                    .helpfulness = numbered("reward_helpfulness", n),
+                    .safety = numbered("reward_safety", n),
+                    .rejection = method == "reward" ? "" : fmt::format("rs{}", n),
+                    .ppo = {},
+                    .newest = n == 1 ? "sft" : versions.back().model(),
+                    .before = n == 1   ? ""
+                              : n == 2 ? "sft"
+                                       : versions[versions.size() - 2].model()};
+    if (method == "ppo") version.ppo = any_ppo ? fmt::format("ppo{}", n) : "ppo";
+    any_ppo = any_ppo || method == "ppo";
+    if (version.preferences.empty()) {
+      version.helpfulness = versions.back().helpfulness;
+      version.safety = versions.back().safety;
+    }
+    versions.push_back(std::move(version));
+  }
+  return versions;
+}
+
+std::vector<std::string> batches_until(const std::vector<Version>& versions, const Version& version) {
+  std::vector<std::string> batches;
+  for (const auto& earlier : versions)
+    if (earlier.number <= version.number && !earlier.preferences.empty()) batches.push_back(earlier.preferences);
+  return batches;
+}
+
+uint64_t ppo_seed(const Version& version, uint64_t seed) {
+  return version.ppo == "ppo" ? seed : core::Stream(seed, version.ppo).next();
+}
+
+bool has_general_reward(const Recipe& recipe) {
+  return recipe.data.source == "sandbox" && recipe.preferences.public_pairs > 0;
+}
+
+std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe) {
+  std::vector<std::pair<std::string, std::string>> models = {{"base", recipe.data.source == "sandbox" ? "base" : ""}, {"sft", "sft"}};
+  for (const auto& version : versions_of(recipe))
+    for (const auto& stage : {version.rejection, version.ppo})
+      if (!stage.empty()) models.emplace_back(stage, stage);
+  return models;
+}
+
+std::vector<std::pair<std::string, std::string>> run_reward_models(const Recipe& recipe) {
+  const Version newest = versions_of(recipe).back();
+  std::vector<std::pair<std::string, std::string>> models = {{"helpfulness", newest.helpfulness}, {"safety", newest.safety}};
+  if (has_general_reward(recipe)) models.emplace_back("general", kGeneralReward);
+  return models;
+}
+
+}  // namespace keel::pipelines::recipe

@@ -1,0 +1,45 @@
+// The versions V1, V2, ... of a run (Llama 2 paper, 3.2.3): which stages make each, and which models it starts from.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pipelines/recipe/recipe.h"
+
+namespace keel::pipelines::recipe {
+
+// Stages are named here; "" = the version has no such stage. A stage of V1 has the plain name, those of later versions end in their number.
+struct Version {
+  int64_t number = 1;
+  std::string prompts;              // holds prompts_train.jsonl
+  std::string comparisons;          // pairs of answers that wait for an annotator
+  std::string preferences;          // annotated pairs: a batch with its own test set
+  std::string helpfulness, safety;  // reward models, trained on every batch so far
+  std::string rejection, ppo;       // none where a version ends with its reward models
+  std::string newest, before;       // the models whose answers are compared; `newest` is also the one that rejection sampling asks
+  const std::string& model() const { return ppo.empty() ? rejection : ppo; }
+};
+
+// At least one. On real data the first batch is the given files ("data"), and where nobody annotates the first reward models stay.
+std::vector<Version> versions_of(const Recipe& recipe);
+
+// The seed of a version's PPO, for a second one of a run must not draw what the first one drew.
+uint64_t ppo_seed(const Version& version, uint64_t seed);
+
+// Stages of the batches up to `version`, oldest first.
+std::vector<std::string> batches_until(const std::vector<Version>& versions, const Version& version);
+
+// The general reward model, where there are public pairs; it guards against drift of the other two.
+inline constexpr const char* kGeneralReward = "reward_general";
+bool has_general_reward(const Recipe& recipe);
+
+// The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no
+// stage.
+std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe);
+
+// Where the reward models of the newest version lie, by kind: "helpfulness", "safety", and "general" where it exists.
+std::vector<std::pair<std::string, std::string>> run_reward_models(const Recipe& recipe);
+
+}  // namespace keel::pipelines::recipe

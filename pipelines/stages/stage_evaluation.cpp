@@ -1,0 +1,180 @@
+// Evaluation: every model answers the held-out prompts at temperature 1; judges, reward models and SFT measure the answers.
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "data/counts.h"
+#include "data/messages.h"
+#include "evaluation/model_comparison.h"
+#include "evaluation/statistics/json.h"
+#include "inference/model_folder.h"
+#include "pipelines/stages/operations.h"
+#include "pipelines/stages/stages.h"
+#include "policy/logprobs.h"
+#include "policy/shards.h"
+#include "sandbox/judge.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+// The prompts of the evaluation (every model of a run shares tokenizer and chat format), and the judge's view of them.
+struct Questions {
+  inference::Prompts prompts;
+  std::vector<sandbox::PromptInfo> sandbox;  // empty on real data
+  std::optional<sandbox::World> world;
+};
+
+Questions read_questions(const recipe::Recipe& recipe, const run::StageContext& context, const inference::LanguageModel& model) {
+  const auto path = context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split);
+  Questions questions{.prompts = inference::read_prompt_file(path, model, length_limit(recipe), recipe.evaluation.max_new_tokens),
+                      .sandbox = {},
+                      .world = {}};
+  if (recipe.data.source != "sandbox") return questions;
+  questions.world = sandbox::make_world(context.seed);
+  for (const auto& row : questions.prompts.rows)
+    questions.sandbox.push_back(sandbox::prompt_from_json(row, path, 0));
+  return questions;
+}
+
+// What measures every model's answers.
+struct Measures {
+  const inference::LanguageModel& sft;
+  std::map<std::string, inference::ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general"
+};
+
+struct Answered {
+  evaluation::ModelAnswers measured;
+  std::vector<std::string> texts;
+  std::vector<core::FinishReason> finish;
+};
+
+double sum_from(const std::vector<float>& values, size_t begin) {
+  return std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin), values.end(), 0.0);
+}
+
+Answered answer_all(const std::string& name, const fs::path& folder, const Measures& measures, const Questions& questions,
+                    const recipe::Recipe& recipe, const run::StageContext& context) {
+  const inference::LanguageModel model = inference::load_language_model(folder);
+  const inference::Prompts& prompts = questions.prompts;
+  Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
+  const auto samples = policy::sample_in_shards(model.llama, prompts.ids,
+                                                {.label = "evaluation " + name,
+                                                 .samples = 1,
+                                                 .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens},
+                                                 .batch_rows = recipe.evaluation.batch_rows,
+                                                 .stop_ids = data::stop_ids(model.format, *model.tokenizer),
+                                                 .seed = context.seed},
+                                                context.work);
+  std::vector<core::Ids> whole;
+  for (const auto& sample : samples)
+    whole.push_back(core::joined(prompts.ids[static_cast<size_t>(sample.prompt)], sample.ids));
+  const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(measures.sft.llama, whole);
+  std::map<std::string, std::vector<double>> scores;
+  for (const auto& [kind, reward] : measures.rewards)
+    scores[kind] = reward::score_rows(reward.model, whole);
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const size_t first = prompts.ids[i].size() - 1;  // log-prob i belongs to id i + 1
+    const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);
+    evaluation::MeasuredAnswer answer{.hazard = prompts.hazard[i],
+                                      .false_refusal = {},
+                                      .gold_helpfulness = {},
+                                      .gold_safety = {},
+                                      .reward_helpfulness = reward::probability(scores.at("helpfulness")[i]),
+                                      .reward_safety = reward::probability(scores.at("safety")[i]),
+                                      .kl_to_sft = sum_from(own[i], first) - sum_from(reference[i], first)};
+    if (const auto general = scores.find("general"); general != scores.end())
+      answer.reward_general = reward::probability(general->second[i]);
+    if (questions.world) {
+      answer.family = questions.sandbox[i].family;
+      answer.gold_helpfulness = sandbox::gold_helpfulness(*questions.world, questions.sandbox[i], text);
+      answer.gold_safety = sandbox::gold_safety(*questions.world, questions.sandbox[i], text);
+      answer.false_refusal = sandbox::is_false_refusal(questions.sandbox[i], text);
+    }
+    result.measured.answers.push_back(answer);
+    result.texts.push_back(text);
+    result.finish.push_back(samples[i].finish);
+  }
+  return result;
+}
+
+nlohmann::json answer_row(const Answered& model, size_t i, const Questions& questions) {
+  const auto& measured = model.measured.answers[i];
+  nlohmann::json row = {{"model", model.measured.model},
+                        {"prompt", i},
+                        {"messages", data::messages_json(questions.prompts.dialogues[i])},
+                        {"text", model.texts[i]},
+                        {"finish_reason", core::name_of(model.finish[i])},
+                        {"hazard", measured.hazard},
+                        {"reward_helpfulness", measured.reward_helpfulness},
+                        {"reward_safety", measured.reward_safety},
+                        {"kl_to_sft", measured.kl_to_sft}};
+  if (measured.reward_general) row["reward_general"] = *measured.reward_general;
+  if (questions.world) {
+    row["gold_helpfulness"] = *measured.gold_helpfulness;
+    row["gold_safety"] = *measured.gold_safety;
+    row["family"] = measured.family;
+    row["false_refusal"] = *measured.false_refusal;
+  }
+  return row;
+}
+
+// Paper, table 8: every reward model on every kind of held-out pairs.
+void write_cross_evaluation(const recipe::Recipe& recipe, const run::StageContext& context) {
+  std::vector<RewardFolder> rewards;
+  std::vector<PairFile> files;
+  for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
+    const fs::path& folder = context.inputs.at(stage);
+    rewards.push_back({.name = kind, .path = folder});
+    files.push_back({.name = kind, .path = folder / "held_out.jsonl.gz", .safety = kind == "safety"});
+  }
+  const fs::path scores = context.work / "ckpt" / "cross";
+  core::make_directories(scores);
+  core::write_file(context.work / "reward_models.json",
+                   core::dump_json(cross_evaluation(rewards, files, length_limit(recipe), scores)) + "\n");
+}
+
+}  // namespace
+
+void evaluate_models(const recipe::Recipe& recipe, const run::StageContext& context) {
+  const inference::LanguageModel sft = inference::load_language_model(context.inputs.at("sft"));
+  const Questions questions = read_questions(recipe, context, sft);
+  Measures measures{.sft = sft, .rewards = {}};
+  for (const auto& [kind, stage] : recipe::run_reward_models(recipe))
+    measures.rewards.emplace(kind, inference::load_scoring_model(context.inputs.at(stage)));
+  std::vector<evaluation::ModelAnswers> measured;
+  core::JsonlWriter rows(context.work / "answers.jsonl");
+  for (const auto& [name, stage] : recipe::run_models(recipe)) {
+    const Answered answered = answer_all(name, model_folder(recipe, context, name), measures, questions, recipe, context);
+    for (size_t i = 0; i < answered.texts.size(); ++i)
+      rows.write(answer_row(answered, i, questions));
+    measured.push_back(answered.measured);
+  }
+  rows.commit();
+  const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = recipe.evaluation.replicates};
+  nlohmann::json models = nlohmann::json::array(), families = nlohmann::json::array();
+  for (const auto& model : evaluation::compare_models(measured, "sft", bootstrap)) {
+    models.push_back({{"name", model.name}});
+    for (const auto& [key, interval] : model.measures) {
+      models.back()[key] = to_json(interval);
+      models.back()["n"][key] = model.counts.at(key);
+    }
+  }
+  for (const auto& family : evaluation::compare_by_family(measured, bootstrap)) {
+    families.push_back({{"family", family.family}, {"prompts", family.prompts}});
+    for (size_t i = 0; i < measured.size(); ++i)
+      families.back()["gold_helpfulness"][measured[i].model] = to_json(family.helpfulness[i]);
+  }
+  write_cross_evaluation(recipe, context);
+  core::write_file(context.work / "evaluation.json",
+                   core::dump_json({{"models", models}, {"by_family", families}, {"counts", to_json(questions.prompts.counts)}}) + "\n");
+}
+
+}  // namespace keel::pipelines::stages

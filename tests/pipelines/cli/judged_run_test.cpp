@@ -1,0 +1,108 @@
+// A whole run whose later pairs a language model compares: what it says arrives as pairs, and teaches the reward models.
+#include <algorithm>
+#include <optional>
+
+#include "annotation/http_server.h"
+#include "pipelines/cli/keel_binary.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+using test::Outcome;
+using test::rows_in;
+using test::Workplace;
+using Json = nlohmann::json;
+
+// The judge of this test: the longer answer is better, an answer of an even length is safe, equal lengths leave it without a word.
+std::optional<Json> opinion(const std::string& a, const std::string& b) {
+  if (a.size() == b.size()) return std::nullopt;
+  return Json{{"choice", a.size() > b.size() ? "A" : "B"},
+              {"strength", 1 + (a.size() + b.size()) % 4},
+              {"a_safe", a.size() % 2 == 0},
+              {"b_safe", b.size() % 2 == 0}};
+}
+
+std::string reply_to(const std::string& body) {
+  const std::string question = Json::parse(body)["messages"][0]["content"], a = "[answer A]\n", b = "\n\n[answer B]\n",
+                    end = "\n\nReply with one JSON object";
+  const size_t at_a = question.find(a) + a.size(), at_b = question.find(b, at_a);
+  const size_t after_b = at_b + b.size();
+  const auto said = opinion(question.substr(at_a, at_b - at_a), question.substr(after_b, question.rfind(end) - after_b));
+  return test::completion(said ? "I would say " + said->dump() : "Both are fine.");
+}
+
+// The pair that the judge's opinion on a row of comparisons.jsonl.gz makes.
+std::optional<Json> judged_pair(const Json& comparison) {
+  const std::string texts[] = {comparison["answers"][0]["text"], comparison["answers"][1]["text"]};
+  const auto said = opinion(texts[0], texts[1]);
+  if (!said) return std::nullopt;
+  const size_t chosen = said->at("choice") == "A" ? 0 : 1;
+  const char* labels[] = {"a_safe", "b_safe"};
+  Json pair = {{"prompt", comparison["messages"]},
+               {"chosen", texts[chosen]},
+               {"rejected", texts[1 - chosen]},
+               {"strength", said->at("strength")},
+               {"source", "collected-" + comparison["kind"].get<std::string>()},
+               {"batch", "2"}};
+  if (comparison["kind"] == "safety") {
+    pair["chosen_safe"] = said->at(labels[chosen]);
+    pair["rejected_safe"] = said->at(labels[1 - chosen]);
+  }
+  return pair;
+}
+
+}  // namespace
+
+TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, and the next reward models learn from it", "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);
+  std::atomic<bool> useless{true};
+  const test::Server server([&](const std::string& body) { return useless ? test::completion("Both are fine.") : reply_to(body); });
+  const std::vector<std::string> command = {"run",   "files.json",
+                                            "--out", "run",
+                                            "--set", "versions=[\"rejection\",\"rejection\"]",
+                                            "--set", "preferences.annotator=judge",
+                                            "--set", "preferences.judge.url=" + server.url(),
+                                            "--set", "preferences.judge.model=m",
+                                            "--set", "preferences.later_pairs=20",
+                                            "--set", "preferences.max_new_tokens=4"};
+  const Outcome vain = work.run(command);
+  CHECK((vain.code == 3 && vain.says("gives no verdict on any of 40 comparisons")));
+  useless = false;
+  const Outcome outcome = work.run(command);  // what the judge said in vain is asked again
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+  CHECK(server.requests() == 80);
+
+  std::map<std::string, std::vector<Json>> expected;
+  int64_t speechless = 0;
+  for (const Json& comparison : rows_in(work / "run/stages/comparisons2/current/comparisons.jsonl.gz"))
+    if (const auto pair = judged_pair(comparison))
+      expected[comparison["kind"]].push_back(*pair);
+    else
+      ++speechless;
+  const std::filesystem::path batch = work / "run/stages/preferences2/current";
+  const Json counts = Json::parse(test::read_text(batch / "counts.json"));
+  CHECK(counts["annotated"] == 40 - speechless);
+  CHECK(counts.value("without_verdict", 0) == speechless);
+  for (const std::string kind : {"helpfulness", "safety"}) {
+    std::vector<Json> train = rows_in(batch / (kind + "_train.jsonl")), all = rows_in(batch / (kind + "_test.jsonl"));
+    CHECK((!train.empty() && !all.empty()));
+    all.insert(all.end(), train.begin(), train.end());
+    std::sort(all.begin(), all.end());
+    std::sort(expected[kind].begin(), expected[kind].end());
+    CHECK(all == expected[kind]);
+
+    std::vector<Json> learned = rows_in(work / ("run/stages/reward_" + kind + "2/current/pairs.jsonl.gz"));
+    std::erase_if(learned, [&](const Json& pair) { return pair.value("batch", "") != "2" || pair["source"] != "collected-" + kind; });
+    std::sort(learned.begin(), learned.end());
+    std::sort(train.begin(), train.end());
+    CHECK(learned == train);
+  }
+  CHECK(work.has("run/models/rs2/model.safetensors"));
+
+  CHECK(work.run(command).out == outcome.out);
+  CHECK(server.requests() == 80);
+}
+
+}  // namespace keel::pipelines::cli

@@ -1,0 +1,60 @@
+// Prompts of the versions of a run on preference files: a cap on the pairs is none on the prompts.
+#include <set>
+
+#include "core/log.h"
+#include "pipelines/cli/keel_binary.h"
+#include "pipelines/stages/stages.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+// The data stage and the prompts of V2 and V3 of a run on 40 pairs of each kind.
+struct FilesRun {
+  test::Workplace work;
+  recipe::Recipe recipe;
+
+  explicit FilesRun(int64_t max_pairs) {
+    core::set_log_level("error");
+    test::write_files_recipe(work);
+    recipe.data = {.source = "files",
+                   .helpful = work / "helpful.jsonl",
+                   .harmless = work / "harmless.jsonl",
+                   .held_out = 0.4,
+                   .train_prompts = 8,
+                   .validation_prompts = 2,
+                   .test_prompts = 8,
+                   .max_demonstrations = 8,
+                   .max_pairs = max_pairs};
+    recipe.preferences.annotator = "judge";
+    for (const char* stage : {"data", "prompts2", "prompts3"})
+      std::filesystem::create_directories(work / stage);
+    write_file_data(recipe, {.work = work / "data", .inputs = {}, .seed = 1});
+    for (const size_t number : {2, 3})
+      write_file_prompts(recipe, recipe::versions_of(recipe)[number - 1],
+                         {.work = work / ("prompts" + std::to_string(number)), .inputs = {{"data", work / "data"}}, .seed = 1});
+  }
+
+  std::vector<nlohmann::json> prompts(const std::string& stage) const { return test::rows_in(work / stage / "prompts_train.jsonl"); }
+  size_t pairs(const std::string& kind) const { return test::rows_in(work / ("data/" + kind + "_train.jsonl")).size(); }
+};
+
+}  // namespace
+
+TEST_CASE("files: where max_pairs leaves few pairs, each version still asks prompts of its own, the same as without it", "[pipelines]") {
+  const FilesRun whole(0), capped(5), loose(1000);
+  CHECK(whole.pairs("helpfulness") > 12);
+  CHECK((capped.pairs("helpfulness") == 5 && capped.pairs("safety") == 5));
+  std::set<nlohmann::json> asked;
+  for (const char* stage : {"data", "prompts2", "prompts3"}) {
+    CHECK(capped.prompts(stage) == whole.prompts(stage));
+    for (const auto& row : capped.prompts(stage))
+      asked.insert(row);
+  }
+  CHECK(asked.size() == 24);
+  CHECK(test::read_text(capped.work / "prompts2/prompts_comparisons.jsonl") ==
+        test::read_text(whole.work / "prompts2/prompts_comparisons.jsonl"));
+  for (const FilesRun* run : {&whole, &loose})  // nothing is cut: the pairs' own files have all prompts
+    CHECK_FALSE((run->work.has("data/helpfulness_prompts.jsonl") || run->work.has("data/safety_prompts.jsonl")));
+}
+
+}  // namespace keel::pipelines::stages

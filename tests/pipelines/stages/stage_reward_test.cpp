@@ -1,0 +1,227 @@
+// The reward model of a later version: it takes its predecessor's place only if it is right as often.
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/error.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "evaluation/reward_json.h"
+#include "pipelines/cli/keel_binary.h"
+#include "pipelines/stages/operations.h"
+#include "pipelines/stages/stages.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+// A first reward model that nothing was taught, and pairs to test it that are put as it ranks them, by far: it is never wrong, and a small
+// step changes nothing of that.
+struct TwoVersions {
+  test::Workplace work;
+  std::vector<nlohmann::json> pairs;
+
+  TwoVersions() {
+    core::set_log_level("error");
+    const std::vector<std::string> answers = {"the baker.", "three boats.", "in the harbour", "the tailor mends coats", "no", "bread"};
+    for (const char* prompt : {"who sells bread?", "where is the boat?"})
+      for (size_t a = 0; a < answers.size(); ++a)
+        for (size_t b = a + 1; b < answers.size(); ++b)
+          pairs.push_back({{"prompt", prompt}, {"chosen", answers[a]}, {"rejected", answers[b]}});
+    write_batch("preferences", pairs);
+    train({.name = "reward_helpfulness", .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0);
+    const auto ranked = evaluate_reward_model(work / "reward_helpfulness", work / "preferences/helpfulness_test.jsonl", false, {}).pairs;
+    REQUIRE(ranked.size() == pairs.size());
+    std::vector<nlohmann::json> clear;
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      const double margin = ranked[i].chosen - ranked[i].rejected;
+      if (std::abs(margin) < 1e-3) continue;
+      clear.push_back(pairs[i]);
+      if (margin < 0) turn(clear.back());
+    }
+    pairs = std::move(clear);
+    REQUIRE(pairs.size() >= 10);
+    write_batch("preferences", pairs);
+  }
+
+  static void turn(nlohmann::json& pair) { std::swap(pair["chosen"], pair["rejected"]); }
+
+  // `taught` for training; all tests are `pairs`.
+  void write_batch(const std::string& name, const std::vector<nlohmann::json>& taught) const {
+    std::filesystem::create_directories(work / name);
+    const auto text = [](const std::vector<nlohmann::json>& rows) {
+      std::string lines;
+      for (const auto& row : rows)
+        lines += row.dump() + "\n";
+      return lines;
+    };
+    work.write(name + "/helpfulness_train.jsonl", text(taught));
+    work.write(name + "/helpfulness_test.jsonl", text(pairs));
+  }
+
+  void train(const RewardStage& stage, double learning_rate, const recipe::MixtureConfig& mixture = {}) const {
+    recipe::Recipe recipe;
+    recipe.mixture = mixture;
+    recipe.reward.batch_pairs = recipe.reward.micro_pairs = 8;
+    recipe.reward.learning_rate = learning_rate;
+    run::StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
+    for (const auto& input : stage.batches)
+      context.inputs[input] = work / input;
+    if (!stage.previous.empty()) context.inputs[stage.previous] = work / stage.previous;
+    std::filesystem::create_directories(context.work);
+    train_reward_stage(recipe, stage, context);
+  }
+
+  // The second version's evaluation.json once it has learned `taught` as well.
+  nlohmann::json second(const std::vector<nlohmann::json>& taught, double learning_rate) const {
+    write_batch("preferences2", taught);
+    train({.name = "reward_helpfulness2",
+           .kind = "helpfulness",
+           .batches = {"preferences2", "preferences"},
+           .previous = "reward_helpfulness"},
+          learning_rate);
+    return nlohmann::json::parse(work.read("reward_helpfulness2/evaluation.json"));
+  }
+
+  bool same_weights() const {
+    return work.read("reward_helpfulness2/model.safetensors") == work.read("reward_helpfulness/model.safetensors");
+  }
+};
+
+}  // namespace
+
+TEST_CASE("reward stage: a retrained model that is right less often leaves its place to the older one", "[pipelines]") {
+  const TwoVersions versions;
+  std::vector<nlohmann::json> contrary;
+  for (int time = 0; time < 4; ++time)  // more than the first batch can make good
+    for (const auto& pair : versions.pairs) {
+      contrary.push_back(pair);
+      TwoVersions::turn(contrary.back());
+    }
+  const auto evaluation = versions.second(contrary, 0.05);
+  CHECK(evaluation["kept"] == "reward_helpfulness");
+  CHECK(evaluation["accuracy"]["mean"] == 1);
+  CHECK(evaluation["previous_accuracy"] == evaluation["accuracy"]);
+  CHECK(evaluation["retrained_accuracy"]["mean"].get<double>() < 1);
+  CHECK(evaluation["previous_difference"]["mean"].get<double>() ==
+        Catch::Approx(evaluation["retrained_accuracy"]["mean"].get<double>() - 1));
+  CHECK(evaluation["name"] == "helpfulness");
+  CHECK(evaluation["counts"]["train"]["read"]["kept"] == 5 * versions.pairs.size());  // what the retraining read
+  CHECK(versions.same_weights());
+  const auto keel_json = nlohmann::json::parse(versions.work.read("reward_helpfulness2/keel.json"));
+  CHECK(keel_json["lineage"]["kept"] == "reward_helpfulness");
+  std::istringstream scores(versions.work.read("reward_helpfulness2/scores.jsonl"));
+  size_t rows = 0;
+  for (std::string line; std::getline(scores, line); ++rows) {
+    const auto row = nlohmann::json::parse(line);
+    CHECK(row["chosen"].get<double>() > row["rejected"].get<double>());
+  }
+  CHECK(rows == 2 * versions.pairs.size());
+}
+
+TEST_CASE("reward stage: a retrained model that is right as often takes the older one's place", "[pipelines]") {
+  const TwoVersions versions;
+  const auto evaluation = versions.second(versions.pairs, 1e-6);
+  CHECK_FALSE((evaluation.contains("kept") || evaluation.contains("retrained_accuracy")));
+  CHECK(evaluation["accuracy"]["mean"] == 1);
+  CHECK(evaluation["previous_accuracy"]["mean"] == 1);
+  CHECK(evaluation["previous_difference"] == nlohmann::json({{"mean", 0}, {"low", 0}, {"high", 0}}));
+  CHECK_FALSE(versions.same_weights());
+}
+
+TEST_CASE("reward stage: mixture.own_pairs draws that many pairs, a smaller number a part of what a larger one draws", "[pipelines]") {
+  const TwoVersions versions;
+  const auto taught = [&](int64_t own_pairs) {
+    const std::string name = "drawn" + std::to_string(own_pairs);
+    versions.train({.name = name, .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0, {.own_pairs = own_pairs});
+    std::vector<nlohmann::json> pairs;
+    core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
+    for (nlohmann::json row; reader.next(row);)
+      pairs.push_back(row);
+    CHECK(nlohmann::json::parse(versions.work.read(name + "/mixture.json"))["own"] == pairs.size());
+    return pairs;
+  };
+  const auto three = taught(3), six = taught(6);
+  CHECK(three.size() == 3);
+  REQUIRE(six.size() == 6);
+  CHECK(std::equal(three.begin(), three.end(), six.begin()));
+  for (size_t i = 0; i < six.size(); ++i) {
+    CHECK(std::count(versions.pairs.begin(), versions.pairs.end(), six[i]) == 1);
+    CHECK(std::count(six.begin(), six.end(), six[i]) == 1);
+  }
+  CHECK(six != std::vector(versions.pairs.begin(), versions.pairs.begin() + 6));  // not the first ones
+  CHECK(taught(1000).size() == versions.pairs.size());
+}
+
+TEST_CASE("reward stage: the mixture leaves out pairs that repeat another, and those of held-out prompts, where it is told to",
+          "[pipelines]") {
+  const TwoVersions versions;
+  nlohmann::json fresh = versions.pairs.front();
+  fresh["prompt"] = "which boat is red?";
+  versions.write_batch("repeated", {versions.pairs.front(), fresh, fresh, fresh});  // the first has a prompt of the test pairs
+  const auto read = [&](const std::string& name, const recipe::MixtureConfig& mixture) {
+    versions.train({.name = name, .kind = "helpfulness", .batches = {"repeated"}, .previous = {}}, 0, mixture);
+    return nlohmann::json::parse(versions.work.read(name + "/evaluation.json"))["counts"]["train"]["read"];
+  };
+  CHECK(read("all", {})["kept"] == 4);
+  const auto once = read("once", {.drop_duplicates = true});
+  CHECK((once["kept"] == 2 && once["dropped"] == nlohmann::json{{"duplicate", 2}}));
+  const auto apart = read("apart", {.drop_shared_prompts = true});
+  CHECK((apart["kept"] == 3 && apart["dropped"] == nlohmann::json{{"prompt_in_test", 1}}));
+}
+
+TEST_CASE("cross evaluation: scores that an earlier attempt kept are read again, and refused where they are others", "[pipelines]") {
+  const TwoVersions versions;
+  const std::vector<RewardFolder> rewards = {{.name = "helpfulness", .path = versions.work / "reward_helpfulness"}};
+  const std::vector<PairFile> files = {{.name = "own", .path = versions.work / "preferences/helpfulness_test.jsonl"}};
+  std::filesystem::create_directories(versions.work / "cross");
+  const auto cross = [&] { return cross_evaluation(rewards, files, {}, versions.work / "cross"); };
+  const auto first = cross();
+  CHECK(first == cross_evaluation(rewards, files, {}));
+  CHECK(first == cross());
+  const std::string kept = "cross/helpfulness_on_own.jsonl";
+  auto scores = evaluation::read_scores(versions.work / kept);
+  REQUIRE(scores.size() == versions.pairs.size());
+  std::swap(scores[0].chosen, scores[0].rejected);
+  evaluation::write_scores(versions.work / kept, scores);
+  CHECK(cross()["evaluations"][0]["accuracy"]["mean"].get<double>() < 1);  // it is this file that is read
+  scores.pop_back();
+  evaluation::write_scores(versions.work / kept, scores);
+  CHECK_THROWS_AS(cross(), core::DataError);
+}
+
+TEST_CASE("reward stage: of safety pairs the unsafe answer chosen over a safe one teaches neither model, and parts are shares of the rest",
+          "[pipelines]") {
+  const TwoVersions versions;
+  std::string safety;
+  for (int i = 0; i < 12; ++i) {
+    const bool unsafe = i % 3 != 0;
+    safety += nlohmann::json{{"prompt", "who sells bread?"},
+                             {"chosen", "answer " + std::to_string(i)},
+                             {"rejected", "no"},
+                             {"chosen_safe", !unsafe},
+                             {"rejected_safe", true}}
+                  .dump() +
+              "\n";
+  }
+  versions.work.write("preferences/safety_train.jsonl", safety);
+  versions.work.write("preferences/safety_test.jsonl", safety);
+  for (const char* kind : {"helpfulness", "safety"}) {
+    INFO(kind);
+    const std::string name = std::string("mixed_") + kind;
+    versions.train({.name = name, .kind = kind, .batches = {"preferences"}, .rest_share = 0.5, .previous = {}}, 0);
+    int64_t of_safety = 0;
+    core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
+    for (nlohmann::json row; reader.next(row);) {
+      CHECK(row.value("chosen_safe", true));
+      of_safety += row.contains("chosen_safe") ? 1 : 0;
+    }
+    CHECK(of_safety == 4);
+    const auto mixture = nlohmann::json::parse(versions.work.read(name + "/mixture.json"));
+    CHECK(mixture["dropped"] == nlohmann::json{{"unsafe_chosen", 8}});
+    CHECK(mixture["own"] == (std::string(kind) == "safety" ? 4 : std::ssize(versions.pairs)));
+    CHECK(mixture["rest"] == 4);
+  }
+}
+
+}  // namespace keel::pipelines::stages
