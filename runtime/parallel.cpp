@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <thread>
 #include <utility>
@@ -69,8 +70,10 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
         at::set_num_threads(threads / workers);
         run_worker(worker, workers, pieces, work, failures[static_cast<size_t>(worker)]);
       }));
-  } catch (const std::exception& error) {  // std::system_error at a limit of threads, std::bad_alloc
-    core::log_warn(fmt::format("{} of {} threads could be started ({}): they do the work of all", started, workers, error.what()));
+  } catch (const std::exception& error) {   // std::system_error at a limit of threads, std::bad_alloc
+    static std::atomic<bool> told = false;  // a step after the other would say the same
+    if (!told.exchange(true))
+      core::log_warn(fmt::format("{} of {} threads could be started ({}): they do the work of all", started, workers, error.what()));
   }
   run_worker(0, workers, pieces, work, failures[0]);
   for (int worker = started; worker < workers; ++worker)

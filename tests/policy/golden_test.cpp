@@ -20,7 +20,7 @@ json golden_json(const std::filesystem::path& path) {
 Ids greedy_ids(const Llama& model, const Ids& prompt, int64_t tokens) {
   at::set_num_threads(1);
   Ids ids = prompt;
-  const auto answer = generate(model, {prompt}, 1, {.temperature = 0, .max_new_tokens = tokens}, {}, {}).front().ids;
+  const auto answer = generate(model, {.prompts = {prompt}, .sampling = {.temperature = 0, .max_new_tokens = tokens}}).front().ids;
   ids.insert(ids.end(), answer.begin(), answer.end());
   return ids;
 }
@@ -57,7 +57,8 @@ TEST_CASE("golden: the recorded log-probs of a trained model's answers are those
   const Llama model = keel::policy::import_llama2c(folder / "stories260K.bin");
   at::set_num_threads(1);
   const std::vector<Ids> prompts = {{1}, {1, 403, 407}, {1, 403, 407, 261, 378}};
-  for (const auto& answer : generate(model, prompts, 2, {.temperature = .7, .max_new_tokens = 60}, {1, 2}, {})) {
+  for (const auto& answer :
+       generate(model, {.prompts = prompts, .samples = 2, .sampling = {.temperature = .7, .max_new_tokens = 60}, .stop_ids = {1, 2}})) {
     Ids ids = prompts[static_cast<size_t>(answer.prompt)];
     const auto prompt = std::ssize(ids);
     ids.insert(ids.end(), answer.ids.begin(), answer.ids.end());

@@ -68,7 +68,7 @@ TEST_CASE("logprobs: chunks of positions give the values and gradients of all lo
     const auto [expected, of_states, of_head] = run(keel::policy::kMostLogitsBytes);
     for (const int64_t positions : {1, 3, 4, 10}) {
       const auto [actual, chunked_states, chunked_head] = run(positions * 23 * 4);
-      CHECK_CLOSE(actual, expected, 1e-6);
+      CHECK_CLOSE(actual, expected, 3e-6);  // of -3 to -10: products of other sizes round otherwise in the last digit
       CHECK_CLOSE(chunked_states, of_states, 1e-6);
       CHECK_CLOSE(chunked_head, of_head, 1e-5);
     }

@@ -73,8 +73,9 @@ TEST_CASE("lora: an adapted model computes what PEFT's does, merged or not", "[p
 
 TEST_CASE("lora: generation uses the adapters, and the log-probs that it records are those of the trainer's forward pass", "[policy]") {
   const Llama model = adapted_by_formula();
-  const auto answers = generate(model, {{1, 2}, {3}}, 2, {.max_new_tokens = 9}, {10}, {.seed = 4});
-  const auto of_base = generate(without_lora(model), {{1, 2}, {3}}, 2, {.max_new_tokens = 9}, {10}, {.seed = 4});
+  const keel::policy::GenerationJob job{
+      .prompts = {{1, 2}, {3}}, .samples = 2, .sampling = {.max_new_tokens = 9}, .stop_ids = {10}, .seed = 4};
+  const auto answers = generate(model, job), of_base = generate(without_lora(model), job);
   bool differs = false;
   for (size_t i = 0; i < answers.size(); ++i) {
     keel::core::Ids row = i < 2 ? keel::core::Ids{1, 2} : keel::core::Ids{3};

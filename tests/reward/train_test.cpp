@@ -141,23 +141,27 @@ TEST_CASE("reward training: micro-batches are bounded by pairs and by tokens of 
     config.micro_tokens = tokens;
     return micro_batches(pairs, config);
   };
-  CHECK(cut(8, 72) == Ranges{{0, 4}});  // 4 x 2 x 9
-  CHECK(cut(8, 71) == Ranges{{0, 3}, {3, 4}});
-  CHECK(cut(8, 29) == Ranges{{0, 2}, {2, 3}, {3, 4}});  // 3 x 2 x 5 is 30
+  CHECK((cut(8, 72) == Ranges{{0, 4}}));  // 4 x 2 x 9
+  CHECK((cut(8, 71) == Ranges{{0, 3}, {3, 4}}));
+  CHECK((cut(8, 29) == Ranges{{0, 2}, {2, 3}, {3, 4}}));  // 3 x 2 x 5 is 30
   CHECK(cut(1, 72).size() == 4);
   CHECK(cut(8, 1).size() == 4);
 
-  const auto trained = [](int64_t tokens) {
+  const auto trained = [](int64_t most_pairs, int64_t tokens) {
     const keel::test::TemporaryFolder folder;
     const RewardModel model = trainable_model();
     RewardTrainConfig config = full_batch(1);
+    config.micro_pairs = most_pairs;
     config.micro_tokens = tokens;
     train_reward_model(model, formula_pairs(), config, 1, folder.path());
     return parameters(model);
   };
-  const auto whole = trained(1024), parts = trained(20);
+  const auto whole = trained(8, 1024), parts = trained(8, 20);
   for (size_t i = 0; i < whole.size(); ++i)
     CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
+  // One token is one pair a pass, to the last bit, which eight pairs a pass are not: the bound is kept.
+  CHECK(keel::runtime::digest(trained(8, 1)) == keel::runtime::digest(trained(1, 1024)));
+  CHECK(keel::runtime::digest(trained(8, 1)) != keel::runtime::digest(whole));
 }
 
 TEST_CASE("reward training: stopped and started again it ends bit for bit as if never stopped", "[reward]") {

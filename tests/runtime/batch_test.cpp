@@ -33,11 +33,11 @@ TEST_CASE("batch: neighbours share a group up to a number of rows and of padded 
   using keel::runtime::cut_by_tokens;
   using Ranges = std::vector<keel::runtime::RowRange>;
   const std::vector<int64_t> lengths = {2, 2, 2, 5, 1, 1, 9, 3};
-  CHECK(cut_by_tokens(lengths, 2, 100) == Ranges{{0, 2}, {2, 4}, {4, 6}, {6, 8}});
-  CHECK(cut_by_tokens(lengths, 3, 100) == Ranges{{0, 3}, {3, 6}, {6, 8}});
+  CHECK((cut_by_tokens(lengths, 2, 100) == Ranges{{0, 2}, {2, 4}, {4, 6}, {6, 8}}));
+  CHECK((cut_by_tokens(lengths, 3, 100) == Ranges{{0, 3}, {3, 6}, {6, 8}}));
   // 3 x 2 = 6 fits, with the row of 5 it is 4 x 5; 2 x 5 does not fit, though the row after 5 has one token alone; 9 is a group of its own.
-  CHECK(cut_by_tokens(lengths, 8, 6) == Ranges{{0, 3}, {3, 4}, {4, 6}, {6, 7}, {7, 8}});
-  CHECK(cut_by_tokens(lengths, 8, 10) == Ranges{{0, 3}, {3, 5}, {5, 6}, {6, 7}, {7, 8}});
+  CHECK((cut_by_tokens(lengths, 8, 6) == Ranges{{0, 3}, {3, 4}, {4, 6}, {6, 7}, {7, 8}}));
+  CHECK((cut_by_tokens(lengths, 8, 10) == Ranges{{0, 3}, {3, 5}, {5, 6}, {6, 7}, {7, 8}}));
   CHECK(cut_by_tokens(lengths, 1, 100).size() == 8);
   CHECK(cut_by_tokens({}, 2, 100).empty());
 }
