@@ -34,7 +34,12 @@ void write_file(const std::filesystem::path& path, std::string_view bytes);  // 
 std::string read_file(const std::filesystem::path& path);
 
 void make_directories(const std::filesystem::path& path);  // UsageError when a parent is a file, else IoError
-void sync_directory(const std::filesystem::path& path);    // makes renames inside it durable
+// A folder that a command fills as a whole and renames into place at its end: absolute and without dots. UsageError, before any work, for
+// what the rename could not replace: "", the current folder or one above it, a link, a mount point, a folder that is not empty, a file, a
+// path below a file or in a place that cannot be written.
+std::filesystem::path output_folder(const std::filesystem::path& path);
+
+void sync_directory(const std::filesystem::path& path);  // makes renames inside it durable
 
 // Syncs everything in a finished directory, renames it into place and makes that durable (both must be on one file system;
 // IoError when `final_path` is there and not empty).

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "core/file_kind.h"
 #include "core/gguf_blocks.h"
 
 static_assert(std::endian::native == std::endian::little, "GGUF is read as little-endian memory");
@@ -27,6 +28,8 @@ class GgufReader {
   [[noreturn]] void fail(const std::string& text) const {
     throw DataError(path_, 0, fmt::format("{} (at byte {} of {}); the file is incomplete or damaged", text, at_, data_.size()));
   }
+  // For a sound file of a form that is not read.
+  [[noreturn]] void refuse(const std::string& text) const { throw DataError(path_, 0, text); }
   size_t position() const { return at_; }
 
   std::string_view take(uint64_t bytes, const char* what) {
@@ -165,9 +168,12 @@ GgufTensor read_tensor(GgufReader& reader) {
   }
   tensor.type = reader.number<uint32_t>("a tensor type");
   const GgufBlock* block = find_gguf_block(tensor.type);
-  if (block == nullptr) {
-    reader.fail(fmt::format("tensor '{}' has ggml type {}; read are {}", tensor.name, tensor.type, gguf_block_names()));
-  }
+  if (const char* name = ggml_type_name(tensor.type); block == nullptr && name != nullptr)
+    reader.refuse(fmt::format(
+        "tensor '{}' is of ggml type {} ({}), which keel does not read: it reads {}; fetch the model in one of these, or write it "
+        "anew (llama-quantize --allow-requantize IN OUT Q8_0)",
+        tensor.name, tensor.type, name, gguf_block_names()));
+  if (block == nullptr) reader.fail(fmt::format("tensor '{}' has ggml type {}; read are {}", tensor.name, tensor.type, gguf_block_names()));
   const int64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();
   if (row % block->elements != 0) {
     reader.fail(
@@ -202,14 +208,21 @@ void check_ranges(const GgufReader& reader, const std::vector<GgufTensor>& tenso
 }  // namespace
 
 GgufFile::GgufFile(const std::filesystem::path& path) : path_(path.string()), file_(std::make_unique<MappedFile>(path)) {
+  refuse_foreign_file(file_->bytes(), path_);
   GgufReader reader(file_->bytes(), path_);
   if (reader.take(4, "the magic") != "GGUF") reader.fail("a GGUF file must begin with 'GGUF'");
   const auto version = reader.number<uint32_t>("the version");
+  if (version == 0x02000000 || version == 0x03000000)
+    reader.refuse("is a GGUF file of a version for big-endian machines; keel reads little-endian ones: write it anew on such a machine");
+  if (version == 1) reader.refuse("is GGUF version 1, of before August 2023; keel reads versions 2 and 3: fetch the model in one of these");
   if (version != 2 && version != 3) reader.fail(fmt::format("GGUF version must be 2 or 3 (little-endian), got {}", version));
   constexpr size_t kLeastTensor = 8 + 4 + 4 + 8, kLeastPair = 8 + 4 + 1;
   const uint64_t tensors = reader.count(kLeastTensor, "tensors");
   const uint64_t pairs = reader.count(kLeastPair, "metadata pairs");
   metadata_ = read_metadata(reader, pairs);
+  if (const int64_t parts = integer("split.count", 1); parts > 1)
+    reader.refuse(fmt::format("is file {} of {} of a split model: join them first (llama-gguf-split --merge FIRST OUT)",
+                              integer("split.no", 0) + 1, parts));
   for (uint64_t i = 0; i < tensors; ++i)
     tensors_.push_back(read_tensor(reader));
 

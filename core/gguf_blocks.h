@@ -17,5 +17,6 @@ struct GgufBlock {
 
 const GgufBlock* find_gguf_block(uint32_t type);  // nullptr for a type that is not read
 std::string gguf_block_names();                   // "F32, F16, ..."
+const char* ggml_type_name(uint32_t type);        // of any type that ggml defines, read here or not; nullptr for others
 
 }  // namespace keel::core

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file_kind.h"
 #include "core/files.h"
 #include "core/utf8.h"
 
@@ -187,7 +188,9 @@ json parse_json(std::string_view text, const std::string& origin, int64_t first_
 }
 
 json read_json_file(const std::filesystem::path& path) {
-  return parse_json(read_file(path), path.string(), 1, true);
+  const std::string text = read_file(path);
+  refuse_foreign_file(text, path.string());
+  return parse_json(text, path.string(), 1, true);
 }
 
 std::string dump_json(const json& value) {

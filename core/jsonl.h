@@ -29,7 +29,8 @@ class LineReader {
   int64_t line_ = 0;
 };
 
-// One JSON object a line; blank lines are skipped. DataError for anything that is not an object, Interrupted once a signal has come.
+// One JSON object a line; blank lines are skipped. DataError for anything that is not an object (a JSON list, a table and other
+// well-known forms are called by their names), Interrupted once a signal has come.
 class JsonlReader {
  public:
   explicit JsonlReader(const std::filesystem::path& path) : lines_(path) {}
@@ -41,6 +42,7 @@ class JsonlReader {
  private:
   LineReader lines_;
   std::string text_;
+  bool begins_ = true;  // no row is read yet
 };
 
 // Rows to a file that appears whole at commit(); an empty path or "-" writes to standard output at once.

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <memory>
+#include <mutex>
+#include <set>
 
 #include "core/error.h"
 
@@ -47,6 +49,12 @@ void log_info(std::string_view text) {
 }
 void log_warn(std::string_view text) {
   log_text(spdlog::level::warn, text);
+}
+void log_warn_once(std::string_view text) {
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> said;
+  const std::scoped_lock lock(mutex);
+  if (said.emplace(text).second) log_warn(text);
 }
 void log_error(std::string_view text) {
   log_text(spdlog::level::err, text);

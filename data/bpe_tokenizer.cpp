@@ -64,7 +64,7 @@ BpeTokenizer::BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::opti
   longest_first_(found_normal_);
 }
 
-core::Ids BpeTokenizer::encode(std::string_view text) const {
+core::Ids BpeTokenizer::encode_at(std::string_view text, bool at_start) const {
   core::require_utf8(text);
   core::Ids ids;
   std::unordered_map<std::string, core::Ids> remembered;
@@ -82,7 +82,7 @@ core::Ids BpeTokenizer::encode(std::string_view text) const {
         around_words(
             found_normal_, normal,
             [&](std::string_view rest, size_t inner) {
-              for (const std::string& word : parts_.cut(std::string(rest), offset + inner == 0))
+              for (const std::string& word : parts_.cut(std::string(rest), at_start && offset + inner == 0))
                 encode_word(word);
             },
             append);
@@ -98,6 +98,10 @@ std::string BpeTokenizer::decode(const core::Ids& ids) const {
     if (!is_special_[static_cast<size_t>(id)]) pieces.push_back(parts_.pieces[static_cast<size_t>(id)]);
   }
   return parts_.decode(std::move(pieces));
+}
+
+bool BpeTokenizer::trims(int64_t id) const {
+  return std::any_of(parts_.added.begin(), parts_.added.end(), [&](const AddedToken& token) { return token.id == id && token.trims; });
 }
 
 std::optional<int64_t> BpeTokenizer::special(std::string_view text) const {

@@ -12,15 +12,9 @@
 #include "data/piece_decoder.h"
 #include "data/pre_tokenizer.h"
 #include "data/tokenizer.h"
+#include "data/tokenizer_config.h"
 
 namespace keel::data {
-
-struct AddedToken {
-  std::string text;
-  int64_t id = 0;
-  bool special = false;     // never found in text
-  bool normalized = false;  // looked for after normalisation instead of before
-};
 
 // Words that are looked for in a text, by their first byte; the longest first.
 using WordList = std::array<std::vector<std::pair<std::string, int64_t>>, 256>;
@@ -39,12 +33,17 @@ class BpeTokenizer : public Tokenizer {
  public:
   BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::optional<int64_t> eos, std::optional<int64_t> pad, bool adds_bos);
 
-  core::Ids encode(std::string_view text) const override;
+  core::Ids encode(std::string_view text) const override { return encode_at(text, true); }
+  core::Ids encode_behind_special(std::string_view text) const override { return encode_at(text, false); }
   std::string decode(const core::Ids& ids) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(parts_.pieces.size()); }
   std::optional<int64_t> special(std::string_view text) const override;
+  bool is_special(int64_t id) const override { return id >= 0 && id < vocab_size() && is_special_[static_cast<size_t>(id)]; }
+  bool trims(int64_t id) const override;
 
  private:
+  core::Ids encode_at(std::string_view text, bool at_start) const;
+
   BpeParts parts_;
   std::vector<bool> is_special_;  // by id
   Vocabulary specials_;

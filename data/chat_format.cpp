@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "data/chat_template.h"
 #include "data/messages.h"
 #include "data/text.h"
 
@@ -17,8 +18,8 @@ namespace {
 constexpr std::string_view kMessageStart = "<|im_start|>", kMessageEnd = "<|im_end|>";
 constexpr std::string_view kHuman = "\n\nHuman:", kAssistant = "\n\nAssistant:";
 
-std::vector<std::string_view> tags_of(ChatFormat format) {
-  switch (format) {
+std::vector<std::string_view> tags_of(const ChatFormat& format) {
+  switch (format.layout) {
     case ChatFormat::llama2:
       return {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"};
     case ChatFormat::chatml:
@@ -31,7 +32,7 @@ std::vector<std::string_view> tags_of(ChatFormat format) {
   return {};
 }
 
-void refuse_tags(ChatFormat format, const core::Dialogue& dialogue) {
+void refuse_tags(const ChatFormat& format, const core::Dialogue& dialogue) {
   for (const core::Message& message : dialogue.messages) {
     for (const std::string_view tag : tags_of(format)) {
       if (message.content.find(tag) == std::string::npos) continue;
@@ -42,10 +43,21 @@ void refuse_tags(ChatFormat format, const core::Dialogue& dialogue) {
   }
 }
 
-int64_t required(std::optional<int64_t> id, ChatFormat format, std::string_view name) {
+int64_t required(std::optional<int64_t> id, const ChatFormat& format, std::string_view name) {
   if (id) return *id;
   throw core::UsageError(
       fmt::format("chat format {} needs {}, which the tokenizer does not have; choose another --chat format", to_string(format), name));
+}
+
+// The id of a tag. Blanks that it would take from the text beside it are not modelled.
+int64_t required_tag(const Tokenizer& tokenizer, const ChatFormat& format, std::string_view tag) {
+  const int64_t id = required(tokenizer.special(tag), format, tag);
+  if (tokenizer.trims(id))
+    throw core::UsageError(
+        fmt::format("chat format {}: the tokenizer's files give {} lstrip, rstrip or single_word, which is not supported for a tag of the "
+                    "format; set them to false there",
+                    to_string(format), tag));
+  return id;
 }
 
 // Where prompt and answer meet: `one_text` keeps what the tokenizer makes of both together, even when it merges across the seam;
@@ -57,15 +69,15 @@ class Writer {
   explicit Writer(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
   void id(int64_t id, bool learn) { ids({id}, learn); }
-  void prompt(const std::string& text) { ids(tokenizer_.encode(text), false); }
+  void prompt(const std::string& text) { ids(encode(text), false); }
 
   void prompt_and_answer(const std::string& prompt, const std::string& answer, Seam seam) {
-    const core::Ids head = tokenizer_.encode(prompt);
-    const core::Ids whole = tokenizer_.encode(prompt + answer);
+    const core::Ids head = encode(prompt);
+    const core::Ids whole = encode(prompt + answer);
     const auto boundary = std::mismatch(head.begin(), head.end(), whole.begin(), whole.end()).second;
     if (seam == Seam::prefix && boundary - whole.begin() < std::ssize(head)) {
       ids(head, false);
-      ids(tokenizer_.encode(answer), true);
+      ids(encode(answer), true);
       return;
     }
     ids({whole.begin(), boundary}, false);
@@ -75,6 +87,10 @@ class Writer {
   core::TokenSequence finish() { return std::move(sequence_); }
 
  private:
+  core::Ids encode(const std::string& text) const {
+    return sequence_.ids.empty() ? tokenizer_.encode(text) : tokenizer_.encode_behind_special(text);
+  }
+
   void ids(const core::Ids& more, bool learn) {
     sequence_.ids.insert(sequence_.ids.end(), more.begin(), more.end());
     sequence_.loss_mask.resize(sequence_.ids.size(), learn);
@@ -105,8 +121,8 @@ core::TokenSequence render_llama2(const Tokenizer& tokenizer, const std::vector<
 }
 
 core::TokenSequence render_chatml(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
-  const int64_t start = required(tokenizer.special(kMessageStart), ChatFormat::chatml, kMessageStart);
-  const int64_t end = required(tokenizer.special(kMessageEnd), ChatFormat::chatml, kMessageEnd);
+  const int64_t start = required_tag(tokenizer, ChatFormat::chatml, kMessageStart);
+  const int64_t end = required_tag(tokenizer, ChatFormat::chatml, kMessageEnd);
   Writer writer(tokenizer);
   if (tokenizer.adds_bos()) writer.id(required(tokenizer.bos(), ChatFormat::chatml, "a BOS"), false);
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -159,17 +175,25 @@ ChatFormat parse_chat_format(std::string_view name) {
   if (found == names.end()) {
     throw core::UsageError(fmt::format("unknown chat format \"{}\": must be one of {}", name, fmt::join(names, ", ")));
   }
-  return static_cast<ChatFormat>(found - names.begin());
+  return static_cast<ChatFormat::Layout>(found - names.begin());
 }
 
-std::string to_string(ChatFormat format) {
-  return chat_format_names()[static_cast<size_t>(format)];
+std::string to_string(const ChatFormat& format) {
+  return chat_format_names()[static_cast<size_t>(format.layout)];
+}
+
+std::string describe(const ChatFormat& format) {
+  if (format.default_system.empty()) return to_string(format);
+  return fmt::format("{} with the default system turn \"{}\"", to_string(format), format.default_system);
 }
 
 ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat) {
   if (!chat.empty()) return parse_chat_format(chat);
   const std::filesystem::path path = folder / "keel.json";
-  if (!std::filesystem::exists(path)) return ChatFormat::none;
+  if (!std::filesystem::exists(path)) {
+    const auto found = find_chat_template(folder);
+    return found ? format_of_template(*found) : ChatFormat::none;
+  }
   const nlohmann::json object = core::read_json_file(path);
   const auto found = object.is_object() ? object.find("chat_format") : object.end();
   if (found == object.end() || !found->is_string())
@@ -178,13 +202,21 @@ ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string
   if (const auto& known = chat_format_names(); std::find(known.begin(), known.end(), name) == known.end())
     throw core::DataError(
         path, 0, fmt::format("\"chat_format\" must be one of {}, got \"{}\"; correct it or pass --chat", fmt::join(known, ", "), name));
-  return parse_chat_format(name);
+  ChatFormat format = parse_chat_format(name);
+  if (const auto system = object.find("default_system"); system != object.end()) {
+    if (!system->is_string()) throw core::DataError(path, 0, "\"default_system\" must be text");
+    format.default_system = system->get<std::string>();
+  }
+  return format;
 }
 
-core::TokenSequence render(ChatFormat format, const Tokenizer& tokenizer, const core::Dialogue& dialogue, TagPolicy tags) {
-  check_roles(dialogue);
+core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer, const core::Dialogue& given, TagPolicy tags) {
+  check_roles(given);
+  core::Dialogue dialogue = given;
+  if (!format.default_system.empty() && dialogue.messages[0].role != "system")
+    dialogue.messages.insert(dialogue.messages.begin(), {"system", format.default_system});
   if (tags == TagPolicy::refuse) refuse_tags(format, dialogue);
-  switch (format) {
+  switch (format.layout) {
     case ChatFormat::llama2:
       return render_llama2(tokenizer, dialogue.messages);
     case ChatFormat::chatml:
@@ -223,10 +255,15 @@ void keep_last_answers_(core::TokenSequence& sequence, size_t answers) {
   std::fill(begin, mask.rend(), false);
 }
 
-core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer) {
+core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer) {
   core::Ids ids;
-  if (format == ChatFormat::chatml) ids.push_back(required(tokenizer.special(kMessageEnd), format, kMessageEnd));
-  if (tokenizer.eos() && std::find(ids.begin(), ids.end(), *tokenizer.eos()) == ids.end()) ids.push_back(*tokenizer.eos());
+  if (format == ChatFormat::chatml) ids.push_back(required_tag(tokenizer, format, kMessageEnd));
+  const auto add = [&](int64_t id) {
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  };
+  if (tokenizer.eos()) add(*tokenizer.eos());
+  for (const int64_t id : tokenizer.stops())
+    add(id);
   if (ids.empty()) throw core::UsageError("the tokenizer has no EOS: a generated answer could not end");
   return ids;
 }
@@ -239,16 +276,22 @@ std::string text_of(const Tokenizer& tokenizer, core::Ids ids) {
   return tokenizer.decode(ids);
 }
 
+// A stop may be an ordinary piece: what ended an answer is no part of its text.
+core::Ids without_stop(const Tokenizer& tokenizer, core::Ids ids) {
+  const auto& stops = tokenizer.stops();
+  if (!ids.empty() && std::find(stops.begin(), stops.end(), ids.back()) != stops.end()) ids.pop_back();
+  return ids;
+}
+
 }  // namespace
 
-std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const core::Ids& ids) {
-  const std::string text = text_of(tokenizer, ids);
+std::string answer_text(const ChatFormat& format, const Tokenizer& tokenizer, const core::Ids& ids) {
+  const std::string text = text_of(tokenizer, without_stop(tokenizer, ids));
   return format == ChatFormat::none ? text : std::string(strip(text));
 }
 
 std::string continuation_text(const Tokenizer& tokenizer, const core::Ids& prompt, const core::Ids& ids) {
-  core::Ids all = prompt;
-  all.insert(all.end(), ids.begin(), ids.end());
+  const core::Ids all = core::joined(prompt, without_stop(tokenizer, ids));
   const std::string before = text_of(tokenizer, prompt), whole = text_of(tokenizer, all);
   // A prompt that ends inside a character has U+FFFD there, the whole text the character: the answer then begins with that.
   auto [_, begin] = std::mismatch(before.begin(), before.end(), whole.begin(), whole.end());

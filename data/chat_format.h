@@ -12,17 +12,28 @@
 
 namespace keel::data {
 
-enum class ChatFormat { none, llama2, chatml, hh };
+// A layout, and the system turn that it puts before a dialogue without one ("" = none), as some models' templates do.
+struct ChatFormat {
+  enum Layout { none, llama2, chatml, hh };
+
+  ChatFormat(Layout chosen = none) : layout(chosen) {}  // NOLINT(google-explicit-constructor): a layout alone is a format
+  bool operator==(const ChatFormat& other) const = default;
+  bool operator==(Layout other) const { return layout == other; }
+
+  Layout layout;
+  std::string default_system;
+};
 
 enum class TagPolicy { refuse, allow };  // allow keeps the tags of a format as plain text; they never become special ids
 
 ChatFormat parse_chat_format(std::string_view name);  // UsageError naming the known ones
-std::string to_string(ChatFormat format);
+std::string to_string(const ChatFormat& format);      // the name of its layout
+std::string describe(const ChatFormat& format);       // with its default system turn, for messages
 const std::vector<std::string>& chat_format_names();
 
-// The format that `chat` names or, when it is empty, keel.json of a model folder; none where there is no keel.json. DataError for a broken
-// one.
-ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat = {});
+// The format that `chat` names or, when it is empty, that of keel.json in a model folder; where there is no keel.json, that of the
+// folder's chat template (data/chat_template.h), or none. `path` may be a GGUF file too. DataError for a broken keel.json.
+ChatFormat chat_format_of(const std::filesystem::path& path, const std::string& chat = {});
 
 // Ids of a dialogue. When it ends with a user turn it is a prompt, ready for an answer; when it ends with an assistant turn it is
 // finished and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns, each with the
@@ -32,9 +43,11 @@ ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string
 //
 // llama2 and hh strip the blanks around each turn; chatml keeps them. hh ends the last answer alone with EOS.
 //
+// A dialogue without a system turn gets the format's default one, if it has one.
+//
 // Throws std::invalid_argument for roles out of turn, a system turn in hh, tags in a message (TagPolicy::refuse), invalid UTF-8; UsageError
 // for ChatFormat::none and for a tokenizer without the special ids that the format needs.
-core::TokenSequence render(ChatFormat format, const Tokenizer& tokenizer, const core::Dialogue& dialogue,
+core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer, const core::Dialogue& dialogue,
                            TagPolicy tags = TagPolicy::refuse);
 
 // Ids of raw text: BOS as the tokenizer's files say unless `bos` is false; `eos` ends a document. The loss mask is true on all but the BOS.
@@ -43,11 +56,11 @@ core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view tex
 // Keeps the loss on the last `answers` answers: what is asked about, or learned, where earlier ones are context.
 void keep_last_answers_(core::TokenSequence& sequence, size_t answers = 1);
 
-// Ids that end a generated answer: the format's own and the tokenizer's EOS. UsageError when there is none.
-core::Ids stop_ids(ChatFormat format, const Tokenizer& tokenizer);
+// Ids that end a generated answer: the format's own, the tokenizer's EOS and its further stops. UsageError when there is none.
+core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer);
 
 // Text of a generated answer, without the ids that ended it; chat formats strip the blanks around it.
-std::string answer_text(ChatFormat format, const Tokenizer& tokenizer, const core::Ids& ids);
+std::string answer_text(const ChatFormat& format, const Tokenizer& tokenizer, const core::Ids& ids);
 
 // Text that `ids` add to that of `prompt`, whose text and this one make the text of all ids. Decoding `ids` alone would lose a blank in
 // front: SentencePiece and its kin take one from wherever a text begins.

@@ -41,35 +41,33 @@ Demonstration parse_completed_prompt(const nlohmann::json& prompt, const nlohman
 }
 
 Demonstration parse_formats(const nlohmann::json& row) {
-  if (const auto messages = row.find("messages"); messages != row.end()) return checked(parse_messages(*messages, "messages"));
-  const auto prompt = row.find("prompt"), completion = row.find("completion");
-  if (prompt != row.end() && completion != row.end()) return parse_completed_prompt(*prompt, *completion);
-  if (row.contains("text")) return {.dialogue = {}, .text = required_text(row, "text")};
+  if (const auto* messages = member(row, "messages")) return checked(parse_messages(*messages, "messages"));
+  const auto *prompt = member(row, "prompt"), *completion = member(row, "completion");
+  if (prompt != nullptr && completion != nullptr) return parse_completed_prompt(*prompt, *completion);
+  if (member(row, "text") != nullptr) return {.dialogue = {}, .text = required_text(row, "text")};
   std::string keys;
   for (const auto& [key, value] : row.items())
-    keys += (keys.empty() ? "" : ", ") + key;
+    if (!value.is_null()) keys += (keys.empty() ? "" : ", ") + key;
   throw std::invalid_argument(fmt::format("a demonstration needs \"messages\", \"prompt\" and \"completion\", or \"text\"; the row has: {}",
                                           keys.empty() ? "nothing" : keys));
 }
 
-// False when the dialogue is too long and may not, or cannot, be shortened.
-bool render_dialogue(core::Dialogue dialogue, size_t answers, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
+void render_dialogue(core::Dialogue dialogue, size_t answers, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
                      RenderedDemonstrations& out) {
-  for (bool shortened = false;; shortened = true) {
-    core::TokenSequence sequence = render(format, tokenizer, dialogue, limits.tags);
-    if (std::ssize(sequence.ids) <= limits.max_tokens) {
-      if (shortened) ++out.counts.truncated["oldest_turns"];
-      if (answers > 0) keep_last_answers_(sequence, answers);
-      out.sequences.push_back(std::move(sequence));
-      return true;
-    }
-    if (!limits.drop_oldest_turns || !drop_oldest_exchange_(dialogue)) return false;
-  }
+  core::TokenSequence sequence;
+  const bool fits = shorten_until_fits_(dialogue, limits, out.counts, [&](const core::Dialogue& left) {
+    sequence = render(format, tokenizer, left, limits.tags);
+    return std::ssize(sequence.ids);
+  });
+  if (!fits) return;
+  if (answers > 0) keep_last_answers_(sequence, answers);
+  out.sequences.push_back(std::move(sequence));
 }
 
 void render_pieces(const std::string& text, const Tokenizer& tokenizer, int64_t max_tokens, RenderedDemonstrations& out) {
   const core::TokenSequence whole = render_text(tokenizer, text, true, true);
   const int64_t size = std::ssize(whole.ids);
+  ++out.counts.kept;
   if (size > max_tokens) ++out.counts.truncated["pieces"];
   for (int64_t begin = 0; begin < size; begin += max_tokens) {
     const int64_t end = std::min(begin + max_tokens, size);
@@ -117,12 +115,12 @@ RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFo
   for (size_t i = 0; i < set.rows.size(); ++i) {
     const int64_t line = i < set.lines.size() ? set.lines[i] : 0;
     const Demonstration& row = set.rows[i];
-    const bool fits = with_place(set.path, line, [&] {
-      if (!row.dialogue.messages.empty()) return render_dialogue(row.dialogue, row.answers, format, tokenizer, limits, out);
-      render_pieces(row.text, tokenizer, limits.max_tokens, out);
-      return true;
+    with_place(set.path, line, [&] {
+      if (row.dialogue.messages.empty())
+        render_pieces(row.text, tokenizer, limits.max_tokens, out);
+      else
+        render_dialogue(row.dialogue, row.answers, format, tokenizer, limits, out);
     });
-    ++(fits ? out.counts.kept : out.counts.dropped["over_long"]);
   }
   return out;
 }

@@ -49,25 +49,20 @@ nlohmann::json messages_json(const core::Dialogue& dialogue) {
   return list;
 }
 
-std::string required_text(const nlohmann::json& row, const std::string& name) {
+const nlohmann::json* member(const nlohmann::json& row, const std::string& name) {
   const auto found = row.find(name);
-  if (found == row.end()) throw std::invalid_argument(fmt::format("the row has no \"{}\"", name));
+  return found == row.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string required_text(const nlohmann::json& row, const std::string& name) {
+  const nlohmann::json* found = member(row, name);
+  if (found == nullptr) throw std::invalid_argument(fmt::format("the row has no \"{}\"", name));
   if (!found->is_string()) throw std::invalid_argument(fmt::format("\"{}\" must be a string, got {}", name, found->type_name()));
   return found->get<std::string>();
 }
 
 std::string optional_text(const nlohmann::json& row, const std::string& name) {
-  const auto found = row.find(name);
-  return found == row.end() || found->is_null() ? "" : required_text(row, name);
-}
-
-bool drop_oldest_exchange_(core::Dialogue& dialogue) {
-  auto& messages = dialogue.messages;
-  const int first = !messages.empty() && messages[0].role == "system" ? 1 : 0;
-  const int turns = static_cast<int>(messages.size()) - first;
-  if (turns < 3) return false;  // user, or user and assistant: the last exchange
-  messages.erase(messages.begin() + first, messages.begin() + first + 2);
-  return true;
+  return member(row, name) == nullptr ? "" : required_text(row, name);
 }
 
 }  // namespace keel::data

@@ -22,13 +22,12 @@ void check_roles(const core::Dialogue& dialogue);
 core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field);
 nlohmann::json messages_json(const core::Dialogue& dialogue);  // the list that parse_messages reads
 
+// Member `name` of a row; nullptr where it is missing or null: tables written as JSON lines give every row all columns.
+const nlohmann::json* member(const nlohmann::json& row, const std::string& name);
+
 // Fields of a row. The first throws when `name` is missing or no string; the second gives "" when it is missing or null.
 std::string required_text(const nlohmann::json& row, const std::string& name);
 std::string optional_text(const nlohmann::json& row, const std::string& name);
-
-// The dialogue without its oldest user turn and the answer to it; a system turn stays. False, and unchanged, when nothing older than
-// the last exchange is there.
-bool drop_oldest_exchange_(core::Dialogue& dialogue);
 
 // Runs `work`, turning std::invalid_argument into a DataError that names the place.
 template <class Work>

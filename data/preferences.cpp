@@ -49,12 +49,33 @@ Side parse_whole(const nlohmann::json& value, const std::string& name) {
   return split_last(split_hh_text(text));
 }
 
+// Whether a side begins the dialogue itself instead of going on from a "prompt".
+bool is_whole(const nlohmann::json& value) {
+  if (value.is_string()) return is_hh_text(value.get_ref<const std::string&>());
+  return !value.empty() && value[0].is_object() && value[0].value("role", nlohmann::json()) != "assistant";
+}
+
 core::Dialogue parse_prompt(const nlohmann::json& value) {
   if (value.is_string()) return dialogue_of_prompt(value.get_ref<const std::string&>());
   core::Dialogue prompt = parse_messages(value, "prompt");
   check_roles(prompt);
   if (prompt.messages.back().role != "user") throw std::invalid_argument("\"prompt\" must end with a user turn");
   return prompt;
+}
+
+// A "prompt" beside whole dialogues repeats what they begin with: often their first or last user turn alone, cut or trimmed. True where
+// it has a turn in common with them, blanks aside.
+bool repeats_a_turn(const nlohmann::json& prompt, const std::vector<core::Message>& shared) {
+  const core::Dialogue given = prompt.is_string() ? core::Dialogue{{{"user", prompt.get<std::string>()}}} : parse_prompt(prompt);
+  for (const core::Message& repeated : given.messages) {
+    const std::string text = single_spaced(repeated.content);
+    for (const core::Message& turn : shared) {
+      const std::string other = single_spaced(turn.content);
+      if (other.empty()) continue;
+      if (text.find(other) != std::string::npos || other.find(text) != std::string::npos) return true;
+    }
+  }
+  return false;
 }
 
 // The answer to `prompt`: text, a lone assistant message, or a whole dialogue that repeats the prompt.
@@ -76,8 +97,8 @@ Side parse_answer(const core::Dialogue& prompt, bool hh_prompt, const nlohmann::
 }
 
 const nlohmann::json& required_side(const nlohmann::json& row, const std::string& name) {
-  const auto found = row.find(name);
-  if (found == row.end())
+  const auto* found = member(row, name);
+  if (found == nullptr)
     throw std::invalid_argument(fmt::format("the row has no \"{}\"; a pair is {{\"prompt\",\"chosen\",\"rejected\"}}", name));
   if (!found->is_string() && !found->is_array()) {
     throw std::invalid_argument(fmt::format("\"{}\" must be text or a list of messages, got {}", name, found->type_name()));
@@ -98,10 +119,10 @@ Sides parse_sides(const nlohmann::json& row) {
     throw std::invalid_argument(
         fmt::format("\"chosen\" and \"rejected\" must be of one kind, got {} and {}", chosen.type_name(), rejected.type_name()));
   }
-  const auto value = row.find("prompt");
-  if (value == row.end() || value->is_null()) {
+  const auto* value = member(row, "prompt");
+  if (value == nullptr || (is_whole(chosen) && is_whole(rejected))) {
     Sides sides = {parse_whole(chosen, "chosen"), parse_whole(rejected, "rejected")};
-    sides.same_prompt = sides.chosen.before == sides.rejected.before;
+    sides.same_prompt = sides.chosen.before == sides.rejected.before && (value == nullptr || repeats_a_turn(*value, sides.chosen.before));
     return sides;
   }
   const core::Dialogue prompt = parse_prompt(*value);
@@ -133,22 +154,15 @@ const char* why_unusable(const core::PreferencePair& pair, const PreferenceOptio
 }
 
 std::string parse_batch(const nlohmann::json& row) {
-  const auto found = row.find("batch");
-  return found != row.end() && found->is_number_integer() ? found->dump() : optional_text(row, "batch");
-}
-
-std::pair<core::Dialogue, core::Dialogue> both_sides(const core::PreferencePair& pair) {
-  std::pair<core::Dialogue, core::Dialogue> sides = {pair.prompt, pair.prompt};
-  sides.first.messages.push_back({"assistant", pair.chosen});
-  sides.second.messages.push_back({"assistant", pair.rejected});
-  return sides;
+  const auto* found = member(row, "batch");
+  return found != nullptr && found->is_number_integer() ? found->dump() : optional_text(row, "batch");
 }
 
 }  // namespace
 
 int parse_strength(const nlohmann::json& row) {
-  const auto found = row.find("strength");
-  if (found == row.end() || found->is_null()) return 0;
+  const auto* found = member(row, "strength");
+  if (found == nullptr) return 0;
   if (!found->is_number_integer()) throw std::invalid_argument(fmt::format("\"strength\" must be an integer 1..4, got {}", found->dump()));
   const bool known = *found >= 1 && *found <= 4;
   if (!known)
@@ -157,8 +171,8 @@ int parse_strength(const nlohmann::json& row) {
 }
 
 std::optional<bool> parse_label(const nlohmann::json& row, const std::string& name) {
-  const auto found = row.find(name);
-  if (found == row.end() || found->is_null()) return std::nullopt;
+  const auto* found = member(row, name);
+  if (found == nullptr) return std::nullopt;
   if (!found->is_boolean()) throw std::invalid_argument(fmt::format("\"{}\" must be true or false, got {}", name, found->dump()));
   return found->get<bool>();
 }
@@ -216,23 +230,21 @@ PreferenceSet read_preferences(const std::filesystem::path& path, const Preferen
 
 std::optional<core::TokenPair> render_pair(const core::PreferencePair& pair, ChatFormat format, const Tokenizer& tokenizer,
                                            const RenderLimits& limits, Counts& counts) {
-  auto [chosen, rejected] = both_sides(pair);
   core::TokenPair rendered;
   rendered.strength = pair.strength;
   rendered.chosen_safe = pair.chosen_safe;
   rendered.rejected_safe = pair.rejected_safe;
-  for (bool shortened = false;; shortened = true) {
-    rendered.chosen = render(format, tokenizer, chosen, limits.tags).ids;
-    rendered.rejected = render(format, tokenizer, rejected, limits.tags).ids;
-    if (std::max(std::ssize(rendered.chosen), std::ssize(rendered.rejected)) <= limits.max_tokens) {
-      ++counts.kept;
-      if (shortened) ++counts.truncated["oldest_turns"];
-      return rendered;
-    }
-    if (!limits.drop_oldest_turns || !drop_oldest_exchange_(chosen) || !drop_oldest_exchange_(rejected)) break;
-  }
-  ++counts.dropped["over_long"];
-  return std::nullopt;
+  const auto ids_with = [&](core::Dialogue dialogue, const std::string& answer) {
+    dialogue.messages.push_back({"assistant", answer});
+    return render(format, tokenizer, dialogue, limits.tags).ids;
+  };
+  core::Dialogue prompt = pair.prompt;
+  const bool fits = shorten_until_fits_(prompt, limits, counts, [&](const core::Dialogue& left) {
+    rendered.chosen = ids_with(left, pair.chosen);
+    rendered.rejected = ids_with(left, pair.rejected);
+    return std::max(std::ssize(rendered.chosen), std::ssize(rendered.rejected));
+  });
+  return fits ? std::optional(std::move(rendered)) : std::nullopt;
 }
 
 RenderedPairs render_pairs(const PreferenceSet& set, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits) {

@@ -11,6 +11,7 @@
 #include "core/types.h"
 #include "data/chat_format.h"
 #include "data/counts.h"
+#include "data/render_limits.h"
 
 namespace keel::data {
 
@@ -32,9 +33,10 @@ struct PreferenceOptions {
 //   empty_answer, identical_answers   judged without surrounding blanks
 //   unsafe_chosen      see PreferenceOptions
 // Throws std::invalid_argument for a malformed row, naming the field. Accepted:
-//   {"prompt", "chosen", "rejected"}   prompt: text (dialogue_of_prompt) or messages; answers: text, one assistant message in a list, or
-//                                      the whole dialogue as messages
+//   {"prompt", "chosen", "rejected"}   prompt: text (dialogue_of_prompt) or messages; answers: text, or one assistant message in a list
 //   {"chosen", "rejected"}             whole dialogues: messages or HH-RLHF text
+// The prompt of whole dialogues is what both share; a "prompt" beside them is a copy of one of its turns, and one that has nothing to do
+// with them counts as prompts_differ.
 // with "strength" 1..4, "chosen_safe", "rejected_safe" (booleans), "source" (text) and "batch" (text or integer), each absent or null
 // when unknown. Other keys are ignored.
 std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, const PreferenceOptions& options, Counts& counts);
@@ -48,13 +50,6 @@ nlohmann::json preference_json(const core::PreferencePair& pair);
 
 // A .jsonl file (.gz, .zst). DataError with file:line for a malformed row.
 PreferenceSet read_preferences(const std::filesystem::path& path, const PreferenceOptions& options = {});
-
-// What fits into the model, and what happens to the rest.
-struct RenderLimits {
-  int64_t max_tokens = 4096;       // longest sequence, both answers of a pair
-  bool drop_oldest_turns = false;  // shorten a longer prompt by its oldest exchanges, counted as truncated "oldest_turns"
-  TagPolicy tags = TagPolicy::refuse;
-};
 
 // Both sides finished, for the reward model; nothing (counted as dropped "over_long") when the longer one does not fit. The same turns
 // are left out on both sides. Throws what render() throws.

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "data/hh_text.h"
 #include "data/messages.h"
+#include "data/preferences.h"
 #include "data/text.h"
 
 namespace keel::data {
@@ -29,12 +30,12 @@ core::Ids parse_ids(const nlohmann::json& list) {
 
 PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& text_key) {
   PromptRecord record;
-  if (const auto ids = row.find("ids"); ids != row.end()) record.ids = parse_ids(*ids);
-  if (const auto messages = row.find("messages"); messages != row.end()) {
+  if (const auto* ids = member(row, "ids")) record.ids = parse_ids(*ids);
+  if (const auto* messages = member(row, "messages")) {
     record.messages = parse_messages(*messages, "messages");
     check_roles(*record.messages);
   }
-  if (const auto text = row.find(text_key); text != row.end()) {
+  if (const auto* text = member(row, text_key)) {
     if (text->is_array() && !record.messages) {
       record.messages = parse_messages(*text, text_key);
       check_roles(*record.messages);
@@ -45,12 +46,9 @@ PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& t
   if (record.ids.has_value() + record.messages.has_value() + record.text.has_value() != 1) {
     throw std::invalid_argument(fmt::format("a row must hold exactly one of \"{}\", \"messages\" and \"ids\"", text_key));
   }
-  if (row.contains("response")) record.response = required_text(row, "response");
+  if (member(row, "response") != nullptr) record.response = required_text(row, "response");
   if (record.ids && record.response) throw std::invalid_argument("\"ids\" are used as they are: a \"response\" beside them has no place");
-  if (const auto hazard = row.find("hazard"); hazard != row.end()) {
-    if (!hazard->is_boolean()) throw std::invalid_argument(fmt::format("\"hazard\" must be true or false, got {}", hazard->type_name()));
-    record.hazard = hazard->get<bool>();
-  }
+  record.hazard = parse_label(row, "hazard").value_or(false);
   record.source = optional_text(row, "source");
   if (record.source.empty()) record.source = optional_text(row, "family");
   return record;

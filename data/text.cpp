@@ -60,4 +60,16 @@ std::string_view strip(std::string_view text) {
   return text;
 }
 
+std::string single_spaced(std::string_view text) {
+  std::string result;
+  for (const char c : strip(text)) {
+    const bool blank = c == ' ' || (c >= '\t' && c <= '\r');
+    if (!blank)
+      result += c;
+    else if (!result.ends_with(' '))
+      result += ' ';
+  }
+  return result;
+}
+
 }  // namespace keel::data

@@ -10,4 +10,7 @@ namespace keel::data {
 // renderers are written in it.
 std::string_view strip(std::string_view text);
 
+// `text` stripped, every run of ASCII blanks and line breaks inside it as one blank: for comparing what was copied by hand.
+std::string single_spaced(std::string_view text);
+
 }  // namespace keel::data

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/types.h"
 
@@ -19,6 +20,9 @@ class Tokenizer {
   // Ids of UTF-8 text, without BOS or EOS. Throws std::invalid_argument for invalid UTF-8 (callers add file and line).
   virtual core::Ids encode(std::string_view text) const = 0;
 
+  // Ids of text that a special id or other text stands before. Tokenizers that put a blank before a text may leave it out there.
+  virtual core::Ids encode_behind_special(std::string_view text) const { return encode(text); }
+
   // Text of ids; special ids (BOS, EOS, <|im_start|> ...) give nothing. Throws std::out_of_range for an id outside the vocabulary.
   // Bytes that are no valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
   virtual std::string decode(const core::Ids& ids) const = 0;
@@ -30,14 +34,22 @@ class Tokenizer {
   std::optional<int64_t> eos() const { return eos_; }
   std::optional<int64_t> pad() const { return pad_; }
   bool adds_bos() const { return adds_bos_; }  // what the tokenizer's own files say about raw text
+  virtual bool is_special(int64_t id) const { return id == bos_ || id == eos_ || id == pad_; }
+  virtual bool trims(int64_t) const { return false; }  // whether the special id takes the blanks around it (lstrip, rstrip)
+
+  // Further ids that end an answer, as the files of a model folder or a GGUF file say.
+  const core::Ids& stops() const { return stops_; }
+  void set_stops(core::Ids stops) { stops_ = std::move(stops); }
 
  protected:
   std::optional<int64_t> bos_, eos_, pad_;
+  core::Ids stops_;
   bool adds_bos_ = false;
 };
 
-// PATH is a SentencePiece .model, a tokenizer.json (with tokenizer_config.json beside it, if there is one), a .gguf, or a folder that
-// holds tokenizer.json or tokenizer.model (tokenizer.json wins when both are there). Throws UsageError when missing, DataError when broken.
+// PATH is a SentencePiece .model, a tokenizer.json, a .gguf, or a folder that holds tokenizer.json or tokenizer.model (tokenizer.json wins
+// when both are there). What stands beside the file is read too: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// generation_config.json. Throws UsageError when missing, DataError when broken.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 }  // namespace keel::data

@@ -91,7 +91,7 @@ struct WordRule {
 
 const std::vector<WordRule>& word_rules() {
   static const std::vector<WordRule> kRules = {
-      {.names = {"gpt-2", "gpt2", "default"}, .pattern = nullptr},
+      {.names = {"gpt-2", "gpt2"}, .pattern = nullptr},
       {.names = {"smollm", "starcoder", "refact", "command-r"}, .pattern = nullptr, .lone_digits = true},
       {.names = {"llama-bpe", "llama3", "llama-v3"},
        .pattern = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
@@ -101,7 +101,10 @@ const std::vector<WordRule>& word_rules() {
 }
 
 const WordRule& word_rule(const core::GgufFile& file) {
-  const std::string name = file.text("tokenizer.ggml.pre", "gpt-2");
+  constexpr const char* kRemedy = "give the model's own tokenizer.json (convert --tokenizer PATH), or a file written anew by llama.cpp";
+  if (!file.has("tokenizer.ggml.pre"))
+    bad_metadata(file, fmt::format("has no tokenizer.ggml.pre, so it does not say how text is cut into words; {}", kRemedy));
+  const std::string name = file.text("tokenizer.ggml.pre");
   std::string known;
   for (const WordRule& rule : word_rules()) {
     for (const char* candidate : rule.names) {
@@ -109,7 +112,7 @@ const WordRule& word_rule(const core::GgufFile& file) {
       known += (known.empty() ? "" : ", ") + std::string(candidate);
     }
   }
-  bad_metadata(file, fmt::format("tokenizer.ggml.pre '{}' is not supported: {} are", name, known));
+  bad_metadata(file, fmt::format("tokenizer.ggml.pre '{}' is not supported: {} are; {}", name, known, kRemedy));
 }
 
 bool gguf_adds_bos(const core::GgufFile& file) {
@@ -220,10 +223,18 @@ nlohmann::json gguf_tokenizer_json(const core::GgufFile& file) {
   return document;
 }
 
+core::Ids gguf_stops(const core::GgufFile& file) {
+  core::Ids stops;
+  const int64_t eos = file.integer(kEos, -1);
+  for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
+    if (const auto text = named_token(file, key); text && file.integer(key) != eos) stops.push_back(file.integer(key));
+  return stops;
+}
+
 nlohmann::json gguf_tokenizer_config(const core::GgufFile& file) {
   nlohmann::json config = {{"tokenizer_class", is_sentencepiece(file) ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
                            {"add_bos_token", gguf_adds_bos(file)},
-                           {"add_eos_token", false},
+                           {"add_eos_token", file.flag("tokenizer.ggml.add_eos_token", false)},
                            {"clean_up_tokenization_spaces", false}};
   constexpr std::pair<const char*, const char*> kNames[] = {
       {"bos_token", kBos}, {"eos_token", kEos}, {"unk_token", kUnknown}, {"pad_token", kPad}};

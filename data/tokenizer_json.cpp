@@ -9,12 +9,11 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "data/bpe_tokenizer.h"
 
 namespace keel::data {
 namespace {
-
-constexpr int64_t kLargestVocabulary = 1 << 22;  // an id is believed up to here: one lying id must not cost gigabytes
 
 // Runs `read` on one part of the document; whatever is wrong with it becomes a DataError that names the part.
 template <class Read>
@@ -52,13 +51,9 @@ std::vector<AddedToken> read_added_tokens(const nlohmann::json& list) {
   if (list.is_null()) return added;
   if (!list.is_array()) throw std::invalid_argument("must be an array");
   for (const auto& item : list) {
-    AddedToken token{.text = item.at("content").get<std::string>(),
-                     .id = read_id(item.at("id")),
-                     .special = item.value("special", false),
-                     .normalized = item.value("normalized", false)};
+    AddedToken token = parse_added_token(item, read_id(item.at("id")));
     if (token.text.empty()) throw std::invalid_argument(fmt::format("token {} has no text", token.id));
-    const bool trims = item.value("lstrip", false) || item.value("rstrip", false) || item.value("single_word", false);
-    if (trims && !token.special) {
+    if (token.trims && !token.special) {
       throw std::invalid_argument(
           fmt::format("'{}' asks for lstrip, rstrip or single_word, which is supported for special tokens alone", token.text));
     }
@@ -151,32 +146,88 @@ std::vector<std::string> pieces_by_id(const nlohmann::json& vocabulary, const st
   return pieces;
 }
 
-// Text of the special token with which the post-processor begins a single text.
-std::optional<std::string> template_start(const nlohmann::json& part) {
-  if (part.is_null()) return std::nullopt;
+// What the post-processor puts around a text of ids.
+struct Surround {
+  std::optional<std::string> start;  // text of the special token before it
+  bool ends = false;                 // a special token stands behind it
+};
+
+Surround parse_post_processor(const nlohmann::json& part) {
+  Surround surround;
+  if (part.is_null()) return surround;
   const auto type = part.at("type").get<std::string>();
   if (type == "Sequence") {
     for (const auto& inner : part.at("processors")) {
-      if (auto start = template_start(inner)) return start;
+      const Surround found = parse_post_processor(inner);
+      if (found.start) surround.start = found.start;
+      surround.ends |= found.ends;
+    }
+    return surround;
+  }
+  if (type == "ByteLevel") return surround;  // offsets alone
+  if (type != "TemplateProcessing") throw std::invalid_argument("'" + type + "' is not supported: TemplateProcessing and ByteLevel are");
+  const auto& single = part.at("single");
+  if (!single.is_array()) throw std::invalid_argument("'single' must be an array");
+  bool text_seen = false;
+  for (const auto& item : single) {
+    if (!item.contains("SpecialToken")) {
+      text_seen = true;
+      continue;
+    }
+    if (text_seen) {
+      surround.ends = true;
+    } else if (surround.start) {
+      throw std::invalid_argument("a template that begins with two special tokens is not supported");
+    } else {
+      surround.start = item["SpecialToken"].at("id").get<std::string>();
     }
   }
-  if (type != "TemplateProcessing") return std::nullopt;
-  const auto& single = part.at("single");
-  if (!single.is_array() || single.empty() || !single[0].contains("SpecialToken")) return std::nullopt;
-  return single[0]["SpecialToken"].at("id").get<std::string>();
+  return surround;
 }
 
-// Tokens that the config names are special, whatever tokenizer.json calls them.
-void add_named_(std::vector<AddedToken>& added, const TokenizerConfig& config, const nlohmann::json& vocabulary) {
-  for (const auto& named : {config.bos, config.eos, config.pad}) {
-    if (!named) continue;
-    const auto found = std::find_if(added.begin(), added.end(), [&](const AddedToken& token) { return token.text == *named; });
-    if (found != added.end()) {
-      found->special = true;
-    } else if (vocabulary.contains(*named)) {
-      added.push_back({.text = *named, .id = read_id(vocabulary[*named]), .special = true});
+// Tokens that stand beside tokenizer.json alone.
+void add_configured_(std::vector<AddedToken>& added, const TokenizerConfig& config, const nlohmann::json& vocabulary) {
+  std::unordered_set<int64_t> taken;
+  for (const auto& item : vocabulary.items())
+    taken.insert(item.value().is_number_integer() ? item.value().get<int64_t>() : -1);
+  for (const AddedToken& token : config.added) {
+    const auto same = [&](const AddedToken& other) { return other.text == token.text || other.id == token.id; };
+    const auto found = std::find_if(added.begin(), added.end(), same);
+    const bool own = vocabulary.is_object() && vocabulary.contains(token.text);
+    const bool agrees = found != added.end() ? found->text == token.text && found->id == token.id
+                        : own                ? vocabulary[token.text] == token.id
+                                             : !taken.contains(token.id);
+    if (!agrees)
+      throw core::DataError(
+          config.origin, 0,
+          fmt::format("the added token '{}' has the id {}, which tokenizer.json does not agree with: one of them is wrong", token.text,
+                      token.id));
+    if (found == added.end() && (!own || token.special)) {
+      if (token.trims && !token.special)
+        throw core::DataError(
+            config.origin, 0,
+            fmt::format("the added token '{}' asks for lstrip, rstrip or single_word, which is supported for special tokens alone",
+                        token.text));
+      added.push_back(token);
     }
   }
+}
+
+// Tokens that the config names are special, and so are the tags of chat formats, whatever tokenizer.json calls them.
+void add_named_(std::vector<AddedToken>& added, const TokenizerConfig& config, const nlohmann::json& vocabulary) {
+  std::vector<std::string> names = config.special;
+  for (const auto& named : {config.bos, config.eos, config.pad})
+    if (named) names.push_back(*named);
+  for (const std::string& name : names) {
+    const auto found = std::find_if(added.begin(), added.end(), [&](const AddedToken& token) { return token.text == name; });
+    if (found != added.end()) {
+      found->special = true;
+    } else if (vocabulary.is_object() && vocabulary.contains(name)) {
+      added.push_back({.text = name, .id = read_id(vocabulary[name]), .special = true});
+    }
+  }
+  for (AddedToken& token : added)
+    if (token.text == "<|im_start|>" || token.text == "<|im_end|>") token.special = true;
 }
 
 // The first of `names` that is a special token.
@@ -197,9 +248,11 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, c
   const auto part = [&](const char* name, auto parse) { return read_part(origin, name, [&] { return parse(member(document, name)); }); };
   std::vector<AddedToken> added = part("added_tokens", read_added_tokens);
   part("model", [&](const nlohmann::json& model) {
+    add_configured_(added, config, member(model, "vocab"));
     add_named_(added, config, member(model, "vocab"));
     return true;
   });
+  check_named_tokens(config, origin, [&](const std::string& text) { return first_special(added, {text}).has_value(); });
   Bpe bpe = part("model", [&](const nlohmann::json& model) { return read_model(model, added); });
   auto pieces = pieces_by_id(document["model"]["vocab"], added);
   BpeParts parts{.pieces = std::move(pieces),
@@ -208,7 +261,14 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, c
                  .cut = part("pre_tokenizer", parse_pre_tokenizer),
                  .bpe = std::move(bpe),
                  .decode = part("decoder", parse_decoder)};
-  const std::optional<std::string> start = part("post_processor", template_start);
+  const Surround surround = part("post_processor", parse_post_processor);
+  const std::optional<std::string>& start = surround.start;
+  if (surround.ends)
+    core::log_warn_once(
+        fmt::format("{}: the post_processor puts a special token behind a text, which is not applied: raw text gets no EOS, documents and "
+                    "answers always end "
+                    "with it",
+                    origin));
 
   // Named by the config, else by the template, else by custom: a bare tokenizer.json does not say what its special tokens are for.
   const auto choose = [&](const std::optional<std::string>& named, std::vector<std::string> custom) {

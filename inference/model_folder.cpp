@@ -9,6 +9,8 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/version.h"
+#include "data/generation_config.h"
+#include "data/tokenizer_export.h"
 #include "policy/model_directory.h"
 
 namespace keel::inference {
@@ -16,7 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kTokenizerFiles[] = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"};
+// The vocabulary and what beside it changes ids, stops or templates.
+std::vector<std::string> tokenizer_files() {
+  std::vector<std::string> names = data::tokenizer_companions();
+  names.insert(names.begin(), {"tokenizer.model", "tokenizer.json"});
+  return names;
+}
 
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const fs::path& folder, int64_t model_vocabulary) {
   std::shared_ptr<const data::Tokenizer> tokenizer = data::load_tokenizer(folder);
@@ -32,6 +39,7 @@ nlohmann::json token_ids(const data::Tokenizer& tokenizer) {
   nlohmann::json ids = nlohmann::json::object();
   if (tokenizer.bos()) ids["bos_token_id"] = *tokenizer.bos();
   if (tokenizer.eos()) ids["eos_token_id"] = *tokenizer.eos();
+  if (tokenizer.eos() && !tokenizer.stops().empty()) ids["eos_token_id"] = core::joined({*tokenizer.eos()}, tokenizer.stops());
   return ids;
 }
 
@@ -49,6 +57,7 @@ int64_t unused_id(const data::Tokenizer& tokenizer) {
 LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
   LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = data::chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
+  data::warn_of_sampling_defaults(folder);
   return model;
 }
 
@@ -76,20 +85,21 @@ void require_same_text(const fs::path& folder, const fs::path& other) {
   if (own != others)
     throw core::DataError(folder, 0,
                           fmt::format("reads the chat format {}, but {} writes {}: its scores would be of other text than it learned",
-                                      data::to_string(own), other.string(), data::to_string(others)));
+                                      data::describe(own), other.string(), data::describe(others)));
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
   core::make_directories(to);
-  for (const char* name : kTokenizerFiles)
+  for (const std::string& name : tokenizer_files())
     if (fs::exists(from / name) && !fs::exists(to / name)) core::write_file(to / name, core::read_file(from / name));
 }
 
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage) {
-  const nlohmann::json object = {{"keel", core::kVersion},
-                                 {"chat_format", data::to_string(format)},
-                                 {"digest", core::sha256_file(folder / "model.safetensors")},
-                                 {"lineage", lineage}};
+  nlohmann::json object = {{"keel", core::kVersion},
+                           {"chat_format", data::to_string(format)},
+                           {"digest", core::sha256_file(folder / "model.safetensors")},
+                           {"lineage", lineage}};
+  if (!format.default_system.empty()) object["default_system"] = format.default_system;
   core::write_file(folder / "keel.json", object.dump(2) + "\n");
 }
 
@@ -111,11 +121,12 @@ void save_scoring_model(const fs::path& folder, const reward::RewardModel& model
 
 std::string model_digest(const fs::path& folder) {
   std::vector<std::string> parts;
+  const std::vector<std::string> beside = tokenizer_files();
   if (!fs::is_directory(folder)) throw core::UsageError(fmt::format("{} is no model folder", folder.string()));
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
     const bool counts = name == "config.json" || name == "keel.json" || name.ends_with(".safetensors") || name.ends_with(".index.json") ||
-                        std::find(std::begin(kTokenizerFiles), std::end(kTokenizerFiles), name) != std::end(kTokenizerFiles);
+                        std::find(beside.begin(), beside.end(), name) != beside.end();
     if (counts) parts.push_back(name + " " + core::sha256_file(entry.path()));
   }
   std::sort(parts.begin(), parts.end());

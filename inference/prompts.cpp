@@ -24,11 +24,12 @@ data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
 }
 
 Prompts read_prompt_file(const std::filesystem::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
-  const data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
+  data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
   const int64_t room = limits.max_tokens - max_new_tokens;
   if (room < 1)
     throw core::UsageError(
         fmt::format("sampling.max_new_tokens must be below {}, which holds prompt and answer, got {}", limits.max_tokens, max_new_tokens));
+  limits.max_tokens = room;
   Prompts prompts;
   core::JsonlReader reader(path);
   const auto read = [&](const nlohmann::json& row) {
@@ -36,18 +37,12 @@ Prompts read_prompt_file(const std::filesystem::path& path, const LanguageModel&
     if (record.ids) throw std::invalid_argument("a prompt is needed as {\"messages\"} or {\"prompt\"}, got {\"ids\"}");
     core::Dialogue dialogue = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text);
     if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
-    core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, limits.tags).ids;
-    bool shortened = false;
-    while (std::ssize(ids) > room && limits.drop_oldest_turns && data::drop_oldest_exchange_(dialogue)) {
-      ids = data::render(model.format, *model.tokenizer, dialogue, limits.tags).ids;
-      shortened = true;
-    }
-    if (std::ssize(ids) > room) {
-      ++prompts.counts.dropped["over_long"];
-      return;
-    }
-    ++prompts.counts.kept;
-    if (shortened) ++prompts.counts.truncated["oldest_turns"];
+    core::Ids ids;
+    const bool fits = data::shorten_until_fits_(dialogue, limits, prompts.counts, [&](const core::Dialogue& left) {
+      ids = data::render(model.format, *model.tokenizer, left, limits.tags).ids;
+      return std::ssize(ids);
+    });
+    if (!fits) return;
     prompts.rows.push_back(row);
     prompts.dialogues.push_back(std::move(dialogue));
     prompts.ids.push_back(std::move(ids));

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/log.h"
 
 namespace keel::policy {
 namespace {
@@ -34,21 +37,151 @@ T optional(const nlohmann::json& json, const char* key, T missing, const std::st
   }
 }
 
-// What would change the arithmetic without keel computing it.
+// Keys of config.json that keel reads.
+constexpr const char* kReadKeys[] = {
+    "vocab_size",          "hidden_size",  "intermediate_size",       "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim",     "max_position_embeddings", "rms_norm_eps",      "rope_theta",
+    "rope_parameters",     "rope_scaling", "tie_word_embeddings",     "model_type",        "hidden_act",
+    "attention_bias",      "mlp_bias"};
+
+// Keys that change nothing of what a model computes here: names, dates, training, ids (the tokenizer's files say them, and
+// data/generation_config.h), ways to compute.
+constexpr const char* kHarmlessKeys[] = {"architectures",
+                                         "_name_or_path",
+                                         "name_or_path",
+                                         "transformers_version",
+                                         "torch_dtype",
+                                         "dtype",
+                                         "use_cache",
+                                         "pretraining_tp",
+                                         "initializer_range",
+                                         "initializer_factor",
+                                         "attention_dropout",
+                                         "hidden_dropout",
+                                         "resid_pdrop",
+                                         "embd_pdrop",
+                                         "attn_pdrop",
+                                         "hidden_dropout_prob",
+                                         "attention_probs_dropout_prob",
+                                         "classifier_dropout",
+                                         "output_attentions",
+                                         "output_hidden_states",
+                                         "return_dict",
+                                         "_attn_implementation",
+                                         "_attn_implementation_autoset",
+                                         "attn_implementation",
+                                         "_flash_attn_2_enabled",
+                                         "use_flash_attention_2",
+                                         "gradient_checkpointing",
+                                         "is_llama_config",
+                                         "id2label",
+                                         "label2id",
+                                         "num_labels",
+                                         "problem_type",
+                                         "finetuning_task",
+                                         "task_specific_params",
+                                         "tokenizer_class",
+                                         "max_sequence_length",
+                                         "max_length",
+                                         "model_max_length",
+                                         "eos_token",
+                                         "bos_token",
+                                         "pad_token",
+                                         "is_decoder",
+                                         "torchscript",
+                                         "use_bfloat16",
+                                         "chunk_size_feed_forward",
+                                         "unsloth_version",
+                                         "unsloth_fixed",
+                                         "transformers.js_config",
+                                         "keel"};
+
+// Keys of Llama's relatives that change nothing at the value given here, and the arithmetic at any other.
+const std::map<std::string, nlohmann::json, std::less<>>& neutral_values() {
+  static const std::map<std::string, nlohmann::json, std::less<>> kNeutral = {{"attention_multiplier", 1},
+                                                                              {"embedding_multiplier", 1},
+                                                                              {"residual_multiplier", 1},
+                                                                              {"logits_scaling", 1},
+                                                                              {"logit_scale", 1},
+                                                                              {"partial_rotary_factor", 1},
+                                                                              {"rotary_pct", 1},
+                                                                              {"use_sliding_window", false},
+                                                                              {"use_qk_norm", false},
+                                                                              {"qk_norm", false},
+                                                                              {"qkv_bias", false},
+                                                                              {"use_mrope", false},
+                                                                              {"add_cross_attention", false},
+                                                                              {"is_encoder_decoder", false},
+                                                                              {"rope_interleaved", false},
+                                                                              {"alibi", false},
+                                                                              {"num_local_experts", 0},
+                                                                              {"num_experts", 0},
+                                                                              {"sliding_window", 0},
+                                                                              {"attention_chunk_size", 0},
+                                                                              {"attn_logit_softcapping", 0},
+                                                                              {"final_logit_softcapping", 0},
+                                                                              {"query_pre_attn_scalar", 0},
+                                                                              {"no_rope_layer_interval", 0},
+                                                                              {"no_rope_layers", nlohmann::json::array()},
+                                                                              {"rope_ratio", 1},
+                                                                              {"scale_emb", 1},
+                                                                              {"scale_depth", 1},
+                                                                              {"dim_model_base", 0},
+                                                                              {"auto_map", nlohmann::json::object()}};
+  return kNeutral;
+}
+
+// Refuses what would change the arithmetic without keel computing it: a relative of Llama may carry its name. Other keys change nothing
+// in transformers' Llama either; they are named in a warning.
 void refuse_unknown_arithmetic(const nlohmann::json& json, const std::string& path) {
   const std::string type = json.value("model_type", nlohmann::json("llama")).is_string() ? json.value("model_type", "llama") : "?";
   if (type != "llama") throw core::DataError(path, 0, fmt::format("model_type must be \"llama\", got \"{}\"", type));
   if (optional(json, "attention_bias", false, path) || optional(json, "mlp_bias", false, path))
     throw core::DataError(path, 0, "attention_bias and mlp_bias must be false: a Llama has no biases");
-  if (const auto found = json.find("hidden_act"); found != json.end() && *found != "silu")
+  if (const auto found = json.find("hidden_act"); found != json.end() && *found != "silu" && *found != "swish")
     throw core::DataError(path, 0, fmt::format("hidden_act must be \"silu\", got {}", found->dump()));
+  if (const auto found = json.find("quantization_config"); found != json.end() && !found->is_null())
+    throw core::DataError(
+        path, 0,
+        fmt::format("quantization_config: the weights are quantised ({}), which is not supported; fetch the model in fp32, "
+                    "bf16 or fp16, or as GGUF",
+                    found->is_object() ? found->value("quant_method", nlohmann::json("?")).dump() : found->dump()));
+  const auto is_one_of = [](const auto& list, const std::string& key) {
+    return std::find(std::begin(list), std::end(list), key) != std::end(list);
+  };
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_null() || is_one_of(kReadKeys, key) || is_one_of(kHarmlessKeys, key) || key.ends_with("_token_id")) continue;
+    if (const auto neutral = neutral_values().find(key); neutral != neutral_values().end()) {
+      if (value == neutral->second) continue;
+      throw core::DataError(path, 0,
+                            fmt::format("{} = {} is not supported: a plain Llama has {}", key, value.dump(), neutral->second.dump()));
+    }
+    if (value == false || (value.is_structured() && value.empty())) continue;  // asks for nothing
+    const std::string shown = value.dump();
+    core::log_warn_once(fmt::format("{}: \"{}\" = {} is not known to keel and not applied, as a model of type llama is computed without it",
+                                    path, key, shown.size() > 60 ? shown.substr(0, 60) + "..." : shown));
+  }
+}
+
+// Rope scaling in any spelling. transformers 4 has rope_scaling, transformers 5 rope_parameters with the base in it.
+void refuse_rope_scaling(const nlohmann::json& json, const std::string& path) {
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto found = json.find(key);
     if (found == json.end() || found->is_null()) continue;
     if (!found->is_object()) throw core::DataError(path, 0, fmt::format("{} must be an object or null, got {}", key, found->dump()));
+    bool typed = false;
     for (const char* name : {"rope_type", "type"})
-      if (const auto kind = found->find(name); kind != found->end() && *kind != "default")
-        throw core::DataError(path, 0, fmt::format("{} of type {} is not supported; Llama 2 has none", key, kind->dump()));
+      if (const auto kind = found->find(name); kind != found->end() && !kind->is_null()) {
+        typed = true;
+        if (*kind != "default")
+          throw core::DataError(path, 0, fmt::format("{} of type {} is not supported; Llama 2 has none", key, kind->dump()));
+      }
+    for (const auto& [name, value] : found->items()) {
+      if (name == "rope_type" || name == "type" || name == "rope_theta" || value.is_null()) continue;
+      if ((name == "factor" || name == "attention_factor" || name == "partial_rotary_factor") && value == 1) continue;
+      if (typed && (name == "factor" || name == "original_max_position_embeddings")) continue;  // "default" reads neither
+      throw core::DataError(path, 0, fmt::format("{}: {} = {} is not supported; Llama 2 scales no rope", key, name, value.dump()));
+    }
   }
 }
 
@@ -105,6 +238,7 @@ std::vector<std::string> problems_of(const LlamaConfig& config) {
 LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& path) {
   if (!json.is_object()) throw core::DataError(path, 0, "must be a JSON object");
   refuse_unknown_arithmetic(json, path);
+  refuse_rope_scaling(json, path);
   LlamaConfig config;
   config.vocab_size = required<int64_t>(json, "vocab_size", path);
   config.hidden_size = required<int64_t>(json, "hidden_size", path);

@@ -2,7 +2,9 @@
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+#include <optional>
 
 #include "core/error.h"
 #include "core/gguf.h"
@@ -30,12 +32,100 @@ std::string hugging_face_name(const std::string& name) {
   return fmt::format("model.layers.{}.{}.weight", name.substr(number + 1, kind - number - 1), found->second);
 }
 
+std::string shown(const core::GgufValue& value) {
+  return std::visit(
+      [](const auto& held) -> std::string {
+        if constexpr (requires { held.size(); } && !std::is_same_v<std::decay_t<decltype(held)>, std::string>)
+          return "[...]";
+        else
+          return fmt::format("{}", held);
+      },
+      value);
+}
+
+// "llama.*" keys that are read below, or that say nothing about the arithmetic.
+constexpr const char* kKnownKeys[] = {"vocab_size",
+                                      "context_length",
+                                      "embedding_length",
+                                      "block_count",
+                                      "feed_forward_length",
+                                      "attention.head_count",
+                                      "attention.head_count_kv",
+                                      "attention.key_length",
+                                      "attention.value_length",
+                                      "attention.layer_norm_rms_epsilon",
+                                      "rope.dimension_count",
+                                      "rope.freq_base",
+                                      "rope.scaling.type",
+                                      "rope.scaling.original_context_length",
+                                      "rope.scaling.finetuned",
+                                      "tensor_data_layout"};
+
+// Keys that change nothing at the value given here, and a Llama's arithmetic at any other.
+constexpr std::pair<const char*, double> kNeutralValues[] = {{"expert_count", 0},
+                                                             {"expert_used_count", 0},
+                                                             {"expert_shared_count", 0},
+                                                             {"leading_dense_block_count", 0},
+                                                             {"use_parallel_residual", 0},
+                                                             {"attention.max_alibi_bias", 0},
+                                                             {"attention.clamp_kqv", 0},
+                                                             {"attention.causal", 1},
+                                                             {"attention.sliding_window", 0},
+                                                             {"attention.scale", 0},
+                                                             {"attention.layer_norm_epsilon", 0},
+                                                             {"attn_logit_softcapping", 0},
+                                                             {"final_logit_softcapping", 0},
+                                                             {"logit_scale", 1},
+                                                             {"embedding_scale", 1},
+                                                             {"residual_scale", 1},
+                                                             {"pooling_type", 0}};
+
+// Factors of rope scaling: without a type llama.cpp scales linearly. 0 and 1 are none.
+constexpr const char* kRopeFactors[] = {"rope.scale_linear", "rope.scaling.factor", "rope.scaling.attn_factor",
+                                        "rope.scaling.yarn_log_multiplier"};
+
+// Refuses what would change the arithmetic without keel computing it, in every spelling, and every key that is not known here.
+void refuse_other_arithmetic(const core::GgufFile& file) {
+  const std::string scaling = file.text("llama.rope.scaling.type", "");
+  if (!scaling.empty() && scaling != "none")
+    throw core::DataError(file.path(), 0, fmt::format("rope scaling \"{}\" is not supported; Llama 2 has none", scaling));
+  const auto number = [](const core::GgufValue& value) -> std::optional<double> {
+    if (const auto* integer = std::get_if<int64_t>(&value)) return static_cast<double>(*integer);
+    if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1 : 0;
+    if (const auto* real = std::get_if<double>(&value)) return *real;
+    return std::nullopt;
+  };
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with("llama.")) continue;
+    const std::string name = key.substr(6);
+    if (std::find(std::begin(kKnownKeys), std::end(kKnownKeys), name) != std::end(kKnownKeys)) continue;
+    const auto given = number(value);
+    if (std::find(std::begin(kRopeFactors), std::end(kRopeFactors), name) != std::end(kRopeFactors)) {
+      if (scaling == "none" || given == 0 || given == 1) continue;
+      throw core::DataError(file.path(), 0,
+                            fmt::format("{} = {} is rope scaling, which is not supported; Llama 2 has none", key, shown(value)));
+    }
+    const auto neutral =
+        std::find_if(std::begin(kNeutralValues), std::end(kNeutralValues), [&](const auto& one) { return name == one.first; });
+    if (neutral == std::end(kNeutralValues))
+      throw core::DataError(
+          file.path(), 0,
+          fmt::format("metadata key {} = {} is not known to keel and may change what the model computes; it reads plain Llamas", key,
+                      shown(value)));
+    if (given != neutral->second)
+      throw core::DataError(file.path(), 0,
+                            fmt::format("{} = {} is not supported: a plain Llama has {}", key, shown(value), neutral->second));
+  }
+}
+
 LlamaConfig read_metadata(const core::GgufFile& file) {
+  if (const std::string type = file.text("general.type", "model"); type != "model")
+    throw core::DataError(file.path(), 0,
+                          fmt::format("is a GGUF file of type \"{}\", not a model; name the model that it belongs to", type));
   const std::string architecture = file.text("general.architecture");
   if (architecture != "llama")
     throw core::DataError(file.path(), 0, fmt::format("general.architecture must be \"llama\", got \"{}\"", architecture));
-  if (const std::string scaling = file.text("llama.rope.scaling.type", "none"); scaling != "none")
-    throw core::DataError(file.path(), 0, fmt::format("rope scaling \"{}\" is not supported; Llama 2 has none", scaling));
+  refuse_other_arithmetic(file);
   LlamaConfig config;
   config.hidden_size = file.integer("llama.embedding_length");
   config.intermediate_size = file.integer("llama.feed_forward_length");
@@ -58,6 +148,9 @@ LlamaConfig read_metadata(const core::GgufFile& file) {
   if (const int64_t turned = file.integer("llama.rope.dimension_count", config.head_size()); turned != config.head_size())
     throw core::DataError(file.path(), 0,
                           fmt::format("llama.rope.dimension_count must be the width of a head, {}, got {}", config.head_size(), turned));
+  if (const int64_t width = file.integer("llama.attention.value_length", config.head_size()); width != config.head_size())
+    throw core::DataError(file.path(), 0,
+                          fmt::format("llama.attention.value_length must be the width of a head, {}, got {}", config.head_size(), width));
   return config;
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/file_kind.h"
 #include "core/files.h"
 #include "policy/import.h"
 #include "policy/model_directory.h"
@@ -37,6 +38,7 @@ LlamaConfig read_header(std::string_view bytes, const std::string& path) {
 Llama import_llama2c(const std::filesystem::path& file) {
   const core::MappedFile mapped(file);
   const std::string_view bytes = mapped.bytes();
+  core::refuse_foreign_file(bytes, file);
   const LlamaConfig config = read_header(bytes, file);
   Llama model = empty_llama(config, c10::kMeta);
   const int64_t rope_tables = config.max_position_embeddings * config.head_size();  // cos and sin, which keel computes itself

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "policy/other_checkpoints.h"
 #include "runtime/tensor_file.h"
 
 namespace keel::policy {
@@ -22,9 +23,11 @@ namespace fs = std::filesystem;
 std::vector<fs::path> weight_files(const fs::path& folder) {
   if (fs::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
   const fs::path index = folder / "model.safetensors.index.json";
-  if (!fs::exists(index))
-    throw core::UsageError(fmt::format(
-        "{} holds no model.safetensors and no model.safetensors.index.json; convert the model first (keel convert)", folder.string()));
+  if (!fs::exists(index)) {
+    const std::string other = other_folder(folder);
+    throw core::UsageError(fmt::format("{} holds no model.safetensors and no model.safetensors.index.json; {}", folder.string(),
+                                       other.empty() ? "fetch the weights of the model too" : other));
+  }
   const nlohmann::json json = core::read_json_file(index);
   const auto map = json.find("weight_map");
   if (!json.is_object() || map == json.end() || !map->is_object())
@@ -57,7 +60,11 @@ std::map<std::string, at::Tensor> load_all(const fs::path& folder) {
 
 LlamaConfig read_config(const fs::path& folder) {
   const fs::path path = folder / "config.json";
-  if (!fs::exists(path)) throw core::UsageError(fmt::format("{} is no model folder: it holds no config.json", folder.string()));
+  if (!fs::exists(path)) {
+    const std::string other = other_folder(folder);
+    throw core::UsageError(
+        fmt::format("{} is no model folder: it holds no config.json{}{}", folder.string(), other.empty() ? "" : "; ", other));
+  }
   return read_llama_config(core::read_json_file(path), path);
 }
 

@@ -7,15 +7,15 @@
 
 #include "core/error.h"
 #include "core/files.h"
-#include "core/gguf.h"
-#include "core/json.h"
 #include "core/log.h"
+#include "data/generation_config.h"
 #include "data/tokenizer_export.h"
 #include "inference/model_folder.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/run/manifest.h"
 #include "policy/import.h"
 #include "policy/model_directory.h"
+#include "policy/other_checkpoints.h"
 
 namespace keel::pipelines::cli {
 namespace {
@@ -29,44 +29,30 @@ struct ConvertOptions {
 std::string recognise(const fs::path& source) {
   if (!fs::exists(source)) throw core::UsageError(fmt::format("{} does not exist", source.string()));
   if (fs::is_directory(source)) return "hf";
+  policy::refuse_other_checkpoint(source);
   if (source.extension() == ".gguf") return "gguf";
   if (source.extension() == ".bin") return "llama2c";
   throw core::UsageError(
       fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
 }
 
-// The chat format that a Jinja template writes, by its tags.
-data::ChatFormat format_of_template(const std::string& text) {
-  if (text.find("<|im_start|>") != std::string::npos) return data::ChatFormat::chatml;
-  if (text.find("[INST]") != std::string::npos) return data::ChatFormat::llama2;
-  return data::ChatFormat::none;
-}
-
-data::ChatFormat chat_format_of_folder(const fs::path& folder) {
-  if (fs::exists(folder / "keel.json")) return data::chat_format_of(folder);
-  if (!fs::exists(folder / "tokenizer_config.json")) return data::ChatFormat::none;
-  const nlohmann::json object = core::read_json_file(folder / "tokenizer_config.json");
-  const auto found = object.is_object() ? object.find("chat_template") : object.end();
-  return found != object.end() && found->is_string() ? format_of_template(found->get<std::string>()) : data::ChatFormat::none;
+// The format of SRC; where it names none, that of the tokenizer's folder.
+data::ChatFormat source_format(const ConvertOptions& options) {
+  if (!options.chat.empty()) return data::parse_chat_format(options.chat);
+  const data::ChatFormat own = data::chat_format_of(options.source);
+  return own == data::ChatFormat::none && !options.tokenizer.empty() ? data::chat_format_of(options.tokenizer) : own;
 }
 
 void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
-  fs::path target = fs::absolute(options.target).lexically_normal();
-  if (!target.has_filename()) target = target.parent_path();  // "models/x/"
-  if (fs::exists(target) && (!fs::is_directory(target) || !fs::is_empty(target)))
-    throw core::UsageError(fmt::format("{} is there already and not empty: choose another folder or remove it", options.target));
+  const fs::path target = core::output_folder(options.target);
   run::check_outside_results(target);
   if (options.tokenizer.empty() && kind == "llama2c")
     throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
   const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)
                               : kind == "gguf" ? policy::import_gguf(options.source)
                                                : policy::import_llama2c(options.source);
-  data::ChatFormat format = data::ChatFormat::none;
-  if (kind == "hf") format = chat_format_of_folder(options.source);
-  if (kind == "gguf") format = format_of_template(core::GgufFile(options.source).text("tokenizer.chat_template", ""));
-  if (!options.chat.empty()) format = data::parse_chat_format(options.chat);
-
+  const data::ChatFormat format = source_format(options);
   const fs::path work = target.parent_path() / fmt::format(".{}.partial", target.filename().string());
   fs::remove_all(work);
   core::make_directories(work);
@@ -87,7 +73,8 @@ void convert(const ConvertOptions& options) {
     throw;
   }
   core::log_info(fmt::format("{}: {} parameters, chat format {}", options.target, runtime::count_elements(policy::parameters(llama)),
-                             data::to_string(format)));
+                             data::describe(format)));
+  data::warn_of_sampling_defaults(target);
 }
 
 }  // namespace

@@ -28,6 +28,10 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
       ->capture_default_str()
       ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))  // what a recipe's "seed" holds
       ->each([&invocation](const std::string&) { invocation.seed_given = true; });
+  if (CLI::Option* out = command.get_option_no_throw("--out"); out != nullptr)
+    out->check([](const std::string& name) {
+      return name.empty() ? std::string("the name is empty; name a place, or leave the option out") : "";
+    });
   command.add_option("--log-level", invocation.log_level, "debug, info, warn, error or off")->capture_default_str();
 }
 

@@ -49,14 +49,9 @@ void empty_folder(const fs::path& partial, const fs::path& record) {
 }  // namespace
 
 void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
-  if (fs::exists(step.out) && (!fs::is_directory(step.out) || !fs::is_empty(step.out)))
-    throw core::UsageError(fmt::format("{} is there already and not empty: choose another --out or remove it", step.out.string()));
+  const fs::path target = core::output_folder(step.out);
   run::check_outside_results(step.out);
-  if (fs::is_symlink(step.out.has_filename() ? step.out : step.out.parent_path()))
-    throw core::UsageError(fmt::format("{} is a link: name the folder itself", step.out.string()));
-  fs::path partial = step.out;
-  if (!partial.has_filename()) partial = partial.parent_path();
-  const fs::path target = partial;
+  fs::path partial = target;
   partial += ".partial";
   const nlohmann::json material = identity(step, invocation);
   const std::string started = run::utc_now();

@@ -13,6 +13,7 @@
 #include "data/hh_text.h"
 #include "data/messages.h"
 #include "data/prompts.h"
+#include "data/text.h"
 #include "evaluation/statistics/interval.h"
 #include "evaluation/statistics/json.h"
 #include "inference/model_folder.h"
@@ -111,15 +112,19 @@ std::vector<rejection_sampling::KeptAnswer> read_kept(const fs::path& file, int6
       throw reader.error(fmt::format("\"{}\" must be a list of ids 0..{} of the model, as kept.jsonl.gz has it", name, vocabulary - 1));
     return found->get<core::Ids>();
   };
-  int64_t over_long = 0;
+  int64_t over_long = 0, empty = 0;
   for (nlohmann::json row; reader.next(row);) {
     rejection_sampling::KeptAnswer one{.prompt = ids(row, "prompt_ids"), .answer = ids(row, "answer_ids")};
-    if (std::ssize(one.prompt) + std::ssize(one.answer) > row_tokens)
+    if (const auto* text = data::member(row, "completion");
+        text != nullptr && text->is_string() && data::strip(text->get<std::string>()).empty())
+      ++empty;
+    else if (std::ssize(one.prompt) + std::ssize(one.answer) > row_tokens)
       ++over_long;
     else
       kept.push_back(std::move(one));
   }
-  core::log_info(fmt::format("{}: kept {}, dropped {} (over_long)", file.string(), kept.size(), over_long));
+  core::log_info(fmt::format("{}: kept {}, dropped {} (over_long {}, empty_answer {})", file.string(), kept.size(), over_long + empty,
+                             over_long, empty));
   return kept;
 }
 
@@ -150,6 +155,7 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
 
   const auto selection = rejection_sampling::select_best(scored, config.selection);
   std::vector<rejection_sampling::KeptAnswer> kept;
+  int64_t empty = 0;      // blanks alone, which `sft` would leave out of kept.jsonl.gz too
   int64_t over_long = 0;  // prompt and answer do not fit a training row
   int64_t other_ids = 0;  // training goes by the generated ids, a reader of the text would have others
   core::JsonlWriter writer(work / "kept.jsonl.gz");
@@ -159,22 +165,33 @@ std::vector<rejection_sampling::KeptAnswer> sample_and_select(const RejectionInp
       ++over_long;
       continue;
     }
-    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .probability = best.probability, .version = inputs.version});
     const std::string text = data::answer_text(policy.format, *policy.tokenizer, best.sample.ids);
+    if (data::strip(text).empty()) {
+      ++empty;
+      continue;
+    }
+    kept.push_back({.prompt = prompts.ids[prompt], .answer = best.sample.ids, .probability = best.probability, .version = inputs.version});
     if (!reads_back(policy, kept.back(), prompts.dialogues[prompt], text)) ++other_ids;
     writer.write(kept_json(kept.back(), prompts.dialogues[prompt], text));
   }
   writer.commit();
   core::write_file(work / "selection.json", core::dump_json({{"kept", kept.size()},
                                                              {"unfinished", selection.unfinished.size()},
+                                                             {"empty", empty},
                                                              {"over_long", over_long},
                                                              {"other_ids_from_text", other_ids},
                                                              {"scores_by_count", scores_by_count(selection, seed)}}) +
                                                 "\n");
-  core::log_info(fmt::format(
-      "rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, {} are longer than a training row; "
-      "of {} the text has other ids than were generated",
-      config.samples, kept.size(), selection.unfinished.size(), over_long, other_ids));
+  core::log_info(
+      fmt::format("rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, of {} the best is empty, {} are "
+                  "longer than a training row; of {} the text has other ids than were generated",
+                  config.samples, kept.size(), selection.unfinished.size(), empty, over_long, other_ids));
+  if (kept.empty() && empty > 0)
+    throw core::DataError(
+        inputs.prompts, 0,
+        fmt::format("nothing is left to learn from: the best answers to {} prompts are empty (blanks alone); the model ends its "
+                    "answers at once, train it on demonstrations first",
+                    empty));
   if (kept.empty())
     throw core::DataError(inputs.prompts, 0,
                           fmt::format("no prompt has an answer that {}fits a training row; raise {}sft.batch.row_tokens",
@@ -195,9 +212,60 @@ nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, u
   return by_count;
 }
 
+<<<<<<< HEAD:pipelines/stages/operations_alignment.cpp
 void rejection_operation(const RejectionInputs& inputs, const rejection_sampling::RejectionConfig& config,
                          const reward::CombinationConfig& combination, uint64_t seed, const fs::path& work) {
   std::vector<std::string> problems = rejection_sampling::problems_of(config);
+=======
+nlohmann::json to_json(const RenderPolicy& policy) {
+  return {{"max_tokens", policy.max_tokens}, {"drop_oldest_turns", policy.drop_oldest_turns}, {"allow_tags", policy.allow_tags}};
+}
+
+data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
+  return {.max_tokens = policy.max_tokens > 0 ? std::min(policy.max_tokens, most) : most,
+          .drop_oldest_turns = policy.drop_oldest_turns,
+          .tags = policy.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
+}
+
+Prompts read_prompt_file(const fs::path& path, const inference::LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
+  data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
+  const int64_t room = limits.max_tokens - max_new_tokens;
+  if (room < 1)
+    throw core::UsageError(
+        fmt::format("sampling.max_new_tokens must be below {}, which holds prompt and answer, got {}", limits.max_tokens, max_new_tokens));
+  limits.max_tokens = room;
+  Prompts prompts;
+  core::JsonlReader reader(path);
+  const auto read = [&](const nlohmann::json& row) {
+    const data::PromptRecord record = data::parse_prompt_record(row);
+    if (record.ids) throw std::invalid_argument("a prompt is needed as {\"messages\"} or {\"prompt\"}, got {\"ids\"}");
+    core::Dialogue dialogue = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text);
+    if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
+    core::Ids ids;
+    const bool fits = data::shorten_until_fits_(dialogue, limits, prompts.counts, [&](const core::Dialogue& left) {
+      ids = data::render(model.format, *model.tokenizer, left, limits.tags).ids;
+      return std::ssize(ids);
+    });
+    if (!fits) return;
+    prompts.rows.push_back(row);
+    prompts.dialogues.push_back(std::move(dialogue));
+    prompts.ids.push_back(std::move(ids));
+    prompts.hazard.push_back(record.hazard);
+    prompts.sources.push_back(record.source);
+  };
+  for (nlohmann::json row; reader.next(row);)
+    data::with_place(reader.path(), reader.line(), [&] { read(row); });
+  core::log_info(fmt::format("{}: {}", path.string(), to_line(prompts.counts)));
+  if (prompts.ids.empty())
+    throw core::DataError(path, 0,
+                          fmt::format("holds no prompt of at most {} tokens, which leaves room for an answer of {}", room, max_new_tokens));
+  return prompts;
+}
+
+void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
+                         uint64_t seed, const fs::path& work) {
+  std::vector<std::string> problems = problems_of(config);
+>>>>>>> cases:pipelines/operations_alignment.cpp
   for (auto& problem : unread_combination(inputs.safety, combination))
     problems.push_back(std::move(problem));
   core::throw_if_any(std::move(problems));

@@ -185,7 +185,7 @@ run::Stage rejection_stage(const recipe::Recipe& recipe, const Digests& external
       if (earlier.number < version.number) pool.push_back(earlier.rejection);
   run::Stage stage{
       .name = version.rejection,
-      .schema_version = 2,
+      .schema_version = 3,
       .inputs = {version.prompts, version.newest, version.helpfulness, version.safety},
       .config = text_of({{"rejection", config}, {"combination", json_of(recipe.combination)}, {"limit", to_json(length_limit(recipe))}}),
       .external = {},

@@ -264,3 +264,34 @@ TEST_CASE("lock: one process cannot take it twice", "[core]") {
   CHECK_THROWS_AS(FileLock(folder / "run.lock"), LockedError);
   CHECK_THROWS_AS(FileLock(folder / "none/run.lock"), UsageError);
 }
+
+TEST_CASE("output folder: what could not be renamed into place at the end is refused at the beginning", "[core]") {
+  const TemporaryFolder folder;
+  const std::filesystem::path before = std::filesystem::current_path(), root = std::filesystem::canonical(folder.path());
+  std::filesystem::create_directories(folder / "full/inside");
+  std::filesystem::create_directory(folder / "empty");
+  std::filesystem::create_directory_symlink("empty", folder / "link");
+  std::filesystem::create_directory_symlink("gone", folder / "dangling");
+  write_text(folder / "file", "x");
+  std::filesystem::current_path(folder / "full/inside");
+  using keel::core::output_folder;
+  CHECK_THROWS_WITH(output_folder(""), ContainsSubstring("empty"));
+  for (const char* name : {".", "./", "..", "../", "/", "../../full", "./."})
+    CHECK_THROWS_WITH(output_folder(name), ContainsSubstring("current folder"));
+  CHECK_THROWS_WITH(output_folder(folder / "full"), ContainsSubstring("current folder"));
+  std::filesystem::current_path(root);
+  CHECK_THROWS_WITH(output_folder("full"), ContainsSubstring("not empty"));
+  CHECK_THROWS_WITH(output_folder("full/."), ContainsSubstring("not empty"));
+  CHECK_THROWS_WITH(output_folder("file"), ContainsSubstring("no folder"));
+  CHECK_THROWS_WITH(output_folder("file/x"), ContainsSubstring("file is no folder"));
+  CHECK_THROWS_WITH(output_folder("file/x/y/"), ContainsSubstring("file is no folder"));
+  for (const char* name : {"link", "link/", "link/.", "dangling"})
+    CHECK_THROWS_WITH(output_folder(name), ContainsSubstring("is a link"));
+  for (const char* name : {"new", "new/", "new/.", "./new", "full/../new", "empty/../new"})
+    CHECK(output_folder(name) == root / "new");
+  CHECK(output_folder("empty") == root / "empty");
+  CHECK(output_folder("link/new") == root / "empty/new");
+  CHECK(output_folder("a/b/c") == root / "a/b/c");
+  CHECK(output_folder(root / "new") == root / "new");
+  std::filesystem::current_path(before);
+}

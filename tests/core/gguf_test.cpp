@@ -155,6 +155,16 @@ TEST_CASE("gguf: no single damaged byte crashes the reader", "[core]") {
   CHECK(refused > 100);
 }
 
+TEST_CASE("gguf: a sound file of a form that is not read is named without calling it damaged", "[core]") {
+  const std::string q5_k = gguf_complaint(gguf_bytes({}, {tensor_info("a", {256}, 13, 0)}, std::string(176, 'x')));
+  CHECK_THAT(q5_k, ContainsSubstring("Q5_K") && ContainsSubstring("it reads F32") && !ContainsSubstring("damaged"));
+  for (const auto& [type, name] : {std::pair{10U, "Q2_K"}, {11U, "Q3_K"}, {23U, "IQ4_XS"}, {28U, "F64"}, {39U, "MXFP4"}})
+    CHECK_THAT(gguf_complaint(gguf_bytes({}, {tensor_info("a", {256}, type, 0)}, "x")), ContainsSubstring(name));
+  const auto part = gguf_complaint(gguf_bytes({pair("split.no", 2, raw(uint16_t{0})), pair("split.count", 2, raw(uint16_t{2}))}, {}, ""));
+  CHECK_THAT(part, ContainsSubstring("is file 1 of 2 of a split model") && ContainsSubstring("llama-gguf-split --merge"));
+  CHECK(gguf_complaint(gguf_bytes({pair("split.count", 2, raw(uint16_t{1}))}, {}, "")).empty());
+}
+
 TEST_CASE("gguf: wrong magic, versions and counts that cannot be are refused before anything is allocated", "[core]") {
   CHECK_THAT(gguf_complaint("GGML" + std::string(40, '\0')), ContainsSubstring("must begin with 'GGUF'"));
   for (const uint32_t version : {0U, 1U, 4U, 0x03000000U})

@@ -127,7 +127,33 @@ TEST_CASE("lines: invalid UTF-8 is an error with its line", "[core]") {
     CHECK_THAT(lines_error(folder / "t"), ContainsSubstring("t:2: invalid UTF-8 at byte 3"));
   }
   write_text(folder / "t", std::string("\xFF\xFE{\0}\0\n\0", 8));  // UTF-16
-  CHECK_THAT(lines_error(folder / "t"), ContainsSubstring("t:1: invalid UTF-8"));
+  CHECK_THAT(lines_error(folder / "t"), ContainsSubstring("UTF-16") && ContainsSubstring("iconv"));
+}
+
+TEST_CASE("json rows: a list, a table and other well-known forms are called by their names", "[core]") {
+  const TemporaryFolder folder;
+  const auto complaint = [&](const std::string& text) {
+    write_text(folder / "t.jsonl", text);
+    try {
+      JsonlReader reader(folder / "t.jsonl");
+      json row;
+      reader.next(row);
+      return std::string();
+    } catch (const DataError& error) {
+      return std::string(error.what());
+    }
+  };
+  CHECK_THAT(complaint("[\n {\"a\": 1}\n]\n"), ContainsSubstring("t.jsonl:1: holds a JSON list") && ContainsSubstring("jq -c '.[]'"));
+  CHECK_THAT(complaint("\n[{\"a\": 1}, {\"a\": 2}]"), ContainsSubstring("t.jsonl:2: holds a JSON list"));
+  CHECK_THAT(complaint("{\n  \"a\": 1\n}\n"), ContainsSubstring("a JSON object over several lines") && ContainsSubstring("jq -c ."));
+  CHECK_THAT(complaint("prompt,chosen,rejected\nq,a,b\n"), ContainsSubstring("(CSV)") && ContainsSubstring("JSON lines"));
+  CHECK_THAT(complaint("prompt\tchosen\nq\ta\n"), ContainsSubstring("(TSV)"));
+  CHECK_THAT(complaint("PAR1\x15\x04 and more"), ContainsSubstring("is a Parquet table"));
+  CHECK_THAT(complaint("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"), ContainsSubstring("is a Git LFS pointer"));
+  CHECK_THAT(complaint("<!DOCTYPE html>\n"), ContainsSubstring("is a web page"));
+  CHECK(complaint("{\"a\": 1}\n").empty());
+  CHECK(complaint("").empty());
+  CHECK_THAT(complaint("7\n"), ContainsSubstring("a row must be a JSON object, got number"));
 }
 
 TEST_CASE("archives: joined gzip members and zstd frames are read as one text, whatever the name", "[core]") {

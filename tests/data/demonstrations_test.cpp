@@ -48,6 +48,17 @@ TEST_CASE("demonstrations: messages, prompt with completion, and text are read",
   CHECK(text->dialogue.messages.empty());
 }
 
+TEST_CASE("demonstrations: null is absent, so that the form that is there is read", "[data]") {
+  Counts counts;
+  const std::string messages = R"([{"role":"user","content":"q"},{"role":"assistant","content":"a"}])";
+  const Dialogue dialogue = {{{"user", "q"}, {"assistant", "a"}}};
+  const auto read = [&](const std::string& row) { return parse_demonstration(json::parse(row), counts); };
+  CHECK(read("{\"messages\":" + messages + ",\"text\":null,\"prompt\":null,\"completion\":null}")->dialogue == dialogue);
+  CHECK(read(R"({"messages":null,"text":null,"prompt":"q","completion":"a"})")->dialogue == dialogue);
+  CHECK(read(R"({"messages":null,"prompt":"q","completion":null,"text":"plain"})")->text == "plain");
+  CHECK_THROWS_WITH(read(R"({"messages":null,"prompt":"q","text":null})"), Catch::Matchers::ContainsSubstring("the row has: prompt"));
+}
+
 TEST_CASE("demonstrations: rows without an answer are dropped and counted", "[data]") {
   Counts counts;
   CHECK_FALSE(parse_demonstration(json::parse(R"({"messages":[{"role":"user","content":"q"}]})"), counts));

@@ -101,6 +101,46 @@ TEST_CASE("preferences: rows that cannot be used are dropped, each for its reaso
                  {"rejected", "\n\nAssistant: hello\n\nHuman: q\n\nAssistant: b"}}) == "assistant_first");
 }
 
+TEST_CASE("preferences: the prompt of whole dialogues is what both share, whatever copy of it stands beside them", "[data]") {
+  const json before =
+      json::array({{{"role", "system"}, {"content", "Be brief."}}, user("Hi, I need\nhelp"), assistant("Sure."), user("Name a river")});
+  const auto with_answer = [](json turns, const std::string& answer) {
+    turns.push_back(assistant(answer));
+    return turns;
+  };
+  const auto row = [&](const json& prompt) {
+    return json{{"prompt", prompt}, {"chosen", with_answer(before, "Elbe")}, {"rejected", with_answer(before, "No")}};
+  };
+  // The first turn, the last one, with other blanks, cut, the whole as HH-RLHF text, a list without the system turn; or nothing.
+  for (const json& prompt :
+       {json("Hi, I need help"), json("Name a river"), json(" Name a  river\n"), json("Hi, I need"), json(""), json(nullptr),
+        json("\n\nHuman: Hi, I need help\n\nAssistant: Sure.\n\nHuman: Name a river\n\nAssistant:"), json::array({user("Name a river")})}) {
+    const auto pair = parse(row(prompt));
+    INFO(prompt.dump());
+    REQUIRE(pair);
+    CHECK(pair->prompt ==
+          Dialogue{{{"system", "Be brief."}, {"user", "Hi, I need\nhelp"}, {"assistant", "Sure."}, {"user", "Name a river"}}});
+    CHECK(pair->chosen == "Elbe");
+    CHECK(pair->rejected == "No");
+  }
+  CHECK(dropped(row("Name a hill")) == "prompts_differ");  // it has nothing to do with them
+  const std::string hh = "\n\nHuman: q\n\nAssistant: ";
+  CHECK(parse({{"prompt", hh}, {"chosen", hh + "a"}, {"rejected", hh + "b"}})->chosen == "a");
+  CHECK(dropped({{"prompt", hh}, {"chosen", hh + "a"}, {"rejected", "\n\nHuman: r\n\nAssistant: b"}}) == "prompts_differ");
+  // Sides of one kind go on as they were: answers to the prompt.
+  CHECK(parse({{"prompt", "q"}, {"chosen", json::array({assistant("a")})}, {"rejected", json::array({assistant("b")})}})->chosen == "a");
+}
+
+TEST_CASE("preferences: null is absent in every column", "[data]") {
+  const auto pair = parse(json::parse(
+      R"({"prompt":"q","chosen":"a","rejected":"b","strength":null,"chosen_safe":null,"rejected_safe":null,"source":null,"batch":null})"));
+  REQUIRE(pair);
+  CHECK(pair->source.empty());
+  CHECK(pair->batch.empty());
+  CHECK_THROWS_WITH(parse(json::parse(R"({"prompt":"q","chosen":"a","rejected":null})")),
+                    Catch::Matchers::ContainsSubstring("no \"rejected\""));
+}
+
 TEST_CASE("preferences: chosen unsafe against rejected safe is dropped from safety data alone", "[data]") {
   const json row = {{"prompt", "q"}, {"chosen", "a"}, {"rejected", "b"}, {"chosen_safe", false}, {"rejected_safe", true}};
   CHECK(dropped(row, true) == "unsafe_chosen");

@@ -88,13 +88,26 @@ TEST_CASE("prompts: a malformed row is an error with file and line", "[data]") {
       {R"({"ids":[18446744073709551615]})", "18446744073709551615"},
       {R"({"messages":[{"role":"assistant","content":"x"}]})", "message 1 must be user"},
       {R"({"prompt":"x","response":1})", "\"response\""},
-      {R"({"prompt":"x","hazard":"yes"})", "\"hazard\" must be true or false, got string"},
+      {R"({"prompt":"x","hazard":"yes"})", "\"hazard\" must be true or false, got \"yes\""},
   }));
   const keel::test::TemporaryFolder folder;
   keel::test::write_text(folder / "rows.jsonl", "{\"ids\":[1]}\n" + row);
   CHECK_THROWS_AS(read_prompts(folder / "rows.jsonl"), DataError);
   CHECK_THROWS_WITH(read_prompts(folder / "rows.jsonl"),
                     Catch::Matchers::ContainsSubstring("rows.jsonl:2") && Catch::Matchers::ContainsSubstring(says));
+}
+
+TEST_CASE("prompts: null is absent in every column", "[data]") {
+  const auto read = record(R"({"prompt":"x","messages":null,"ids":null,"response":null,"hazard":null,"source":null,"family":null})");
+  CHECK(read.text == "x");
+  CHECK_FALSE(read.messages);
+  CHECK_FALSE(read.ids);
+  CHECK_FALSE(read.response);
+  CHECK_FALSE(read.hazard);
+  CHECK(read.source.empty());
+  CHECK(record(R"({"prompt":null,"messages":[{"role":"user","content":"x"}]})").messages);
+  CHECK(record(R"({"prompt":null,"messages":null,"ids":[1]})").ids);
+  CHECK_THROWS_WITH(record(R"({"prompt":null,"messages":null})"), Catch::Matchers::ContainsSubstring("exactly one of"));
 }
 
 TEST_CASE("prompts: a prompt about safety says so", "[data]") {

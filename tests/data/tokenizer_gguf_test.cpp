@@ -182,12 +182,29 @@ TEST_CASE("gguf tokenizer: what is written into a model directory gives the same
   }
 }
 
+TEST_CASE("gguf tokenizer: the ends of a turn and of a message end an answer too, and go into the model directory", "[data]") {
+  Pairs pairs = byte_level_pairs();
+  pairs["ggml.eot_token_id"] = id_value(8);
+  pairs["ggml.eom_token_id"] = id_value(0);  // the EOS itself
+  CHECK(loaded(pairs)->stops() == Ids{8});
+  const TemporaryFolder source, target;
+  write_text(source / "v.gguf", vocabulary_file(pairs));
+  keel::data::write_tokenizer(source / "v.gguf", target.path());
+  CHECK(nlohmann::json::parse(keel::test::read_text(target / "generation_config.json")) == nlohmann::json{{"eos_token_id", {0, 8}}});
+  CHECK(load_tokenizer(target.path())->stops() == Ids{8});
+}
+
 TEST_CASE("gguf tokenizer: metadata that contradicts itself is refused with the file's name", "[data]") {
   const Pairs bytes = byte_level_pairs(), pieces = sentencepiece_pairs();
   CHECK(complaint_with(bytes, "nothing", text_value("x")).empty());
   CHECK_THAT(complaint_with(bytes, "ggml.model", text_value("bert")), ContainsSubstring("'bert' is not supported"));
   CHECK_THAT(complaint_with(bytes, "ggml.model", ""), ContainsSubstring("tokenizer.ggml.model"));
   CHECK_THAT(complaint_with(bytes, "ggml.pre", text_value("viking")), ContainsSubstring("'viking' is not supported"));
+  for (const char* unsaid : {"default", "unknown"})
+    CHECK_THAT(complaint_with(bytes, "ggml.pre", text_value(unsaid)),
+               ContainsSubstring("is not supported") && ContainsSubstring("--tokenizer"));
+  CHECK_THAT(complaint_with(bytes, "ggml.pre", ""), ContainsSubstring("has no tokenizer.ggml.pre") && ContainsSubstring("--tokenizer"));
+  CHECK_THAT(complaint_with(bytes, "ggml.eot_token_id", id_value(9)), ContainsSubstring("eot_token_id must be 0..8"));
   CHECK_THAT(complaint_with(bytes, "ggml.tokens", ""), ContainsSubstring("tokenizer.ggml.tokens"));
   CHECK_THAT(complaint_with(bytes, "ggml.tokens", text_value("x")), ContainsSubstring("array of strings"));
   CHECK_THAT(complaint_with(bytes, "ggml.merges", ""), ContainsSubstring("tokenizer.ggml.merges"));

@@ -99,6 +99,39 @@ TEST_CASE("llama config: what would change the arithmetic is refused, not ignore
   CHECK_THAT(config_complaint({{"rope_scaling", "dynamic"}}), ContainsSubstring("must be an object or null"));
 }
 
+TEST_CASE("llama config: rope scaling is refused in every spelling", "[policy]") {
+  for (const json& scaling :
+       {json{{"factor", 4.0}}, json{{"type", "dynamic"}, {"factor", 2}}, json{{"rope_type", "yarn"}, {"factor", 2}, {"beta_fast", 32}},
+        json{{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}, json{{"full_attention", {{"rope_type", "default"}}}}})
+    for (const char* key : {"rope_scaling", "rope_parameters"}) {
+      INFO(key << scaling.dump());
+      CHECK_THAT(config_complaint({{key, scaling}}), ContainsSubstring(key) && ContainsSubstring("not supported"));
+    }
+  CHECK(config_complaint({{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}, {"factor", nullptr}}}}).empty());
+  CHECK(config_complaint({{"rope_scaling", json::object()}}).empty());
+}
+
+TEST_CASE("llama config: keys of Llama's relatives are refused unless they change nothing", "[policy]") {
+  const json refused = {{"attention_multiplier", 0.01}, {"logits_scaling", 8},
+                        {"embedding_multiplier", 12.0}, {"residual_multiplier", 0.22},
+                        {"partial_rotary_factor", 0.5}, {"sliding_window", 4096},
+                        {"num_local_experts", 8},       {"final_logit_softcapping", 30.0},
+                        {"use_qk_norm", true},          {"auto_map", {{"AutoModel", "x.Y"}}}};
+  for (const auto& [key, value] : refused.items())
+    CHECK_THAT(config_complaint({{key, value}}), ContainsSubstring("m/config.json: " + key) && ContainsSubstring("is not supported"));
+  CHECK_THAT(config_complaint({{"quantization_config", {{"quant_method", "gptq"}}}}), ContainsSubstring("quantised (\"gptq\")"));
+  CHECK(config_complaint({{"sliding_window", nullptr},
+                          {"use_sliding_window", false},
+                          {"residual_multiplier", 1.0},
+                          {"partial_rotary_factor", 1.0},
+                          {"quantization_config", nullptr},
+                          {"hidden_act", "swish"},
+                          {"pretraining_tp", 1},
+                          {"eos_token_id", {2, 3}}})
+            .empty());
+  CHECK(config_complaint({{"my_note", "hello"}}).empty());  // a warning: transformers' Llama reads it as little as keel
+}
+
 TEST_CASE("llama config: sizes whose product overflows are refused", "[policy]") {
   CHECK_THAT(config_complaint({{"hidden_size", 1 << 30}, {"vocab_size", 1 << 30}}), ContainsSubstring("weights, at most 1e+14"));
   CHECK_THAT(config_complaint({{"head_dim", 1 << 30}, {"num_attention_heads", 1 << 30}}), ContainsSubstring("weights"));

@@ -231,6 +231,35 @@ TEST_CASE("import: GGUF tensors that are missing, unknown, misshapen or doubled 
   CHECK_FALSE(gguf_import_complaint(doubled).empty());
 }
 
+TEST_CASE("import: rope scaling of a GGUF file is refused in every spelling, and what would change the arithmetic by its key", "[policy]") {
+  const GgufParts whole = gguf_of(importable_llama(true));
+  const auto with = [&](const std::vector<std::string>& pairs) {
+    GgufParts changed = whole;
+    changed.pairs.insert(changed.pairs.end(), pairs.begin(), pairs.end());
+    return gguf_import_complaint(changed);
+  };
+  const auto scaling = [](const std::string& type) { return gguf_pair("llama.rope.scaling.type", type); };
+  for (const char* key : {"llama.rope.scale_linear", "llama.rope.scaling.factor", "llama.rope.scaling.attn_factor"}) {
+    CHECK_THAT(with({gguf_pair(key, 4.)}), ContainsSubstring(key) && ContainsSubstring("is rope scaling"));
+    CHECK(with({gguf_pair(key, 1.)}).empty());
+    CHECK(with({gguf_pair(key, 0.)}).empty());
+    CHECK(with({scaling("none"), gguf_pair(key, 4.)}).empty());  // llama.cpp scales nothing then
+  }
+  for (const char* type : {"linear", "yarn", "longrope"})
+    CHECK_THAT(with({scaling(type)}), ContainsSubstring(type));
+  CHECK(with({gguf_pair("llama.rope.scaling.original_context_length", int64_t{2048}), gguf_pair("llama.vocab_size", int64_t{23})}).empty());
+  for (const char* key : {"llama.expert_count", "llama.attention.sliding_window", "llama.attn_logit_softcapping"}) {
+    CHECK_THAT(with({gguf_pair(key, int64_t{8})}), ContainsSubstring(key) && ContainsSubstring("not supported"));
+    CHECK(with({gguf_pair(key, int64_t{0})}).empty());
+  }
+  for (const char* key : {"llama.attention.scale", "llama.attention.clamp_kqv", "llama.logit_scale", "llama.residual_scale"})
+    CHECK_THAT(with({gguf_pair(key, 0.5)}), ContainsSubstring(key));
+  CHECK_THAT(with({gguf_pair("llama.attention.value_length", int64_t{8})}), ContainsSubstring("value_length must be the width of a head"));
+  CHECK_THAT(with({gguf_pair("llama.new_idea", int64_t{1})}), ContainsSubstring("llama.new_idea = 1 is not known"));
+  CHECK(with({gguf_pair("general.name", std::string("x")), gguf_pair("qwen2.rope.scaling.factor", 4.)}).empty());
+  CHECK_THAT(with({gguf_pair("general.type", std::string("adapter"))}), ContainsSubstring("of type \"adapter\", not a model"));
+}
+
 TEST_CASE("import: GGUF metadata that is missing, contradictory or asks for other arithmetic is refused", "[policy]") {
   const GgufParts whole = gguf_of(importable_llama(true));
   const auto with = [&](size_t place, const std::string& pair) {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "policy/lively_model.h"
+#include "policy/other_checkpoints.h"
 #include "runtime/tensor_file.h"
 
 using Catch::Matchers::ContainsSubstring;
@@ -164,13 +165,52 @@ TEST_CASE("model directory: a long list of problems is cut, with its length", "[
   CHECK_THROWS_WITH(keel::policy::assemble(model.config, {}, "x.gguf"), ContainsSubstring("x.gguf") && ContainsSubstring("and 13 more"));
 }
 
+TEST_CASE("model directory: a folder with weights of another form says what is there and what to do", "[policy]") {
+  struct Case {
+    std::string name, says;
+  };
+  const auto [name, says] =
+      GENERATE(Case{"pytorch_model.bin", "PyTorch weights (pytorch_model.bin)"}, Case{"consolidated.00.pth", "Meta's own weights"},
+               Case{"model.onnx", "an ONNX graph"}, Case{"tf_model.h5", "TensorFlow"}, Case{"flax_model.msgpack", "Flax"},
+               Case{"model.Q8_0.gguf", "keel convert"}, Case{"model-00001-of-00002.safetensors", "without model.safetensors.index.json"},
+               Case{"weights.safetensors", "rename it"}, Case{"adapter_config.json", "is an adapter"});
+  const TemporaryFolder folder;
+  keel::test::write_text(folder / name, name.ends_with(".json") ? R"({"base_model_name_or_path": "some/model"})" : "x");
+  CHECK_THROWS_WITH(load_llama(folder.path()), ContainsSubstring("holds no config.json") && ContainsSubstring(says));
+  write_config(folder.path(), keel::test::lively_llama().config);
+  CHECK_THROWS_WITH(load_llama(folder.path()), ContainsSubstring("holds no model.safetensors") && ContainsSubstring(says));
+  CHECK_THROWS_AS(load_llama(folder.path()), UsageError);
+}
+
+TEST_CASE("model directory: a file of another form is named, with what to do", "[policy]") {
+  const TemporaryFolder folder;
+  const auto complaint = [&](const std::string& name, const std::string& bytes) {
+    keel::test::write_text(folder / name, bytes);
+    try {
+      keel::policy::refuse_other_checkpoint(folder / name);
+      return std::string();
+    } catch (const keel::core::Error& error) {
+      return std::string(error.what());
+    }
+  };
+  CHECK_THAT(complaint("consolidated.00.pth", "PK\x03\x04"),
+             ContainsSubstring("Meta's own weights") && ContainsSubstring("save_pretrained"));
+  CHECK_THAT(complaint("pytorch_model.bin", "\x80\x02"), ContainsSubstring("PyTorch weights"));
+  CHECK_THAT(complaint("other.bin", "PK\x03\x04"), ContainsSubstring("torch.save"));
+  CHECK_THAT(complaint("m.onnx", "x"), ContainsSubstring("an ONNX graph"));
+  CHECK_THAT(complaint("model.safetensors", "x"), ContainsSubstring("name the folder"));
+  CHECK_THAT(complaint("m.gguf", "version https://git-lfs.github.com/spec/v1"), ContainsSubstring("is a Git LFS pointer"));
+  CHECK(complaint("m.gguf", "GGUF").empty());
+  CHECK(complaint("stories.bin", std::string(28, '\1')).empty());
+}
+
 TEST_CASE("model directory: folders without a model are usage errors, cut files bad input", "[policy]") {
   const TemporaryFolder folder;
   CHECK_THROWS_AS(load_llama(folder / "none"), UsageError);
   CHECK_THROWS_AS(load_llama(folder.path()), UsageError);
   const Llama model = keel::test::lively_llama();
   write_config(folder.path(), model.config);
-  CHECK_THROWS_WITH(load_llama(folder.path()), ContainsSubstring("convert the model first"));
+  CHECK_THROWS_WITH(load_llama(folder.path()), ContainsSubstring("fetch the weights of the model too"));
   write_weights(folder.path(), parameters(model));
   const std::string bytes = keel::test::read_text(folder / "model.safetensors");
   for (const size_t length : {size_t{0}, size_t{7}, size_t{100}, bytes.size() / 2, bytes.size() - 1}) {

@@ -1,0 +1,28 @@
+// What fits into the model, and what happens to the rest.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "core/types.h"
+#include "data/chat_format.h"
+#include "data/counts.h"
+
+namespace keel::data {
+
+struct RenderLimits {
+  int64_t max_tokens = 4096;       // longest sequence, both answers of a pair
+  bool drop_oldest_turns = false;  // shorten a longer dialogue by its oldest exchanges, counted as truncated "oldest_turns"
+  TagPolicy tags = TagPolicy::refuse;
+};
+
+// The dialogue without its oldest user turn and the answer to it; a system turn stays. False, and unchanged, when nothing older than
+// the last exchange is there.
+bool drop_oldest_exchange_(core::Dialogue& dialogue);
+
+// Shortens a dialogue until it fits, if it may be shortened. `render` renders it and gives its length in tokens; it is called once for
+// every length, the last time for the one that stays. True and counted as kept when it fits, else counted as dropped "over_long".
+bool shorten_until_fits_(core::Dialogue& dialogue, const RenderLimits& limits, Counts& counts,
+                         const std::function<int64_t(const core::Dialogue&)>& render);
+
+}  // namespace keel::data

@@ -1,0 +1,116 @@
+// What stands beside a checkpoint, where results may go, and answers that say nothing: as a user of the commands meets them.
+#include <algorithm>
+
+#include "pipelines/keel_binary.h"
+
+using keel::test::rows_in;
+using keel::test::TinyTensor;
+using keel::test::Workplace;
+using nlohmann::json;
+
+namespace {
+
+// Llama 2's template with a default system prompt switched on.
+constexpr const char* kTemplate =
+    R"({% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'] %}{% elif true == true and not '<<SYS>>' in messages[0]['content'] %}{% set loop_messages = messages %}{% set system_message = 'Be kind.' %}{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('x') }}{% endif %}{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\n' + system_message + '\n<</SYS>>\n\n' + message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}
+)";
+
+// A model that ends every answer at once: all tokens look alike to it, and the head knows one answer.
+void write_mute_model(const Workplace& work) {
+  auto tensors = keel::test::tiny_weights();
+  for (auto& tensor : tensors) {
+    const bool silent = tensor.name.find("o_proj") != std::string::npos || tensor.name.find("down_proj") != std::string::npos;
+    std::fill(tensor.values.begin(), tensor.values.end(), silent ? 0.F : 1.F);
+  }
+  TinyTensor head{.name = "lm_head.weight", .shape = tensors[0].shape, .values = std::vector<float>(tensors[0].values.size(), 0)};
+  std::fill_n(head.values.begin() + 2 * keel::test::kTinyWidth, keel::test::kTinyWidth, 10.F);  // EOS
+  tensors.push_back(head);
+  keel::test::write_tiny_folder(work / "mute", tensors, {{"architectures", {"LlamaForCausalLM"}}}, work / "tokenizer.model");
+  json config = json::parse(work.read("mute/config.json"));
+  config["tie_word_embeddings"] = false;
+  work.write("mute/config.json", config.dump());
+}
+
+}  // namespace
+
+TEST_CASE("cli: convert reads the companions of a checkpoint and takes them along", "[pipelines]") {
+  const Workplace work;
+  std::filesystem::remove(work / "model/keel.json");
+  work.write("model/chat_template.jinja", kTemplate);
+  work.write("model/tokenizer_config.json", R"({"eos_token": "</s>", "add_bos_token": true})");
+  work.write("model/generation_config.json", R"({"eos_token_id": [2, 9], "temperature": 0.6, "do_sample": true})");
+  const auto done = work.run({"convert", "model", "converted"});
+  REQUIRE(done.code == 0);
+  CHECK(done.says("chat format llama2 with the default system turn \"Be kind.\""));
+  CHECK(done.says("generation_config.json: temperature = 0.6 not applied"));
+  CHECK(json::parse(work.read("converted/keel.json"))["default_system"] == "Be kind.");
+  CHECK(json::parse(work.read("converted/config.json"))["eos_token_id"] == json({2, 9}));
+  for (const char* name : {"chat_template.jinja", "tokenizer_config.json", "generation_config.json"})
+    CHECK(work.read(std::string("converted/") + name) == work.read(std::string("model/") + name));
+  // The plain folder and the converted one write the same dialogue; a format named by hand has no default turn.
+  work.write("chat.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who\"}]}\n");
+  work.write("full.jsonl", "{\"messages\":[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"user\",\"content\":\"who\"}]}\n");
+  const auto outcomes = work.run_all({{"tokenize", "--tokenizer", "model", "--in", "chat.jsonl"},
+                                      {"tokenize", "--tokenizer", "converted", "--in", "chat.jsonl"},
+                                      {"tokenize", "--tokenizer", "model", "--chat", "llama2", "--in", "full.jsonl"},
+                                      {"tokenize", "--tokenizer", "model", "--chat", "llama2", "--in", "chat.jsonl"}});
+  for (const auto& outcome : outcomes)
+    REQUIRE(outcome.code == 0);
+  CHECK(outcomes[0].out == outcomes[1].out);
+  CHECK(outcomes[0].out == outcomes[2].out);
+  CHECK(outcomes[0].out != outcomes[3].out);
+}
+
+TEST_CASE("cli: a template that is not recognised is named, with the format that is read in its place", "[pipelines]") {
+  const Workplace work;
+  std::filesystem::remove(work / "model/keel.json");
+  work.write("model/tokenizer_config.json",
+             R"({"chat_template": "{{ '[INST] Answer as a pirate would.' }}{% for m in messages %}{{ m.content }}{% endfor %}"})");
+  const auto done = work.run({"convert", "model", "converted"});
+  REQUIRE(done.code == 0);
+  CHECK(done.says("tokenizer_config.json: chat_template is not one that keel recognises in full; its turns are written as llama2"));
+  CHECK(done.says("Answer as a pirate would."));
+}
+
+TEST_CASE("cli: places that a result could not be moved to are refused before any work", "[pipelines]") {
+  const Workplace work;
+  work.write("rows.jsonl", "{\"prompt\":\"who\",\"completion\":\"the baker\"}\n");
+  std::filesystem::create_directory(work / "here");
+  std::filesystem::create_directory_symlink("here", work / "link");
+  work.write("file", "x");
+  std::vector<std::vector<std::string>> commands;
+  for (const char* out : {".", "", "/", "link", "file/x", "file"})
+    commands.push_back({"sft", "--model", "model", "--data", "rows.jsonl", "--out", out, "--set", "epochs=1"});
+  commands.push_back({"convert", "model", "link"});
+  commands.push_back({"convert", "model", "."});
+  commands.push_back({"convert", "model", ""});
+  commands.push_back({"generate", "--model", "model", "--prompts", "rows.jsonl", "--out", ""});
+  commands.push_back({"ablate", "rows.jsonl", "--out", ""});
+  for (const auto& outcome : work.run_all(commands)) {
+    CHECK(outcome.code == 2);
+    CHECK_FALSE(outcome.says("kept"));  // no data was read
+  }
+  CHECK(std::filesystem::is_symlink(work / "link"));
+  const auto dotted = work.run({"convert", "model", "new/."});
+  CHECK(dotted.code == 0);
+  CHECK(work.has("new/model.safetensors"));
+}
+
+TEST_CASE("cli: rejection sampling leaves out empty answers, as sft does", "[pipelines]") {
+  const Workplace work;
+  write_mute_model(work);
+  work.write("prompts.jsonl", "{\"prompt\":\"who\"}\n{\"prompt\":\"how many\"}\n");
+  const auto mute = work.run({"rejection", "--model", "mute", "--reward", "reward", "--prompts", "prompts.jsonl", "--out", "o", "--set",
+                              "samples=2", "--set", "sampling.max_new_tokens=4"});
+  CHECK(mute.code == 3);
+  CHECK(mute.says("of 2 the best is empty"));
+  CHECK(mute.says("nothing is left to learn from: the best answers to 2 prompts are empty"));
+  CHECK(json::parse(work.read("o.partial/selection.json"))["empty"] == 2);
+  CHECK(rows_in(work / "o.partial/kept.jsonl.gz").empty());
+  // Those of an earlier version are left out of a pool as well.
+  work.write("pool.jsonl", R"({"prompt":[{"role":"user","content":"a"}],"completion":" ","prompt_ids":[1,5],"answer_ids":[2]})"
+                           "\n");
+  const auto pooled = work.run({"rejection", "--model", "mute", "--reward", "reward", "--prompts", "prompts.jsonl", "--out", "p", "--pool",
+                                "pool.jsonl", "--set", "samples=2", "--set", "sampling.max_new_tokens=4"});
+  CHECK(pooled.says("pool.jsonl: kept 0, dropped 1 (over_long 0, empty_answer 1)"));
+}
