@@ -212,60 +212,9 @@ nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, u
   return by_count;
 }
 
-<<<<<<< HEAD:pipelines/stages/operations_alignment.cpp
 void rejection_operation(const RejectionInputs& inputs, const rejection_sampling::RejectionConfig& config,
                          const reward::CombinationConfig& combination, uint64_t seed, const fs::path& work) {
   std::vector<std::string> problems = rejection_sampling::problems_of(config);
-=======
-nlohmann::json to_json(const RenderPolicy& policy) {
-  return {{"max_tokens", policy.max_tokens}, {"drop_oldest_turns", policy.drop_oldest_turns}, {"allow_tags", policy.allow_tags}};
-}
-
-data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
-  return {.max_tokens = policy.max_tokens > 0 ? std::min(policy.max_tokens, most) : most,
-          .drop_oldest_turns = policy.drop_oldest_turns,
-          .tags = policy.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
-}
-
-Prompts read_prompt_file(const fs::path& path, const inference::LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
-  data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
-  const int64_t room = limits.max_tokens - max_new_tokens;
-  if (room < 1)
-    throw core::UsageError(
-        fmt::format("sampling.max_new_tokens must be below {}, which holds prompt and answer, got {}", limits.max_tokens, max_new_tokens));
-  limits.max_tokens = room;
-  Prompts prompts;
-  core::JsonlReader reader(path);
-  const auto read = [&](const nlohmann::json& row) {
-    const data::PromptRecord record = data::parse_prompt_record(row);
-    if (record.ids) throw std::invalid_argument("a prompt is needed as {\"messages\"} or {\"prompt\"}, got {\"ids\"}");
-    core::Dialogue dialogue = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text);
-    if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
-    core::Ids ids;
-    const bool fits = data::shorten_until_fits_(dialogue, limits, prompts.counts, [&](const core::Dialogue& left) {
-      ids = data::render(model.format, *model.tokenizer, left, limits.tags).ids;
-      return std::ssize(ids);
-    });
-    if (!fits) return;
-    prompts.rows.push_back(row);
-    prompts.dialogues.push_back(std::move(dialogue));
-    prompts.ids.push_back(std::move(ids));
-    prompts.hazard.push_back(record.hazard);
-    prompts.sources.push_back(record.source);
-  };
-  for (nlohmann::json row; reader.next(row);)
-    data::with_place(reader.path(), reader.line(), [&] { read(row); });
-  core::log_info(fmt::format("{}: {}", path.string(), to_line(prompts.counts)));
-  if (prompts.ids.empty())
-    throw core::DataError(path, 0,
-                          fmt::format("holds no prompt of at most {} tokens, which leaves room for an answer of {}", room, max_new_tokens));
-  return prompts;
-}
-
-void rejection_operation(const RejectionInputs& inputs, const RejectionConfig& config, const reward::CombinationConfig& combination,
-                         uint64_t seed, const fs::path& work) {
-  std::vector<std::string> problems = problems_of(config);
->>>>>>> cases:pipelines/operations_alignment.cpp
   for (auto& problem : unread_combination(inputs.safety, combination))
     problems.push_back(std::move(problem));
   core::throw_if_any(std::move(problems));
