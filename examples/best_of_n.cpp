@@ -1,6 +1,6 @@
 // Best of n at inference:   best_of_n MODEL REWARD_MODEL "question" [N]
 //
-// Samples N answers, scores the ids as they were generated, and prints the best with its score.
+// Samples N answers, scores the ids as they were generated, and prints the best with its probability.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -12,6 +12,7 @@
 #include "policy/generate.h"
 #include "policy/model_directory.h"
 #include "rejection_sampling/selection.h"
+#include "reward/combination.h"
 #include "reward/model.h"
 
 int main(int argc, char** argv) {
