@@ -22,11 +22,11 @@ struct JudgeConfig {
 };
 
 inline void visit(JudgeConfig& config, core::Fields& fields) {
-  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token");
+  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token", core::unkeyed());
   fields("model", config.model, "name of the model to ask");
-  fields("parallel", config.parallel, "requests at a time", core::between(1, 256));
-  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::between(1, 86400));
-  fields("retries", config.retries, "further attempts before the stage stops, with what it has", core::between(0, 100));
+  fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
+  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
+  fields("retries", config.retries, "further attempts before the stage stops, with what it has", core::unkeyed(core::between(0, 100)));
 }
 
 // What an annotator says of two answers.

@@ -30,12 +30,14 @@ struct Check {
   std::function<bool(double)> number;
   std::function<bool(const std::string&)> text;
   std::string schema = {};  // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
+  bool keyed = true;        // false: says where something lies or how it is reached, never what comes of it; see key_json()
 };
 Check between(double low, double high);          // low <= x <= high
 Check half_open(double low, double high);        // low <= x < high
 Check above(double low);                         // x > low
 Check at_least(double low);                      // x >= low
 Check one_of(std::vector<std::string> allowed);  // a string from a list
+Check unkeyed(Check check = {});                 // `check`, of a field that is no part of a key
 
 struct Field {
   std::string name;  // dotted path: "kl.coef"
@@ -94,6 +96,11 @@ nlohmann::json to_json(const Fields& fields);  // nested objects, as assign() re
 template <class Config>
 auto json_of(Config config) {  // the same of all fields of a struct
   return to_json(fields_of(config));
+}
+nlohmann::json key_json(const Fields& fields);  // without the fields that are unkeyed(): what decides a result
+template <class Config>
+auto key_json_of(Config config) {
+  return key_json(fields_of(config));
 }
 std::string help_text(const Fields& fields);       // one line a field: name, type, default, help and rule
 nlohmann::json json_schema(const Fields& fields);  // JSON Schema 2020-12 object

@@ -81,6 +81,11 @@ Check at_least(double low) {
   return {"at least " + short_number(low), [=](double x) { return x >= low; }, nullptr, dump_json({{"minimum", low}})};
 }
 
+Check unkeyed(Check check) {
+  check.keyed = false;
+  return check;
+}
+
 Check one_of(std::vector<std::string> allowed) {
   std::string rule = "one of ";
   for (size_t i = 0; i < allowed.size(); ++i)
@@ -91,15 +96,27 @@ Check one_of(std::vector<std::string> allowed) {
           std::move(schema)};
 }
 
-json to_json(const Fields& fields) {
+namespace {
+
+json object_of(const Fields& fields, const std::function<bool(const Field&)>& wanted) {
   json root = json::object();
   for (const auto& [prefix, help] : fields.sections()) {
     const std::string name = prefix.substr(0, prefix.size() - 1);
     parent_object(root, name, nullptr)[last_name(name)] = json::object();  // a section without fields is still an object
   }
   for (const Field& field : fields.list())
-    parent_object(root, field.name, nullptr)[last_name(field.name)] = field_value(field);
+    if (wanted(field)) parent_object(root, field.name, nullptr)[last_name(field.name)] = field_value(field);
   return root;
+}
+
+}  // namespace
+
+json to_json(const Fields& fields) {
+  return object_of(fields, [](const Field&) { return true; });
+}
+
+json key_json(const Fields& fields) {
+  return object_of(fields, [](const Field& field) { return field.check.keyed; });
 }
 
 std::string help_text(const Fields& fields) {

@@ -13,10 +13,6 @@
 
 namespace keel::inference {
 
-nlohmann::json to_json(const RenderPolicy& policy) {
-  return {{"max_tokens", policy.max_tokens}, {"drop_oldest_turns", policy.drop_oldest_turns}, {"allow_tags", policy.allow_tags}};
-}
-
 data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
   return {.max_tokens = policy.max_tokens > 0 ? std::min(policy.max_tokens, most) : most,
           .drop_oldest_turns = policy.drop_oldest_turns,

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config.h"
 #include "data/counts.h"
 #include "data/preferences.h"
 #include "inference/model_folder.h"
@@ -19,7 +20,13 @@ struct RenderPolicy {
   bool drop_oldest_turns = false;
   bool allow_tags = false;  // keep them as plain text: for answers that models wrote
 };
-nlohmann::json to_json(const RenderPolicy& policy);
+
+inline void visit(RenderPolicy& policy, core::Fields& fields) {
+  fields("max_tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context",
+         core::at_least(0));
+  fields("drop_oldest_turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  fields("allow_tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+}
 
 // The same where nothing may be longer than `most` tokens.
 data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most);

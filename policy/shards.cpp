@@ -29,15 +29,15 @@ core::Sample sample_from_json(const nlohmann::json& row) {
       .finish = row.at("finish_reason") == core::name_of(core::FinishReason::stop) ? core::FinishReason::stop : core::FinishReason::length};
 }
 
-std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std::vector<core::Ids>& prompts, const SamplingTask& task,
-                                           const std::filesystem::path& folder) {
-  const auto shards = folder / "ckpt" / task.label;
+std::vector<core::Sample> generate_in_shards(const Llama& model, const GenerationJob& job, const std::string& label,
+                                             const std::filesystem::path& folder) {
+  const auto shards = folder / "ckpt" / label;
   core::make_directories(shards);
   // A shard is a few batches: large enough that writing it costs nothing, small enough that losing it hurts nobody.
-  const int64_t shard_prompts = std::max<int64_t>(1, 4 * task.batch_rows / task.samples);
-  const auto count = static_cast<int64_t>(prompts.size());
+  const int64_t shard_prompts = std::max<int64_t>(1, 4 * job.batch_rows / job.samples);
+  const auto count = static_cast<int64_t>(job.prompts.size());
   std::vector<core::Sample> all;
-  core::Progress progress(task.label, count * task.samples, "answers");
+  core::Progress progress(label, count * job.samples, "answers");
   for (int64_t begin = 0; begin < count; begin += shard_prompts) {
     const int64_t end = std::min(count, begin + shard_prompts);
     const auto file = shards / fmt::format("{:06d}.jsonl", begin);
@@ -46,17 +46,14 @@ std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std
       core::JsonlReader reader(file);
       for (nlohmann::json row; reader.next(row);)
         shard.push_back(sample_from_json(row));
-      if (std::ssize(shard) != (end - begin) * task.samples || shard.front().prompt != begin)
+      if (std::ssize(shard) != (end - begin) * job.samples || shard.front().prompt != begin)
         throw core::DataError(file, 0, "holds other answers than this stage asks for; delete it to sample them again");
     } else {
-      shard = policy::generate(model, {.prompts = {prompts.begin() + begin, prompts.begin() + end},
-                                       .samples = task.samples,
-                                       .sampling = task.sampling,
-                                       .stop_ids = task.stop_ids,
-                                       .seed = task.seed,
-                                       .purpose = task.label,
-                                       .first_record = begin,
-                                       .batch_rows = task.batch_rows});
+      GenerationJob part = job;
+      part.prompts = {job.prompts.begin() + begin, job.prompts.begin() + end};
+      part.first_record = job.first_record + begin;
+      part.done = {};
+      shard = generate(model, part);
       core::JsonlWriter writer(file);
       for (auto& sample : shard) {
         sample.prompt += begin;
@@ -65,7 +62,7 @@ std::vector<core::Sample> sample_in_shards(const policy::Llama& model, const std
       writer.commit();
     }
     std::move(shard.begin(), shard.end(), std::back_inserter(all));
-    progress.update(end * task.samples);
+    progress.update(end * job.samples);
   }
   return all;
 }

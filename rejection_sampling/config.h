@@ -23,7 +23,6 @@ struct RejectionConfig {
   int64_t samples = 10;              // K; the paper's figures use 1..100
   std::vector<double> temperatures;  // not in the paper: it names the best one for each model, not how it was mixed
   std::string score = "combined";    // paper: "the best reward model"; the piecewise combination of 3.2.3 is our reading
-  int64_t pool_from = 4;             // paper: up to V3 the previous iteration's samples alone
   policy::SamplingConfig sampling;
   int64_t batch_rows = 64;  // execution alone: no part of what an answer is
   SelectionConfig selection;
@@ -36,8 +35,6 @@ inline void visit(RejectionConfig& config, core::Fields& fields) {
          "sampling temperatures, each for an equal part of the K answers; empty = sampling.temperature", core::at_least(0.01));
   fields("score", config.score, "what makes an answer the best: the combined score, or one reward model's alone",
          core::one_of({"combined", "helpfulness", "safety"}));
-  fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
-         core::at_least(1));
   fields.section("sampling", config.sampling, "how answers are drawn");
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields.section("selection", config.selection, "which answer is kept");

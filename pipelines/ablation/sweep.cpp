@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "pipelines/recipe/recipe.h"
 #include "pipelines/run/stage_graph.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/graph.h"
 
 namespace keel::pipelines::ablation {
 namespace {

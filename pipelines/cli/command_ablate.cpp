@@ -19,7 +19,7 @@
 #include "pipelines/ablation/sweep_results.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/run/stage_runner.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/graph.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines::cli {
@@ -49,7 +49,7 @@ void freeze(const ablation::Sweep& sweep, const fs::path& out) {
 // Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
 // sweep (a signal, a full disk) is thrown.
 ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep, size_t cell, int64_t seed, bool threads_given,
-                 run::RunOptions options) {
+                           run::RunOptions options) {
   ablation::CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
   std::string mistyped;
   recipe::Recipe recipe = recipe::read_recipe(sweep.base, {}, ablation::as_arguments(sweep.cells[cell]));

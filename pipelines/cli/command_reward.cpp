@@ -4,10 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "core/jsonl.h"
+#include "evaluation/pair_evaluation.h"
 #include "pipelines/cli/commands.h"
-#include "pipelines/stages/operations.h"
 
 namespace keel::pipelines::cli {
+
 void add_reward_eval(CLI::App& group, Invocation& invocation) {
   struct Options {
     std::vector<std::string> rewards, files;
@@ -36,13 +37,13 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
       configure({}, invocation);
       check_output(options->out, options->files);
       core::JsonlWriter writer(options->out);
-      std::vector<stages::RewardFolder> rewards;
+      std::vector<evaluation::RewardFolder> rewards;
       for (const auto& folder : options->rewards)
         rewards.push_back({.name = folder, .path = folder});
-      std::vector<stages::PairFile> files;
+      std::vector<evaluation::PairFile> files;
       for (const auto& file : options->files)
         files.push_back({.name = file, .path = file, .safety = options->safety});
-      const auto result = stages::cross_evaluation(rewards, files, options->limit);
+      const auto result = evaluation::cross_evaluation(rewards, files, options->limit);
       for (const char* kind : {"evaluations", "agreements"})
         for (const auto& row : result.at(kind))
           writer.write(row);
@@ -71,7 +72,7 @@ void add_reward_stats(CLI::App& group, Invocation& invocation) {
       configure({}, invocation);
       check_output(options->out, {options->file, options->held_out});
       core::JsonlWriter writer(options->out);
-      for (const auto& row : stages::preference_statistics(options->file, options->held_out, options->tokenizer, options->safety))
+      for (const auto& row : evaluation::preference_statistics(options->file, options->held_out, options->tokenizer, options->safety))
         writer.write(row);
       writer.commit();
     };

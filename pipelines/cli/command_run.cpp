@@ -15,7 +15,7 @@
 #include "pipelines/cli/commands.h"
 #include "pipelines/report/summary.h"
 #include "pipelines/run/stage_runner.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/graph.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines::cli {

@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/run/manifest.h"
-#include "pipelines/stages/operations.h"
 
 namespace keel::pipelines::cli {
 

@@ -20,13 +20,9 @@
 
 namespace keel::pipelines::recipe {
 
-// Real data: preference files, from which demonstrations (the chosen answers) and prompts are drawn as well.
-struct DataConfig {
-  std::string source = "sandbox";  // "sandbox" | "files"
-  std::string helpful, harmless;   // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
+// How preference files are shared out (the data stage of a run on real data).
+struct FileDataConfig {
   double held_out = 0.2;
-  int64_t max_tokens = 512;
-  bool drop_oldest_turns = true;
   int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
   int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to watch SFT with
   int64_t test_prompts = 200;         // for evaluation, half of each kind
@@ -34,13 +30,8 @@ struct DataConfig {
   int64_t max_pairs = 0;
 };
 
-inline void visit(DataConfig& config, core::Fields& fields) {
-  fields("source", config.source, "the built-in sandbox, or files", core::one_of({"sandbox", "files"}));
-  fields("helpful", config.helpful, "files: helpfulness preferences (.jsonl, .gz, .zst)");
-  fields("harmless", config.harmless, "files: safety preferences (.jsonl, .gz, .zst)");
+inline void visit(FileDataConfig& config, core::Fields& fields) {
   fields("held_out", config.held_out, "files: share of the conversations kept for testing", core::between(0.01, 0.9));
-  fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
-  fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
   fields("train_prompts", config.train_prompts, "files: prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
   fields("validation_prompts", config.validation_prompts,
          "files: prompts of evaluation.split \"validation\", and demonstrations that watch SFT", core::at_least(2));
@@ -50,26 +41,50 @@ inline void visit(DataConfig& config, core::Fields& fields) {
          core::at_least(0));
 }
 
-struct SandboxConfig {
+// Real data: preference files, from which demonstrations (the chosen answers) and prompts are drawn as well.
+struct DataConfig : FileDataConfig {
+  std::string source = "sandbox";  // "sandbox" | "files"
+  std::string helpful, harmless;   // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
+  int64_t max_tokens = 512;
+  bool drop_oldest_turns = true;
+};
+
+inline void visit(DataConfig& config, core::Fields& fields) {
+  fields("source", config.source, "the built-in sandbox, or files", core::one_of({"sandbox", "files"}));
+  fields("helpful", config.helpful, "files: helpfulness preferences (.jsonl, .gz, .zst)", core::unkeyed());
+  fields("harmless", config.harmless, "files: safety preferences (.jsonl, .gz, .zst)", core::unkeyed());
+  fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
+  fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
+  visit(static_cast<FileDataConfig&>(config), fields);
+}
+
+struct SandboxDataConfig {
   int64_t vocab_size = 1024;
   sandbox::CorpusConfig corpus;
   sandbox::DemonstrationConfig demonstrations;
   int64_t helpful_prompts = 1200, hazard_prompts = 400, lookalike_prompts = 240;  // train, a version; a quarter of each for validation
-  std::string absent_skill;
   int64_t test_helpful = 240, test_hazard = 220, test_lookalike = 200;
 };
 
-inline void visit(SandboxConfig& config, core::Fields& fields) {
+inline void visit(SandboxDataConfig& config, core::Fields& fields) {
   fields("vocab_size", config.vocab_size, "pieces of the tokenizer that is trained on the corpus", core::between(512, 8192));
   fields.section("corpus", config.corpus, "pretraining text");
   fields.section("demonstrations", config.demonstrations, "SFT data");
   fields("helpful_prompts", config.helpful_prompts, "training prompts on skills, of each version", core::at_least(12));
   fields("hazard_prompts", config.hazard_prompts, "training prompts that must be refused, of each version", core::at_least(3));
   fields("lookalike_prompts", config.lookalike_prompts, "training prompts that only look hazardous, of each version", core::at_least(3));
-  fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none");
   fields("test_helpful", config.test_helpful, "test prompts on skills", core::at_least(12));
   fields("test_hazard", config.test_hazard, "test prompts that must be refused", core::at_least(3));
   fields("test_lookalike", config.test_lookalike, "test prompts that only look hazardous", core::at_least(3));
+}
+
+struct SandboxConfig : SandboxDataConfig {
+  std::string absent_skill;
+};
+
+inline void visit(SandboxConfig& config, core::Fields& fields) {
+  visit(static_cast<SandboxDataConfig&>(config), fields);
+  fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none");
 }
 
 // Preference collection (paper 3.2.1): two answers to a prompt from model variants at varied temperatures, judged by an annotator.
@@ -102,7 +117,8 @@ inline void visit(PreferenceConfig& config, core::Fields& fields) {
       "who compares: one of the sandbox's three; for real data the language model of `judge`, people who fill in files, or none (the given "
       "pairs are all there are)",
       core::one_of({"mild", "middle", "strict", "judge", "people", "none"}));
-  fields("people", config.people, "annotator people: folder with a filled-in file for each batch, preferences2.jsonl and so on");
+  fields("people", config.people, "annotator people: folder with a filled-in file for each batch, preferences2.jsonl and so on",
+         core::unkeyed());
   fields.section("judge", config.judge, "annotator judge");
   fields("held_out", config.held_out, "sandbox: share of the prompts whose pairs test the reward models", core::between(0.01, 0.9));
 }
@@ -126,12 +142,21 @@ inline void visit(MixtureConfig& config, core::Fields& fields) {
          "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
 }
 
+struct RejectionSection : rejection_sampling::RejectionConfig {
+  int64_t pool_from = 4;  // paper: up to V3 the previous iteration's samples alone
+};
+
+inline void visit(RejectionSection& config, core::Fields& fields) {
+  visit(static_cast<rejection_sampling::RejectionConfig&>(config), fields);
+  fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
+         core::at_least(1));
+}
+
 struct EvaluationConfig {
   std::string split = "test";  // "validation" while settings are chosen
   int64_t max_new_tokens = 256;
   int64_t batch_rows = 64;
   int64_t replicates = 10000;
-  int64_t shown_dialogues = 12;
 };
 
 inline void visit(EvaluationConfig& config, core::Fields& fields) {
@@ -140,6 +165,14 @@ inline void visit(EvaluationConfig& config, core::Fields& fields) {
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields("replicates", config.replicates,
          "bootstrap replicates of the models' intervals; those of reward models and best-of-n curves have 1000", core::at_least(100));
+}
+
+struct EvaluationSection : EvaluationConfig {
+  int64_t shown_dialogues = 12;
+};
+
+inline void visit(EvaluationSection& config, core::Fields& fields) {
+  visit(static_cast<EvaluationConfig&>(config), fields);
   fields("shown_dialogues", config.shown_dialogues, "prompts shown with every model's answer in the report", core::at_least(0));
 }
 
@@ -172,17 +205,18 @@ struct Recipe {
   MixtureConfig mixture;
   reward::RewardTrainConfig reward;
   reward::CombinationConfig combination;
-  rejection_sampling::RejectionConfig rejection;
+  RejectionSection rejection;
   ppo::PpoConfig ppo;
-  EvaluationConfig evaluation;
+  EvaluationSection evaluation;
   BestOfConfig best_of;
 };
 
 inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("name", recipe.name, "a run folder belongs to the recipe of this name");
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
-  fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key", core::between(0, 1024));
-  fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)");
+  fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key",
+         core::unkeyed(core::between(0, 1024)));
+  fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)", core::unkeyed());
   fields("versions", recipe.versions,
          "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
          core::one_of({"rejection", "ppo", "reward"}));

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "core/rng.h"
-
 namespace keel::pipelines::recipe {
 namespace {
 
@@ -15,8 +13,12 @@ std::string numbered(const std::string& stage, int64_t version) {
 
 }  // namespace
 
+bool from_sandbox(const Recipe& recipe) {
+  return recipe.data.source == "sandbox";
+}
+
 std::vector<Version> versions_of(const Recipe& recipe) {
-  const bool sandbox = recipe.data.source == "sandbox";
+  const bool sandbox = from_sandbox(recipe);
   std::vector<Version> versions;
   bool any_ppo = false;
   for (const auto& method : recipe.versions) {
@@ -54,16 +56,12 @@ std::vector<std::string> batches_until(const std::vector<Version>& versions, con
   return batches;
 }
 
-uint64_t ppo_seed(const Version& version, uint64_t seed) {
-  return version.ppo == "ppo" ? seed : core::Stream(seed, version.ppo).next();
-}
-
 bool has_general_reward(const Recipe& recipe) {
-  return recipe.data.source == "sandbox" && recipe.preferences.public_pairs > 0;
+  return from_sandbox(recipe) && recipe.preferences.public_pairs > 0;
 }
 
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe) {
-  std::vector<std::pair<std::string, std::string>> models = {{"base", recipe.data.source == "sandbox" ? "base" : ""}, {"sft", "sft"}};
+  std::vector<std::pair<std::string, std::string>> models = {{"base", from_sandbox(recipe) ? "base" : ""}, {"sft", "sft"}};
   for (const auto& version : versions_of(recipe))
     for (const auto& stage : {version.rejection, version.ppo})
       if (!stage.empty()) models.emplace_back(stage, stage);

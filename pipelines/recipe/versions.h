@@ -22,11 +22,10 @@ struct Version {
   const std::string& model() const { return ppo.empty() ? rejection : ppo; }
 };
 
+bool from_sandbox(const Recipe& recipe);  // else from files
+
 // At least one. On real data the first batch is the given files ("data"), and where nobody annotates the first reward models stay.
 std::vector<Version> versions_of(const Recipe& recipe);
-
-// The seed of a version's PPO, for a second one of a run must not draw what the first one drew.
-uint64_t ppo_seed(const Version& version, uint64_t seed);
 
 // Stages of the batches up to `version`, oldest first.
 std::vector<std::string> batches_until(const std::vector<Version>& versions, const Version& version);

@@ -222,7 +222,7 @@ evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::s
 }  // namespace
 
 Section reward_model_section(const std::vector<nlohmann::json>& evaluations, const std::vector<std::pair<std::string, std::string>>& stages,
-                             const run::StageContext& context, double gate_threshold) {
+                             const Folders& folders, double gate_threshold) {
   Section section{.heading = "Reward models",
                   .text = "On held-out pairs against the annotator's labels. Intervals take prompts, not pairs, for independent.",
                   .blocks = {}};
@@ -231,14 +231,14 @@ Section reward_model_section(const std::vector<nlohmann::json>& evaluations, con
     const auto& [name, stage] = stages[i];
     const nlohmann::json& model = evaluations[i];
     if (model.contains("kept")) kept[name] = model.at("kept");
-    const auto pairs = evaluation::read_scores(context.inputs.at(stage) / "scores.jsonl");
+    const auto pairs = evaluation::read_scores(folders.at(stage) / "scores.jsonl");
     section.blocks.insert(section.blocks.end(), {accuracy_plot(name, model), reliability_plot(name, model), score_plot(name, pairs),
                                                  difference_plot(name, pairs), length_plot(name, model, pairs)});
     if (!model.contains("unsafe")) continue;
     section.blocks.push_back(safety_plot(name, pairs, gate_threshold));
     if (model.at("unsafe").at("unsafe") > 0) section.blocks.push_back(gate_plot(name, model, pairs, gate_threshold));
   }
-  section.blocks.push_back(cross_table(core::read_json_file(context.inputs.at("evaluation") / "reward_models.json"), kept));
+  section.blocks.push_back(cross_table(core::read_json_file(folders.at("evaluation") / "reward_models.json"), kept));
   return section;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "evaluation/report.h"
-#include "pipelines/run/stage_graph.h"
+#include "pipelines/report/results.h"
 
 namespace keel::pipelines::report {
 
@@ -15,7 +15,7 @@ namespace keel::pipelines::report {
 // `evaluations` (its evaluation.json; "best_possible_accuracy" beside it where the truth is known) and `stages` (its kind and stage, in the
 // same order). Reads scores.jsonl of these stages and reward_models.json of the evaluation.
 evaluation::Section reward_model_section(const std::vector<nlohmann::json>& evaluations,
-                                         const std::vector<std::pair<std::string, std::string>>& stages, const run::StageContext& context,
+                                         const std::vector<std::pair<std::string, std::string>>& stages, const Folders& folders,
                                          double gate_threshold);
 
 }  // namespace keel::pipelines::report

@@ -3,15 +3,14 @@
 
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "pipelines/recipe/recipe.h"
-#include "pipelines/run/stage_graph.h"
+#include "pipelines/report/results.h"
 
 namespace keel::pipelines::report {
 
-// Writes both into context.work, from what `stages`, all before it in order, have left.
-void write_run_report(const recipe::Recipe& recipe, const std::vector<run::Stage>& stages, const run::StageContext& context);
+// Writes both into `work`.
+void write_run_report(const recipe::Recipe& recipe, const Folders& folders, const std::filesystem::path& work);
 
 // The table of models and the reward models' accuracies of a summary.json.
 std::string summary_text(const std::filesystem::path& summary);

@@ -7,7 +7,7 @@
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "data/prompts.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/run_stage.h"
 #include "sandbox/prompts.h"
 #include "support/test_plain.h"
 
@@ -30,9 +30,8 @@ TEST_CASE("preferences stage: the best possible accuracy of safety pairs is that
   std::filesystem::create_directories(folder / "comparisons");
   std::filesystem::create_directories(folder / "work");
   core::write_jsonl(folder / "comparisons/comparisons.jsonl.gz", std::vector<nlohmann::json>(60, row));
-  const recipe::Version version = recipe::versions_of(recipe).front();
-  annotate_comparisons(recipe, version, "",
-                       {.work = folder / "work", .inputs = {{version.comparisons, folder / "comparisons"}}, .seed = kSeed, .threads = 1});
+  test::run_stage(recipe, "preferences",
+                  {.work = folder / "work", .inputs = {{"comparisons", folder / "comparisons"}}, .seed = kSeed, .threads = 1});
 
   int64_t kept = 0, dropped = 0;
   core::JsonlReader reader(folder / "work/safety_test.jsonl");

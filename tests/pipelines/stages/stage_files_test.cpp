@@ -3,7 +3,7 @@
 
 #include "core/log.h"
 #include "pipelines/cli/keel_binary.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/run_stage.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -16,22 +16,19 @@ struct FilesRun {
   explicit FilesRun(int64_t max_pairs) {
     core::set_log_level("error");
     test::write_files_recipe(work);
-    recipe.data = {.source = "files",
-                   .helpful = work / "helpful.jsonl",
-                   .harmless = work / "harmless.jsonl",
-                   .held_out = 0.4,
-                   .train_prompts = 8,
-                   .validation_prompts = 2,
-                   .test_prompts = 8,
-                   .max_demonstrations = 8,
-                   .max_pairs = max_pairs};
+    recipe.data.source = "files";
+    recipe.data.helpful = work / "helpful.jsonl";
+    recipe.data.harmless = work / "harmless.jsonl";
+    recipe.data.held_out = 0.4;
+    recipe.data.train_prompts = recipe.data.test_prompts = recipe.data.max_demonstrations = 8;
+    recipe.data.validation_prompts = 2;
+    recipe.data.max_pairs = max_pairs;
     recipe.preferences.annotator = "judge";
     for (const char* stage : {"data", "prompts2", "prompts3"})
       std::filesystem::create_directories(work / stage);
-    write_file_data(recipe, {.work = work / "data", .inputs = {}, .seed = 1});
-    for (const size_t number : {2, 3})
-      write_file_prompts(recipe, recipe::versions_of(recipe)[number - 1],
-                         {.work = work / ("prompts" + std::to_string(number)), .inputs = {{"data", work / "data"}}, .seed = 1});
+    test::run_stage(recipe, "data", {.work = work / "data", .inputs = {}, .seed = 1});
+    for (const std::string stage : {"prompts2", "prompts3"})
+      test::run_stage(recipe, stage, {.work = work / stage, .inputs = {{"data", work / "data"}}, .seed = 1});
   }
 
   std::vector<nlohmann::json> prompts(const std::string& stage) const { return test::rows_in(work / stage / "prompts_train.jsonl"); }

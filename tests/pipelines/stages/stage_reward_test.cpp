@@ -2,15 +2,16 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "evaluation/pair_evaluation.h"
 #include "evaluation/reward_json.h"
 #include "pipelines/cli/keel_binary.h"
-#include "pipelines/stages/operations.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/run_stage.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -23,14 +24,16 @@ struct TwoVersions {
 
   TwoVersions() {
     core::set_log_level("error");
-    const std::vector<std::string> answers = {"the baker.", "three boats.", "in the harbour", "the tailor mends coats", "no", "bread"};
-    for (const char* prompt : {"who sells bread?", "where is the boat?"})
+    const std::vector<std::string> answers = {"the baker.", "three boats.", "in the harbour", "no"};
+    for (const char* prompt :
+         {"who sells bread?", "where is the boat?", "what is red?", "who mends coats?", "how many boats?", "is it late?"})
       for (size_t a = 0; a < answers.size(); ++a)
         for (size_t b = a + 1; b < answers.size(); ++b)
           pairs.push_back({{"prompt", prompt}, {"chosen", answers[a]}, {"rejected", answers[b]}});
     write_batch("preferences", pairs);
-    train({.name = "reward_helpfulness", .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0);
-    const auto ranked = evaluate_reward_model(work / "reward_helpfulness", work / "preferences/helpfulness_test.jsonl", false, {}).pairs;
+    train("reward_helpfulness", 0, {.helpfulness_rest = 0});
+    const auto ranked =
+        evaluation::evaluate_reward_model(work / "reward_helpfulness", work / "preferences/helpfulness_test.jsonl", false, {}).pairs;
     REQUIRE(ranked.size() == pairs.size());
     std::vector<nlohmann::json> clear;
     for (size_t i = 0; i < pairs.size(); ++i) {
@@ -59,27 +62,27 @@ struct TwoVersions {
     work.write(name + "/helpfulness_test.jsonl", text(pairs));
   }
 
-  void train(const RewardStage& stage, double learning_rate, const recipe::MixtureConfig& mixture = {}) const {
+  // A stage of a run on the sandbox whose batches are those of this folder, in `to` ("" = the stage's name).
+  void train(const std::string& stage, double learning_rate, const recipe::MixtureConfig& mixture = {}, const std::string& to = {}) const {
     recipe::Recipe recipe;
     recipe.mixture = mixture;
     recipe.reward.batch_pairs = recipe.reward.micro_pairs = 8;
     recipe.reward.learning_rate = learning_rate;
-    run::StageContext context{.work = work / stage.name, .inputs = {{"sft", work / "model"}}, .seed = 1, .threads = 1};
-    for (const auto& input : stage.batches)
-      context.inputs[input] = work / input;
-    if (!stage.previous.empty()) context.inputs[stage.previous] = work / stage.previous;
+    run::StageContext context{.work = work / (to.empty() ? stage : to),
+                              .inputs = {{"sft", work / "model"},
+                                         {"preferences", work / "preferences"},
+                                         {"preferences2", work / "preferences2"},
+                                         {"reward_helpfulness", work / "reward_helpfulness"}},
+                              .seed = 1,
+                              .threads = 1};
     std::filesystem::create_directories(context.work);
-    train_reward_stage(recipe, stage, context);
+    test::run_stage(recipe, stage, context);
   }
 
   // The second version's evaluation.json once it has learned `taught` as well.
   nlohmann::json second(const std::vector<nlohmann::json>& taught, double learning_rate) const {
     write_batch("preferences2", taught);
-    train({.name = "reward_helpfulness2",
-           .kind = "helpfulness",
-           .batches = {"preferences2", "preferences"},
-           .previous = "reward_helpfulness"},
-          learning_rate);
+    train("reward_helpfulness2", learning_rate, {.helpfulness_rest = 0});
     return nlohmann::json::parse(work.read("reward_helpfulness2/evaluation.json"));
   }
 
@@ -101,10 +104,11 @@ TEST_CASE("reward stage: a retrained model that is right less often leaves its p
   const auto evaluation = versions.second(contrary, 0.05);
   CHECK(evaluation["kept"] == "reward_helpfulness");
   CHECK(evaluation["accuracy"]["mean"] == 1);
-  CHECK(evaluation["previous_accuracy"] == evaluation["accuracy"]);
+  CHECK(evaluation["previous_accuracy"]["mean"] == 1);
+  CHECK(evaluation["validation_accuracy"]["mean"].get<double>() < 1);
   CHECK(evaluation["retrained_accuracy"]["mean"].get<double>() < 1);
   CHECK(evaluation["previous_difference"]["mean"].get<double>() ==
-        Catch::Approx(evaluation["retrained_accuracy"]["mean"].get<double>() - 1));
+        Catch::Approx(evaluation["validation_accuracy"]["mean"].get<double>() - 1));
   CHECK(evaluation["name"] == "helpfulness");
   CHECK(evaluation["counts"]["train"]["read"]["kept"] == 5 * versions.pairs.size());  // what the retraining read
   CHECK(versions.same_weights());
@@ -116,7 +120,17 @@ TEST_CASE("reward stage: a retrained model that is right less often leaves its p
     const auto row = nlohmann::json::parse(line);
     CHECK(row["chosen"].get<double>() > row["rejected"].get<double>());
   }
-  CHECK(rows == 2 * versions.pairs.size());
+  // What chose and what is reported are pairs of different conversations, and all of both batches together.
+  const auto reported = test::rows_in(versions.work / "reward_helpfulness2/held_out.jsonl.gz"),
+             choosing = test::rows_in(versions.work / "reward_helpfulness2/validation.jsonl.gz");
+  CHECK(rows == reported.size());
+  CHECK(reported.size() + choosing.size() == 2 * versions.pairs.size());
+  std::set<std::string> asked;
+  for (const auto& row : reported)
+    asked.insert(row["prompt"].get<std::string>());
+  CHECK((!asked.empty() && !choosing.empty()));
+  for (const auto& row : choosing)
+    CHECK_FALSE(asked.contains(row["prompt"].get<std::string>()));
 }
 
 TEST_CASE("reward stage: a retrained model that is right as often takes the older one's place", "[pipelines]") {
@@ -133,7 +147,7 @@ TEST_CASE("reward stage: mixture.own_pairs draws that many pairs, a smaller numb
   const TwoVersions versions;
   const auto taught = [&](int64_t own_pairs) {
     const std::string name = "drawn" + std::to_string(own_pairs);
-    versions.train({.name = name, .kind = "helpfulness", .batches = {"preferences"}, .previous = {}}, 0, {.own_pairs = own_pairs});
+    versions.train("reward_helpfulness", 0, {.helpfulness_rest = 0, .own_pairs = own_pairs}, name);
     std::vector<nlohmann::json> pairs;
     core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
     for (nlohmann::json row; reader.next(row);)
@@ -158,9 +172,9 @@ TEST_CASE("reward stage: the mixture leaves out pairs that repeat another, and t
   const TwoVersions versions;
   nlohmann::json fresh = versions.pairs.front();
   fresh["prompt"] = "which boat is red?";
-  versions.write_batch("repeated", {versions.pairs.front(), fresh, fresh, fresh});  // the first has a prompt of the test pairs
+  versions.write_batch("preferences", {versions.pairs.front(), fresh, fresh, fresh});  // the first has a prompt of the test pairs
   const auto read = [&](const std::string& name, const recipe::MixtureConfig& mixture) {
-    versions.train({.name = name, .kind = "helpfulness", .batches = {"repeated"}, .previous = {}}, 0, mixture);
+    versions.train("reward_helpfulness", 0, mixture, name);
     return nlohmann::json::parse(versions.work.read(name + "/evaluation.json"))["counts"]["train"]["read"];
   };
   CHECK(read("all", {})["kept"] == 4);
@@ -172,12 +186,12 @@ TEST_CASE("reward stage: the mixture leaves out pairs that repeat another, and t
 
 TEST_CASE("cross evaluation: scores that an earlier attempt kept are read again, and refused where they are others", "[pipelines]") {
   const TwoVersions versions;
-  const std::vector<RewardFolder> rewards = {{.name = "helpfulness", .path = versions.work / "reward_helpfulness"}};
-  const std::vector<PairFile> files = {{.name = "own", .path = versions.work / "preferences/helpfulness_test.jsonl"}};
+  const std::vector<evaluation::RewardFolder> rewards = {{.name = "helpfulness", .path = versions.work / "reward_helpfulness"}};
+  const std::vector<evaluation::PairFile> files = {{.name = "own", .path = versions.work / "preferences/helpfulness_test.jsonl"}};
   std::filesystem::create_directories(versions.work / "cross");
-  const auto cross = [&] { return cross_evaluation(rewards, files, {}, versions.work / "cross"); };
+  const auto cross = [&] { return evaluation::cross_evaluation(rewards, files, {}, versions.work / "cross"); };
   const auto first = cross();
-  CHECK(first == cross_evaluation(rewards, files, {}));
+  CHECK(first == evaluation::cross_evaluation(rewards, files, {}));
   CHECK(first == cross());
   const std::string kept = "cross/helpfulness_on_own.jsonl";
   auto scores = evaluation::read_scores(versions.work / kept);
@@ -209,7 +223,7 @@ TEST_CASE("reward stage: of safety pairs the unsafe answer chosen over a safe on
   for (const char* kind : {"helpfulness", "safety"}) {
     INFO(kind);
     const std::string name = std::string("mixed_") + kind;
-    versions.train({.name = name, .kind = kind, .batches = {"preferences"}, .rest_share = 0.5, .previous = {}}, 0);
+    versions.train(std::string("reward_") + kind, 0, {.helpfulness_rest = 0.5, .safety_rest = 0.5}, name);
     int64_t of_safety = 0;
     core::JsonlReader reader(versions.work / (name + "/pairs.jsonl.gz"));
     for (nlohmann::json row; reader.next(row);) {

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/ablation/sweep.h"
-#include "pipelines/stages/stages.h"
+#include "pipelines/stages/graph.h"
 #include "support/test_plain.h"
 
 namespace keel::pipelines::recipe {
@@ -101,8 +101,16 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
     if (std::none_of(recipes.begin(), recipes.end(), changes_a_key)) without_key.push_back(field.name);
   }
   // Files, models and servers count by what they hold or are, not by where they are found; the other data.source is another recipe.
-  std::vector<std::string> expected = {
-      "threads", "model", "data.source", "data.helpful", "data.harmless", "preferences.people", "preferences.judge.url"};
+  std::vector<std::string> expected = {"threads",
+                                       "model",
+                                       "data.source",
+                                       "data.helpful",
+                                       "data.harmless",
+                                       "preferences.people",
+                                       "preferences.judge.url",
+                                       "preferences.judge.parallel",
+                                       "preferences.judge.timeout_seconds",
+                                       "preferences.judge.retries"};
   // Refused: nothing is held out from kept answers, PPO samples from the whole distribution, a constant schedule has no end.
   for (const std::string setting : {"rejection.sft.batch.validate_every=9", "ppo.sampling.top_p=0.5", "ppo.sampling.top_k=9",
                                     "ppo.schedule.final_ratio=0.5", "ppo.critic_schedule.final_ratio=0.5"}) {
@@ -164,8 +172,6 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
   recipe.versions.push_back("ppo");
   const auto more = versions_of(recipe);
   CHECK((more[4].ppo == "ppo" && more[5].ppo == "ppo6" && more[5].newest == "ppo" && more[5].before == "rs4"));
-  CHECK((ppo_seed(more[4], 7) == 7 && ppo_seed(more[5], 7) != 7 && ppo_seed(more[5], 7) == ppo_seed(more[5], 7)));
-  CHECK(ppo_seed(more[5], 8) != ppo_seed(more[5], 7));
 
   // The pool: V1 to V3 learn from their own answers, V4 from all; PPO's own answers are no part of it.
   const auto stages = stages::build_stages(recipe, {});
@@ -177,6 +183,11 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
       return std::find(stage->inputs.begin(), stage->inputs.end(), input) != stage->inputs.end();
     });
   };
+  const auto draws = [&](const std::string& name) {
+    const auto stage = std::find_if(stages.begin(), stages.end(), [&](const run::Stage& one) { return one.name == name; });
+    return nlohmann::json::parse(stage->config).at("draws").get<std::string>();
+  };
+  CHECK((draws("ppo").empty() && draws("ppo6") == "ppo6"));  // the second PPO does not repeat the draws of the first
   CHECK((reads("rs3", {"rs2"}) && !reads("rs3", {"rs1"})));
   CHECK(reads("rs4", {"rs1", "rs2", "rs3"}));
   CHECK(reads("rs6", {"ppo", "rs1", "rs5"}));

@@ -10,20 +10,34 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/jsonl.h"
-#include "core/log.h"
-#include "data/counts.h"
 #include "data/messages.h"
 #include "evaluation/model_comparison.h"
+#include "evaluation/pair_evaluation.h"
 #include "evaluation/statistics/json.h"
-#include "inference/model_folder.h"
-#include "pipelines/stages/operations.h"
-#include "pipelines/stages/stages.h"
+#include "inference/prompts.h"
+#include "pipelines/stages/graph.h"
 #include "policy/logprobs.h"
 #include "policy/shards.h"
 #include "sandbox/judge.h"
 
 namespace keel::pipelines::stages {
 namespace {
+
+struct EvaluationSettings {
+  recipe::EvaluationConfig evaluation;
+  std::vector<std::string> models;   // in order; "sft" is what the others are compared with
+  std::vector<std::string> rewards;  // kinds: "helpfulness", "safety", "general"
+  bool sandbox = false;              // its judges know the truth
+  inference::RenderPolicy limit;
+};
+
+void visit(EvaluationSettings& settings, core::Fields& fields) {
+  fields.section("evaluation", settings.evaluation, "answers and intervals");
+  fields("models", settings.models, "models");
+  fields("rewards", settings.rewards, "reward models");
+  fields("sandbox", settings.sandbox, "the sandbox's judges");
+  fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
+}
 
 // The prompts of the evaluation (every model of a run shares tokenizer and chat format), and the judge's view of them.
 struct Questions {
@@ -32,12 +46,11 @@ struct Questions {
   std::optional<sandbox::World> world;
 };
 
-Questions read_questions(const recipe::Recipe& recipe, const run::StageContext& context, const inference::LanguageModel& model) {
-  const auto path = context.inputs.at("data") / fmt::format("prompts_{}.jsonl", recipe.evaluation.split);
-  Questions questions{.prompts = inference::read_prompt_file(path, model, length_limit(recipe), recipe.evaluation.max_new_tokens),
-                      .sandbox = {},
-                      .world = {}};
-  if (recipe.data.source != "sandbox") return questions;
+Questions read_questions(const EvaluationSettings& settings, const steps::Context& context, const inference::LanguageModel& model) {
+  const auto path = context.at("prompts");
+  Questions questions{
+      .prompts = inference::read_prompt_file(path, model, settings.limit, settings.evaluation.max_new_tokens), .sandbox = {}, .world = {}};
+  if (!settings.sandbox) return questions;
   questions.world = sandbox::make_world(context.seed);
   for (const auto& row : questions.prompts.rows)
     questions.sandbox.push_back(sandbox::prompt_from_json(row, path, 0));
@@ -60,19 +73,20 @@ double sum_from(const std::vector<float>& values, size_t begin) {
   return std::accumulate(values.begin() + static_cast<std::ptrdiff_t>(begin), values.end(), 0.0);
 }
 
-Answered answer_all(const std::string& name, const fs::path& folder, const Measures& measures, const Questions& questions,
-                    const recipe::Recipe& recipe, const run::StageContext& context) {
-  const inference::LanguageModel model = inference::load_language_model(folder);
+Answered answer_all(const std::string& name, const Measures& measures, const Questions& questions, const EvaluationSettings& settings,
+                    const steps::Context& context) {
+  const inference::LanguageModel model = inference::load_language_model(context.at("model:" + name));
   const inference::Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
-  const auto samples = policy::sample_in_shards(model.llama, prompts.ids,
-                                                {.label = "evaluation " + name,
-                                                 .samples = 1,
-                                                 .sampling = {.max_new_tokens = recipe.evaluation.max_new_tokens},
-                                                 .batch_rows = recipe.evaluation.batch_rows,
-                                                 .stop_ids = data::stop_ids(model.format, *model.tokenizer),
-                                                 .seed = context.seed},
-                                                context.work);
+  // The same draws for every model: what differs between two answers is the models' doing, and equal models answer alike.
+  const auto samples = policy::generate_in_shards(model.llama,
+                                                  {.prompts = prompts.ids,
+                                                   .sampling = {.max_new_tokens = settings.evaluation.max_new_tokens},
+                                                   .stop_ids = data::stop_ids(model.format, *model.tokenizer),
+                                                   .seed = context.seed,
+                                                   .purpose = "evaluation",
+                                                   .batch_rows = settings.evaluation.batch_rows},
+                                                  "evaluation " + name, context.work);
   std::vector<core::Ids> whole;
   for (const auto& sample : samples)
     whole.push_back(core::joined(prompts.ids[static_cast<size_t>(sample.prompt)], sample.ids));
@@ -127,38 +141,37 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
 }
 
 // Paper, table 8: every reward model on every kind of held-out pairs.
-void write_cross_evaluation(const recipe::Recipe& recipe, const run::StageContext& context) {
-  std::vector<RewardFolder> rewards;
-  std::vector<PairFile> files;
-  for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
-    const fs::path& folder = context.inputs.at(stage);
+void write_cross_evaluation(const EvaluationSettings& settings, const steps::Context& context) {
+  std::vector<evaluation::RewardFolder> rewards;
+  std::vector<evaluation::PairFile> files;
+  for (const auto& kind : settings.rewards) {
+    const auto folder = context.at("reward:" + kind);
     rewards.push_back({.name = kind, .path = folder});
     files.push_back({.name = kind, .path = folder / "held_out.jsonl.gz", .safety = kind == "safety"});
   }
-  const fs::path scores = context.work / "ckpt" / "cross";
+  const auto scores = context.work / "ckpt" / "cross";
   core::make_directories(scores);
   core::write_file(context.work / "reward_models.json",
-                   core::dump_json(cross_evaluation(rewards, files, length_limit(recipe), scores)) + "\n");
+                   core::dump_json(evaluation::cross_evaluation(rewards, files, settings.limit, scores)) + "\n");
 }
 
-}  // namespace
-
-void evaluate_models(const recipe::Recipe& recipe, const run::StageContext& context) {
-  const inference::LanguageModel sft = inference::load_language_model(context.inputs.at("sft"));
-  const Questions questions = read_questions(recipe, context, sft);
+// Reads "prompts", "model:NAME" of every model and "reward:KIND" of every reward model.
+void evaluate(const EvaluationSettings& settings, const steps::Context& context) {
+  const inference::LanguageModel sft = inference::load_language_model(context.at("model:sft"));
+  const Questions questions = read_questions(settings, context, sft);
   Measures measures{.sft = sft, .rewards = {}};
-  for (const auto& [kind, stage] : recipe::run_reward_models(recipe))
-    measures.rewards.emplace(kind, inference::load_scoring_model(context.inputs.at(stage)));
+  for (const auto& kind : settings.rewards)
+    measures.rewards.emplace(kind, inference::load_scoring_model(context.at("reward:" + kind)));
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
-  for (const auto& [name, stage] : recipe::run_models(recipe)) {
-    const Answered answered = answer_all(name, model_folder(recipe, context, name), measures, questions, recipe, context);
+  for (const auto& name : settings.models) {
+    const Answered answered = answer_all(name, measures, questions, settings, context);
     for (size_t i = 0; i < answered.texts.size(); ++i)
       rows.write(answer_row(answered, i, questions));
     measured.push_back(answered.measured);
   }
   rows.commit();
-  const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = recipe.evaluation.replicates};
+  const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = settings.evaluation.replicates};
   nlohmann::json models = nlohmann::json::array(), families = nlohmann::json::array();
   for (const auto& model : evaluation::compare_models(measured, "sft", bootstrap)) {
     models.push_back({{"name", model.name}});
@@ -172,9 +185,30 @@ void evaluate_models(const recipe::Recipe& recipe, const run::StageContext& cont
     for (size_t i = 0; i < measured.size(); ++i)
       families.back()["gold_helpfulness"][measured[i].model] = to_json(family.helpfulness[i]);
   }
-  write_cross_evaluation(recipe, context);
+  write_cross_evaluation(settings, context);
   core::write_file(context.work / "evaluation.json",
                    core::dump_json({{"models", models}, {"by_family", families}, {"counts", to_json(questions.prompts.counts)}}) + "\n");
+}
+
+}  // namespace
+
+void add_evaluation(steps::Plan& plan) {
+  const recipe::Recipe& recipe = plan.recipe;
+  EvaluationSettings settings{.evaluation = recipe.evaluation,
+                              .models = {},
+                              .rewards = {},
+                              .sandbox = recipe::from_sandbox(recipe),
+                              .limit = steps::length_limit(recipe)};
+  steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", recipe.evaluation.split))}};
+  for (const auto& [name, stage] : recipe::run_models(recipe)) {
+    settings.models.push_back(name);
+    inputs.push_back({"model:" + name, steps::model_source(recipe, stage)});
+  }
+  for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
+    settings.rewards.push_back(kind);
+    inputs.push_back({"reward:" + kind, steps::output_of(stage)});
+  }
+  plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate));
 }
 
 }  // namespace keel::pipelines::stages

@@ -1,34 +1,37 @@
-#include "pipelines/cli/single_step.h"
+#include "pipelines/steps/alone.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "inference/model_folder.h"
 #include "pipelines/run/attempt.h"
 #include "pipelines/run/manifest.h"
 #include "pipelines/run/run_directory.h"
-#include "pipelines/run/stage_graph.h"
 #include "runtime/device.h"
 
-namespace keel::pipelines::cli {
+namespace keel::pipelines::steps {
 namespace {
 
-namespace fs = std::filesystem;
-
 // What names this piece of work: its settings and the contents of its inputs, not their paths.
-nlohmann::json identity(const SingleStep& step, const Invocation& invocation) {
+nlohmann::json identity(const Step& step, const Alone& how) {
   nlohmann::json inputs = nlohmann::json::object();
-  for (const auto& [role, file] : step.files)
-    if (!file.empty()) inputs[role] = core::sha256_file(file);
-  for (const auto& [role, model] : step.models)
-    if (!model.empty()) inputs[role] = inference::model_digest(model);
-  return {{"stage", step.name}, {"config", step.config}, {"external", inputs}, {"seed", invocation.seed}, {"device", invocation.device}};
+  std::map<std::string, int> seen;
+  for (const auto& [role, source] : step.inputs) {
+    const int number = seen[role]++;
+    inputs[number == 0 ? role : fmt::format("{}.{}", role, number)] = digest_of(source.path);
+  }
+  return {{"stage", step.name},
+          {"config", core::parse_json(step.settings, step.name)},
+          {"external", inputs},
+          {"seed", how.seed},
+          {"device", how.device}};
 }
 
 // Half-done results: anything but what this file itself puts there.
@@ -48,15 +51,15 @@ void empty_folder(const fs::path& partial, const fs::path& record) {
 
 }  // namespace
 
-void run_single_step(const SingleStep& step, const Invocation& invocation, const std::function<void(const fs::path&)>& work) {
-  const fs::path target = core::output_folder(step.out);
-  run::check_outside_results(step.out);
+void run_alone(const Step& step, const Alone& how) {
+  const fs::path target = core::output_folder(how.out);
+  run::check_outside_results(how.out);
   fs::path partial = target;
   partial += ".partial";
-  const nlohmann::json material = identity(step, invocation);
+  const nlohmann::json material = identity(step, how);
   const std::string started = run::utc_now();
   const auto begin = std::chrono::steady_clock::now();
-  const int threads = runtime::configure_process(invocation.threads);
+  const int threads = runtime::configure_process(how.threads);
   nlohmann::json attempt = material;  // what a checkpoint can be gone on with
   attempt.update({{"threads", threads}, {"vector_level", runtime::cpu_capability()}});
 
@@ -80,7 +83,10 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
     }
     core::write_file(record, core::dump_json(attempt) + "\n");
     try {
-      work(partial);
+      std::vector<std::pair<std::string, fs::path>> inputs;
+      for (const auto& [role, source] : step.inputs)
+        inputs.emplace_back(role, source.path);
+      step.run(Context(partial, how.seed, std::move(inputs)));
     } catch (...) {  // refused input leaves nothing behind
       std::error_code ignored;
       if (!holds_work(partial)) fs::remove_all(partial, ignored);
@@ -104,4 +110,4 @@ void run_single_step(const SingleStep& step, const Invocation& invocation, const
   core::log_info(fmt::format("wrote {}", target.string()));
 }
 
-}  // namespace keel::pipelines::cli
+}  // namespace keel::pipelines::steps

@@ -1,31 +1,18 @@
-// The sandbox's own data, and the prompts of each later version.
+// Everything that a run on the sandbox begins with: corpus, tokenizer, demonstrations, prompts.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/files.h"
-#include "core/json.h"
 #include "core/jsonl.h"
-#include "core/log.h"
-#include "core/rng.h"
 #include "data/messages.h"
-#include "data/preferences.h"
-#include "data/prompts.h"
 #include "data/sentencepiece_training.h"
-#include "data/text.h"
-#include "inference/model_folder.h"
-#include "pipelines/stages/stages.h"
-#include "policy/shards.h"
-#include "sandbox/annotator.h"
-#include "sandbox/answers.h"
+#include "pipelines/steps/plan.h"
 #include "sandbox/prompts.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::collection {
 namespace {
-
-namespace fs = std::filesystem;
 
 nlohmann::json document_row(const sandbox::Document& document) {
   nlohmann::json row = {{"source", document.source}};
@@ -48,16 +35,7 @@ std::vector<std::string> tokenizer_texts(const std::vector<sandbox::Document>& c
   return texts;
 }
 
-const std::string kTrainPrompts = "prompts_train.jsonl";
-
-nlohmann::json prompt_row(const sandbox::PromptInfo& prompt) {
-  return sandbox::to_json(prompt);
-}
-
-}  // namespace
-
-void write_sandbox_data(const recipe::Recipe& recipe, const run::StageContext& context) {
-  const recipe::SandboxConfig& config = recipe.sandbox;
+void write_data(const recipe::SandboxDataConfig& config, const steps::Context& context) {
   const sandbox::World world = sandbox::make_world(context.seed);
   const auto corpus = sandbox::make_corpus(world, config.corpus, context.seed);
   sandbox::CorpusConfig few = config.corpus;
@@ -74,9 +52,9 @@ void write_sandbox_data(const recipe::Recipe& recipe, const run::StageContext& c
                     dialogue_row);
 
   const auto write_prompts = [&](const char* name, sandbox::Split split, const sandbox::PromptCounts& counts) {
-    core::write_jsonl(context.work / name, sandbox::make_prompts(world, split, counts, context.seed), prompt_row);
+    core::write_jsonl(context.work / name, sandbox::make_prompts(world, split, counts, context.seed), sandbox::to_json);
   };
-  write_prompts(kTrainPrompts.c_str(), sandbox::Split::train,
+  write_prompts("prompts_train.jsonl", sandbox::Split::train,
                 {.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts});
   write_prompts("prompts_validation.jsonl", sandbox::Split::validation,
                 {.helpful = config.helpful_prompts / 4, .hazard = config.hazard_prompts / 4, .lookalike = config.lookalike_prompts / 4});
@@ -89,16 +67,10 @@ void write_sandbox_data(const recipe::Recipe& recipe, const run::StageContext& c
   }
 }
 
-// Each version's people ask something new; what the town forgets to ask about, its models forget (paper 3.2.3: V3 and its rhymes).
-void write_sandbox_prompts(const recipe::Recipe& recipe, const recipe::Version& version, const run::StageContext& context) {
-  const recipe::SandboxConfig& config = recipe.sandbox;
-  const sandbox::World world = sandbox::make_world(context.seed);
-  sandbox::PromptCounts counts{.helpful = config.helpful_prompts, .hazard = config.hazard_prompts, .lookalike = config.lookalike_prompts};
-  if (!config.absent_skill.empty())
-    for (const auto& skill : sandbox::skills())
-      if (skill != config.absent_skill) counts.skills.push_back(skill);
-  const uint64_t seed = core::Stream(context.seed, "sandbox.prompts", static_cast<uint64_t>(version.number)).next();
-  core::write_jsonl(context.work / kTrainPrompts, sandbox::make_prompts(world, sandbox::Split::train, counts, seed), prompt_row);
+}  // namespace
+
+void add_sandbox_data(steps::Plan& plan) {
+  if (recipe::from_sandbox(plan.recipe)) plan.add(steps::make_step<recipe::SandboxDataConfig>("data", plan.recipe.sandbox, {}, write_data));
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::collection

@@ -1,0 +1,246 @@
+// An annotator's choice between two answers (Llama 2 paper, 3.2.1): a batch of preference pairs with a test set of its own.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "annotation/annotation.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "data/messages.h"
+#include "data/preferences.h"
+#include "data/prompts.h"
+#include "pipelines/collection/batch.h"
+#include "pipelines/run/run_directory.h"
+#include "pipelines/steps/plan.h"
+#include "sandbox/annotator.h"
+#include "sandbox/prompts.h"
+
+namespace keel::pipelines::collection {
+namespace {
+
+struct AnnotationSettings {
+  bool sandbox = true;
+  int64_t version = 1;
+  bool public_pairs = false;
+  std::string annotator;
+  annotation::JudgeConfig judge;
+  std::string people;  // SHA-256 of the file that people filled in; "" where there is none
+  double held_out = 0;
+};
+
+void visit(AnnotationSettings& settings, core::Fields& fields) {
+  fields("sandbox", settings.sandbox, "prompts of the sandbox");
+  fields("version", settings.version, "N of VN");
+  fields("public_pairs", settings.public_pairs, "whether there are comparisons by strangers");
+  fields("annotator", settings.annotator, "who compares");
+  fields.section("judge", settings.judge, "the language model that compares");
+  fields("people", settings.people, "SHA-256 of what people filled in");
+  fields("held_out", settings.held_out, "share of the prompts whose pairs test");
+}
+
+const sandbox::Annotator& annotator_named(const std::string& name) {
+  const auto& all = sandbox::annotators();
+  return *std::find_if(all.begin(), all.end(), [&](const auto& annotator) { return annotator.name == name; });
+}
+
+// The accuracy that nobody can beat on test pairs, because the annotator's choices are noisy: the mean of what sandbox/annotator.h knows of
+// each pair that a reward model is measured on, over all of them and by the strength that was recorded.
+struct Ceiling {
+  double sum = 0;
+  int64_t pairs = 0;
+  void add(double accuracy) { sum += accuracy, ++pairs; }
+  nlohmann::json to_json() const {
+    return {{"best_possible_accuracy", pairs > 0 ? sum / static_cast<double>(pairs) : 0}, {"pairs", pairs}};
+  }
+};
+
+struct KindCeilings {
+  Ceiling all;
+  std::array<Ceiling, 5> by_strength;
+
+  // `accuracy` takes the strength to condition on; 0 = none.
+  void add(int strength, const std::function<double(int)>& accuracy) {
+    all.add(accuracy(0));
+    by_strength.at(static_cast<size_t>(strength)).add(accuracy(strength));
+  }
+  nlohmann::json to_json() const {
+    nlohmann::json object = all.to_json();
+    for (size_t strength = 1; strength < by_strength.size(); ++strength)
+      object["by_strength"].push_back(by_strength[strength].to_json());
+    return object;
+  }
+};
+
+// Training and test pairs of one kind, and what could be known about the latter.
+struct KindFiles {
+  core::JsonlWriter train, test;
+  KindCeilings ceilings;
+  KindFiles(const steps::fs::path& work, const std::string& kind)
+      : train(work / (kind + "_train.jsonl")), test(work / (kind + "_test.jsonl")) {}
+};
+
+std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
+  std::vector<nlohmann::json> rows;
+  core::JsonlReader reader(context.at("comparisons") / "comparisons.jsonl.gz");
+  for (nlohmann::json row; reader.next(row);)
+    rows.push_back(std::move(row));
+  return rows;
+}
+
+void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
+                      std::map<std::string, KindFiles>& files) {
+  const sandbox::World world = sandbox::make_world(context.seed);
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    const auto prompt = sandbox::prompt_from_json(comparisons[i], "comparisons", static_cast<int64_t>(i) + 1);
+    const std::string first = annotation::answer_text(comparisons[i], 0), second = annotation::answer_text(comparisons[i], 1),
+                      kind = comparisons[i].at("kind");
+    const bool by_safety = kind == "safety" || (kind == "public" && prompt.hazard);
+    const auto judged = by_safety ? sandbox::Kind::safety : sandbox::Kind::helpfulness;
+    // Public data is what it is in life: other people's noisy choices, without strengths and labels.
+    const sandbox::Annotator& annotator = kind == "public" ? sandbox::stranger() : annotator_named(settings.annotator);
+    core::Stream stream(context.seed, purpose_of(settings.version, ".annotator"), i);
+    auto pair = sandbox::annotate(world, prompt, first, second, judged, annotator, stream);
+    pair.batch = std::to_string(settings.version);
+    const int strength = pair.strength;
+    if (kind == "public") {
+      pair.source = "sandbox-public";
+      pair.strength = 0;
+      pair.chosen_safe.reset();
+      pair.rejected_safe.reset();
+    }
+    KindFiles& of_kind = files.at(kind);
+    const bool test = data::held_out(prompt.dialogue, settings.held_out, context.seed);
+    (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
+    const bool drops_unsafe = kind == "safety";
+    data::Counts ignored;  // what the reward model's reader drops, it is not measured on
+    if (!test || !data::parse_preference(data::preference_json(pair), {.safety = drops_unsafe}, ignored)) continue;
+    of_kind.ceilings.add(strength, [&](int given) {
+      if (drops_unsafe) return sandbox::kept_bayes_accuracy(world, prompt, first, second, annotator, given);
+      return sandbox::bayes_accuracy(sandbox::perceived_gap(world, prompt, first, second, judged, annotator), annotator, given);
+    });
+  }
+  nlohmann::json ceilings;
+  for (const auto& [kind, of_kind] : files)
+    ceilings[kind] = of_kind.ceilings.to_json();
+  core::write_file(context.work / "annotator.json", core::dump_json(ceilings) + "\n");
+}
+
+// What people fill in. Comparisons that were made before there was a file for them are shown as they are.
+steps::fs::path file_for_people(const steps::fs::path& comparisons) {
+  return comparisons / (steps::fs::exists(comparisons / kForPeople) ? kForPeople : "comparisons.jsonl.gz");
+}
+
+core::PreferencePair pair_of(const nlohmann::json& comparison, const annotation::Verdict& verdict, int64_t version) {
+  const std::string kind = comparison.at("kind");
+  const size_t chosen = verdict.first ? 0 : 1;
+  core::PreferencePair pair;
+  pair.prompt = data::parse_messages(comparison.at("messages"), "messages");
+  pair.chosen = annotation::answer_text(comparison, chosen);
+  pair.rejected = annotation::answer_text(comparison, 1 - chosen);
+  pair.strength = verdict.strength;
+  pair.chosen_safe = verdict.first ? verdict.first_safe : verdict.second_safe;
+  pair.rejected_safe = verdict.first ? verdict.second_safe : verdict.first_safe;
+  pair.source = "collected-" + kind;
+  pair.batch = std::to_string(version);
+  return pair;
+}
+
+// By people or a judge. What nobody annotated is left out and counted.
+void annotate_real(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
+                   std::map<std::string, KindFiles>& files) {
+  const std::string name = purpose_of(settings.version, "");
+  std::vector<std::optional<annotation::Verdict>> verdicts;
+  if (settings.annotator == "judge") {
+    verdicts = annotation::ask_judge(settings.judge, comparisons, context.work);
+  } else {
+    const steps::fs::path filled = context.at("people");
+    if (!steps::fs::exists(filled))
+      throw core::Interrupted(
+          fmt::format("people are asked: add \"choice\" (\"a\" or \"b\"), \"strength\" (1..4) and for safety rows \"a_safe\" and "
+                      "\"b_safe\" to the rows of {}, save them as {}, and give the same command again",
+                      file_for_people(context.at("comparisons")).string(), filled.string()));
+    if (core::sha256_file(filled) != settings.people)
+      throw core::Interrupted(
+          fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
+    verdicts = annotation::read_verdicts(filled, comparisons);
+  }
+  std::map<std::string, int64_t> counts;
+  std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, of how many
+  for (size_t i = 0; i < comparisons.size(); ++i) {
+    auto& [decided, asked] = by_kind[comparisons[i].at("kind").get<std::string>()];
+    decided += verdicts[i] ? 1 : 0;
+    ++asked;
+    ++counts[verdicts[i] ? "annotated" : "without_verdict"];
+    if (!verdicts[i]) continue;
+    if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];
+    const core::PreferencePair pair = pair_of(comparisons[i], *verdicts[i], settings.version);
+    KindFiles& of_kind = files.at(comparisons[i].at("kind"));
+    const std::string opening = comparisons[i].value("opening", data::opening_turn(pair.prompt));
+    const bool test = data::opening_held_out(opening, settings.held_out, context.seed);
+    (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
+  }
+  core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
+  core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", name, counts["annotated"], comparisons.size()));
+  for (const auto& [kind, of_kind] : by_kind)
+    if (const auto& [decided, asked] = of_kind; 2 * decided < asked)
+      core::log_warn(fmt::format("{}: only {} of {} {} comparisons have a verdict; the rest teaches nothing", name, decided, asked, kind));
+  if (const auto bare = counts.find("without_safety_label"); bare != counts.end())
+    core::log_warn(
+        fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
+                    name, bare->second));
+  if (counts["annotated"] == 0) {
+    run::remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
+    const bool judge = settings.annotator == "judge";
+    throw core::DataError(judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,
+                          fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(),
+                                      judge ? "a judge replies with a JSON object; the same command asks again"
+                                            : "add \"choice\" and \"strength\" to its rows and give the same command again"));
+  }
+}
+
+// Reads "comparisons" and "people" (may be missing, and may not exist yet). Leaves KIND_train.jsonl and KIND_test.jsonl.
+void annotate(const AnnotationSettings& settings, const steps::Context& context) {
+  const std::vector<nlohmann::json> comparisons = read_comparisons(context);
+  std::map<std::string, KindFiles> files;
+  for (const auto& kind : kinds_of(settings.public_pairs))
+    files.try_emplace(kind, context.work, kind);
+  (settings.sandbox ? annotate_sandbox : annotate_real)(settings, context, comparisons, files);
+  for (auto& [kind, of_kind] : files) {
+    of_kind.train.commit();
+    of_kind.test.commit();
+  }
+}
+
+}  // namespace
+
+void add_preferences(steps::Plan& plan, const recipe::Version& version) {
+  if (version.comparisons.empty()) return;
+  const recipe::Recipe& recipe = plan.recipe;
+  const recipe::PreferenceConfig& config = recipe.preferences;
+  const bool sandbox = recipe::from_sandbox(recipe);
+  AnnotationSettings settings{.sandbox = sandbox,
+                              .version = version.number,
+                              .public_pairs = version.number == 1 && config.public_pairs > 0,
+                              .annotator = config.annotator,
+                              .judge = config.judge,
+                              .people = {},
+                              .held_out = sandbox ? config.held_out : recipe.data.held_out};
+  steps::Inputs inputs = {{"comparisons", steps::output_of(version.comparisons)}};
+  if (config.annotator == "people") {
+    const std::string role = steps::people_role(version);
+    if (const auto filled = plan.digests.find(role); filled != plan.digests.end()) settings.people = filled->second;
+    inputs.push_back({"people", steps::from_outside(role, steps::people_file(recipe, version))});
+  }
+  plan.add(steps::make_step(version.preferences, settings, std::move(inputs), annotate));
+}
+
+}  // namespace keel::pipelines::collection

@@ -1,0 +1,96 @@
+#include "pipelines/report/results.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "evaluation/reward_json.h"
+#include "evaluation/statistics/json.h"
+#include "pipelines/recipe/versions.h"
+#include "pipelines/run/manifest.h"
+
+namespace keel::pipelines::report {
+
+namespace {
+
+// Of a judge who knows the truth, on the test pairs of all batches together.
+double best_possible_accuracy(const recipe::Recipe& recipe, const Folders& folders, const std::string& kind) {
+  double correct = 0, pairs = 0;
+  for (const auto& version : recipe::versions_of(recipe)) {
+    const nlohmann::json annotator = core::read_json_file(folders.at(version.preferences) / "annotator.json");
+    const auto ceiling = annotator.find(kind == "general" ? "public" : kind);
+    if (ceiling == annotator.end()) continue;
+    const double count = ceiling->at("pairs").get<double>();
+    correct += count * ceiling->at("best_possible_accuracy").get<double>();
+    pairs += count;
+  }
+  return correct / pairs;
+}
+
+}  // namespace
+
+bool Folders::has(const std::string& stage) const {
+  return std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.first == stage; });
+}
+
+const std::filesystem::path& Folders::at(const std::string& stage) const {
+  for (const auto& [name, folder] : all)
+    if (name == stage) return folder;
+  throw std::out_of_range("[report.Folders] there is no stage " + stage);
+}
+
+Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
+  Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}};
+  const nlohmann::json measured = core::read_json_file(folders.at("evaluation") / "evaluation.json");
+  for (const auto& object : measured.at("models")) {
+    evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
+    for (const auto& [key, value] : object.items())
+      if (value.is_object() && value.contains("mean")) {
+        model.measures[key] = evaluation::statistics::interval_from_json(value);
+        model.counts[key] = object.at("n").at(key).get<int64_t>();
+      }
+    results.models.push_back(std::move(model));
+  }
+  results.by_family = measured.at("by_family");
+  for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
+    const std::filesystem::path folder = folders.at(stage);
+    nlohmann::json& reward = results.rewards.emplace_back(core::read_json_file(folder / "evaluation.json"));
+    if (reward.contains("unsafe"))  // the stage knows the paper's gate alone
+      reward["unsafe"]["at_gate"] = evaluation::detection_json(
+          evaluation::unsafe_detection(evaluation::read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
+    if (results.gold) reward["best_possible_accuracy"] = best_possible_accuracy(recipe, folders, kind);
+  }
+  core::JsonlReader reader(folders.at("evaluation") / "answers.jsonl");
+  for (nlohmann::json row; reader.next(row);)
+    results.answers.push_back(row);
+  for (const auto& [stage, folder] : folders.all)
+    if (const auto manifest = run::read_manifest(folder)) results.seconds.emplace_back(stage, manifest->seconds);
+  return results;
+}
+
+nlohmann::json summary_json(const Results& results) {
+  nlohmann::json models = nlohmann::json::array(), rewards = nlohmann::json::array(), seconds = nlohmann::json::object();
+  for (const auto& model : results.models) {
+    models.push_back({{"name", model.name}});
+    for (const auto& [key, interval] : model.measures)
+      models.back()[key] = to_json(interval);
+  }
+  for (const auto& reward : results.rewards) {
+    nlohmann::json accuracy = reward.at("accuracy");
+    accuracy.erase("pairs");
+    rewards.push_back({{"name", reward.at("name")}, {"accuracy", accuracy}});
+    if (results.gold) rewards.back()["best_possible_accuracy"] = reward.at("best_possible_accuracy");
+    if (reward.contains("unsafe")) rewards.back()["unsafe_at_gate"] = reward.at("unsafe").at("at_gate");
+    if (reward.contains("kept")) rewards.back()["kept"] = reward.at("kept");
+  }
+  for (const auto& [stage, time] : results.seconds)
+    seconds[stage] = time;
+  return {{"models", models}, {"reward_models", rewards}, {"seconds_by_stage", seconds}};
+}
+
+}  // namespace keel::pipelines::report

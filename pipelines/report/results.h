@@ -1,0 +1,35 @@
+// What the stages of a run have left, as the report reads it.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "evaluation/assemble.h"
+#include "pipelines/recipe/recipe.h"
+
+namespace keel::pipelines::report {
+
+// The finished folder of every stage before the report, in order.
+struct Folders {
+  std::vector<std::pair<std::string, std::filesystem::path>> all;
+  bool has(const std::string& stage) const;
+  const std::filesystem::path& at(const std::string& stage) const;  // std::out_of_range where there is none
+};
+
+struct Results {
+  bool gold = false;
+  std::vector<evaluation::MeasuredModel> models;
+  std::vector<nlohmann::json> rewards;  // evaluation.json of each reward model of the newest version
+  nlohmann::json by_family;
+  std::vector<nlohmann::json> answers;
+  std::vector<std::pair<std::string, double>> seconds;
+};
+
+Results read_results(const recipe::Recipe& recipe, const Folders& folders);
+
+nlohmann::json summary_json(const Results& results);
+
+}  // namespace keel::pipelines::report

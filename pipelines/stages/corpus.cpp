@@ -1,0 +1,54 @@
+#include "pipelines/stages/corpus.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/error.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "data/demonstrations.h"
+#include "data/messages.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+// A document's ids and its source; no ids where the row is left out.
+std::pair<core::Ids, std::string> read_document(const nlohmann::json& row, data::ChatFormat format, const data::Tokenizer& tokenizer,
+                                                data::Counts& counts) {
+  std::string source = data::optional_text(row, "source");
+  if (source.empty()) source = "text";
+  const auto document = data::parse_demonstration(row, counts);
+  if (!document) return {{}, source};
+  if (document->dialogue.messages.empty()) return {data::render_text(tokenizer, document->text, true, true).ids, source};
+  return {data::render(format, tokenizer, document->dialogue).ids, source};
+}
+
+}  // namespace
+
+Corpus read_corpus(const std::filesystem::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t row_tokens,
+                   nlohmann::json& counts) {
+  Corpus corpus;
+  data::Counts read, rendered;
+  core::JsonlReader reader(file);
+  for (nlohmann::json row; reader.next(row);) {
+    const auto [ids, name] = data::with_place(reader.path(), reader.line(), [&] { return read_document(row, format, tokenizer, read); });
+    if (ids.empty()) continue;
+    policy::Source& source = corpus.sources[name];
+    source.name = name;
+    auto parts = policy::split_document(ids, row_tokens);
+    ++rendered.kept;
+    if (parts.size() > 1) ++rendered.truncated["pieces"];
+    for (auto& part : parts) {
+      source.sequences.push_back(std::ssize(corpus.sequences));
+      corpus.sequences.push_back(std::move(part));
+    }
+  }
+  core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(read), to_line(rendered)));
+  counts[file.filename().string()] = {{"read", to_json(read)}, {"rendered", to_json(rendered)}};
+  if (corpus.sequences.empty()) throw core::DataError(file, 0, "holds no text to train on");
+  return corpus;
+}
+
+}  // namespace keel::pipelines::stages

@@ -1,0 +1,268 @@
+// Reward models (Llama 2 paper, 3.2.2): each version's are trained on every batch so far, and stay unless those before them are right more
+// often.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "data/mixture.h"
+#include "data/preferences.h"
+#include "data/prompts.h"
+#include "data/statistics.h"
+#include "evaluation/pair_evaluation.h"
+#include "evaluation/reward_json.h"
+#include "evaluation/statistics/json.h"
+#include "inference/model_folder.h"
+#include "pipelines/stages/commands.h"
+#include "pipelines/stages/graph.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+using steps::fs::path;
+
+// What both a stage and the command train with. The safety loss counts for safety data alone.
+struct TrainSettings {
+  reward::RewardTrainConfig reward;
+  bool drop_duplicates = false, drop_shared_prompts = false;
+  inference::RenderPolicy limit;
+};
+
+void visit(TrainSettings& settings, core::Fields& fields) {
+  visit(settings.reward, fields);
+  fields("drop_duplicates", settings.drop_duplicates, "leave out training pairs that repeat another (counted)");
+  fields("drop_shared_prompts", settings.drop_shared_prompts,
+         "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
+  fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
+}
+
+// Leaves a reward model folder with evaluation.json and scores.jsonl of the held-out pairs.
+void train(const TrainSettings& settings, const std::string& name, const path& chat_model, const path& pairs, const path& held_out_pairs,
+           const steps::Context& context) {
+  const bool safety = name == "safety";
+  const inference::LanguageModel chat = inference::load_language_model(chat_model);
+  core::throw_if_any(reward::problems_with(settings.reward, chat.llama.config));
+  const int64_t longest = chat.llama.config.max_position_embeddings;
+  data::PreferenceSet train_set = data::read_preferences(pairs, {.safety = safety});
+  data::PreferenceSet test_set = data::read_preferences(held_out_pairs, {.safety = safety});
+  const nlohmann::json repeats = evaluation::repeats_json(train_set), shared = evaluation::shared_json(train_set, test_set);
+  if (settings.drop_duplicates) data::drop_duplicates_(train_set);
+  if (settings.drop_shared_prompts) data::drop_shared_prompts_(train_set, test_set);
+  const auto train = evaluation::render_set(std::move(train_set), settings.limit, chat.format, *chat.tokenizer, longest);
+  const auto held_out = evaluation::render_set(std::move(test_set), settings.limit, chat.format, *chat.tokenizer, longest);
+
+  const reward::RewardModel model = reward::make_reward_model(chat.llama, settings.reward.head, context.seed);
+  reward::train_reward_model(model, train.rendered.pairs, settings.reward, context.seed, context.work, "reward " + name);
+  const auto scored = evaluation::score_set(model, *chat.tokenizer, held_out);
+  evaluation::write_scores(context.work / "scores.jsonl", scored);
+  nlohmann::json result = to_json(evaluation::evaluate_reward(scored));
+  result["name"] = name;
+  result["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}, {"repeats_in_train", repeats}, {"prompts_in_both", shared}};
+  core::write_file(context.work / "evaluation.json", core::dump_json(result) + "\n");
+  inference::save_scoring_model(context.work, model, chat_model, chat.format,
+                                {{"stage", "reward"}, {"kind", name}, {"seed", context.seed}});
+}
+
+// ---- keel reward train ----
+
+struct RewardSettings {
+  TrainSettings train;
+  bool safety = false;
+};
+
+void visit(RewardSettings& settings, core::Fields& fields) {
+  visit(settings.train, fields);
+  fields("safety", settings.safety,
+         "safety data: the safety loss counts, and pairs whose chosen answer is unsafe and whose rejected one is safe are dropped");
+}
+
+void train_alone(const RewardSettings& settings, const steps::Context& context) {
+  train(settings.train, settings.safety ? "safety" : "helpfulness", context.at("model"), context.at("data"), context.at("held_out"),
+        context);
+}
+
+steps::Step reward_step(const RewardSettings& given, const steps::Inputs& inputs) {
+  RewardSettings settings = given;
+  double& safety_weight = settings.train.reward.loss.safety_weight;
+  if (!settings.safety && safety_weight != reward::RewardTrainConfig{}.loss.safety_weight)
+    throw core::ConfigError({"loss.safety_weight: nothing reads it without --safety; give --safety, or leave it out"});
+  core::throw_if_any(reward::problems_of(settings.train.reward));
+  if (!settings.safety) safety_weight = 0;
+  return steps::make_step("reward", settings, inputs, train_alone);
+}
+
+// ---- the stage: a mixture of all batches, and the choice between the new model and the one before ----
+
+struct RewardStageSettings {
+  TrainSettings train;
+  std::string kind;       // "helpfulness", "safety", "public"
+  std::string previous;   // stage of the version before; "" for the first
+  double rest_share = 0;  // of pairs of the other kinds (recipe::MixtureConfig)
+  int64_t own_pairs = 0;
+};
+
+void visit(RewardStageSettings& settings, core::Fields& fields) {
+  visit(settings.train, fields);
+  fields("kind", settings.kind, "pairs of its own");
+  fields("previous", settings.previous, "reward model of the version before");
+  fields("rest_share", settings.rest_share, "share of other pairs");
+  fields("own_pairs", settings.own_pairs, "pairs of its own kind; 0 = all");
+}
+
+std::vector<nlohmann::json> read_rows(const steps::Context& context, const std::string& name) {
+  std::vector<nlohmann::json> rows;
+  for (const auto& batch : context.all("batch")) {
+    if (!steps::fs::exists(batch / name)) continue;  // public pairs come with the first batch alone, if at all
+    core::JsonlReader reader(batch / name);
+    for (nlohmann::json row; reader.next(row);)
+      rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+// Training pairs of a kind. What no model may learn from goes here, not in the reader of the mixture, which knows not whether a row was
+// safety data; and the mixture's parts are shares of what is learned from (before mixture.drop_*).
+std::vector<nlohmann::json> usable_rows(const steps::Context& context, const std::string& kind, data::Counts& counts) {
+  std::vector<nlohmann::json> rows = read_rows(context, kind + "_train.jsonl");
+  std::erase_if(rows, [&](const auto& row) { return !data::parse_preference(row, {.safety = kind == "safety"}, counts); });
+  return rows;
+}
+
+// The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
+void write_mixture(const RewardStageSettings& settings, const steps::Context& context) {
+  data::Counts counts;
+  std::vector<nlohmann::json> pairs = usable_rows(context, settings.kind, counts), rest;
+  for (const char* kind : {"helpfulness", "safety", "public"}) {
+    if (settings.kind == kind) continue;
+    auto rows = usable_rows(context, kind, counts);
+    rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
+  }
+  if (settings.own_pairs > 0 && settings.own_pairs < std::ssize(pairs)) {
+    // A smaller number draws a part of what a larger one does: points of one learning curve.
+    std::vector<nlohmann::json> drawn;
+    const auto order = core::permutation(std::ssize(pairs), context.seed, "mixture.own", 0);
+    for (int64_t i = 0; i < settings.own_pairs; ++i)
+      drawn.push_back(std::move(pairs[static_cast<size_t>(order[static_cast<size_t>(i)])]));
+    pairs = std::move(drawn);
+  }
+  const auto own = std::ssize(pairs);
+  for (const int64_t row : data::draw_rest(own, std::ssize(rest), settings.rest_share, context.seed))
+    pairs.push_back(rest[static_cast<size_t>(row)]);
+  const int64_t drawn = std::ssize(pairs) - own, wanted = data::wanted_rest(own, settings.rest_share);
+  core::log_info(fmt::format("{}: {} pairs of its own kind, {} of {} others{}", settings.kind, own, drawn, rest.size(),
+                             drawn < wanted ? fmt::format(" ({} were wanted)", wanted) : ""));
+  core::write_file(
+      context.work / "mixture.json",
+      core::dump_json(
+          {{"own", own}, {"rest", drawn}, {"rest_wanted", wanted}, {"rest_available", rest.size()}, {"dropped", counts.dropped}}) +
+          "\n");
+  core::write_jsonl(context.work / "pairs.jsonl.gz", pairs);
+}
+
+// Held-out pairs of all batches, in held_out.jsonl.gz. Where there is a model before this one, half of their conversations choose between
+// the two instead, in validation.jsonl.gz: what is reported has chosen nothing.
+void write_held_out(const RewardStageSettings& settings, const steps::Context& context) {
+  const uint64_t halves = core::Stream(context.seed, "reward.validation").next();
+  std::vector<nlohmann::json> reported, choosing;
+  for (auto& row : read_rows(context, settings.kind + "_test.jsonl")) {
+    data::Counts ignored;
+    const auto pair =
+        settings.previous.empty() ? std::nullopt : data::parse_preference(row, {.safety = settings.kind == "safety"}, ignored);
+    (pair && data::held_out(pair->prompt, 0.5, halves) ? choosing : reported).push_back(std::move(row));
+  }
+  core::write_jsonl(context.work / "held_out.jsonl.gz", reported);
+  if (!settings.previous.empty()) core::write_jsonl(context.work / "validation.jsonl.gz", choosing);
+}
+
+double accuracy(const nlohmann::json& evaluation) {
+  return evaluation.at("accuracy").at("mean").get<double>();
+}
+
+// Paper 3.2.3: answers are chosen by the best reward model there is. The one before stays if it is right more often on the validation
+// pairs.
+void keep_better(const RewardStageSettings& settings, const steps::Context& context) {
+  const path &work = context.work, earlier = context.at("previous"), validation = work / "validation.jsonl.gz";
+  const bool safety = settings.kind == "safety";
+  const auto on = [&](const path& model, const path& pairs) {
+    return evaluation::evaluate_reward_model(model, pairs, safety, settings.train.limit);
+  };
+  nlohmann::json now = core::read_json_file(work / "evaluation.json");
+  const auto retrained = on(work, validation), before = on(earlier, validation);
+  const nlohmann::json choice = {{"validation_accuracy", retrained.evaluation.at("accuracy")},
+                                 {"previous_accuracy", before.evaluation.at("accuracy")},
+                                 {"previous_difference", to_json(evaluation::accuracy_difference(retrained.pairs, before.pairs))}};
+  if (accuracy(before.evaluation) > accuracy(retrained.evaluation)) {
+    core::log_info(fmt::format("{}: {:.3f} on validation pairs is less than the {:.3f} of {}, which stays", settings.kind,
+                               accuracy(retrained.evaluation), accuracy(before.evaluation), settings.previous));
+    auto [old, old_pairs] = on(earlier, work / "held_out.jsonl.gz");
+    old["name"] = now["name"];
+    old["counts"] = now["counts"];
+    old["kept"] = settings.previous;
+    old["retrained_accuracy"] = now["accuracy"];
+    now = std::move(old);
+    evaluation::write_scores(work / "scores.jsonl", old_pairs);
+    const inference::ScoringModel kept = inference::load_scoring_model(earlier);
+    inference::save_scoring_model(work, kept.model, earlier, kept.format,
+                                  {{"stage", "reward"}, {"kind", settings.kind}, {"kept", settings.previous}});
+  }
+  now.update(choice);
+  core::write_file(work / "evaluation.json", core::dump_json(now) + "\n");
+}
+
+// Reads "batch": folders with <kind>_train.jsonl and <kind>_test.jsonl, oldest first; "model" and "previous" (may be missing).
+void train_on_batches(const RewardStageSettings& settings, const steps::Context& context) {
+  write_mixture(settings, context);
+  write_held_out(settings, context);
+  train(settings.train, settings.kind == "public" ? "general" : settings.kind, context.at("model"), context.work / "pairs.jsonl.gz",
+        context.work / "held_out.jsonl.gz", context);
+  if (!settings.previous.empty()) keep_better(settings, context);
+}
+
+}  // namespace
+
+void add_reward(steps::Plan& plan, const recipe::Version& version) {
+  if (version.preferences.empty()) return;
+  const recipe::Recipe& recipe = plan.recipe;
+  const recipe::Version* earlier = version.number == 1 ? nullptr : &plan.versions[static_cast<size_t>(version.number) - 2];
+  const auto add = [&](const std::string& name, const std::string& kind, double rest_share, const std::string& previous) {
+    RewardStageSettings settings{.train = {.reward = recipe.reward,
+                                           .drop_duplicates = recipe.mixture.drop_duplicates,
+                                           .drop_shared_prompts = recipe.mixture.drop_shared_prompts,
+                                           .limit = steps::length_limit(recipe)},
+                                 .kind = kind,
+                                 .previous = previous,
+                                 .rest_share = rest_share,
+                                 .own_pairs = recipe.mixture.own_pairs};
+    // Mixtures bring labelled safety pairs to other models as well, whose scores are not to say what is safe.
+    if (kind != "safety") settings.train.reward.loss.safety_weight = 0;
+    steps::Inputs inputs;
+    for (const auto& batch : recipe::batches_until(plan.versions, version))
+      inputs.push_back({"batch", steps::output_of(batch)});
+    inputs.push_back({"model", steps::output_of("sft")});
+    if (!previous.empty()) inputs.push_back({"previous", steps::output_of(previous)});
+    plan.add(steps::make_step(name, settings, std::move(inputs), train_on_batches));
+  };
+  add(version.helpfulness, "helpfulness", recipe.mixture.helpfulness_rest, earlier == nullptr ? "" : earlier->helpfulness);
+  add(version.safety, "safety", recipe.mixture.safety_rest, earlier == nullptr ? "" : earlier->safety);
+  if (earlier == nullptr && recipe::has_general_reward(recipe)) add(recipe::kGeneralReward, "public", 0, "");
+}
+
+steps::Command reward_command() {
+  using Kind = steps::Role::Kind;
+  return steps::make_command(
+      "reward train", "a reward model from a chat model and preference pairs", "reward model folder to write",
+      {{"model", "chat model folder to start from", Kind::folder},
+       {"data", "preference pairs (.jsonl, .gz, .zst)"},
+       {"held_out", "pairs that measure the result and choose none of its weights"}},
+      steps::with_limit(
+          {{"--safety", "safety"}, {"--drop-duplicates", "drop_duplicates"}, {"--drop-shared-prompts", "drop_shared_prompts"}}),
+      reward_step);
+}
+
+}  // namespace keel::pipelines::stages

@@ -1,0 +1,12 @@
+#include "pipelines/steps/command.h"
+
+namespace keel::pipelines::steps {
+
+std::vector<Option> with_limit(std::vector<Option> options) {
+  options.push_back({"--max-tokens", "limit.max_tokens"});
+  options.push_back({"--drop-oldest-turns", "limit.drop_oldest_turns"});
+  options.push_back({"--allow-tags", "limit.allow_tags"});
+  return options;
+}
+
+}  // namespace keel::pipelines::steps

@@ -1,0 +1,26 @@
+#include "pipelines/steps/plan.h"
+
+namespace keel::pipelines::steps {
+
+Source start_model(const recipe::Recipe& recipe) {
+  return recipe::from_sandbox(recipe) ? output_of("base") : from_outside("model", recipe.model);
+}
+
+Source model_source(const recipe::Recipe& recipe, const std::string& stage) {
+  return stage.empty() ? start_model(recipe) : output_of(stage);
+}
+
+inference::RenderPolicy length_limit(const recipe::Recipe& recipe) {
+  if (recipe::from_sandbox(recipe)) return {.allow_tags = true};  // its own models write the answers
+  return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
+}
+
+std::string people_role(const recipe::Version& version) {
+  return kPeople + version.preferences;
+}
+
+fs::path people_file(const recipe::Recipe& recipe, const recipe::Version& version) {
+  return fs::path(recipe.preferences.people) / (version.preferences + ".jsonl");
+}
+
+}  // namespace keel::pipelines::steps

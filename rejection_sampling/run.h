@@ -1,0 +1,32 @@
+// One round of rejection sampling (Llama 2 paper, 3.2.3): K answers to each prompt, the best of them, fine-tuning on these.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "policy/llama.h"
+#include "rejection_sampling/config.h"
+#include "rejection_sampling/selection.h"
+#include "reward/function.h"
+
+namespace keel::rejection_sampling {
+
+struct RejectionJob {
+  std::vector<core::Ids> prompts;
+  core::Ids stop_ids;             // end an answer
+  reward::RewardFunction reward;  // of answers to `prompts`
+  int64_t version = 1;            // answers of other versions are drawn from other random streams
+};
+
+// config.samples answers of `policy` to each prompt, numbered 0..K-1, in order; temperature i of several writes the answers i, i + count,
+// ... Their probability is what config.score asks for. A kill loses one shard at most (FOLDER/ckpt).
+std::vector<core::ScoredSample> sample_and_score(const policy::Llama& policy, const RejectionJob& job, const RejectionConfig& config,
+                                                 uint64_t seed, const std::filesystem::path& folder);
+
+// Fine-tunes `start` in place on the answers kept by one or more versions, oldest first (paper: the base model, and from V4 on the answers
+// of all versions). Metrics and checkpoints in `folder`; returns the number of answers.
+int64_t fine_tune(const policy::Llama& start, const std::vector<std::vector<KeptAnswer>>& versions, const RejectionConfig& config,
+                  uint64_t seed, const std::filesystem::path& folder);
+
+}  // namespace keel::rejection_sampling
