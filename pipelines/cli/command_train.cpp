@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "data/tokenizer_export.h"
 #include "inference/model_folder.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/cli/single_step.h"
@@ -64,10 +65,10 @@ void refuse_validate_every(const std::string& validation, const policy::BatchCon
         {section + "batch.validate_every: nothing reads it without held-out rows; give --validation FILE, or leave it out"});
 }
 
-// The files that decide what a tokenizer does, where PATH is no folder: itself and what may name its special tokens.
+// The files that decide what a tokenizer does, where PATH is no folder: itself and its companions.
 std::vector<fs::path> tokenizer_files(const fs::path& path) {
   std::vector<fs::path> files = {path};
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"})
+  for (const std::string& name : data::tokenizer_companions())
     if (const fs::path beside = path.parent_path() / name; fs::is_regular_file(beside)) files.push_back(beside);
   return files;
 }
