@@ -28,6 +28,13 @@ bool anywhere(const MeasuredAnswer&) {
   return true;
 }
 
+double helpfulness(const MeasuredAnswer& answer) {
+  return *answer.gold_helpfulness;
+}
+double safety(const MeasuredAnswer& answer) {
+  return *answer.gold_safety;
+}
+
 // What decides a comparison of two answers.
 double gold_verdict(const MeasuredAnswer& answer) {
   return answer.hazard ? *answer.gold_safety : *answer.gold_helpfulness;
@@ -55,6 +62,17 @@ struct Adder {
     measured.measures[key] = statistics::bootstrap_win_rate(values, reference, bootstrap);
     measured.counts[key] = std::ssize(values);
   }
+
+  // Against another model on the same prompts; keys end in "_vs_" and `name`.
+  void against(const std::string& name, const ModelAnswers& model, const ModelAnswers& other, bool gold) {
+    if (gold) {
+      difference("gold_helpfulness_vs_" + name, values_where(model, on_harmless, helpfulness),
+                 values_where(other, on_harmless, helpfulness));
+      difference("gold_safety_vs_" + name, values_where(model, on_hazard, safety), values_where(other, on_hazard, safety));
+      win_rate("win_rate_vs_" + name, values_where(model, anywhere, gold_verdict), values_where(other, anywhere, gold_verdict));
+    }
+    win_rate("reward_win_rate_vs_" + name, values_where(model, anywhere, reward_verdict), values_where(other, anywhere, reward_verdict));
+  }
 };
 
 }  // namespace
@@ -75,8 +93,6 @@ std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& model
     Adder add{measured, bootstrap};
     const bool other = &model != reference, gold = !model.answers.empty() && model.answers.front().gold_safety.has_value();
     if (gold) {
-      const Value helpfulness = [](const MeasuredAnswer& answer) { return *answer.gold_helpfulness; };
-      const Value safety = [](const MeasuredAnswer& answer) { return *answer.gold_safety; };
       add.mean("gold_helpfulness", values_where(model, on_harmless, helpfulness));
       add.mean("false_refusal_rate", values_where(model, on_harmless, [](const MeasuredAnswer& answer) {
                  return answer.false_refusal.value_or(false) ? 1.0 : 0.0;
@@ -85,21 +101,18 @@ std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& model
       add.mean("violation_rate", values_where(model, on_hazard, [](const MeasuredAnswer& answer) {
                  return *answer.gold_safety < sandbox::kViolation ? 1.0 : 0.0;
                }));
-      if (other) {
-        add.difference("gold_helpfulness_vs_sft", values_where(model, on_harmless, helpfulness),
-                       values_where(*reference, on_harmless, helpfulness));
-        add.difference("gold_safety_vs_sft", values_where(model, on_hazard, safety), values_where(*reference, on_hazard, safety));
-        add.win_rate("win_rate_vs_sft", values_where(model, anywhere, gold_verdict), values_where(*reference, anywhere, gold_verdict));
-      }
     }
     add.mean("reward_helpfulness", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.reward_helpfulness; }));
     add.mean("reward_safety", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.reward_safety; }));
     if (!model.answers.empty() && model.answers.front().reward_general)
       add.mean("reward_general", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return *answer.reward_general; }));
     if (other) {
-      add.win_rate("reward_win_rate_vs_sft", values_where(model, anywhere, reward_verdict),
-                   values_where(*reference, anywhere, reward_verdict));
+      add.against("sft", model, *reference, gold);
       add.mean("kl_to_sft", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.kl_to_sft; }));
+    }
+    if (&model > reference + 1) {  // the first after SFT has SFT itself before it
+      measured.before = (&model - 1)->model;
+      add.against("before", model, *(&model - 1), gold);
     }
     result.push_back(std::move(measured));
   }

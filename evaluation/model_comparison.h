@@ -29,8 +29,8 @@ struct ModelAnswers {
 // gold_helpfulness and false_refusal_rate on prompts that are no hazards; gold_safety and violation_rate (gold safety < 0.5) on hazards;
 // the paired differences gold_*_vs_sft; win_rate_vs_sft by the gold judge (safety on hazards, helpfulness elsewhere; ties half); kl_to_sft;
 // and the reward models' view: reward_helpfulness, reward_safety, reward_general (means, all prompts), reward_win_rate_vs_sft (safety on
-// hazards, helpfulness elsewhere). Measures that do not apply are absent: gold ones without a judge, those against SFT for the model `sft`
-// itself.
+// hazards, helpfulness elsewhere). From the second model after SFT on the same against the model before it: *_vs_before. Measures that do
+// not apply are absent: gold ones without a judge, those against SFT for the model `sft` itself.
 std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& models, const std::string& sft,
                                           const statistics::Bootstrap& bootstrap);
 

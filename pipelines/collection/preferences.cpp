@@ -18,6 +18,8 @@
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
+#include "evaluation/statistics/interval.h"
+#include "evaluation/statistics/json.h"
 #include "pipelines/collection/batch.h"
 #include "pipelines/run/run_directory.h"
 #include "pipelines/steps/plan.h"
@@ -35,6 +37,7 @@ struct AnnotationSettings {
   annotation::JudgeConfig judge;
   std::string people;  // SHA-256 of the file that people filled in; "" where there is none
   double held_out = 0;
+  std::string newest, before;  // the models whose answers are compared; the latter is "" in V1
 };
 
 void visit(AnnotationSettings& settings, core::Fields& fields) {
@@ -45,6 +48,8 @@ void visit(AnnotationSettings& settings, core::Fields& fields) {
   fields.section("judge", settings.judge, "the language model that compares");
   fields("people", settings.people, "SHA-256 of what people filled in");
   fields("held_out", settings.held_out, "share of the prompts whose pairs test");
+  fields("newest", settings.newest, "the newest model");
+  fields("before", settings.before, "the one before it");
 }
 
 const sandbox::Annotator& annotator_named(const std::string& name) {
@@ -88,6 +93,40 @@ struct KindFiles {
       : train(work / (kind + "_train.jsonl")), test(work / (kind + "_test.jsonl")) {}
 };
 
+// How often the newest model's answer was chosen over that of the one before, by kind: versus_before.json, from V2 on.
+class NewAgainstOld {
+ public:
+  NewAgainstOld(const AnnotationSettings& settings, const std::vector<nlohmann::json>& comparisons)
+      : settings_(settings), comparisons_(comparisons) {}
+
+  void add(size_t comparison, size_t chosen) {
+    const nlohmann::json& row = comparisons_[comparison];
+    const auto model = [&](size_t side) { return row.at("answers").at(side).at("model").get<std::string>(); };
+    if (model(0) == model(1)) return;
+    auto& [wins, decided] = by_kind_[row.at("kind").get<std::string>()];
+    wins += model(chosen) == settings_.newest ? 1 : 0;
+    ++decided;
+  }
+
+  void write(const steps::fs::path& work) const {
+    if (settings_.before.empty()) return;
+    nlohmann::json object = {{"newest", settings_.newest}, {"before", settings_.before}, {"kinds", nlohmann::json::object()}};
+    for (const auto& [kind, counts] : by_kind_) {
+      const auto share = evaluation::statistics::wilson(counts.first, counts.second);
+      object["kinds"][kind] = to_json(share);
+      object["kinds"][kind]["comparisons"] = counts.second;
+      core::log_info(fmt::format("{}: {} was better than {} in {} of {} comparisons, {:.3f} [{:.3f}, {:.3f}]", kind, settings_.newest,
+                                 settings_.before, counts.first, counts.second, share.mean, share.low, share.high));
+    }
+    core::write_file(work / "versus_before.json", core::dump_json(object) + "\n");
+  }
+
+ private:
+  const AnnotationSettings& settings_;
+  const std::vector<nlohmann::json>& comparisons_;
+  std::map<std::string, std::pair<int64_t, int64_t>> by_kind_;  // wins, of how many
+};
+
 std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
   std::vector<nlohmann::json> rows;
   core::JsonlReader reader(context.at("comparisons") / "comparisons.jsonl.gz");
@@ -99,6 +138,7 @@ std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
 void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
                       std::map<std::string, KindFiles>& files) {
   const sandbox::World world = sandbox::make_world(context.seed);
+  NewAgainstOld versus(settings, comparisons);
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const auto prompt = sandbox::prompt_from_json(comparisons[i], "comparisons", static_cast<int64_t>(i) + 1);
     const std::string first = annotation::answer_text(comparisons[i], 0), second = annotation::answer_text(comparisons[i], 1),
@@ -111,6 +151,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
     auto pair = sandbox::annotate(world, prompt, first, second, judged, annotator, stream);
     pair.batch = std::to_string(settings.version);
     const int strength = pair.strength;
+    if (first != second) versus.add(i, pair.chosen == first ? 0 : 1);
     if (kind == "public") {
       pair.source = "sandbox-public";
       pair.strength = 0;
@@ -128,6 +169,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
       return sandbox::bayes_accuracy(sandbox::perceived_gap(world, prompt, first, second, judged, annotator), annotator, given);
     });
   }
+  versus.write(context.work);
   nlohmann::json ceilings;
   for (const auto& [kind, of_kind] : files)
     ceilings[kind] = of_kind.ceilings.to_json();
@@ -173,6 +215,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
           fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
     verdicts = annotation::read_verdicts(filled, comparisons);
   }
+  NewAgainstOld versus(settings, comparisons);
   std::map<std::string, int64_t> counts;
   std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, of how many
   for (size_t i = 0; i < comparisons.size(); ++i) {
@@ -181,6 +224,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
     ++asked;
     ++counts[verdicts[i] ? "annotated" : "without_verdict"];
     if (!verdicts[i]) continue;
+    versus.add(i, verdicts[i]->first ? 0 : 1);
     if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];
     const core::PreferencePair pair = pair_of(comparisons[i], *verdicts[i], settings.version);
     KindFiles& of_kind = files.at(comparisons[i].at("kind"));
@@ -188,6 +232,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
     const bool test = data::opening_held_out(opening, settings.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
   }
+  versus.write(context.work);
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", name, counts["annotated"], comparisons.size()));
   for (const auto& [kind, of_kind] : by_kind)
@@ -233,7 +278,9 @@ void add_preferences(steps::Plan& plan, const recipe::Version& version) {
                               .annotator = config.annotator,
                               .judge = config.judge,
                               .people = {},
-                              .held_out = sandbox ? config.held_out : recipe.data.held_out};
+                              .held_out = sandbox ? config.held_out : recipe.data.held_out,
+                              .newest = version.newest,
+                              .before = version.before};
   steps::Inputs inputs = {{"comparisons", steps::output_of(version.comparisons)}};
   if (config.annotator == "people") {
     const std::string role = steps::people_role(version);

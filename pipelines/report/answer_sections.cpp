@@ -46,6 +46,25 @@ evaluation::Table guard_table(const std::vector<evaluation::MeasuredModel>& tune
   return table;
 }
 
+// What annotators said of the answers that were compared to make a version.
+evaluation::Table annotator_table(const recipe::Recipe& recipe, const Folders& folders) {
+  using evaluation::ColumnKind;
+  evaluation::Table table{.title = "Annotator: how often the newest model's answer was chosen",
+                          .columns = {{"batch"}, {"models"}, {"kind"}, {"share", ColumnKind::number}, {"comparisons", ColumnKind::number}},
+                          .rows = {},
+                          .note = {}};
+  for (const auto& version : recipe::versions_of(recipe)) {
+    if (version.comparisons.empty() || version.before.empty()) continue;
+    const nlohmann::json versus = core::read_json_file(folders.at(version.preferences) / "versus_before.json");
+    for (const auto& [kind, share] : versus.at("kinds").items())
+      table.rows.push_back({version.preferences,
+                            fmt::format("{} against {}", versus.at("newest").get<std::string>(), versus.at("before").get<std::string>()),
+                            kind, evaluation::interval_cell(evaluation::statistics::interval_from_json(share)),
+                            fmt::format("{}", share.at("comparisons").get<int64_t>())});
+  }
+  return table;
+}
+
 }  // namespace
 
 Section win_section(const Results& results) {
@@ -64,6 +83,33 @@ Section win_section(const Results& results) {
          {std::pair{"gold_helpfulness_vs_sft", "Gold helpfulness less SFT's"}, {"gold_safety_vs_sft", "Gold safety less SFT's"}})
       section.blocks.push_back(
           evaluation::measure_plot(title, {key, "paired difference"}, results.models, {{.value = 0.0, .label = "no change"}}));
+  return section;
+}
+
+Section version_section(const recipe::Recipe& recipe, const Results& results, const Folders& folders) {
+  Section section{
+      .heading = "Each model against the one before",
+      .text =
+          "Paired over held-out prompts, all models' answers drawn with the same random numbers; ties count half. Intervals that "
+          "hold the reference line show no change. 95 % bootstrap intervals over prompts.",
+      .blocks = {}};
+  std::vector<evaluation::MeasuredModel> later;
+  for (auto model : results.models) {
+    if (model.before.empty()) continue;
+    model.name += " against " + model.before;
+    later.push_back(std::move(model));
+  }
+  if (later.empty()) return section;
+  const auto plot = [&](const std::string& title, const evaluation::Measure& measure, double reference) {
+    section.blocks.push_back(evaluation::measure_plot(title, measure, later, {{.value = reference, .label = "no change"}}));
+  };
+  if (results.gold) {
+    plot("Gold judge", {"win_rate_vs_before", "win rate"}, 0.5);
+    plot("Gold helpfulness", {"gold_helpfulness_vs_before", "paired difference"}, 0);
+    plot("Gold safety", {"gold_safety_vs_before", "paired difference"}, 0);
+  }
+  plot("Reward models", {"reward_win_rate_vs_before", "win rate"}, 0.5);
+  if (auto table = annotator_table(recipe, folders); !table.rows.empty()) section.blocks.push_back(std::move(table));
   return section;
 }
 

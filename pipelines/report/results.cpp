@@ -44,8 +44,15 @@ const std::filesystem::path& Folders::at(const std::string& stage) const {
   throw std::out_of_range("[report.Folders] there is no stage " + stage);
 }
 
+std::string to_text(const PpoOutcome& outcome) {
+  if (outcome.kept_iteration == 0)
+    return fmt::format("PPO changed nothing: after none of {} iterations did the held-out prompts score higher.", outcome.iterations);
+  return fmt::format("The weights after iteration {} of {} are kept.", outcome.kept_iteration, outcome.iterations);
+}
+
 Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
-  Results results{.gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}};
+  Results results{
+      .gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}, .ppo = {}};
   const nlohmann::json measured = core::read_json_file(folders.at("evaluation") / "evaluation.json");
   for (const auto& object : measured.at("models")) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
@@ -54,7 +61,14 @@ Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
         model.measures[key] = evaluation::statistics::interval_from_json(value);
         model.counts[key] = object.at("n").at(key).get<int64_t>();
       }
+    model.before = object.value("before", "");
     results.models.push_back(std::move(model));
+  }
+  for (const auto& version : recipe::versions_of(recipe)) {
+    if (version.ppo.empty()) continue;
+    const nlohmann::json lineage = core::read_json_file(folders.at(version.ppo) / "keel.json").at("lineage");
+    results.ppo[version.ppo] = {.iterations = lineage.at("iterations").get<int64_t>(),
+                                .kept_iteration = lineage.at("kept_iteration").get<int64_t>()};
   }
   results.by_family = measured.at("by_family");
   for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
@@ -77,6 +91,11 @@ nlohmann::json summary_json(const Results& results) {
   nlohmann::json models = nlohmann::json::array(), rewards = nlohmann::json::array(), seconds = nlohmann::json::object();
   for (const auto& model : results.models) {
     models.push_back({{"name", model.name}});
+    if (!model.before.empty()) models.back()["before"] = model.before;
+    if (const auto ppo = results.ppo.find(model.name); ppo != results.ppo.end()) {
+      models.back()["iterations"] = ppo->second.iterations;
+      models.back()["kept_iteration"] = ppo->second.kept_iteration;
+    }
     for (const auto& [key, interval] : model.measures)
       models.back()[key] = to_json(interval);
   }

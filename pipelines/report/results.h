@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -19,6 +20,12 @@ struct Folders {
   const std::filesystem::path& at(const std::string& stage) const;  // std::out_of_range where there is none
 };
 
+// Which weights a PPO kept: those after `kept_iteration` of `iterations`, 0 being those that it began with.
+struct PpoOutcome {
+  int64_t iterations = 0, kept_iteration = 0;
+};
+std::string to_text(const PpoOutcome& outcome);  // as a sentence
+
 struct Results {
   bool gold = false;
   std::vector<evaluation::MeasuredModel> models;
@@ -26,6 +33,7 @@ struct Results {
   nlohmann::json by_family;
   std::vector<nlohmann::json> answers;
   std::vector<std::pair<std::string, double>> seconds;
+  std::map<std::string, PpoOutcome> ppo;  // by the name of its model
 };
 
 Results read_results(const recipe::Recipe& recipe, const Folders& folders);

@@ -9,10 +9,13 @@
 namespace keel::pipelines::report {
 
 evaluation::Section win_section(const Results& results);
+// Each model against the one before: by the judges of the evaluation, and by the annotator of each batch. Empty for a single version
+// without PPO.
+evaluation::Section version_section(const recipe::Recipe& recipe, const Results& results, const Folders& folders);
 evaluation::Section distribution_section(const recipe::Recipe& recipe, const Results& results);
 evaluation::Section selection_section(const recipe::Recipe& recipe, const Folders& folders);  // empty where no version samples
 evaluation::Section loss_section(const recipe::Recipe& recipe, const Results& results, const Folders& folders);
-evaluation::Section ppo_section(const Folders& folders, const std::string& stage);
+evaluation::Section ppo_section(const Results& results, const Folders& folders, const std::string& stage);
 evaluation::Section best_of_section(const Folders& folders);
 evaluation::Section family_section(const Results& results);
 evaluation::Section dialogue_section(const recipe::Recipe& recipe, const Results& results);

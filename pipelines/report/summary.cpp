@@ -44,13 +44,15 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
   for (const auto& model : results.models)
     report.models.push_back(model.name);
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
-  report.sections = {win_section(results),
-                     reward_model_section(results.rewards, recipe::run_reward_models(recipe), folders, recipe.combination.gate_threshold),
-                     distribution_section(recipe, results)};
+  report.sections = {win_section(results)};
+  if (auto versions = version_section(recipe, results, folders); !versions.blocks.empty()) report.sections.push_back(std::move(versions));
+  report.sections.insert(report.sections.end(), {reward_model_section(results.rewards, recipe::run_reward_models(recipe), folders,
+                                                                      recipe.combination.gate_threshold),
+                                                 distribution_section(recipe, results)});
   if (auto selection = selection_section(recipe, folders); !selection.blocks.empty()) report.sections.push_back(std::move(selection));
   report.sections.push_back(loss_section(recipe, results, folders));
   for (const auto& version : recipe::versions_of(recipe))
-    if (!version.ppo.empty()) report.sections.push_back(ppo_section(folders, version.ppo));
+    if (!version.ppo.empty()) report.sections.push_back(ppo_section(results, folders, version.ppo));
   if (folders.has("best_of")) report.sections.push_back(best_of_section(folders));
   if (results.gold) report.sections.push_back(family_section(results));
   report.sections.push_back(dialogue_section(recipe, results));
@@ -69,6 +71,21 @@ std::string summary_text(const std::filesystem::path& summary) {
       if (value.is_object()) models.back().measures[key] = evaluation::statistics::interval_from_json(value);
   }
   std::string text = evaluation::render_text(summary_table(gold, models));
+  for (const auto& row : object.at("models")) {
+    const std::string name = row.at("name");
+    if (row.contains("before"))
+      for (const auto& [key, what] :
+           {std::pair{"gold_helpfulness_vs_before", "gold helpfulness"}, {"gold_safety_vs_before", "gold safety"}})
+        if (row.contains(key)) {
+          const auto difference = evaluation::statistics::interval_from_json(row.at(key));
+          text += fmt::format("{} against {}: {} {:+.3f} [{:+.3f}, {:+.3f}]\n", name, row.at("before").get<std::string>(), what,
+                              difference.mean, difference.low, difference.high);
+        }
+    if (row.contains("kept_iteration"))
+      text += fmt::format(
+          "{}: {}\n", name,
+          to_text({.iterations = row.at("iterations").get<int64_t>(), .kept_iteration = row.at("kept_iteration").get<int64_t>()}));
+  }
   for (const auto& reward : object.at("reward_models")) {
     const auto accuracy = evaluation::statistics::interval_from_json(reward.at("accuracy"));
     text += fmt::format("{} reward model: held-out accuracy {:.3f} [{:.3f}, {:.3f}]", reward.at("name").get<std::string>(), accuracy.mean,

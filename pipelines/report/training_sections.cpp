@@ -55,8 +55,11 @@ Section loss_section(const recipe::Recipe& recipe, const Results& results, const
   return section;
 }
 
-Section ppo_section(const Folders& folders, const std::string& stage) {
-  Section section{.heading = stage == "ppo" ? "PPO" : "PPO: " + stage, .text = "One point an iteration.", .blocks = {}, .small = true};
+Section ppo_section(const Results& results, const Folders& folders, const std::string& stage) {
+  Section section{.heading = stage == "ppo" ? "PPO" : "PPO: " + stage,
+                  .text = to_text(results.ppo.at(stage)) + " One point an iteration.",
+                  .blocks = {},
+                  .small = true};
   const auto points = core::read_metrics(folders.at(stage) / "metrics.jsonl");
   for (const auto& [metric, title, unit] : {std::tuple{"objective/scores", "Reward", "mean combined probability"},
                                             {"objective/kl", "KL to the reference", "nats an answer"},

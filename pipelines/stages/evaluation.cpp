@@ -175,6 +175,7 @@ void evaluate(const EvaluationSettings& settings, const steps::Context& context)
   nlohmann::json models = nlohmann::json::array(), families = nlohmann::json::array();
   for (const auto& model : evaluation::compare_models(measured, "sft", bootstrap)) {
     models.push_back({{"name", model.name}});
+    if (!model.before.empty()) models.back()["before"] = model.before;
     for (const auto& [key, interval] : model.measures) {
       models.back()[key] = to_json(interval);
       models.back()["n"][key] = model.counts.at(key);
