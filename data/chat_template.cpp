@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A text, or a list of {"name", "template"}, of which "default" counts.
+// A text, a list of {"name", "template"}, or an object of name to template, of which "default" counts.
 std::optional<std::string> template_text(const nlohmann::json& value, const fs::path& path) {
   if (value.is_null()) return std::nullopt;
   if (value.is_string()) return value.get<std::string>();
@@ -28,6 +28,7 @@ std::optional<std::string> template_text(const nlohmann::json& value, const fs::
       if (item.is_object() && item.value("name", nlohmann::json()) == "default" && item.contains("template") &&
           item["template"].is_string())
         return item["template"].get<std::string>();
+  if (value.is_object() && value.contains("default") && value["default"].is_string()) return value["default"].get<std::string>();
   throw core::DataError(path, 0, "chat_template must be text, or a list of {\"name\", \"template\"} with one named \"default\"");
 }
 

@@ -54,12 +54,13 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& model, const s
   pad_ = choose(config.pad, processor_->pad_id());
   adds_bos_ = bos_ && config.add_bos.value_or(true);
 
-  const bool modern = !config.legacy.value_or(true), bare = !config.add_prefix_space.value_or(true);
-  // transformers keeps every blank of a text, whatever the model says; SentencePiece itself is the reference for legacy: true.
-  if (modern || bare) processor_ = load_processor(model + std::string(bare ? kNoBlankInFront : kKeepBlanks), origin);
-  if (modern || !spellable_.empty()) without_blank_ = load_processor(model + std::string(kNoBlankInFront), origin);
-  if (modern) behind_special_ = Blank::none;
-  collapses_blanks_ = modern;
+  // A config that says `legacy` is transformers': all blanks of a text stay, and one that begins with a blank gets no other. Without it
+  // SentencePiece itself is the reference.
+  const bool bare = !config.add_prefix_space.value_or(true);
+  keeps_blanks_ = config.legacy.has_value();
+  if (keeps_blanks_ || bare) processor_ = load_processor(model + std::string(bare ? kNoBlankInFront : kKeepBlanks), origin);
+  if (keeps_blanks_ || !spellable_.empty()) without_blank_ = load_processor(model + std::string(kNoBlankInFront), origin);
+  if (config.legacy == false) behind_special_ = Blank::none;
 }
 
 SentencePieceTokenizer::~SentencePieceTokenizer() = default;
@@ -119,7 +120,7 @@ void SentencePieceTokenizer::append(const Processor& processor, std::string_view
 
 // A special token that the model could spell in one piece is cut behind its first character, so that it never comes out as one.
 void SentencePieceTokenizer::encode_part(std::string_view text, Blank blank, core::Ids& ids) const {
-  if (collapses_blanks_ && (text.starts_with(' ') || text.starts_with(kMark))) blank = Blank::none;
+  if (keeps_blanks_ && (text.starts_with(' ') || text.starts_with(kMark))) blank = Blank::none;
   for (;;) {
     size_t cut = std::string_view::npos;
     for (const std::string& special : spellable_)

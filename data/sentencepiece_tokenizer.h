@@ -46,7 +46,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::unique_ptr<Processor> processor_;
   std::unique_ptr<Processor> without_blank_;  // the same model, no blank before a text; where the config asks for one
   Blank behind_special_ = Blank::as_model;    // legacy: false gives none there
-  bool collapses_blanks_ = false;             // a text that begins with a blank gets no other (legacy: false)
+  bool keeps_blanks_ = false;                 // all of a text, and no further one before a blank, as transformers does
   std::vector<bool> is_special_;              // by id
   std::map<std::string, int64_t, std::less<>> specials_;
   std::vector<AddedToken> found_;              // in text: added tokens that are not special, the longest first

@@ -228,6 +228,13 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   return config;
 }
 
+bool same_ids(const TokenizerConfig& one, const TokenizerConfig& other) {
+  const auto same = [](const AddedToken& a, const AddedToken& b) { return a.id == b.id && a.text == b.text; };
+  return one.legacy.value_or(true) == other.legacy.value_or(true) &&
+         one.add_prefix_space.value_or(true) == other.add_prefix_space.value_or(true) &&
+         std::equal(one.added.begin(), one.added.end(), other.added.begin(), other.added.end(), same);
+}
+
 void check_named_tokens(const TokenizerConfig& config, const std::string& vocabulary,
                         const std::function<bool(const std::string&)>& is_token) {
   for (const auto& [key, text] : {std::pair{"bos_token", config.bos}, std::pair{"eos_token", config.eos}})

@@ -42,6 +42,9 @@ TokenizerConfig parse_tokenizer_config(const nlohmann::json& document, const std
 // Reads what is there; a missing file leaves everything unset. tokenizer_config.json wins where two files name another token.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
+// Whether two folders with one vocabulary give text the same ids: the same added tokens and blanks.
+bool same_ids(const TokenizerConfig& one, const TokenizerConfig& other);
+
 // DataError for a BOS or EOS that `is_token` does not know: any other token in its place would begin or end texts wrongly. Other names
 // are warned about. `vocabulary` names the file that holds the tokens.
 void check_named_tokens(const TokenizerConfig& config, const std::string& vocabulary,

@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "core/version.h"
 #include "data/generation_config.h"
+#include "data/tokenizer_config.h"
 #include "data/tokenizer_export.h"
 #include "policy/model_directory.h"
 
@@ -70,7 +71,8 @@ ScoringModel load_scoring_model(const fs::path& folder) {
 void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
   for (const char* name : {"tokenizer.json", "tokenizer.model"}) {  // the first that is there decides, as in load_tokenizer()
     if (!fs::exists(folder / name) && !fs::exists(other / name)) continue;
-    if (fs::exists(folder / name) && fs::exists(other / name) && core::sha256_file(folder / name) == core::sha256_file(other / name))
+    if (fs::exists(folder / name) && fs::exists(other / name) && core::sha256_file(folder / name) == core::sha256_file(other / name) &&
+        data::same_ids(data::read_tokenizer_config(folder), data::read_tokenizer_config(other)))
       return;
     break;
   }

@@ -111,6 +111,8 @@ TEST_CASE("chat template: it is found wherever transformers keeps it", "[data]")
              json{{"chat_template", {{{"name", "rag"}, {"template", "x"}}, {{"name", "default"}, {"template", kLoop + kAsk}}}}}.dump());
   CHECK(find_chat_template(folder.path())->text == kLoop + kAsk);
   CHECK(chat_format_of(folder.path()) == ChatFormat::chatml);
+  write_text(folder / "tokenizer_config.json", json{{"chat_template", {{"rag", "x"}, {"default", "one"}}}}.dump());
+  CHECK(find_chat_template(folder.path())->text == "one");
   write_text(folder / "chat_template.json", json{{"chat_template", "two"}}.dump());
   CHECK(find_chat_template(folder.path())->text == "two");
   write_text(folder / "chat_template.jinja", llama2_template(""));

@@ -136,6 +136,15 @@ TEST_CASE("companions: tokens beside a tokenizer.json are added to its own", "[d
   CHECK(tokenizer->special("</s>") == 3);
 }
 
+TEST_CASE("companions: two folders have the same ids when their added tokens and blanks are the same", "[data]") {
+  const auto config = [](const char* text) { return keel::data::parse_tokenizer_config(json::parse(text), "t"); };
+  const auto plain = config(R"({"added_tokens_decoder": {"330": {"content": "<x>"}}})");
+  CHECK(keel::data::same_ids(plain, config(R"({"legacy": true, "added_tokens_decoder": {"330": {"content": "<x>", "special": true}}})")));
+  CHECK_FALSE(keel::data::same_ids(plain, config(R"({"added_tokens_decoder": {"330": {"content": "<y>"}}})")));
+  CHECK_FALSE(keel::data::same_ids(plain, config("{}")));
+  CHECK_FALSE(keel::data::same_ids(config("{}"), config(R"({"legacy": false})")));
+}
+
 TEST_CASE("companions: a tag of the chat format that takes blanks is refused where it would be written", "[data]") {
   const TokenizerFolder folder(true);
   folder.write("tokenizer_config.json", {{"added_tokens_decoder",
@@ -208,7 +217,7 @@ TEST_CASE("generation config: the ids of eos_token_id end an answer beside the E
   CHECK_THAT(folder.complaint(), ContainsSubstring("must be a JSON object"));
 }
 
-// tools/oracle/sentencepiece_companions.py; legacy: true keeps SentencePiece's own blank before a text that begins with one.
+// tools/oracle/sentencepiece_companions.py
 TEST_CASE("companions: legacy and add_prefix_space give transformers' ids", "[data]") {
   const auto model = keel::test::read_text(keel::test::shared_data() / "tinyllama/stories260K/tok512.model");
   const auto loaded = [&](bool legacy, bool prefix) {
@@ -223,6 +232,8 @@ TEST_CASE("companions: legacy and add_prefix_space give transformers' ids", "[da
   const auto chatml = [&](const auto& tokenizer) { return keel::data::render(keel::data::ChatFormat::chatml, *tokenizer, dialogue).ids; };
   const auto old = loaded(true, true), modern = loaded(false, true), bare = loaded(false, false), old_bare = loaded(true, false);
   CHECK(old->encode("Once") == Ids{403});
+  CHECK(old->encode(" Once") == Ids{403});
+  CHECK(old->encode("  Once") == Ids{410, 403});
   CHECK(old->encode("a<tool>b") == Ids{261, 514, 268});
   CHECK(old->encode_behind_special("user\nOnce") == Ids{318, 419, 285, 13, 441, 416, 331});
   CHECK(modern->encode("Once") == Ids{403});
