@@ -1,7 +1,7 @@
 // What stands beside a checkpoint, where results may go, and answers that say nothing: as a user of the commands meets them.
 #include <algorithm>
 
-#include "pipelines/keel_binary.h"
+#include "pipelines/cli/keel_binary.h"
 
 using keel::test::rows_in;
 using keel::test::TinyTensor;
