@@ -119,8 +119,8 @@ void make_directories(const fs::path& path) {
 }
 
 fs::path output_folder(const fs::path& path) {
-  const auto refuse = [&](const std::string& why) { throw UsageError("cannot write the folder \"" + path.string() + "\": " + why); };
-  if (path.empty()) refuse("the name is empty; name a new folder");
+  const auto refuse = [&](const std::string& why) { throw UsageError(path.string() + " " + why); };
+  if (path.empty()) throw UsageError("an empty name is no place for a folder: name a new folder");
   std::error_code failed;
   fs::path target = fs::absolute(path);
   while ((!target.has_filename() || target.filename() == ".") && target.has_relative_path())  // "models/x/", "models/x/."
@@ -133,22 +133,25 @@ fs::path output_folder(const fs::path& path) {
   const fs::path current = fs::current_path();
   const fs::path relative = current.lexically_relative(target);
   if (!relative.empty() && *relative.begin() != "..")
-    refuse("it is the current folder or lies above it, and could not be renamed into place; name a new folder");
+    refuse("is the current folder or lies above it, and nothing could be renamed into its place: name a new folder");
   const fs::file_status link = fs::symlink_status(target, failed);
-  if (fs::is_symlink(link)) refuse("it is a link; name the folder itself");
+  if (fs::is_symlink(link)) {
+    if (!fs::exists(target, failed) && failed) throw_system_error("write the folder", path, failed.value());  // links in a circle
+    refuse("is a link: name the folder itself");
+  }
   if (fs::exists(link)) {
-    if (!fs::is_directory(link)) refuse("it is there already and no folder; choose another name or remove it");
-    if (!fs::is_empty(target, failed) && !failed) refuse("it is there already and not empty; choose another name or remove it");
+    if (!fs::is_directory(link)) refuse("is there already and no folder: choose another name or remove it");
+    if (!fs::is_empty(target, failed) && !failed) refuse("is there already and not empty: choose another name or remove it");
   }
   fs::path above = target.parent_path();
   while (!fs::exists(fs::status(above, failed)) && above.has_relative_path())
     above = above.parent_path();
-  if (!fs::is_directory(above, failed)) refuse(above.string() + " is no folder; choose another place");
+  if (!fs::is_directory(above, failed)) refuse("lies below " + above.string() + ", which is no folder: choose another place");
   if (::access(above.c_str(), W_OK | X_OK) != 0) throw_system_error("write into", above, errno);
   struct stat inner {
   }, outer{};
   if (fs::exists(link) && ::stat(target.c_str(), &inner) == 0 && ::stat(above.c_str(), &outer) == 0 && inner.st_dev != outer.st_dev)
-    refuse("another file system is mounted there, and a folder cannot be renamed onto it; name a folder inside it");
+    refuse("is a mount point, onto which no folder can be renamed: name a folder inside it");
   return target;
 }
 

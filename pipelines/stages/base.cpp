@@ -63,9 +63,9 @@ steps::Step base_step(const PretrainSettings& settings, const steps::Inputs& giv
   core::throw_if_any(std::move(problems));
   if (!steps::has_role(given, "validation")) refuse_validate_every(settings.pretrain.batch, "pretrain.");
   steps::Inputs inputs = given;
-  for (const auto& [role, source] : given)  // what names the special tokens of a tokenizer that is a file
+  for (const auto& [role, source] : given)  // what stands beside a tokenizer that is a file
     if (role == "tokenizer" && source.stage.empty() && !steps::fs::is_directory(source.path))
-      for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+      for (const std::string& name : data::tokenizer_companions())
         if (const auto beside = source.path.parent_path() / name; steps::fs::is_regular_file(beside))
           inputs.push_back({name, steps::from_outside(name, beside)});
   return steps::make_step("base", settings, std::move(inputs), pretrain);

@@ -275,7 +275,7 @@ TEST_CASE("output folder: what could not be renamed into place at the end is ref
   write_text(folder / "file", "x");
   std::filesystem::current_path(folder / "full/inside");
   using keel::core::output_folder;
-  CHECK_THROWS_WITH(output_folder(""), ContainsSubstring("empty"));
+  CHECK_THROWS_WITH(output_folder(""), ContainsSubstring("empty name"));
   for (const char* name : {".", "./", "..", "../", "/", "../../full", "./."})
     CHECK_THROWS_WITH(output_folder(name), ContainsSubstring("current folder"));
   CHECK_THROWS_WITH(output_folder(folder / "full"), ContainsSubstring("current folder"));
@@ -283,8 +283,8 @@ TEST_CASE("output folder: what could not be renamed into place at the end is ref
   CHECK_THROWS_WITH(output_folder("full"), ContainsSubstring("not empty"));
   CHECK_THROWS_WITH(output_folder("full/."), ContainsSubstring("not empty"));
   CHECK_THROWS_WITH(output_folder("file"), ContainsSubstring("no folder"));
-  CHECK_THROWS_WITH(output_folder("file/x"), ContainsSubstring("file is no folder"));
-  CHECK_THROWS_WITH(output_folder("file/x/y/"), ContainsSubstring("file is no folder"));
+  CHECK_THROWS_WITH(output_folder("file/x"), ContainsSubstring("file, which is no folder"));
+  CHECK_THROWS_WITH(output_folder("file/x/y/"), ContainsSubstring("file, which is no folder"));
   for (const char* name : {"link", "link/", "link/.", "dangling"})
     CHECK_THROWS_WITH(output_folder(name), ContainsSubstring("is a link"));
   for (const char* name : {"new", "new/", "new/.", "./new", "full/../new", "empty/../new"})
