@@ -31,7 +31,7 @@ struct MeasuredModel {
   std::string name;
   std::map<std::string, statistics::Interval> measures;
   std::map<std::string, int64_t> counts;  // prompts behind a measure, by the same keys; may be empty
-  std::string before = {};  // the model that measures ending in "_vs_before" compare it with; "" where there are none
+  std::string before = {};                // the model that measures ending in "_vs_before" compare it with; "" where there are none
 };
 
 // One row a model, one column a measure, "-" where it is absent.

@@ -100,6 +100,7 @@ class NewAgainstOld {
       : settings_(settings), comparisons_(comparisons) {}
 
   void add(size_t comparison, size_t chosen) {
+    if (settings_.before.empty()) return;
     const nlohmann::json& row = comparisons_[comparison];
     const auto model = [&](size_t side) { return row.at("answers").at(side).at("model").get<std::string>(); };
     if (model(0) == model(1)) return;

@@ -75,6 +75,31 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(tuned.counts == counts);
 }
 
+TEST_CASE("comparison: each model against the one before, and equal models against each other", "[evaluation]") {
+  ModelAnswers same = kTuned;
+  same.model = "same";
+  ModelAnswers last = kSft;
+  last.model = "last";
+  const auto models = compare_models({kSft, kTuned, same, last}, "sft", kFew);
+  REQUIRE(models.size() == 4);
+  CHECK((models[0].before.empty() && models[1].before.empty()));  // the first after SFT has SFT before it
+  CHECK_FALSE(models[1].measures.contains("gold_safety_vs_before"));
+  CHECK((models[2].before == "tuned" && models[3].before == "same"));
+  for (const char* key : {"gold_helpfulness_vs_before", "gold_safety_vs_before"}) {
+    const auto none = models[2].measures.at(key);
+    CHECK((none.mean == 0 && none.low == 0 && none.high == 0));
+  }
+  for (const char* key : {"win_rate_vs_before", "reward_win_rate_vs_before"}) {
+    const auto tie = models[2].measures.at(key);
+    CHECK((tie.mean == 0.5 && tie.low == 0.5 && tie.high == 0.5));
+  }
+  for (const auto& [key, interval] : models[1].measures)  // equal answers, equal figures
+    CHECK((models[2].measures.at(key).low == interval.low && models[2].measures.at(key).high == interval.high));
+  CHECK(mean_of(models[3], "gold_safety_vs_before") == Catch::Approx(-(0.6 + 0 - 0.5) / 3));
+  CHECK(mean_of(models[3], "win_rate_vs_before") == Catch::Approx((0 + 0.5 + 1 + 0 + 0.5) / 5));
+  CHECK(models[3].counts.at("gold_helpfulness_vs_before") == 2);
+}
+
 TEST_CASE("comparison: differences are paired, so a constant gain has no spread", "[evaluation]") {
   ModelAnswers better = kSft;
   better.model = "better";

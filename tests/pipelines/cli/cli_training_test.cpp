@@ -64,7 +64,7 @@ TEST_CASE("keel sft: two steps leave a model that works; refused input leaves no
   CHECK(work.run({"generate", "--model", "tuned", "--prompts", "prompts.jsonl", "--max-new-tokens", "2"}).rows().size() == 1);
   const Outcome again = work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", "tuned", "--set", "steps=2"});
   CHECK(again.code == 2);
-  CHECK(again.says("it is there already and not empty"));
+  CHECK(again.says("tuned is there already"));
 }
 
 TEST_CASE(
@@ -302,6 +302,29 @@ TEST_CASE("keel run: a run killed twice ends like one that was left alone, and o
   CHECK(outcomes[3].code == 2);  // a folder belongs to one recipe
 }
 
+TEST_CASE("keel run: a PPO that changes nothing has the figures of the model it began with, and the summary says so", "[pipelines]") {
+  const Workplace work;
+  work.write("tiny.json", kTinyRecipe);
+  const Outcome outcome = work.run({"run", "tiny.json", "--out", "run", "--set", R"(versions=["ppo"])", "--set",
+                                    "ppo.schedule.learning_rate=0", "--set", "ppo.validation.every=1"});
+  INFO(outcome.err);
+  REQUIRE(outcome.code == 0);
+  CHECK(work.read("run/models/ppo/model.safetensors") == work.read("run/models/rs1/model.safetensors"));
+  const auto summary = json_in(work, "run/summary.json");
+  nlohmann::json rs1, ppo;
+  for (const auto& model : summary["models"])
+    (model["name"] == "rs1" ? rs1 : ppo) = model;  // ppo is the last
+  CHECK((ppo["name"] == "ppo" && ppo["before"] == "rs1" && ppo["kept_iteration"] == 0));
+  CHECK(outcome.out.find("PPO changed nothing") != std::string::npos);
+  CHECK(work.read("run/report.html").find("PPO changed nothing") != std::string::npos);
+  for (const auto& [key, value] : rs1.items()) {
+    INFO(key);
+    if (value.is_object()) CHECK(ppo[key] == value);
+  }
+  CHECK(ppo["win_rate_vs_before"]["mean"] == 0.5);
+  CHECK(ppo["gold_helpfulness_vs_before"] == nlohmann::json({{"mean", 0}, {"low", 0}, {"high", 0}}));
+}
+
 TEST_CASE("keel run: another version reuses everything before it; its reward models know all batches", "[pipelines]") {
   const Workplace work;
   work.write("tiny.json", kTinyRecipe);
@@ -384,6 +407,20 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     CHECK((page.find(reward["name"].get<std::string>() + " reward model (retrained, not used): loss") != std::string::npos) == kept);
   }
   CHECK(summary["reward_models"][1]["unsafe_at_gate"]["threshold"] == 0.4);  // the run's gate
+  // Old against new: of the second batch, whose answers are by two models.
+  CHECK_FALSE(work.has("run/stages/preferences/current/versus_before.json"));
+  const auto versus = json_in(work, "run/stages/preferences2/current/versus_before.json");
+  CHECK((versus["newest"] == "rs1" && versus["before"] == "sft"));
+  const auto compared = rows_in(work / "run/stages/comparisons2/current/comparisons.jsonl.gz");
+  int64_t different = 0, decided = 0;
+  for (const auto& row : compared)
+    different += row["answers"][0]["text"] != row["answers"][1]["text"] ? 1 : 0;
+  for (const auto& [kind, share] : versus["kinds"].items()) {
+    decided += share["comparisons"].get<int64_t>();
+    CHECK((share["low"] <= share["mean"] && share["mean"] <= share["high"]));
+  }
+  CHECK((decided > 0 && decided == different));
+  CHECK(page.find("Each model against the one before") != std::string::npos);
   CHECK(work.has("run/reward_models/general/model.safetensors"));
   const auto mixture = json_in(work, "run/stages/reward_helpfulness2/current/mixture.json");
   const auto first = json_in(work, "run/stages/reward_helpfulness/current/mixture.json");
