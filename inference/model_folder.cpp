@@ -56,16 +56,31 @@ int64_t unused_id(const data::Tokenizer& tokenizer) {
 }  // namespace
 
 LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
-  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .format = data::chat_format_of(folder, chat)};
+  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .limit = {}, .format = data::chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
+  model.limit = recorded_limit(folder);
   data::warn_of_sampling_defaults(folder);
   return model;
 }
 
-ScoringModel load_scoring_model(const fs::path& folder) {
-  ScoringModel model{.model = reward::load_reward_model(folder), .tokenizer = nullptr, .format = data::chat_format_of(folder)};
+ScoringModel load_scoring_model(const fs::path& folder, const std::string& chat) {
+  ScoringModel model{
+      .model = reward::load_reward_model(folder), .tokenizer = nullptr, .limit = {}, .format = data::chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
+  model.limit = recorded_limit(folder);
   return model;
+}
+
+RenderPolicy recorded_limit(const fs::path& folder) {
+  RenderPolicy limit;
+  if (!fs::exists(folder / "keel.json")) return limit;
+  const nlohmann::json object = core::read_json_file(folder / "keel.json");
+  const auto found = object.find("limit");
+  if (found == object.end()) return limit;
+  std::vector<std::string> problems;
+  core::assign(core::fields_of(limit), *found, "limit", problems);
+  if (!problems.empty()) throw core::DataError(folder / "keel.json", 0, problems.front());
+  return limit;
 }
 
 void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
@@ -96,29 +111,31 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
     if (fs::exists(from / name) && !fs::exists(to / name)) core::write_file(to / name, core::read_file(from / name));
 }
 
-void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage) {
+void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit) {
   nlohmann::json object = {{"keel", core::kVersion},
                            {"chat_format", data::to_string(format)},
                            {"digest", core::sha256_file(folder / "model.safetensors")},
                            {"lineage", lineage}};
+  if (limit.max_tokens > 0 || limit.drop_oldest_turns)
+    object["limit"] = {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}};
   if (!format.default_system.empty()) object["default_system"] = format.default_system;
   core::write_file(folder / "keel.json", object.dump(2) + "\n");
 }
 
 void save_language_model(const fs::path& folder, const policy::Llama& llama, const fs::path& tokenizer_from, data::ChatFormat format,
-                         const nlohmann::json& lineage) {
+                         const nlohmann::json& lineage, const RenderPolicy& limit) {
   copy_tokenizer(tokenizer_from, folder);
   nlohmann::json extra = policy::causal_model_json();
   extra.update(token_ids(*data::load_tokenizer(folder)));
   policy::save_weights(folder, llama.config, policy::parameters(llama), extra);
-  write_keel_json(folder, format, lineage);
+  write_keel_json(folder, format, lineage, limit);
 }
 
 void save_scoring_model(const fs::path& folder, const reward::RewardModel& model, const fs::path& tokenizer_from, data::ChatFormat format,
-                        const nlohmann::json& lineage) {
+                        const nlohmann::json& lineage, const RenderPolicy& limit) {
   copy_tokenizer(tokenizer_from, folder);
   reward::save_reward_model(model, folder, unused_id(*data::load_tokenizer(folder)));
-  write_keel_json(folder, format, lineage);
+  write_keel_json(folder, format, lineage, limit);
 }
 
 std::string model_digest(const fs::path& folder) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "core/config.h"
 #include "data/chat_format.h"
 #include "data/tokenizer.h"
 #include "policy/llama.h"
@@ -13,31 +14,51 @@
 
 namespace keel::inference {
 
+// How dialogues become ids: what happens to those that do not fit, and to chat-format tags inside messages.
+struct RenderPolicy {
+  int64_t max_tokens = 0;  // longest dialogue, answer included; 0 = the model's context
+  bool drop_oldest_turns = false;
+  bool allow_tags = false;  // keep them as plain text: for answers that models wrote
+};
+
+inline void visit(RenderPolicy& policy, core::Fields& fields) {
+  fields("max_tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context",
+         core::at_least(0));
+  fields("drop_oldest_turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  fields("allow_tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+}
+
 struct LanguageModel {
   policy::Llama llama;
   std::shared_ptr<const data::Tokenizer> tokenizer;
+  RenderPolicy limit;  // that it was trained with; tags are refused unless a caller allows them
   data::ChatFormat format = data::ChatFormat::none;
 };
 
 struct ScoringModel {
   reward::RewardModel model;
   std::shared_ptr<const data::Tokenizer> tokenizer;
+  RenderPolicy limit;  // that it was trained with; tags are refused unless a caller allows them
   data::ChatFormat format = data::ChatFormat::none;
 };
 
 // `chat` overrides the format of keel.json; "" keeps it (none where there is no keel.json). UsageError for a folder without a model,
 // DataError for broken files or a tokenizer with more ids than the model.
 LanguageModel load_language_model(const std::filesystem::path& folder, const std::string& chat = {});
-ScoringModel load_scoring_model(const std::filesystem::path& folder);
+ScoringModel load_scoring_model(const std::filesystem::path& folder, const std::string& chat = {});
+
+// The limit that keel.json of a folder records; none where it has none.
+RenderPolicy recorded_limit(const std::filesystem::path& folder);
 
 // Writes weights, tokenizer files (copied from `tokenizer_from`, a folder) and keel.json with the digest of the weights and `lineage`.
 void save_language_model(const std::filesystem::path& folder, const policy::Llama& llama, const std::filesystem::path& tokenizer_from,
-                         data::ChatFormat format, const nlohmann::json& lineage);
+                         data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit = {});
 void save_scoring_model(const std::filesystem::path& folder, const reward::RewardModel& model, const std::filesystem::path& tokenizer_from,
-                        data::ChatFormat format, const nlohmann::json& lineage);
+                        data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit = {});
 
 // keel.json of a finished model folder.
-void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage);
+void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage,
+                     const RenderPolicy& limit = {});
 
 // DataError unless both folders hold the same tokenizer files: the ids of one model mean something else to the other.
 void require_same_tokenizer(const std::filesystem::path& folder, const std::filesystem::path& other);

@@ -7,28 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
 #include "data/counts.h"
 #include "data/preferences.h"
 #include "inference/model_folder.h"
 
 namespace keel::inference {
 
-// How dialogues become ids: what happens to those that do not fit, and to chat-format tags inside messages.
-struct RenderPolicy {
-  int64_t max_tokens = 0;  // longest dialogue, answer included; 0 = the model's context
-  bool drop_oldest_turns = false;
-  bool allow_tags = false;  // keep them as plain text: for answers that models wrote
-};
-
-inline void visit(RenderPolicy& policy, core::Fields& fields) {
-  fields("max_tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context",
-         core::at_least(0));
-  fields("drop_oldest_turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
-  fields("allow_tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
-}
-
-// The same where nothing may be longer than `most` tokens.
+// `policy` where nothing may be longer than `most` tokens.
 data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most);
 
 // Prompts of a JSONL file: {"messages"} (or {"prompt"}), with "hazard": true where the prompt is about safety.

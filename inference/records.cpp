@@ -5,18 +5,37 @@
 #include <algorithm>
 
 #include "data/messages.h"
+#include "data/render_limits.h"
+#include "inference/prompts.h"
 
 namespace keel::inference {
 namespace {
 
-void check_row(const core::Ids& ids, const policy::LlamaConfig& config) {
+void check_ids(const core::Ids& ids, const policy::LlamaConfig& config) {
   if (ids.empty()) throw std::invalid_argument("there is no token: an empty text without BOS has nothing to go on from");
-  if (static_cast<int64_t>(ids.size()) > config.max_position_embeddings)
-    throw std::invalid_argument(
-        fmt::format("{} tokens are more than the model's context of {}", ids.size(), config.max_position_embeddings));
   for (const int64_t id : ids)
     if (id < 0 || id >= config.vocab_size)
       throw std::invalid_argument(fmt::format("id {} lies outside the model's vocabulary 0..{}", id, config.vocab_size - 1));
+}
+
+// Renders a record so that it takes at most `most` tokens, if it may be shortened or is short enough.
+template <class Render>
+RecordIds fit(data::PromptRecord record, int64_t most, const RenderPolicy& limit, const policy::LlamaConfig& config, Render&& render) {
+  const data::RenderLimits limits = limits_within(limit, most);
+  RecordIds result{.ids = render(record), .too_long = {}};
+  if (record.messages) {
+    data::Counts ignored;
+    core::Dialogue dialogue = *record.messages;
+    data::shorten_until_fits_(dialogue, limits, ignored, [&](const core::Dialogue& left) {
+      record.messages = left;
+      result.ids = render(record);
+      return std::ssize(result.ids);
+    });
+  }
+  check_ids(result.ids, config);
+  if (std::ssize(result.ids) > limits.max_tokens)
+    result = {.ids = {}, .too_long = fmt::format("{} tokens are more than the {} that fit", std::ssize(result.ids), limits.max_tokens)};
+  return result;
 }
 
 // Prompt and response as one text; what is not shared with the prompt's own ids is the answer.
@@ -31,15 +50,14 @@ core::TokenSequence raw_answer(const data::Tokenizer& tokenizer, const std::stri
 
 }  // namespace
 
-std::vector<core::Ids> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options) {
-  std::vector<core::Ids> prompts;
+std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options) {
+  std::vector<RecordIds> prompts;
+  const int64_t most = model.llama.config.max_position_embeddings - 1;  // room for an answer of one token
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
-      prompts.push_back(data::prompt_ids(record, model.format, *model.tokenizer, options.tags, options.bos));
-      check_row(prompts.back(), model.llama.config);
-      if (static_cast<int64_t>(prompts.back().size()) == model.llama.config.max_position_embeddings)
-        throw std::invalid_argument(fmt::format("the prompt fills the model's context of {} tokens: there is no room for an answer",
-                                                model.llama.config.max_position_embeddings));
+      prompts.push_back(fit(record, most, options.limit, model.llama.config, [&](const data::PromptRecord& left) {
+        return data::prompt_ids(left, model.format, *model.tokenizer, options.tags, options.bos);
+      }));
     });
   return prompts;
 }
@@ -50,17 +68,22 @@ std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const d
     data::with_place(set.path, record.line, [&] {
       sequences.push_back(record.text && record.response ? raw_answer(*model.tokenizer, *record.text, *record.response, options.bos)
                                                          : data::answered_sequence(record, model.format, *model.tokenizer, options.tags));
-      check_row(sequences.back().ids, model.llama.config);
+      check_ids(sequences.back().ids, model.llama.config);
+      if (std::ssize(sequences.back().ids) > model.llama.config.max_position_embeddings)
+        throw std::invalid_argument(fmt::format("{} tokens are more than the model's context of {}", sequences.back().ids.size(),
+                                                model.llama.config.max_position_embeddings));
     });
   return sequences;
 }
 
-std::vector<core::Ids> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options) {
-  std::vector<core::Ids> dialogues;
+std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options) {
+  std::vector<RecordIds> dialogues;
+  const policy::LlamaConfig& config = model.model.backbone.config;
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
-      dialogues.push_back(data::answered_sequence(record, model.format, *model.tokenizer, options.tags).ids);
-      check_row(dialogues.back(), model.model.backbone.config);
+      dialogues.push_back(fit(record, config.max_position_embeddings, options.limit, config, [&](const data::PromptRecord& left) {
+        return data::answered_sequence(left, model.format, *model.tokenizer, options.tags).ids;
+      }));
     });
   return dialogues;
 }

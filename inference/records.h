@@ -10,16 +10,23 @@ namespace keel::inference {
 struct RecordOptions {
   bool bos = true;
   data::TagPolicy tags = data::TagPolicy::refuse;
+  RenderPolicy limit = {};  // of generate and score: the model's own unless somebody says otherwise
 };
 
-// Ids to generate from, one row a record. DataError with file:line for rows that the model cannot take.
-std::vector<core::Ids> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
+// Ids of one record; `too_long` says why there are none, for what does not fit is that record's failure and not the file's.
+struct RecordIds {
+  core::Ids ids;
+  std::string too_long;
+};
+
+// Ids to generate from, one row a record. DataError with file:line for malformed rows and ids that the model does not have.
+std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
 // Sequences whose mask is true on what is asked about: the answer, or every id but the first of {"ids"}. {"prompt", "response"} is raw
 // text.
 std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
-// Finished dialogues to score, rendered as in training.
-std::vector<core::Ids> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options);
+// Finished dialogues to score, rendered as in training: shortened by their oldest turns where the limit says so.
+std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options);
 
 }  // namespace keel::inference

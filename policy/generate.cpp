@@ -161,10 +161,10 @@ std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job)
       const int64_t room = model.config.max_position_embeddings - static_cast<int64_t>(prompt.size());
       TORCH_CHECK(room > 0, "[policy.generate] prompt ", answer.prompt, " of ", prompt.size(), " tokens fills the model's context of ",
                   model.config.max_position_embeddings, "; shorten it");
+      const int64_t record = job.first_record + (job.records.empty() ? answer.prompt : job.records.at(static_cast<size_t>(answer.prompt)));
       batch.push_back(prompt);
       rows.push_back({.sample = &answer,
-                      .stream = core::Stream(job.seed, job.purpose, static_cast<uint64_t>(answer.prompt + job.first_record),
-                                             static_cast<uint64_t>(answer.sample)),
+                      .stream = core::Stream(job.seed, job.purpose, static_cast<uint64_t>(record), static_cast<uint64_t>(answer.sample)),
                       .limit = std::min(job.sampling.max_new_tokens, room)});
     }
     generate_batch(model, batch, std::move(rows), job.sampling, job.stop_ids);

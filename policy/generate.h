@@ -37,6 +37,7 @@ struct GenerationJob {
   uint64_t seed = 0;
   std::string purpose = "generate";
   int64_t first_record = 0;
+  std::vector<int64_t> records = {};                // of each prompt, where prompts are missing between them; empty = as above
   int64_t batch_rows = 64;                          // most answers decoded together; memory against speed, no part of what an answer is
   std::function<void(int64_t finished)> done = {};  // told how many answers are finished, now and then
 };

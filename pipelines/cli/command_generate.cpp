@@ -1,9 +1,11 @@
 // keel generate: answers to prompts.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/jsonl.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "inference/records.h"
 #include "pipelines/cli/commands.h"
@@ -26,18 +28,27 @@ void visit(GenerateConfig& config, core::Fields& fields) {
 struct GenerateOptions {
   std::string model, prompts, out, chat;
   int64_t samples = 1;
-  bool no_bos = false, allow_tags = false;
+  bool no_bos = false;
+  inference::RenderPolicy limit;
   GenerateConfig config;
   std::vector<std::string> settings;  // fields that have an option of their own: they win over --config and --set
 };
 
-void generate_rows(const GenerateOptions& options, uint64_t seed) {
+void generate_rows(const GenerateOptions& options, const CLI::App& command, uint64_t seed) {
   check_output(options.out, {options.prompts});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
-  const auto prompts = inference::prompts_for(
-      model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const inference::RenderPolicy limit = overridden(command, options.limit, model.limit);
+  const auto records = inference::prompts_for(
+      model, set, {.bos = !options.no_bos, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse, .limit = limit});
+  std::vector<core::Ids> prompts;
+  std::vector<int64_t> indices;  // draws go by the row, so that a row that does not fit changes no other
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (!records[i].too_long.empty()) continue;
+    prompts.push_back(records[i].ids);
+    indices.push_back(static_cast<int64_t>(i));
+  }
   const core::Ids stops = model.tokenizer->eos() ? data::stop_ids(model.format, *model.tokenizer) : core::Ids{};
   core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
   const auto samples = policy::generate(model.llama, {.prompts = prompts,
@@ -46,19 +57,28 @@ void generate_rows(const GenerateOptions& options, uint64_t seed) {
                                                       .stop_ids = stops,
                                                       .seed = seed,
                                                       .purpose = "generate",
+                                                      .records = indices,
                                                       .batch_rows = options.config.batch_rows,
                                                       .done = [&](int64_t finished) { progress.update(finished); }});
-  for (const auto& sample : samples) {
+  size_t next = 0;
+  for (size_t row = 0; row < records.size(); ++row) {
+    if (!records[row].too_long.empty()) {
+      core::log_warn(fmt::format("{}:{}: {}", set.path, set.records[row].line, records[row].too_long));
+      writer.write({{"index", row}, {"error", records[row].too_long}});
+      continue;
+    }
     // Raw prompts get the raw text that goes on from them; only an answer in a dialogue has its surrounding blanks taken off.
-    const auto prompt = static_cast<size_t>(sample.prompt);
-    const bool chat = set.records[prompt].messages.has_value();
-    writer.write({{"index", sample.prompt},
-                  {"sample", sample.sample},
-                  {"ids", sample.ids},
-                  {"text", chat ? data::answer_text(model.format, *model.tokenizer, sample.ids)
-                                : data::continuation_text(*model.tokenizer, prompts[prompt], sample.ids)},
-                  {"logprobs", sample.logprobs},
-                  {"finish_reason", core::name_of(sample.finish)}});
+    const bool chat = set.records[row].messages.has_value();
+    for (int64_t i = 0; i < options.samples; ++i) {
+      const core::Sample& sample = samples[next++];
+      writer.write({{"index", row},
+                    {"sample", sample.sample},
+                    {"ids", sample.ids},
+                    {"text", chat ? data::answer_text(model.format, *model.tokenizer, sample.ids)
+                                  : data::continuation_text(*model.tokenizer, records[row].ids, sample.ids)},
+                    {"logprobs", sample.logprobs},
+                    {"finish_reason", core::name_of(sample.finish)}});
+    }
   }
   writer.commit();
 }
@@ -86,14 +106,14 @@ void add_generate(CLI::App& app, Invocation& invocation) {
       ->each(setting("max_new_tokens"));
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
-  command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  add_render_policy(*command, options->limit);
   add_common_options(*command, invocation);
   describe_fields(*command, core::fields_of(options->config));
-  command->callback([options, &invocation] {
-    invocation.action = [options, &invocation] {
+  command->callback([options, command, &invocation] {
+    invocation.action = [options, command, &invocation] {
       invocation.set.insert(invocation.set.end(), options->settings.begin(), options->settings.end());
       configure(core::fields_of(options->config), invocation);
-      generate_rows(*options, invocation.seed);
+      generate_rows(*options, *command, invocation.seed);
     };
   });
 }

@@ -54,6 +54,7 @@ void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
     if (!stage.empty()) link(fs::path("models") / name, fs::path("..") / "stages" / stage / "current");
   for (const auto& [kind, stage] : recipe::run_reward_models(recipe))
     link(fs::path("reward_models") / kind, fs::path("..") / "stages" / stage / "current");
+  core::write_file(run.root() / "reward_models" / "combination.json", core::dump_json(core::json_of(recipe.combination)) + "\n");
   for (const char* folder : {"models", "reward_models"})
     for (const auto& entry : fs::directory_iterator(run.root() / folder))
       if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // of a recipe with other models

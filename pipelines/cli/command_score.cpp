@@ -1,10 +1,14 @@
 // keel score: rewards of answers, by one reward model or by two combined as in the paper.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
+
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/jsonl.h"
+#include "core/log.h"
 #include "inference/records.h"
 #include "pipelines/cli/commands.h"
 #include "reward/combination.h"
@@ -14,31 +18,73 @@ namespace {
 
 struct ScoreOptions {
   std::vector<std::string> rewards;
-  std::string combine, in, out;
-  bool allow_tags = false;
+  std::string combine, in, out, chat;
+  double gate_threshold = 0;
+  inference::RenderPolicy limit;
 };
 
-std::vector<double> scores_of(const std::string& folder, const data::PromptSet& set, bool allow_tags) {
-  const inference::ScoringModel model = inference::load_scoring_model(folder);
-  const auto rows =
-      inference::dialogues_for(model, set, {.bos = true, .tags = allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
-  return reward::score_rows(model.model, rows);
+// What one reward model says of the rows: a score, or why there is none.
+struct RowScores {
+  std::vector<double> scores;
+  std::vector<std::string> too_long;
+};
+
+RowScores scores_of(const std::string& folder, const data::PromptSet& set, const ScoreOptions& options, const CLI::App& command) {
+  const inference::ScoringModel model = inference::load_scoring_model(folder, options.chat);
+  const inference::RenderPolicy limit = overridden(command, options.limit, model.limit);
+  const auto records = inference::dialogues_for(
+      model, set, {.bos = true, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse, .limit = limit});
+  std::vector<core::Ids> rows;
+  RowScores result{.scores = std::vector<double>(records.size()), .too_long = {}};
+  for (const auto& record : records) {
+    result.too_long.push_back(record.too_long);
+    if (record.too_long.empty()) rows.push_back(record.ids);
+  }
+  const std::vector<double> scores = reward::score_rows(model.model, rows);
+  for (size_t i = 0, next = 0; i < records.size(); ++i)
+    if (records[i].too_long.empty()) result.scores[i] = scores[next++];
+  return result;
 }
 
-void score_rows(const ScoreOptions& options) {
+// The gate of the run that made the safety model (keel run writes combination.json beside its reward models), else the paper's.
+reward::CombinationConfig gate_of(const std::filesystem::path& safety) {
+  reward::CombinationConfig config;
+  const auto file = safety.parent_path() / "combination.json";
+  if (!std::filesystem::exists(file)) return config;
+  std::vector<std::string> problems;
+  core::assign_file(core::fields_of(config), file, problems);
+  core::throw_if_any(std::move(problems));
+  return config;
+}
+
+void score_rows(const ScoreOptions& options, const CLI::App& command) {
   if (options.rewards.size() > 2 || (options.rewards.size() == 2) != !options.combine.empty())
     throw core::UsageError("give one --reward DIR, or two (helpfulness, then safety) with --combine llama2");
+  const bool gate_given = command.count("--gate-threshold") > 0;
+  if (gate_given && options.rewards.size() < 2) throw core::UsageError("--gate-threshold: nothing reads it without --combine llama2");
   check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const data::PromptSet set = data::read_prompts(options.in);
-  std::vector<double> scores = scores_of(options.rewards[0], set, options.allow_tags);
+  RowScores rows = scores_of(options.rewards[0], set, options, command);
   if (options.rewards.size() == 2) {
-    const std::vector<double> safety = scores_of(options.rewards[1], set, options.allow_tags);
-    for (size_t i = 0; i < scores.size(); ++i)
-      if (reward::safety_decides(safety[i], set.records[i].hazard, {})) scores[i] = safety[i];
+    const RowScores safety = scores_of(options.rewards[1], set, options, command);
+    reward::CombinationConfig gate = gate_of(options.rewards[1]);
+    if (gate_given) gate.gate_threshold = options.gate_threshold;
+    core::log_info(fmt::format("the safety model decides where the row is a hazard or its probability is below {}", gate.gate_threshold));
+    for (size_t i = 0; i < rows.scores.size(); ++i) {
+      if (rows.too_long[i].empty()) rows.too_long[i] = safety.too_long[i];
+      if (rows.too_long[i].empty() && reward::safety_decides(safety.scores[i], set.records[i].hazard, gate))
+        rows.scores[i] = safety.scores[i];
+    }
   }
-  for (const double score : scores)
-    writer.write({{"score", score}, {"probability", reward::probability(score)}});
+  for (size_t i = 0; i < rows.scores.size(); ++i) {
+    if (rows.too_long[i].empty()) {
+      writer.write({{"score", rows.scores[i]}, {"probability", reward::probability(rows.scores[i])}});
+      continue;
+    }
+    core::log_warn(fmt::format("{}:{}: {}", set.path, set.records[i].line, rows.too_long[i]));
+    writer.write({{"error", rows.too_long[i]}});
+  }
   writer.commit();
 }
 
@@ -55,18 +101,24 @@ void add_score(CLI::App& app, Invocation& invocation) {
   command
       ->add_option(
           "--combine", options->combine,
-          "llama2: the safety score where the row has \"hazard\": true or its probability is below 0.15, else the helpfulness score")
+          "llama2: the safety score where the row has \"hazard\": true or its probability is below the gate, else the helpfulness score")
       ->check(CLI::IsMember({"llama2"}));
   command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"score\",\"probability\"}; standard output when left out")->type_name("FILE");
-  command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  command
+      ->add_option("--gate-threshold", options->gate_threshold,
+                   "gate of --combine; that of combination.json beside the safety model's folder when left out, else 0.15")
+      ->type_name("NUMBER")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  add_render_policy(*command, options->limit);
   add_common_options(*command, invocation);
-  command->callback([options, &invocation] {
-    invocation.action = [options, &invocation] {
+  command->callback([options, command, &invocation] {
+    invocation.action = [options, command, &invocation] {
       configure({}, invocation);
-      score_rows(*options);
+      score_rows(*options, *command);
     };
   });
 }

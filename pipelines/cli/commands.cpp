@@ -58,6 +58,13 @@ void add_render_policy(CLI::App& command, inference::RenderPolicy& policy) {
   command.add_flag("--allow-tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }
 
+inference::RenderPolicy overridden(const CLI::App& command, const inference::RenderPolicy& given, inference::RenderPolicy limit) {
+  if (command.count("--max-tokens") > 0) limit.max_tokens = given.max_tokens;
+  if (command.count("--drop-oldest-turns") > 0) limit.drop_oldest_turns = true;
+  limit.allow_tags = given.allow_tags;
+  return limit;
+}
+
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading) {
   command.footer(heading + ":\n" + core::help_text(fields));
 }

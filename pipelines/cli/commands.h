@@ -41,6 +41,9 @@ void check_output(const std::string& out, const std::vector<std::string>& inputs
 // --max-tokens, --drop-oldest-turns, --allow-tags.
 void add_render_policy(CLI::App& command, inference::RenderPolicy& policy);
 
+// A model folder's own limit with what of the three was given on the command line.
+inference::RenderPolicy overridden(const CLI::App& command, const inference::RenderPolicy& given, inference::RenderPolicy limit);
+
 // Adds the help of every field below the options.
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading = "Fields of --config and --set");
 

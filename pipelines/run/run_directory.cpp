@@ -20,6 +20,8 @@
 namespace keel::pipelines::run {
 namespace {
 
+constexpr int kFormat = 2;  // of run.json and of what keys are made of
+
 namespace fs = std::filesystem;
 constexpr size_t kKeyDigits = 12;  // of a key, in folder names
 constexpr const char* kTrash = ".trash-";
@@ -108,6 +110,11 @@ std::optional<RunRecord> RunDirectory::record() const {
     return std::nullopt;
   }
   const nlohmann::json object = core::read_json_file(path);
+  if (object.is_object() && object.contains("recipe") && object.value("format", nlohmann::json()) != kFormat)
+    throw core::UsageError(fmt::format(
+        "{} is of a run of another version of keel, whose results cannot be gone on with (format {}, this keel has {}): its model "
+        "folders can be used as they are, the recipe needs another folder",
+        path.string(), object.contains("format") ? object.at("format").dump() : "1", kFormat));
   try {
     return RunRecord{object.at("recipe").get<std::string>(), object.at("keel").get<std::string>(), core::dump_json(object.at("config")),
                      object.value("external", std::map<std::string, std::string>{})};
@@ -130,7 +137,8 @@ void RunDirectory::begin(const RunRecord& record) {
   core::make_directories(root_);
   lock_ = std::make_unique<core::FileLock>(root_ / "run.lock");
   check_recipe(record.recipe);  // another process may have begun meanwhile
-  const nlohmann::json object = {{"recipe", record.recipe},
+  const nlohmann::json object = {{"format", kFormat},
+                                 {"recipe", record.recipe},
                                  {"keel", record.version},
                                  {"config", core::parse_json(record.config, "resolved recipe")},
                                  {"external", nlohmann::json(record.external)}};

@@ -65,10 +65,10 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
     seconds[phase] = spent;
   core::write_file(context.work / "timings.json", core::dump_json(seconds) + "\n");
   inference::save_scoring_model(context.work / "critic", result.critic, context.at("reward"), policy.format,
-                                {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}});
+                                {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}}, settings.limit);
   inference::save_language_model(
       context.work, result.policy, context.at("model"), policy.format,
-      {{"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}});
+      {{"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}}, settings.limit);
 }
 
 steps::Step ppo_step(const PpoSettings& settings, const steps::Inputs& inputs) {

@@ -170,7 +170,7 @@ void sample_and_fine_tune(const RejectionSettings& settings, const steps::Contex
   if (versions.size() > 1)
     core::log_info(fmt::format("rejection sampling: learned from {} answers in the pool of {} versions", answers, versions.size()));
   inference::save_language_model(context.work, start.llama, context.at("start"), format,
-                                 {{"stage", "rejection"}, {"seed", context.seed}, {"samples", settings.rejection.samples}});
+                                 {{"stage", "rejection"}, {"seed", context.seed}, {"samples", settings.rejection.samples}}, settings.limit);
 }
 
 steps::Step rejection_step(const RejectionSettings& settings, const steps::Inputs& given) {

@@ -65,8 +65,8 @@ void train(const TrainSettings& settings, const std::string& name, const path& c
   result["name"] = name;
   result["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}, {"repeats_in_train", repeats}, {"prompts_in_both", shared}};
   core::write_file(context.work / "evaluation.json", core::dump_json(result) + "\n");
-  inference::save_scoring_model(context.work, model, chat_model, chat.format,
-                                {{"stage", "reward"}, {"kind", name}, {"seed", context.seed}});
+  inference::save_scoring_model(context.work, model, chat_model, chat.format, {{"stage", "reward"}, {"kind", name}, {"seed", context.seed}},
+                                settings.limit);
 }
 
 // ---- keel reward train ----
@@ -209,7 +209,7 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
     evaluation::write_scores(work / "scores.jsonl", old_pairs);
     const inference::ScoringModel kept = inference::load_scoring_model(earlier);
     inference::save_scoring_model(work, kept.model, earlier, kept.format,
-                                  {{"stage", "reward"}, {"kind", settings.kind}, {"kept", settings.previous}});
+                                  {{"stage", "reward"}, {"kind", settings.kind}, {"kept", settings.previous}}, kept.limit);
   }
   now.update(choice);
   core::write_file(work / "evaluation.json", core::dump_json(now) + "\n");

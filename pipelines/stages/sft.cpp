@@ -48,7 +48,7 @@ void fine_tune(const SftSettings& settings, const steps::Context& context) {
   const auto result = policy::train_sft(model.llama, train, validation, settings.sft, context.seed, context.work);
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   inference::save_language_model(context.work, model.llama, context.at("model"), model.format,
-                                 {{"stage", "sft"}, {"seed", context.seed}, {"best_step", result.best_step}});
+                                 {{"stage", "sft"}, {"seed", context.seed}, {"best_step", result.best_step}}, settings.limit);
 }
 
 steps::Step sft_step(const SftSettings& settings, const steps::Inputs& inputs) {

@@ -220,6 +220,68 @@ TEST_CASE("keel logprobs: of ids, of the last answer of a dialogue, of a respons
   CHECK(outcomes[4].code == 2);  // a setting that nothing reads
 }
 
+TEST_CASE("keel score and generate: a row that does not fit fails alone, limits and gate are the folder's unless overridden",
+          "[pipelines]") {
+  const Workplace work;
+  std::string turns;  // far beyond what fits
+  for (int i = 0; i < 60; ++i)
+    turns += R"({"role":"user","content":"who sells bread?"},{"role":"assistant","content":"the baker."},)";
+  const std::string last = R"({"role":"user","content":"where is the boat?"})", answer = R"(,{"role":"assistant","content":"no."})";
+  work.write("in.jsonl", "{\"messages\":[" + last + answer + "]}\n{\"messages\":[" + turns + last + answer + "]}\n{\"messages\":[" + last +
+                             answer + "]}\n");
+  work.write("prompts.jsonl", "{\"messages\":[" + turns + last + "]}\n{\"messages\":[" + last + "]}\n");
+  work.write("alone.jsonl", "{\"messages\":[" + last + "]}\n{\"messages\":[" + last + "]}\n");
+  std::filesystem::create_directories(work / "set");
+  std::filesystem::create_directory_symlink(work / "reward", work / "set/safety");
+  const std::vector<std::string> both = {"score",     "--reward", "reward", "--reward", "set/safety",
+                                         "--combine", "llama2",   "--in",   "in.jsonl"};
+  const auto outcomes = work.run_all({{"score", "--reward", "reward", "--in", "in.jsonl"},
+                                      {"score", "--reward", "reward", "--in", "in.jsonl", "--drop-oldest-turns"},
+                                      {"score", "--reward", "reward", "--in", "in.jsonl", "--max-tokens", "3"},
+                                      {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "3"},
+                                      {"generate", "--model", "model", "--prompts", "alone.jsonl", "--max-new-tokens", "3"},
+                                      both});
+  for (const auto& outcome : outcomes) {
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+  }
+  const auto rows = outcomes[0].rows(), shortened = outcomes[1].rows(), none = outcomes[2].rows();
+  REQUIRE((rows.size() == 3 && shortened.size() == 3 && none.size() == 3));
+  CHECK((rows[1].contains("error") && !rows[1].contains("score") && outcomes[0].says("in.jsonl:2: ")));
+  CHECK((rows[0] == rows[2] && rows[0].contains("score")));
+  CHECK(shortened[0]["score"].get<double>() == Catch::Approx(rows[0]["score"].get<double>()));
+  CHECK(shortened[1].contains("score"));
+  CHECK((none[0].contains("error") && none[2].contains("error")));
+  const auto answers = outcomes[3].rows(), alone = outcomes[4].rows();
+  REQUIRE((answers.size() == 2 && alone.size() == 2));
+  CHECK((answers[0].contains("error") && answers[1]["index"] == 1));
+  CHECK(answers[1]["ids"] == alone[1]["ids"]);  // drawn by its row, not by what is left of the file
+  CHECK(outcomes[5].says("below 0.15"));
+  work.write("set/combination.json", R"({"gate_threshold": 0.4})");
+  CHECK(work.run(both).says("below 0.4"));
+  std::vector<std::string> given = both;
+  given.insert(given.end(), {"--gate-threshold", "0.7"});
+  CHECK(work.run(given).says("below 0.7"));
+  CHECK(work.run({"score", "--reward", "reward", "--in", "in.jsonl", "--gate-threshold", "0.7"}).code == 2);
+  // What a model was trained with stands in its folder.
+  work.write("data.jsonl", "{\"messages\":[" + last + answer + "]}\n");
+  REQUIRE(work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", "short", "--set", "steps=1", "--max-tokens", "40"}).code ==
+          0);
+  CHECK(Row::parse(work.read("short/keel.json"))["limit"]["max_tokens"] == 40);
+}
+
+TEST_CASE("keel run: a folder of another version of keel is refused by name", "[pipelines]") {
+  const Workplace work;
+  work.write("tiny.json", kTinyRecipe);
+  std::filesystem::create_directories(work / "old/stages");
+  work.write("old/run.json", R"({"recipe": "tiny", "keel": "0.1.0", "config": {}, "external": {}})");
+  for (const auto& outcome : work.run_all({{"run", "tiny.json", "--out", "old"}, {"status", "old"}})) {
+    INFO(outcome.err);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.says("another version of keel"));
+  }
+}
+
 TEST_CASE("keel score: raw scores and probabilities, of one model or of two combined", "[pipelines]") {
   const Workplace work;
   work.write("in.jsonl",
