@@ -38,10 +38,10 @@ asan: setup  ## all tests with address and undefined-behaviour sanitizers
 	cmake --build build/asan --parallel $(JOBS)
 	$(CTEST) build/asan
 
-lint:  ## formatting of every source, clang-tidy on the folders without LibTorch
+lint:  ## formatting of every source, clang-tidy on the folders without LibTorch (SINCE=COMMIT: on what has changed)
 	@tools/setup.sh lint
 	$(CONFIGURE) dev
-	tools/lint.sh build/dev
+	tools/lint.sh build/dev $(SINCE)
 
 format:  ## format every source
 	@tools/setup.sh lint
