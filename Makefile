@@ -2,7 +2,7 @@
 # KEEL_DEPS and KEEL_TORCH: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build setup model bench asan lint format docs clean
+.PHONY: help demo test build setup model bench asan tsan lint format docs clean
 
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
 BINARY := build/keel
@@ -38,10 +38,15 @@ asan: setup  ## all tests with address and undefined-behaviour sanitizers
 	cmake --build build/asan --parallel $(JOBS)
 	$(CTEST) build/asan
 
-lint:  ## formatting of every source, clang-tidy on the folders without LibTorch
+tsan: setup  ## the tests of threads with the thread sanitizer
+	$(CONFIGURE) tsan
+	cmake --build build/tsan --parallel $(JOBS) --target core_test runtime_test annotation_test
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|runtime|annotation)$$'
+
+lint:  ## formatting of every source, clang-tidy on the folders without LibTorch (SINCE=COMMIT: on what has changed)
 	@tools/setup.sh lint
 	$(CONFIGURE) dev
-	tools/lint.sh build/dev
+	tools/lint.sh build/dev $(SINCE)
 
 format:  ## format every source
 	@tools/setup.sh lint

@@ -8,6 +8,8 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/version.hpp>
+#include <boost/url/parse.hpp>
+#include <charconv>
 #include <chrono>
 
 #include "core/error.h"
@@ -20,26 +22,27 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 
 HttpUrl parse_http_url(const std::string& url) {
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) throw core::UsageError(fmt::format("\"{}\" must begin with http://, e.g. http://127.0.0.1:8000", url));
-  HttpUrl parts;
-  const std::string rest = url.substr(kScheme.size());
-  const size_t slash = rest.find('/');
-  std::string authority = rest.substr(0, slash);
-  if (slash != std::string::npos) parts.path = rest.substr(slash);
-  while (parts.path.ends_with('/'))
-    parts.path.pop_back();
-  if (authority.starts_with('[')) throw core::UsageError(fmt::format("\"{}\": give the host by its name or IPv4 address", url));
-  if (const size_t colon = authority.rfind(':'); colon != std::string::npos) {
-    parts.port = authority.substr(colon + 1);
-    authority.resize(colon);
-    if (parts.port.empty() || parts.port.size() > 5 || parts.port.find_first_not_of("0123456789") != std::string::npos ||
-        std::stoi(parts.port) > 65535)
+  if (!url.starts_with("http://")) throw core::UsageError(fmt::format("\"{}\" must begin with http://, e.g. http://127.0.0.1:8000", url));
+  if (url.find_first_of(" \t\r\n") != std::string::npos) throw core::UsageError(fmt::format("\"{}\" holds a blank", url));
+  const auto parsed = boost::urls::parse_uri(url);
+  if (!parsed)
+    throw core::UsageError(fmt::format("\"{}\" is no address: it must be http://HOST:PORT/PATH, with a number up to 65535 as PORT", url));
+  if (parsed->has_userinfo()) throw core::UsageError(fmt::format("\"{}\": give no user or password, they would not be sent", url));
+  if (parsed->host_type() == boost::urls::host_type::ipv6 || parsed->host_type() == boost::urls::host_type::ipvfuture)
+    throw core::UsageError(fmt::format("\"{}\": give the host by its name or IPv4 address", url));
+  HttpUrl parts{.host = std::string(parsed->encoded_host()), .path = std::string(parsed->encoded_target())};
+  if (parsed->has_port()) {
+    // Boost 1.81 ends a port at its last digit, begins the path there, and lets its number overflow.
+    const size_t rest = parts.path.starts_with('/') ? 0 : parts.path.find('/');
+    parts.port = std::string(parsed->port()) + parts.path.substr(0, rest);
+    uint16_t number = 0;
+    const auto [end, error] = std::from_chars(parts.port.data(), parts.port.data() + parts.port.size(), number);
+    if (error != std::errc() || *end != '\0')
       throw core::UsageError(fmt::format("\"{}\" has the port \"{}\", which must be a number up to 65535", url, parts.port));
   }
-  if (url.find_first_of(" \t\r\n") != std::string::npos) throw core::UsageError(fmt::format("\"{}\" holds a blank", url));
-  if (authority.empty()) throw core::UsageError(fmt::format("\"{}\" names no host", url));
-  parts.host = authority;
+  if (parts.host.empty()) throw core::UsageError(fmt::format("\"{}\" names no host", url));
+  while (parts.path.ends_with('/'))
+    parts.path.pop_back();
   return parts;
 }
 

@@ -5,9 +5,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <bit>
+#include <boost/crc.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -26,22 +26,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78), masked as TensorFlow's record format wants it.
+// CRC-32C (Castagnoli, of reflected bytes), masked as TensorFlow's record format wants it.
 uint32_t masked_crc32c(std::string_view bytes) {
-  static const std::array<uint32_t, 256> table = [] {
-    std::array<uint32_t, 256> made{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      made[i] = i;
-      for (int bit = 0; bit < 8; ++bit)
-        made[i] = (made[i] >> 1) ^ ((made[i] & 1) != 0 ? 0x82F63B78 : 0);
-    }
-    return made;
-  }();
-  uint32_t crc = 0xFFFFFFFF;
-  for (const char c : bytes)
-    crc = table[(crc ^ static_cast<unsigned char>(c)) & 0xFF] ^ (crc >> 8);
-  crc = ~crc;
-  return std::rotr(crc, 15) + 0xA282EAD8;
+  boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  return std::rotr(crc.checksum(), 15) + 0xA282EAD8;
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# lint.sh [BUILD_FOLDER]: formatting and file sizes of all sources; with a configured build folder (no unity build) also clang-tidy on
-# the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take. lint.sh --fix formats instead of complaining.
+# lint.sh [BUILD_FOLDER [COMMIT]]: formatting and file sizes of all sources; with a configured build folder (no unity build) also clang-tidy
+# on the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take; with a commit only on what has changed since it.
+# lint.sh --fix formats instead of complaining.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mapfile -t torch_free < <(sed -nE 's/^keel_add_library\(([a-z_/]+) (PROGRAM )?NO_TORCH.*/\1/p' CMakeLists.txt)  # as declared there
@@ -30,6 +31,11 @@ if [[ -n ${1-} ]]; then
   for folder in "${torch_free[@]}"; do
     for file in "$folder"/*.cpp; do [[ -e $file ]] && tidied+=("$file"); done
   done
+  if [[ -n ${2-} ]]; then  # a changed header is seen through the source of its name
+    changed=$(git diff --name-only --relative "$2" -- '*.cpp' '*.h' | sed 's/\.h$/.cpp/')
+    mapfile -t tidied < <(printf '%s\n' "${tidied[@]}" | grep -Fx -e "$changed" || true)
+    ((${#tidied[@]})) || exit $failed
+  fi
   printf '%s\n' "${tidied[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy --quiet --extra-arg=-Wno-unknown-warning-option -p "$1" || failed=1
 fi
 exit $failed

@@ -1,52 +1,23 @@
 #include "core/gguf.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/gguf_blocks.h"
 #include "core/json.h"
+#include "support/gguf_builder.h"
 #include "support/test_plain.h"
 
 using Catch::Matchers::ContainsSubstring;
 using keel::core::DataError;
 using keel::core::GgufFile;
 using keel::core::GgufTensor;
+using keel::test::bytes_of;
 using keel::test::TemporaryFolder;
 using keel::test::write_text;
+namespace gguf = keel::test::gguf;
 
 namespace {
-
-template <class T>
-std::string raw(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
-std::string raw_text(const std::string& text) {
-  return raw<uint64_t>(text.size()) + text;
-}
-std::string pair(const std::string& key, uint32_t type, const std::string& value) {
-  return raw_text(key) + raw(type) + value;
-}
-std::string tensor_info(const std::string& name, const std::vector<uint64_t>& sizes, uint32_t type, uint64_t offset) {
-  std::string bytes = raw_text(name) + raw(static_cast<uint32_t>(sizes.size()));
-  for (const uint64_t size : sizes)
-    bytes += raw(size);
-  return bytes + raw(type) + raw(offset);
-}
-std::string gguf_bytes(const std::vector<std::string>& pairs, const std::vector<std::string>& tensors, const std::string& data,
-                       uint32_t version = 3, size_t alignment = 32) {
-  std::string bytes = "GGUF" + raw(version) + raw<uint64_t>(tensors.size()) + raw<uint64_t>(pairs.size());
-  for (const auto& text : pairs)
-    bytes += text;
-  for (const auto& text : tensors)
-    bytes += text;
-  if (!data.empty()) bytes.append((alignment - bytes.size() % alignment) % alignment, '\0');
-  return bytes + data;
-}
-
-constexpr uint32_t kU32 = 4, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10;
 
 // The message that reading these bytes gives, "" when they are accepted.
 std::string gguf_complaint(const std::string& bytes) {
@@ -65,13 +36,16 @@ std::string sample_file() {
   const float values[] = {1, -2, 3.5F, 0, 5, 6};
   std::string data(reinterpret_cast<const char*>(values), sizeof values);
   data.append(8, '\0');
-  data += raw<uint16_t>(0x3C00) + raw<uint16_t>(0xC000);  // 1 and -2 in half precision
-  return gguf_bytes({pair("general.architecture", kString, raw_text("llama")), pair("n", kU32, raw(uint32_t{7})),
-                     pair("eps", kF32, raw(.5F)), pair("huge", kU64, raw(UINT64_MAX)), pair("yes", kBool, raw(uint8_t{1})),
-                     pair("words", kArray, raw(kString) + raw(uint64_t{2}) + raw_text("a") + raw_text("")),
-                     pair("scores", kArray, raw(kF32) + raw(uint64_t{2}) + raw(1.5F) + raw(-1.F)),
-                     pair("types", kArray, raw(uint32_t{5}) + raw(uint64_t{3}) + raw(int32_t{1}) + raw(int32_t{-1}) + raw(int32_t{6}))},
-                    {tensor_info("w", {3, 2}, 0, 0), tensor_info("h", {2}, 1, 32)}, data);
+  data += bytes_of<uint16_t>(0x3C00) + bytes_of<uint16_t>(0xC000);  // 1 and -2 in half precision
+  return gguf::file(
+      {gguf::pair("general.architecture", gguf::kString, gguf::counted("llama")), gguf::pair("n", gguf::kU32, bytes_of(uint32_t{7})),
+       gguf::pair("eps", gguf::kF32, bytes_of(.5F)), gguf::pair("huge", gguf::kU64, bytes_of(UINT64_MAX)),
+       gguf::pair("yes", gguf::kBool, bytes_of(uint8_t{1})),
+       gguf::pair("words", gguf::kArray, bytes_of(gguf::kString) + bytes_of(uint64_t{2}) + gguf::counted("a") + gguf::counted("")),
+       gguf::pair("scores", gguf::kArray, bytes_of(gguf::kF32) + bytes_of(uint64_t{2}) + bytes_of(1.5F) + bytes_of(-1.F)),
+       gguf::pair("types", gguf::kArray,
+                  bytes_of(gguf::kI32) + bytes_of(uint64_t{3}) + bytes_of(int32_t{1}) + bytes_of(int32_t{-1}) + bytes_of(int32_t{6}))},
+      {gguf::tensor_info("w", {3, 2}, 0, 0), gguf::tensor_info("h", {2}, 1, 32)}, data);
 }
 
 }  // namespace
@@ -121,7 +95,7 @@ TEST_CASE("gguf: every block format gives the weights of gguf-py", "[core]") {
       data += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
     const auto expected = golden["weights"].get<std::vector<float>>();
     const TemporaryFolder folder;
-    write_text(folder / "b.gguf", gguf_bytes({}, {tensor_info("t", {expected.size()}, golden["type"], 0)}, data));
+    write_text(folder / "b.gguf", gguf::file({}, {gguf::tensor_info("t", {expected.size()}, golden["type"], 0)}, data));
     const GgufFile file(folder / "b.gguf");
     const auto weights = file.dequantised(file.tensors().at(0));
     REQUIRE(weights.size() == expected.size());
@@ -156,54 +130,60 @@ TEST_CASE("gguf: no single damaged byte crashes the reader", "[core]") {
 }
 
 TEST_CASE("gguf: a sound file of a form that is not read is named without calling it damaged", "[core]") {
-  const std::string q5_k = gguf_complaint(gguf_bytes({}, {tensor_info("a", {256}, 13, 0)}, std::string(176, 'x')));
+  const std::string q5_k = gguf_complaint(gguf::file({}, {gguf::tensor_info("a", {256}, 13, 0)}, std::string(176, 'x')));
   CHECK_THAT(q5_k, ContainsSubstring("Q5_K") && ContainsSubstring("it reads F32") && !ContainsSubstring("damaged"));
   for (const auto& [type, name] : {std::pair{10U, "Q2_K"}, {11U, "Q3_K"}, {23U, "IQ4_XS"}, {28U, "F64"}, {39U, "MXFP4"}})
-    CHECK_THAT(gguf_complaint(gguf_bytes({}, {tensor_info("a", {256}, type, 0)}, "x")), ContainsSubstring(name));
-  const auto part = gguf_complaint(gguf_bytes({pair("split.no", 2, raw(uint16_t{0})), pair("split.count", 2, raw(uint16_t{2}))}, {}, ""));
+    CHECK_THAT(gguf_complaint(gguf::file({}, {gguf::tensor_info("a", {256}, type, 0)}, "x")), ContainsSubstring(name));
+  const auto part = gguf_complaint(gguf::file(
+      {gguf::pair("split.no", gguf::kU16, bytes_of(uint16_t{0})), gguf::pair("split.count", gguf::kU16, bytes_of(uint16_t{2}))}, {}, ""));
   CHECK_THAT(part, ContainsSubstring("is file 1 of 2 of a split model") && ContainsSubstring("llama-gguf-split --merge"));
-  CHECK(gguf_complaint(gguf_bytes({pair("split.count", 2, raw(uint16_t{1}))}, {}, "")).empty());
+  CHECK(gguf_complaint(gguf::file({gguf::pair("split.count", gguf::kU16, bytes_of(uint16_t{1}))}, {}, "")).empty());
 }
 
 TEST_CASE("gguf: wrong magic, versions and counts that cannot be are refused before anything is allocated", "[core]") {
   CHECK_THAT(gguf_complaint("GGML" + std::string(40, '\0')), ContainsSubstring("must begin with 'GGUF'"));
   for (const uint32_t version : {0U, 1U, 4U, 0x03000000U})
-    CHECK_THAT(gguf_complaint(gguf_bytes({}, {}, "", version)), ContainsSubstring("version"));
-  CHECK(gguf_complaint(gguf_bytes({}, {}, "", 2)).empty());
-  const std::string start = "GGUF" + raw(uint32_t{3});
-  CHECK_THAT(gguf_complaint(start + raw(UINT64_MAX) + raw(uint64_t{0})), ContainsSubstring("cannot fit"));
-  CHECK_THAT(gguf_complaint(start + raw(uint64_t{0}) + raw(UINT64_MAX)), ContainsSubstring("cannot fit"));
-  const auto lying = [](const std::string& value) { return gguf_bytes({pair("k", kArray, value)}, {}, ""); };
-  CHECK_THAT(gguf_complaint(lying(raw(kString) + raw(uint64_t{1} << 60))), ContainsSubstring("cannot fit"));
-  CHECK_THAT(gguf_complaint(lying(raw(kU32) + raw(uint64_t{1} << 62))), ContainsSubstring("cannot fit"));
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("k", kString, raw(UINT64_MAX))}, {}, "")), ContainsSubstring("passes the end"));
+    CHECK_THAT(gguf_complaint(gguf::file({}, {}, "", version)), ContainsSubstring("version"));
+  CHECK(gguf_complaint(gguf::file({}, {}, "", 2)).empty());
+  const std::string start = "GGUF" + bytes_of(uint32_t{3});
+  CHECK_THAT(gguf_complaint(start + bytes_of(UINT64_MAX) + bytes_of(uint64_t{0})), ContainsSubstring("cannot fit"));
+  CHECK_THAT(gguf_complaint(start + bytes_of(uint64_t{0}) + bytes_of(UINT64_MAX)), ContainsSubstring("cannot fit"));
+  const auto lying = [](const std::string& value) { return gguf::file({gguf::pair("k", gguf::kArray, value)}, {}, ""); };
+  CHECK_THAT(gguf_complaint(lying(bytes_of(gguf::kString) + bytes_of(uint64_t{1} << 60))), ContainsSubstring("cannot fit"));
+  CHECK_THAT(gguf_complaint(lying(bytes_of(gguf::kU32) + bytes_of(uint64_t{1} << 62))), ContainsSubstring("cannot fit"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("k", gguf::kString, bytes_of(UINT64_MAX))}, {}, "")),
+             ContainsSubstring("passes the end"));
 }
 
 TEST_CASE("gguf: unknown or repeated metadata is refused", "[core]") {
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("k", 13, raw(uint64_t{0}))}, {}, "")), ContainsSubstring("type 13"));
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("k", kArray, raw(kArray) + raw(uint64_t{0}))}, {}, "")), ContainsSubstring("type 9"));
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("k", kBool, raw(uint8_t{2}))}, {}, "")), ContainsSubstring("boolean"));
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("k", kU32, raw(1U)), pair("k", kU32, raw(1U))}, {}, "")), ContainsSubstring("stands twice"));
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("general.alignment", kU32, raw(0U))}, {}, "")), ContainsSubstring("power of two"));
-  CHECK_THAT(gguf_complaint(gguf_bytes({pair("general.alignment", kU32, raw(24U))}, {}, "")), ContainsSubstring("power of two"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("k", 13, bytes_of(uint64_t{0}))}, {}, "")), ContainsSubstring("type 13"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("k", gguf::kArray, bytes_of(gguf::kArray) + bytes_of(uint64_t{0}))}, {}, "")),
+             ContainsSubstring("type 9"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("k", gguf::kBool, bytes_of(uint8_t{2}))}, {}, "")), ContainsSubstring("boolean"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("k", gguf::kU32, bytes_of(1U)), gguf::pair("k", gguf::kU32, bytes_of(1U))}, {}, "")),
+             ContainsSubstring("stands twice"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("general.alignment", gguf::kU32, bytes_of(0U))}, {}, "")),
+             ContainsSubstring("power of two"));
+  CHECK_THAT(gguf_complaint(gguf::file({gguf::pair("general.alignment", gguf::kU32, bytes_of(24U))}, {}, "")),
+             ContainsSubstring("power of two"));
 }
 
 TEST_CASE("gguf: tensors that overlap, are misaligned, too large or cut through a block are refused", "[core]") {
   const auto with = [](const std::vector<std::string>& tensors, size_t bytes) {
-    return gguf_complaint(gguf_bytes({}, tensors, std::string(bytes, 'x')));
+    return gguf_complaint(gguf::file({}, tensors, std::string(bytes, 'x')));
   };
-  CHECK(with({tensor_info("a", {8}, 0, 0), tensor_info("b", {8}, 0, 32)}, 64).empty());
-  CHECK(with({tensor_info("b", {8}, 0, 32), tensor_info("a", {8}, 0, 0)}, 64).empty());
-  CHECK_THAT(with({tensor_info("a", {9}, 0, 0), tensor_info("b", {8}, 0, 32)}, 64), ContainsSubstring("overlap"));
-  CHECK_THAT(with({tensor_info("a", {8}, 0, 0), tensor_info("a", {8}, 0, 32)}, 64), ContainsSubstring("stands twice"));
-  CHECK_THAT(with({tensor_info("a", {8}, 0, 4)}, 64), ContainsSubstring("multiple of 32"));
-  CHECK_THAT(with({tensor_info("a", {8}, 0, 64)}, 64), ContainsSubstring("passes the 64 bytes"));
-  CHECK_THAT(with({tensor_info("a", {8}, 0, UINT64_MAX - 31)}, 64), ContainsSubstring("passes the 64 bytes"));
-  CHECK_THAT(with({tensor_info("a", {33}, 8, 0)}, 64), ContainsSubstring("whole Q8_0 blocks of 32"));
-  CHECK_THAT(with({tensor_info("a", {16, 2}, 8, 0)}, 64), ContainsSubstring("whole Q8_0 blocks of 32"));
-  CHECK_THAT(with({tensor_info("a", {8}, 10, 0)}, 64), ContainsSubstring("ggml type 10"));
-  CHECK_THAT(with({tensor_info("a", {0}, 0, 0)}, 64), ContainsSubstring("shape"));
-  CHECK_THAT(with({tensor_info("a", {uint64_t{1} << 32, uint64_t{1} << 32}, 0, 0)}, 64), ContainsSubstring("shape"));
-  CHECK_THAT(with({tensor_info("a", {uint64_t{1} << 62}, 0, 0)}, 64), ContainsSubstring("shape"));
-  CHECK_THAT(with({tensor_info("a", {1, 1, 1, 1, 1}, 0, 0)}, 64), ContainsSubstring("at most 4"));
+  CHECK(with({gguf::tensor_info("a", {8}, 0, 0), gguf::tensor_info("b", {8}, 0, 32)}, 64).empty());
+  CHECK(with({gguf::tensor_info("b", {8}, 0, 32), gguf::tensor_info("a", {8}, 0, 0)}, 64).empty());
+  CHECK_THAT(with({gguf::tensor_info("a", {9}, 0, 0), gguf::tensor_info("b", {8}, 0, 32)}, 64), ContainsSubstring("overlap"));
+  CHECK_THAT(with({gguf::tensor_info("a", {8}, 0, 0), gguf::tensor_info("a", {8}, 0, 32)}, 64), ContainsSubstring("stands twice"));
+  CHECK_THAT(with({gguf::tensor_info("a", {8}, 0, 4)}, 64), ContainsSubstring("multiple of 32"));
+  CHECK_THAT(with({gguf::tensor_info("a", {8}, 0, 64)}, 64), ContainsSubstring("passes the 64 bytes"));
+  CHECK_THAT(with({gguf::tensor_info("a", {8}, 0, UINT64_MAX - 31)}, 64), ContainsSubstring("passes the 64 bytes"));
+  CHECK_THAT(with({gguf::tensor_info("a", {33}, 8, 0)}, 64), ContainsSubstring("whole Q8_0 blocks of 32"));
+  CHECK_THAT(with({gguf::tensor_info("a", {16, 2}, 8, 0)}, 64), ContainsSubstring("whole Q8_0 blocks of 32"));
+  CHECK_THAT(with({gguf::tensor_info("a", {8}, 10, 0)}, 64), ContainsSubstring("ggml type 10"));
+  CHECK_THAT(with({gguf::tensor_info("a", {0}, 0, 0)}, 64), ContainsSubstring("shape"));
+  CHECK_THAT(with({gguf::tensor_info("a", {uint64_t{1} << 32, uint64_t{1} << 32}, 0, 0)}, 64), ContainsSubstring("shape"));
+  CHECK_THAT(with({gguf::tensor_info("a", {uint64_t{1} << 62}, 0, 0)}, 64), ContainsSubstring("shape"));
+  CHECK_THAT(with({gguf::tensor_info("a", {1, 1, 1, 1, 1}, 0, 0)}, 64), ContainsSubstring("at most 4"));
 }

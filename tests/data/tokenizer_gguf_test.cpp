@@ -1,12 +1,12 @@
 #include "data/tokenizer_gguf.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/error.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_export.h"
+#include "support/gguf_builder.h"
 #include "support/test_plain.h"
 
 using Catch::Matchers::ContainsSubstring;
@@ -15,82 +15,44 @@ using keel::core::Ids;
 using keel::data::load_tokenizer;
 using keel::test::TemporaryFolder;
 using keel::test::write_text;
+namespace gguf = keel::test::gguf;
 
 namespace {
 
-template <class T>
-std::string packed(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
-std::string packed_text(const std::string& text) {
-  return packed<uint64_t>(text.size()) + text;
-}
-
-// Metadata pairs by key; each value with its GGUF type in front.
-using Pairs = std::map<std::string, std::string>;
-std::string text_value(const std::string& text) {
-  return packed(uint32_t{8}) + packed_text(text);
-}
-std::string id_value(uint32_t id) {
-  return packed(uint32_t{4}) + packed(id);
-}
-std::string flag_value(bool flag) {
-  return packed(uint32_t{7}) + packed(static_cast<uint8_t>(flag));
-}
-std::string texts_value(const std::vector<std::string>& texts) {
-  std::string bytes = packed(uint32_t{9}) + packed(uint32_t{8}) + packed<uint64_t>(texts.size());
-  for (const auto& text : texts)
-    bytes += packed_text(text);
-  return bytes;
-}
-template <class T>
-std::string numbers_value(uint32_t type, const std::vector<T>& numbers) {
-  std::string bytes = packed(uint32_t{9}) + packed(type) + packed<uint64_t>(numbers.size());
-  for (const T number : numbers)
-    bytes += packed(number);
-  return bytes;
-}
-std::string types_value(const std::vector<int32_t>& types) {
-  return numbers_value(5, types);
-}
-std::string scores_value(const std::vector<float>& scores) {
-  return numbers_value(6, scores);
-}
+using Pairs = std::map<std::string, std::string>;  // metadata by key, without "tokenizer."
 
 std::string vocabulary_file(const Pairs& pairs) {
-  std::string bytes = "GGUF" + packed(uint32_t{3}) + packed(uint64_t{0}) + packed<uint64_t>(pairs.size());
+  std::vector<std::string> metadata;
   for (const auto& [key, value] : pairs)
-    bytes += packed_text("tokenizer." + key) + value;
-  return bytes;
+    metadata.push_back(gguf::pair("tokenizer." + key, value));
+  return gguf::file(metadata, {}, "");
 }
 
 Pairs byte_level_pairs() {
-  return {{"ggml.model", text_value("gpt2")},
-          {"ggml.pre", text_value("smollm")},
-          {"ggml.tokens", texts_value({"<|end|>", "a", "b", "1", "\xC4\xA0", "ab",
+  return {{"ggml.model", gguf::text("gpt2")},
+          {"ggml.pre", gguf::text("smollm")},
+          {"ggml.tokens", gguf::texts({"<|end|>", "a", "b", "1", "\xC4\xA0", "ab",
                                        "\xC4\xA0"
                                        "ab",
                                        "11", "<tool>"})},
-          {"ggml.token_type", types_value({3, 1, 1, 1, 1, 1, 1, 1, 4})},
-          {"ggml.merges", texts_value({"a b", "\xC4\xA0 ab", "1 1"})},
-          {"ggml.eos_token_id", id_value(0)},
-          {"ggml.bos_token_id", id_value(0)},
-          {"chat_template", text_value("{{ messages }}")}};
+          {"ggml.token_type", gguf::integers({3, 1, 1, 1, 1, 1, 1, 1, 4})},
+          {"ggml.merges", gguf::texts({"a b", "\xC4\xA0 ab", "1 1"})},
+          {"ggml.eos_token_id", gguf::number(0)},
+          {"ggml.bos_token_id", gguf::number(0)},
+          {"chat_template", gguf::text("{{ messages }}")}};
 }
 
 Pairs sentencepiece_pairs() {
   // The scores prefer "bc" to "ab": score order, not piece order, decides.
-  return {{"ggml.model", text_value("llama")},
-          {"ggml.tokens", texts_value({"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "c", "ab", "bc",
+  return {{"ggml.model", gguf::text("llama")},
+          {"ggml.tokens", gguf::texts({"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "b", "c", "ab", "bc",
                                        "\xE2\x96\x81"
                                        "a"})},
-          {"ggml.scores", scores_value({0, 0, 0, -9, -9, -9, -9, -2, -1, -3})},
-          {"ggml.token_type", types_value({2, 3, 3, 1, 1, 1, 1, 1, 1, 1})},
-          {"ggml.bos_token_id", id_value(1)},
-          {"ggml.eos_token_id", id_value(2)},
-          {"ggml.unknown_token_id", id_value(0)}};
+          {"ggml.scores", gguf::reals({0, 0, 0, -9, -9, -9, -9, -2, -1, -3})},
+          {"ggml.token_type", gguf::integers({2, 3, 3, 1, 1, 1, 1, 1, 1, 1})},
+          {"ggml.bos_token_id", gguf::number(1)},
+          {"ggml.eos_token_id", gguf::number(2)},
+          {"ggml.unknown_token_id", gguf::number(0)}};
 }
 
 std::unique_ptr<keel::data::Tokenizer> loaded(const Pairs& pairs) {
@@ -147,9 +109,9 @@ TEST_CASE("gguf tokenizer: byte-level pieces, merges, types and ids come from th
   CHECK(tokenizer->eos() == 0);
   CHECK_FALSE(tokenizer->adds_bos());
   Pairs pairs = byte_level_pairs();
-  pairs["ggml.pre"] = text_value("gpt-2");
+  pairs["ggml.pre"] = gguf::text("gpt-2");
   CHECK(loaded(pairs)->encode("11") == Ids{7});
-  pairs["ggml.add_bos_token"] = flag_value(true);
+  pairs["ggml.add_bos_token"] = gguf::flag(true);
   CHECK(loaded(pairs)->adds_bos());
 }
 
@@ -160,9 +122,9 @@ TEST_CASE("gguf tokenizer: sentencepiece pieces merge by score", "[data]") {
   CHECK(tokenizer->eos() == 2);
   CHECK(tokenizer->adds_bos());
   Pairs pairs = sentencepiece_pairs();
-  pairs["ggml.scores"] = scores_value({0, 0, 0, -9, -9, -9, -9, -1, -2, -3});
-  pairs["ggml.add_space_prefix"] = flag_value(false);
-  pairs["ggml.add_bos_token"] = flag_value(false);
+  pairs["ggml.scores"] = gguf::reals({0, 0, 0, -9, -9, -9, -9, -1, -2, -3});
+  pairs["ggml.add_space_prefix"] = gguf::flag(false);
+  pairs["ggml.add_bos_token"] = gguf::flag(false);
   const auto other = loaded(pairs);
   CHECK(other->encode("abc") == Ids{7, 6});
   CHECK_FALSE(other->adds_bos());
@@ -184,8 +146,8 @@ TEST_CASE("gguf tokenizer: what is written into a model directory gives the same
 
 TEST_CASE("gguf tokenizer: the ends of a turn and of a message end an answer too, and go into the model directory", "[data]") {
   Pairs pairs = byte_level_pairs();
-  pairs["ggml.eot_token_id"] = id_value(8);
-  pairs["ggml.eom_token_id"] = id_value(0);  // the EOS itself
+  pairs["ggml.eot_token_id"] = gguf::number(8);
+  pairs["ggml.eom_token_id"] = gguf::number(0);  // the EOS itself
   CHECK(loaded(pairs)->stops() == Ids{8});
   const TemporaryFolder source, target;
   write_text(source / "v.gguf", vocabulary_file(pairs));
@@ -196,30 +158,30 @@ TEST_CASE("gguf tokenizer: the ends of a turn and of a message end an answer too
 
 TEST_CASE("gguf tokenizer: metadata that contradicts itself is refused with the file's name", "[data]") {
   const Pairs bytes = byte_level_pairs(), pieces = sentencepiece_pairs();
-  CHECK(complaint_with(bytes, "nothing", text_value("x")).empty());
-  CHECK_THAT(complaint_with(bytes, "ggml.model", text_value("bert")), ContainsSubstring("'bert' is not supported"));
+  CHECK(complaint_with(bytes, "nothing", gguf::text("x")).empty());
+  CHECK_THAT(complaint_with(bytes, "ggml.model", gguf::text("bert")), ContainsSubstring("'bert' is not supported"));
   CHECK_THAT(complaint_with(bytes, "ggml.model", ""), ContainsSubstring("tokenizer.ggml.model"));
-  CHECK_THAT(complaint_with(bytes, "ggml.pre", text_value("viking")), ContainsSubstring("'viking' is not supported"));
+  CHECK_THAT(complaint_with(bytes, "ggml.pre", gguf::text("viking")), ContainsSubstring("'viking' is not supported"));
   for (const char* unsaid : {"default", "unknown"})
-    CHECK_THAT(complaint_with(bytes, "ggml.pre", text_value(unsaid)),
+    CHECK_THAT(complaint_with(bytes, "ggml.pre", gguf::text(unsaid)),
                ContainsSubstring("is not supported") && ContainsSubstring("--tokenizer"));
   CHECK_THAT(complaint_with(bytes, "ggml.pre", ""), ContainsSubstring("has no tokenizer.ggml.pre") && ContainsSubstring("--tokenizer"));
-  CHECK_THAT(complaint_with(bytes, "ggml.eot_token_id", id_value(9)), ContainsSubstring("eot_token_id must be 0..8"));
+  CHECK_THAT(complaint_with(bytes, "ggml.eot_token_id", gguf::number(9)), ContainsSubstring("eot_token_id must be 0..8"));
   CHECK_THAT(complaint_with(bytes, "ggml.tokens", ""), ContainsSubstring("tokenizer.ggml.tokens"));
-  CHECK_THAT(complaint_with(bytes, "ggml.tokens", text_value("x")), ContainsSubstring("array of strings"));
+  CHECK_THAT(complaint_with(bytes, "ggml.tokens", gguf::text("x")), ContainsSubstring("array of strings"));
   CHECK_THAT(complaint_with(bytes, "ggml.merges", ""), ContainsSubstring("tokenizer.ggml.merges"));
-  CHECK_THAT(complaint_with(bytes, "ggml.merges", texts_value({"a z"})), ContainsSubstring("names 'z'"));
-  CHECK_THAT(complaint_with(bytes, "ggml.merges", texts_value({"a \xFF"})), ContainsSubstring("UTF-8"));
-  CHECK_THAT(complaint_with(bytes, "ggml.token_type", types_value({1, 1})), ContainsSubstring("as many token types"));
-  CHECK_THAT(complaint_with(bytes, "ggml.eos_token_id", id_value(9)), ContainsSubstring("eos_token_id must be 0..8"));
-  CHECK_THAT(complaint_with(bytes, "ggml.bos_token_id", text_value("x")), ContainsSubstring("bos_token_id"));
+  CHECK_THAT(complaint_with(bytes, "ggml.merges", gguf::texts({"a z"})), ContainsSubstring("names 'z'"));
+  CHECK_THAT(complaint_with(bytes, "ggml.merges", gguf::texts({"a \xFF"})), ContainsSubstring("UTF-8"));
+  CHECK_THAT(complaint_with(bytes, "ggml.token_type", gguf::integers({1, 1})), ContainsSubstring("as many token types"));
+  CHECK_THAT(complaint_with(bytes, "ggml.eos_token_id", gguf::number(9)), ContainsSubstring("eos_token_id must be 0..8"));
+  CHECK_THAT(complaint_with(bytes, "ggml.bos_token_id", gguf::text("x")), ContainsSubstring("bos_token_id"));
   CHECK_THAT(complaint_with(pieces, "ggml.scores", ""), ContainsSubstring("tokenizer.ggml.scores"));
-  CHECK_THAT(complaint_with(pieces, "ggml.scores", scores_value({0, 1})), ContainsSubstring("as many scores"));
+  CHECK_THAT(complaint_with(pieces, "ggml.scores", gguf::reals({0, 1})), ContainsSubstring("as many scores"));
   CHECK_THAT(complaint_with(pieces, "ggml.token_type", ""), ContainsSubstring("SentencePiece"));  // no unknown piece then
-  CHECK_THAT(complaint_with(pieces, "ggml.tokens", texts_value({"<unk>", "<s>", "</s>", "a", "a", "b", "c", "ab", "bc", "d"})),
+  CHECK_THAT(complaint_with(pieces, "ggml.tokens", gguf::texts({"<unk>", "<s>", "</s>", "a", "a", "b", "c", "ab", "bc", "d"})),
              ContainsSubstring("SentencePiece"));
-  CHECK_THAT(complaint_with(pieces, "ggml.tokens", texts_value({})), ContainsSubstring("v.gguf"));
-  CHECK_THAT(complaint_with(bytes, "ggml.tokens", texts_value({"<|end|>", "a", "a", "1", "c", "ab", "x", "11", "<tool>"})),
+  CHECK_THAT(complaint_with(pieces, "ggml.tokens", gguf::texts({})), ContainsSubstring("v.gguf"));
+  CHECK_THAT(complaint_with(bytes, "ggml.tokens", gguf::texts({"<|end|>", "a", "a", "1", "c", "ab", "x", "11", "<tool>"})),
              ContainsSubstring("stands twice"));
 }
 

@@ -1,9 +1,8 @@
 #include "policy/import.h"
 
-#include <cstring>
-
 #include "core/error.h"
 #include "policy/lively_model.h"
+#include "support/gguf_builder.h"
 
 using Catch::Matchers::ContainsSubstring;
 using keel::core::DataError;
@@ -13,16 +12,11 @@ using keel::policy::Llama;
 using keel::policy::LlamaConfig;
 using keel::test::TemporaryFolder;
 using keel::test::write_text;
+namespace gguf = keel::test::gguf;
 
 namespace {
 
-template <class T>
-std::string bytes_of(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
-
+using keel::test::bytes_of;
 std::string bytes_of(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.to(at::kFloat).contiguous();
   return {static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()};
@@ -72,51 +66,31 @@ std::string llama2c_bytes(const Llama& model) {
   return bytes;
 }
 
-constexpr uint32_t kGgufU32 = 4, kGgufF32 = 6, kGgufText = 8;
-
-std::string gguf_text(const std::string& text) {
-  return bytes_of(uint64_t{text.size()}) + text;
-}
-std::string gguf_pair(const std::string& key, int64_t value) {
-  return gguf_text(key) + bytes_of(kGgufU32) + bytes_of(static_cast<uint32_t>(value));
-}
-std::string gguf_pair(const std::string& key, double value) {
-  return gguf_text(key) + bytes_of(kGgufF32) + bytes_of(static_cast<float>(value));
-}
-std::string gguf_pair(const std::string& key, const std::string& value) {
-  return gguf_text(key) + bytes_of(kGgufText) + gguf_text(value);
-}
-
 struct GgufParts {
   std::vector<std::string> pairs;
   std::vector<keel::runtime::NamedTensor> tensors;
 
   std::string bytes() const {
-    std::string header = "GGUF" + bytes_of(uint32_t{3}) + bytes_of(uint64_t{tensors.size()}) + bytes_of(uint64_t{pairs.size()}), data;
-    for (const auto& pair : pairs)
-      header += pair;
-    for (const auto& [name, tensor] : tensors) {
-      data.append((32 - data.size() % 32) % 32, '\0');
-      header += gguf_text(name) + bytes_of(static_cast<uint32_t>(tensor.dim()));
-      for (int64_t d = tensor.dim() - 1; d >= 0; --d)
-        header += bytes_of(static_cast<uint64_t>(tensor.size(d)));
-      header += bytes_of(uint32_t{0}) + bytes_of(uint64_t{data.size()});
-      data += bytes_of(tensor);
-    }
-    header.append((32 - header.size() % 32) % 32, '\0');
-    return header + data;
+    gguf::Tensors written;
+    for (const auto& [name, tensor] : tensors)
+      written.add(name, tensor.sizes().vec(), bytes_of(tensor));
+    return gguf::file(pairs, written.infos, written.data);
   }
 };
 
 GgufParts gguf_of(const Llama& model) {
   const LlamaConfig& c = model.config;
   GgufParts file{
-      .pairs = {gguf_pair("general.architecture", std::string("llama")), gguf_pair("llama.embedding_length", c.hidden_size),
-                gguf_pair("llama.feed_forward_length", c.intermediate_size), gguf_pair("llama.block_count", c.num_hidden_layers),
-                gguf_pair("llama.attention.head_count", c.num_attention_heads),
-                gguf_pair("llama.attention.head_count_kv", c.num_key_value_heads), gguf_pair("llama.attention.key_length", c.head_size()),
-                gguf_pair("llama.rope.dimension_count", c.head_size()), gguf_pair("llama.context_length", c.max_position_embeddings),
-                gguf_pair("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps), gguf_pair("llama.rope.freq_base", c.rope_theta)},
+      .pairs = {gguf::pair("general.architecture", gguf::text("llama")), gguf::pair("llama.embedding_length", gguf::number(c.hidden_size)),
+                gguf::pair("llama.feed_forward_length", gguf::number(c.intermediate_size)),
+                gguf::pair("llama.block_count", gguf::number(c.num_hidden_layers)),
+                gguf::pair("llama.attention.head_count", gguf::number(c.num_attention_heads)),
+                gguf::pair("llama.attention.head_count_kv", gguf::number(c.num_key_value_heads)),
+                gguf::pair("llama.attention.key_length", gguf::number(c.head_size())),
+                gguf::pair("llama.rope.dimension_count", gguf::number(c.head_size())),
+                gguf::pair("llama.context_length", gguf::number(c.max_position_embeddings)),
+                gguf::pair("llama.attention.layer_norm_rms_epsilon", gguf::real(c.rms_norm_eps)),
+                gguf::pair("llama.rope.freq_base", gguf::real(c.rope_theta))},
       .tensors = {{"token_embd.weight", model.embedding}, {"output_norm.weight", model.norm}}};
   if (!c.tie_word_embeddings) file.tensors.push_back({"output.weight", model.head});
   for (size_t i = 0; i < model.layers.size(); ++i) {
@@ -238,26 +212,29 @@ TEST_CASE("import: rope scaling of a GGUF file is refused in every spelling, and
     changed.pairs.insert(changed.pairs.end(), pairs.begin(), pairs.end());
     return gguf_import_complaint(changed);
   };
-  const auto scaling = [](const std::string& type) { return gguf_pair("llama.rope.scaling.type", type); };
+  const auto scaling = [](const std::string& type) { return gguf::pair("llama.rope.scaling.type", gguf::text(type)); };
   for (const char* key : {"llama.rope.scale_linear", "llama.rope.scaling.factor", "llama.rope.scaling.attn_factor"}) {
-    CHECK_THAT(with({gguf_pair(key, 4.)}), ContainsSubstring(key) && ContainsSubstring("is rope scaling"));
-    CHECK(with({gguf_pair(key, 1.)}).empty());
-    CHECK(with({gguf_pair(key, 0.)}).empty());
-    CHECK(with({scaling("none"), gguf_pair(key, 4.)}).empty());  // llama.cpp scales nothing then
+    CHECK_THAT(with({gguf::pair(key, gguf::real(4))}), ContainsSubstring(key) && ContainsSubstring("is rope scaling"));
+    CHECK(with({gguf::pair(key, gguf::real(1))}).empty());
+    CHECK(with({gguf::pair(key, gguf::real(0))}).empty());
+    CHECK(with({scaling("none"), gguf::pair(key, gguf::real(4))}).empty());  // llama.cpp scales nothing then
   }
   for (const char* type : {"linear", "yarn", "longrope"})
     CHECK_THAT(with({scaling(type)}), ContainsSubstring(type));
-  CHECK(with({gguf_pair("llama.rope.scaling.original_context_length", int64_t{2048}), gguf_pair("llama.vocab_size", int64_t{23})}).empty());
+  CHECK(
+      with({gguf::pair("llama.rope.scaling.original_context_length", gguf::number(2048)), gguf::pair("llama.vocab_size", gguf::number(23))})
+          .empty());
   for (const char* key : {"llama.expert_count", "llama.attention.sliding_window", "llama.attn_logit_softcapping"}) {
-    CHECK_THAT(with({gguf_pair(key, int64_t{8})}), ContainsSubstring(key) && ContainsSubstring("not supported"));
-    CHECK(with({gguf_pair(key, int64_t{0})}).empty());
+    CHECK_THAT(with({gguf::pair(key, gguf::number(8))}), ContainsSubstring(key) && ContainsSubstring("not supported"));
+    CHECK(with({gguf::pair(key, gguf::number(0))}).empty());
   }
   for (const char* key : {"llama.attention.scale", "llama.attention.clamp_kqv", "llama.logit_scale", "llama.residual_scale"})
-    CHECK_THAT(with({gguf_pair(key, 0.5)}), ContainsSubstring(key));
-  CHECK_THAT(with({gguf_pair("llama.attention.value_length", int64_t{8})}), ContainsSubstring("value_length must be the width of a head"));
-  CHECK_THAT(with({gguf_pair("llama.new_idea", int64_t{1})}), ContainsSubstring("llama.new_idea = 1 is not known"));
-  CHECK(with({gguf_pair("general.name", std::string("x")), gguf_pair("qwen2.rope.scaling.factor", 4.)}).empty());
-  CHECK_THAT(with({gguf_pair("general.type", std::string("adapter"))}), ContainsSubstring("of type \"adapter\", not a model"));
+    CHECK_THAT(with({gguf::pair(key, gguf::real(0.5))}), ContainsSubstring(key));
+  CHECK_THAT(with({gguf::pair("llama.attention.value_length", gguf::number(8))}),
+             ContainsSubstring("value_length must be the width of a head"));
+  CHECK_THAT(with({gguf::pair("llama.new_idea", gguf::number(1))}), ContainsSubstring("llama.new_idea = 1 is not known"));
+  CHECK(with({gguf::pair("general.name", gguf::text("x")), gguf::pair("qwen2.rope.scaling.factor", gguf::real(4))}).empty());
+  CHECK_THAT(with({gguf::pair("general.type", gguf::text("adapter"))}), ContainsSubstring("of type \"adapter\", not a model"));
 }
 
 TEST_CASE("import: GGUF metadata that is missing, contradictory or asks for other arithmetic is refused", "[policy]") {
@@ -267,12 +244,13 @@ TEST_CASE("import: GGUF metadata that is missing, contradictory or asks for othe
     changed.pairs[place] = pair;
     return gguf_import_complaint(changed);
   };
-  CHECK_THAT(with(0, gguf_pair("general.architecture", std::string("qwen2"))), ContainsSubstring("must be \"llama\", got \"qwen2\""));
-  CHECK_THAT(with(1, gguf_pair("other", int64_t{1})), ContainsSubstring("llama.embedding_length"));
-  CHECK_THAT(with(4, gguf_pair("llama.attention.head_count", int64_t{3})), ContainsSubstring("num_key_value_heads must divide"));
-  CHECK_THAT(with(6, gguf_pair("llama.attention.key_length", int64_t{8})), ContainsSubstring("llama.rope.dimension_count must be"));
-  CHECK_THAT(with(7, gguf_pair("llama.rope.scaling.type", std::string("yarn"))), ContainsSubstring("\"yarn\" is not supported"));
-  CHECK_THAT(with(9, gguf_pair("llama.attention.layer_norm_rms_epsilon", 0.)), ContainsSubstring("rms_norm_eps must be positive"));
+  CHECK_THAT(with(0, gguf::pair("general.architecture", gguf::text("qwen2"))), ContainsSubstring("must be \"llama\", got \"qwen2\""));
+  CHECK_THAT(with(1, gguf::pair("other", gguf::number(1))), ContainsSubstring("llama.embedding_length"));
+  CHECK_THAT(with(4, gguf::pair("llama.attention.head_count", gguf::number(3))), ContainsSubstring("num_key_value_heads must divide"));
+  CHECK_THAT(with(6, gguf::pair("llama.attention.key_length", gguf::number(8))), ContainsSubstring("llama.rope.dimension_count must be"));
+  CHECK_THAT(with(7, gguf::pair("llama.rope.scaling.type", gguf::text("yarn"))), ContainsSubstring("\"yarn\" is not supported"));
+  CHECK_THAT(with(9, gguf::pair("llama.attention.layer_norm_rms_epsilon", gguf::real(0))),
+             ContainsSubstring("rms_norm_eps must be positive"));
   GgufParts scaled = whole;
   scaled.tensors.push_back({"rope_freqs.weight", at::tensor(std::vector<float>{1, 8})});
   CHECK_THAT(gguf_import_complaint(scaled), ContainsSubstring("rope_freqs.weight scales the rotary embedding"));

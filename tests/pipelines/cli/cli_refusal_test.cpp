@@ -4,16 +4,17 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <thread>
 
 #include "pipelines/cli/keel_binary.h"
+#include "support/gguf_builder.h"
 
 namespace keel::pipelines::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using test::bytes_of;
 using test::Outcome;
 using test::Process;
 using test::Workplace;
@@ -24,13 +25,6 @@ std::vector<std::string> names_in(const fs::path& folder) {
     names.push_back(entry.path().string());
   std::sort(names.begin(), names.end());
   return names;
-}
-
-template <class T>
-std::string little_endian(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
 }
 
 struct Damage {
@@ -89,11 +83,11 @@ TEST_CASE("keel: weights that are cut or lie about themselves are refused by nam
       {weights, half, ""},
       {weights, always(""), ""},
       {weights, [](const std::string& whole) { return whole.substr(0, 8); }, ""},
-      {weights, [](const std::string& whole) { return little_endian(uint64_t{1} << 62) + whole.substr(8); }, ""},
+      {weights, [](const std::string& whole) { return bytes_of(uint64_t{1} << 62) + whole.substr(8); }, ""},
       {weights, replaced("\"F32\"", "\"F64\""), ""},
       {weights, replaced("[320,8]", "[160,8]"), ""},
       {weights, replaced("model.norm.weight", "model.nose.weight"), "model.norm.weight"},
-      {weights, [](const std::string& whole) { return whole.substr(0, whole.size() - 4) + little_endian(NAN); }, "NaN"},
+      {weights, [](const std::string& whole) { return whole.substr(0, whole.size() - 4) + bytes_of(NAN); }, "NaN"},
   });
 }
 
@@ -132,9 +126,9 @@ TEST_CASE("keel: tokenizer.json and GGUF files that are cut or lie are refused b
   work.write("cut/tokenizer.json", "{\"model\": {\"type\": \"BPE\",");
   work.write("lying/tokenizer.json", R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 7000000000}, "merges": []}})");
   work.write("odd/tokenizer.json", R"({"model": {"type": "BPE", "vocab": ["a"], "merges": 5}})");
-  const std::string header = "GGUF" + little_endian(uint32_t{3});
+  const std::string header = "GGUF" + bytes_of(uint32_t{3});
   work.write("cut.gguf", header);
-  work.write("lying.gguf", header + little_endian(uint64_t{1} << 60) + little_endian(uint64_t{1} << 60));
+  work.write("lying.gguf", header + bytes_of(uint64_t{1} << 60) + bytes_of(uint64_t{1} << 60));
   work.write("empty.gguf", "");
   work.write("text.gguf", "this is no GGUF file");
   const auto before = names_in(work.path());

@@ -1,14 +1,15 @@
 // Single steps by themselves, other ways into convert and generate.
 #include <cstdio>
-#include <cstring>
 
 #include "data/tokenizer.h"
 #include "pipelines/cli/keel_binary.h"
+#include "support/gguf_builder.h"
 
 namespace keel::pipelines::cli {
 namespace {
 
 namespace fs = std::filesystem;
+namespace gguf = test::gguf;
 using Catch::Matchers::ContainsSubstring;
 using test::json_in;
 using test::Outcome;
@@ -33,77 +34,55 @@ void write_odd_tokenizer(const Workplace& work, const std::string& folder) {
   work.write(folder + "/special_tokens_map.json", R"({"eos_token": {"content": "<halt>"}})");
 }
 
-template <class T>
-std::string gguf(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
-std::string gguf_text(const std::string& text) {
-  return gguf<uint64_t>(text.size()) + text;
-}
-// A list of GGUF type `type` from the bytes of its elements.
-std::string gguf_list(uint32_t type, size_t count, const std::string& elements) {
-  return gguf(uint32_t{9}) + gguf(type) + gguf<uint64_t>(count) + elements;
-}
-
 // The tiny model as llama.cpp would hold it, with a SentencePiece vocabulary of bytes.
 std::string tiny_gguf() {
-  std::string pieces, scores, types;
+  std::vector<std::string> pieces;
+  std::vector<float> scores;
+  std::vector<int32_t> types;
   for (int id = 0; id < test::kTinyVocabulary; ++id) {
     char byte[8];
     std::snprintf(byte, sizeof byte, "<0x%02X>", (id - 3) & 0xFF);
     const bool is_byte = id >= 3 && id < 259;
-    pieces += gguf_text(id == 0 ? "<unk>" : id == 1 ? "<s>" : id == 2 ? "</s>" : is_byte ? byte : "p" + std::to_string(id));
-    scores += gguf(static_cast<float>(-id));
-    types += gguf(int32_t{id == 0 ? 2 : id < 3 ? 3 : is_byte ? 6 : 1});
+    pieces.push_back(id == 0 ? "<unk>" : id == 1 ? "<s>" : id == 2 ? "</s>" : is_byte ? byte : "p" + std::to_string(id));
+    scores.push_back(static_cast<float>(-id));
+    types.push_back(id == 0 ? 2 : id < 3 ? 3 : is_byte ? 6 : 1);
   }
-  const auto number = [](uint32_t value) { return gguf(uint32_t{4}) + gguf(value); };
-  const auto text = [](const std::string& value) { return gguf(uint32_t{8}) + gguf_text(value); };
-  const std::map<std::string, std::string> pairs = {{"general.architecture", text("llama")},
-                                                    {"llama.embedding_length", number(test::kTinyWidth)},
-                                                    {"llama.feed_forward_length", number(test::kTinyInner)},
-                                                    {"llama.block_count", number(test::kTinyLayers)},
-                                                    {"llama.attention.head_count", number(test::kTinyHeads)},
-                                                    {"llama.attention.head_count_kv", number(1)},
-                                                    {"llama.context_length", number(test::kTinyContext)},
-                                                    {"llama.attention.layer_norm_rms_epsilon", gguf(uint32_t{6}) + gguf(1e-5F)},
-                                                    {"tokenizer.chat_template", text("<|im_start|>")},
-                                                    {"tokenizer.ggml.model", text("llama")},
-                                                    {"tokenizer.ggml.tokens", gguf_list(8, test::kTinyVocabulary, pieces)},
-                                                    {"tokenizer.ggml.scores", gguf_list(6, test::kTinyVocabulary, scores)},
-                                                    {"tokenizer.ggml.token_type", gguf_list(5, test::kTinyVocabulary, types)},
-                                                    {"tokenizer.ggml.bos_token_id", number(1)},
-                                                    {"tokenizer.ggml.eos_token_id", number(2)}};
+  const std::vector<std::string> pairs = {gguf::pair("general.architecture", gguf::text("llama")),
+                                          gguf::pair("llama.embedding_length", gguf::number(test::kTinyWidth)),
+                                          gguf::pair("llama.feed_forward_length", gguf::number(test::kTinyInner)),
+                                          gguf::pair("llama.block_count", gguf::number(test::kTinyLayers)),
+                                          gguf::pair("llama.attention.head_count", gguf::number(test::kTinyHeads)),
+                                          gguf::pair("llama.attention.head_count_kv", gguf::number(1)),
+                                          gguf::pair("llama.context_length", gguf::number(test::kTinyContext)),
+                                          gguf::pair("llama.attention.layer_norm_rms_epsilon", gguf::real(1e-5)),
+                                          gguf::pair("tokenizer.chat_template", gguf::text("<|im_start|>")),
+                                          gguf::pair("tokenizer.ggml.model", gguf::text("llama")),
+                                          gguf::pair("tokenizer.ggml.tokens", gguf::texts(pieces)),
+                                          gguf::pair("tokenizer.ggml.scores", gguf::reals(scores)),
+                                          gguf::pair("tokenizer.ggml.token_type", gguf::integers(types)),
+                                          gguf::pair("tokenizer.ggml.bos_token_id", gguf::number(1)),
+                                          gguf::pair("tokenizer.ggml.eos_token_id", gguf::number(2))};
   const std::vector<std::pair<std::string, std::string>> names = {
       {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"},       {"model.layers", "blk"},
       {"input_layernorm", "attn_norm"},     {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
       {"self_attn.v_proj", "attn_v"},       {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
       {"mlp.gate_proj", "ffn_gate"},        {"mlp.down_proj", "ffn_down"},       {"mlp.up_proj", "ffn_up"}};
-  const auto tensors = test::tiny_weights();
-  std::string header = "GGUF" + gguf(uint32_t{3}) + gguf<uint64_t>(tensors.size()) + gguf<uint64_t>(pairs.size()), data;
-  for (const auto& [key, value] : pairs)
-    header += gguf_text(key) + value;
-  for (const auto& tensor : tensors) {
-    std::string name = tensor.name;
+  gguf::Tensors tensors;
+  for (const auto& tensor : test::tiny_weights()) {
+    std::string name = tensor.name, values;
     for (const auto& [from, to] : names)
       if (const size_t at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
-    data.append((32 - data.size() % 32) % 32, '\0');
-    header += gguf_text(name) + gguf(static_cast<uint32_t>(tensor.shape.size()));
-    for (auto side = tensor.shape.rbegin(); side != tensor.shape.rend(); ++side)
-      header += gguf(static_cast<uint64_t>(*side));
-    header += gguf(uint32_t{0}) + gguf<uint64_t>(data.size());
     // Rows of q and k change places as in llama2.c: rotated pairs are neighbours there.
     const bool rotated = name.find("attn_q") != std::string::npos || name.find("attn_k") != std::string::npos;
     const auto width = static_cast<size_t>(tensor.shape.back());
     for (size_t row = 0; row < tensor.values.size() / width; ++row) {
       const size_t from = rotated ? row - row % 4 + std::array<size_t, 4>{0, 2, 1, 3}[row % 4] : row;
       for (size_t i = 0; i < width; ++i)
-        data += gguf(tensor.values[from * width + i]);
+        values += test::bytes_of(tensor.values[from * width + i]);
     }
+    tensors.add(name, tensor.shape, values);
   }
-  header.append((32 - header.size() % 32) % 32, '\0');
-  return header + data;
+  return gguf::file(pairs, tensors.infos, tensors.data);
 }
 
 constexpr const char* kPretrainSettings = R"({
