@@ -71,7 +71,7 @@ at::Tensor padded_scores(const reward::RewardModel& model, std::span<const core:
 
 void pair_prefix(benchmark::State& state) {
   const PairShape shape = pair_shape(state.range(0));
-  const reward::RewardModel model = reward::make_reward_model(policy::make_llama(shape.llama, 1), "normal", 1);
+  const reward::RewardModel model = reward::make_reward_model(policy::make_llama(shape.llama, 1), reward::HeadStart::normal, 1);
   const std::vector<core::TokenPair> pairs = random_pairs(shape);
   const std::span<const core::TokenPair> all(pairs);
   const auto scores = [&](int64_t piece) {

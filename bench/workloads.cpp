@@ -138,7 +138,7 @@ void sft_natural(benchmark::State& state) {
 BENCHMARK(sft_natural)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void rm_score(benchmark::State& state) {
-  const auto reward = reward::make_reward_model(model(), "normal", 1);
+  const auto reward = reward::make_reward_model(model(), reward::HeadStart::normal, 1);
   const auto rows = input_rows("texts.jsonl", 512, 512);
   for (auto _ : state)
     benchmark::DoNotOptimize(reward::score_rows(reward, rows));
@@ -179,7 +179,7 @@ std::vector<core::TokenPair> input_pairs(int64_t count) {
 // Reward-model training on 32 pairs, 8 a step.
 struct RewardWorkload {
   static constexpr size_t kBatch = 8, kMicro = 4;
-  reward::RewardModel model = reward::make_reward_model(bench::model(), "normal", 1);
+  reward::RewardModel model = reward::make_reward_model(bench::model(), reward::HeadStart::normal, 1);
   runtime::Parameters weights = reward::parameters(model);
   runtime::AdamW optimizer{weights, {}};
   std::vector<core::TokenPair> pairs = input_pairs(32);
@@ -252,7 +252,7 @@ struct PpoWorkload {
                            .ptx = {},
                            .lora = {}};
   policy::Llama policy = policy::frozen_copy(model());
-  reward::RewardModel reward = reward::make_reward_model(model(), "normal", 1);
+  reward::RewardModel reward = reward::make_reward_model(model(), reward::HeadStart::normal, 1);
   ppo::Trainer trainer{policy, reward::frozen_copy(reward), config, 1};
   std::vector<core::Ids> prompts = input_rows("prompts64.jsonl", 64, 64);
   std::vector<reward::AnswerReward> earned = std::vector<reward::AnswerReward>(64, {.probability = 0.5});

@@ -84,6 +84,16 @@ struct FieldType<std::vector<T>> {
   }
 };
 
+// What is read into a target: an enum is read by its name.
+template <class Target>
+struct JsonOf {
+  using Type = std::remove_pointer_t<Target>;
+};
+template <>
+struct JsonOf<EnumPointer> {
+  using Type = std::string;
+};
+
 bool satisfies(const Check&, bool) {
   return true;
 }
@@ -101,16 +111,25 @@ bool satisfies(const Check& check, const std::vector<T>& list) {
   return std::all_of(list.begin(), list.end(), [&](const T& element) { return satisfies(check, element); });
 }
 
+template <class T>
+void store(T* target, T value) {
+  *target = std::move(value);
+}
+void store(const EnumPointer& target, const std::string& name) {
+  target.assign(name);
+}
+
 void assign_field(const Field& field, const json& value, const std::string& origin, std::vector<std::string>& problems) {
   std::visit(
-      [&]<class T>(T* target) {
+      [&]<class Target>(const Target& target) {
+        using T = typename JsonOf<Target>::Type;
         std::optional<T> read = FieldType<T>::read(value);
         if (!read) {
           problems.push_back(origin + ": " + field.name + " must be " + FieldType<T>::required() + ", got " + what_came(value));
         } else if (!satisfies(field.check, *read)) {
           problems.push_back(origin + ": " + field.name + " must be " + field.check.rule + ", got " + what_came(value));
         } else {
-          *target = std::move(*read);
+          store(target, std::move(*read));
         }
       },
       field.value);
@@ -228,7 +247,7 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
     return;
   }
   json value = text;
-  if (!std::holds_alternative<std::string*>(field->value)) {
+  if (!std::holds_alternative<std::string*>(field->value) && !std::holds_alternative<EnumPointer>(field->value)) {
     try {
       value = parse_json(text, "", 1);
     } catch (const DataError&) {

@@ -7,21 +7,57 @@
 //     }
 //
 // that names every field once. JSON in and out, --set, --help, range checks and the list of departures from the defaults all read it.
+//
+// A setting that takes one of a few names is an enum, so that a misspelt comparison does not compile. Beside the enum stands its list,
+//
+//     enum class Placement { reward, loss };
+//     constexpr auto names(Placement) {
+//       return std::to_array<core::Named<Placement>>({{Placement::reward, "reward"}, {Placement::loss, "loss"}});
+//     }
+//
+// and everywhere outside the program the setting is the string of that name.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
 
 namespace keel::core {
 
-using FieldPointer =
-    std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*, std::vector<std::string>*>;
+template <class E>
+struct Named {
+  E value;
+  std::string_view name;
+};
+
+template <class E>
+concept NamedEnum = std::is_enum_v<E> && requires(E value) {
+  names(value);
+};
+
+template <NamedEnum E>
+std::string name_of(E value) {
+  for (const Named<E>& known : names(value))
+    if (known.value == value) return std::string(known.name);
+  throw std::logic_error("an enum setting holds a value that its names() leaves out");
+}
+
+// An enum of any type, by its names.
+struct EnumPointer {
+  std::function<std::string()> name;
+  std::function<void(const std::string&)> assign;  // an unknown name changes nothing
+};
+
+using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*,
+                                  std::vector<std::string>*, EnumPointer>;
 
 // What a value must satisfy. `rule` is shown in --help and errors ("in [0, 1]"); numbers and the elements of lists are checked by
 // `number`, strings (and their lists) by `text`.
@@ -50,8 +86,20 @@ struct Field {
 class Fields {
  public:
   template <class T>
-  void operator()(std::string_view name, T& value, std::string_view help, Check check = {}) {
+  requires(!std::is_enum_v<T>) void operator()(std::string_view name, T& value, std::string_view help, Check check = {}) {
     list_.push_back({prefix_ + std::string(name), std::string(help), FieldPointer(&value), std::move(check)});
+  }
+  template <NamedEnum E>
+  void operator()(std::string_view name, E& value, std::string_view help) {
+    std::vector<std::string> allowed;
+    for (const Named<E>& known : names(value))
+      allowed.emplace_back(known.name);
+    const auto assign = [&value](const std::string& given) {
+      for (const Named<E>& known : names(value))
+        if (known.name == given) value = known.value;
+    };
+    list_.push_back({prefix_ + std::string(name), std::string(help), EnumPointer{[&value] { return name_of(value); }, assign},
+                     one_of(std::move(allowed))});
   }
   template <class Config>
   void section(std::string_view name, Config& config, std::string_view help) {

@@ -14,8 +14,16 @@ std::string short_number(double value) {
   return dump_json(json(value));
 }
 
+template <class T>
+json value_at(const T* value) {
+  return json(*value);
+}
+json value_at(const EnumPointer& value) {
+  return json(value.name());
+}
+
 json field_value(const Field& field) {
-  return std::visit([](const auto* value) { return json(*value); }, field.value);
+  return std::visit([](const auto& value) { return value_at(value); }, field.value);
 }
 
 struct TypeNames {
@@ -27,7 +35,7 @@ struct TypeNames {
 TypeNames type_names(const FieldPointer& pointer) {
   static constexpr TypeNames kNames[] = {{"bool", "boolean", false}, {"integer", "integer", false}, {"number", "number", false},
                                          {"text", "string", false},  {"integers", "integer", true}, {"numbers", "number", true},
-                                         {"texts", "string", true}};
+                                         {"texts", "string", true},  {"text", "string", false}};
   static_assert(std::size(kNames) == std::variant_size_v<FieldPointer>);
   return kNames[pointer.index()];
 }

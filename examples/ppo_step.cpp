@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
     keel::ppo::PpoConfig config;
     config.batch_answers = config.minibatch_answers = static_cast<int64_t>(prompts.size());
     config.sampling.max_new_tokens = 32;
-    const auto critic = keel::reward::make_reward_model(policy, "zeros", 0);
+    const auto critic = keel::reward::make_reward_model(policy, keel::reward::HeadStart::zeros, 0);
     keel::ppo::Trainer trainer(policy, critic, config, /*seed=*/1);
 
     const auto samples = keel::policy::generate(trainer.policy(), {.prompts = prompts,

@@ -18,6 +18,11 @@
 
 namespace keel::ppo {
 
+enum class Critic { reward, policy, shared };
+constexpr auto names(Critic) {
+  return std::to_array<core::Named<Critic>>({{Critic::reward, "reward"}, {Critic::policy, "policy"}, {Critic::shared, "shared"}});
+}
+
 struct PpoConfig {
   int64_t iterations = 200;        // paper: 200 to 400
   int64_t batch_answers = 512;     // paper
@@ -25,7 +30,7 @@ struct PpoConfig {
   int64_t micro_answers = 16;
   int64_t micro_tokens = 512;       // docs/performance.md, Memory
   int64_t epochs = 1;               // paper: each minibatch is used once
-  std::string critic = "reward";    // not in the paper
+  Critic critic = Critic::reward;   // not in the paper
   bool whiten_advantages = true;    // not in the paper
   double ema_decay = 0;             // not in the paper
   policy::SamplingConfig sampling;  // not in the paper
@@ -35,9 +40,10 @@ struct PpoConfig {
   RewardShapeConfig reward;
   GaeConfig gae;
   LossConfig loss;
-  runtime::AdamWConfig optimizer;                                                          // of policy and critic alike
-  runtime::ScheduleConfig schedule{.learning_rate = 1e-6, .schedule = "constant"};         // paper
-  runtime::ScheduleConfig critic_schedule{.learning_rate = 1e-6, .schedule = "constant"};  // the paper names one rate alone
+  runtime::AdamWConfig optimizer;                                                                    // of policy and critic alike
+  runtime::ScheduleConfig schedule{.learning_rate = 1e-6, .schedule = runtime::Schedule::constant};  // paper
+  runtime::ScheduleConfig critic_schedule{.learning_rate = 1e-6,
+                                          .schedule = runtime::Schedule::constant};  // the paper names one rate alone
   ValidationConfig validation;
   PtxConfig ptx;
   policy::LoraConfig lora;
@@ -55,8 +61,7 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields("critic", config.critic,
          "the critic: a model that starts as the helpfulness reward model, one that starts as the policy with a zero head, or such a head "
          "on the "
-         "policy's own hidden states (shared), trained by the policy's optimiser",
-         core::one_of({"reward", "policy", "shared"}));
+         "policy's own hidden states (shared), trained by the policy's optimiser");
   fields("whiten_advantages", config.whiten_advantages,
          "advantages with mean 0 and variance 1 over all tokens of an iteration, by score.epsilon; what divides them divides the KL "
          "penalty in the reward too");

@@ -14,8 +14,8 @@ at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_
   TORCH_CHECK(logprobs.sizes() == reference_logprobs.sizes(), "[ppo.kl] both log-probs must share one shape [B, T], got ", logprobs.sizes(),
               " and ", reference_logprobs.sizes());
   const at::Tensor k1 = logprobs - reference_logprobs;  // never clamped, which would hide how far the policy went
-  if (config.estimator == "k2") return k1.square() / 2;
-  if (config.estimator == "k3") return (-k1).expm1() + k1;
+  if (config.estimator == KlEstimator::k2) return k1.square() / 2;
+  if (config.estimator == KlEstimator::k3) return (-k1).expm1() + k1;
   return k1;
 }
 
@@ -27,7 +27,7 @@ at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logpr
 }
 
 double next_kl_coefficient(double coefficient, double kl_per_answer, int64_t answers, const KlConfig& config) {
-  if (config.controller == "fixed") return coefficient;
+  if (config.controller == KlController::fixed) return coefficient;
   const double error = std::clamp(kl_per_answer / config.target - 1, -kMostKlError, kMostKlError);
   return coefficient * (1 + error * static_cast<double>(answers) / config.horizon);
 }

@@ -13,22 +13,36 @@
 
 namespace keel::ppo {
 
+enum class KlEstimator { k1, k2, k3 };
+constexpr auto names(KlEstimator) {
+  return std::to_array<core::Named<KlEstimator>>({{KlEstimator::k1, "k1"}, {KlEstimator::k2, "k2"}, {KlEstimator::k3, "k3"}});
+}
+
+enum class KlPlacement { reward, loss };
+constexpr auto names(KlPlacement) {
+  return std::to_array<core::Named<KlPlacement>>({{KlPlacement::reward, "reward"}, {KlPlacement::loss, "loss"}});
+}
+
+enum class KlController { fixed, adaptive };
+constexpr auto names(KlController) {
+  return std::to_array<core::Named<KlController>>({{KlController::fixed, "fixed"}, {KlController::adaptive, "adaptive"}});
+}
+
 struct KlConfig {
-  std::string estimator = "k1";      // the paper does not say; k1 is the log-ratio of its equation 4
-  std::string placement = "reward";  // paper: equation 4
-  double coefficient = 0.01;         // paper: 0.01 for 7B and 13B, 0.005 for 34B and 70B
-  std::string controller = "fixed";
+  KlEstimator estimator = KlEstimator::k1;      // the paper does not say; k1 is the log-ratio of its equation 4
+  KlPlacement placement = KlPlacement::reward;  // paper: equation 4
+  double coefficient = 0.01;                    // paper: 0.01 for 7B and 13B, 0.005 for 34B and 70B
+  KlController controller = KlController::fixed;
   double target = 6;       // Ziegler et al.; read by the adaptive controller alone
   double horizon = 10000;  // answers, likewise
 };
 
 inline void visit(KlConfig& config, core::Fields& fields) {
-  fields("estimator", config.estimator, "k1 = log pi - log ref, k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1", core::one_of({"k1", "k2", "k3"}));
+  fields("estimator", config.estimator, "k1 = log pi - log ref, k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1");
   fields("placement", config.placement,
-         "in the reward of each token, or in the policy's loss, differentiated (there k1 is refused: its gradient has mean 0)",
-         core::one_of({"reward", "loss"}));
+         "in the reward of each token, or in the policy's loss, differentiated (there k1 is refused: its gradient has mean 0)");
   fields("coefficient", config.coefficient, "beta, weight of the KL penalty; where an adaptive one starts", core::at_least(0.0));
-  fields("controller", config.controller, "whether beta stays or follows the measured KL", core::one_of({"fixed", "adaptive"}));
+  fields("controller", config.controller, "whether beta stays or follows the measured KL");
   fields("target", config.target, "KL per answer that the adaptive controller aims at, nats", core::above(0.0));
   fields("horizon", config.horizon, "answers over which the adaptive controller acts", core::above(0.0));
 }

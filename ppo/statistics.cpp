@@ -88,7 +88,7 @@ core::MetricRow whitening_metrics(const at::Tensor& probability, const at::Tenso
     row.emplace_back(std::string("whiten/mean") + suffix, kept.mean().item<double>());
     row.emplace_back(std::string("whiten/std") + suffix, std::sqrt((kept - kept.mean()).square().mean().item<double>()));
   };
-  if (config.whiten_scope == "batch") {
+  if (config.whiten_scope == WhitenScope::batch) {
     add("", at::ones_like(safety_decides));
   } else {
     add("_helpfulness", ~safety_decides);

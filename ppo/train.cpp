@@ -197,12 +197,12 @@ class Loop {
     }
     if (config_.lora.rank > 0) {
       policy::save_lora(folder_ / "adapter", trainer_.policy(), config_.lora);
-      if (config_.critic != "shared") policy::save_lora(folder_ / "critic_adapter", trainer_.critic().backbone, config_.lora);
+      if (config_.critic != Critic::shared) policy::save_lora(folder_ / "critic_adapter", trainer_.critic().backbone, config_.lora);
     }
     const policy::Llama policy = policy::merged(trainer_.policy());
     PpoResult result{.times = times_,
                      .policy = policy,
-                     .critic = {config_.critic == "shared" ? policy::backbone_of(policy) : policy::merged(trainer_.critic().backbone),
+                     .critic = {config_.critic == Critic::shared ? policy::backbone_of(policy) : policy::merged(trainer_.critic().backbone),
                                 trainer_.critic().score},
                      .iterations = trainer_.iteration(),
                      .kept_iteration = best_.iteration >= 0 ? best_.iteration : trainer_.iteration()};
@@ -268,13 +268,13 @@ PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more) {
 
 reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model) {
   const bool adapters = config.lora.rank > 0;
-  if (config.critic == "reward") {
+  if (config.critic == Critic::reward) {
     if (!adapters) return reward::frozen_copy(reward_model);
     return {reward_model.backbone, reward_model.score.detach().clone()};  // its head is trained, its trunk is not
   }
   const at::Tensor head = policy.norm.new_zeros({1, policy.config.hidden_size}).detach();
   const policy::Llama trunk = policy::backbone_of(policy);
-  return {adapters || config.critic == "shared" ? trunk : policy::frozen_copy(trunk), head};
+  return {adapters || config.critic == Critic::shared ? trunk : policy::frozen_copy(trunk), head};
 }
 
 PpoResult train(const policy::Llama& policy, const reward::RewardModel& critic, const PpoJob& job, const PpoConfig& config, uint64_t seed,

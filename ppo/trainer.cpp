@@ -119,7 +119,7 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
   Experience experience = forward(rollout);
 
   const at::Tensor kl = kl_per_token(experience.logprobs, experience.reference, config_.kl);
-  const double beta = config_.kl.placement == "reward" ? kl_coefficient_ : 0;
+  const double beta = config_.kl.placement == KlPlacement::reward ? kl_coefficient_ : 0;
   const at::Tensor scores =
       scores_with_eos_rule(shaped_scores(probability, safety_decides, config_.score), rollout.finished, config_.reward);
   const at::Tensor rewards = token_rewards(kl, scores, rollout.last_action_index, mask, beta);
@@ -128,7 +128,7 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
   experience.returns = gae.returns;
 
   const auto per_answer = [&](const at::Tensor& values) { return masked_sum(values, mask, rollout.answers()).item<double>(); };
-  const auto estimate = [&](const char* estimator) {
+  const auto estimate = [&](KlEstimator estimator) {
     return per_answer(kl_per_token(experience.logprobs, experience.reference, {.estimator = estimator}));
   };
   experience.kl = per_answer(kl);
@@ -136,8 +136,8 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
   const at::Tensor drift = at::where(mask, rollout.engine_logprobs - experience.logprobs, at::zeros_like(kl)).abs();
   experience.metrics = reward_metrics("objective/", earned);
   append(experience.metrics, {{"objective/kl", experience.kl},
-                              {"objective/kl_k1", estimate("k1")},
-                              {"objective/kl_k3", estimate("k3")},
+                              {"objective/kl_k1", estimate(KlEstimator::k1)},
+                              {"objective/kl_k3", estimate(KlEstimator::k3)},
                               {"objective/kl_coef", kl_coefficient_},
                               {"objective/entropy", -per_answer(experience.logprobs)},
                               {"objective/non_score_reward", penalty},
@@ -186,7 +186,7 @@ at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& exper
           .ratio = actor.ratio.item<double>(),
           .ratio_spread = actor.ratio_spread.item<double>()};
   const at::Tensor loss = actor.loss + critic.loss;  // of two models, or on one trunk where value_weight balances them
-  if (config_.kl.placement == "reward") return loss;
+  if (config_.kl.placement == KlPlacement::reward) return loss;
   const at::Tensor penalty = kl_loss(policy.logprobs, of(experience.reference), batch.mask, tokens, kl_coefficient_, config_.kl);
   sums.kl_loss = penalty.item<double>();
   return loss + penalty;
@@ -282,7 +282,7 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
                          {"lr", policy_rate},
                          {"episode", static_cast<double>(iteration_ * config_.batch_answers)}};
   if (critic_optimizer_) append(row, {{"critic/grad_norm", critic_norm}, {"critic/lr", critic_rate}});
-  if (config_.kl.placement == "loss") row.emplace_back("loss/kl_avg", mean.kl_loss);
+  if (config_.kl.placement == KlPlacement::loss) row.emplace_back("loss/kl_avg", mean.kl_loss);
   if (config_.ptx.weight > 0) row.emplace_back("loss/ptx_avg", mean.ptx_loss);
   return row;
 }

@@ -19,7 +19,7 @@ class Trainer {
  public:
   // Trains `policy` and `critic` (see make_critic) in place; the reference is a copy of `policy` as it is now. With adapters (lora.rank >
   // 0) the critic's head alone changes: policy and critic are these weights plus adapters, the reference is these weights, and nothing is
-  // copied. A critic with config.critic = "shared" is a head; its trunk is the policy. Throws core::ConfigError when settings contradict
+  // copied. A critic with Critic::shared is a head; its trunk is the policy. Throws core::ConfigError when settings contradict
   // each other.
   Trainer(const policy::Llama& policy, const reward::RewardModel& critic, const PpoConfig& config, uint64_t seed);
 
@@ -70,7 +70,7 @@ class Trainer {
     at::Tensor values;
   };
   struct StepSums;
-  bool shared() const { return config_.critic == "shared"; }
+  bool shared() const { return config_.critic == Critic::shared; }
   Outputs outputs(const AnswerBatch& batch, bool with_entropy) const;
   Experience forward(const Rollout& rollout) const;  // log-probs, values and entropy
   std::vector<MicroBatches> plan(const Rollout& rollout, int64_t epoch) const;

@@ -51,14 +51,14 @@ Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference,
   const std::vector<reward::AnswerReward> earned = held_out.reward(samples);
   const Rollout rollout = make_rollout(held_out.prompts, samples);
   const auto [logprobs, reference_logprobs] = both_logprobs(policy, reference, rollout, config);
-  const auto kl = [&](const char* estimator) {
+  const auto kl = [&](KlEstimator estimator) {
     const at::Tensor tokens = kl_per_token(logprobs, reference_logprobs, {.estimator = estimator});
     return masked_sum(tokens, rollout.response_mask, rollout.answers()).item<double>();
   };
   const AnswerLengths lengths = answer_lengths(rollout);
-  Evaluation result{.probability = mean_probability(earned), .kl = kl("k3"), .metrics = reward_metrics("eval/", earned)};
+  Evaluation result{.probability = mean_probability(earned), .kl = kl(KlEstimator::k3), .metrics = reward_metrics("eval/", earned)};
   append(result.metrics, {{"eval/kl", result.kl},
-                          {"eval/kl_k1", kl("k1")},
+                          {"eval/kl_k1", kl(KlEstimator::k1)},
                           {"eval/response_length", lengths.mean},
                           {"eval/truncated_rate", lengths.truncated_rate}});
   return result;

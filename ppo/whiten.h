@@ -12,18 +12,22 @@
 
 namespace keel::ppo {
 
+enum class WhitenScope { batch, deciding_model };
+constexpr auto names(WhitenScope) {
+  return std::to_array<core::Named<WhitenScope>>({{WhitenScope::batch, "batch"}, {WhitenScope::deciding_model, "deciding_model"}});
+}
+
 struct ScoreConfig {
-  bool whiten = true;                  // paper: yes
-  std::string whiten_scope = "batch";  // not in the paper; all answers of an iteration are the plain reading
-  double epsilon = 1e-8;               // not in the paper; added to the variance, of the advantages too where they are whitened
-  double logit_clamp = 1e-6;           // not in the paper; keeps logit(0) and logit(1) finite: scores lie in +-13.8
+  bool whiten = true;                             // paper: yes
+  WhitenScope whiten_scope = WhitenScope::batch;  // not in the paper; all answers of an iteration are the plain reading
+  double epsilon = 1e-8;                          // not in the paper; added to the variance, of the advantages too where they are whitened
+  double logit_clamp = 1e-6;                      // not in the paper; keeps logit(0) and logit(1) finite: scores lie in +-13.8
 };
 
 inline void visit(ScoreConfig& config, core::Fields& fields) {
   fields("whiten", config.whiten, "shift and scale the scores of a batch to mean 0 and variance 1");
   fields("whiten_scope", config.whiten_scope,
-         "whose mean and variance: of all answers of a batch, or apart of those that the safety model decides and of the others",
-         core::one_of({"batch", "deciding_model"}));
+         "whose mean and variance: of all answers of a batch, or apart of those that the safety model decides and of the others");
   fields("epsilon", config.epsilon, "added to the variance, of scores and (whiten_advantages) of advantages", core::above(0.0));
   fields("logit_clamp", config.logit_clamp, "distance from 0 and 1 to which probabilities are clamped before the logit",
          core::between(1e-12, 0.5));

@@ -37,8 +37,8 @@ std::vector<core::Sample> sample_at_temperatures(const policy::Llama& policy, co
   return all;
 }
 
-double probability_of(const reward::AnswerReward& earned, const std::string& score) {
-  return score == "helpfulness" ? earned.helpfulness : score == "safety" ? earned.safety : earned.probability;
+double probability_of(const reward::AnswerReward& earned, Score score) {
+  return score == Score::helpfulness ? earned.helpfulness : score == Score::safety ? earned.safety : earned.probability;
 }
 
 }  // namespace

@@ -16,11 +16,10 @@
 
 namespace keel::reward {
 
-RewardModel make_reward_model(const policy::Llama& model, const std::string& head, uint64_t seed) {
-  TORCH_CHECK(head == "normal" || head == "zeros", "[reward.model] head must be normal or zeros, got ", head);
+RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed) {
   const int64_t width = model.config.hidden_size;
   RewardModel made{.backbone = policy::frozen_copy(policy::backbone_of(model)), .score = at::zeros({1, width}, at::kFloat)};
-  if (head == "normal") {
+  if (head == HeadStart::normal) {
     core::Stream stream(seed, "reward.head");
     float* weight = made.score.mutable_data_ptr<float>();
     for (int64_t i = 0; i < width; ++i)

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config.h"
 #include "core/types.h"
 #include "policy/llama.h"
 
@@ -18,9 +19,15 @@ struct RewardModel {
   at::Tensor score;        // [1, D], no bias
 };
 
-// A reward model (or critic) on a copy of a language model's weights. `head` is "normal", N(0, s) with standard deviation s = 1 / (D + 1)
-// from the random stream (seed, "reward.head"), so that scores start near 0, or "zeros".
-RewardModel make_reward_model(const policy::Llama& model, const std::string& head, uint64_t seed);
+// First weights of the scalar head: N(0, s) with standard deviation s = 1 / (D + 1) from the random stream (seed, "reward.head"), so that
+// scores start near 0, or zeros.
+enum class HeadStart { normal, zeros };
+constexpr auto names(HeadStart) {
+  return std::to_array<core::Named<HeadStart>>({{HeadStart::normal, "normal"}, {HeadStart::zeros, "zeros"}});
+}
+
+// A reward model (or critic) on a copy of a language model's weights.
+RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed);
 
 RewardModel frozen_copy(const RewardModel& model);  // shares no storage, needs no gradients
 

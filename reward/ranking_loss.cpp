@@ -23,9 +23,9 @@ int64_t labelled(const at::Tensor& safe) {
 
 // Margins of strength 4, 3, 2, 1 (table 27).
 std::vector<double> margin_table(const RewardLossConfig& config) {
-  if (config.margin == "small") return {1, 2. / 3, 1. / 3, 0};
-  if (config.margin == "large") return {3, 2, 1, 0};
-  if (config.margin == "own") return config.margin_table;
+  if (config.margin == Margin::small) return {1, 2. / 3, 1. / 3, 0};
+  if (config.margin == Margin::large) return {3, 2, 1, 0};
+  if (config.margin == Margin::own) return config.margin_table;
   return {0, 0, 0, 0};
 }
 
@@ -33,9 +33,10 @@ std::vector<double> margin_table(const RewardLossConfig& config) {
 
 std::vector<std::string> problems_of(const RewardLossConfig& config) {
   const size_t count = config.margin_table.size();
-  if (config.margin == "own" && count != 4)
+  if (config.margin == Margin::own && count != 4)
     return {"loss.margin \"own\" needs loss.margin_table, four numbers for strength 4, 3, 2 and 1, got " + std::to_string(count)};
-  if (config.margin != "own" && count != 0) return {"loss.margin_table is for loss.margin \"own\", got \"" + config.margin + "\""};
+  if (config.margin != Margin::own && count != 0)
+    return {"loss.margin_table is for loss.margin \"own\", got \"" + core::name_of(config.margin) + "\""};
   return {};
 }
 

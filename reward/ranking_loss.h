@@ -15,16 +15,21 @@
 
 namespace keel::reward {
 
+enum class Margin { none, small, large, own };
+constexpr auto names(Margin) {
+  return std::to_array<core::Named<Margin>>(
+      {{Margin::none, "none"}, {Margin::small, "small"}, {Margin::large, "large"}, {Margin::own, "own"}});
+}
+
 struct RewardLossConfig {
-  std::string margin = "small";           // table 27; which one the paper's final models use is not said, "small" has table 28's best mean
+  Margin margin = Margin::small;          // table 27; which one the paper's final models use is not said, "small" has table 28's best mean
   std::vector<double> margin_table = {};  // of margin "own": for strength 4, 3, 2, 1
   double centring = 0.0;                  // not in the paper; 0.01 is the field's custom where it is used
   double safety_weight = 1.0;             // the paper gives its safety model this loss and states no weight; 1 is the plain reading
 };
 
 inline void visit(RewardLossConfig& config, core::Fields& fields) {
-  fields("margin", config.margin, "margin by preference strength 4..1: small is 1, 2/3, 1/3, 0; large is 3, 2, 1, 0; own is margin_table",
-         core::one_of({"none", "small", "large", "own"}));
+  fields("margin", config.margin, "margin by preference strength 4..1: small is 1, 2/3, 1/3, 0; large is 3, 2, 1, 0; own is margin_table");
   fields("margin_table", config.margin_table, "margins of strength 4, 3, 2 and 1, e.g. [2, 1, 0.5, 0]; for margin own alone",
          core::between(0.0, 1e6));
   fields("centring", config.centring, "weight of the mean of (chosen + rejected)^2, which keeps scores around 0", core::at_least(0.0));

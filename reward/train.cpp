@@ -139,7 +139,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
                          .parameters = weights,
                          .optimizer = config.optimizer,
                          .schedule = {.learning_rate = config.learning_rate,
-                                      .schedule = "cosine",
+                                      .schedule = runtime::Schedule::cosine,
                                       .final_ratio = config.final_ratio,
                                       .warmup_steps = warmup_steps(config, steps)},
                          .accumulate = accumulate,

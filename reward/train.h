@@ -16,9 +16,9 @@ namespace keel::reward {
 
 struct RewardTrainConfig {
   RewardLossConfig loss;
-  std::string head = "normal";  // not in the paper
-  int64_t epochs = 1;           // paper: longer training overfits
-  int64_t batch_pairs = 512;    // paper: 512 pairs = 1024 rows
+  HeadStart head = HeadStart::normal;  // not in the paper
+  int64_t epochs = 1;                  // paper: longer training overfits
+  int64_t batch_pairs = 512;           // paper: 512 pairs = 1024 rows
   int64_t micro_pairs = 32;
   int64_t micro_tokens = 1024;   // docs/performance.md, Memory
   double learning_rate = 1e-5;   // paper: 5e-6 for 70B, 1e-5 for the others
@@ -31,8 +31,7 @@ struct RewardTrainConfig {
 
 inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields.section("loss", config.loss, "ranking loss and its additions");
-  fields("head", config.head, "first weights of the scalar head: N(0, s) with s = 1 / (hidden size + 1), or zeros",
-         core::one_of({"normal", "zeros"}));
+  fields("head", config.head, "first weights of the scalar head: N(0, s) with s = 1 / (hidden size + 1), or zeros");
   fields("epochs", config.epochs, "passes over the pairs", core::at_least(1));
   fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));

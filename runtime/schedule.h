@@ -9,16 +9,21 @@
 
 namespace keel::runtime {
 
+enum class Schedule { cosine, constant };
+constexpr auto names(Schedule) {
+  return std::to_array<core::Named<Schedule>>({{Schedule::cosine, "cosine"}, {Schedule::constant, "constant"}});
+}
+
 struct ScheduleConfig {
-  double learning_rate = 3e-4;      // peak
-  std::string schedule = "cosine";  // "cosine" | "constant"
-  double final_ratio = 0.1;         // cosine ends at this share of the peak (paper 2.2)
-  int64_t warmup_steps = 0;         // linear from 0
+  double learning_rate = 3e-4;  // peak
+  Schedule schedule = Schedule::cosine;
+  double final_ratio = 0.1;  // cosine ends at this share of the peak (paper 2.2)
+  int64_t warmup_steps = 0;  // linear from 0
 };
 
 inline void visit(ScheduleConfig& config, core::Fields& fields) {
   fields("learning_rate", config.learning_rate, "peak learning rate", core::at_least(0));
-  fields("schedule", config.schedule, "learning rate after warm-up", core::one_of({"cosine", "constant"}));
+  fields("schedule", config.schedule, "learning rate after warm-up");
   fields("final_ratio", config.final_ratio, "cosine: last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_steps", config.warmup_steps, "optimiser steps of linear warm-up", core::at_least(0));
 }

@@ -33,12 +33,12 @@ std::string skipped_by(const Recipe& recipe, const std::string& field) {
     return std::any_of(names.begin(), names.end(),
                        [&](const auto& name) { return name.ends_with('.') ? field.starts_with(name) : field == name; });
   };
-  const bool files = recipe.data.source == "files", one_version = recipe.versions.size() == 1;
+  const bool files = recipe.data.source == DataSource::files, one_version = recipe.versions.size() == 1;
   const std::string& annotator = recipe.preferences.annotator;
   if (files ? in({"sandbox.", "llama.", "pretrain.", "chat_format", "preferences.pairs", "preferences.public_pairs",
                   "preferences.grammar_share", "preferences.held_out"})
             : in({"data.", "preferences.people", "preferences.judge."}))
-    return fmt::format("a run with data.source \"{}\"", recipe.data.source);
+    return fmt::format("a run with data.source \"{}\"", core::name_of(recipe.data.source));
   if (one_version && in({"sandbox.absent_skill", "rejection.pool_from", files ? "preferences." : "preferences.later_pairs"}))
     return files && field.starts_with("preferences.") ? "a run of one version on real data" : "a run of one version";
   if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
@@ -69,7 +69,7 @@ std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
 
 // The shape of the model that a run trains, where it can be known before the run.
 std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
-  if (recipe.data.source == "sandbox") return recipe.llama;
+  if (recipe.data.source == DataSource::sandbox) return recipe.llama;
   const auto file = std::filesystem::path(recipe.model) / "config.json";
   std::error_code absent;
   if (!std::filesystem::is_regular_file(file, absent)) return std::nullopt;
@@ -79,7 +79,7 @@ std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
 std::vector<std::string> annotator_problems(const Recipe& recipe) {
   const PreferenceConfig& config = recipe.preferences;
   std::vector<std::string> problems;
-  const bool sandbox = recipe.data.source == "sandbox",
+  const bool sandbox = recipe.data.source == DataSource::sandbox,
              of_sandbox = !std::set<std::string>{"judge", "people", "none"}.contains(config.annotator);
   if (sandbox && !of_sandbox)
     problems.push_back(
@@ -129,7 +129,7 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
     core::add_problems(problems, fmt::format("{}: {}", origin, section), texts);
   };
   if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
-  if (recipe.data.source == "files") {
+  if (recipe.data.source == DataSource::files) {
     if (recipe.model.empty())
       problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
     check_lengths(recipe, "data.max_tokens", recipe.data.max_tokens, problem);

@@ -41,16 +41,21 @@ inline void visit(FileDataConfig& config, core::Fields& fields) {
          core::at_least(0));
 }
 
+enum class DataSource { sandbox, files };
+constexpr auto names(DataSource) {
+  return std::to_array<core::Named<DataSource>>({{DataSource::sandbox, "sandbox"}, {DataSource::files, "files"}});
+}
+
 // Real data: preference files, from which demonstrations (the chosen answers) and prompts are drawn as well.
 struct DataConfig : FileDataConfig {
-  std::string source = "sandbox";  // "sandbox" | "files"
-  std::string helpful, harmless;   // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
+  DataSource source = DataSource::sandbox;
+  std::string helpful, harmless;  // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
   int64_t max_tokens = 512;
   bool drop_oldest_turns = true;
 };
 
 inline void visit(DataConfig& config, core::Fields& fields) {
-  fields("source", config.source, "the built-in sandbox, or files", core::one_of({"sandbox", "files"}));
+  fields("source", config.source, "the built-in sandbox, or files");
   fields("helpful", config.helpful, "files: helpfulness preferences (.jsonl, .gz, .zst)", core::unkeyed());
   fields("harmless", config.harmless, "files: safety preferences (.jsonl, .gz, .zst)", core::unkeyed());
   fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
@@ -152,15 +157,20 @@ inline void visit(RejectionSection& config, core::Fields& fields) {
          core::at_least(1));
 }
 
+enum class Split { test, validation };
+constexpr auto names(Split) {
+  return std::to_array<core::Named<Split>>({{Split::test, "test"}, {Split::validation, "validation"}});
+}
+
 struct EvaluationConfig {
-  std::string split = "test";  // "validation" while settings are chosen
+  Split split = Split::test;  // validation while settings are chosen
   int64_t max_new_tokens = 256;
   int64_t batch_rows = 64;
   int64_t replicates = 10000;
 };
 
 inline void visit(EvaluationConfig& config, core::Fields& fields) {
-  fields("split", config.split, "prompts to ask; choose settings on validation alone", core::one_of({"test", "validation"}));
+  fields("split", config.split, "prompts to ask; choose settings on validation alone");
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields("replicates", config.replicates,

@@ -14,7 +14,7 @@ std::string numbered(const std::string& stage, int64_t version) {
 }  // namespace
 
 bool from_sandbox(const Recipe& recipe) {
-  return recipe.data.source == "sandbox";
+  return recipe.data.source == DataSource::sandbox;
 }
 
 std::vector<Version> versions_of(const Recipe& recipe) {

@@ -52,7 +52,7 @@ std::string to_text(const PpoOutcome& outcome) {
 
 Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
   Results results{
-      .gold = recipe.data.source == "sandbox", .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}, .ppo = {}};
+      .gold = recipe::from_sandbox(recipe), .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}, .ppo = {}};
   const nlohmann::json measured = core::read_json_file(folders.at("evaluation") / "evaluation.json");
   for (const auto& object : measured.at("models")) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};

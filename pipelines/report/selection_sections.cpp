@@ -32,7 +32,7 @@ Section selection_section(const recipe::Recipe& recipe, const Folders& folders) 
     evaluation::LinePlot plot{
         .title = fmt::format("{}: reward of the first n answers of {}", version.rejection, version.newest),
         .x_label = "n",
-        .y_label = fmt::format("{} probability, mean over prompts", recipe.rejection.score),
+        .y_label = fmt::format("{} probability, mean over prompts", core::name_of(recipe.rejection.score)),
         .series = {{.name = "best", .x = {}, .y = {}, .low = {}, .high = {}}, {.name = "median", .x = {}, .y = {}, .low = {}, .high = {}}},
         .references = {},
         .note = {}};

@@ -34,13 +34,15 @@ evaluation::Table summary_table(bool gold, const std::vector<evaluation::Measure
 void write_run_report(const recipe::Recipe& recipe, const Folders& folders, const std::filesystem::path& work) {
   const Results results = read_results(recipe, folders);
   core::write_file(work / "summary.json", summary_json(results).dump(2) + "\n");
-  evaluation::Report report{
-      .title = "keel run: " + recipe.name,
-      .subtitle = "From a base model to an aligned one, measured on held-out prompts",
-      .facts = {{"recipe", recipe.name}, {"seed", fmt::format("{}", recipe.seed)}, {"data", recipe.data.source}, {"keel", core::kVersion}},
-      .models = {},
-      .summary = summary_table(results.gold, results.models),
-      .sections = {}};
+  evaluation::Report report{.title = "keel run: " + recipe.name,
+                            .subtitle = "From a base model to an aligned one, measured on held-out prompts",
+                            .facts = {{"recipe", recipe.name},
+                                      {"seed", fmt::format("{}", recipe.seed)},
+                                      {"data", core::name_of(recipe.data.source)},
+                                      {"keel", core::kVersion}},
+                            .models = {},
+                            .summary = summary_table(results.gold, results.models),
+                            .sections = {}};
   for (const auto& model : results.models)
     report.models.push_back(model.name);
   report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";

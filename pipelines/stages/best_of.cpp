@@ -112,7 +112,7 @@ void add_best_of(steps::Plan& plan) {
                           .models = {},
                           .combination = recipe.combination,
                           .limit = steps::length_limit(recipe)};
-  steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", recipe.evaluation.split))},
+  steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", core::name_of(recipe.evaluation.split)))},
                           {"reward", steps::output_of(newest.helpfulness)},
                           {"safety_reward", steps::output_of(newest.safety)}};
   for (const auto& [name, stage] : recipe::run_models(recipe)) {

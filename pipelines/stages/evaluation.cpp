@@ -200,7 +200,7 @@ void add_evaluation(steps::Plan& plan) {
                               .rewards = {},
                               .sandbox = recipe::from_sandbox(recipe),
                               .limit = steps::length_limit(recipe)};
-  steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", recipe.evaluation.split))}};
+  steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", core::name_of(recipe.evaluation.split)))}};
   for (const auto& [name, stage] : recipe::run_models(recipe)) {
     settings.models.push_back(name);
     inputs.push_back({"model:" + name, steps::model_source(recipe, stage)});

@@ -79,7 +79,7 @@ steps::Step ppo_step(const PpoSettings& settings, const steps::Inputs& inputs) {
   if (!steps::has_role(inputs, "safety_reward")) {
     for (auto& problem : inference::unread_combination(settings.combination))
       problems.push_back(std::move(problem));
-    if (settings.ppo.score.whiten_scope == "deciding_model")
+    if (settings.ppo.score.whiten_scope == ppo::WhitenScope::deciding_model)
       problems.emplace_back(
           "score.whiten_scope: without a safety reward model deciding_model is the same as batch; give --safety-reward, or leave it out");
   }

@@ -178,7 +178,8 @@ steps::Step rejection_step(const RejectionSettings& settings, const steps::Input
   if (!steps::has_role(given, "safety_reward")) {
     for (auto& problem : inference::unread_combination(settings.combination))
       problems.push_back(std::move(problem));
-    if (settings.rejection.score == "safety") problems.emplace_back("score: \"safety\" needs a safety reward model; give --safety-reward");
+    if (settings.rejection.score == rejection_sampling::Score::safety)
+      problems.emplace_back("score: \"safety\" needs a safety reward model; give --safety-reward");
   }
   std::set<steps::fs::path> pool;
   steps::Inputs inputs = given;

@@ -240,6 +240,64 @@ TEST_CASE("config: the JSON Schema carries types, rules, defaults and refuses un
   CHECK(kl["properties"]["controller"]["properties"]["target"]["exclusiveMinimum"] == 0);
 }
 
+// The same setting as a text and as an enum.
+enum class Scope { batch, own_kind };
+constexpr auto names(Scope) {
+  return std::to_array<keel::core::Named<Scope>>({{Scope::batch, "batch"}, {Scope::own_kind, "own-kind"}});
+}
+
+struct Named {
+  Scope scope = Scope::own_kind;
+};
+inline void visit(Named& config, keel::core::Fields& fields) {
+  fields("scope", config.scope, "whose mean");
+}
+
+struct Text {
+  std::string scope = "own-kind";
+};
+inline void visit(Text& config, keel::core::Fields& fields) {
+  fields("scope", config.scope, "whose mean", keel::core::one_of({"batch", "own-kind"}));
+}
+
+TEST_CASE("config: an enum is read by its names, and a wrong one is refused with the list", "[core]") {
+  Named settings;
+  Problems problems;
+  const auto read = [&](const json& object) {
+    problems.clear();
+    keel::core::assign(fields_of(settings), object, "recipe.json", problems);
+    return problems;
+  };
+  CHECK(read({{"scope", "batch"}}).empty());
+  CHECK(settings.scope == Scope::batch);
+  CHECK(read({{"scope", "own_kind"}}) == Problems{R"(recipe.json: scope must be one of "batch", "own-kind", got the string "own_kind")"});
+  CHECK(read({{"scope", 1}}) == Problems{"recipe.json: scope must be a string, got the number 1"});
+  CHECK(settings.scope == Scope::batch);  // a refused value is not taken
+
+  problems.clear();
+  keel::core::assign_setting(fields_of(settings), "scope=own-kind", problems);
+  CHECK(problems.empty());
+  CHECK(settings.scope == Scope::own_kind);
+  keel::core::assign_setting(fields_of(settings), "scope=7", problems);
+  CHECK(problems == Problems{R"(--set scope=7: scope must be one of "batch", "own-kind", got the string "7")"});
+}
+
+TEST_CASE("config: outside the program an enum is the text of its name", "[core]") {
+  Named named;
+  Text text;
+  CHECK(keel::core::name_of(named.scope) == "own-kind");
+  CHECK_THROWS_AS(keel::core::name_of(static_cast<Scope>(2)), std::logic_error);
+  CHECK(keel::core::json_of(named) == json({{"scope", "own-kind"}}));
+  CHECK(keel::core::key_json_of(named) == json({{"scope", "own-kind"}}));
+  CHECK(keel::core::help_text(fields_of(named)) == keel::core::help_text(fields_of(text)));
+  CHECK(keel::core::json_schema(fields_of(named)) == keel::core::json_schema(fields_of(text)));
+  CHECK(keel::core::set_fields(named).empty());
+  named.scope = Scope::batch;
+  const auto found = keel::core::set_fields(named);
+  REQUIRE(found.size() == 1);
+  CHECK((found[0].name == "scope" && found[0].a == "\"batch\"" && found[0].b == "\"own-kind\""));
+}
+
 TEST_CASE("nearest_name: slips are near, other words are not", "[core]") {
   const std::vector<std::string> known = {"learning_rate", "batch_tokens", "beta", "lr"};
   CHECK(nearest_name("learnign_rate", known) == "learning_rate");

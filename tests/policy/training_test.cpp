@@ -90,15 +90,16 @@ TEST_CASE("sft: twenty losses equal those of a PyTorch loop that packs nothing",
     for (auto& place : row)
       place = order[static_cast<size_t>(place)];
   const std::vector<TokenSequence> no_validation;
-  train_language_model(model,
-                       {.label = "sft",
-                        .sequences = sequences,
-                        .rows = rows,
-                        .validation = no_validation,
-                        .batch = {.batch_rows = 2, .row_tokens = 16, .micro_rows = 1},
-                        .optimizer = {},
-                        .schedule = {.learning_rate = .01, .schedule = "cosine", .final_ratio = .1, .warmup_steps = 4}},
-                       folder.path());
+  train_language_model(
+      model,
+      {.label = "sft",
+       .sequences = sequences,
+       .rows = rows,
+       .validation = no_validation,
+       .batch = {.batch_rows = 2, .row_tokens = 16, .micro_rows = 1},
+       .optimizer = {},
+       .schedule = {.learning_rate = .01, .schedule = keel::runtime::Schedule::cosine, .final_ratio = .1, .warmup_steps = 4}},
+      folder.path());
 
   const double expected[] = {2.734128,  2.8706574, 2.4577141, 2.6125395, 2.4616294, 2.4369719, 2.3702791, 2.1926248, 2.2838118, 2.1503053,
                              2.3514514, 2.0838463, 2.124408,  2.1519673, 1.9939814, 2.3144467, 1.9343852, 2.089422,  2.0871336, 1.9336571};

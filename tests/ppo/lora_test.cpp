@@ -12,10 +12,10 @@ using keel::test::small_job;
 
 namespace {
 
-PpoConfig adapter_config(const std::string& critic) {
+PpoConfig adapter_config(Critic critic) {
   PpoConfig config = small_config();
   config.critic = critic;
-  if (critic == "shared") keel::test::share_critic(config);
+  if (critic == Critic::shared) keel::test::share_critic(config);
   config.schedule.learning_rate = .05;
   config.lora = {.rank = 2, .alpha = 8, .target_modules = {"q_proj", "v_proj", "down_proj"}};
   return config;
@@ -25,7 +25,7 @@ PpoConfig adapter_config(const std::string& critic) {
 
 TEST_CASE("ppo with adapters: policy, critic and reference share the base's storage, and only adapters and head are trained", "[ppo]") {
   const Models models;
-  const PpoConfig config = adapter_config("policy");
+  const PpoConfig config = adapter_config(Critic::policy);
   const auto critic = make_critic(config, models.policy, models.critic);
   const Trainer trainer(models.policy, critic, config, 1);
   for (const keel::policy::Llama* model : {&trainer.policy(), &trainer.reference(), &trainer.critic().backbone}) {
@@ -39,8 +39,8 @@ TEST_CASE("ppo with adapters: policy, critic and reference share the base's stor
 }
 
 TEST_CASE("ppo with adapters: the base and the reward model stay, the policy moves, and its folder holds what is kept", "[ppo]") {
-  for (const char* kind : {"reward", "policy", "shared"}) {
-    INFO(kind);
+  for (const Critic kind : {Critic::reward, Critic::policy, Critic::shared}) {
+    INFO(keel::core::name_of(kind));
     const keel::test::TemporaryFolder folder;
     const Models models;
     const PpoConfig config = adapter_config(kind);
@@ -52,10 +52,10 @@ TEST_CASE("ppo with adapters: the base and the reward model stay, the policy mov
     CHECK(digest(result.policy) != base);
     CHECK(keel::policy::lora_parameters(result.policy).empty());
     CHECK(digest(keel::policy::merged(keel::policy::load_lora(folder / "adapter", models.policy))) == digest(result.policy));
-    if (std::string(kind) == "shared") {
+    if (kind == Critic::shared) {
       CHECK_FALSE(std::filesystem::exists(folder / "critic_adapter"));
     } else {
-      const auto start = std::string(kind) == "reward" ? models.critic.backbone : keel::policy::backbone_of(models.policy);
+      const auto start = kind == Critic::reward ? models.critic.backbone : keel::policy::backbone_of(models.policy);
       CHECK(digest(keel::policy::merged(keel::policy::load_lora(folder / "critic_adapter", start))) == digest(result.critic.backbone));
       CHECK(digest(result.critic.backbone) != digest(start));
     }
@@ -66,14 +66,14 @@ TEST_CASE("ppo with adapters: the base and the reward model stay, the policy mov
     CHECK(metric(points[2].values, "objective/kl_k3") > 0);
     for (const auto& point : points)
       CHECK(metric(point.values, "rollout/logprob_drift_max") < 1e-4);
-    if (std::string(kind) == "shared") CHECK(result.critic.backbone.layers[0].q.data_ptr() == result.policy.layers[0].q.data_ptr());
+    if (kind == Critic::shared) CHECK(result.critic.backbone.layers[0].q.data_ptr() == result.policy.layers[0].q.data_ptr());
   }
 }
 
 TEST_CASE("ppo with adapters: an easy reward rises", "[ppo]") {
   const keel::test::TemporaryFolder folder;
   const Models models;
-  PpoConfig config = adapter_config("policy");
+  PpoConfig config = adapter_config(Critic::policy);
   config.iterations = 60;
   config.batch_answers = 32;
   config.minibatch_answers = 16;

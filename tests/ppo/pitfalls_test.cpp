@@ -67,8 +67,8 @@ TEST_CASE("ppo (pitfall 3): an answer that holds the id used for padding keeps a
 
 TEST_CASE("ppo (pitfall 4): seven more columns under the mask change no advantage, loss, metric or weight", "[ppo]") {
   PpoConfig config = small_config();
-  config.kl.estimator = "k3";
-  config.kl.placement = "loss";
+  config.kl.estimator = KlEstimator::k3;
+  config.kl.placement = KlPlacement::loss;
   OneIteration one(config), wide(config);
   wide.rollout = widened(wide.rollout, 7);
   for (int i = 0; i < 2; ++i) {  // the second with a KL that is not 0
@@ -103,7 +103,7 @@ TEST_CASE("ppo (pitfall 5): the answers' order inside one minibatch changes no w
 
 TEST_CASE("ppo (pitfall 7): beta follows the measured KL by exactly 1 + clip(kl / target - 1, +-.2) * answers / horizon", "[ppo]") {
   PpoConfig config = small_config();
-  config.kl.controller = "adaptive";
+  config.kl.controller = KlController::adaptive;
   config.kl.target = .01;
   config.kl.horizon = 100;
   config.schedule.learning_rate = .01;
@@ -185,7 +185,7 @@ TEST_CASE("ppo (pitfall 1): the old log-probs are those of the update bit for bi
         config.schedule.learning_rate = 0;  // so that the second minibatch has ratios of 1 as well
         if (weight > 0) config.ptx = {.weight = weight, .batch_sequences = 3};
         const keel::policy::Llama policy = wide();
-        Trainer trainer(policy, keel::reward::make_reward_model(policy, "normal", 3), config, 1);
+        Trainer trainer(policy, keel::reward::make_reward_model(policy, keel::reward::HeadStart::normal, 3), config, 1);
         const Rollout rollout = make_rollout(prompts, samples);
         const auto row = trainer.update(rollout, trainer.assess(rollout, likes_seven(samples)), job.pretraining);
         INFO(threads << " threads, " << micro << " answers a micro-batch, ptx " << weight);

@@ -78,7 +78,7 @@ TEST_CASE("rollout (pitfall 1): the trainer's log-probs are the generator's at t
 }
 
 TEST_CASE("rollout (pitfall 6): values are the critic's before each emitted id, whatever the rows beside it", "[ppo]") {
-  const keel::reward::RewardModel critic = keel::reward::make_reward_model(keel::test::tiny_llama(), "normal", 4);
+  const keel::reward::RewardModel critic = keel::reward::make_reward_model(keel::test::tiny_llama(), keel::reward::HeadStart::normal, 4);
   const at::NoGradGuard no_grad;
   const Rollout rollout = make_rollout(kPrompts, handmade_samples());
   const at::Tensor values = answer_values(critic, answer_batch(rollout, {0, 1, 2}));

@@ -23,7 +23,7 @@ inline ppo::PpoConfig small_config() {
 
 // A shared critic has no schedule of its own.
 inline void share_critic(ppo::PpoConfig& config) {
-  config.critic = "shared";
+  config.critic = ppo::Critic::shared;
   config.critic_schedule = ppo::PpoConfig{}.critic_schedule;
 }
 
@@ -46,7 +46,7 @@ inline ppo::PpoJob small_job() {
 
 struct Models {
   policy::Llama policy = tiny_llama();
-  reward::RewardModel critic = reward::make_reward_model(policy, "normal", 3);
+  reward::RewardModel critic = reward::make_reward_model(policy, reward::HeadStart::normal, 3);
 };
 
 inline double metric(const core::MetricRow& row, const std::string& name) {

@@ -66,12 +66,12 @@ TEST_CASE("statistics: what whitening removes, of all answers and by deciding mo
   const auto all = whitening_metrics(rc, safety[0], {});
   CHECK(metric(all, "whiten/mean") == Catch::Approx(.732408).epsilon(1e-5));
   CHECK(metric(all, "whiten/std") == Catch::Approx(1.534292).epsilon(1e-5));
-  const auto apart = whitening_metrics(rc, safety[0], {.whiten_scope = "deciding_model"});
+  const auto apart = whitening_metrics(rc, safety[0], {.whiten_scope = WhitenScope::deciding_model});
   CHECK(metric(apart, "whiten/mean_helpfulness") == Catch::Approx(0).margin(1e-7));
   CHECK(metric(apart, "whiten/std_helpfulness") == Catch::Approx(1.386294).epsilon(1e-5));
   CHECK(metric(apart, "whiten/mean_safety") == Catch::Approx(2.197225).epsilon(1e-5));
   CHECK(metric(apart, "whiten/std_safety") == 0);
-  CHECK(std::isnan(metric(whitening_metrics(rc, safety[1], {.whiten_scope = "deciding_model"}), "whiten/mean_safety")));
+  CHECK(std::isnan(metric(whitening_metrics(rc, safety[1], {.whiten_scope = WhitenScope::deciding_model}), "whiten/mean_safety")));
 }
 
 TEST_CASE("statistics: the critic explains all, none and less than none of the returns' variance", "[ppo]") {

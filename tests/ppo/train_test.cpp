@@ -105,8 +105,8 @@ TEST_CASE("ppo (pitfall 8): the reference stays what the policy was, shares noth
 TEST_CASE("ppo (pitfall 8): training by reward models leaves these as they were", "[ppo]") {
   const keel::test::TemporaryFolder folder;
   const Models models;
-  const auto helpfulness = keel::reward::make_reward_model(models.policy, "normal", 1),
-             safety = keel::reward::make_reward_model(models.policy, "normal", 2);
+  const auto helpfulness = keel::reward::make_reward_model(models.policy, keel::reward::HeadStart::normal, 1),
+             safety = keel::reward::make_reward_model(models.policy, keel::reward::HeadStart::normal, 2);
   const auto digests = [&] { return digest(helpfulness) + digest(safety); };
   const std::string before = digests();
   PpoJob job = small_job();
@@ -192,14 +192,14 @@ TEST_CASE("ppo: a penalty on answers without an end teaches the policy to end th
 TEST_CASE("ppo: stopped and started again it ends bit for bit as if never stopped: coefficient, averages, mix, adapters included",
           "[ppo]") {
   PpoConfig base = small_config();
-  base.kl.controller = "adaptive";
+  base.kl.controller = KlController::adaptive;
   base.epochs = 2;
   base.iterations = 4;
   PpoConfig shared = base, adapters = base;
   keel::test::share_critic(shared);
   shared.ema_decay = .5;
   shared.ptx = {.weight = .5, .batch_sequences = 2};
-  adapters.critic = "policy";
+  adapters.critic = Critic::policy;
   adapters.ema_decay = .5;
   adapters.lora.rank = 2;
   PpoJob whole = small_job();
@@ -277,12 +277,12 @@ TEST_CASE("ppo: the defaults are the paper's, pass their own checks and come bac
   CHECK(config.kl.coefficient == .01);
   CHECK(config.loss.policy_clip == .2);
   CHECK(config.schedule.learning_rate == 1e-6);
-  CHECK(config.schedule.schedule == "constant");
+  CHECK(config.schedule.schedule == keel::runtime::Schedule::constant);
   CHECK(config.optimizer.beta2 == .95);
   CHECK(config.optimizer.epsilon == 1e-5);
   CHECK(config.optimizer.weight_decay == .1);
   CHECK(config.optimizer.clip_norm == 1);
-  config.kl.controller = "adaptive";
+  config.kl.controller = KlController::adaptive;
   config.gae.lambda = .5;
   std::vector<std::string> problems;
   const auto json = keel::core::to_json(keel::core::fields_of(config));
@@ -295,7 +295,7 @@ TEST_CASE("ppo: the defaults are the paper's, pass their own checks and come bac
 
 TEST_CASE("ppo (pitfall 10): the critic starts as a copy of the reward model or as the policy with a zero head", "[ppo]") {
   const keel::policy::Llama base = keel::test::tiny_llama();
-  const auto reward_model = keel::reward::make_reward_model(base, "normal", 1);
+  const auto reward_model = keel::reward::make_reward_model(base, keel::reward::HeadStart::normal, 1);
   PpoConfig config;
   const auto copy = make_critic(config, base, reward_model);
   CHECK(copy.score.equal(reward_model.score));
@@ -306,6 +306,6 @@ TEST_CASE("ppo (pitfall 10): the critic starts as a copy of the reward model or 
     CHECK(of_copy[i].tensor.equal(of_model[i].tensor));
     CHECK(of_copy[i].tensor.data_ptr() != of_model[i].tensor.data_ptr());
   }
-  config.critic = "policy";
+  config.critic = Critic::policy;
   CHECK(make_critic(config, base, reward_model).score.abs().max().item<double>() == 0);
 }

@@ -32,10 +32,10 @@ PpoConfig oracle_config(bool shared) {
     config.critic_schedule.learning_rate = .005;
     return config;
   }
-  config.critic = "shared";
-  config.kl.estimator = "k3";
-  config.kl.placement = "loss";
-  config.score.whiten_scope = "deciding_model";
+  config.critic = Critic::shared;
+  config.kl.estimator = KlEstimator::k3;
+  config.kl.placement = KlPlacement::loss;
+  config.score.whiten_scope = WhitenScope::deciding_model;
   config.loss.value_weight = .05;
   config.ptx = {.weight = .3, .batch_sequences = 2};
   return config;
@@ -50,9 +50,9 @@ struct Recorded {
   Rollout rollout;
 
   explicit Recorded(const PpoConfig& config) {
-    const auto base = keel::reward::make_reward_model(policy, "zeros", 0);
+    const auto base = keel::reward::make_reward_model(policy, keel::reward::HeadStart::zeros, 0);
     keel::test::fill_by_formula(keel::reward::parameters(base));
-    critic = config.critic == "shared" ? keel::reward::RewardModel{keel::policy::backbone_of(policy), base.score} : base;
+    critic = config.critic == Critic::shared ? keel::reward::RewardModel{keel::policy::backbone_of(policy), base.score} : base;
     std::vector<Ids> prompts;
     std::vector<Sample> samples;
     for (int64_t i = 0; i < 16; ++i) {

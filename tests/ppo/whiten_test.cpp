@@ -68,7 +68,7 @@ TEST_CASE("shaped scores: a raw score or NaN in place of a probability is refuse
 TEST_CASE("shaped scores: apart for each deciding model they have mean 0 and variance 1 among their own", "[ppo]") {
   // logit(.2) = -1.386294, logit(.5) = 0, logit(.8) = 1.386294; logit(.9) = 2.197225 and logit(.6) = .405465 by the safety model.
   const at::Tensor rc = tensor({.2, .9, .5, .6, .8}), safety = bools({{0, 1, 0, 1, 0}, {0, 0, 0, 0, 0}});
-  const ScoreConfig apart{.whiten_scope = "deciding_model"};
+  const ScoreConfig apart{.whiten_scope = WhitenScope::deciding_model};
   CHECK_CLOSE(shaped_scores(rc, safety[0], apart), tensor({-1.224745, 1, 0, -1, 1.224745}), 1e-6);
   CHECK_CLOSE(shaped_scores(rc, safety[1], apart), shaped_scores(rc, safety[1], {}), 1e-7);
   CHECK(keel::test::largest_difference(shaped_scores(rc, safety[0], apart), shaped_scores(rc, safety[0], {})) > .1);

@@ -10,7 +10,7 @@ using keel::core::Sample;
 
 TEST_CASE("reward function: the gated reward scores prompt and answer by both models", "[reward]") {
   const keel::policy::Llama base = keel::test::tiny_llama();
-  const auto helpfulness = make_reward_model(base, "normal", 1), safety = make_reward_model(base, "normal", 2);
+  const auto helpfulness = make_reward_model(base, HeadStart::normal, 1), safety = make_reward_model(base, HeadStart::normal, 2);
   const std::vector<Ids> prompts = {{1, 2}, {3}};
   const RewardFunction reward = gated_reward(helpfulness, safety, prompts, {false, true}, {});
   std::vector<Sample> samples(2);

@@ -9,7 +9,7 @@ using keel::core::TokenPair;
 namespace {
 
 RewardModel formula_model() {
-  RewardModel model = make_reward_model(keel::test::tiny_llama(), "zeros", 0);
+  RewardModel model = make_reward_model(keel::test::tiny_llama(), HeadStart::zeros, 0);
   keel::test::fill_by_formula(parameters(model));
   return model;
 }

@@ -44,22 +44,23 @@ TEST_CASE("ranking loss: a hopeless pair has a finite loss and gradient", "[rewa
 
 TEST_CASE("margins: table 27 of the paper by strength, none for an unrecorded one", "[reward]") {
   const at::Tensor strength = longs({4, 3, 2, 1, 0});
-  const RewardLossConfig small{.margin = "small"};
-  CHECK_CLOSE(margins(strength, {.margin = "none"}), tensor({0, 0, 0, 0, 0}), 0);
+  const RewardLossConfig small{.margin = Margin::small};
+  CHECK_CLOSE(margins(strength, {.margin = Margin::none}), tensor({0, 0, 0, 0, 0}), 0);
   CHECK_CLOSE(margins(strength, small), tensor({1, 2. / 3, 1. / 3, 0, 0}), 1e-7);
-  CHECK_CLOSE(margins(strength, {.margin = "large"}), tensor({3, 2, 1, 0, 0}), 0);
+  CHECK_CLOSE(margins(strength, {.margin = Margin::large}), tensor({3, 2, 1, 0, 0}), 0);
   CHECK_THROWS_AS(margins(longs({1, 5}), small), c10::Error);
   CHECK_THROWS_AS(margins(longs({-1}), small), c10::Error);
   CHECK(margins(longs({}), small).numel() == 0);
 }
 
 TEST_CASE("margins: an own table is given for strength 4 to 1, and only with margin own", "[reward]") {
-  const RewardLossConfig own{.margin = "own", .margin_table = {2, 1.5, .25, .125}};
+  const RewardLossConfig own{.margin = Margin::own, .margin_table = {2, 1.5, .25, .125}};
   CHECK(problems_of(own).empty());
   CHECK_CLOSE(margins(longs({0, 1, 2, 3, 4}), own), tensor({0, .125, .25, 1.5, 2}), 0);
   CHECK(problems_of({}).empty());
-  for (const RewardLossConfig& wrong : {RewardLossConfig{.margin = "own"}, RewardLossConfig{.margin = "own", .margin_table = {3, 2, 1}},
-                                        RewardLossConfig{.margin = "small", .margin_table = {3, 2, 1, 0}}}) {
+  for (const RewardLossConfig& wrong :
+       {RewardLossConfig{.margin = Margin::own}, RewardLossConfig{.margin = Margin::own, .margin_table = {3, 2, 1}},
+        RewardLossConfig{.margin = Margin::small, .margin_table = {3, 2, 1, 0}}}) {
     CHECK(problems_of(wrong).size() == 1);
     CHECK_THROWS_AS(margins(longs({1}), wrong), c10::Error);
   }
@@ -71,7 +72,7 @@ TEST_CASE("safety loss: cross-entropy of sigmoid(score) with the label, nothing 
 }
 
 TEST_CASE("reward loss: three terms of three pairs agree with an independent program", "[reward]") {
-  const RewardLossConfig config{.margin = "small", .centring = .01, .safety_weight = .5};
+  const RewardLossConfig config{.margin = Margin::small, .centring = .01, .safety_weight = .5};
   const RewardLossCounts counts = loss_counts(kThreePairs);
   CHECK(counts.pairs == 3);
   CHECK(counts.safety_labels == 4);
@@ -83,7 +84,7 @@ TEST_CASE("reward loss: three terms of three pairs agree with an independent pro
 }
 
 TEST_CASE("reward loss: micro-batches add up to the batch, though their label counts differ", "[reward]") {
-  const RewardLossConfig config{.margin = "large", .centring = .1, .safety_weight = 2};
+  const RewardLossConfig config{.margin = Margin::large, .centring = .1, .safety_weight = 2};
   const RewardLossCounts counts = loss_counts(kThreePairs);
   const std::span<const keel::core::TokenPair> pairs(kThreePairs);
   const at::Tensor chosen = tensor(kChosen).requires_grad_(true), rejected = tensor(kRejected).requires_grad_(true);
@@ -106,7 +107,7 @@ TEST_CASE("reward loss: micro-batches add up to the batch, though their label co
 }
 
 TEST_CASE("reward loss: its gradient is that of finite differences", "[reward]") {
-  const RewardLossConfig config{.margin = "small", .centring = .3, .safety_weight = .7};
+  const RewardLossConfig config{.margin = Margin::small, .centring = .3, .safety_weight = .7};
   const auto loss = [&](const at::Tensor& scores) {
     return reward_loss(scores.slice(0, 0, 3), scores.slice(0, 3, 6), pair_labels(kThreePairs), loss_counts(kThreePairs), config).loss;
   };
@@ -115,7 +116,7 @@ TEST_CASE("reward loss: its gradient is that of finite differences", "[reward]")
 }
 
 TEST_CASE("reward loss: a micro-batch without pairs and labels has a loss of 0", "[reward]") {
-  const RewardLossConfig config{.margin = "small", .centring = 1, .safety_weight = 1};
+  const RewardLossConfig config{.margin = Margin::small, .centring = 1, .safety_weight = 1};
   const RewardLoss loss = reward_loss(at::empty({0}), at::empty({0}), pair_labels({}), {.pairs = 3}, config);
   CHECK(loss.loss.item<double>() == 0);
 }

@@ -36,14 +36,14 @@ std::vector<TokenPair> formula_pairs() {
 }
 
 RewardModel trainable_model() {
-  RewardModel model = make_reward_model(keel::test::tiny_llama(), "zeros", 0);
+  RewardModel model = make_reward_model(keel::test::tiny_llama(), HeadStart::zeros, 0);
   keel::test::fill_by_formula(parameters(model));
   return model;
 }
 
 RewardTrainConfig full_batch(int64_t steps) {
   RewardTrainConfig config;
-  config.loss = {.margin = "small", .centring = .01, .safety_weight = .5};
+  config.loss = {.margin = Margin::small, .centring = .01, .safety_weight = .5};
   config.epochs = steps;
   config.batch_pairs = 8;
   config.micro_pairs = 8;
@@ -75,7 +75,7 @@ TEST_CASE("reward training: twenty losses equal those of an independent PyTorch 
 TEST_CASE("reward training: twenty losses equal those of TRL's RewardTrainer with margins and centring", "[reward]") {
   const keel::test::TemporaryFolder folder;
   RewardTrainConfig config = full_batch(20);
-  config.loss = {.margin = "small", .centring = .01, .safety_weight = 0};
+  config.loss = {.margin = Margin::small, .centring = .01, .safety_weight = 0};
   config.warmup_share = 0;
   config.warmup_min_steps = 0;
   train_reward_model(trainable_model(), formula_pairs(), config, 1, folder.path());
@@ -114,7 +114,7 @@ TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three o
     const keel::test::TemporaryFolder folder;
     const RewardModel model = trainable_model();
     RewardTrainConfig config = full_batch(1);
-    config.loss = {.margin = "large", .centring = .01, .safety_weight = .5};
+    config.loss = {.margin = Margin::large, .centring = .01, .safety_weight = .5};
     config.micro_pairs = micro_pairs;
     train_reward_model(model, formula_pairs(), config, 1, folder.path());
     return parameters(model);
@@ -203,12 +203,12 @@ TEST_CASE("reward training: the reloaded model ranks and scores as the trained o
 TEST_CASE("reward training: the defaults pass their own checks and come back from JSON", "[reward]") {
   RewardTrainConfig config, read;
   std::vector<std::string> problems;
-  config.loss.margin = "large";
+  config.loss.margin = Margin::large;
   config.learning_rate = 5e-6;
   const auto json = keel::core::to_json(keel::core::fields_of(config));
   keel::core::assign(keel::core::fields_of(read), json, "test", problems);
   CHECK(problems.empty());
-  CHECK(read.loss.margin == "large");
+  CHECK(read.loss.margin == Margin::large);
   CHECK(keel::core::to_json(keel::core::fields_of(read)) == json);
   keel::core::assign(keel::core::fields_of(read), {{"loss", {{"margin", "huge"}}}, {"batch_pairs", 0}}, "test", problems);
   CHECK(problems.size() == 2);
@@ -277,7 +277,7 @@ TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest
 TEST_CASE("reward training: rules between the settings are checked before anything is read", "[reward]") {
   const keel::test::TemporaryFolder folder;
   RewardTrainConfig config = full_batch(1);
-  config.loss.margin = "own";
+  config.loss.margin = Margin::own;
   CHECK_THROWS_AS(train_reward_model(trainable_model(), formula_pairs(), config, 1, folder.path()), keel::core::ConfigError);
 }
 

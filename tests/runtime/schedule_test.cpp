@@ -7,7 +7,7 @@ using keel::runtime::learning_rate;
 using keel::runtime::ScheduleConfig;
 
 TEST_CASE("schedule: four steps of warm-up, then a cosine to a tenth", "[runtime]") {
-  const ScheduleConfig config{.learning_rate = 2, .schedule = "cosine", .final_ratio = .1, .warmup_steps = 4};
+  const ScheduleConfig config{.learning_rate = 2, .schedule = keel::runtime::Schedule::cosine, .final_ratio = .1, .warmup_steps = 4};
   CHECK(learning_rate(config, 0, 12) == Approx(.5));
   CHECK(learning_rate(config, 3, 12) == Approx(2));
   CHECK(learning_rate(config, 4, 12) == Approx(2));
@@ -18,7 +18,7 @@ TEST_CASE("schedule: four steps of warm-up, then a cosine to a tenth", "[runtime
 }
 
 TEST_CASE("schedule: constant after the warm-up", "[runtime]") {
-  const ScheduleConfig config{.learning_rate = 1, .schedule = "constant", .final_ratio = .1, .warmup_steps = 2};
+  const ScheduleConfig config{.learning_rate = 1, .schedule = keel::runtime::Schedule::constant, .final_ratio = .1, .warmup_steps = 2};
   CHECK(learning_rate(config, 0, 10) == Approx(.5));
   for (const int64_t step : {1, 2, 9})
     CHECK(learning_rate(config, step, 10) == 1);

@@ -25,7 +25,7 @@ struct Pull {
             .steps = steps,
             .parameters = {{"w", w}},
             .optimizer = {.weight_decay = 0},
-            .schedule = {.learning_rate = .15, .schedule = "cosine", .final_ratio = .5, .warmup_steps = 1},
+            .schedule = {.learning_rate = .15, .schedule = keel::runtime::Schedule::cosine, .final_ratio = .5, .warmup_steps = 1},
             .accumulate = [this](int64_t step) -> keel::runtime::Measured {
               if (step == crash_at) throw std::runtime_error("killed");
               if (step == interrupt_at) keel::core::request_interrupt();

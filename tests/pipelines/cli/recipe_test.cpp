@@ -200,7 +200,7 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
     CHECK(stage.name != "rs2");
 
   Recipe real;
-  real.data.source = "files";
+  real.data.source = DataSource::files;
   real.preferences.annotator = "none";
   const auto given = versions_of(real);
   CHECK((given[0].preferences == "data" && given[0].comparisons.empty()));

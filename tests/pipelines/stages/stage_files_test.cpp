@@ -16,7 +16,7 @@ struct FilesRun {
   explicit FilesRun(int64_t max_pairs) {
     core::set_log_level("error");
     test::write_files_recipe(work);
-    recipe.data.source = "files";
+    recipe.data.source = recipe::DataSource::files;
     recipe.data.helpful = work / "helpful.jsonl";
     recipe.data.harmless = work / "harmless.jsonl";
     recipe.data.held_out = 0.4;
