@@ -29,6 +29,7 @@ set(tiny llama.hidden_size=32 llama.intermediate_size=64 llama.num_hidden_layers
     pretrain.tokens=4000 sandbox.corpus.documents=400 sandbox.demonstrations.count=60 preferences.pairs=40 sandbox.helpful_prompts=24
     sandbox.hazard_prompts=12 sandbox.lookalike_prompts=12 sandbox.test_helpful=12 sandbox.test_hazard=3 sandbox.test_lookalike=3)
 list(TRANSFORM tiny PREPEND "--set=")
+file(REMOVE_RECURSE "${WORK}/run")  # of an older build, which this one may refuse to go on with
 run("${WORK}/prefix/bin/keel" run "${KEEL_SOURCE_DIR}/recipes/sandbox.json" --out "${WORK}/run" --until reward_helpfulness ${tiny})
 set(policy "${WORK}/run/stages/sft/current")
 set(reward "${WORK}/run/stages/reward_helpfulness/current")
