@@ -7,11 +7,25 @@
 
 // The recipe in order. A line is a folder, a file in it and the file's function add_NAME(), which adds one stage, several or, where the
 // recipe has none of it, nothing. `once` is called once, `each` for every version.
-#define KEEL_FIRST_STAGES(once) once(collection, sandbox_data) once(collection, file_data) once(stages, base) once(stages, sft)
-#define KEEL_VERSION_STAGES(each)                                                                                              \
-  each(collection, sandbox_prompts) each(collection, file_prompts) each(collection, comparisons) each(collection, preferences) \
-      each(stages, reward) each(stages, rejection) each(stages, ppo)
-#define KEEL_LAST_STAGES(once) once(stages, evaluation) once(stages, best_of) once(stages, report)
+// clang-format off
+#define KEEL_FIRST_STAGES(once)     \
+  once(collection, sandbox_data)    \
+  once(collection, file_data)       \
+  once(stages, base)                \
+  once(stages, sft)
+#define KEEL_VERSION_STAGES(each)   \
+  each(collection, sandbox_prompts) \
+  each(collection, file_prompts)    \
+  each(collection, comparisons)     \
+  each(collection, preferences)     \
+  each(stages, reward)              \
+  each(stages, rejection)           \
+  each(stages, ppo)
+#define KEEL_LAST_STAGES(once)      \
+  once(stages, evaluation)          \
+  once(stages, best_of)             \
+  once(stages, report)
+// clang-format on
 
 namespace keel::pipelines {
 
