@@ -22,8 +22,10 @@ void check_ids(const core::Ids& ids, const policy::LlamaConfig& config) {
 template <class Render>
 RecordIds fit(data::PromptRecord record, int64_t most, const RenderPolicy& limit, const policy::LlamaConfig& config, Render&& render) {
   const data::RenderLimits limits = limits_within(limit, most);
-  RecordIds result{.ids = render(record), .too_long = {}};
-  if (record.messages) {
+  RecordIds result;
+  if (!record.messages) {
+    result.ids = render(record);
+  } else {
     data::Counts ignored;
     core::Dialogue dialogue = *record.messages;
     data::shorten_until_fits_(dialogue, limits, ignored, [&](const core::Dialogue& left) {

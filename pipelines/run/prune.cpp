@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "core/error.h"
 #include "core/json.h"
 #include "core/system_error.h"
 #include "pipelines/run/fail_point.h"
