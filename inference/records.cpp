@@ -11,6 +11,10 @@
 namespace keel::inference {
 namespace {
 
+data::TagPolicy tags_of(const RecordOptions& options) {
+  return options.limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse;
+}
+
 void check_ids(const core::Ids& ids, const policy::LlamaConfig& config) {
   if (ids.empty()) throw std::invalid_argument("there is no token: an empty text without BOS has nothing to go on from");
   for (const int64_t id : ids)
@@ -58,7 +62,7 @@ std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::Promp
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       prompts.push_back(fit(record, most, options.limit, model.llama.config, [&](const data::PromptRecord& left) {
-        return data::prompt_ids(left, model.format, *model.tokenizer, options.tags, options.bos);
+        return data::prompt_ids(left, model.format, *model.tokenizer, tags_of(options), options.bos);
       }));
     });
   return prompts;
@@ -68,8 +72,9 @@ std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const d
   std::vector<core::TokenSequence> sequences;
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
-      sequences.push_back(record.text && record.response ? raw_answer(*model.tokenizer, *record.text, *record.response, options.bos)
-                                                         : data::answered_sequence(record, model.format, *model.tokenizer, options.tags));
+      sequences.push_back(record.text && record.response
+                              ? raw_answer(*model.tokenizer, *record.text, *record.response, options.bos)
+                              : data::answered_sequence(record, model.format, *model.tokenizer, tags_of(options)));
       check_ids(sequences.back().ids, model.llama.config);
       if (std::ssize(sequences.back().ids) > model.llama.config.max_position_embeddings)
         throw std::invalid_argument(fmt::format("{} tokens are more than the model's context of {}", sequences.back().ids.size(),
@@ -84,7 +89,7 @@ std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::Prom
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       dialogues.push_back(fit(record, config.max_position_embeddings, options.limit, config, [&](const data::PromptRecord& left) {
-        return data::answered_sequence(left, model.format, *model.tokenizer, options.tags).ids;
+        return data::answered_sequence(left, model.format, *model.tokenizer, tags_of(options)).ids;
       }));
     });
   return dialogues;

@@ -9,8 +9,7 @@ namespace keel::inference {
 
 struct RecordOptions {
   bool bos = true;
-  data::TagPolicy tags = data::TagPolicy::refuse;
-  RenderPolicy limit = {};  // of generate and score: the model's own unless somebody says otherwise
+  RenderPolicy limit = {};  // the model's own unless somebody says otherwise; answers_for() heeds its tags alone
 };
 
 // Ids of one record; `too_long` says why there are none, for what does not fit is that record's failure and not the file's.

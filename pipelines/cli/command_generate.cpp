@@ -40,8 +40,7 @@ void generate_rows(const GenerateOptions& options, const CLI::App& command, uint
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
   const inference::RenderPolicy limit = overridden(command, options.limit, model.limit);
-  const auto records = inference::prompts_for(
-      model, set, {.bos = !options.no_bos, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse, .limit = limit});
+  const auto records = inference::prompts_for(model, set, {.bos = !options.no_bos, .limit = limit});
   std::vector<core::Ids> prompts;
   std::vector<int64_t> indices;  // draws go by the row, so that a row that does not fit changes no other
   for (size_t i = 0; i < records.size(); ++i) {

@@ -21,8 +21,7 @@ void logprobs_rows(const LogprobsOptions& options) {
   core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.in);
-  const auto sequences = inference::answers_for(
-      model, set, {.bos = !options.no_bos, .tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse});
+  const auto sequences = inference::answers_for(model, set, {.bos = !options.no_bos, .limit = {.allow_tags = options.allow_tags}});
   std::vector<core::Ids> rows;
   for (const auto& sequence : sequences)
     rows.push_back(sequence.ids);

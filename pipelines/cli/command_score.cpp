@@ -32,8 +32,7 @@ struct RowScores {
 RowScores scores_of(const std::string& folder, const data::PromptSet& set, const ScoreOptions& options, const CLI::App& command) {
   const inference::ScoringModel model = inference::load_scoring_model(folder, options.chat);
   const inference::RenderPolicy limit = overridden(command, options.limit, model.limit);
-  const auto records = inference::dialogues_for(
-      model, set, {.bos = true, .tags = limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse, .limit = limit});
+  const auto records = inference::dialogues_for(model, set, {.bos = true, .limit = limit});
   std::vector<core::Ids> rows;
   RowScores result{.scores = std::vector<double>(records.size()), .too_long = {}};
   for (const auto& record : records) {
