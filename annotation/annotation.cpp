@@ -72,7 +72,7 @@ json verdict_json(const std::optional<Verdict>& verdict) {
 bool has_answers_of(const json& row, const json& comparison) {
   const auto answers = row.find("answers");
   if (answers == row.end() || !answers->is_array() || answers->size() != 2) return false;
-  for (const size_t side : {0, 1})
+  for (const size_t side : {0U, 1U})
     if (!answers->at(side).is_object() || answers->at(side).value("text", json()) != comparison.at("answers").at(side).at("text"))
       return false;
   return true;
@@ -204,7 +204,7 @@ std::string answer_text(const json& comparison, size_t side) {
 
 json blinded(const json& comparison) {
   json row = {{"id", comparison.at("id")}, {"kind", comparison.at("kind")}, {"messages", comparison.at("messages")}};
-  for (const size_t side : {0, 1})
+  for (const size_t side : {0U, 1U})
     row["answers"].push_back({{"text", answer_text(comparison, side)}});
   return row;
 }

@@ -143,7 +143,7 @@ const Field* find_field(const Fields& fields, const std::string& name) {
 
 bool is_section(const Fields& fields, const std::string& name) {
   const auto& list = fields.sections();
-  return std::any_of(list.begin(), list.end(), [&](const auto& section) { return section.first == name + "."; });
+  return std::any_of(list.begin(), list.end(), [&](const Section& section) { return section.prefix == name + "."; });
 }
 
 std::string last_part(const std::string& name) {
@@ -156,7 +156,7 @@ std::string meant_name(const Fields& fields, const std::string& wrong) {
   for (const Field& field : fields.list())
     names.push_back(field.name);
   for (const auto& section : fields.sections())
-    names.push_back(section.first.substr(0, section.first.size() - 1));
+    names.push_back(section.prefix.substr(0, section.prefix.size() - 1));
 
   const std::string prefix = wrong.substr(0, wrong.size() - last_part(wrong).size());
   std::vector<std::string> siblings;
@@ -260,6 +260,14 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
 void add_problems(std::vector<std::string>& problems, const std::string& section, const std::vector<std::string>& of_section) {
   for (const auto& problem : of_section)
     problems.push_back(section + problem);
+}
+
+std::vector<std::string> only_in(const Fields& fields, const Field& field) {
+  std::vector<std::string> conditions;
+  for (const Section& section : fields.sections())
+    if (field.name.starts_with(section.prefix)) conditions.insert(conditions.end(), section.only_in.begin(), section.only_in.end());
+  conditions.insert(conditions.end(), field.only_in.begin(), field.only_in.end());
+  return conditions;
 }
 
 void throw_if_any(std::vector<std::string> problems) {

@@ -16,6 +16,9 @@
 //     }
 //
 // and everywhere outside the program the setting is the string of that name.
+//
+// A field or section that only some programs read names what they have, `only_in`: {"sandbox"}. Whoever knows the whole program refuses
+// one that is set for nothing (only_in() lists the conditions of a field).
 #pragma once
 
 #include <array>
@@ -80,17 +83,25 @@ struct Field {
   std::string help;  // what it is, with its unit
   FieldPointer value;
   Check check;
+  std::vector<std::string> only_in = {};  // what a program must have to read it at all; empty: every program does
+};
+
+struct Section {
+  std::string prefix;  // "kl."
+  std::string help;
+  std::vector<std::string> only_in = {};  // of all its fields
 };
 
 // Collects pointers to the fields of one config object, which must outlive it.
 class Fields {
  public:
   template <class T>
-  requires(!std::is_enum_v<T>) void operator()(std::string_view name, T& value, std::string_view help, Check check = {}) {
-    list_.push_back({prefix_ + std::string(name), std::string(help), FieldPointer(&value), std::move(check)});
+  requires(!std::is_enum_v<T>) void operator()(std::string_view name, T& value, std::string_view help, Check check = {},
+                                               std::vector<std::string> only_in = {}) {
+    list_.push_back({prefix_ + std::string(name), std::string(help), FieldPointer(&value), std::move(check), std::move(only_in)});
   }
   template <NamedEnum E>
-  void operator()(std::string_view name, E& value, std::string_view help) {
+  void operator()(std::string_view name, E& value, std::string_view help, std::vector<std::string> only_in = {}) {
     std::vector<std::string> allowed;
     for (const Named<E>& known : names(value))
       allowed.emplace_back(known.name);
@@ -99,23 +110,23 @@ class Fields {
         if (known.name == given) value = known.value;
     };
     list_.push_back({prefix_ + std::string(name), std::string(help), EnumPointer{[&value] { return name_of(value); }, assign},
-                     one_of(std::move(allowed))});
+                     one_of(std::move(allowed)), std::move(only_in)});
   }
   template <class Config>
-  void section(std::string_view name, Config& config, std::string_view help) {
+  void section(std::string_view name, Config& config, std::string_view help, std::vector<std::string> only_in = {}) {
     const std::string outer = prefix_;
     prefix_ += std::string(name) + ".";
-    sections_.emplace_back(prefix_, std::string(help));
+    sections_.push_back({prefix_, std::string(help), std::move(only_in)});
     visit(config, *this);
     prefix_ = outer;
   }
   const std::vector<Field>& list() const { return list_; }
-  const std::vector<std::pair<std::string, std::string>>& sections() const { return sections_; }  // ("kl.", help)
+  const std::vector<Section>& sections() const { return sections_; }
 
  private:
   std::string prefix_;
   std::vector<Field> list_;
-  std::vector<std::pair<std::string, std::string>> sections_;
+  std::vector<Section> sections_;
 };
 
 template <class Config>
@@ -139,6 +150,9 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
 void add_problems(std::vector<std::string>& problems, const std::string& section, const std::vector<std::string>& of_section);
 
 void throw_if_any(std::vector<std::string> problems);  // ConfigError
+
+// The conditions under which a field is read: those of the sections it lies in, from the outermost on, then its own.
+std::vector<std::string> only_in(const Fields& fields, const Field& field);
 
 nlohmann::json to_json(const Fields& fields);  // nested objects, as assign() reads them
 template <class Config>

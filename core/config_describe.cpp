@@ -55,6 +55,22 @@ std::string last_name(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
+// What it is, after the conditions of its own under which it is read: "sandbox: comparisons of each kind; at least 20".
+std::string described(const Field& field) {
+  std::string text;
+  for (const std::string& condition : field.only_in)
+    text += condition + (&condition == &field.only_in.back() ? ": " : ", ");
+  text += field.help;
+  return field.check.rule.empty() ? text : text + "; " + field.check.rule;
+}
+
+std::string described(const Section& section) {
+  std::string text = section.help;
+  for (const std::string& condition : section.only_in)
+    text += (&condition == &section.only_in.front() ? "; only in: " : ", ") + condition;
+  return text;
+}
+
 json empty_schema() {
   return {{"type", "object"}, {"properties", json::object()}, {"additionalProperties", false}};
 }
@@ -64,7 +80,7 @@ json field_schema(const Field& field) {
   json element = {{"type", names.schema}};
   if (!field.check.schema.empty()) element.update(json::parse(field.check.schema));
   json schema = names.list ? json{{"type", "array"}, {"items", std::move(element)}} : std::move(element);
-  schema["description"] = field.check.rule.empty() ? field.help : field.help + "; " + field.check.rule;
+  schema["description"] = described(field);
   schema["default"] = field_value(field);
   return schema;
 }
@@ -108,8 +124,8 @@ namespace {
 
 json object_of(const Fields& fields, const std::function<bool(const Field&)>& wanted) {
   json root = json::object();
-  for (const auto& [prefix, help] : fields.sections()) {
-    const std::string name = prefix.substr(0, prefix.size() - 1);
+  for (const Section& section : fields.sections()) {
+    const std::string name = section.prefix.substr(0, section.prefix.size() - 1);
     parent_object(root, name, nullptr)[last_name(name)] = json::object();  // a section without fields is still an object
   }
   for (const Field& field : fields.list())
@@ -134,8 +150,7 @@ std::string help_text(const Fields& fields) {
   std::vector<Line> lines;
   size_t name_width = 0, type_width = 0, value_width = 0;
   for (const Field& field : fields.list()) {
-    Line line{field.name, type_names(field.value).help, dump_json(field_value(field)), field.help};
-    if (!field.check.rule.empty()) line.help += "; " + field.check.rule;
+    Line line{field.name, type_names(field.value).help, dump_json(field_value(field)), described(field)};
     name_width = std::max(name_width, line.name.size());
     type_width = std::max(type_width, line.type.size());
     value_width = std::max(value_width, std::min<size_t>(line.value.size(), 24));  // one long default must not push all help away
@@ -149,8 +164,8 @@ std::string help_text(const Fields& fields) {
     if (prefix != section) {
       section = prefix;
       if (!text.empty()) text += '\n';
-      for (const auto& [name, help] : fields.sections()) {
-        if (name == prefix) text += prefix.substr(0, prefix.size() - 1) + ": " + help + "\n";
+      for (const Section& of_fields : fields.sections()) {
+        if (of_fields.prefix == prefix) text += prefix.substr(0, prefix.size() - 1) + ": " + described(of_fields) + "\n";
       }
     }
     text += "  " + padded(line.name, name_width) + "  " + padded(line.type, type_width) + "  " + padded(line.value, value_width) + "  " +
@@ -161,11 +176,11 @@ std::string help_text(const Fields& fields) {
 
 json json_schema(const Fields& fields) {
   json root = empty_schema();
-  for (const auto& [prefix, help] : fields.sections()) {
-    const std::string name = prefix.substr(0, prefix.size() - 1);
-    json section = empty_schema();
-    section["description"] = help;
-    parent_object(root, name, "properties")[last_name(name)] = std::move(section);
+  for (const Section& section : fields.sections()) {
+    const std::string name = section.prefix.substr(0, section.prefix.size() - 1);
+    json schema = empty_schema();
+    schema["description"] = described(section);
+    parent_object(root, name, "properties")[last_name(name)] = std::move(schema);
   }
   for (const Field& field : fields.list())
     parent_object(root, field.name, "properties")[last_name(field.name)] = field_schema(field);

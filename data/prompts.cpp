@@ -65,7 +65,7 @@ PromptSet read_prompts(const std::filesystem::path& path, const std::string& tex
   return set;
 }
 
-core::Ids prompt_ids(const PromptRecord& record, ChatFormat format, const Tokenizer& tokenizer, TagPolicy tags, bool bos) {
+core::Ids prompt_ids(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer, TagPolicy tags, bool bos) {
   if (record.ids) return *record.ids;
   if (record.text) return render_text(tokenizer, *record.text, bos).ids;
   if (record.messages->messages.back().role != "user") {
@@ -74,7 +74,7 @@ core::Ids prompt_ids(const PromptRecord& record, ChatFormat format, const Tokeni
   return render(format, tokenizer, *record.messages, tags).ids;
 }
 
-core::TokenSequence answered_sequence(const PromptRecord& record, ChatFormat format, const Tokenizer& tokenizer, TagPolicy tags) {
+core::TokenSequence answered_sequence(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer, TagPolicy tags) {
   core::TokenSequence sequence;
   if (record.ids) {
     sequence.ids = *record.ids;

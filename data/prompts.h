@@ -39,13 +39,13 @@ PromptSet read_prompts(const std::filesystem::path& path, const std::string& tex
 
 // Ids to generate from: raw text with BOS as the tokenizer's files say (unless `bos` is false), messages rendered (they must end with a
 // user turn), ids as they are. Throws what render() throws.
-core::Ids prompt_ids(const PromptRecord& record, ChatFormat format, const Tokenizer& tokenizer, TagPolicy tags = TagPolicy::refuse,
+core::Ids prompt_ids(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer, TagPolicy tags = TagPolicy::refuse,
                      bool bos = true);
 
 // A finished dialogue to score: messages (with the response, if there is one), or prompt and response as dialogue_of_prompt reads them,
 // rendered as training did; the mask is true on the last answer. Ids as they are, the mask true on all but the first. Throws
 // std::invalid_argument when there is no answer.
-core::TokenSequence answered_sequence(const PromptRecord& record, ChatFormat format, const Tokenizer& tokenizer,
+core::TokenSequence answered_sequence(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer,
                                       TagPolicy tags = TagPolicy::refuse);
 
 // True for about `share` of all conversations: those that stay out of training. Keyed by the opening user turn, so that one conversation

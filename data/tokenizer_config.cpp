@@ -147,7 +147,8 @@ bool is_used(const std::string& key) {
 
 // null, false, 0, "" and empty lists ask for nothing.
 bool asks_for_nothing(const nlohmann::json& value) {
-  return value.is_null() || value == false || value == 0 || value == "" || (value.is_structured() && value.empty());
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
+  return value.is_null() || value == false || value == 0 || (value.is_structured() && value.empty());
 }
 
 void warn_of_unknown_keys(const nlohmann::json& document, const std::string& origin) {

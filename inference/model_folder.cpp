@@ -138,7 +138,7 @@ void save_scoring_model(const fs::path& folder, const reward::RewardModel& model
   write_keel_json(folder, format, lineage, limit);
 }
 
-std::string model_digest(const fs::path& folder) {
+std::string model_digest(const fs::path& folder, core::DigestCache& digests) {
   std::vector<std::string> parts;
   const std::vector<std::string> beside = tokenizer_files();
   if (!fs::is_directory(folder)) throw core::UsageError(fmt::format("{} is no model folder", folder.string()));
@@ -146,7 +146,7 @@ std::string model_digest(const fs::path& folder) {
     const std::string name = entry.path().filename();
     const bool counts = name == "config.json" || name == "keel.json" || name.ends_with(".safetensors") || name.ends_with(".index.json") ||
                         std::find(beside.begin(), beside.end(), name) != beside.end();
-    if (counts) parts.push_back(name + " " + core::sha256_file(entry.path()));
+    if (counts) parts.push_back(name + " " + digests.sha256(entry.path()));
   }
   std::sort(parts.begin(), parts.end());
   std::string all;

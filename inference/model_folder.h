@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/config.h"
+#include "core/digest_cache.h"
 #include "data/chat_format.h"
 #include "data/tokenizer.h"
 #include "policy/llama.h"
@@ -69,6 +70,6 @@ void require_same_text(const std::filesystem::path& folder, const std::filesyste
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // SHA-256 over the weights, configuration and tokenizer files of a model folder: what a stage's key holds instead of its path.
-std::string model_digest(const std::filesystem::path& folder);
+std::string model_digest(const std::filesystem::path& folder, core::DigestCache& digests);
 
 }  // namespace keel::inference

@@ -8,7 +8,6 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/json.h"
-#include "pipelines/recipe/recipe.h"
 #include "pipelines/run/stage_graph.h"
 #include "pipelines/stages/graph.h"
 
@@ -136,6 +135,24 @@ void read_cells(Reader& reader, Sweep& sweep) {
   }
 }
 
+// What no key holds may stand on the command line: a sweep is the same sweep wherever its model and data lie.
+void read_places(Reader& reader, Sweep& sweep, const std::vector<std::string>& places) {
+  recipe::Recipe recipe;
+  const core::Fields fields = core::fields_of(recipe);
+  std::vector<std::string> allowed;
+  for (const core::Field& field : fields.list())
+    if (!field.check.keyed && field.name != "threads") allowed.push_back(field.name);
+  for (const std::string& place : places) {
+    const std::string key = place.substr(0, place.find('='));
+    if (std::find(allowed.begin(), allowed.end(), key) == allowed.end())
+      reader.problem(fmt::format("--set {}: the settings of a sweep stand in its file; --set says where things lie: {}", place,
+                                 fmt::join(allowed, ", ")));
+    else if (std::find(sweep.keys.begin(), sweep.keys.end(), key) != sweep.keys.end())
+      reader.problem(fmt::format("--set {}: the sweep varies {} itself", place, key));
+  }
+  sweep.places = places;
+}
+
 }  // namespace
 
 const std::string& until_of(const Sweep& sweep, const Settings& cell) {
@@ -154,14 +171,14 @@ std::string label_of(const Settings& settings) {
   return label.empty() ? "as the recipe is" : label;
 }
 
-std::vector<std::string> as_arguments(const Settings& settings) {
-  std::vector<std::string> arguments;
-  for (const auto& [key, value] : settings)
+recipe::Recipe recipe_of(const Sweep& sweep, const Settings& cell) {
+  std::vector<std::string> arguments = sweep.places;
+  for (const auto& [key, value] : cell)
     if (key != kUntil) arguments.push_back(key + "=" + value);
-  return arguments;
+  return recipe::read_recipe(sweep.base, {}, arguments);
 }
 
-Sweep read_sweep(const std::filesystem::path& path) {
+Sweep read_sweep(const std::filesystem::path& path, const std::vector<std::string>& places) {
   const json object = core::read_json_file(path);
   if (!object.is_object()) throw core::ConfigError({path.string() + ": a sweep must be a JSON object"});
   Reader reader(object, path.string());
@@ -191,11 +208,12 @@ Sweep read_sweep(const std::filesystem::path& path) {
     }
   if (sweep.measures.empty()) reader.problem("\"measures\" must name what is compared, e.g. [\"ppo.gold_helpfulness\"]");
   read_cells(reader, sweep);
+  read_places(reader, sweep, places);
   reader.refuse_unknown();
   reader.finish();
   std::vector<std::string> unknown = sweep.measures;
   for (const auto& cell : sweep.cells) {  // before any of them has run for an hour
-    const recipe::Recipe recipe = recipe::read_recipe(sweep.base, {}, as_arguments(cell));
+    const recipe::Recipe recipe = recipe_of(sweep, cell);
     const auto stages = stages::build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
     const size_t last = run::find_stage(stages, until_of(sweep, cell), "\"until\"");
     std::erase_if(unknown, [&](const std::string& measure) {

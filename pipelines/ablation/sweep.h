@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "pipelines/recipe/recipe.h"
+
 namespace keel::pipelines::ablation {
 
 // Setting -> value as --set takes it, sorted. "until" is no setting of a recipe but the cell's own last stage.
@@ -20,20 +22,21 @@ struct Sweep {
   std::vector<Settings> cells;        // every combination that is not excluded, each once
   size_t baseline = 0;                // the cell that the others are compared with
   std::string until = "report";       // last stage of a cell
+  std::vector<std::string> places;    // "key=value": where model and data lie, of every cell
   std::vector<std::string> measures;  // "ppo.gold_helpfulness", "reward_safety.accuracy": see measure_of()
 };
 
 // Reads {"name", "base", "seeds", "grid": {key: [values]}, "paired": [{key: value}], "exclude": [{key: value}], "baseline": {key: value},
-// "until", "measures"}: all combinations of the grid, each with every setting of `paired`. Every cell's recipe is checked. ConfigError with
-// every problem.
-Sweep read_sweep(const std::filesystem::path& path);
+// "until", "measures"}: all combinations of the grid, each with every setting of `paired`. `places` ("key=value" of --set) say where model
+// and data lie; other settings belong into the file. Every cell's recipe is checked. ConfigError with every problem.
+Sweep read_sweep(const std::filesystem::path& path, const std::vector<std::string>& places = {});
 
 const std::string& until_of(const Sweep& sweep, const Settings& cell);
 bool ends_early(const Settings& cell);  // it has an "until" of its own, and may lack measures of later stages
 
 std::string label_of(const Settings& settings);  // "ppo.kl.coefficient=0.1, reward.loss.margin=large"
 
-// The settings as read_recipe() takes them, without "until".
-std::vector<std::string> as_arguments(const Settings& settings);
+// The recipe of a cell.
+recipe::Recipe recipe_of(const Sweep& sweep, const Settings& cell);
 
 }  // namespace keel::pipelines::ablation

@@ -9,6 +9,7 @@
 
 #include <c10/util/Exception.h>
 
+#include "core/digest_cache.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -49,14 +50,14 @@ void freeze(const ablation::Sweep& sweep, const fs::path& out) {
 // Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
 // sweep (a signal, a full disk) is thrown.
 ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep, size_t cell, int64_t seed, bool threads_given,
-                           run::RunOptions options) {
+                           core::DigestCache& known, run::RunOptions options) {
   ablation::CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
   std::string mistyped;
-  recipe::Recipe recipe = recipe::read_recipe(sweep.base, {}, ablation::as_arguments(sweep.cells[cell]));
+  recipe::Recipe recipe = ablation::recipe_of(sweep, sweep.cells[cell]);
   recipe.seed = seed;
   options.seed = static_cast<uint64_t>(seed);
   options.until = until_of(sweep, sweep.cells[cell]);
-  const std::vector<run::Stage> stages = stages::build_stages(recipe, stages::external_digests(recipe));
+  const std::vector<run::Stage> stages = stages::build_stages(recipe, stages::external_digests(recipe, known));
   if (!threads_given) options.threads = run::required_threads(run, stages, options).value_or(options.threads);
   run::check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
   runtime::configure_process(options.threads);
@@ -104,8 +105,8 @@ void write_results(const ablation::Sweep& sweep, const std::vector<ablation::Cel
 }
 
 void ablate(const std::string& file, const fs::path& out, const Invocation& invocation) {
-  configure({}, invocation);
-  const ablation::Sweep sweep = ablation::read_sweep(file);
+  if (!invocation.config.empty()) throw core::UsageError("--config: the settings of a sweep stand in its file and in its base recipe");
+  const ablation::Sweep sweep = ablation::read_sweep(file, invocation.set);
   run::RunDirectory run(out / "run");
   run.check_recipe(sweep.name);
   if (!is_sweep_folder(out))
@@ -113,13 +114,14 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
         fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
   if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
   for (const auto& cell : sweep.cells)  // a file that is missing shows before hours of work
-    stages::check_external_files(recipe::read_recipe(sweep.base, {}, ablation::as_arguments(cell)));
-  recipe::Recipe base = recipe::read_recipe(sweep.base, {}, ablation::as_arguments(sweep.cells[sweep.baseline]));
+    stages::check_external_files(ablation::recipe_of(sweep, cell));
+  recipe::Recipe base = ablation::recipe_of(sweep, sweep.cells[sweep.baseline]);
+  core::DigestCache known(run.digest_file());
   core::make_directories(out);
   run.begin({.recipe = sweep.name,
              .version = core::kVersion,
              .config = core::dump_json(core::json_of(base)),
-             .external = stages::external_digests(base)});
+             .external = stages::external_digests(base, known)});
   freeze(sweep, out);
   const run::RunOptions options{
       .seed = 0,
@@ -135,7 +137,8 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
     for (size_t i = 0; i < sweep.cells.size(); ++i) {
       const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: the others' stages branch off from its own
       core::log_info(fmt::format("cell {} of {}: {}, seed {}", runs.size() + 1, total, ablation::label_of(sweep.cells[cell]), seed));
-      runs.push_back(run_cell(run, sweep, cell, seed, invocation.threads_given, options));
+      runs.push_back(run_cell(run, sweep, cell, seed, invocation.threads_given, known, options));
+      known.save();
       if (!runs.back().failure.empty()) core::log_warn(fmt::format("cell failed: {}", runs.back().failure));
       write_results(sweep, runs, out);
     }
@@ -153,6 +156,8 @@ void add_ablate(CLI::App& app, Invocation& invocation) {
   command->add_option("sweep", *file, "sweep file, e.g. recipes/sweeps/margin.json")->required()->type_name("SWEEP");
   command->add_option("--out", *out, "folder of the sweep; new, empty, or of the same sweep")->required()->type_name("DIR");
   add_common_options(*command, invocation);
+  command->get_option("--set")->description(
+      "where model or data lie, e.g. --set model=DIR; repeats. All other settings stand in the sweep");
   command->callback([=, &invocation] { invocation.action = [=, &invocation] { ablate(*file, *out, invocation); }; });
 }
 

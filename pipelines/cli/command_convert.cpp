@@ -58,9 +58,10 @@ void convert(const ConvertOptions& options) {
   core::make_directories(work);
   try {
     data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
-    const std::string digest =
-        fs::is_directory(options.source) ? inference::model_digest(options.source) : core::sha256_file(options.source);
-    inference::save_language_model(work, llama, work, format, {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", digest}});
+    core::DigestCache digests;
+    inference::save_language_model(
+        work, llama, work, format,
+        {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", steps::digest_of(options.source, digests)}});
     if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
       throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
                             fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/digest_cache.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -62,6 +63,17 @@ void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
+// What earlier runs in the folder know of files outside of it; nothing where all of them are to be read again.
+core::DigestCache known_digests(const run::RunDirectory& run, bool verify = false) {
+  return core::DigestCache(verify ? fs::path() : run.digest_file());
+}
+
+// The stages of a finished or begun run.
+std::vector<run::Stage> recorded_stages(const run::RunDirectory& run, const recipe::Recipe& recipe, bool verify = false) {
+  core::DigestCache known = known_digests(run, verify);
+  return stages::build_stages(recipe, stages::external_digests(recipe, known, run.record()->external));
+}
+
 // The recipe that run.json holds, with the fields of `overlay` (a file; "" = none) and `settings` (key=value) applied.
 recipe::Recipe recorded_recipe(const run::RunDirectory& run, const std::string& overlay = {},
                                const std::vector<std::string>& settings = {}) {
@@ -83,8 +95,9 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   run::RunDirectory run(options.out);
   run.check_recipe(recipe.name);
   const auto record = run.record();
+  core::DigestCache known = known_digests(run, options.verify);
   const auto external =
-      stages::external_digests(recipe, record ? stages::people_digests(record->external) : std::map<std::string, std::string>{});
+      stages::external_digests(recipe, known, record ? stages::people_digests(record->external) : std::map<std::string, std::string>{});
   const std::vector<run::Stage> stages = stages::build_stages(recipe, external);
   run::RunOptions run_options = options_for(recipe, invocation);
   run_options.until = options.until;
@@ -99,6 +112,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
+  known.save();
   execute(run, stages, run_options);
   if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
   publish(run, recipe);
@@ -112,7 +126,7 @@ void show_status(const std::string& folder, bool verify, const Invocation& invoc
   const recipe::Recipe recipe = recorded_recipe(run);
   run::RunOptions options = options_for(recipe, invocation);
   if (verify) options.check = run::OutputCheck::digests;
-  print_statuses(plan(run, stages::build_stages(recipe, stages::external_digests(recipe, run.record()->external)), options));
+  print_statuses(plan(run, recorded_stages(run, recipe, verify), options));
   if (run.running()) std::cout << "a process is working on it\n";
 }
 
@@ -122,7 +136,8 @@ void show_explanation(const std::string& folder, const std::string& stage, const
                                               : recipe::read_recipe(recipe_file, invocation.config, invocation.set);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   const auto record = run.record();
-  const auto external = stages::external_digests(recipe, record ? record->external : std::map<std::string, std::string>{});
+  core::DigestCache known = known_digests(run);
+  const auto external = stages::external_digests(recipe, known, record ? record->external : std::map<std::string, std::string>{});
   for (const auto& line : explain(run, stages::build_stages(recipe, external), options_for(recipe, invocation), stage))
     std::cout << line << "\n";
 }
@@ -131,8 +146,7 @@ void show_report(const std::string& folder, const Invocation& invocation) {
   configure({}, invocation);
   const run::RunDirectory run(folder);
   const recipe::Recipe recipe = recorded_recipe(run);
-  const auto stages =
-      plan(run, stages::build_stages(recipe, stages::external_digests(recipe, run.record()->external)), options_for(recipe, invocation));
+  const auto stages = plan(run, recorded_stages(run, recipe), options_for(recipe, invocation));
   if (stages.back().state != run::StageState::done)
     throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
   const core::FileLock lock(run.root() / "run.lock");  // a running keel run may be about to publish

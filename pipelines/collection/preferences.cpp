@@ -33,7 +33,7 @@ struct AnnotationSettings {
   bool sandbox = true;
   int64_t version = 1;
   bool public_pairs = false;
-  std::string annotator;
+  recipe::Annotator annotator = recipe::Annotator::none;
   annotation::JudgeConfig judge;
   std::string people;  // SHA-256 of the file that people filled in; "" where there is none
   double held_out = 0;
@@ -52,7 +52,8 @@ void visit(AnnotationSettings& settings, core::Fields& fields) {
   fields("before", settings.before, "the one before it");
 }
 
-const sandbox::Annotator& annotator_named(const std::string& name) {
+const sandbox::Annotator& of_sandbox(recipe::Annotator chosen) {
+  const std::string name = core::name_of(chosen);
   const auto& all = sandbox::annotators();
   return *std::find_if(all.begin(), all.end(), [&](const auto& annotator) { return annotator.name == name; });
 }
@@ -147,7 +148,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
     const bool by_safety = kind == "safety" || (kind == "public" && prompt.hazard);
     const auto judged = by_safety ? sandbox::Kind::safety : sandbox::Kind::helpfulness;
     // Public data is what it is in life: other people's noisy choices, without strengths and labels.
-    const sandbox::Annotator& annotator = kind == "public" ? sandbox::stranger() : annotator_named(settings.annotator);
+    const sandbox::Annotator& annotator = kind == "public" ? sandbox::stranger() : of_sandbox(settings.annotator);
     core::Stream stream(context.seed, purpose_of(settings.version, ".annotator"), i);
     auto pair = sandbox::annotate(world, prompt, first, second, judged, annotator, stream);
     pair.batch = std::to_string(settings.version);
@@ -202,7 +203,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
                    std::map<std::string, KindFiles>& files) {
   const std::string name = purpose_of(settings.version, "");
   std::vector<std::optional<annotation::Verdict>> verdicts;
-  if (settings.annotator == "judge") {
+  if (settings.annotator == recipe::Annotator::judge) {
     verdicts = annotation::ask_judge(settings.judge, comparisons, context.work);
   } else {
     const steps::fs::path filled = context.at("people");
@@ -245,7 +246,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
                     name, bare->second));
   if (counts["annotated"] == 0) {
     run::remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
-    const bool judge = settings.annotator == "judge";
+    const bool judge = settings.annotator == recipe::Annotator::judge;
     throw core::DataError(judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,
                           fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(),
                                       judge ? "a judge replies with a JSON object; the same command asks again"
@@ -283,7 +284,7 @@ void add_preferences(steps::Plan& plan, const recipe::Version& version) {
                               .newest = version.newest,
                               .before = version.before};
   steps::Inputs inputs = {{"comparisons", steps::output_of(version.comparisons)}};
-  if (config.annotator == "people") {
+  if (config.annotator == recipe::Annotator::people) {
     const std::string role = steps::people_role(version);
     if (const auto filled = plan.digests.find(role); filled != plan.digests.end()) settings.people = filled->second;
     inputs.push_back({"people", steps::from_outside(role, steps::people_file(recipe, version))});

@@ -4,16 +4,17 @@
 
 #include <algorithm>
 #include <functional>
-#include <initializer_list>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <string_view>
+#include <stdexcept>
 #include <system_error>
 
 #include "annotation/http_client.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "pipelines/recipe/versions.h"
 #include "sandbox/world.h"
 
 namespace keel::pipelines::recipe {
@@ -27,26 +28,34 @@ bool has_rejection(const Recipe& recipe) {
   return recipe.versions != std::vector<std::string>{"reward"};
 }
 
-// Why no stage of the run reads `field`, as the subject of "does not read it"; "" for a field that some stage reads.
-std::string skipped_by(const Recipe& recipe, const std::string& field) {
-  const auto in = [&](std::initializer_list<std::string_view> names) {  // a name that ends in a dot is a section
-    return std::any_of(names.begin(), names.end(),
-                       [&](const auto& name) { return name.ends_with('.') ? field.starts_with(name) : field == name; });
-  };
-  const bool files = recipe.data.source == DataSource::files, one_version = recipe.versions.size() == 1;
-  const std::string& annotator = recipe.preferences.annotator;
-  if (files ? in({"sandbox.", "llama.", "pretrain.", "chat_format", "preferences.pairs", "preferences.public_pairs",
-                  "preferences.grammar_share", "preferences.held_out"})
-            : in({"data.", "preferences.people", "preferences.judge."}))
-    return fmt::format("a run with data.source \"{}\"", core::name_of(recipe.data.source));
-  if (one_version && in({"sandbox.absent_skill", "rejection.pool_from", files ? "preferences." : "preferences.later_pairs"}))
-    return files && field.starts_with("preferences.") ? "a run of one version on real data" : "a run of one version";
-  if (files && annotator == "none" && in({"preferences."}) && field != "preferences.annotator") return "preferences.annotator \"none\"";
-  if ((annotator != "people" && in({"preferences.people"})) || (annotator != "judge" && in({"preferences.judge."})))
-    return fmt::format("preferences.annotator \"{}\"", annotator);
-  if (recipe.best_of.samples == 0 && in({"best_of."})) return "a run with best_of.samples 0";
-  if (!has_rejection(recipe) && in({"rejection."})) return "a run of reward models alone";
-  return !has_ppo(recipe) && in({"ppo."}) ? "a run without a version \"ppo\"" : "";
+// Why the run lacks what `condition` names, as the subject of "does not read it"; "" where it has it.
+std::string lacking(const Recipe& recipe, const std::string& condition) {
+  const bool sandbox = from_sandbox(recipe), one_version = recipe.versions.size() == 1;
+  const auto& annotator = recipe.preferences.annotator;
+  const auto unless = [](bool has, std::string reason) { return has ? "" : std::move(reason); };
+  const std::string source = fmt::format("a run with data.source \"{}\"", core::name_of(recipe.data.source)),
+                    judged = fmt::format("preferences.annotator \"{}\"", core::name_of(annotator));
+  if (condition == "sandbox") return unless(sandbox, source);
+  if (condition == "files") return unless(!sandbox, source);
+  if (condition == "several versions") return unless(!one_version, "a run of one version");
+  if (condition == "comparisons") return unless(sandbox || !one_version, "a run of one version on real data");
+  if (condition == "an annotator") return unless(annotator != Annotator::none, judged);
+  if (condition == "annotator people") return unless(annotator == Annotator::people, judged);
+  if (condition == "annotator judge") return unless(annotator == Annotator::judge, judged);
+  if (condition == "rejection sampling") return unless(has_rejection(recipe), "a run of reward models alone");
+  if (condition == "PPO") return unless(has_ppo(recipe), "a run without a version \"ppo\"");
+  if (condition == "a study of best of n") return unless(recipe.best_of.samples > 0, "a run with best_of.samples 0");
+  throw std::logic_error("a field names a condition that no run is asked for: " + condition);
+}
+
+// Why no stage of the run reads a field, as the subject of "does not read it", by name; a field that some stage reads is left out.
+std::map<std::string, std::string> unread_fields(Recipe recipe) {
+  const core::Fields fields = core::fields_of(recipe);
+  std::map<std::string, std::string> reasons;
+  for (const core::Field& field : fields.list())
+    for (const std::string& condition : core::only_in(fields, field))
+      if (std::string reason = lacking(recipe, condition); !reason.empty()) reasons.emplace(field.name, std::move(reason));
+  return reasons;
 }
 
 // A setting without effect is a mistake. Not so where the recipe's file has it for versions or a study of its own that --config or --set
@@ -58,11 +67,13 @@ std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
   std::set<std::string> changed;
   for (const auto& field : core::differences(core::fields_of(now), core::fields_of(file)))
     changed.insert(field.name);
+  const auto unread = unread_fields(recipe), unread_by_file = unread_fields(as_long_as_file);
   std::vector<std::string> problems;
   for (const auto& field : departures(recipe)) {
-    const std::string reason = skipped_by(recipe, field.name);
-    const bool left_over = !changed.contains(field.name) && skipped_by(as_long_as_file, field.name).empty();
-    if (!reason.empty() && !left_over) problems.push_back(fmt::format("{}: {} does not read it; leave it out", field.name, reason));
+    const auto reason = unread.find(field.name);
+    const bool left_over = !changed.contains(field.name) && !unread_by_file.contains(field.name);
+    if (reason != unread.end() && !left_over)
+      problems.push_back(fmt::format("{}: {} does not read it; leave it out", field.name, reason->second));
   }
   return problems;
 }
@@ -79,21 +90,22 @@ std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
 std::vector<std::string> annotator_problems(const Recipe& recipe) {
   const PreferenceConfig& config = recipe.preferences;
   std::vector<std::string> problems;
-  const bool sandbox = recipe.data.source == DataSource::sandbox,
-             of_sandbox = !std::set<std::string>{"judge", "people", "none"}.contains(config.annotator);
+  const bool sandbox = from_sandbox(recipe);
+  const bool of_sandbox =
+      config.annotator != Annotator::judge && config.annotator != Annotator::people && config.annotator != Annotator::none;
   if (sandbox && !of_sandbox)
     problems.push_back(
         fmt::format("preferences.annotator: \"{}\" is for data.source \"files\"; the sandbox has annotators of its own, mild, "
                     "middle and strict",
-                    config.annotator));
+                    core::name_of(config.annotator)));
   if (!sandbox && of_sandbox && recipe.versions.size() > 1)
     problems.push_back(
         fmt::format("preferences.annotator: \"{}\" knows the sandbox alone; later versions on real data need judge, people or "
                     "none",
-                    config.annotator));
-  if (config.annotator == "people" && config.people.empty())
+                    core::name_of(config.annotator)));
+  if (config.annotator == Annotator::people && config.people.empty())
     problems.emplace_back("preferences.people is missing: name the folder of the filled-in files");
-  if (config.annotator == "judge") {
+  if (config.annotator == Annotator::judge) {
     if (config.judge.model.empty()) problems.emplace_back("preferences.judge.model is missing: name the model that the server should ask");
     try {
       annotation::parse_http_url(config.judge.url);
@@ -109,7 +121,7 @@ void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limi
   std::vector<std::pair<std::string, int64_t>> longest = {{"evaluation", recipe.evaluation.max_new_tokens}};
   if (has_rejection(recipe)) longest.emplace_back("rejection.sampling", recipe.rejection.sampling.max_new_tokens);
   if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
-  if (skipped_by(recipe, "preferences.max_new_tokens").empty()) longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
+  if (!unread_fields(recipe).contains("preferences.max_new_tokens")) longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
   for (const auto& [name, tokens] : longest)
     if (tokens >= limit)
       problem(fmt::format("{}.max_new_tokens must be below {} ({}), which holds prompt and answer, got {}", name, holder, limit, tokens));
@@ -151,7 +163,7 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   const auto reward_alone = std::find(recipe.versions.begin(), recipe.versions.end(), "reward");
   if (std::distance(reward_alone, recipe.versions.end()) > 1)
     problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
-  if (recipe.preferences.annotator == "none" && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
+  if (recipe.preferences.annotator == Annotator::none && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
     problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
   all_of("pretrain.", policy::problems_of(recipe.pretrain));
   all_of("sft.", policy::problems_of(recipe.sft));

@@ -31,13 +31,13 @@ struct FileDataConfig {
 };
 
 inline void visit(FileDataConfig& config, core::Fields& fields) {
-  fields("held_out", config.held_out, "files: share of the conversations kept for testing", core::between(0.01, 0.9));
-  fields("train_prompts", config.train_prompts, "files: prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
-  fields("validation_prompts", config.validation_prompts,
-         "files: prompts of evaluation.split \"validation\", and demonstrations that watch SFT", core::at_least(2));
-  fields("test_prompts", config.test_prompts, "files: prompts of the evaluation, half of each kind", core::at_least(2));
-  fields("max_demonstrations", config.max_demonstrations, "files: chosen answers that SFT learns from; 0 = all", core::at_least(0));
-  fields("max_pairs", config.max_pairs, "files: given training pairs that each reward model learns from; 0 = all. Prompts come from all",
+  fields("held_out", config.held_out, "share of the conversations kept for testing", core::between(0.01, 0.9));
+  fields("train_prompts", config.train_prompts, "prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
+  fields("validation_prompts", config.validation_prompts, "prompts of evaluation.split \"validation\", and demonstrations that watch SFT",
+         core::at_least(2));
+  fields("test_prompts", config.test_prompts, "prompts of the evaluation, half of each kind", core::at_least(2));
+  fields("max_demonstrations", config.max_demonstrations, "chosen answers that SFT learns from; 0 = all", core::at_least(0));
+  fields("max_pairs", config.max_pairs, "given training pairs that each reward model learns from; 0 = all. Prompts come from all",
          core::at_least(0));
 }
 
@@ -56,8 +56,8 @@ struct DataConfig : FileDataConfig {
 
 inline void visit(DataConfig& config, core::Fields& fields) {
   fields("source", config.source, "the built-in sandbox, or files");
-  fields("helpful", config.helpful, "files: helpfulness preferences (.jsonl, .gz, .zst)", core::unkeyed());
-  fields("harmless", config.harmless, "files: safety preferences (.jsonl, .gz, .zst)", core::unkeyed());
+  fields("helpful", config.helpful, "helpfulness preferences (.jsonl, .gz, .zst)", core::unkeyed());
+  fields("harmless", config.harmless, "safety preferences (.jsonl, .gz, .zst)", core::unkeyed());
   fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
   fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
   visit(static_cast<FileDataConfig&>(config), fields);
@@ -89,7 +89,18 @@ struct SandboxConfig : SandboxDataConfig {
 
 inline void visit(SandboxConfig& config, core::Fields& fields) {
   visit(static_cast<SandboxDataConfig&>(config), fields);
-  fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none");
+  fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none", {},
+         {"several versions"});
+}
+
+enum class Annotator { mild, middle, strict, judge, people, none };
+constexpr auto names(Annotator) {
+  return std::to_array<core::Named<Annotator>>({{Annotator::mild, "mild"},
+                                                {Annotator::middle, "middle"},
+                                                {Annotator::strict, "strict"},
+                                                {Annotator::judge, "judge"},
+                                                {Annotator::people, "people"},
+                                                {Annotator::none, "none"}});
 }
 
 // Preference collection (paper 3.2.1): two answers to a prompt from model variants at varied temperatures, judged by an annotator.
@@ -100,32 +111,31 @@ struct PreferenceConfig {
   double grammar_share = 0.5;
   std::vector<double> temperatures{0.7, 1.0, 1.3};
   int64_t max_new_tokens = 256;
-  std::string annotator = "middle";
+  Annotator annotator = Annotator::middle;
   std::string people;
   annotation::JudgeConfig judge;
   double held_out = 0.15;
 };
 
 inline void visit(PreferenceConfig& config, core::Fields& fields) {
-  fields("pairs", config.pairs, "sandbox: comparisons of each kind for V1, before unusable ones are dropped", core::at_least(20));
+  fields("pairs", config.pairs, "comparisons of each kind for V1, before unusable ones are dropped", core::at_least(20), {"sandbox"});
   fields("later_pairs", config.later_pairs, "comparisons of each kind for every later version, by its newest two models",
-         core::at_least(20));
+         core::at_least(20), {"several versions", "an annotator"});
   fields("public_pairs", config.public_pairs,
-         "sandbox: comparisons of both kinds by strangers, for a general reward model and the others' mixtures; 0 = none",
-         core::at_least(0));
-  fields("grammar_share", config.grammar_share, "sandbox: share of V1's answers that come from the grammar instead of a model",
-         core::between(0, 1));
-  fields("temperatures", config.temperatures, "sampling temperatures of the models' answers, one or more", core::at_least(0.01));
-  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
-  fields(
-      "annotator", config.annotator,
-      "who compares: one of the sandbox's three; for real data the language model of `judge`, people who fill in files, or none (the given "
-      "pairs are all there are)",
-      core::one_of({"mild", "middle", "strict", "judge", "people", "none"}));
-  fields("people", config.people, "annotator people: folder with a filled-in file for each batch, preferences2.jsonl and so on",
-         core::unkeyed());
-  fields.section("judge", config.judge, "annotator judge");
-  fields("held_out", config.held_out, "sandbox: share of the prompts whose pairs test the reward models", core::between(0.01, 0.9));
+         "comparisons of both kinds by strangers, for a general reward model and the others' mixtures; 0 = none", core::at_least(0),
+         {"sandbox"});
+  fields("grammar_share", config.grammar_share, "share of V1's answers that come from the grammar instead of a model", core::between(0, 1),
+         {"sandbox"});
+  fields("temperatures", config.temperatures, "sampling temperatures of the models' answers, one or more", core::at_least(0.01),
+         {"an annotator"});
+  fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1), {"an annotator"});
+  fields("annotator", config.annotator,
+         "who compares: one of the sandbox's three; for real data the language model of `judge`, people who fill in files, or none (the "
+         "given pairs are all there are)");
+  fields("people", config.people, "folder with a filled-in file for each batch, preferences2.jsonl and so on", core::unkeyed(),
+         {"files", "annotator people"});
+  fields.section("judge", config.judge, "language model that compares", {"files", "annotator judge"});
+  fields("held_out", config.held_out, "share of the prompts whose pairs test the reward models", core::between(0.01, 0.9), {"sandbox"});
 }
 
 // What a reward model learns from besides its own kind of pairs (paper 3.2.2): a uniform draw from all others.
@@ -154,7 +164,7 @@ struct RejectionSection : rejection_sampling::RejectionConfig {
 inline void visit(RejectionSection& config, core::Fields& fields) {
   visit(static_cast<rejection_sampling::RejectionConfig&>(config), fields);
   fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
-         core::at_least(1));
+         core::at_least(1), {"several versions"});
 }
 
 enum class Split { test, validation };
@@ -221,6 +231,7 @@ struct Recipe {
   BestOfConfig best_of;
 };
 
+// The conditions that fields name with `only_in` are listed in recipe.cpp, with how a run is known to have them.
 inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("name", recipe.name, "a run folder belongs to the recipe of this name");
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
@@ -231,20 +242,20 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
          "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
          core::one_of({"rejection", "ppo", "reward"}));
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
-         core::one_of({"llama2", "chatml", "hh"}));
-  fields.section("data", recipe.data, "where the data comes from");
-  fields.section("sandbox", recipe.sandbox, "sizes of the built-in world's data");
-  fields.section("llama", recipe.llama, "shape of a pretrained model");
-  fields.section("pretrain", recipe.pretrain, "pretraining");
+         core::one_of({"llama2", "chatml", "hh"}), {"sandbox"});
+  fields.section("data", recipe.data, "where the data comes from", {"files"});
+  fields.section("sandbox", recipe.sandbox, "sizes of the built-in world's data", {"sandbox"});
+  fields.section("llama", recipe.llama, "shape of a pretrained model", {"sandbox"});
+  fields.section("pretrain", recipe.pretrain, "pretraining", {"sandbox"});
   fields.section("sft", recipe.sft, "supervised fine-tuning");
-  fields.section("preferences", recipe.preferences, "collection of comparisons");
+  fields.section("preferences", recipe.preferences, "collection of comparisons", {"comparisons"});
   fields.section("mixture", recipe.mixture, "data of the reward models");
   fields.section("reward", recipe.reward, "both reward models");
   fields.section("combination", recipe.combination, "helpfulness and safety in one score");
-  fields.section("rejection", recipe.rejection, "rejection sampling");
-  fields.section("ppo", recipe.ppo, "proximal policy optimisation");
+  fields.section("rejection", recipe.rejection, "rejection sampling", {"rejection sampling"});
+  fields.section("ppo", recipe.ppo, "proximal policy optimisation", {"PPO"});
   fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");
-  fields.section("best_of", recipe.best_of, "best of n answers at several temperatures");
+  fields.section("best_of", recipe.best_of, "best of n answers at several temperatures", {"a study of best of n"});
 }
 
 // Reads a recipe file, then the fields of `overlay` (--config; "" = none), then `settings` (--set); every problem at once. Paths inside a

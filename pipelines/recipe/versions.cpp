@@ -23,7 +23,7 @@ std::vector<Version> versions_of(const Recipe& recipe) {
   bool any_ppo = false;
   for (const auto& method : recipe.versions) {
     const int64_t n = std::ssize(versions) + 1;
-    const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != "none";
+    const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != Annotator::none;
     Version version{.number = n,
                     .prompts = n == 1 ? "data" : numbered("prompts", n),
                     .comparisons = collects ? numbered("comparisons", n) : "",

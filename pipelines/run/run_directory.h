@@ -1,6 +1,7 @@
 // The folder of a run: who may use it, where things lie in it, and its journal.
 //
 //   run.json, run.lock, events.jsonl
+//   digests.json                       what lies outside the folder, so that no command but the first reads it for its SHA-256
 //   stages/<stage>/<key12>/            a finished stage with its manifest.json
 //   stages/<stage>/<key12>.partial/    a half-done one with its attempt.json
 //   stages/<stage>/current             link to the finished folder that the newest run used
@@ -45,6 +46,7 @@ class RunDirectory {
   bool running() const;  // another process, or this one, holds the lock
 
   const std::filesystem::path& root() const { return root_; }
+  std::filesystem::path digest_file() const { return root_ / "digests.json"; }  // of core::DigestCache
   std::filesystem::path stage_folder(const std::string& stage) const { return root_ / "stages" / stage; }
   std::filesystem::path committed_folder(const std::string& stage, const std::string& key) const;
   std::filesystem::path partial_folder(const std::string& stage, const std::string& key) const;

@@ -75,22 +75,22 @@ void check_external_files(const recipe::Recipe& recipe) {
     if (!steps::fs::exists(path)) refuse_missing(role, path);
 }
 
-std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, const Digests& recorded) {
+std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known, const Digests& recorded) {
   Digests digests;
   for (const auto& [role, path] : external_files(recipe)) {
     if (steps::fs::exists(path))
-      digests[role] = steps::digest_of(path);
+      digests[role] = steps::digest_of(path, known);
     else if (recorded.contains(role))
       digests[role] = recorded.at(role);
     else
       refuse_missing(role, path);
   }
-  if (recipe.preferences.annotator == "people")
+  if (recipe.preferences.annotator == recipe::Annotator::people)
     for (const auto& version : recipe::versions_of(recipe)) {
       if (version.comparisons.empty()) continue;
       const std::string role = steps::people_role(version);
       if (const auto file = steps::people_file(recipe, version); steps::fs::exists(file))
-        digests[role] = core::sha256_file(file);
+        digests[role] = known.sha256(file);
       else if (recorded.contains(role))
         digests[role] = recorded.at(role);
     }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/digest_cache.h"
 #include "pipelines/steps/plan.h"
 #include "policy/language_model_training.h"
 
@@ -20,7 +21,8 @@ std::vector<run::Stage> build_stages(const recipe::Recipe& recipe, const std::ma
 
 // SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.harmless", "people.preferences2"; nothing in
 // the sandbox. For a file or folder that is gone the digest in `recorded` stands in; UsageError when it has none.
-std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, const std::map<std::string, std::string>& recorded = {});
+std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known,
+                                                    const std::map<std::string, std::string>& recorded = {});
 
 // UsageError for a file or folder of external_digests() that does not exist. Reads none of them.
 void check_external_files(const recipe::Recipe& recipe);

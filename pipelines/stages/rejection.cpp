@@ -166,6 +166,12 @@ void sample_and_fine_tune(const RejectionSettings& settings, const steps::Contex
   for (const auto& file : context.all("pool"))
     versions.push_back(read_kept(file, start.llama.config.vocab_size, settings.rejection.sft.batch.row_tokens));
   versions.push_back(sample_and_keep(settings, context));
+  const policy::SftConfig& sft = settings.rejection.sft;
+  if (versions.size() > 1 && sft.steps > 0)
+    core::log_warn(
+        fmt::format("sft.steps is {} however large the pool is: with every version each answer is learned from less often; leave it at 0 "
+                    "for whole epochs (sft.epochs)",
+                    sft.steps));
   const int64_t answers = rejection_sampling::fine_tune(start.llama, versions, settings.rejection, context.seed, context.work);
   if (versions.size() > 1)
     core::log_info(fmt::format("rejection sampling: learned from {} answers in the pool of {} versions", answers, versions.size()));

@@ -23,9 +23,10 @@ namespace {
 nlohmann::json identity(const Step& step, const Alone& how) {
   nlohmann::json inputs = nlohmann::json::object();
   std::map<std::string, int> seen;
+  core::DigestCache digests;
   for (const auto& [role, source] : step.inputs) {
     const int number = seen[role]++;
-    inputs[number == 0 ? role : fmt::format("{}.{}", role, number)] = digest_of(source.path);
+    inputs[number == 0 ? role : fmt::format("{}.{}", role, number)] = digest_of(source.path, digests);
   }
   return {{"stage", step.name},
           {"config", core::parse_json(step.settings, step.name)},

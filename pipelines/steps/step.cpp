@@ -64,8 +64,8 @@ run::Stage as_stage(const Step& step, const std::map<std::string, std::string>& 
   return stage;
 }
 
-std::string digest_of(const fs::path& path) {
-  return fs::is_directory(path) ? inference::model_digest(path) : core::sha256_file(path);
+std::string digest_of(const fs::path& path, core::DigestCache& digests) {
+  return fs::is_directory(path) ? inference::model_digest(path, digests) : digests.sha256(path);
 }
 
 }  // namespace keel::pipelines::steps

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/digest_cache.h"
 #include "core/json.h"
 #include "pipelines/run/stage_graph.h"
 
@@ -77,6 +78,6 @@ Step make_step(std::string name, const Settings& settings, Inputs inputs, void (
 run::Stage as_stage(const Step& step, const std::map<std::string, std::string>& digests);
 
 // SHA-256 of a file, or of a model folder.
-std::string digest_of(const fs::path& path);
+std::string digest_of(const fs::path& path, core::DigestCache& digests);
 
 }  // namespace keel::pipelines::steps

@@ -102,6 +102,20 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   CHECK(again[0].code == 0);
   CHECK(again[0].out == first.out);
   CHECK(work.read("run/events.jsonl") == events);  // what counts is the content
+
+  // `keel status` reads no checkpoint: it believes digests.json while size, times and inode of a file are those that were noted.
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // what has just changed is not noted
+  REQUIRE(work.run({"run", "files.json", "--out", "run", "--set", "data.helpful=moved.jsonl"}).code == 0);
+  Json noted = json_in(work, "run/digests.json");
+  CHECK(noted.size() >= 5);  // both preference files, the model's weights, config and tokenizer
+  for (auto& [path, entry] : noted.items())
+    entry["sha256"] = "noted";
+  work.write("run/digests.json", noted.dump());
+  CHECK_THAT(work.run({"status", "run"}).out, ContainsSubstring("stale"));
+  CHECK_THAT(work.run({"status", "run", "--verify"}).out, !ContainsSubstring("stale"));
+  fs::remove(work / "run/digests.json");
+  CHECK_THAT(work.run({"status", "run"}).out, !ContainsSubstring("stale"));
+
   fs::remove(work / "run/report.html");
   fs::remove(work / "run/summary.json");
   const Outcome written = work.run({"report", "run"});

@@ -201,7 +201,7 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
 
   Recipe real;
   real.data.source = DataSource::files;
-  real.preferences.annotator = "none";
+  real.preferences.annotator = Annotator::none;
   const auto given = versions_of(real);
   CHECK((given[0].preferences == "data" && given[0].comparisons.empty()));
   CHECK((given[3].preferences.empty() && given[3].safety == "reward_safety"));

@@ -52,7 +52,7 @@ TEST_CASE("sweep: grid x pairs less what is excluded, each cell once, the baseli
   REQUIRE(early.cells.size() == 2);
   CHECK((until_of(early, early.cells[0]) == "reward_safety" && ends_early(early.cells[0])));
   CHECK((until_of(early, early.cells[1]) == "report" && !ends_early(early.cells[1])));
-  CHECK(as_arguments(early.cells[0]) == std::vector<std::string>{"reward.epochs=2"});
+  CHECK((recipe_of(early, early.cells[0]).reward.epochs == 2 && recipe_of(early, early.cells[1]).reward.epochs == 1));
 }
 
 TEST_CASE("sweep: every problem of a file at once, and cells that the recipe refuses", "[pipelines]") {
@@ -169,6 +169,26 @@ TEST_CASE("keel ablate: cells share what they have in common, a second call does
   const auto gone = work.run({"ablate", "gone.json", "--out", "gone"});
   CHECK((gone.code == 2 && gone.says("gone.jsonl") && !work.has("gone")));  // before the first cell
   CHECK(work.run({"ablate", "sweep.json", "--out", "model"}).code == 2);
+}
+
+TEST_CASE("keel ablate: --set says where model and data lie, and nothing that the sweep's file says", "[pipelines]") {
+  const test::Workplace work;
+  test::write_files_recipe(work);
+  work.write("sweep.json", R"({"name": "files", "base": "files.json", "seeds": [1], "until": "data", "measures": ["data.rows"],
+                               "grid": {"data.max_pairs": [4, 5]}})");
+  std::filesystem::rename(work / "helpful.jsonl", work / "moved.jsonl");
+  const auto sweep = [&](const std::string& setting) { return work.run({"ablate", "sweep.json", "--out", "swept", "--set", setting}); };
+  CHECK(work.run({"ablate", "sweep.json", "--out", "swept"}).says("helpful.jsonl"));
+  const auto moved = sweep("data.helpful=moved.jsonl");
+  CHECK((work.has("swept/run/stages/data/current/manifest.json") && !moved.says("does not exist")));
+  const auto setting = sweep("ppo.epochs=2");
+  CHECK((setting.code == 2 && setting.says("--set ppo.epochs=2") && setting.says("data.helpful")));
+  const auto threads = sweep("threads=2");
+  CHECK((threads.code == 2 && threads.says("--set threads=2")));
+  work.write("varied.json", R"({"name": "varied", "base": "files.json", "until": "data", "measures": ["data.rows"],
+                                "grid": {"data.helpful": ["moved.jsonl"]}})");
+  const auto twice = work.run({"ablate", "varied.json", "--out", "varied", "--set", "data.helpful=moved.jsonl"});
+  CHECK((twice.code == 2 && twice.says("the sweep varies data.helpful itself")));
 }
 
 TEST_CASE("keel ablate: stopped or killed in the middle and given again, it ends in the tables of an undisturbed sweep", "[pipelines]") {

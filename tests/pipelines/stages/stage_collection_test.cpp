@@ -17,7 +17,7 @@ TEST_CASE("preferences stage: the best possible accuracy of safety pairs is that
   core::set_log_level("error");
   constexpr uint64_t kSeed = 1;
   recipe::Recipe recipe;
-  recipe.preferences.annotator = "strict";
+  recipe.preferences.annotator = recipe::Annotator::strict;
   recipe.preferences.held_out = 0.5;
   nlohmann::json row;
   for (const auto& prompt : sandbox::make_prompts(sandbox::make_world(kSeed), sandbox::Split::train, {.hazard = 20}, 2))

@@ -23,7 +23,7 @@ struct FilesRun {
     recipe.data.train_prompts = recipe.data.test_prompts = recipe.data.max_demonstrations = 8;
     recipe.data.validation_prompts = 2;
     recipe.data.max_pairs = max_pairs;
-    recipe.preferences.annotator = "judge";
+    recipe.preferences.annotator = recipe::Annotator::judge;
     for (const char* stage : {"data", "prompts2", "prompts3"})
       std::filesystem::create_directories(work / stage);
     test::run_stage(recipe, "data", {.work = work / "data", .inputs = {}, .seed = 1});

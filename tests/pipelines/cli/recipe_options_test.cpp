@@ -1,0 +1,217 @@
+// Every setting of a recipe outside of SFT, reward models and PPO (whose own tests ask the same of theirs): changed, it changes what a
+// stage writes, not its key alone.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "core/log.h"
+#include "pipelines/cli/keel_binary.h"
+#include "pipelines/run/stage_runner.h"
+#include "pipelines/stages/graph.h"
+#include "runtime/device.h"
+#include "support/options.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+using Settings = std::vector<std::string>;
+
+struct Change {
+  Settings context;  // what must be set for the setting to count
+  std::string setting;
+  std::string file;  // STAGE/FILE that it changes; holds no record of the settings
+};
+
+// A run folder in which recipes with other and other settings are computed, each as far as it is needed.
+class Runs {
+ public:
+  Runs(std::string recipe, const std::filesystem::path& folder) : recipe_(std::move(recipe)), run_(folder) {
+    run_.begin({.recipe = "options", .version = "test"});
+  }
+
+  std::string text(const Settings& settings, const std::string& file) {
+    recipe::Recipe recipe = recipe::read_recipe(recipe_, {}, settings);
+    core::DigestCache digests;
+    const std::string stage = file.substr(0, file.find('/'));
+    const auto stages = stages::build_stages(recipe, stages::external_digests(recipe, digests));
+    execute(run_, stages, {.seed = 1, .threads = 1, .until = stage});
+    return test::read_text(*run_.current(stage) / file.substr(stage.size() + 1));
+  }
+  std::string digest(const Settings& settings, const std::string& file) { return core::sha256(text(settings, file)); }
+
+ private:
+  std::string recipe_;
+  run::RunDirectory run_;
+};
+
+// The settings asked for.
+Settings check_changes(Runs& runs, const std::vector<Change>& changes) {
+  std::map<std::pair<Settings, std::string>, std::string> before;
+  Settings asked;
+  for (const auto& [context, setting, file] : changes) {
+    INFO(setting);
+    auto& plain = before[{context, file}];
+    if (plain.empty()) plain = runs.digest(context, file);
+    Settings changed = context;
+    changed.push_back(setting);
+    CHECK(runs.digest(changed, file) != plain);
+    asked.push_back(setting);
+  }
+  return asked;
+}
+
+const Settings kTwoVersions = {"versions=[\"rejection\",\"rejection\"]"};
+
+const std::vector<Change> kSandboxChanges = {{{}, "sandbox.vocab_size=520", "data/tokenizer.model"},
+                                             {{}, "sandbox.corpus.documents=900", "data/corpus.jsonl"},
+                                             {{}, "sandbox.corpus.facts=0.1", "data/corpus.jsonl"},
+                                             {{}, "sandbox.corpus.repetition=0.3", "data/corpus.jsonl"},
+                                             {{}, "sandbox.corpus.conversation=0.1", "data/corpus.jsonl"},
+                                             {{}, "sandbox.corpus.hazard=0.2", "data/corpus.jsonl"},
+                                             {{}, "sandbox.corpus.lookalike=0.2", "data/corpus.jsonl"},
+                                             {{}, "sandbox.corpus.instruction=0.2", "data/corpus.jsonl"},
+                                             {{}, "sandbox.demonstrations.count=61", "data/demonstrations.jsonl"},
+                                             {{}, "sandbox.demonstrations.hazards=0.3", "data/demonstrations.jsonl"},
+                                             {{}, "sandbox.demonstrations.lookalikes=0.3", "data/demonstrations.jsonl"},
+                                             {{}, "sandbox.helpful_prompts=60", "data/prompts_train.jsonl"},
+                                             {{}, "sandbox.hazard_prompts=20", "data/prompts_train.jsonl"},
+                                             {{}, "sandbox.lookalike_prompts=20", "data/prompts_train.jsonl"},
+                                             {{}, "sandbox.test_helpful=13", "data/prompts_test.jsonl"},
+                                             {{}, "sandbox.test_hazard=7", "data/prompts_test.jsonl"},
+                                             {{}, "sandbox.test_lookalike=7", "data/prompts_test.jsonl"},
+                                             {kTwoVersions, "sandbox.absent_skill=rhyme", "prompts2/prompts_train.jsonl"},
+                                             {{}, "chat_format=hh", "base/model.safetensors"},
+                                             {{}, "llama.hidden_size=32", "base/model.safetensors"},
+                                             {{}, "llama.intermediate_size=32", "base/model.safetensors"},
+                                             {{}, "llama.num_hidden_layers=2", "base/model.safetensors"},
+                                             {{}, "llama.num_attention_heads=4", "base/model.safetensors"},
+                                             {{}, "llama.num_key_value_heads=2", "base/model.safetensors"},
+                                             {{}, "llama.head_dim=4", "base/model.safetensors"},
+                                             {{}, "llama.max_position_embeddings=100", "base/model.safetensors"},  // the longest row
+                                             {{}, "llama.rms_norm_eps=0.01", "base/model.safetensors"},
+                                             {{}, "llama.rope_theta=100", "base/model.safetensors"},
+                                             {{}, "llama.tie_word_embeddings=false", "base/model.safetensors"},
+                                             {{}, "pretrain.tokens=4000", "base/model.safetensors"},
+                                             {{}, "pretrain.upsample=[\"facts=3\"]", "base/model.safetensors"},
+                                             {{}, "pretrain.batch.batch_rows=8", "base/model.safetensors"},
+                                             {{}, "pretrain.batch.row_tokens=64", "base/model.safetensors"},
+                                             {{}, "pretrain.batch.validate_every=1", "base/metrics.jsonl"},
+                                             {{}, "pretrain.optimizer.beta1=0.5", "base/model.safetensors"},
+                                             {{}, "pretrain.optimizer.beta2=0.5", "base/model.safetensors"},
+                                             {{}, "pretrain.optimizer.epsilon=0.1", "base/model.safetensors"},
+                                             {{}, "pretrain.optimizer.weight_decay=0", "base/model.safetensors"},
+                                             {{}, "pretrain.optimizer.clip_norm=0.01", "base/model.safetensors"},
+                                             {{}, "pretrain.schedule.learning_rate=1e-3", "base/model.safetensors"},
+                                             {{}, "pretrain.schedule.schedule=constant", "base/model.safetensors"},
+                                             {{}, "pretrain.schedule.final_ratio=0.5", "base/model.safetensors"},
+                                             {{}, "pretrain.schedule.warmup_steps=1", "base/model.safetensors"},
+                                             {{}, "preferences.pairs=44", "comparisons/comparisons.jsonl.gz"},
+                                             {{}, "preferences.public_pairs=40", "comparisons/comparisons.jsonl.gz"},
+                                             {{}, "preferences.grammar_share=0.2", "comparisons/comparisons.jsonl.gz"},
+                                             {{}, "preferences.temperatures=[0.5]", "comparisons/comparisons.jsonl.gz"},
+                                             {{}, "preferences.max_new_tokens=6", "comparisons/comparisons.jsonl.gz"},
+                                             {kTwoVersions, "preferences.later_pairs=30", "comparisons2/comparisons.jsonl.gz"},
+                                             {{}, "preferences.annotator=strict", "preferences/safety_train.jsonl"},
+                                             {{}, "preferences.held_out=0.4", "preferences/safety_train.jsonl"},
+                                             {{}, "mixture.helpfulness_rest=0", "reward_helpfulness/model.safetensors"},
+                                             {{}, "mixture.safety_rest=0.5", "reward_safety/model.safetensors"},
+                                             {{}, "mixture.own_pairs=9", "reward_safety/model.safetensors"},
+                                             {{}, "combination.gate_threshold=0.9", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.samples=3", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.temperatures=[0.5,1]", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.score=safety", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.sampling.temperature=0.5", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.sampling.top_p=0.5", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.sampling.top_k=3", "rs1/samples.jsonl.gz"},
+                                             {{}, "rejection.sampling.max_new_tokens=5", "rs1/samples.jsonl.gz"},
+                                             {{"rejection.sft.steps=0"}, "rejection.sft.epochs=1", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.steps=3", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.batch.batch_rows=4", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.batch.row_tokens=100", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.optimizer.beta1=0.5", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.optimizer.beta2=0.5", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.optimizer.epsilon=0.1", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.optimizer.weight_decay=0.9", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.optimizer.clip_norm=0.01", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.schedule.learning_rate=1e-3", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.schedule.schedule=constant", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.schedule.final_ratio=0.5", "rs1/model.safetensors"},
+                                             {{}, "rejection.sft.schedule.warmup_steps=2", "rs1/model.safetensors"},
+                                             {kTwoVersions, "rejection.pool_from=2", "rs2/model.safetensors"},
+                                             {{}, "evaluation.split=validation", "evaluation/answers.jsonl"},
+                                             {{}, "evaluation.max_new_tokens=5", "evaluation/answers.jsonl"},
+                                             {{}, "evaluation.replicates=200", "evaluation/evaluation.json"},
+                                             {{"best_of.samples=2"}, "best_of.samples=3", "best_of/best_of.json"},
+                                             {{"best_of.samples=2"}, "best_of.temperatures=[1]", "best_of/best_of.json"},
+                                             {{"best_of.samples=2"}, "best_of.prompts=5", "best_of/best_of.json"}};
+
+const std::vector<Change> kFileChanges = {{{}, "data.held_out=0.6", "data/helpfulness_train.jsonl"},
+                                          {{}, "data.train_prompts=6", "data/prompts_train.jsonl"},
+                                          {{}, "data.validation_prompts=4", "data/prompts_validation.jsonl"},
+                                          {{}, "data.test_prompts=6", "data/prompts_test.jsonl"},
+                                          {{}, "data.max_demonstrations=6", "data/demonstrations.jsonl"},
+                                          {{}, "data.max_pairs=5", "data/helpfulness_train.jsonl"},
+                                          {{}, "data.max_tokens=64", "sft/model.safetensors"},
+                                          {{}, "data.drop_oldest_turns=false", "rs1/samples.jsonl.gz"}};
+
+}  // namespace
+
+TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, changed, changes what a stage writes", "[pipelines]") {
+  core::set_log_level("error");
+  runtime::configure_process(1);
+  const test::Workplace work;
+  const std::string tiny(test::kTinyRecipe);
+  work.write("tiny.json", tiny);
+  test::write_files_recipe(work);
+  nlohmann::json files = nlohmann::json::parse(work.read("files.json"));
+  files["model"] = (work / "model").string();
+  for (const char* kind : {"helpful", "harmless"})
+    files["data"][kind] = (work / (std::string(kind) + ".jsonl")).string();
+  work.write("files.json", files.dump());
+
+  Runs sandbox(work / "tiny.json", work / "sandbox"), real(work / "files.json", work / "real");
+  Settings asked = check_changes(sandbox, kSandboxChanges);
+  for (auto& setting : check_changes(real, kFileChanges))
+    asked.push_back(std::move(setting));
+
+  for (const size_t dialogues : {1, 3}) {  // the report holds a record of the settings, too
+    asked.push_back(fmt::format("evaluation.shown_dialogues={}", dialogues));
+    const std::string page = sandbox.text({asked.back()}, "report/report.html");
+    size_t shown = 0;
+    for (size_t at = 0; (at = page.find("<article class=\"card\">", at)) != std::string::npos; ++at)
+      ++shown;
+    CHECK(shown == dialogues);
+  }
+
+  Settings elsewhere = {"name",
+                        "seed",
+                        "threads",
+                        "model",
+                        "versions",
+                        "data.source",
+                        "data.helpful",
+                        "data.harmless",     // other runs, not other settings
+                        "llama.vocab_size",  // the tokenizer's, or refused
+                        "pretrain.batch.micro_rows",
+                        "rejection.sft.batch.micro_rows",
+                        "rejection.batch_rows",
+                        "evaluation.batch_rows",               // memory alone
+                        "rejection.sft.batch.validate_every",  // refused
+                        "rejection.selection.finished_only",   // selection_test.cpp
+                        "mixture.drop_duplicates",
+                        "mixture.drop_shared_prompts",  // stage_reward_test.cpp
+                        "preferences.people",
+                        "preferences.judge.model",
+                        "preferences.judge.url",
+                        "preferences.judge.parallel",  // cli_run_test.cpp and
+                        "preferences.judge.timeout_seconds",
+                        "preferences.judge.retries"};  // judged_run_test.cpp
+  recipe::Recipe defaults;
+  const core::Fields fields = core::fields_of(defaults);
+  for (const core::Field& field : fields.list())
+    if (field.name.starts_with("sft.") || field.name.starts_with("reward.") || field.name.starts_with("ppo."))
+      elsewhere.push_back(field.name);
+  test::check_every_field_is_asked<recipe::Recipe>(asked, elsewhere);
+}
+
+}  // namespace keel::pipelines::cli
