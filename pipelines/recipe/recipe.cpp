@@ -149,6 +149,8 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
       if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
   } else {
     if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
+    if (recipe.chat_format == "hh" && recipe.sandbox.corpus.instruction > 0)
+      problem("chat_format \"hh\" has no system turn, which sandbox.corpus.instruction asks for: set the latter to 0");
     all_of("llama: ", policy::problems_of(recipe.llama));
     check_lengths(recipe, "llama.max_position_embeddings", recipe.llama.max_position_embeddings, problem);
   }

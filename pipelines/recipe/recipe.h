@@ -242,7 +242,7 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
          "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
          core::one_of({"rejection", "ppo", "reward"}));
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
-         core::one_of({"llama2", "chatml", "hh"}), {"sandbox"});
+         core::one_of({"llama2", "hh"}), {"sandbox"});
   fields.section("data", recipe.data, "where the data comes from", {"files"});
   fields.section("sandbox", recipe.sandbox, "sizes of the built-in world's data", {"sandbox"});
   fields.section("llama", recipe.llama, "shape of a pretrained model", {"sandbox"});

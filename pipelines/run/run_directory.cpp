@@ -20,7 +20,7 @@
 namespace keel::pipelines::run {
 namespace {
 
-constexpr int kFormat = 2;  // of run.json and of what keys are made of
+constexpr int kFormat = 3;  // of run.json and of what keys are made of
 
 namespace fs = std::filesystem;
 constexpr size_t kKeyDigits = 12;  // of a key, in folder names

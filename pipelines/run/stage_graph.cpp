@@ -118,6 +118,7 @@ nlohmann::json key_material(const Stage& stage, const Numerics& numerics, uint64
           {"seed", seed},
           {"numerics", {{"device", numerics.device}, {"dtype", numerics.dtype}, {"deterministic", numerics.deterministic}}},
           {"inputs", std::move(inputs)},
+          {"roles", stage.roles},
           {"external", stage.external.empty() ? nlohmann::json::object() : nlohmann::json(stage.external)}};
 }
 

@@ -26,6 +26,7 @@ struct Stage {
   std::string name;                             // lower-case letters, digits, '_' and '-': it is a folder's name
   int schema_version = 1;                       // raised when the code's meaning changes, so that old results count no longer
   std::vector<std::string> inputs;              // names of earlier stages whose outputs it reads
+  std::vector<std::string> roles;               // what it reads them as, in order: "pool: rs1/kept.jsonl.gz"
   std::string config = "{}";                    // JSON text of the settings it depends on, and of no others (core::dump_json)
   std::map<std::string, std::string> external;  // role ("data.helpful") -> SHA-256 of a file or folder outside of the run
 

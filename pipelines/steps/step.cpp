@@ -42,15 +42,20 @@ run::Stage as_stage(const Step& step, const std::map<std::string, std::string>& 
   run::Stage stage{.name = step.name,
                    .schema_version = step.schema_version,
                    .inputs = {},
+                   .roles = {},
                    .config = step.settings,
                    .external = {},
                    .run = nullptr,
                    .scratch = {"ckpt"}};
   for (const auto& [role, source] : step.inputs) {
-    if (!source.stage.empty()) {
-      if (std::find(stage.inputs.begin(), stage.inputs.end(), source.stage) == stage.inputs.end()) stage.inputs.push_back(source.stage);
-    } else if (const auto digest = digests.find(source.outside); digest != digests.end()) {
+    if (source.stage.empty()) {
+      const auto digest = digests.find(source.outside);
+      if (digest == digests.end()) continue;
       stage.external.insert(*digest);
+      stage.roles.push_back(role + ": " + source.outside);
+    } else {
+      if (std::find(stage.inputs.begin(), stage.inputs.end(), source.stage) == stage.inputs.end()) stage.inputs.push_back(source.stage);
+      stage.roles.push_back(role + ": " + (fs::path(source.stage) / source.path).string());
     }
   }
   stage.run = [step](const run::StageContext& context) {

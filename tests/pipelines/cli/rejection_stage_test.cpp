@@ -10,12 +10,13 @@ using test::Workplace;
 TEST_CASE("rejection stage: the newest model answers, and it is the base model that is fine-tuned, in every version", "[pipelines]") {
   const Workplace work;
   work.write("rows.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who\"},{\"role\":\"assistant\",\"content\":\"the baker\"}]}\n");
+  std::filesystem::create_directories(work / "prompts2");
   work.write("prompts2/prompts_train.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who sells bread?\"}]}\n");
   const auto tuned = [](const std::string& name, const std::string& rate) {
     return std::vector<std::string>{
         "sft", "--model", "model", "--data", "rows.jsonl", "--out", name, "--set", "steps=1", "--set", "schedule.learning_rate=" + rate};
   };
-  for (const auto& outcome : work.run_all({tuned("base", "1e-12"), tuned("rs1", "1e-1")}))
+  for (const auto& outcome : work.run_all({tuned("base", "0"), tuned("rs1", "1e-1")}))
     REQUIRE(outcome.code == 0);
 
   recipe::Recipe recipe;
@@ -25,7 +26,7 @@ TEST_CASE("rejection stage: the newest model answers, and it is the base model t
   recipe.rejection.selection.finished_only = false;
   recipe.rejection.sft.steps = 1;
   recipe.rejection.sft.batch = {.batch_rows = 2, .row_tokens = 64, .micro_rows = 2};
-  recipe.rejection.sft.schedule.learning_rate = 1e-12;  // no weight moves: what comes out is what training started from
+  recipe.rejection.sft.schedule.learning_rate = 0;  // no weight moves: what comes out is what training started from
   const auto run = [&](const std::string& newest, const std::string& out) {
     std::filesystem::create_directories(work / out);
     test::run_stage(recipe, "rs2",
@@ -40,8 +41,8 @@ TEST_CASE("rejection stage: the newest model answers, and it is the base model t
   };
   run("rs1", "after_rs1");
   run("base", "after_base");
-  CHECK(work.read("after_rs1/model.safetensors") == work.read("base/model.safetensors"));
-  CHECK(work.read("rs1/model.safetensors") != work.read("base/model.safetensors"));
+  CHECK(core::sha256_file(work / "after_rs1/model.safetensors") == core::sha256_file(work / "base/model.safetensors"));
+  CHECK(core::sha256_file(work / "rs1/model.safetensors") != core::sha256_file(work / "base/model.safetensors"));
   CHECK(rows_in(work / "after_rs1/samples.jsonl.gz") != rows_in(work / "after_base/samples.jsonl.gz"));
 }
 

@@ -79,8 +79,13 @@ TEST_CASE("sweep: every problem of a file at once, and cells that the recipe ref
 }
 
 TEST_CASE("sweep results: means, Student's t over seeds and paired differences; failures are shown, never dropped", "[pipelines]") {
-  Sweep sweep{
-      .name = "s", .base = "r.json", .seeds = {1, 2, 3}, .keys = {"a"}, .cells = {{{"a", "x,\"y\""}}, {{"a", "2"}}}, .measures = {"m.v"}};
+  Sweep sweep{.name = "s",
+              .base = "r.json",
+              .seeds = {1, 2, 3},
+              .keys = {"a"},
+              .cells = {{{"a", "x,\"y\""}}, {{"a", "2"}}},
+              .places = {},
+              .measures = {"m.v"}};
   std::vector<CellRun> runs;
   const double values[2][3] = {{1, 2, 4}, {2, 3, 5}};
   for (size_t cell = 0; cell < 2; ++cell)

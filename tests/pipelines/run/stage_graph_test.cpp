@@ -16,6 +16,7 @@ Stage sft_stage() {
   stage.name = "sft";
   stage.schema_version = 2;
   stage.inputs = {"pretrain"};
+  stage.roles = {"model: pretrain"};
   stage.config = R"({"lr": 0.001, "steps": 300, "name": "a"})";
   stage.external = {{"data.helpful", std::string(64, 'c')}};
   stage.run = [](const StageContext&) {};
@@ -30,7 +31,7 @@ std::string sft_key(const Stage& stage, const Numerics& numerics = {}, uint64_t 
 
 TEST_CASE("stage key: SHA-256 of the material as JSON with sorted keys", "[pipelines]") {
   // Python: hashlib.sha256(json.dumps(material, sort_keys=True, separators=(',', ':')).encode()).hexdigest()
-  CHECK(sft_key(sft_stage()) == "31b809f806862994d7f527c31ff2930cf5ceca4994852fa9048b52ae621e0dd1");
+  CHECK(sft_key(sft_stage()) == "9be56933351a52c96cebf77112b3718b624025cafca699c13aa9ac0c8976e54a");
   Stage spaced = sft_stage();
   spaced.config = "{\"steps\":300,\n \"name\":\"a\", \"lr\":1e-3}";
   CHECK(sft_key(spaced) == sft_key(sft_stage()));
@@ -51,12 +52,15 @@ TEST_CASE("stage key: changes with everything that can change a result, one by o
   stage.external["data.helpful"][0] = 'e';
   keys.insert(sft_key(stage));
   stage = sft_stage();
+  stage.roles = {"model: pretrain", "pool: pretrain/kept.jsonl.gz"};
+  keys.insert(sft_key(stage));
+  stage = sft_stage();
   keys.insert(sft_key(stage, {}, 8));
   keys.insert(sft_key(stage, {}, 7, std::string(64, 'b')));
   keys.insert(sft_key(stage, {.device = "cuda", .dtype = "fp32", .deterministic = true}));
   keys.insert(sft_key(stage, {.device = "cpu", .dtype = "bf16", .deterministic = true}));
   keys.insert(sft_key(stage, {.device = "cpu", .dtype = "fp32", .deterministic = false}));
-  CHECK(keys.size() == 10);
+  CHECK(keys.size() == 11);
 }
 
 TEST_CASE("stage key: differences are told in words, the settings by their dotted names", "[pipelines]") {
