@@ -1,4 +1,4 @@
-// Settings of PPO (Llama 2 paper, 3.2.3 and A.3.3). What the paper leaves open is marked so; those defaults are the field's custom.
+// Settings of PPO (Llama 2 paper, 3.2.3 and A.3.3). Defaults that the paper leaves open are marked; they follow common practice.
 #pragma once
 
 #include <string>
@@ -84,10 +84,10 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields.section("lora", config.lora, "adapters on frozen weights of policy and critic");
 }
 
-// Every rule between the fields that does not hold.
+// Every violated rule between the fields.
 std::vector<std::string> problems_of(const PpoConfig& config);
 
-// What of it a policy of this shape cannot do.
+// Problems with this model shape.
 std::vector<std::string> problems_with(const PpoConfig& config, const policy::LlamaConfig& shape);
 
 }  // namespace keel::ppo

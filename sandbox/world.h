@@ -1,4 +1,4 @@
-// The sandbox world: a small harbour town generated from a seed. Who lives there, what is true, and which of it is asked in which split.
+// The sandbox world: a small harbour town generated from a seed. It holds the facts and the tasks of each split.
 #pragma once
 
 #include <array>
