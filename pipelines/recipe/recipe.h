@@ -24,7 +24,7 @@ namespace keel::pipelines::recipe {
 struct FileDataConfig {
   double held_out = 0.2;
   int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
-  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to watch SFT with
+  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to validate SFT
   int64_t test_prompts = 200;         // for evaluation, half of each kind
   int64_t max_demonstrations = 2000;  // half of each kind
   int64_t max_pairs = 0;
@@ -33,7 +33,7 @@ struct FileDataConfig {
 inline void visit(FileDataConfig& config, core::Fields& fields) {
   fields("held_out", config.held_out, "share of the conversations kept for testing", core::between(0.01, 0.9));
   fields("train_prompts", config.train_prompts, "prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
-  fields("validation_prompts", config.validation_prompts, "prompts of evaluation.split \"validation\", and demonstrations that watch SFT",
+  fields("validation_prompts", config.validation_prompts, "prompts of evaluation.split \"validation\", and demonstrations to validate SFT",
          core::at_least(2));
   fields("test_prompts", config.test_prompts, "prompts of the evaluation, half of each kind", core::at_least(2));
   fields("max_demonstrations", config.max_demonstrations, "chosen answers that SFT learns from; 0 = all", core::at_least(0));
@@ -231,7 +231,7 @@ struct Recipe {
   BestOfConfig best_of;
 };
 
-// The conditions that fields name with `only_in` are listed in recipe.cpp, with how a run is known to have them.
+// recipe.cpp lists the conditions that fields name with `only_in`, and decides whether a run meets them.
 inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("name", recipe.name, "a run folder belongs to the recipe of this name");
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));

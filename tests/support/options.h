@@ -1,4 +1,4 @@
-// A setting that nothing reads is a mistake; so is one of which no test asks what it changes.
+// Checks that every setting has an effect and that a test covers it.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace keel::test {
 
-// `config` with each setting in turn ("kl.target=3"); throws core::ConfigError for one that is no good.
+// `config` with each setting in turn ("kl.target=3"); throws core::ConfigError for an invalid one.
 template <class Config>
 Config with_settings(Config config, const std::vector<std::string>& settings) {
   std::vector<std::string> problems;
@@ -21,7 +21,7 @@ Config with_settings(Config config, const std::vector<std::string>& settings) {
   return config;
 }
 
-// `outcome`: the digest of what settings lead to. Each of `changes`, alone, leads elsewhere than none does, and none always to the same.
+// `outcome`: digest of the result of settings. Each of `changes` alone must change it; without changes it must repeat.
 inline void check_each_changes(const std::function<std::string(const std::vector<std::string>&)>& outcome,
                                const std::vector<std::string>& changes) {
   const std::string plain = outcome({});
@@ -32,8 +32,8 @@ inline void check_each_changes(const std::function<std::string(const std::vector
   CHECK(outcome({}) == plain);
 }
 
-// Every field of Config has a setting ("kl.target=3") in one of the lists of a test, or is named itself in `elsewhere`, whose reason the
-// test gives beside it.
+// Every field of Config has a setting ("kl.target=3") in one of the lists of a test, or is listed in `elsewhere`, where the test gives the
+// reason.
 template <class Config>
 void check_every_field_is_asked(const std::vector<std::string>& settings, const std::vector<std::string>& elsewhere) {
   std::set<std::string> asked(elsewhere.begin(), elsewhere.end());
