@@ -36,7 +36,7 @@ std::string recognise(const fs::path& source) {
       fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
 }
 
-// The format of SRC; where it names none, that of the tokenizer's folder.
+// The chat format of SRC or, if it names none, of the tokenizer's folder.
 data::ChatFormat source_format(const ConvertOptions& options) {
   if (!options.chat.empty()) return data::parse_chat_format(options.chat);
   const data::ChatFormat own = data::chat_format_of(options.source);

@@ -1,4 +1,4 @@
-// keel lineage, diff, prune: what a result was made from, where two runs part, and what may go.
+// keel lineage, diff, prune: what a result was made from, how two runs differ, and which results can be deleted.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 

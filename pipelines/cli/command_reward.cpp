@@ -1,4 +1,4 @@
-// keel reward eval and keel reward stats: reward models on preference pairs, and what a file of such pairs holds.
+// keel reward eval and keel reward stats: reward models on preference pairs, and statistics of such pairs.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>

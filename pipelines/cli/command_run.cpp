@@ -58,12 +58,12 @@ void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
   core::write_file(run.root() / "reward_models" / "combination.json", core::dump_json(core::json_of(recipe.combination)) + "\n");
   for (const char* folder : {"models", "reward_models"})
     for (const auto& entry : fs::directory_iterator(run.root() / folder))
-      if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // of a recipe with other models
+      if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // left by a recipe with other models
   for (const char* file : {"report.html", "summary.json"})
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
-// What earlier runs in the folder know of files outside of it; nothing where all of them are to be read again.
+// The known digests of files outside the folder; none where `verify` has all of them read again.
 core::DigestCache known_digests(const run::RunDirectory& run, bool verify = false) {
   return core::DigestCache(verify ? fs::path() : run.digest_file());
 }
@@ -107,8 +107,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
     print_statuses(plan(run, stages, run_options));
     return;
   }
-  const auto required =
-      run::required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
+  const auto required = run::required_threads(run, stages, run_options);  // refuses an unknown --until before the folder is touched
   if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
