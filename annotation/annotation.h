@@ -26,7 +26,7 @@ inline void visit(JudgeConfig& config, core::Fields& fields) {
   fields("model", config.model, "name of the model to ask");
   fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
   fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
-  fields("retries", config.retries, "further attempts before the stage stops, with what it has", core::unkeyed(core::between(0, 100)));
+  fields("retries", config.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
 }
 
 // An annotator's judgement of two answers.

@@ -41,7 +41,7 @@ inline void visit(KlConfig& config, core::Fields& fields) {
   fields("estimator", config.estimator, "k1 = log pi - log ref, k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1");
   fields("placement", config.placement,
          "in the reward of each token, or in the policy's loss, differentiated (there k1 is refused: its gradient has mean 0)");
-  fields("coefficient", config.coefficient, "beta, weight of the KL penalty; where an adaptive one starts", core::at_least(0.0));
+  fields("coefficient", config.coefficient, "beta, weight of the KL penalty; start value of an adaptive one", core::at_least(0.0));
   fields("controller", config.controller, "whether beta stays or follows the measured KL");
   fields("target", config.target, "KL per answer that the adaptive controller aims at, nats", core::above(0.0));
   fields("horizon", config.horizon, "answers over which the adaptive controller acts", core::above(0.0));

@@ -42,7 +42,7 @@ inline void visit(RejectionConfig& config, core::Fields& fields) {
   fields.section("sampling", config.sampling, "how answers are drawn");
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields.section("selection", config.selection, "which answer is kept");
-  fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");
+  fields.section("sft", config.sft, "fine-tuning of the base model on the kept answers");
 }
 
 // Every violated rule between the fields.

@@ -36,8 +36,7 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
   fields("micro_tokens", config.micro_tokens,
-         "most tokens a forward pass, both sides of each pair padded (or one pair), in which micro_pairs end earlier; likewise",
-         core::at_least(1));
+         "most tokens a forward pass, both sides of each pair padded (or one pair); limits micro_pairs, same result", core::at_least(1));
   fields("learning_rate", config.learning_rate, "peak of the cosine schedule", core::at_least(0));
   fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));

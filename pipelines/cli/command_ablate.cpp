@@ -152,7 +152,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
 
 void add_ablate(CLI::App& app, Invocation& invocation) {
   auto file = std::make_shared<std::string>(), out = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; what cells share is computed once");
+  CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; common stages are computed once");
   command->add_option("sweep", *file, "sweep file, e.g. recipes/sweeps/margin.json")->required()->type_name("SWEEP");
   command->add_option("--out", *out, "folder of the sweep; new, empty, or of the same sweep")->required()->type_name("DIR");
   add_common_options(*command, invocation);

@@ -163,7 +163,7 @@ struct RejectionSection : rejection_sampling::RejectionConfig {
 
 inline void visit(RejectionSection& config, core::Fields& fields) {
   visit(static_cast<rejection_sampling::RejectionConfig&>(config), fields);
-  fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
+  fields("pool_from", config.pool_from, "from this version on, fine-tuning also uses the answers kept by all earlier versions",
          core::at_least(1), {"several versions"});
 }
 
@@ -184,7 +184,7 @@ inline void visit(EvaluationConfig& config, core::Fields& fields) {
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields("replicates", config.replicates,
-         "bootstrap replicates of the models' intervals; those of reward models and best-of-n curves have 1000", core::at_least(100));
+         "bootstrap replicates of the models' intervals; reward models and best-of-n curves always use 1000", core::at_least(100));
 }
 
 struct EvaluationSection : EvaluationConfig {
@@ -238,9 +238,10 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key",
          core::unkeyed(core::between(0, 1024)));
   fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)", core::unkeyed());
-  fields("versions", recipe.versions,
-         "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
-         core::one_of({"rejection", "ppo", "reward"}));
+  fields(
+      "versions", recipe.versions,
+      "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or as the last reward (reward models alone)",
+      core::one_of({"rejection", "ppo", "reward"}));
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
          core::one_of({"llama2", "chatml", "hh"}), {"sandbox"});
   fields.section("data", recipe.data, "where the data comes from", {"files"});

@@ -224,15 +224,15 @@ void add_rejection(steps::Plan& plan, const recipe::Version& version) {
 
 steps::Command rejection_command() {
   using Kind = steps::Role::Kind;
-  return steps::make_command(
-      "rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them", "model folder to write",
-      {{"model", "model that answers: the most recent one", Kind::folder},
-       {"start", "model that is fine-tuned: the base model; --model when left out", Kind::folder, false},
-       {"reward", "helpfulness reward model folder", Kind::folder},
-       {"safety_reward", "safety reward model folder", Kind::folder, false},
-       {"prompts", R"(rows {"messages"} or {"prompt"}, "hazard": true for safety prompts)"},
-       {"pool", "kept.jsonl.gz of an earlier version, whose answers are learned from as well; repeat it", Kind::file, false, true}},
-      steps::with_limit({{"--version", "version"}}), rejection_step);
+  return steps::make_command("rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them",
+                             "model folder to write",
+                             {{"model", "model that writes the answers: the newest one", Kind::folder},
+                              {"start", "model to fine-tune: the base model; --model when left out", Kind::folder, false},
+                              {"reward", "helpfulness reward model folder", Kind::folder},
+                              {"safety_reward", "safety reward model folder", Kind::folder, false},
+                              {"prompts", R"(rows {"messages"} or {"prompt"}, "hazard": true for safety prompts)"},
+                              {"pool", "kept.jsonl.gz of an earlier version, also used for fine-tuning; repeats", Kind::file, false, true}},
+                             steps::with_limit({{"--version", "version"}}), rejection_step);
 }
 
 }  // namespace keel::pipelines::stages
