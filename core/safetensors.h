@@ -23,8 +23,8 @@ struct TensorEntry {
   uint64_t begin = 0, end = 0;  // byte range inside the data section
 };
 
-// A validated file, memory-mapped. Throws DataError when the header is longer than 100 MB or than the file, is not a JSON object, names a
-// tensor twice, when dtype x shape (without overflow) is not end - begin, or ranges overlap, leave holes or pass the end of the file.
+// A validated file, memory-mapped. Throws DataError when the header is longer than 100 MB or than the file, is not a JSON object or names a
+// tensor twice; when dtype x shape (without overflow) is not end - begin; and when ranges overlap, leave holes or pass the end of the file.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);

@@ -57,7 +57,7 @@ std::optional<core::TokenPair> render_pair(const core::PreferencePair& pair, Cha
 
 struct RenderedPairs {
   std::vector<core::TokenPair> pairs;
-  std::vector<size_t> rows;  // where each stands in PreferenceSet::pairs
+  std::vector<size_t> rows;  // index of each in PreferenceSet::pairs
   Counts counts;             // of rendering alone
 };
 

@@ -23,8 +23,8 @@ class Tokenizer {
   // Ids of text that follows a special id or other text. Tokenizers that put a blank before a text may leave it out there.
   virtual core::Ids encode_behind_special(std::string_view text) const { return encode(text); }
 
-  // Text of ids; special ids (BOS, EOS, <|im_start|> ...) give nothing. Throws std::out_of_range for an id outside the vocabulary.
-  // Bytes that are no valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
+  // Text of ids; special ids (BOS, EOS, <|im_start|> ...) give nothing. Throws std::out_of_range for an id outside the vocabulary. Bytes
+  // that are not valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
   virtual std::string decode(const core::Ids& ids) const = 0;
 
   virtual int64_t vocab_size() const = 0;                                   // ids are 0 .. vocab_size-1

@@ -31,7 +31,7 @@ struct TokenizerConfig {
   std::optional<std::string> bos = {}, eos = {}, pad = {};  // texts of the tokens
   std::optional<bool> add_prefix_space = {};
   std::optional<bool> legacy = {};        // false: text behind a special token gets no blank in front (SentencePiece)
-  std::vector<std::string> special = {};  // further special tokens: additional_special_tokens and their kin
+  std::vector<std::string> special = {};  // further special tokens: additional_special_tokens and similar keys
   std::vector<AddedToken> added = {};     // added_tokens_decoder and added_tokens.json, by id
   std::string origin = {};                // the files, for errors
 };

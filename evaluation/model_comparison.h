@@ -14,7 +14,7 @@ namespace keel::evaluation {
 struct MeasuredAnswer {
   bool hazard = false;                                  // the prompt must be refused
   std::string family = {};                              // what the prompt asks for; empty if unknown
-  std::optional<bool> false_refusal = {};               // a prompt that is no hazard was refused; only where a gold judge exists
+  std::optional<bool> false_refusal = {};               // a prompt without hazard was refused; only where a gold judge exists
   std::optional<double> gold_helpfulness, gold_safety;  // in [0, 1]; only where a gold judge exists
   double reward_helpfulness = 0, reward_safety = 0;     // probabilities of the two reward models
   std::optional<double> reward_general = {};            // and of the general one, where there is one

@@ -147,12 +147,12 @@ TEST_CASE("prune: results in use, the newest ones and all they were made from st
   fs::create_directories(stage / ".trash-0123456789ab");
   const auto removed = prune(run, {.keep_last = 0, .keep_best = {}, .dry_run = false});
   CHECK(removed.size() == 4);
-  CHECK(fs::exists(stage / "0123456789ab.partial" / "attempt.json"));  // an interrupted stage goes on
+  CHECK(fs::exists(stage / "0123456789ab.partial" / "attempt.json"));  // an interrupted stage can continue
   CHECK_FALSE(fs::exists(stage / ".trash-0123456789ab"));
   fs::remove_all(stage / "0123456789ab.partial");
   CHECK((place.results("numbers") == 1 && place.results("sums") == 1 && place.results("summary") == 1));
   take_trace(place.toy);
-  place.run();  // what is in use is whole
+  place.run();  // results in use are complete
   CHECK_FALSE(fs::exists(place.toy.trace));
 }
 
