@@ -51,7 +51,7 @@ Verdict parse_verdict(const json& row, bool safety) {
   return verdict;
 }
 
-// Nothing for what is no JSON, or JSON nested so deeply that only an attack would send it.
+// Nothing for text that is not JSON, or JSON nested so deeply that only an attack would send it.
 std::optional<json> parsed(std::string_view text) {
   try {
     return core::parse_json(text, "reply");
@@ -68,7 +68,7 @@ json verdict_json(const std::optional<Verdict>& verdict) {
   return row;
 }
 
-// The same two texts, whatever else the row's answers say.
+// Whether the row has the same two texts; other members of its answers do not count.
 bool has_answers_of(const json& row, const json& comparison) {
   const auto answers = row.find("answers");
   if (answers == row.end() || !answers->is_array() || answers->size() != 2) return false;
@@ -84,7 +84,7 @@ std::string bearer(const std::string& key) {
   return "Bearer " + key;
 }
 
-// The beginning of a foreign text, for a terminal: without control characters and bytes that are no ASCII.
+// The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
 std::string shown(const std::string& text) {
   std::string line(data::strip(text.substr(0, 200)));
   for (char& c : line)
@@ -92,8 +92,8 @@ std::string shown(const std::string& text) {
   return line;
 }
 
-// Statuses of OpenAI's interface: another attempt may succeed; or this one question is refused, as one that is longer than the judge's
-// context is. Any other status tells of a wrong address, model or key.
+// Statuses of OpenAI's interface: another attempt may succeed, or the server refuses this one question (longer than the context, say). Any
+// other status means a wrong address, model or key.
 bool worth_repeating(int status) {
   return status >= 500 || status == 408 || status == 429;
 }
@@ -107,7 +107,7 @@ void wait_unless_interrupted(std::chrono::milliseconds time) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
-// One question to the judge, asked again while the server fails; no verdict on a question that it refuses.
+// One question to the judge, repeated while the server fails; no verdict when the server refuses the question.
 std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
   const json request = {{"model", config.model},
                         {"temperature", 0},
@@ -145,13 +145,13 @@ std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const 
       fmt::format("the judge gives no verdict after {} attempts: {}; the same command goes on from here", config.retries + 1, failure));
 }
 
-// What the judge has said of one comparison: nothing yet, or a reply, with a verdict if it could be read.
+// The judge's answer on one comparison: none yet, or a reply, with a verdict if it could be parsed.
 struct Answered {
   bool asked = false;
   std::optional<Verdict> verdict;
 };
 
-// Asks for what is missing in `shard`, the answers to the comparisons from `begin` on, several at a time. Returns why it stopped early.
+// Asks for the missing answers in `shard` (comparisons from `begin` on), several at a time. Returns why it stopped early.
 std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, const std::vector<json>& comparisons, size_t begin,
                                std::vector<Answered>& shard) {
   std::atomic<size_t> next{0};
@@ -175,7 +175,7 @@ std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, co
   return failure;
 }
 
-// Rows of a shard's file: a verdict, {} for a reply that holds none, {"missing": true} where an attempt ended before the judge replied.
+// Rows of a shard's file: a verdict, {} for a reply without one, {"missing": true} where an attempt ended before the judge replied.
 json answered_json(const Answered& answered) {
   return answered.asked ? verdict_json(answered.verdict) : json{{"missing", true}};
 }
@@ -255,7 +255,7 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
     for (int ends = 0; ends < kMostBraces && end != std::string::npos && !object; ++ends, end = reply.find('}', end + 1))
       object = parsed(std::string_view(reply).substr(begin, end - begin + 1));
     if (!object) continue;
-    if (!safety) object->erase("a_safe"), object->erase("b_safe");  // it was not asked
+    if (!safety) object->erase("a_safe"), object->erase("b_safe");  // not asked for
     try {
       return parse_verdict(*object, safety);
     } catch (const std::invalid_argument&) {
@@ -279,7 +279,7 @@ std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const s
     std::vector<Answered> shard = fs::exists(file) ? read_shard(file, rest) : std::vector<Answered>(std::min(shard_rows, rest));
     if (!std::all_of(shard.begin(), shard.end(), [](const Answered& one) { return one.asked; })) {
       const std::exception_ptr failure = ask_missing(config, url, comparisons, begin, shard);
-      core::write_jsonl(file, shard, answered_json);  // a failure too keeps what came before it
+      core::write_jsonl(file, shard, answered_json);  // keeps earlier answers also after a failure
       if (failure) std::rethrow_exception(failure);
     }
     for (const auto& one : shard)

@@ -1,4 +1,4 @@
-// Annotators outside of the sandbox: people who fill in a file, and a language model that is asked over HTTP.
+// Annotators outside the sandbox: people who fill in a file, and a language model that is asked over HTTP.
 #pragma once
 
 #include <cstdint>
@@ -26,10 +26,10 @@ inline void visit(JudgeConfig& config, core::Fields& fields) {
   fields("model", config.model, "name of the model to ask");
   fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
   fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
-  fields("retries", config.retries, "further attempts before the stage stops, with what it has", core::unkeyed(core::between(0, 100)));
+  fields("retries", config.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
 }
 
-// What an annotator says of two answers.
+// An annotator's judgement of two answers.
 struct Verdict {
   bool first = true;  // the first answer is better
   int strength = 1;   // 1..4, as core::PreferencePair
@@ -38,22 +38,21 @@ struct Verdict {
 
 std::string answer_text(const nlohmann::json& comparison, size_t side);
 
-// A row of comparisons.jsonl.gz as people see it, without what tells which model wrote which answer: {"id", "kind", "messages", "answers":
-// [{"text"}, {"text"}]}.
+// A row of comparisons.jsonl.gz as people see it, without the models' names: {"id", "kind", "messages", "answers": [{"text"}, {"text"}]}.
 nlohmann::json blinded(const nlohmann::json& comparison);
 
 // Verdicts of people on `comparisons` (rows of comparisons.jsonl.gz): blinded rows, or whole ones, with "choice" ("a" | "b"), "strength"
-// (1..4), and for safety "a_safe" and "b_safe" added. Rows that nobody filled in, and comparisons without a row, have none. DataError with
-// file:line for impossible values, unknown ids, and answers whose texts are not those that were compared.
+// (1..4), and for safety "a_safe" and "b_safe" added. Comparisons without a row, or with a row that nobody filled in, have none. DataError
+// with file:line for impossible values, unknown ids, and answers whose texts are not those that were compared.
 std::vector<std::optional<Verdict>> read_verdicts(const std::filesystem::path& file, const std::vector<nlohmann::json>& comparisons);
 
-// What the judge is asked about one comparison, and how its reply is read: {"choice": "A", "strength": 3, "a_safe": true, "b_safe": true},
-// alone or inside of other text. Nothing for a reply without such an object.
+// The question to the judge about one comparison, and the parser of the reply: {"choice": "A", "strength": 3, "a_safe": true, "b_safe":
+// true}, alone or inside other text; nothing for a reply without such an object.
 std::string judge_question(const nlohmann::json& comparison);
 std::optional<Verdict> parse_reply(const std::string& reply, bool safety);
 
-// Verdicts of the judge; a comparison whose replies cannot be read has none. IoError once a request has failed `retries` times more: a
-// missing verdict is no verdict. Interrupted on SIGTERM. Either way what came so far lies in FOLDER/ckpt/judge/ and is not asked for again.
+// Verdicts of the judge; none for a comparison whose replies cannot be parsed. IoError when a request still fails after `retries` retries.
+// Interrupted on SIGTERM. In both cases the verdicts so far lie in FOLDER/ckpt/judge/ and are not requested again.
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<nlohmann::json>& comparisons,
                                               const std::filesystem::path& folder);
 

@@ -64,7 +64,7 @@ HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<
     http::response_parser<http::string_body> parser;
     parser.body_limit(16 << 20);
     beast::error_code failed;
-    // Asynchronous, because only then does the stream's timer cut off a server that keeps silent.
+    // Asynchronous: only then does the stream's timer cut off a silent server.
     const auto step = [&](auto&& start) {
       if (failed) return;
       io.restart();

@@ -1,5 +1,4 @@
-// What it brings to compute the prompt that both answers of a pair share only once (reward/pair_scores.h), as training and scoring do,
-// against two padded rows a pair.
+// Compares computing the shared prompt of a pair once (reward/pair_scores.h), as training and scoring do, with two padded rows a pair.
 //
 // Arguments: shape (0: HH-RLHF, prompts of about 150 ids and answers of about 50, on the 15 M model; 1: the sandbox, 25 and 15, on its
 // own), way (0: padded, 1: shared), pass (0: scores alone, 1: scores and gradients).

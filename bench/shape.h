@@ -1,4 +1,4 @@
-// The model that benchmarks run on where no folder names another: 15 M parameters.
+// The default model of the benchmarks: 15 M parameters.
 #pragma once
 
 #include "policy/config.h"

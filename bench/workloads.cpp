@@ -1,8 +1,8 @@
 // Tokens a second of keel's workloads on a 15 M model with random weights (dim 288, 6 layers, 6 heads, ffn 768, vocab 32,000, untied):
-// generation at batch 1, 16 and 64, SFT steps, reward-model scoring and training, and the phases of a PPO iteration. Useful tokens count,
-// no padding.
+// generation at batch 1, 16 and 64, SFT steps, reward-model scoring and training, and the phases of a PPO iteration. Padding tokens do not
+// count.
 //
-// KEEL_BENCH_MODEL names a model folder to use instead; ids then come from the folder inputs/ beside it, where it has one, so that other
+// KEEL_BENCH_MODEL names a model folder to use instead; ids then come from the folder inputs/ beside it, if it exists, so that other
 // programs can be timed on the same weights and tokens (bench/compare.py). KEEL_BENCH_PAIRS names a file of HH-RLHF's format whose first
 // pairs train the reward model. docs/performance.md has the table.
 #include <ATen/Parallel.h>
@@ -215,7 +215,7 @@ void rm_train(benchmark::State& state) {
 }
 BENCHMARK(rm_train)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// Its phases: 0 forward pass alone, 1 forward and backward pass, 2 the optimiser's four steps (gradients of zero take it as long).
+// Its phases: 0 forward pass alone, 1 forward and backward pass, 2 the optimiser's four steps (with zero gradients, which take as long).
 void rm_phase(benchmark::State& state) {
   RewardWorkload work;
   const auto pieces = static_cast<int64_t>(work.pairs.size() / RewardWorkload::kMicro);

@@ -30,7 +30,7 @@ class PlainSource : public ByteSource {
   std::unique_ptr<ReadDescriptor> file_;
 };
 
-// What both archives share: pieces of compressed input, and the rule that the end of the file must be the end of an archive.
+// Shared by both formats: pieces of compressed input, and the rule that a file must end where an archive ends.
 class ArchiveSource : public ByteSource {
  public:
   explicit ArchiveSource(std::unique_ptr<ReadDescriptor> file, std::string path)

@@ -9,11 +9,11 @@
 
 namespace keel::core {
 
-// Decompressed bytes of a file. What it is, its first bytes say, not its name; concatenated gzip members and zstd frames are read as one.
+// Decompressed bytes of a file. The first bytes decide the format, not the name; concatenated gzip members and zstd frames are read as one.
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
-  // Replaces `bytes` by the next piece; false, and nothing in it, at the end. Throws DataError for a broken or truncated archive.
+  // Replaces `bytes` by the next piece; false, with `bytes` empty, at the end. Throws DataError for a broken or truncated archive.
   virtual bool next(std::string& bytes) = 0;
 };
 std::unique_ptr<ByteSource> open_bytes(const std::filesystem::path& path);

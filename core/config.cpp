@@ -23,7 +23,7 @@ std::string shown(const json& value) {
   return text + "...";
 }
 
-// "a number 2.7", "a string \"x\"", "null": what came, for error texts.
+// The given value in error texts: "a number 2.7", "a string \"x\"", "null".
 std::string what_came(const json& value) {
   if (value.is_null()) return "null";
   if (value.is_object()) return "an object";
@@ -48,7 +48,7 @@ struct FieldType<int64_t> {
     if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) return std::nullopt;
     if (value.is_number_integer()) return value.get<int64_t>();
     if (!value.is_number_float()) return std::nullopt;
-    const double number = value.get<double>();  // 1e6 is an integer, 2.7 is none
+    const double number = value.get<double>();  // 1e6 is an integer, 2.7 is not
     return std::abs(number) <= 0x1p53 && number == std::floor(number) ? std::optional(static_cast<int64_t>(number)) : std::nullopt;
   }
 };
@@ -84,7 +84,7 @@ struct FieldType<std::vector<T>> {
   }
 };
 
-// What is read into a target: an enum is read by its name.
+// The type that is read for a target: an enum is read as its name.
 template <class Target>
 struct JsonOf {
   using Type = std::remove_pointer_t<Target>;
@@ -150,7 +150,7 @@ std::string last_part(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
-// The known name (dotted) that an unknown one may have meant: of the same section, or spelt the same in another; "" for none.
+// The known (dotted) name closest to an unknown one: in the same section, or with the same spelling in another; "" for none.
 std::string meant_name(const Fields& fields, const std::string& wrong) {
   std::vector<std::string> names;
   for (const Field& field : fields.list())
@@ -221,7 +221,7 @@ void assign(const Fields& fields, const json& object, const std::string& origin,
 void assign_file(const Fields& fields, const std::string& path, std::vector<std::string>& problems) {
   try {
     assign(fields, read_json_file(path), path, problems);
-  } catch (const DataError& error) {  // no JSON
+  } catch (const DataError& error) {  // not JSON
     problems.emplace_back(error.what());
   }
 }
@@ -251,7 +251,7 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
     try {
       value = parse_json(text, "", 1);
     } catch (const DataError&) {
-      // no JSON: assign_field() says what was required and quotes the text
+      // not JSON: assign_field() says what was required and quotes the text
     }
   }
   assign_field(*field, value, origin, problems);
@@ -275,13 +275,13 @@ void throw_if_any(std::vector<std::string> problems) {
 }
 
 std::string nearest_name(std::string_view wrong, const std::vector<std::string>& known) {
-  const auto plain = [](std::string_view name) {  // neither case nor - against _ is a difference
+  const auto plain = [](std::string_view name) {  // ignores case, and - against _
     std::string text(name);
     for (char& c : text)
       c = c == '-' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
     return text;
   };
-  // Edits: a letter more, less or another, or two neighbours swapped (optimal string alignment).
+  // Edits: insertion, deletion, substitution, swap of neighbours (optimal string alignment).
   const auto distance = [](const std::string& a, const std::string& b) {
     std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
     for (size_t i = 0; i <= a.size(); ++i)

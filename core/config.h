@@ -17,8 +17,8 @@
 //
 // and everywhere outside the program the setting is the string of that name.
 //
-// A field or section that only some programs read names what they have, `only_in`: {"sandbox"}. Whoever knows the whole program refuses
-// one that is set for nothing (only_in() lists the conditions of a field).
+// `only_in` of a field or section lists the conditions under which it is read, e.g. {"sandbox"}. The code that knows the whole
+// configuration refuses a field that is set although nothing reads it (only_in() lists a field's conditions).
 #pragma once
 
 #include <array>
@@ -69,27 +69,27 @@ struct Check {
   std::function<bool(double)> number;
   std::function<bool(const std::string&)> text;
   std::string schema = {};  // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
-  bool keyed = true;        // false: says where something lies or how it is reached, never what comes of it; see key_json()
+  bool keyed = true;        // false: a path or access detail that cannot change a result; see key_json()
 };
 Check between(double low, double high);          // low <= x <= high
 Check half_open(double low, double high);        // low <= x < high
 Check above(double low);                         // x > low
 Check at_least(double low);                      // x >= low
 Check one_of(std::vector<std::string> allowed);  // a string from a list
-Check unkeyed(Check check = {});                 // `check`, of a field that is no part of a key
+Check unkeyed(Check check = {});                 // `check` for a field that is not part of a key
 
 struct Field {
   std::string name;  // dotted path: "kl.coef"
   std::string help;  // what it is, with its unit
   FieldPointer value;
   Check check;
-  std::vector<std::string> only_in = {};  // what a program must have to read it at all; empty: every program does
+  std::vector<std::string> only_in = {};  // conditions under which it is read; empty: always
 };
 
 struct Section {
   std::string prefix;  // "kl."
   std::string help;
-  std::vector<std::string> only_in = {};  // of all its fields
+  std::vector<std::string> only_in = {};  // conditions of all its fields
 };
 
 // Collects pointers to the fields of one config object, which must outlive it.
@@ -136,14 +136,14 @@ Fields fields_of(Config& config) {
   return fields;
 }
 
-// Assigns the members of a JSON object (nested objects are sections). Every unknown key (with the nearest known name), wrong type
-// (2.7 is no integer; 2 is a valid double) and value out of range is added to `problems`, prefixed by `origin`; nothing is thrown.
+// Assigns the members of a JSON object (nested objects are sections). Adds every unknown key (with the nearest known name), wrong type (2.7
+// is not an integer; 2 is a valid double) and value out of range to `problems`, prefixed by `origin`; throws nothing.
 void assign(const Fields& fields, const nlohmann::json& object, const std::string& origin, std::vector<std::string>& problems);
 
-// The same from a JSON file with comments; what is wrong with the file or its JSON is one of the problems. UsageError when it is missing.
+// The same from a JSON file with comments; errors of the file or its JSON are problems too. UsageError when the file is missing.
 void assign_file(const Fields& fields, const std::string& path, std::vector<std::string>& problems);
 
-// "key=value" of --set. The value is JSON where the field is no string; for a string field the text itself is taken.
+// "key=value" of --set. The value is JSON, but a string field takes the text as it is.
 void assign_setting(const Fields& fields, std::string_view setting, std::vector<std::string>& problems);
 
 // Adds the problems of a section to those of the whole, after its name: "lora." and "rank must ..." give "lora.rank must ...".
@@ -151,15 +151,15 @@ void add_problems(std::vector<std::string>& problems, const std::string& section
 
 void throw_if_any(std::vector<std::string> problems);  // ConfigError
 
-// The conditions under which a field is read: those of the sections it lies in, from the outermost on, then its own.
+// The conditions under which a field is read: those of its sections, outermost first, then its own.
 std::vector<std::string> only_in(const Fields& fields, const Field& field);
 
 nlohmann::json to_json(const Fields& fields);  // nested objects, as assign() reads them
 template <class Config>
-auto json_of(Config config) {  // the same of all fields of a struct
+auto json_of(Config config) {  // the same for a struct
   return to_json(fields_of(config));
 }
-nlohmann::json key_json(const Fields& fields);  // without the fields that are unkeyed(): what decides a result
+nlohmann::json key_json(const Fields& fields);  // without the unkeyed() fields: the settings that decide a result
 template <class Config>
 auto key_json_of(Config config) {
   return key_json(fields_of(config));
@@ -174,7 +174,7 @@ struct Difference {
 };
 std::vector<Difference> differences(const Fields& a, const Fields& b);
 template <class Config>
-auto set_fields(Config config) {  // those that are not at their default, which is `b`
+auto set_fields(Config config) {  // fields that differ from their default, which is `b`
   Config defaults;
   return differences(fields_of(config), fields_of(defaults));
 }

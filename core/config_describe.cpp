@@ -40,7 +40,7 @@ TypeNames type_names(const FieldPointer& pointer) {
   return kNames[pointer.index()];
 }
 
-// The object that holds the member named last in "a.b.c", inside nested objects of `inner` (schema) or directly (values).
+// The object that holds member "c" of "a.b.c", inside nested objects of `inner` (schema) or directly (values).
 json& parent_object(json& root, const std::string& name, const char* inner) {
   json* object = &root;
   size_t begin = 0;
@@ -55,7 +55,7 @@ std::string last_name(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
-// What it is, after the conditions of its own under which it is read: "sandbox: comparisons of each kind; at least 20".
+// The field's own conditions, its help and its rule: "sandbox: comparisons of each kind; at least 20".
 std::string described(const Field& field) {
   std::string text;
   for (const std::string& condition : field.only_in)

@@ -50,7 +50,7 @@ std::string sha256(std::string_view bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
-  std::error_code ignored;  // what cannot be looked at fails below, with its reason
+  std::error_code ignored;  // an inaccessible path fails below, with its reason
   const std::filesystem::file_status status = std::filesystem::status(path, ignored);
   if (exists(status) && !is_regular_file(status))
     throw UsageError(fmt::format("{} is {}, where keel needs a file, which it reads more than once", path.string(),

@@ -1,4 +1,4 @@
-// SHA-256 of files that are too large to be read by every command: checkpoints and data that lie outside of a run.
+// SHA-256 of files that are too large for every command to read: checkpoints and data outside a run.
 #pragma once
 
 #include <cstdint>
@@ -9,16 +9,16 @@
 namespace keel::core {
 
 // Remembers the digest of a file with its size, inode and times of change (to the nanosecond), and reads the file again only when one of
-// them is another. A file changed within the last two seconds is not remembered: it may change once more within one tick of its clock.
+// these has changed. A file changed within the last two seconds is not remembered: it may change again within the same clock tick.
 class DigestCache {
  public:
-  // What `file` holds; a missing or unreadable one knows nothing, and nothing is lost but time. "" = knows nothing, save() does nothing.
+  // Loads `file`; a missing or unreadable one counts as empty, which costs only time. "": starts empty, and save() does nothing.
   explicit DigestCache(std::filesystem::path file = {});
 
-  // UsageError and IoError as sha256_file() has them.
+  // Throws as sha256_file().
   std::string sha256(const std::filesystem::path& path);
 
-  void save() const;  // the files that this object was asked for; IoError
+  void save() const;  // writes the digests that this object was asked for; IoError
 
  private:
   struct Stamp {

@@ -48,7 +48,7 @@ struct IoError : Error {
   explicit IoError(const std::string& text) : Error(Exit::io, text) {}
 };
 
-// SIGINT or SIGTERM arrived; all finished work is on disk and the same command goes on from there.
+// SIGINT or SIGTERM arrived; all finished work is on disk, and the same command continues from there.
 struct Interrupted : Error {
   explicit Interrupted(const std::string& text) : Error(Exit::interrupted, text) {}
 };

@@ -1,4 +1,4 @@
-// What a file is, where it is none of those that keel reads: a reader that fails on it would otherwise blame its bytes.
+// Recognises well-known file formats that keel does not read, so that a reader can name them instead of reporting a syntax error.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 namespace keel::core {
 
-// By the first bytes of a file: "a Git LFS pointer, not the file itself: fetch it with git lfs pull". "" for what is not known here.
+// The format by a file's first bytes: "a Git LFS pointer, not the file itself: fetch it with git lfs pull". "" for an unknown format.
 std::string foreign_file(std::string_view head);
 
 // Throws DataError for such a file.

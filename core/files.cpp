@@ -24,7 +24,7 @@ fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
-// Where open() would create the file that a link with nothing at its end names.
+// The path at which open() would create the target of a dangling link.
 fs::path end_of_links(fs::path path) {
   std::error_code failed;
   for (int followed = 0; fs::is_symlink(fs::symlink_status(path, failed)); ++followed) {
@@ -54,7 +54,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
     if (!ignored)
       path_ = std::move(target);
     else if (!fs::exists(path_, ignored))
-      path_ = end_of_links(path_);  // what exists without a name, the pipe behind /dev/stdout, is written in place below
+      path_ = end_of_links(path_);  // a target without a name (the pipe behind /dev/stdout) is written in place below
   }
   const fs::file_status status = fs::status(path_, ignored);
   if (fs::is_directory(status)) throw UsageError("cannot write " + path_.string() + ": it is a folder; name a file");
@@ -71,7 +71,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   do {
     temporary_ = folder_of(path_) / ("." + name + "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp");
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (descriptor_ < 0 && errno == EEXIST);  // left by a killed process that had our number
+  } while (descriptor_ < 0 && errno == EEXIST);  // left by a killed process with our process id
   if (descriptor_ < 0) throw_system_error("write", path_, errno);
 }
 

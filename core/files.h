@@ -9,9 +9,9 @@
 
 namespace keel::core {
 
-// Writes to a hidden temporary beside `path`; commit() syncs it and renames it into place. Without commit() nothing remains.
-// Errors give the path and the system's reason: UsageError when the folder is missing or `path` is one, else IoError (a full disk says
-// how many bytes are free). A symbolic link is written through; what is no regular file (/dev/null, a pipe) is written in place.
+// Writes to a hidden temporary beside `path`; commit() syncs it and renames it into place. Without commit() nothing remains. Errors give
+// the path and the system's reason: UsageError when the folder is missing or `path` is a folder, else IoError (a full disk says how many
+// bytes are free). A symbolic link is written through; anything but a regular file (/dev/null, a pipe) is written in place.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -34,20 +34,21 @@ void write_file(const std::filesystem::path& path, std::string_view bytes);  // 
 std::string read_file(const std::filesystem::path& path);
 
 void make_directories(const std::filesystem::path& path);  // UsageError when a parent is a file, else IoError
-// A folder that a command fills as a whole and renames into place at its end: absolute and without dots. UsageError, before any work, for
-// what the rename could not replace: "", the current folder or one above it, a link, a mount point, a folder that is not empty, a file, a
-// path below a file or in a place that cannot be written.
+// A folder that a command fills as a whole and renames into place at its end: absolute and without dots. UsageError, before any work, for a
+// path that the rename could not replace: "", the current folder or one above it, a link, a mount point, a folder that is not empty, a
+// file, a path below a file or in a place that cannot be written.
 std::filesystem::path output_folder(const std::filesystem::path& path);
 
 void sync_directory(const std::filesystem::path& path);  // makes renames inside it durable
 
-// Syncs everything in a finished directory, renames it into place and makes that durable (both must be on one file system;
-// IoError when `final_path` is there and not empty).
+// Syncs everything in a finished directory, renames it into place and makes that durable (both must be on one file system; IoError when
+// `final_path` exists and is not empty).
 void commit_directory(const std::filesystem::path& temporary, const std::filesystem::path& final_path);
 
 std::string sha256(std::string_view bytes);  // 64 hexadecimal digits
 
-// Streamed. UsageError for what is missing or no regular file: a pipe would be read empty, and one that nobody writes would never end.
+// Streamed. UsageError for a missing path and anything but a regular file: reading would drain a pipe, or wait for ever if nobody writes to
+// it.
 std::string sha256_file(const std::filesystem::path& path);
 
 // Read-only memory map of a file; empty files map to an empty view. Throws UsageError when missing, IoError otherwise.

@@ -1,5 +1,5 @@
-// The GGUF container as its specification (ggml, docs/gguf.md) defines it. A count in the file is believed only as far as the bytes
-// that remain could hold it: nothing is allocated on the word of a header.
+// The GGUF container as its specification (ggml, docs/gguf.md) defines it. A count in the file must fit the remaining bytes, so that a
+// wrong header cannot cause a huge allocation.
 #include "core/gguf.h"
 
 #include <fmt/format.h>
@@ -28,7 +28,7 @@ class GgufReader {
   [[noreturn]] void fail(const std::string& text) const {
     throw DataError(path_, 0, fmt::format("{} (at byte {} of {}); the file is incomplete or damaged", text, at_, data_.size()));
   }
-  // For a sound file of a form that is not read.
+  // For a valid file in an unsupported form.
   [[noreturn]] void refuse(const std::string& text) const { throw DataError(path_, 0, text); }
   size_t position() const { return at_; }
 
@@ -46,7 +46,7 @@ class GgufReader {
   }
   std::string text(const char* what) { return std::string(take(number<uint64_t>(what), what)); }
 
-  // How many items follow, of which each takes at least `least_bytes`.
+  // The number of items that follow, each of at least `least_bytes`.
   uint64_t count(size_t least_bytes, const char* what) {
     const auto items = number<uint64_t>(what);
     if (items > (data_.size() - at_) / least_bytes) fail(fmt::format("{} {} cannot fit into the file", items, what));
@@ -83,7 +83,7 @@ size_t value_bytes(GgufReader& reader, ValueType type) {
   reader.fail(fmt::format("metadata value type {} is not known here", static_cast<uint32_t>(type)));
 }
 
-// One value that is no array. Integers become int64; only those beyond its range stay uint64.
+// One value that is not an array. Integers become int64; only those beyond its range stay uint64.
 GgufValue read_scalar(GgufReader& reader, ValueType type) {
   constexpr const char* kWhat = "a metadata value";
   switch (type) {

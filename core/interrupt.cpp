@@ -1,4 +1,4 @@
-// The handler does what a signal handler may: it sets a flag, and says so, for the next safe point may be a while away.
+// The handler does only what a signal handler may: it sets a flag and prints a line, because the next safe point may take a while.
 #include "core/interrupt.h"
 
 #include <unistd.h>
@@ -16,7 +16,7 @@ std::atomic<bool> interrupt_flag{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 extern "C" void keel_on_interrupt(int signal) {
-  if (interrupt_flag.exchange(true)) {  // the second one: die of it, as the shell expects
+  if (interrupt_flag.exchange(true)) {  // the second signal ends the process, as the shell expects
     std::signal(signal, SIG_DFL);
     std::raise(signal);
     return;

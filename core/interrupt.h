@@ -8,7 +8,7 @@ namespace keel::core {
 void install_interrupt_handler();
 bool interrupt_requested();
 
-// For work that keeps nothing of what it has begun. Throws Interrupted, "WHAT was stopped; ...", once a signal has come.
+// For work that saves no partial results. Throws Interrupted, "WHAT was stopped; ...", once a signal has come.
 void stop_if_interrupted(const std::string& what);
 
 void request_interrupt();  // what the handler does; tests call it

@@ -1,4 +1,4 @@
-// JSON in through nlohmann's SAX interface, which lets us see duplicate keys and depth while it parses; out with shortest numbers.
+// JSON in through nlohmann's SAX interface, which shows duplicate keys and depth during parsing; out with shortest numbers.
 #include "core/json.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ using nlohmann::json;
 
 constexpr size_t kMaxJsonDepth = 64;
 
-// Reads characters and remembers, in `*reached`, how far the parser has come: its callbacks get no position.
+// Reads characters and remembers, in `*reached`, how far the parser has come: the parser's callbacks get no position.
 struct TrackedText {
   using iterator_category = std::input_iterator_tag;
   using value_type = char;
@@ -81,7 +81,7 @@ class JsonBuilder : public nlohmann::json_sax<json> {
   }
 
  private:
-  // "[json.exception...] parse error at line 1, column 5: syntax error while parsing value - why; last read: '...'" -> the why.
+  // "[json.exception...] parse error at line 1, column 5: syntax error while parsing value - why; last read: '...'" -> why.
   static std::string reason(std::string text) {
     if (const size_t column = text.find("column "); column != std::string::npos) {
       if (const size_t colon = text.find(": ", column); colon != std::string::npos) text.erase(0, colon + 2);
@@ -177,7 +177,7 @@ json parse_json(std::string_view text, const std::string& origin, int64_t first_
     const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
     throw DataError(origin, line, "invalid JSON at byte " + std::to_string(offset - line_start + 1) + " of the line: " + problem);
   };
-  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {  // nlohmann takes it for the end of the text
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {  // nlohmann would take it for the end of the text
     reached = text.data() + zero + 1;
     fail("a zero byte");
   }

@@ -1,4 +1,5 @@
-// JSON text in and out. nlohmann's parser keeps the last of two equal keys and loses line numbers: this one refuses and reports.
+// JSON text in and out. nlohmann's parser keeps the last of two equal keys and loses line numbers; this one refuses equal keys and reports
+// lines.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,7 @@ struct LineReader::Source {
     used = 0;
     if (!bytes->next(piece)) return false;
     if (!first) return true;
-    constexpr size_t kHeadBytes = 512;  // what tells the kinds of files apart; the first piece may be shorter
+    constexpr size_t kHeadBytes = 512;  // enough to recognise other file formats; the first piece may be shorter
     for (std::string more; piece.size() < kHeadBytes && bytes->next(more);)
       piece += more;
     refuse_foreign_file(piece, path);
@@ -78,7 +78,7 @@ bool LineReader::next(std::string& line) {
 
 namespace {
 
-// What the beginning of a file holds in place of one JSON object a line; "" when it may be just that.
+// The format that the beginning of a file shows instead of JSON lines; "" when it may be JSON lines.
 std::string other_form(std::string_view line, const std::string& path) {
   const size_t start = line.find_first_not_of(" \t\r");
   if (start == std::string_view::npos) return {};

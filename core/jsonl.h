@@ -29,8 +29,8 @@ class LineReader {
   int64_t line_ = 0;
 };
 
-// One JSON object a line; blank lines are skipped. DataError for anything that is not an object (a JSON list, a table and other
-// well-known forms are called by their names), Interrupted once a signal has come.
+// One JSON object a line; blank lines are skipped. DataError for anything that is not an object (the error names a JSON list, a table and
+// other well-known forms), Interrupted once a signal has come.
 class JsonlReader {
  public:
   explicit JsonlReader(const std::filesystem::path& path) : lines_(path) {}
@@ -58,7 +58,7 @@ class JsonlWriter {
   std::unique_ptr<Sink> sink_;
 };
 
-// One file of the rows that `row_of` makes of the items.
+// Writes row_of(item) for each item.
 template <class Items, class RowOf = std::identity>
 void write_jsonl(const std::filesystem::path& path, const Items& items, RowOf&& row_of = {}) {
   JsonlWriter writer(path);

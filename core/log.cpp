@@ -1,4 +1,4 @@
-// spdlog on standard error. On a terminal each message first wipes the progress line that may stand there.
+// spdlog on standard error. On a terminal each message first clears the progress line.
 #include "core/log.h"
 
 #include <spdlog/sinks/stdout_color_sinks.h>

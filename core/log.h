@@ -10,7 +10,7 @@ void set_log_level(const std::string& level);  // "debug" | "info" | "warn" | "e
 void log_debug(std::string_view text);
 void log_info(std::string_view text);
 void log_warn(std::string_view text);
-void log_warn_once(std::string_view text);  // nothing where this process has said the same before
+void log_warn_once(std::string_view text);  // each text once per process
 void log_error(std::string_view text);
 
 }  // namespace keel::core

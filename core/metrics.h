@@ -14,8 +14,8 @@ using MetricRow = std::vector<std::pair<std::string, double>>;  // e.g. {"loss",
 
 class Metrics {
  public:
-  // Appends to DIR/metrics.jsonl after cutting it to `offset` bytes (0 for a new run), as core/row_log.h does.
-  // TensorBoard: a new DIR/events.out.tfevents.* file.
+  // Appends to DIR/metrics.jsonl after cutting it to `offset` bytes (0 for a new run), see core/row_log.h. TensorBoard: a new
+  // DIR/events.out.tfevents.* file.
   explicit Metrics(const std::filesystem::path& directory, int64_t offset = 0);
   ~Metrics();
   void log(int64_t step, const MetricRow& row);

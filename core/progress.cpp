@@ -27,7 +27,7 @@ Progress::~Progress() {
 void Progress::update(int64_t done, std::string_view note) {
   const auto now = Clock::now();
   const auto pause = terminal_ ? std::chrono::milliseconds(250) : std::chrono::milliseconds(10'000);
-  const bool finished = done >= total_ && printed_ && !finished_;  // short work prints nothing, long work its last line too
+  const bool finished = done >= total_ && printed_ && !finished_;  // short work prints nothing, long work also its last line
   if (now - last_ < pause && !finished) return;
   last_ = now;
   printed_ = true;

@@ -10,7 +10,7 @@ namespace keel::core {
 
 class Progress {
  public:
-  // `done` is where a resumed piece of work starts: the rate counts only what this process does.
+  // `done`: units that an earlier process finished; the rate leaves them out.
   Progress(std::string label, int64_t total, std::string unit, int64_t done = 0);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -25,7 +25,7 @@ class Progress {
   bool terminal_, printed_ = false, finished_ = false;
 };
 
-// "ppo: 30 of 100 rollouts (30 %), 2 rollouts/s, 35s left, kl 0.01". `first` of them were done before the clock of `seconds` began.
+// "ppo: 30 of 100 rollouts (30 %), 2 rollouts/s, 35s left, kl 0.01". `first` units were done before `seconds` started to count.
 std::string progress_line(std::string_view label, std::string_view unit, int64_t first, int64_t done, int64_t total, double seconds,
                           std::string_view note);
 

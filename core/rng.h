@@ -1,7 +1,7 @@
 // Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 //
-// A draw depends on (seed, purpose, record, index) and on its position in the stream alone, never on the order of a batch, its size,
-// the thread count or an interruption.
+// A draw depends only on (seed, purpose, record, index) and its position in the stream, never on the order or size of a batch, the thread
+// count or an interruption.
 #pragma once
 
 #include <array>

@@ -7,9 +7,9 @@
 
 namespace keel::core {
 
-// Appends whole lines; a checkpoint records offset() after sync(), and who goes on from it gives that offset back: what was written since,
-// which will come again, and a torn last line are cut off. Errors: UsageError when the folder is missing, IoError, and DataError, with the
-// file untouched, when its first `offset` bytes are not there or no whole lines, so that it is not the file of the checkpoint.
+// Appends whole lines. A checkpoint records offset() after sync(). A resumed run passes that offset, and everything after it is cut off:
+// those lines will be written again. Errors: UsageError when the folder is missing; IoError; DataError, with the file unchanged, when it is
+// shorter than `offset` or no line ends there, so that it is not the file of the checkpoint.
 class RowLog {
  public:
   explicit RowLog(std::filesystem::path path, int64_t offset = 0);

@@ -80,7 +80,7 @@ TensorEntry parse_entry(const std::string& name, const nlohmann::json& object, c
   return entry;
 }
 
-// Ranges must follow each other without gaps from the first to the last byte: whatever lies elsewhere could hide other content.
+// Ranges must follow each other without gaps from the first to the last byte: gaps could hide other content.
 void check_coverage(const std::vector<TensorEntry>& entries, uint64_t data_bytes, const std::string& path) {
   uint64_t reached = 0;
   for (const TensorEntry& entry : entries) {

@@ -1,4 +1,4 @@
-// The safetensors container: header, metadata and byte ranges. Reads and writes bytes; who wants tensors uses runtime/tensor_file.h.
+// The safetensors container: header, metadata and byte ranges. Reads and writes bytes; runtime/tensor_file.h reads and writes tensors.
 //
 // Layout: u64 little-endian header size, JSON header {"name": {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {}}, data.
 #pragma once
@@ -23,8 +23,8 @@ struct TensorEntry {
   uint64_t begin = 0, end = 0;  // byte range inside the data section
 };
 
-// A validated file, memory-mapped. Throws DataError when the header is longer than 100 MB or than the file, is no JSON object, names a
-// tensor twice, when dtype x shape (without overflow) is not end - begin, or ranges overlap, leave holes or pass the end of the file.
+// A validated file, memory-mapped. Throws DataError when the header is longer than 100 MB or than the file, is not a JSON object or names a
+// tensor twice; when dtype x shape (without overflow) is not end - begin; and when ranges overlap, leave holes or pass the end of the file.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);

@@ -15,7 +15,7 @@ namespace keel::core {
 
 void throw_system_error(const std::string& verb, const std::filesystem::path& path, int error_number) {
   std::string text = "cannot " + verb + " " + path.string() + ": " + std::generic_category().message(error_number);
-  // No path like this can be there: the command line or a setting is wrong, not the disk.
+  // No such path can exist: the command line or a setting is wrong, not the disk.
   for (const int impossible : {ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG})
     if (error_number == impossible) throw UsageError(text);
   if (error_number == ENOSPC || error_number == EDQUOT) {

@@ -1,4 +1,4 @@
-// The values that cross from one folder into another, each documented once.
+// The types that several folders exchange.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,13 @@ namespace keel::core {
 
 using Ids = std::vector<int64_t>;  // token ids
 
-// A prompt with its answer, as both were tokenised: what is scored and trained on is this, never text encoded again.
+// A prompt with its answer, both as they were tokenised. Scoring and training use these ids, never text encoded again.
 inline Ids joined(Ids prompt, const Ids& answer) {
   prompt.insert(prompt.end(), answer.begin(), answer.end());
   return prompt;
 }
 
-// What a model reads and which of it it learns from.
+// The ids that a model reads, and which of them are training targets.
 struct TokenSequence {
   Ids ids;
   std::vector<bool> loss_mask;  // one per id; true = this id is a training target (it is predicted from the ids before it)
@@ -56,7 +56,7 @@ struct TokenPair {
 
 enum class FinishReason { stop, length };
 
-// As files and replies have it.
+// The name in files and replies.
 constexpr const char* name_of(FinishReason finish) {
   return finish == FinishReason::stop ? "stop" : "length";
 }
@@ -70,10 +70,10 @@ struct Sample {
   FinishReason finish = FinishReason::length;
 };
 
-// An answer and what it earned. A probability is never called a score: scores are raw (logits), and sigmoid(score) is the probability.
+// An answer and its reward. A probability is never called a score: scores are raw (logits), and sigmoid(score) is the probability.
 struct ScoredSample {
   Sample sample;
-  double probability = 0;  // in [0, 1]
+  double probability = 0;  // its reward, in [0, 1]
 };
 
 }  // namespace keel::core

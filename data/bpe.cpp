@@ -58,8 +58,8 @@ core::Ids Bpe::characters(std::string_view word) const {
   return ids;
 }
 
-// Applies merges until none is left. The ids form a linked list; a heap holds the merges that were possible when they were pushed, and
-// those that no longer are get skipped. Dead places become kNone.
+// Applies merges until none is left. The ids form a linked list; a heap holds merges that were possible when pushed; outdated ones are
+// skipped. Removed places become kNone.
 void Bpe::merge_(core::Ids& ids) const {
   using Candidate = std::pair<int64_t, size_t>;  // rank, place of the left id: the smallest comes first
   std::vector<Candidate> possible;

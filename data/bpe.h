@@ -24,15 +24,15 @@ struct BpeMerge {
 };
 
 struct BpeOptions {
-  std::optional<int64_t> unknown = {};  // id for characters outside the vocabulary; without it they are left out
+  std::optional<int64_t> unknown = {};  // id for characters outside the vocabulary; without one they are left out
   bool fuse_unknown = false;            // one id for a run of them
   bool byte_fallback = false;           // first try the pieces <0x00> .. <0xFF>
-  bool whole_words = false;             // a word that is a piece is that piece, whatever the merges say ("ignore_merges")
+  bool whole_words = false;             // a word in the vocabulary becomes that piece without merges ("ignore_merges")
 };
 
 class Bpe {
  public:
-  // `vocabulary` holds only the pieces that text may become. Ids must be below 2^31.
+  // `vocabulary` holds only the pieces that text can become. Ids must be below 2^31.
   Bpe(Vocabulary vocabulary, const std::vector<BpeMerge>& merges, const BpeOptions& options);
 
   // Appends the ids of one word of valid UTF-8; O(n log n) in its length.

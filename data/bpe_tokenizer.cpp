@@ -20,7 +20,7 @@ void longest_first_(WordList& words) {
   }
 }
 
-// Calls text(part, offset) and word(id) for what lies between the words and for the words, in order.
+// Calls word(id) for each found word and text(part, offset) for the text between them, in order.
 template <class Text, class Word>
 void around_words(const WordList& words, std::string_view whole, Text text, Word word) {
   size_t reached = 0;

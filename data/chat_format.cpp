@@ -49,7 +49,7 @@ int64_t required(std::optional<int64_t> id, const ChatFormat& format, std::strin
       fmt::format("chat format {} needs {}, which the tokenizer does not have; choose another --chat format", to_string(format), name));
 }
 
-// The id of a tag. Blanks that it would take from the text beside it are not modelled.
+// The id of a tag. Tags that take the blanks around them are not supported.
 int64_t required_tag(const Tokenizer& tokenizer, const ChatFormat& format, std::string_view tag) {
   const int64_t id = required(tokenizer.special(tag), format, tag);
   if (tokenizer.trims(id))
@@ -270,13 +270,13 @@ core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer) {
 
 namespace {
 
-// A model may have more ids than its tokenizer, to round its vocabulary up; sampled all the same, they have no text.
+// A model may have more ids than its tokenizer, to round its vocabulary up. They can be sampled but have no text.
 std::string text_of(const Tokenizer& tokenizer, core::Ids ids) {
   std::erase_if(ids, [&](int64_t id) { return id >= tokenizer.vocab_size(); });
   return tokenizer.decode(ids);
 }
 
-// A stop may be an ordinary piece: what ended an answer is no part of its text.
+// A stop may be an ordinary piece; the stop that ended an answer is not part of its text.
 core::Ids without_stop(const Tokenizer& tokenizer, core::Ids ids) {
   const auto& stops = tokenizer.stops();
   if (!ids.empty() && std::find(stops.begin(), stops.end(), ids.back()) != stops.end()) ids.pop_back();
@@ -293,7 +293,7 @@ std::string answer_text(const ChatFormat& format, const Tokenizer& tokenizer, co
 std::string continuation_text(const Tokenizer& tokenizer, const core::Ids& prompt, const core::Ids& ids) {
   const core::Ids all = core::joined(prompt, without_stop(tokenizer, ids));
   const std::string before = text_of(tokenizer, prompt), whole = text_of(tokenizer, all);
-  // A prompt that ends inside a character has U+FFFD there, the whole text the character: the answer then begins with that.
+  // Where a prompt ends inside a character, its text has U+FFFD and the whole text has the character: the answer then begins with it.
   auto [_, begin] = std::mismatch(before.begin(), before.end(), whole.begin(), whole.end());
   while (begin != whole.end() && begin != whole.begin() && (static_cast<unsigned char>(*begin) & 0xC0) == 0x80)
     --begin;

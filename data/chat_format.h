@@ -35,11 +35,11 @@ const std::vector<std::string>& chat_format_names();
 // folder's chat template (data/chat_template.h), or none. `path` may be a GGUF file too. DataError for a broken keel.json.
 ChatFormat chat_format_of(const std::filesystem::path& path, const std::string& chat = {});
 
-// Ids of a dialogue. When it ends with a user turn it is a prompt, ready for an answer; when it ends with an assistant turn it is
-// finished and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns, each with the
-// end that belongs to it, and on nothing else. The ids of a prompt are a prefix of the ids of the same dialogue with its answer, except
-// in llama2 under a tokenizer that merges across "[/INST]" and the blank after it: the reference encodes a turn as one text. The loss
-// then starts at the first id that is not the prompt's own, so that no part of an answer is lost to it.
+// Ids of a dialogue. When it ends with a user turn it is a prompt, ready for an answer; when it ends with an assistant turn it is finished
+// and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns, each with its end, and on
+// nothing else. The ids of a prompt are a prefix of the ids of the same dialogue with its answer, except in llama2 under a tokenizer that
+// merges across "[/INST]" and the blank after it: the reference encodes a turn as one text. The loss then starts at the first id that
+// differs from the prompt's, so that the whole answer is learned.
 //
 // llama2 and hh strip the blanks around each turn; chatml keeps them. hh ends the last answer alone with EOS.
 //
@@ -53,7 +53,7 @@ core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer,
 // Ids of raw text: BOS as the tokenizer's files say unless `bos` is false; `eos` ends a document. The loss mask is true on all but the BOS.
 core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos = true, bool eos = false);
 
-// Keeps the loss on the last `answers` answers: what is asked about, or learned, where earlier ones are context.
+// Keeps the loss on the last `answers` answers alone; earlier ones become context.
 void keep_last_answers_(core::TokenSequence& sequence, size_t answers = 1);
 
 // Ids that end a generated answer: the format's own, the tokenizer's EOS and its further stops. UsageError when there is none.
@@ -62,8 +62,8 @@ core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer);
 // Text of a generated answer, without the ids that ended it; chat formats strip the blanks around it.
 std::string answer_text(const ChatFormat& format, const Tokenizer& tokenizer, const core::Ids& ids);
 
-// Text that `ids` add to that of `prompt`, whose text and this one make the text of all ids. Decoding `ids` alone would lose a blank in
-// front: SentencePiece and its kin take one from wherever a text begins.
+// The text that `ids` add after `prompt`: the prompt's text and this text together are the text of all ids. Decoding `ids` alone would lose
+// a leading blank, because SentencePiece and similar tokenizers remove one at the start of a text.
 std::string continuation_text(const Tokenizer& tokenizer, const core::Ids& prompt, const core::Ids& ids);
 
 }  // namespace keel::data

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A text, a list of {"name", "template"}, or an object of name to template, of which "default" counts.
+// A text, or the template named "default" in a list of {"name", "template"} or an object of name to template.
 std::optional<std::string> template_text(const nlohmann::json& value, const fs::path& path) {
   if (value.is_null()) return std::nullopt;
   if (value.is_string()) return value.get<std::string>();
@@ -32,7 +32,7 @@ std::optional<std::string> template_text(const nlohmann::json& value, const fs::
   throw core::DataError(path, 0, "chat_template must be text, or a list of {\"name\", \"template\"} with one named \"default\"");
 }
 
-// ---- Normal form: what two spellings of one template have in common ----
+// ---- Normal form: equal for different spellings of one template ----
 
 // Template code between its delimiters, or text between such pieces.
 struct Piece {
@@ -40,8 +40,8 @@ struct Piece {
   std::string code;
 };
 
-// Cuts a template; {%- -%} take the blanks of the text beside them, {# #} is gone, and, as transformers sets Jinja up, so are the line
-// break behind a statement and the blanks before one that begins its line.
+// Cuts a template. {%- -%} remove the blanks beside them, {# #} is removed. As transformers configures Jinja, the line break after a
+// statement and the blanks before a statement at the start of a line are removed too.
 std::vector<Piece> cut_template(std::string_view text) {
   if (text.ends_with('\n')) text.remove_suffix(1);
   std::vector<Piece> pieces;
@@ -70,7 +70,7 @@ std::vector<Piece> cut_template(std::string_view text) {
     pieces.push_back({'t', between});
     const std::string close = kind == '%' ? "%}" : kind == '{' ? "}}" : "#}";
     const size_t end = text.find(close, open + 2);
-    if (end == std::string_view::npos) return {};  // no template
+    if (end == std::string_view::npos) return {};  // not a template
     std::string code(text.substr(open + 2, end - open - 2));
     trim_next = code.ends_with('-');
     if (trims_before || code.starts_with('+')) code.erase(0, 1);
@@ -90,8 +90,8 @@ std::string with_quotes(std::string_view text) {
   return result;
 }
 
-// Code without blanks outside of its strings, strings in single quotes with their escapes resolved, m['role'] as m.role, ~ as +, and
-// strings that stand side by side as one.
+// Code without blanks outside strings, strings in single quotes with their escapes resolved, m['role'] as m.role, ~ as +, and adjacent
+// strings as one.
 std::string normal_code(std::string_view code) {
   std::string normal;
   for (size_t i = 0; i < code.size(); ++i) {
@@ -133,7 +133,7 @@ std::string normal_code(std::string_view code) {
   return normal;
 }
 
-// The template in one line: statements as %...%, what it writes as expressions joined by '+' between braces.
+// The template in one line: statements as %...%, its output as expressions joined by '+' between braces.
 std::string normal_form(std::string_view text) {
   std::string normal, written;
   const auto flush = [&] {
@@ -163,7 +163,7 @@ std::string normal_form(std::string_view text) {
 
 // ---- The forms of each format ----
 
-// Takes `start` off the front of `text`, if it stands there.
+// Removes the prefix `start` from `text`; false if it is not there.
 bool take(std::string_view& text, std::string_view start) {
   if (!text.starts_with(start)) return false;
   text.remove_prefix(start.size());
@@ -225,7 +225,7 @@ std::optional<ChatFormat> match_llama2(std::string_view form) {
   ChatFormat format = ChatFormat::llama2;
   if (!take(form, "%if messages[0].role=='system'%%set loop_messages=messages[1:]%%set system_message=messages[0].content%"))
     return std::nullopt;
-  // What was "use_default_system_prompt" stands in the condition as true or false.
+  // The condition has true or false in place of "use_default_system_prompt".
   for (const bool used : {true, false}) {
     std::string_view rest = form;
     if (!take(rest, used ? "%elif true==true and not'<<SYS>>'in messages[0].content%"
@@ -264,9 +264,9 @@ std::optional<ChatFormat> match_llama2(std::string_view form) {
   return format;
 }
 
-// ---- What is not recognised ----
+// ---- Unrecognised templates ----
 
-// The only default system turn that a template writes out, if there is one.
+// The default system turn of a template that writes exactly one.
 std::string default_system_of(std::string_view form, std::string_view open, std::string_view close) {
   std::string found;
   for (size_t at = form.find(open); at != std::string_view::npos; at = form.find(open, at + 1)) {
@@ -280,7 +280,7 @@ std::string default_system_of(std::string_view form, std::string_view open, std:
   return found;
 }
 
-// Longer texts of a template, which a format without it leaves out.
+// Longer texts of a template that the format used instead leaves out.
 std::string other_texts(std::string_view form, const std::string& used) {
   std::string list;
   size_t texts = 0;

@@ -1,5 +1,5 @@
-// Jinja chat templates, as far as keel needs them: which of its own chat formats one writes. There is no interpreter: a template is
-// compared, piece by piece, with the forms in which the formats are commonly written.
+// Recognises which of keel's chat formats a Jinja chat template writes. There is no interpreter: a template is compared, piece by piece,
+// with the usual spellings of the formats.
 #pragma once
 
 #include <filesystem>
@@ -15,12 +15,12 @@ struct ChatTemplate {
   std::string origin;  // where it stands: "FOLDER/chat_template.jinja"
 };
 
-// The template of a folder (chat_template.jinja, chat_template.json, tokenizer_config.json; of several named ones "default") or of a
-// GGUF file. DataError for a template that is no text.
+// The template of a folder (chat_template.jinja, chat_template.json, tokenizer_config.json; "default" of several named ones) or of a GGUF
+// file. DataError for a template that is not a string.
 std::optional<ChatTemplate> find_chat_template(const std::filesystem::path& path);
 
-// The format that the template writes. One that is not recognised in full is warned about, naming the format read in its place, if there
-// is one, and the text that it would leave out.
+// The format that the template writes. If the template is not recognised in full, a warning names the format used instead, if any, and the
+// text of the template that is left out.
 ChatFormat format_of_template(const ChatTemplate& chat_template);
 
 }  // namespace keel::data

@@ -1,4 +1,4 @@
-// What became of the rows of a data set: nothing is left out or shortened without a number that says so.
+// How many rows of a data set were kept, dropped and shortened, by reason.
 #pragma once
 
 #include <cstdint>

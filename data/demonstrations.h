@@ -28,7 +28,7 @@ struct DemonstrationSet {
 };
 
 // One row, or nothing when it is well formed but unusable, counted under "no_answer" (ends with a user turn) or "empty_answer" (the last
-// answer, or a text, holds nothing but blanks). The first of these that is there is read, other keys are ignored:
+// answer, or a text, holds nothing but blanks). The first of these forms that a row has is read; other keys are ignored:
 //   {"messages"}               a dialogue
 //   {"prompt", "completion"}   prompt: text (dialogue_of_prompt) or messages; completion: text or messages that go on from the prompt
 //   {"text"}                   plain text
@@ -43,9 +43,10 @@ struct RenderedDemonstrations {
   Counts counts;  // of rendering alone
 };
 
-// Dialogues in the chat format, loss on all answers, of {"prompt", "completion"} on those of the completion alone; those that do not fit
-// are dropped ("over_long") or shortened ("oldest_turns"). Text with BOS and EOS; longer text is cut into pieces of at most max_tokens, so
-// that none of it is lost ("pieces" counts such texts). DataError with file:line where render() finds tags or roles out of turn.
+// Dialogues in the chat format, with the loss on all answers ({"prompt", "completion"}: on those of the completion alone). Dialogues that
+// do not fit are dropped ("over_long") or shortened ("oldest_turns"). Text gets BOS and EOS; longer text is cut into pieces of at most
+// max_tokens, so that none of it is lost ("pieces" counts such texts). DataError with file:line where render() finds tags or roles out of
+// turn.
 RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFormat format, const Tokenizer& tokenizer,
                                              const RenderLimits& limits);
 

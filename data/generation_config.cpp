@@ -30,7 +30,7 @@ core::Ids read_eos_ids(const nlohmann::json& document, const fs::path& path) {
   return ids;
 }
 
-// What changes nothing in keel: ids, lengths that a command sets itself, ways to compute.
+// Keys without effect in keel: ids, lengths that a command sets itself, ways to compute.
 bool is_harmless_setting(const std::string& key) {
   static const std::set<std::string, std::less<>> kHarmless = {
       "transformers_version", "_from_model_config", "use_cache",         "cache_implementation",

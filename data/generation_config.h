@@ -13,7 +13,7 @@ namespace keel::data {
 // tokenizer does not have and for members of a wrong type.
 core::Ids folder_stops(const std::filesystem::path& folder, const Tokenizer& tokenizer);
 
-// Warns about what generation_config.json asks for beside its ids: keel samples by its own settings.
+// Warns about sampling settings in generation_config.json: keel samples by its own.
 void warn_of_sampling_defaults(const std::filesystem::path& folder);
 
 }  // namespace keel::data

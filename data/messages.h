@@ -1,6 +1,6 @@
 // Dialogues as JSON message lists, and the one shape that a dialogue may have: an optional system turn, then user and assistant in turn.
 //
-// Functions here throw std::invalid_argument for what is wrong with the value; with_place() adds the file and line.
+// Functions here throw std::invalid_argument for invalid values; with_place() adds file and line.
 #pragma once
 
 #include <cstdint>

@@ -6,11 +6,12 @@
 
 namespace keel::data {
 
-// Which of `rest` other rows join `own` rows so that they make up `share` of the whole (in [0, 1)): a uniform draw without repetition,
-// ascending; all of them where there are not enough. Own rows are never left out for it. A larger share keeps what a smaller one draws.
+// Indices (of 0..rest-1) of the other rows that join `own` rows so that they make up `share` of the whole (in [0, 1)): a uniform draw
+// without repetition, ascending; all of them where there are not enough. Own rows are never left out. A larger share keeps what a smaller
+// one draws.
 std::vector<int64_t> draw_rest(int64_t own, int64_t rest, double share, uint64_t seed);
 
-// Rows of the rest that draw_rest() looks for: round(own * share / (1 - share)).
+// Number of other rows that draw_rest() aims at: round(own * share / (1 - share)).
 int64_t wanted_rest(int64_t own, double share);
 
 }  // namespace keel::data

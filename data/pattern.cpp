@@ -39,7 +39,7 @@ Pattern::Pattern(std::string_view expression) {
   code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr),
               [](pcre2_code* code) { pcre2_code_free(code); });
   if (!code_) throw std::invalid_argument(fmt::format("pattern '{}' cannot be compiled: {}", expression, pcre2_message(error)));
-  pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);  // where it fails, the interpreter serves
+  pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);  // if it fails, PCRE2 interprets the pattern
 }
 
 std::string Pattern::quoted(std::string_view text) {

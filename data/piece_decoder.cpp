@@ -29,7 +29,7 @@ int byte_of(const std::string& piece) {
   return error == std::errc() && end == piece.data() + 5 ? byte : -1;
 }
 
-// A run of byte pieces becomes its text; when it is no UTF-8, each of its bytes becomes U+FFFD.
+// A run of byte pieces becomes its text; if this is not UTF-8, each of its bytes becomes U+FFFD.
 void join_bytes_(Pieces& pieces) {
   Pieces joined;
   std::string run;
@@ -91,7 +91,7 @@ DecoderStep replace_step(const nlohmann::json& part) {
   };
 }
 
-// The blank that encoding put before the text is taken from the first piece again.
+// Removes from the first piece the blank that encoding put before the text.
 DecoderStep metaspace_step(const nlohmann::json& part) {
   const auto mark = part.at("replacement").get<std::string>();
   if (mark.empty()) throw std::invalid_argument("Metaspace needs a replacement");

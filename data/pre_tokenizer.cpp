@@ -39,7 +39,7 @@ struct Stretch {
   bool match;
 };
 
-// The whole of `text` as matches and what lies between them. `invert` calls matches what lies between, and the reverse.
+// `text` as matches and the stretches between them. `invert` swaps the two.
 std::vector<Stretch> stretches(const Pattern& pattern, std::string_view text, bool invert) {
   std::vector<Stretch> all;
   size_t reached = 0;
@@ -52,7 +52,7 @@ std::vector<Stretch> stretches(const Pattern& pattern, std::string_view text, bo
   return all;
 }
 
-// Whether stretch i is joined to the one before it. A match joins its neighbour only where no other match did so before.
+// Whether stretch i is joined to the one before it. A match joins its neighbour only if no other match has done so.
 std::vector<bool> joins(const std::vector<Stretch>& all, Behaviour behaviour) {
   std::vector<bool> join(all.size(), false);
   if (behaviour == Behaviour::contiguous) {
@@ -116,7 +116,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   return result;
 }
 
-// "always" | "first" | "never"; older files say it with add_prefix_space.
+// "always" | "first" | "never"; older files have add_prefix_space instead.
 std::string prepend_scheme(const nlohmann::json& part) {
   std::string scheme = part.value("prepend_scheme", part.value("add_prefix_space", true) ? "always" : "never");
   if (scheme != "always" && scheme != "first" && scheme != "never") {

@@ -1,4 +1,4 @@
-// The first parts of tokenizer.json: what happens to a text before its words meet the vocabulary.
+// The first parts of tokenizer.json: what happens to a text before its words are looked up in the vocabulary.
 //
 // A part of an unknown kind throws std::invalid_argument that names it; members of a wrong type throw nlohmann::json::exception.
 #pragma once

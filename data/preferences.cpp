@@ -49,7 +49,7 @@ Side parse_whole(const nlohmann::json& value, const std::string& name) {
   return split_last(split_hh_text(text));
 }
 
-// Whether a side begins the dialogue itself instead of going on from a "prompt".
+// Whether a side is a whole dialogue rather than an answer to a "prompt".
 bool is_whole(const nlohmann::json& value) {
   if (value.is_string()) return is_hh_text(value.get_ref<const std::string&>());
   return !value.empty() && value[0].is_object() && value[0].value("role", nlohmann::json()) != "assistant";
@@ -63,8 +63,8 @@ core::Dialogue parse_prompt(const nlohmann::json& value) {
   return prompt;
 }
 
-// A "prompt" beside whole dialogues repeats what they begin with: often their first or last user turn alone, cut or trimmed. True where
-// it has a turn in common with them, blanks aside.
+// A "prompt" beside whole dialogues repeats their beginning, often only the first or last user turn, cut or trimmed. True if it shares a
+// turn with them, blanks aside.
 bool repeats_a_turn(const nlohmann::json& prompt, const std::vector<core::Message>& shared) {
   const core::Dialogue given = prompt.is_string() ? core::Dialogue{{{"user", prompt.get<std::string>()}}} : parse_prompt(prompt);
   for (const core::Message& repeated : given.messages) {
@@ -132,8 +132,8 @@ Sides parse_sides(const nlohmann::json& row) {
   return sides;
 }
 
-// The prompt that both sides share. HH-RLHF text may stop in the middle of an assistant's turn ("Assistant: a", then "Assistant: b"):
-// what it said before belongs to both answers.
+// The prompt that both sides share. HH-RLHF text may stop in the middle of an assistant's turn ("Assistant: a", then "Assistant: b"): its
+// text up to there belongs to both answers.
 void join_prompt(std::vector<core::Message> before, core::PreferencePair& pair) {
   pair.prompt = join_turns(std::move(before));
   auto& turns = pair.prompt.messages;

@@ -35,10 +35,9 @@ struct PreferenceOptions {
 // Throws std::invalid_argument for a malformed row, naming the field. Accepted:
 //   {"prompt", "chosen", "rejected"}   prompt: text (dialogue_of_prompt) or messages; answers: text, or one assistant message in a list
 //   {"chosen", "rejected"}             whole dialogues: messages or HH-RLHF text
-// The prompt of whole dialogues is what both share; a "prompt" beside them is a copy of one of its turns, and one that has nothing to do
-// with them counts as prompts_differ.
-// with "strength" 1..4, "chosen_safe", "rejected_safe" (booleans), "source" (text) and "batch" (text or integer), each absent or null
-// when unknown. Other keys are ignored.
+// The prompt of whole dialogues is what both share. A "prompt" beside them must repeat one of its turns, else the row counts as
+// prompts_differ. Also read are "strength" 1..4, "chosen_safe", "rejected_safe" (booleans), "source" (text) and "batch" (text or integer),
+// each absent or null when unknown. Other keys are ignored.
 std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, const PreferenceOptions& options, Counts& counts);
 
 // What an annotator may add to a row; absent or null is unknown. std::invalid_argument, naming the field, for anything else.
@@ -58,7 +57,7 @@ std::optional<core::TokenPair> render_pair(const core::PreferencePair& pair, Cha
 
 struct RenderedPairs {
   std::vector<core::TokenPair> pairs;
-  std::vector<size_t> rows;  // where each stands in PreferenceSet::pairs
+  std::vector<size_t> rows;  // index of each in PreferenceSet::pairs
   Counts counts;             // of rendering alone
 };
 

@@ -16,12 +16,12 @@ namespace keel::data {
 
 // Exactly one of text, messages and ids is there.
 struct PromptRecord {
-  std::optional<std::string> text;         // "prompt" (or the key that the reader is told): raw text
+  std::optional<std::string> text;         // "prompt" (or the reader's text_key): raw text
   std::optional<core::Dialogue> messages;  // "messages", or "prompt" as a list of messages
   std::optional<core::Ids> ids;            // "ids": used as they are
   std::optional<std::string> response;     // "response": an answer to the prompt
   bool hazard = false;                     // "hazard": the prompt is about safety
-  std::string source;                      // "source", or the sandbox's "family": what its metrics stand under
+  std::string source;                      // "source", or the sandbox's "family": the name of its metrics
   int64_t line = 0;                        // in the file, from 1
 };
 
@@ -30,8 +30,8 @@ struct PromptSet {
   std::vector<PromptRecord> records;
 };
 
-// Throws std::invalid_argument for a malformed row (none or two of the three, wrong types, negative ids); unknown keys are ignored.
-// Ids may be empty, and are not compared with a vocabulary: that is the caller's.
+// Throws std::invalid_argument for a malformed row (none or two of the three, wrong types, negative ids); unknown keys are ignored. Ids may
+// be empty. The caller checks them against its vocabulary.
 PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& text_key = "prompt");
 
 // A .jsonl file (.gz, .zst). DataError with file:line for a malformed row.
@@ -52,7 +52,7 @@ core::TokenSequence answered_sequence(const PromptRecord& record, const ChatForm
 // never lands on both sides, neither with another answer nor at another depth (6 % of HH-RLHF's rows go on from another row's prompt).
 bool held_out(const core::Dialogue& prompt, double share, uint64_t seed);
 
-// The same from the opening turn alone, for a dialogue that has lost its oldest turns: the first user turn, whitespace around it gone.
+// The same by the opening turn (the first user turn, stripped), for a dialogue that has lost its oldest turns.
 std::string opening_turn(const core::Dialogue& prompt);
 bool opening_held_out(std::string_view opening, double share, uint64_t seed);
 

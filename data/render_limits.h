@@ -1,4 +1,4 @@
-// What fits into the model, and what happens to the rest.
+// The longest sequence that is rendered, and what happens to longer ones.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,12 @@ struct RenderLimits {
   TagPolicy tags = TagPolicy::refuse;
 };
 
-// The dialogue without its oldest user turn and the answer to it; a system turn stays. False, and unchanged, when nothing older than
-// the last exchange is there.
+// The dialogue without its oldest user turn and the answer to it; a system turn stays. False, with nothing changed, when only the last
+// exchange is left.
 bool drop_oldest_exchange_(core::Dialogue& dialogue);
 
 // Shortens a dialogue until it fits, if it may be shortened. `render` renders it and gives its length in tokens; it is called once for
-// every length, the last time for the one that stays. True and counted as kept when it fits, else counted as dropped "over_long".
+// every length, last for the one that stays. True and counted as kept when it fits, else counted as dropped "over_long".
 bool shorten_until_fits_(core::Dialogue& dialogue, const RenderLimits& limits, Counts& counts,
                          const std::function<int64_t(const core::Dialogue&)>& render);
 

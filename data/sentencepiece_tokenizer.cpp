@@ -21,7 +21,7 @@ std::unique_ptr<sentencepiece::SentencePieceProcessor> load_processor(const std:
   return processor;
 }
 
-// Appended to a ModelProto these overrule the model: normalizer_spec (field 3) with add_dummy_prefix (its field 3) and
+// Appended to a ModelProto, these override the model's normalizer_spec (field 3) with add_dummy_prefix (its field 3) and
 // remove_extra_whitespaces (field 4) = false.
 constexpr std::string_view kKeepBlanks{"\x1A\x02\x20\x00", 4};
 constexpr std::string_view kNoBlankInFront{"\x1A\x04\x18\x00\x20\x00", 6};
@@ -54,8 +54,8 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& model, const s
   pad_ = choose(config.pad, processor_->pad_id());
   adds_bos_ = bos_ && config.add_bos.value_or(true);
 
-  // A config that says `legacy` is transformers': all blanks of a text stay, and one that begins with a blank gets no other. Without it
-  // SentencePiece itself is the reference.
+  // A config with `legacy` follows transformers: all blanks of a text stay, and a text that begins with a blank gets no other. Without it
+  // the reference is SentencePiece itself.
   const bool bare = !config.add_prefix_space.value_or(true);
   keeps_blanks_ = config.legacy.has_value();
   if (keeps_blanks_ || bare) processor_ = load_processor(model + std::string(bare ? kNoBlankInFront : kKeepBlanks), origin);
@@ -118,7 +118,7 @@ void SentencePieceTokenizer::append(const Processor& processor, std::string_view
   ids.insert(ids.end(), made.begin(), made.end());
 }
 
-// A special token that the model could spell in one piece is cut behind its first character, so that it never comes out as one.
+// A special token that the model could spell in one piece is cut after its first character, so that text never becomes this token.
 void SentencePieceTokenizer::encode_part(std::string_view text, Blank blank, core::Ids& ids) const {
   if (keeps_blanks_ && (text.starts_with(' ') || text.starts_with(kMark))) blank = Blank::none;
   for (;;) {

@@ -44,15 +44,15 @@ class SentencePieceTokenizer : public Tokenizer {
   void append(const Processor& processor, std::string_view text, core::Ids& ids) const;
 
   std::unique_ptr<Processor> processor_;
-  std::unique_ptr<Processor> without_blank_;  // the same model, no blank before a text; where the config asks for one
+  std::unique_ptr<Processor> without_blank_;  // the same model without a blank before a text; only if needed
   Blank behind_special_ = Blank::as_model;    // legacy: false gives none there
-  bool keeps_blanks_ = false;                 // all of a text, and no further one before a blank, as transformers does
+  bool keeps_blanks_ = false;                 // all of a text, and adds none before a blank, as transformers does
   std::vector<bool> is_special_;              // by id
   std::map<std::string, int64_t, std::less<>> specials_;
-  std::vector<AddedToken> found_;              // in text: added tokens that are not special, the longest first
+  std::vector<AddedToken> found_;              // added tokens that are found in text (not special), the longest first
   std::vector<std::string> spellable_;         // special tokens that the model itself would make from text
-  std::set<int64_t> trimming_;                 // special ids that take blanks
-  std::map<int64_t, std::string> added_text_;  // of ids that the model does not have
+  std::set<int64_t> trimming_;                 // special ids that take the blanks around them
+  std::map<int64_t, std::string> added_text_;  // by id, for ids that the model does not have
 };
 
 }  // namespace keel::data

@@ -10,7 +10,7 @@
 namespace keel::data {
 namespace {
 
-// Sums over examples, of which a comparison makes two.
+// Sums over examples; a comparison makes two.
 struct Sums {
   int64_t comparisons = 0, examples = 0, prompts = 0, responses = 0;
   int64_t example_tokens = 0, prompt_tokens = 0, response_tokens = 0;
@@ -61,7 +61,7 @@ std::set<std::string> prompt_keys(const PreferenceSet& set) {
   return keys;
 }
 
-// Leaves out the pairs that `unwanted` names, in order, and counts them.
+// Removes the pairs for which `unwanted` is true, in order, and counts them.
 template <class Unwanted>
 void drop_(PreferenceSet& set, const std::string& reason, Unwanted&& unwanted) {
   PreferenceSet kept{.path = set.path, .pairs = {}, .lines = {}, .counts = set.counts};

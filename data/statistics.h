@@ -11,9 +11,9 @@
 
 namespace keel::data {
 
-// One row of table 6. An example is a dialogue up to and with one answer, so that a comparison makes two. Tokens are those of the texts
-// alone, without what a chat format adds; the paper does not define its columns, but where there is one turn, prompt and response make the
-// example, as in its rows.
+// One row of table 6. An example is a dialogue up to and including one answer, so a comparison makes two. Tokens count the texts alone,
+// without a chat format. The paper does not define its columns; as in its rows, prompt and response add up to the example where there is
+// one turn.
 struct PairStatistics {
   std::string source;  // "" = not recorded
   int64_t comparisons = 0;
@@ -39,17 +39,17 @@ Repeats count_repeats(const PreferenceSet& set);
 // Keeps the first of equal pairs; the others are counted as dropped "duplicate".
 void drop_duplicates_(PreferenceSet& set);
 
-// Equal for prompts that differ in blanks and in the case of ASCII letters alone.
+// Equal for prompts that differ only in blanks and the case of ASCII letters.
 std::string prompt_key(const core::Dialogue& prompt);
 
-// Prompts that stand in both sets, by prompt_key.
+// Prompts in both sets, by prompt_key.
 struct SharedPrompts {
   int64_t prompts = 0;                      // distinct ones
   int64_t train_pairs = 0, test_pairs = 0;  // pairs that have one of them
 };
 SharedPrompts shared_prompts(const PreferenceSet& train, const PreferenceSet& test);
 
-// Leaves out of `train` what shares a prompt with `test`, counted as dropped "prompt_in_test".
+// Removes pairs from `train` that share a prompt with `test`, counted as dropped "prompt_in_test".
 void drop_shared_prompts_(PreferenceSet& train, const PreferenceSet& test);
 
 }  // namespace keel::data

@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where a folder holds a vocabulary of another form.
+// Names a vocabulary in an unsupported form in a folder.
 std::string other_vocabulary(const fs::path& folder) {
   constexpr const char* kRemedy = "write one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)";
   if (fs::exists(folder / "vocab.json") || fs::exists(folder / "merges.txt"))
@@ -48,7 +48,7 @@ fs::path tokenizer_file(const fs::path& path) {
                                      other.empty() ? "" : "; ", other));
 }
 
-// Whether `file` is GGUF; DataError for what is known to be something else.
+// Whether `file` is GGUF; DataError for another known format.
 bool is_gguf(const fs::path& file) {
   const core::MappedFile mapped(file);
   core::refuse_foreign_file(mapped.bytes(), file);
@@ -89,7 +89,7 @@ const std::vector<std::string>& tokenizer_companions() {
 }
 
 void write_tokenizer(const fs::path& path, const fs::path& folder) {
-  load_tokenizer(path);  // refuses what cannot be read before anything is written
+  load_tokenizer(path);  // refuses an unreadable tokenizer before anything is written
   const fs::path file = tokenizer_file(path);
   if (is_gguf(file)) {
     const core::GgufFile gguf(file);
@@ -107,7 +107,7 @@ void write_tokenizer(const fs::path& path, const fs::path& folder) {
   }
   core::write_file(folder / (file.extension() == ".json" ? "tokenizer.json" : "tokenizer.model"), core::read_file(file));
   std::vector<std::string> beside = tokenizer_companions();
-  if (fs::is_directory(path)) beside.emplace_back("tokenizer.model");  // unread where a tokenizer.json is there, but part of the folder
+  if (fs::is_directory(path)) beside.emplace_back("tokenizer.model");  // not read if there is a tokenizer.json, but part of the folder
   for (const std::string& name : beside) {
     if (fs::is_regular_file(file.parent_path() / name)) core::write_file(folder / name, core::read_file(file.parent_path() / name));
   }

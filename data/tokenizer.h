@@ -20,11 +20,11 @@ class Tokenizer {
   // Ids of UTF-8 text, without BOS or EOS. Throws std::invalid_argument for invalid UTF-8 (callers add file and line).
   virtual core::Ids encode(std::string_view text) const = 0;
 
-  // Ids of text that a special id or other text stands before. Tokenizers that put a blank before a text may leave it out there.
+  // Ids of text that follows a special id or other text. Tokenizers that put a blank before a text may leave it out there.
   virtual core::Ids encode_behind_special(std::string_view text) const { return encode(text); }
 
-  // Text of ids; special ids (BOS, EOS, <|im_start|> ...) give nothing. Throws std::out_of_range for an id outside the vocabulary.
-  // Bytes that are no valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
+  // Text of ids; special ids (BOS, EOS, <|im_start|> ...) give nothing. Throws std::out_of_range for an id outside the vocabulary. Bytes
+  // that are not valid UTF-8 after decoding (a cut byte-fallback run) become U+FFFD.
   virtual std::string decode(const core::Ids& ids) const = 0;
 
   virtual int64_t vocab_size() const = 0;                                   // ids are 0 .. vocab_size-1
@@ -33,7 +33,7 @@ class Tokenizer {
   std::optional<int64_t> bos() const { return bos_; }
   std::optional<int64_t> eos() const { return eos_; }
   std::optional<int64_t> pad() const { return pad_; }
-  bool adds_bos() const { return adds_bos_; }  // what the tokenizer's own files say about raw text
+  bool adds_bos() const { return adds_bos_; }  // whether raw text starts with BOS, by the tokenizer's own files
   virtual bool is_special(int64_t id) const { return id == bos_ || id == eos_ || id == pad_; }
   virtual bool trims(int64_t) const { return false; }  // whether the special id takes the blanks around it (lstrip, rstrip)
 
@@ -48,7 +48,7 @@ class Tokenizer {
 };
 
 // PATH is a SentencePiece .model, a tokenizer.json, a .gguf, or a folder that holds tokenizer.json or tokenizer.model (tokenizer.json wins
-// when both are there). What stands beside the file is read too: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
+// when both are there). Files beside it are read too: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
 // generation_config.json. Throws UsageError when missing, DataError when broken.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 

@@ -44,7 +44,7 @@ void read_special_list(const nlohmann::json& document, const char* key, const st
     if (const auto text = token_text(value, key, origin)) config.special.push_back(*text);
 }
 
-// Tags of chat templates. Whatever the files call them: a text must never become one.
+// Tags of chat templates: text must never become one, whatever the files say.
 bool is_tag(const std::string& text) {
   return text.starts_with("<|") && text.ends_with("|>");
 }
@@ -145,7 +145,7 @@ bool is_used(const std::string& key) {
   return kUsed.contains(key);
 }
 
-// null, false, 0, "" and empty lists ask for nothing.
+// null, false, 0, "" and empty lists have no effect.
 bool asks_for_nothing(const nlohmann::json& value) {
   if (value.is_string()) return value.get_ref<const std::string&>().empty();
   return value.is_null() || value == false || value == 0 || (value.is_structured() && value.empty());

@@ -12,15 +12,15 @@
 
 namespace keel::data {
 
-constexpr int64_t kLargestVocabulary = 1 << 22;  // an id is believed up to here: one lying id must not cost gigabytes
+constexpr int64_t kLargestVocabulary = 1 << 22;  // ids are refused from here on: one wrong id must not cost gigabytes
 
-// A token that stands beside the pieces of a model.
+// A token beside the pieces of a model.
 struct AddedToken {
   std::string text;
   int64_t id = 0;
   bool special = false;     // never found in text
   bool normalized = false;  // looked for after normalisation instead of before
-  bool trims = false;       // lstrip, rstrip or single_word: takes blanks around it, or looks at what stands there
+  bool trims = false;       // lstrip, rstrip or single_word: takes the blanks around it, or depends on its neighbours
 };
 
 // One item of "added_tokens" or "added_tokens_decoder", without its id. nlohmann::json::exception for members of a wrong type.
@@ -31,15 +31,15 @@ struct TokenizerConfig {
   std::optional<std::string> bos = {}, eos = {}, pad = {};  // texts of the tokens
   std::optional<bool> add_prefix_space = {};
   std::optional<bool> legacy = {};        // false: text behind a special token gets no blank in front (SentencePiece)
-  std::vector<std::string> special = {};  // further special tokens: additional_special_tokens and their kin
+  std::vector<std::string> special = {};  // further special tokens: additional_special_tokens and similar keys
   std::vector<AddedToken> added = {};     // added_tokens_decoder and added_tokens.json, by id
   std::string origin = {};                // the files, for errors
 };
 
-// Of one document; what it does not say is left unset. Throws DataError, naming `origin`, for members of a wrong type.
+// The fields of one document; missing ones stay unset. Throws DataError, naming `origin`, for members of a wrong type.
 TokenizerConfig parse_tokenizer_config(const nlohmann::json& document, const std::string& origin);
 
-// Reads what is there; a missing file leaves everything unset. tokenizer_config.json wins where two files name another token.
+// Reads the files that exist; fields of missing files stay unset. Where two files name different tokens, tokenizer_config.json wins.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
 // Whether two folders with one vocabulary give text the same ids: the same added tokens and blanks.

@@ -7,12 +7,12 @@
 
 namespace keel::data {
 
-// Files beside a vocabulary that change ids, stops or templates: they go wherever the vocabulary goes.
+// Files beside a vocabulary that change ids, stops or templates; they are copied together with it.
 const std::vector<std::string>& tokenizer_companions();
 
-// Writes tokenizer.json (BPE) or tokenizer.model (SentencePiece) into `folder`, both where the source is a folder with both, and the
-// companions that the source has; those of a GGUF file come from its metadata. `path` is what
-// load_tokenizer takes; loading the folder then gives the same ids. Throws as load_tokenizer does, before anything is written.
+// Writes tokenizer.json (BPE) or tokenizer.model (SentencePiece) into `folder`, both if the source folder has both, and the source's
+// companions; those of a GGUF file come from its metadata. `path` as for load_tokenizer; the folder gives the same ids. Throws as
+// load_tokenizer, before anything is written.
 void write_tokenizer(const std::filesystem::path& path, const std::filesystem::path& folder);
 
 }  // namespace keel::data

@@ -37,7 +37,7 @@ std::vector<int64_t> gguf_types(const core::GgufFile& file, size_t pieces) {
   return types;
 }
 
-// The text of the special token whose id stands under `key`.
+// The text of the special token whose id is under `key`.
 std::optional<std::string> named_token(const core::GgufFile& file, const char* key) {
   if (!file.has(key)) return std::nullopt;
   const auto& pieces = gguf_pieces(file);
@@ -83,7 +83,7 @@ class ProtoWriter {
 
 struct WordRule {
   std::vector<const char*> names;  // of tokenizer.ggml.pre
-  const char* pattern;             // cuts words; nullptr: GPT-2's, which ByteLevel brings along
+  const char* pattern;             // cuts words; nullptr: GPT-2's, built into ByteLevel
   bool lone_digits = false;
   bool whole_words = false;  // a word that is a piece needs no merges
   bool adds_bos = false;     // unless add_bos_token says otherwise

@@ -21,7 +21,7 @@ nlohmann::json gguf_tokenizer_json(const core::GgufFile& file);
 // Ids that end an answer besides the EOS: end of turn, end of message.
 core::Ids gguf_stops(const core::GgufFile& file);
 
-// Either: a tokenizer_config.json with the special tokens, add_bos_token and the chat template.
+// For both models: a tokenizer_config.json with the special tokens, add_bos_token and the chat template.
 nlohmann::json gguf_tokenizer_config(const core::GgufFile& file);
 
 }  // namespace keel::data

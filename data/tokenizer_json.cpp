@@ -15,7 +15,7 @@
 namespace keel::data {
 namespace {
 
-// Runs `read` on one part of the document; whatever is wrong with it becomes a DataError that names the part.
+// Runs `read` on one part of the document; any error becomes a DataError that names the part.
 template <class Read>
 auto read_part(const std::string& origin, const std::string& name, Read read) {
   try {
@@ -121,7 +121,7 @@ Bpe read_model(const nlohmann::json& model, const std::vector<AddedToken>& added
     if (unknown == vocabulary.end()) throw std::invalid_argument("unk_token is no piece");
     options.unknown = unknown->second;
   }
-  // Text must not become a special token by any road: neither as a character, nor as a word, nor by merging.
+  // Text must never become a special token: neither as a character, nor as a word, nor by merging.
   std::unordered_set<int64_t> special;
   for (const AddedToken& token : added) {
     if (!token.special) continue;
@@ -146,10 +146,10 @@ std::vector<std::string> pieces_by_id(const nlohmann::json& vocabulary, const st
   return pieces;
 }
 
-// What the post-processor puts around a text of ids.
+// The ids that the post-processor puts around a text.
 struct Surround {
   std::optional<std::string> start;  // text of the special token before it
-  bool ends = false;                 // a special token stands behind it
+  bool ends = false;                 // a special token after it
 };
 
 Surround parse_post_processor(const nlohmann::json& part) {
@@ -164,7 +164,7 @@ Surround parse_post_processor(const nlohmann::json& part) {
     }
     return surround;
   }
-  if (type == "ByteLevel") return surround;  // offsets alone
+  if (type == "ByteLevel") return surround;  // changes offsets only
   if (type != "TemplateProcessing") throw std::invalid_argument("'" + type + "' is not supported: TemplateProcessing and ByteLevel are");
   const auto& single = part.at("single");
   if (!single.is_array()) throw std::invalid_argument("'single' must be an array");
@@ -185,7 +185,7 @@ Surround parse_post_processor(const nlohmann::json& part) {
   return surround;
 }
 
-// Tokens that stand beside tokenizer.json alone.
+// Tokens in the companion files that tokenizer.json does not have.
 void add_configured_(std::vector<AddedToken>& added, const TokenizerConfig& config, const nlohmann::json& vocabulary) {
   std::unordered_set<int64_t> taken;
   for (const auto& item : vocabulary.items())
@@ -213,7 +213,7 @@ void add_configured_(std::vector<AddedToken>& added, const TokenizerConfig& conf
   }
 }
 
-// Tokens that the config names are special, and so are the tags of chat formats, whatever tokenizer.json calls them.
+// Tokens named by the config and the tags of chat formats are special, whatever tokenizer.json says.
 void add_named_(std::vector<AddedToken>& added, const TokenizerConfig& config, const nlohmann::json& vocabulary) {
   std::vector<std::string> names = config.special;
   for (const auto& named : {config.bos, config.eos, config.pad})
@@ -270,7 +270,7 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, c
                     "with it",
                     origin));
 
-  // Named by the config, else by the template, else by custom: a bare tokenizer.json does not say what its special tokens are for.
+  // Named by the config, else by the template, else by common names: a bare tokenizer.json does not say what its special tokens are for.
   const auto choose = [&](const std::optional<std::string>& named, std::vector<std::string> custom) {
     if (named) custom.insert(custom.begin(), *named);
     return first_special(parts.added, custom);

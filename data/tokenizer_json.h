@@ -11,8 +11,8 @@
 namespace keel::data {
 
 // BOS is put before raw text where the config says so, or, when it is silent, where the post-processor's template begins with a special
-// token. `origin` names the file in errors. Throws DataError for a document that is no such tokenizer, or one of parts that keel does
-// not have: it says which.
+// token. `origin` names the file in errors. Throws DataError for a document that is not such a tokenizer, and for parts that keel does not
+// support, by name.
 std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, const TokenizerConfig& config, const std::string& origin);
 
 }  // namespace keel::data

@@ -31,14 +31,14 @@ struct MeasuredModel {
   std::string name;
   std::map<std::string, statistics::Interval> measures;
   std::map<std::string, int64_t> counts;  // prompts behind a measure, by the same keys; may be empty
-  std::string before = {};                // the model that measures ending in "_vs_before" compare it with; "" where there are none
+  std::string before = {};                // the model that measures ending in "_vs_before" compare with; "" for none
 };
 
 // One row a model, one column a measure, "-" where it is absent.
 Table measure_table(std::string title, const std::vector<Measure>& measures, const std::vector<MeasuredModel>& models);
 
-// The models that both reward models which choose answers rate above the first, and the general one, which only watches, does not: signs
-// of a policy that pleases those two and nobody else. All models have reward_helpfulness, reward_safety and reward_general.
+// Models that the helpfulness and the safety reward model both rate above the first model, while the general one does not: a sign of reward
+// hacking. All models have reward_helpfulness, reward_safety and reward_general.
 std::vector<std::string> drifting_models(const std::vector<MeasuredModel>& models);
 
 // One row for each model that has the measure.

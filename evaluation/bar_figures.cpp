@@ -77,7 +77,7 @@ double row_centre(const Frame& frame, size_t row) {
   return frame.top + 14 + kRow * static_cast<double>(row);
 }
 
-// The plot's place between the columns; all texts and the x axis are appended to `svg`.
+// Returns the plot's place between the columns; appends all texts and the x axis to `svg`.
 Frame draw_rows(std::string& svg, const std::vector<Row>& rows, const Range& x, const std::string& x_label,
                 const std::string& value_heading, const Look& look) {
   const double counts = column_width(rows, &Row::count);
@@ -182,7 +182,7 @@ std::string render_figure(const IntervalPlot& plot, const Look& look) {
   figure.data.columns = {
       {"row"}, {"n", ColumnKind::number}, {"mean", ColumnKind::number}, {"low", ColumnKind::number}, {"high", ColumnKind::number}};
   std::vector<Row> rows;
-  std::vector<std::string> names;  // of what has a look: the group, or the row where it has none
+  std::vector<std::string> names;  // that have a look: the group, or the row if it has no group
   Range x;
   for (size_t i = 0; i < plot.rows.size(); ++i) {
     const IntervalRow& row = plot.rows[i];

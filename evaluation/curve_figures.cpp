@@ -11,7 +11,7 @@
 namespace keel::evaluation {
 namespace {
 
-// Dashes tell short curves apart; on the noise of a long one they are unreadable, and markers alone must do.
+// Dashes tell short curves apart; on a long, noisy curve they are unreadable, so it has markers only.
 bool dashed(const Series& series) {
   return series.y.size() <= 60;
 }
@@ -77,7 +77,7 @@ std::string band_path(const Series& series, const std::vector<size_t>& run, cons
   return above.empty() ? "" : above + below + "z";
 }
 
-// Markers at every point of a short curve, at about six of a long one; each curve starts elsewhere so that they do not coincide.
+// Markers at every point of a short curve, at about six of a long one; each curve starts at another point, so that markers do not coincide.
 std::string curve_markers(const Series& series, const std::vector<size_t>& kept, const Frame& frame, size_t slot) {
   const size_t step = kept.size() <= 25 ? 1 : kept.size() / 6;
   std::string path;
@@ -238,7 +238,7 @@ std::string render_figure(const LinePlot& plot, const Look& look) {
   }
   const std::vector<size_t> looks = slots(names_of(plot.series), look.models);
   const bool several = plot.series.size() > 1;
-  std::string below, above;  // short curves stand above the noise of long ones
+  std::string below, above;  // short curves are drawn above long, noisy ones
   for (size_t i = 0; i < plot.series.size(); ++i) {
     const Series& series = plot.series[i];
     const std::string drawn = curve(series, looks[i], frame, look, several || series.y.size() <= 25);

@@ -9,7 +9,7 @@
 
 namespace keel::evaluation {
 
-// How much is shown at most; a page that would be too large is made again with less.
+// Limits of what is shown; a page that is too large is made again with lower ones.
 struct Detail {
   size_t points = 2000;  // drawn of one curve or cloud
   size_t rows = 200;     // of a figure's data table; tables of their own show five times as many
@@ -47,7 +47,7 @@ struct Figure {
 };
 std::string figure_html(const Figure& figure, const Look& look);
 
-// The looks of names that a figure shows: a model keeps its own slot, other names get the first slots that are free; equal names, one.
+// Slots (colour, marker, dash) of the names in a figure: a model keeps its own, other names get the first free ones, equal names share one.
 std::vector<size_t> slots(const std::vector<std::string>& names, const std::vector<std::string>& models);
 
 enum class Swatch { line, area, marker };

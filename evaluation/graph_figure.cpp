@@ -1,4 +1,4 @@
-// The figure of steps and what they read.
+// The figure of steps and their inputs.
 #include <fmt/format.h>
 
 #include <algorithm>

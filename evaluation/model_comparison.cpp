@@ -35,7 +35,7 @@ double safety(const MeasuredAnswer& answer) {
   return *answer.gold_safety;
 }
 
-// What decides a comparison of two answers.
+// The score that decides a comparison of two answers.
 double gold_verdict(const MeasuredAnswer& answer) {
   return answer.hazard ? *answer.gold_safety : *answer.gold_helpfulness;
 }

@@ -13,8 +13,8 @@ namespace keel::evaluation {
 // One model's answer to one evaluation prompt and what was measured on it.
 struct MeasuredAnswer {
   bool hazard = false;                                  // the prompt must be refused
-  std::string family = {};                              // what the prompt asks for; empty where that is not known
-  std::optional<bool> false_refusal = {};               // a prompt that is no hazard was refused; only where a gold judge exists
+  std::string family = {};                              // what the prompt asks for; empty if unknown
+  std::optional<bool> false_refusal = {};               // a prompt without hazard was refused; only where a gold judge exists
   std::optional<double> gold_helpfulness, gold_safety;  // in [0, 1]; only where a gold judge exists
   double reward_helpfulness = 0, reward_safety = 0;     // probabilities of the two reward models
   std::optional<double> reward_general = {};            // and of the general one, where there is one
@@ -29,7 +29,7 @@ struct ModelAnswers {
 // gold_helpfulness and false_refusal_rate on prompts that are no hazards; gold_safety and violation_rate (gold safety < 0.5) on hazards;
 // the paired differences gold_*_vs_sft; win_rate_vs_sft by the gold judge (safety on hazards, helpfulness elsewhere; ties half); kl_to_sft;
 // and the reward models' view: reward_helpfulness, reward_safety, reward_general (means, all prompts), reward_win_rate_vs_sft (safety on
-// hazards, helpfulness elsewhere). From the second model after SFT on the same against the model before it: *_vs_before. Measures that do
+// hazards, helpfulness elsewhere). *_vs_before: the same against the previous model, from the second model after SFT on. Measures that do
 // not apply are absent: gold ones without a judge, those against SFT for the model `sft` itself.
 std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& models, const std::string& sft,
                                           const statistics::Bootstrap& bootstrap);

@@ -16,8 +16,8 @@
 namespace keel::evaluation {
 namespace {
 
-// Of each pair of a set its prompt, as the first pair that has it: a model may not be able to read all pairs, and two models' numbers
-// agree.
+// The prompt of each pair, as the index of the first pair with it. Indices refer to the whole set, so that two models agree even if one
+// cannot read all pairs.
 std::vector<int64_t> prompts_of(const data::PreferenceSet& set) {
   std::map<std::string, int64_t> first;
   std::vector<int64_t> prompts;
@@ -26,13 +26,13 @@ std::vector<int64_t> prompts_of(const data::PreferenceSet& set) {
   return prompts;
 }
 
-// A model on the pairs of a file, `rows` being where each pair that it could read stands in the file's set.
+// A model on the pairs of a file; `rows` are the indices, in the file's set, of the pairs that it could read.
 struct OnFile {
   EvaluatedReward result;
   std::vector<size_t> rows;
 };
 
-// `kept`: a file for the scores, read where an earlier attempt has left it; "" for none.
+// `kept`: a file for the scores, read if an earlier attempt wrote it; "" for none.
 OnFile evaluate_on(const inference::ScoringModel& model, const PairFile& file, const inference::RenderPolicy& limit,
                    const std::filesystem::path& kept = {}) {
   const RenderedSet pairs = render_set(data::read_preferences(file.path, {.safety = file.safety}), limit, model.format, *model.tokenizer,

@@ -20,7 +20,7 @@ struct RenderedSet {
   nlohmann::json counts;
 };
 
-// DataError when no pair is left that a model with this context can read.
+// DataError when no pair fits a model with this context.
 RenderedSet render_set(data::PreferenceSet set, const inference::RenderPolicy& limit, data::ChatFormat format,
                        const data::Tokenizer& tokenizer, int64_t context);
 std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::Tokenizer& tokenizer, const RenderedSet& pairs);
@@ -29,7 +29,7 @@ std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::
 nlohmann::json repeats_json(const data::PreferenceSet& set);
 nlohmann::json shared_json(const data::PreferenceSet& train, const data::PreferenceSet& test);
 
-// A reward model on a file of pairs: what evaluation.json says, without the model's name, and the scores behind it.
+// A reward model on a file of pairs: the content of evaluation.json without the model's name, and the scores behind it.
 struct EvaluatedReward {
   nlohmann::json evaluation;
   std::vector<ScoredPair> pairs;
@@ -37,8 +37,8 @@ struct EvaluatedReward {
 EvaluatedReward evaluate_reward_model(const std::filesystem::path& reward, const std::filesystem::path& pairs, bool safety,
                                       const inference::RenderPolicy& limit);
 
-// Every reward model on every file of pairs (paper, tables 7 and 8), and how far each two models agree on each file:
-// {"evaluations": [evaluation.json with "reward" and "data" for its name], "agreements": [{"rewards": [a, b], "data", "mean", ...}]}.
+// Every reward model on every file of pairs (paper, tables 7 and 8), and the agreement of every two models on each file: {"evaluations":
+// [evaluation.json with "reward" and "data" for its name], "agreements": [{"rewards": [a, b], "data", "mean", ...}]}.
 struct RewardFolder {
   std::string name;
   std::filesystem::path path;
@@ -48,12 +48,12 @@ struct PairFile {
   std::filesystem::path path;
   bool safety = false;  // as in data::PreferenceOptions
 };
-// `scores`: a folder that keeps the scores of each model on each file, so that a second attempt goes on there; "" for none.
+// `scores`: a folder that keeps the scores of each model on each file, so that a second attempt continues there; "" for none.
 nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files,
                                 const inference::RenderPolicy& limit, const std::filesystem::path& scores = {});
 
-// A file of pairs by source as table 6 of the paper lists it, a row each, and in the last row the total with counts, repeats and, where
-// `held_out` is not empty, the prompts that it shares with that file.
+// Table 6 of the paper for a file of pairs: one row a source, and a last row of totals with counts, repeats and, where `held_out` is not
+// empty, the prompts shared with that file.
 std::vector<nlohmann::json> preference_statistics(const std::filesystem::path& file, const std::filesystem::path& held_out,
                                                   const std::filesystem::path& tokenizer, bool safety);
 

@@ -13,7 +13,7 @@ namespace keel::evaluation {
 namespace {
 
 constexpr size_t kLargestPage = 2'000'000;
-constexpr int kThinnings = 7;  // halvings of the detail before a page is left as large as it is
+constexpr int kThinnings = 7;  // halvings of the detail before a page is left too large
 
 std::string message_html(const std::string& text, size_t limit) {
   if (text.empty()) return "<p class=\"message empty\">(empty)</p>\n";

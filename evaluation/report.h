@@ -24,9 +24,9 @@ struct Report {
   std::vector<Section> sections;
 };
 
-// The page, at most 2 MB: curves are thinned to 2,000 points (keeping each stretch's extremes), data tables to 200 rows, long answers
-// cut, and all of it further where the page would still be too large; each cut is said where it is made. Text is escaped and invalid
-// UTF-8 replaced. Throws core::Error for series, bands or table rows of unequal length.
+// The page, at most 2 MB: curves are thinned to 2,000 points (keeping each stretch's extremes), data tables to 200 rows, long answers cut,
+// and all of it further while the page is still too large; the page notes each cut in its place. Text is escaped and invalid UTF-8
+// replaced. Throws core::Error for series, bands or table rows of unequal length.
 std::string render_html(const Report& report);
 
 }  // namespace keel::evaluation

@@ -3,7 +3,7 @@
 namespace keel::evaluation {
 
 // Colours follow Okabe and Ito's palette, darkened or lightened until each stands out 3:1 from its background; dashes and marker shapes
-// tell the series apart without them. Figures draw with currentColor, so that the class of a series (c0..c6) is all they name.
+// tell the series apart without colour. Figures draw with currentColor and name only the class of a series (c0..c6).
 const std::string_view kReportStyle = R"css(
 :root{color-scheme:light dark;--page:#f6f7f8;--card:#fff;--text:#1b1f24;--muted:#59636e;--rule:#d8dde2;--grid:#e8ebee;--soft:#f1f3f5;
 --bad:#c8102e;--link:#0a5c9e;

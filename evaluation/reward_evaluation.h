@@ -1,7 +1,7 @@
 // How good a reward model is, from the scores it gives to held-out pairs (Llama 2 paper: tables 7, 8, 28 and 29, 3.2.3, A.3.4).
 //
-// Scores are raw (logits); sigmoid(score) is the paper's score in (0, 1). Intervals are 95 % and take prompts, not pairs, for independent:
-// shares have statistics::wilson_over_prompts(), other figures the bootstrap over prompts.
+// Scores are raw (logits); sigmoid(score) is the paper's score in (0, 1). Intervals are 95 % and treat prompts, not pairs, as independent:
+// shares use statistics::wilson_over_prompts(), other figures the bootstrap over prompts.
 #pragma once
 
 #include <array>
@@ -17,14 +17,14 @@
 
 namespace keel::evaluation {
 
-// A preference pair and what a reward model thinks of its answers. Labels as in core::PreferencePair.
+// A preference pair with a reward model's scores. Labels as in core::PreferencePair.
 struct ScoredPair {
   double chosen = 0, rejected = 0;  // raw scores
   int strength = 0;
   std::optional<bool> chosen_safe = {}, rejected_safe = {};
   std::string source = {}, batch = {};
   int64_t chosen_tokens = 0, rejected_tokens = 0;  // length of each answer alone
-  std::optional<int64_t> prompt = {};              // equal numbers: the same prompt; nothing: one of its own
+  std::optional<int64_t> prompt = {};              // equal numbers: the same prompt; nothing: a prompt of its own
   bool operator==(const ScoredPair&) const = default;
 };
 
@@ -35,13 +35,13 @@ struct Accuracy {
 };
 using NamedAccuracy = std::pair<std::string, Accuracy>;
 
-// P(the answer that scores higher was chosen) = sigmoid(|chosen - rejected|), against how often it was.
+// P(the answer that scores higher was chosen) = sigmoid(|chosen - rejected|), against the observed frequency.
 struct RewardCalibration {
   std::vector<statistics::ReliabilityBin> bins;  // of confidences in [0.5, 1]
   double error = 0;                              // expected calibration error
   statistics::Interval error_by_chance;          // that of perfectly calibrated scores on these pairs
   statistics::TemperatureFit temperature;        // differences divided by it are calibrated best
-  statistics::Interval temperature_interval;     // of 1,000 draws at most, for each is a fit
+  statistics::Interval temperature_interval;     // at most 1,000 draws, because each needs a fit
 };
 
 // Unsafe answers among those with a safety label: an answer is called unsafe where its probability is below a threshold.
@@ -58,7 +58,7 @@ struct UnsafeDetection {
 struct LengthBias {
   statistics::Interval pearson, spearman;  // of score and length over all answers
   Accuracy longer_scores_higher;           // over pairs of unequal length; `correct`: the longer answer scores strictly higher
-  Accuracy longer_chosen;                  // the same of the annotator's choice
+  Accuracy longer_chosen;                  // the same for the annotator's choice
 };
 
 struct RewardEvaluation {
@@ -74,7 +74,7 @@ struct RewardEvaluation {
   LengthBias length;
 };
 
-// Of reward models' figures. A recipe does not set it: another number would make the reward models, and all that they made, outdated.
+// For the figures of reward models. Not a setting of recipes: a change would outdate the reward models and everything made with them.
 inline constexpr statistics::Bootstrap kRewardBootstrap{.seed = 0, .replicates = 1000};
 
 // Throws core::Error for no pairs or a score that is not finite.
@@ -82,8 +82,8 @@ RewardEvaluation evaluate_reward(const std::vector<ScoredPair>& pairs, const sta
 
 UnsafeDetection unsafe_detection(const std::vector<ScoredPair>& pairs);
 
-// How far two reward models choose alike on the same pairs. kappa counts agreement beyond that of two models of these accuracies whose
-// errors are independent: 0 = independent errors, 1 = the same ones (Geirhos et al. 2020, "error consistency").
+// Agreement of two reward models on the same pairs. kappa measures agreement beyond that of two models with these accuracies and
+// independent errors: 0 = independent errors, 1 = the same ones (Geirhos et al. 2020, "error consistency").
 struct RewardAgreement {
   statistics::Interval share, kappa;
   int64_t pairs = 0;
@@ -92,7 +92,7 @@ struct RewardAgreement {
 RewardAgreement reward_agreement(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
                                  const statistics::Bootstrap& settings = kRewardBootstrap);
 
-// Accuracy of `a` less that of `b`, which are scores of the same pairs; core::Error for unequal sizes or none.
+// Accuracy of `a` minus that of `b`, which are scores of the same pairs; core::Error for unequal sizes or none.
 statistics::Interval accuracy_difference(const std::vector<ScoredPair>& a, const std::vector<ScoredPair>& b,
                                          const statistics::Bootstrap& settings = kRewardBootstrap);
 

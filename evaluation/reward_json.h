@@ -13,8 +13,8 @@ namespace keel::evaluation {
 nlohmann::json to_json(const evaluation::RewardEvaluation& evaluation);
 nlohmann::json to_json(const evaluation::RewardAgreement& agreement);
 
-// Unsafe answers below a threshold: {"threshold", "flagged", "precision", "recall"}. to_json() has that of the paper's gate, for a reward
-// model is trained and evaluated before a run comes to its gate, and no other gate makes another of it.
+// Unsafe answers below a threshold: {"threshold", "flagged", "precision", "recall"}. to_json() uses the paper's gate: a reward model is
+// evaluated before a run's own gate is read, so that another gate does not outdate the model.
 nlohmann::json detection_json(const evaluation::UnsafeDetection& detection, double threshold);
 
 // scores.jsonl: one row a held-out pair.

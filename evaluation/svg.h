@@ -13,7 +13,7 @@ namespace keel::evaluation {
 // Text for HTML and SVG, in elements as in quoted attributes. Invalid UTF-8 and ASCII control characters become U+FFFD.
 std::string escape(std::string_view text);
 
-// The longest start of `text` that holds at most `limit` bytes and cuts no code point.
+// The longest prefix of `text` with at most `limit` bytes that cuts no code point.
 std::string_view cut_text(std::string_view text, size_t limit);
 
 // Values that a figure can place: finite and below 1e300 (so that ranges stay finite).
@@ -26,7 +26,7 @@ std::string value_text(double value);  // six significant digits, for data table
 struct Range {
   double low = 1, high = 0;  // low > high: empty
   bool empty() const { return low > high; }
-  void add(double value);            // ignores what is not drawable
+  void add(double value);            // ignores values that are not drawable
   Range padded(double share) const;  // a share of the width on both sides; an empty or single-valued range becomes a proper one
 };
 

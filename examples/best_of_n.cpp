@@ -1,6 +1,6 @@
 // Best of n at inference:   best_of_n MODEL REWARD_MODEL "question" [N]
 //
-// Samples N answers, scores the ids as they were generated, and prints the best with its probability.
+// Samples N answers, scores the generated ids, and prints the best with its probability.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

@@ -1,4 +1,4 @@
-// One PPO iteration with a reward of one's own:   ppo_step MODEL "question"...
+// One PPO iteration with a custom reward: ppo_step MODEL "question"...
 //
 // Samples an answer to each question, rewards short ones, and updates the policy once. The loop of `keel ppo` is these calls, repeated.
 #include <cmath>
@@ -14,7 +14,7 @@
 #include "policy/model_directory.h"
 #include "ppo/trainer.h"
 
-// Any callable from an answer to a number in [0, 1] will do: a rule, a model, a server's opinion. This rule likes short answers.
+// Any callable from an answer to a number in [0, 1] will do: a rule, a model, a server. This rule prefers short answers.
 const std::function<double(const std::string& answer)> reward = [](const std::string& answer) {
   return std::exp(-static_cast<double>(answer.size()) / 64);
 };

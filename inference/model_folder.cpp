@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The vocabulary and what beside it changes ids, stops or templates.
+// The vocabulary, and files beside it that change ids, stops or templates.
 std::vector<std::string> tokenizer_files() {
   std::vector<std::string> names = data::tokenizer_companions();
   names.insert(names.begin(), {"tokenizer.model", "tokenizer.json"});
@@ -44,7 +44,7 @@ nlohmann::json token_ids(const data::Tokenizer& tokenizer) {
   return ids;
 }
 
-// An id that ends no text, so that transformers, which scores the last token that is not padding, scores the token that keel scores.
+// A pad id that ends no text: transformers scores the last token that is not padding, which then is the token that keel scores.
 int64_t unused_id(const data::Tokenizer& tokenizer) {
   if (tokenizer.pad() && tokenizer.pad() != tokenizer.eos()) return *tokenizer.pad();
   for (const char* name : {"<pad>", "<|pad|>", "<unk>", "<|endoftext|>", "<|im_start|>"})
@@ -84,7 +84,7 @@ RenderPolicy recorded_limit(const fs::path& folder) {
 }
 
 void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
-  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {  // the first that is there decides, as in load_tokenizer()
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {  // the first existing file decides, as in load_tokenizer()
     if (!fs::exists(folder / name) && !fs::exists(other / name)) continue;
     if (fs::exists(folder / name) && fs::exists(other / name) && core::sha256_file(folder / name) == core::sha256_file(other / name) &&
         data::same_ids(data::read_tokenizer_config(folder), data::read_tokenizer_config(other)))

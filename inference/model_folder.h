@@ -19,7 +19,7 @@ namespace keel::inference {
 struct RenderPolicy {
   int64_t max_tokens = 0;  // longest dialogue, answer included; 0 = the model's context
   bool drop_oldest_turns = false;
-  bool allow_tags = false;  // keep them as plain text: for answers that models wrote
+  bool allow_tags = false;  // keep tags as plain text: for answers that models wrote
 };
 
 inline void visit(RenderPolicy& policy, core::Fields& fields) {
@@ -43,12 +43,12 @@ struct ScoringModel {
   data::ChatFormat format = data::ChatFormat::none;
 };
 
-// `chat` overrides the format of keel.json; "" keeps it (none where there is no keel.json). UsageError for a folder without a model,
+// `chat` overrides the format of keel.json or, without one, of the chat template; "" keeps it. UsageError for a folder without a model,
 // DataError for broken files or a tokenizer with more ids than the model.
 LanguageModel load_language_model(const std::filesystem::path& folder, const std::string& chat = {});
 ScoringModel load_scoring_model(const std::filesystem::path& folder, const std::string& chat = {});
 
-// The limit that keel.json of a folder records; none where it has none.
+// The limit in a folder's keel.json; the default where there is none.
 RenderPolicy recorded_limit(const std::filesystem::path& folder);
 
 // Writes weights, tokenizer files (copied from `tokenizer_from`, a folder) and keel.json with the digest of the weights and `lineage`.
@@ -61,7 +61,7 @@ void save_scoring_model(const std::filesystem::path& folder, const reward::Rewar
 void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage,
                      const RenderPolicy& limit = {});
 
-// DataError unless both folders hold the same tokenizer files: the ids of one model mean something else to the other.
+// DataError unless both folders hold the same tokenizer files: otherwise the ids of one model mean something else to the other.
 void require_same_tokenizer(const std::filesystem::path& folder, const std::filesystem::path& other);
 
 // The same for tokenizer and chat format: what a reward model needs to score the policy's ids.

@@ -1,4 +1,4 @@
-// Prompts of a file as a model reads them, and what becomes of those that do not fit.
+// Prompts of a file, rendered for a model.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,12 @@
 
 namespace keel::inference {
 
-// `policy` where nothing may be longer than `most` tokens.
+// `policy` with at most `most` tokens.
 data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most);
 
 // Prompts of a JSONL file: {"messages"} (or {"prompt"}), with "hazard": true where the prompt is about safety.
 struct Prompts {
-  std::vector<nlohmann::json> rows;  // as they stand in the file
+  std::vector<nlohmann::json> rows;  // as in the file
   std::vector<core::Dialogue> dialogues;
   std::vector<core::Ids> ids;
   std::vector<bool> hazard;

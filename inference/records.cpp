@@ -22,7 +22,7 @@ void check_ids(const core::Ids& ids, const policy::LlamaConfig& config) {
       throw std::invalid_argument(fmt::format("id {} lies outside the model's vocabulary 0..{}", id, config.vocab_size - 1));
 }
 
-// Renders a record so that it takes at most `most` tokens, if it may be shortened or is short enough.
+// Renders a record in at most `most` tokens, shortened if allowed; else says that it is too long.
 template <class Render>
 RecordIds fit(data::PromptRecord record, int64_t most, const RenderPolicy& limit, const policy::LlamaConfig& config, Render&& render) {
   const data::RenderLimits limits = limits_within(limit, most);
@@ -44,7 +44,7 @@ RecordIds fit(data::PromptRecord record, int64_t most, const RenderPolicy& limit
   return result;
 }
 
-// Prompt and response as one text; what is not shared with the prompt's own ids is the answer.
+// Prompt and response as one text; the ids that the prompt alone does not have are the answer.
 core::TokenSequence raw_answer(const data::Tokenizer& tokenizer, const std::string& prompt, const std::string& response, bool bos) {
   const core::Ids head = data::render_text(tokenizer, prompt, bos).ids;
   core::TokenSequence whole = data::render_text(tokenizer, prompt + response, bos);

@@ -9,10 +9,10 @@ namespace keel::inference {
 
 struct RecordOptions {
   bool bos = true;
-  RenderPolicy limit = {};  // the model's own unless somebody says otherwise; answers_for() heeds its tags alone
+  RenderPolicy limit = {};  // the model's own unless overridden; answers_for() reads allow_tags alone
 };
 
-// Ids of one record; `too_long` says why there are none, for what does not fit is that record's failure and not the file's.
+// Ids of one record; `too_long` says why there are none: a record that does not fit fails alone, not the whole file.
 struct RecordIds {
   core::Ids ids;
   std::string too_long;
@@ -21,8 +21,7 @@ struct RecordIds {
 // Ids to generate from, one row a record. DataError with file:line for malformed rows and ids that the model does not have.
 std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
-// Sequences whose mask is true on what is asked about: the answer, or every id but the first of {"ids"}. {"prompt", "response"} is raw
-// text.
+// Sequences whose mask is true on the answer, or on every id but the first of {"ids"}. {"prompt", "response"} is raw text.
 std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
 // Finished dialogues to score, rendered as in training: shortened by their oldest turns where the limit says so.

@@ -9,7 +9,7 @@
 
 namespace keel::policy {
 
-// W x, and what an adapter adds to it; the rank is small, so the two products cost little beside W.
+// W x plus the adapter's part; the rank is small, so its two products cost little.
 inline at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const LowRank& adapter) {
   const at::Tensor plain = at::linear(x, weight);
   return adapter.a.defined() ? plain + adapter.scale * at::linear(at::linear(x, adapter.a), adapter.b) : plain;

@@ -44,7 +44,7 @@ constexpr const char* kReadKeys[] = {
     "rope_parameters",     "rope_scaling", "tie_word_embeddings",     "model_type",        "hidden_act",
     "attention_bias",      "mlp_bias"};
 
-// Keys that change nothing of what a model computes here: names, dates, training, ids (the tokenizer's files say them, and
+// Keys without effect on the model's output here: names, dates, training, ids (read from the tokenizer's files and by
 // data/generation_config.h), ways to compute.
 constexpr const char* kHarmlessKeys[] = {"architectures",
                                          "_name_or_path",
@@ -96,7 +96,7 @@ constexpr const char* kHarmlessKeys[] = {"architectures",
                                          "transformers.js_config",
                                          "keel"};
 
-// Keys of Llama's relatives that change nothing at the value given here, and the arithmetic at any other.
+// Keys of Llama's relatives that change the arithmetic, except at the value given here.
 const std::map<std::string, nlohmann::json, std::less<>>& neutral_values() {
   static const std::map<std::string, nlohmann::json, std::less<>> kNeutral = {{"attention_multiplier", 1},
                                                                               {"embedding_multiplier", 1},
@@ -131,8 +131,8 @@ const std::map<std::string, nlohmann::json, std::less<>>& neutral_values() {
   return kNeutral;
 }
 
-// Refuses what would change the arithmetic without keel computing it: a relative of Llama may carry its name. Other keys change nothing
-// in transformers' Llama either; they are named in a warning.
+// Refuses keys that change the arithmetic in ways that keel does not implement: a relative of Llama may carry its name. Other keys have no
+// effect in transformers' Llama either; a warning names them.
 void refuse_unknown_arithmetic(const nlohmann::json& json, const std::string& path) {
   const std::string type = json.value("model_type", nlohmann::json("llama")).is_string() ? json.value("model_type", "llama") : "?";
   if (type != "llama") throw core::DataError(path, 0, fmt::format("model_type must be \"llama\", got \"{}\"", type));
@@ -156,7 +156,7 @@ void refuse_unknown_arithmetic(const nlohmann::json& json, const std::string& pa
       throw core::DataError(path, 0,
                             fmt::format("{} = {} is not supported: a plain Llama has {}", key, value.dump(), neutral->second.dump()));
     }
-    if (value == false || (value.is_structured() && value.empty())) continue;  // asks for nothing
+    if (value == false || (value.is_structured() && value.empty())) continue;  // no effect
     const std::string shown = value.dump();
     core::log_warn_once(fmt::format("{}: \"{}\" = {} is not known to keel and not applied, as a model of type llama is computed without it",
                                     path, key, shown.size() > 60 ? shown.substr(0, 60) + "..." : shown));
@@ -228,7 +228,7 @@ std::vector<std::string> problems_of(const LlamaConfig& config) {
     problems.push_back(fmt::format("rms_norm_eps must be positive, got {}", config.rms_norm_eps));
   if (!(config.rope_theta > 0) || !std::isfinite(config.rope_theta))
     problems.push_back(fmt::format("rope_theta must be positive, got {}", config.rope_theta));
-  // Sizes are trusted only so far that their products fit 64 bits: a lying header must not overflow into a small one.
+  // Limits sizes so that their products fit 64 bits: a wrong header must not overflow into a small size.
   constexpr double kMostWeights = 1e14;
   if (const double weights = rough_weights(config); weights > kMostWeights)
     problems.push_back(fmt::format("the sizes make a model of {:.1e} weights, at most {:.0e} are taken", weights, kMostWeights));

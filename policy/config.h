@@ -38,11 +38,11 @@ inline void visit(LlamaConfig& config, core::Fields& fields) {
   fields("tie_word_embeddings", config.tie_word_embeddings, "the output head is the embedding matrix");
 }
 
-// Every rule between the fields that does not hold, e.g. heads that do not divide the width.
+// Every violated rule between the fields, e.g. heads that do not divide the width.
 std::vector<std::string> problems_of(const LlamaConfig& config);
 
-// config.json of a Llama. DataError for another architecture, for what keel does not compute (rope scaling, biases, another activation)
-// and for missing or contradictory fields.
+// config.json of a Llama. DataError for another architecture, for features that keel does not implement (rope scaling, biases, another
+// activation) and for missing or contradictory fields.
 LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& path);
 nlohmann::json to_hugging_face(const LlamaConfig& config);  // without "architectures" and token ids
 

@@ -22,7 +22,7 @@
 namespace keel::policy {
 namespace {
 
-// Keys and values of the rows still alive; slot = position, so a row's new tokens overwrite the padding behind its prompt.
+// Keys and values of the rows still alive; slot = position, so a row's new tokens overwrite the padding after its prompt.
 struct Cache {
   std::vector<at::Tensor> keys, values;  // one per layer, [B, G, S, h]
   at::Tensor lengths;                    // [B] int64, tokens stored
@@ -82,7 +82,7 @@ struct Row {
   bool alive = true;
 };
 
-// Adds one token to a row; false when that ends it.
+// Adds one token to a row; false when the row ends.
 bool append(Row& row, int64_t id, float logprob, const std::vector<int64_t>& stop_ids) {
   row.sample->ids.push_back(id);
   row.sample->logprobs.push_back(logprob);
@@ -115,7 +115,7 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
       if (rows[b].alive) alive.push_back(static_cast<int64_t>(b));
     }
     if (alive.empty()) return;
-    // Finished rows leave the batch once they are a quarter of it: shrinking the cache copies it.
+    // Finished rows leave the batch once they are a quarter of it, because shrinking the cache copies it.
     if (4 * alive.size() <= 3 * rows.size()) {
       const at::Tensor kept = at::tensor(alive, at::kLong);
       keep_rows(cache, kept);
@@ -130,8 +130,8 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
   }
 }
 
-// Few answers are shared out among the threads rather than decoded in one batch, as long as a batch is large enough to use each weight
-// that it reads from memory more than once.
+// Few answers are split among the threads instead of decoded in one batch, as long as each batch uses a weight that it reads from memory
+// more than once.
 int64_t rows_together(int64_t count, int64_t batch_rows) {
   constexpr int64_t kLeastRows = 16;
   const int64_t workers = runtime::worker_count(count);

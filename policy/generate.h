@@ -27,8 +27,8 @@ inline void visit(SamplingConfig& config, core::Fields& fields) {
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens", core::at_least(1));
 }
 
-// What is asked, how it is answered, and where the random draws come from: of an answer they are keyed by (seed, purpose, record of its
-// prompt, sample index), one draw a token, and a prompt's record is its index plus `first_record`.
+// Prompts, sampling settings and the source of random draws. The draws of an answer are keyed by (seed, purpose, record of its prompt,
+// sample index), one draw a token. A prompt's record is its index plus `first_record`.
 struct GenerationJob {
   std::vector<core::Ids> prompts = {};
   int64_t samples = 1;  // answers to each prompt
@@ -37,9 +37,9 @@ struct GenerationJob {
   uint64_t seed = 0;
   std::string purpose = "generate";
   int64_t first_record = 0;
-  std::vector<int64_t> records = {};                // of each prompt, where prompts are missing between them; empty = as above
-  int64_t batch_rows = 64;                          // most answers decoded together; memory against speed, no part of what an answer is
-  std::function<void(int64_t finished)> done = {};  // told how many answers are finished, now and then
+  std::vector<int64_t> records = {};                // of each prompt, if some prompts were left out; empty = as above
+  int64_t batch_rows = 64;                          // most answers decoded together; memory against speed, same answers
+  std::function<void(int64_t finished)> done = {};  // called now and then with the number of finished answers
 };
 
 // The answers in the order prompt 0 sample 0, prompt 0 sample 1, ... One ends at a stop id, after max_new_tokens or at the model's context

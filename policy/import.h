@@ -1,4 +1,4 @@
-// Checkpoints of other programs, read into the one model.
+// Imports checkpoints of other programs.
 #pragma once
 
 #include <filesystem>

@@ -43,7 +43,7 @@ std::string shown(const core::GgufValue& value) {
       value);
 }
 
-// "llama.*" keys that are read below, or that say nothing about the arithmetic.
+// "llama.*" keys that are read below or do not affect the arithmetic.
 constexpr const char* kKnownKeys[] = {"vocab_size",
                                       "context_length",
                                       "embedding_length",
@@ -61,7 +61,7 @@ constexpr const char* kKnownKeys[] = {"vocab_size",
                                       "rope.scaling.finetuned",
                                       "tensor_data_layout"};
 
-// Keys that change nothing at the value given here, and a Llama's arithmetic at any other.
+// Keys that change a Llama's arithmetic, except at the value given here.
 constexpr std::pair<const char*, double> kNeutralValues[] = {{"expert_count", 0},
                                                              {"expert_used_count", 0},
                                                              {"expert_shared_count", 0},
@@ -80,11 +80,11 @@ constexpr std::pair<const char*, double> kNeutralValues[] = {{"expert_count", 0}
                                                              {"residual_scale", 1},
                                                              {"pooling_type", 0}};
 
-// Factors of rope scaling: without a type llama.cpp scales linearly. 0 and 1 are none.
+// Factors of rope scaling: without a type llama.cpp scales linearly. 0 and 1 mean no scaling.
 constexpr const char* kRopeFactors[] = {"rope.scale_linear", "rope.scaling.factor", "rope.scaling.attn_factor",
                                         "rope.scaling.yarn_log_multiplier"};
 
-// Refuses what would change the arithmetic without keel computing it, in every spelling, and every key that is not known here.
+// Refuses keys, in every spelling, that change the arithmetic in ways that keel does not implement, and every unknown key.
 void refuse_other_arithmetic(const core::GgufFile& file) {
   const std::string scaling = file.text("llama.rope.scaling.type", "");
   if (!scaling.empty() && scaling != "none")
@@ -163,7 +163,7 @@ Llama import_gguf(const std::filesystem::path& path) {
   for (const auto& entry : file.tensors()) {
     const std::string name = hugging_face_name(entry.name);
     at::Tensor tensor = at::tensor(file.dequantised(entry)).view(entry.shape);
-    if (name == "rope_freqs.weight") {  // divides the frequencies: how Llama 3.1's rope scaling is stored, under no key of its own
+    if (name == "rope_freqs.weight") {  // divides the frequencies: Llama 3.1's rope scaling, which has no key of its own
       if (tensor.eq(1).all().item<bool>()) continue;
       throw core::DataError(path, 0, "rope_freqs.weight scales the rotary embedding, which is not supported; Llama 2 has none");
     }

@@ -28,7 +28,7 @@ Rotary rotary(const LlamaConfig& config, const at::Tensor& positions) {
 at::Tensor rotate(const at::Tensor& x, const Rotary& rotary) {
   const int64_t half = x.size(-1) / 2;
   const at::Tensor turned = at::cat({-x.narrow(-1, half, half), x.narrow(-1, 0, half)}, -1);
-  return (x * rotary.cos + turned * rotary.sin).to(x.scalar_type());  // or queries and keys would be fp32 beside values of bf16
+  return (x * rotary.cos + turned * rotary.sin).to(x.scalar_type());  // else queries and keys would be fp32 and values bf16
 }
 
 at::Tensor segment_mask(const at::Tensor& segments) {

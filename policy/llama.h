@@ -53,17 +53,17 @@ Llama make_llama(const LlamaConfig& config, uint64_t seed);
 // Uninitialised weights of the right shapes; on the meta device shapes alone.
 Llama empty_llama(const LlamaConfig& config, c10::Device device = c10::kCPU);
 
-// Calls `visit` with the name and the handle of every weight once, in file order; it may put another tensor in its place. A tied head
-// follows the embedding.
+// Calls `visit` with the name and the handle of every weight once, in file order; `visit` may replace the tensor. A tied head follows the
+// embedding.
 void visit_weights(Llama& model, const std::function<void(const std::string& name, at::Tensor& tensor)>& visit);
 
-// The same for the adapters that are there, under the names of the projections: "model.layers.0.self_attn.q_proj".
+// The same for existing adapters, under the names of the projections: "model.layers.0.self_attn.q_proj".
 void visit_adapters(Llama& model, const std::function<void(const std::string& name, LowRank& adapter)>& visit);
 
 // A copy, adapters included, that shares no storage and needs no gradients.
 Llama frozen_copy(const Llama& model);
 
-// The same weights without the language-model head: what a reward model or a critic is built on. Shares storage.
+// The same weights without the language-model head: the base of a reward model or a critic. Shares storage.
 Llama backbone_of(const Llama& model);
 
 // Every weight once, under its Hugging Face name, in file order. A tied head is not listed, nor are adapters (policy/lora.h).

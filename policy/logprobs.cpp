@@ -27,7 +27,7 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
   runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
     std::vector<size_t> batch = batches[static_cast<size_t>(piece)];
-    std::erase_if(batch, [&](size_t row) { return rows[row].size() < 2; });  // nothing is predicted
+    std::erase_if(batch, [&](size_t row) { return rows[row].size() < 2; });  // no id is predicted
     if (batch.empty()) return;
     core::stop_if_interrupted("computing log-probabilities");
     std::vector<core::Ids> group;

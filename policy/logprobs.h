@@ -15,8 +15,8 @@ namespace keel::policy {
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature = 1.0,
                                                   int64_t batch_tokens = 4096);
 
-// The largest tensor of logits that is made at once. Where positions by vocabulary take more, they are computed in chunks of positions, and
-// a backward pass computes each chunk again instead of keeping all.
+// The largest tensor of logits in memory, bytes. Larger ones are computed in chunks of positions, and a backward pass computes each chunk
+// again instead of keeping all.
 inline constexpr int64_t kMostLogitsBytes = int64_t{1} << 28;
 
 // Positions whose logits are computed at once, at least 1.

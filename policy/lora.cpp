@@ -27,7 +27,7 @@ namespace {
 
 constexpr const char* kPeftPrefix = "base_model.model.";
 
-// Calls `visit` with name, weight and place for an adapter of every projection that `config` names.
+// Calls `visit` with the name, weight and adapter of every projection that `config` names.
 void visit_targets(Llama& model, const LoraConfig& config, const std::function<void(const std::string&, at::Tensor&, LowRank&)>& visit) {
   const auto wanted = [&](const std::string& module) {
     return std::find(config.target_modules.begin(), config.target_modules.end(), module) != config.target_modules.end();
@@ -55,7 +55,7 @@ void check_config(const LoraConfig& config) {
   core::throw_if_any(std::move(problems));
 }
 
-// adapter_config.json; what would change the arithmetic without keel computing it is refused.
+// Reads adapter_config.json; refuses features that change the arithmetic and that keel does not implement.
 LoraConfig read_adapter_config(const std::filesystem::path& path) {
   const nlohmann::json json = core::read_json_file(path);
   const auto refuse = [&](const std::string& text) { throw core::DataError(path, 0, text); };

@@ -1,8 +1,8 @@
 // Low-rank adapters (Hu et al. 2021, arXiv 2106.09685): a projection W of a frozen model becomes W + (alpha / r) B A, and A [r, in] and
 // B [out, r] alone are trained. Files are those of PEFT (adapter_config.json, adapter_model.safetensors).
 //
-// An adapted model is a Llama whose layers hold adapters; it shares the weights of the model that it was made from, so that the model
-// itself, the adapter off, costs no memory beside it.
+// An adapted model is a Llama whose layers hold adapters; it shares the weights of its base model, so that keeping the base model beside it
+// costs no memory.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,15 @@ struct LoraConfig {
 
 inline void visit(LoraConfig& config, core::Fields& fields) {
   fields("rank", config.rank, "width of the adapters; 0 = none, all weights are trained", core::at_least(0));
-  fields("alpha", config.alpha, "an adapter counts alpha / rank", core::above(0.0));
-  fields("target_modules", config.target_modules, "projections that get one",
+  fields("alpha", config.alpha, "an adapter's output is scaled by alpha / rank", core::above(0.0));
+  fields("target_modules", config.target_modules, "projections that get an adapter",
          core::one_of({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}));
 }
 
-// Every rule between the fields that does not hold.
+// Every violated rule between the fields.
 std::vector<std::string> problems_of(const LoraConfig& config);
 
-// Adapters that would be wider than the smaller side of a projection of such a model: they could do no more than those of that width.
+// Problems with this model shape: a rank above the smaller side of a projection, which gains nothing.
 std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConfig& shape);
 
 // `base` with fresh adapters: A uniform in +-1/sqrt(in) (PEFT's Kaiming start with a = sqrt(5)), each from the random stream (seed,
@@ -49,8 +49,8 @@ runtime::Parameters lora_parameters(const Llama& model);
 // A folder that peft.PeftModel.from_pretrained loads onto the base model.
 void save_lora(const std::filesystem::path& folder, const Llama& model, const LoraConfig& config);
 
-// `base` with the adapters of a folder; strict, as load_llama: DataError for tensors that are missing, unknown or misshapen and for what
-// keel does not compute (biases, DoRA, rank-stabilised scales, other modules).
+// `base` with the adapters of a folder; strict, as load_llama: DataError for tensors that are missing, unknown or misshapen and for
+// features that keel does not implement (biases, DoRA, rank-stabilised scales, other modules).
 Llama load_lora(const std::filesystem::path& folder, const Llama& base);
 
 }  // namespace keel::policy

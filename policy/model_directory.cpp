@@ -68,7 +68,7 @@ LlamaConfig read_config(const fs::path& folder) {
   return read_llama_config(core::read_json_file(path), path);
 }
 
-// Collects what is wrong with a set of tensors, so that one error names it all.
+// Collects the problems of a set of tensors, so that one error names them all.
 class Problems {
  public:
   explicit Problems(fs::path path) : path_(std::move(path)) {}
@@ -87,7 +87,7 @@ class Problems {
       list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
     else
       wanted = source->second.to(at::kFloat);
-    // One NaN or infinity makes the sum so, whatever the rest is.
+    // One NaN or infinity makes the sum NaN or infinite.
     if (wanted.is_cpu() && wanted.numel() > 0 && !std::isfinite(wanted.sum(at::kDouble).item<double>()))
       list_.push_back(fmt::format("{} holds NaN or infinity: the training that wrote it diverged, or the file is damaged", name));
     found.erase(source);

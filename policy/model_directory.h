@@ -1,5 +1,5 @@
-// Model folders in Hugging Face's layout: config.json and model.safetensors (or shards with an index). The tokenizer files and keel.json
-// beside them belong to who knows text (pipelines).
+// Model folders in Hugging Face's layout: config.json and model.safetensors (or shards with an index). The folder `inference` handles the
+// tokenizer files and keel.json beside them.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@
 
 namespace keel::policy {
 
-// Weights as fp32. With tied embeddings either of embed_tokens and lm_head may be absent. Throws UsageError when the folder is no model
+// Weights as fp32. With tied embeddings either of embed_tokens and lm_head may be absent. Throws UsageError when the folder is not a model
 // folder; DataError for missing, unknown or misshapen tensors (all listed at once). Buffers named rotary_emb.inv_freq are ignored.
 Llama load_llama(const std::filesystem::path& folder);
 
@@ -28,7 +28,7 @@ Classifier load_classifier(const std::filesystem::path& folder);
 void save_weights(const std::filesystem::path& folder, const LlamaConfig& config, const runtime::Parameters& weights,
                   const nlohmann::json& extra);
 
-// {"architectures": ["LlamaForCausalLM"]} and friends for a language model.
+// {"architectures": ["LlamaForCausalLM"]}, for the config.json of a language model.
 nlohmann::json causal_model_json();
 
 // q and k rows from interleaved pairs (2i, 2i+1), as Meta, llama2.c and GGUF store them, to the rotate-half order (i, i + h/2).

@@ -39,7 +39,7 @@ std::string adapter_of(const fs::path& folder) {
   try {
     const nlohmann::json config = core::read_json_file(folder / "adapter_config.json");
     if (config.is_object()) base = config.value("base_model_name_or_path", "");
-  } catch (const std::exception&) {  // its name is a help alone
+  } catch (const std::exception&) {  // the name is only a hint
   }
   return fmt::format(
       "it is an adapter{}: merge it into its model first (peft: merge_and_unload, then save_pretrained) and name that folder",

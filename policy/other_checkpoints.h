@@ -1,4 +1,4 @@
-// Checkpoints of forms that keel does not read: what they are, and what to do instead.
+// Recognises checkpoints in formats that keel does not read, and says what to do instead.
 #pragma once
 
 #include <filesystem>
@@ -6,10 +6,10 @@
 
 namespace keel::policy {
 
-// What a folder holds in place of a model that keel reads, with a remedy; "" when nothing known is there.
+// Names the foreign checkpoint in a folder, with a remedy; "" when none is recognised.
 std::string other_folder(const std::filesystem::path& folder);
 
-// UsageError for a file that is known to be no checkpoint that keel reads (PyTorch, ONNX, a safetensors file without its folder ...).
+// UsageError for a file in a known format that keel does not read (PyTorch, ONNX, a safetensors file without its folder ...).
 void refuse_other_checkpoint(const std::filesystem::path& file);
 
 }  // namespace keel::policy

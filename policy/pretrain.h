@@ -22,7 +22,7 @@ inline void visit(PretrainConfig& config, core::Fields& fields) {
   fields.section("schedule", config.schedule, "learning rate");
 }
 
-// Settings that nothing reads.
+// Settings that are set but have no effect.
 std::vector<std::string> problems_of(const PretrainConfig& config);
 
 struct Source {
@@ -36,8 +36,8 @@ struct Source {
 void weigh_sources(std::vector<Source>& sources, const std::vector<core::TokenSequence>& sequences,
                    const std::vector<std::string>& upsample);
 
-// Rows of the whole run. Documents come from the source whose drawn tokens lag its share most; each source goes through its documents in
-// a new random order every time round. Documents longer than a row must have been split (split_document).
+// Rows of the whole run. Documents come from the source whose drawn tokens lag its share most; each source goes through its documents in a
+// new random order in each pass. Documents longer than a row must have been split (split_document).
 RowPlan plan_mixture(const std::vector<core::TokenSequence>& sequences, const std::vector<Source>& sources, const PretrainConfig& config,
                      uint64_t seed);
 

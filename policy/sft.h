@@ -21,7 +21,7 @@ inline void visit(SftConfig& config, core::Fields& fields) {
   fields.section("schedule", config.schedule, "learning rate");
 }
 
-// Settings that nothing reads.
+// Settings that are set but have no effect.
 std::vector<std::string> problems_of(const SftConfig& config);
 
 // Rows of the whole run: each epoch's sequences in a random order of its own, packed.

@@ -33,7 +33,7 @@ std::vector<core::Sample> generate_in_shards(const Llama& model, const Generatio
                                              const std::filesystem::path& folder) {
   const auto shards = folder / "ckpt" / label;
   core::make_directories(shards);
-  // A shard is a few batches: large enough that writing it costs nothing, small enough that losing it hurts nobody.
+  // A shard is a few batches: large enough to make writing cheap, small enough to make its loss cheap.
   const int64_t shard_prompts = std::max<int64_t>(1, 4 * job.batch_rows / job.samples);
   const auto count = static_cast<int64_t>(job.prompts.size());
   std::vector<core::Sample> all;

@@ -13,7 +13,7 @@ namespace keel::policy {
 
 // The answers of generate() to `job`, in order. Finished shards lie in FOLDER/ckpt/LABEL/; a second call with equal arguments reads them.
 // Shards hold a fixed number of prompts, so that the answers do not depend on where an earlier attempt was interrupted. `label` is for
-// progress and the folder; the draws go by job.purpose alone, so that two models can be asked with the same ones.
+// progress and the folder; the random draws depend on job.purpose instead, so that two models can use the same draws.
 std::vector<core::Sample> generate_in_shards(const Llama& model, const GenerationJob& job, const std::string& label,
                                              const std::filesystem::path& folder);
 

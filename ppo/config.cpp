@@ -7,7 +7,7 @@
 namespace keel::ppo {
 namespace {
 
-// Why nothing reads a field under these settings; "" where something does.
+// Why a field has no effect under these settings; "" if it has one.
 std::string unread_because(const PpoConfig& config, const std::string& field) {
   if (field == "score.whiten_scope" && !config.score.whiten) return "nothing is whitened without score.whiten";
   if (field == "score.epsilon" && !config.score.whiten && !config.whiten_advantages)

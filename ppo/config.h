@@ -1,4 +1,4 @@
-// Settings of PPO (Llama 2 paper, 3.2.3 and A.3.3). What the paper leaves open is marked so; those defaults are the field's custom.
+// Settings of PPO (Llama 2 paper, 3.2.3 and A.3.3). Defaults that the paper leaves open are marked; they follow common practice.
 #pragma once
 
 #include <string>
@@ -55,20 +55,18 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields("minibatch_answers", config.minibatch_answers, "answers an optimiser step", core::at_least(1));
   fields("micro_answers", config.micro_answers, "answers a forward pass; memory against speed, same result", core::at_least(1));
   fields("micro_tokens", config.micro_tokens,
-         "most tokens a forward pass with prompts and padding (or one answer), in which micro_answers end earlier; likewise",
-         core::at_least(1));
+         "most tokens a forward pass, prompts and padding included (or one answer); limits micro_answers, same result", core::at_least(1));
   fields("epochs", config.epochs, "passes over the answers of an iteration", core::at_least(1));
   fields("critic", config.critic,
-         "the critic: a model that starts as the helpfulness reward model, one that starts as the policy with a zero head, or such a head "
-         "on the "
-         "policy's own hidden states (shared), trained by the policy's optimiser");
-  fields("whiten_advantages", config.whiten_advantages,
-         "advantages with mean 0 and variance 1 over all tokens of an iteration, by score.epsilon; what divides them divides the KL "
-         "penalty in the reward too");
+         "the critic: a model that starts as the helpfulness reward model, one that starts as the policy with a zero head, or (shared) a "
+         "zero head on the policy's own hidden states, trained by the policy's optimiser");
   fields(
-      "ema_decay", config.ema_decay,
-      "after each step the average of the policy's weights keeps this share of itself; the average is what is evaluated and kept; 0 = off",
-      core::half_open(0, 1));
+      "whiten_advantages", config.whiten_advantages,
+      "scale advantages to mean 0 and variance 1 over all tokens of an iteration (with score.epsilon); this scales the KL penalty in the "
+      "reward too");
+  fields("ema_decay", config.ema_decay,
+         "decay of the moving average of the policy's weights, updated each step; the average is evaluated and kept; 0 = off",
+         core::half_open(0, 1));
   fields.section("sampling", config.sampling, "answers; top_p, top_k and temperature 0 are refused, their log-probs are not the policy's");
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields.section("kl", config.kl, "penalty against the policy that PPO started from");
@@ -84,10 +82,10 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields.section("lora", config.lora, "adapters on frozen weights of policy and critic");
 }
 
-// Every rule between the fields that does not hold.
+// Every violated rule between the fields.
 std::vector<std::string> problems_of(const PpoConfig& config);
 
-// What of it a policy of this shape cannot do.
+// Problems with this model shape.
 std::vector<std::string> problems_with(const PpoConfig& config, const policy::LlamaConfig& shape);
 
 }  // namespace keel::ppo

@@ -10,7 +10,7 @@
 namespace keel::ppo {
 
 struct GaeConfig {
-  double gamma = 1.0;    // not in the Llama 2 paper; 1 is the field's custom where one reward stands at the end
+  double gamma = 1.0;    // not in the Llama 2 paper; 1 is customary with one reward at the end
   double lambda = 0.95;  // not in the paper either
 };
 

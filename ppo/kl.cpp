@@ -13,7 +13,7 @@ namespace keel::ppo {
 at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const KlConfig& config) {
   TORCH_CHECK(logprobs.sizes() == reference_logprobs.sizes(), "[ppo.kl] both log-probs must share one shape [B, T], got ", logprobs.sizes(),
               " and ", reference_logprobs.sizes());
-  const at::Tensor k1 = logprobs - reference_logprobs;  // never clamped, which would hide how far the policy went
+  const at::Tensor k1 = logprobs - reference_logprobs;  // never clamped: that would hide how far the policy went
   if (config.estimator == KlEstimator::k2) return k1.square() / 2;
   if (config.estimator == KlEstimator::k3) return (-k1).expm1() + k1;
   return k1;

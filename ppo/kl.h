@@ -41,7 +41,7 @@ inline void visit(KlConfig& config, core::Fields& fields) {
   fields("estimator", config.estimator, "k1 = log pi - log ref, k2 = k1^2 / 2, k3 = exp(-k1) - 1 + k1");
   fields("placement", config.placement,
          "in the reward of each token, or in the policy's loss, differentiated (there k1 is refused: its gradient has mean 0)");
-  fields("coefficient", config.coefficient, "beta, weight of the KL penalty; where an adaptive one starts", core::at_least(0.0));
+  fields("coefficient", config.coefficient, "beta, weight of the KL penalty; start value of an adaptive one", core::at_least(0.0));
   fields("controller", config.controller, "whether beta stays or follows the measured KL");
   fields("target", config.target, "KL per answer that the adaptive controller aims at, nats", core::above(0.0));
   fields("horizon", config.horizon, "answers over which the adaptive controller acts", core::above(0.0));
@@ -51,18 +51,18 @@ inline void visit(KlConfig& config, core::Fields& fields) {
 at::Tensor kl_per_token(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const KlConfig& config);
 
 // The penalty as a term of the policy's loss: beta * (sum of the estimates at the true tokens) / tokens, `tokens` being the true tokens of
-// the whole optimiser step, as in ppo/losses.h. The penalty in the reward has this scale only where advantages are not whitened: whitening
-// divides it, with all else in them, by their standard deviation, and does not reach the loss.
-// With gradients through `logprobs` [B, T] alone; `reference_logprobs` [B, T]; mask [B, T] bool. 0-dim.
+// the whole optimiser step, as in ppo/losses.h. The penalty in the reward has this scale only without whitened advantages: whitening
+// divides the advantages, penalty included, by their standard deviation. The loss is not divided. With gradients through `logprobs` [B, T]
+// alone; `reference_logprobs` [B, T]; mask [B, T] bool. 0-dim.
 //
-// What the gradient is in the mean over answers of the policy itself, at each token: of k2, (log pi - log ref) grad log pi, that of
-// KL(policy || reference) between the distributions of the next token; of k3, (1 - ref / pi) grad log pi, that of KL(reference || policy);
-// of k1, grad log pi, exactly 0: as a loss it is noise and no penalty. Prefixes count as fixed: what a token does to the KL of later ones,
-// and so a part of the gradient of the KL of whole answers, only the penalty in the reward sees.
+// Expected gradient at each token, over answers of the policy itself. k2: (log pi - log ref) grad log pi, that of KL(policy || reference)
+// between the distributions of the next token. k3: (1 - ref / pi) grad log pi, that of KL(reference || policy). k1: grad log pi, whose mean
+// is exactly 0: as a loss it is noise, not a penalty. Prefixes count as fixed: a token's effect on the KL of later tokens is missing; only
+// the penalty in the reward includes it.
 at::Tensor kl_loss(const at::Tensor& logprobs, const at::Tensor& reference_logprobs, const at::Tensor& mask, int64_t tokens, double beta,
                    const KlConfig& config);
 
-// The relative error of the KL at which the adaptive coefficient reacts no more strongly (Ziegler et al. 2019, 2.2).
+// The adaptive coefficient clips the relative error of the KL to +- this (Ziegler et al. 2019, 2.2).
 inline constexpr double kMostKlError = 0.2;
 
 // The coefficient after a batch of `answers` whose KL, summed over tokens, has the mean `kl_per_answer`:

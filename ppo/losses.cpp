@@ -25,7 +25,7 @@ void check_loss_inputs(const char* name, std::initializer_list<at::Tensor> input
               " tokens here");
 }
 
-// Masked before any arithmetic: an infinity under the mask would come back as 0 * infinity in the gradient.
+// Masked before any arithmetic: an infinity outside the mask would become 0 * infinity in the gradient.
 at::Tensor zero_outside(const at::Tensor& values, const at::Tensor& mask) {
   return at::where(mask, values, at::zeros_like(values));
 }

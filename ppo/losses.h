@@ -12,9 +12,9 @@ namespace keel::ppo {
 
 struct LossConfig {
   double policy_clip = 0.2;   // paper
-  double value_clip = 0.2;    // not in the paper; the custom of most
-  double value_weight = 0.5;  // not in the paper; 1/2 of the squared error is the custom for a critic of its own, 0.05 on a shared trunk
-                              // (TRL's vf_coef 0.1 times 1/2): there it weighs the critic against the policy
+  double value_clip = 0.2;    // not in the paper; customary
+  double value_weight = 0.5;  // not in the paper; customary: 1/2 of the squared error for a separate critic, 0.05 on a shared trunk
+                              // (TRL's vf_coef 0.1 times 1/2), where it weighs the critic against the policy
 };
 
 inline void visit(LossConfig& config, core::Fields& fields) {
@@ -29,12 +29,12 @@ struct PolicyLoss {
   at::Tensor approxkl;      // (log pi - log old)^2 / 2
   at::Tensor clipfrac;      // share of tokens whose clipped term counts
   at::Tensor ratio;         // pi / old
-  at::Tensor ratio_spread;  // (pi / old - 1)^2; the ratio's variance is this less (ratio - 1)^2
+  at::Tensor ratio_spread;  // (pi / old - 1)^2; the ratio's variance is this minus (ratio - 1)^2
 };
 
 // mean of max(-A * r, -A * clip(r, 1 +- policy_clip)), r = pi / old. logprobs, old_logprobs, advantages [B, T] float; mask [B, T] bool,
-// true = a token that the policy emitted. What stands where the mask is false changes nothing. Throws c10::Error when shapes differ or
-// `tokens` is less than the true tokens here.
+// true = a token that the policy emitted. Values where the mask is false have no effect. Throws c10::Error when shapes differ or `tokens`
+// is less than the true tokens here.
 PolicyLoss policy_loss(const at::Tensor& logprobs, const at::Tensor& old_logprobs, const at::Tensor& advantages, const at::Tensor& mask,
                        int64_t tokens, const LossConfig& config);
 

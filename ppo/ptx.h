@@ -1,5 +1,5 @@
 // The pretraining mix of InstructGPT (Ouyang et al. 2022, arXiv 2203.02155, equation 2: PPO-ptx): next-token loss on text of another
-// source, added to the policy's loss so that what the reward does not ask for is not unlearned. Llama 2 does not use it.
+// source, added to the policy's loss so that the policy does not forget what the reward does not ask for. Llama 2 does not use it.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,6 @@ inline void visit(PtxConfig& config, core::Fields& fields) {
 // 0-dim, with gradients.
 at::Tensor ptx_loss(const policy::Llama& policy, const std::vector<const core::TokenSequence*>& sequences, int64_t targets);
 
-int64_t count_targets(const core::TokenSequence& sequence);  // the first id is none: nothing predicts it
+int64_t count_targets(const core::TokenSequence& sequence);  // the first id is not a target: nothing predicts it
 
 }  // namespace keel::ppo

@@ -15,7 +15,7 @@ struct RewardShapeConfig {
 
 inline void visit(RewardShapeConfig& config, core::Fields& fields) {
   fields("missing_eos_penalty", config.missing_eos_penalty,
-         "taken from the score of an answer that was cut at the length limit; after whitening 1 is a standard deviation",
+         "subtracted from the score of an answer that was cut at the length limit; after whitening 1 is a standard deviation",
          core::at_least(0.0));
 }
 

@@ -34,7 +34,7 @@ struct AnswerBatch {
 };
 AnswerBatch answer_batch(const Rollout& rollout, const std::vector<int64_t>& rows);
 
-// Which of `rows` share a forward pass: neighbours, at most `most_answers` of them and `most_tokens` tokens with padding, or one row.
+// Groups of neighbouring `rows` for one forward pass: at most `most_answers` rows and `most_tokens` tokens with padding, or one row.
 std::vector<std::vector<int64_t>> micro_batches(const Rollout& rollout, const std::vector<int64_t>& rows, int64_t most_answers,
                                                 int64_t most_tokens);
 

@@ -17,7 +17,7 @@ namespace {
 class Mean {
  public:
   void add(double value) { sum_ += value, count_ += 1; }
-  double value() const { return sum_ / count_; }  // NaN of nothing
+  double value() const { return sum_ / count_; }  // NaN for none
 
  private:
   double sum_ = 0, count_ = 0;

@@ -13,17 +13,17 @@
 
 namespace keel::ppo {
 
-// Means over answers, under `prefix` ("objective/"): scores (Rc) of all, of the prompts not about safety (scores_helpful) and of those
-// about it (scores_safety); gate_share, the share of answers to the former that the gate gave to the safety model; safety_share, the share
-// of all that it decided; helpfulness and safety, each model's own probability, if there are such. A mean over nothing is NaN.
+// Means over answers; `prefix` ("objective/") begins their names. scores: Rc of all answers; scores_safety, scores_helpful: of those to
+// safety prompts and to others. gate_share: share of answers to other prompts that the gate gave to the safety model; safety_share: share
+// of all answers that it decided. helpfulness, safety: each model's own probability, if the model exists. A mean over nothing is NaN.
 core::MetricRow reward_metrics(const std::string& prefix, const std::vector<reward::AnswerReward>& rewards);
 
 // Mean Rc of the answers to the prompts of each source, under `prefix` and its name; sources[Sample::prompt], none or "" for no source. A
-// source that nobody was asked from has no row.
+// source without answers has no entry.
 core::MetricRow source_metrics(const std::string& prefix, const std::vector<core::Sample>& samples,
                                const std::vector<reward::AnswerReward>& rewards, const std::vector<std::string>& sources);
 
-double mean_probability(const std::vector<reward::AnswerReward>& rewards);  // mean Rc; NaN of nothing
+double mean_probability(const std::vector<reward::AnswerReward>& rewards);  // mean Rc; NaN for none
 
 struct AnswerLengths {
   double mean = 0, min = 0, max = 0;  // tokens

@@ -29,7 +29,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the settings ask for and the job does not bring.
+// Settings that need something that the job does not have.
 std::vector<std::string> problems_of(const PpoJob& job, const PpoConfig& config) {
   std::vector<std::string> problems;
   if (config.ptx.weight > 0 && job.pretraining.empty()) problems.emplace_back("ptx.weight needs pretraining sequences, and there are none");
@@ -57,8 +57,8 @@ std::vector<core::Sample> sample_answers(const Trainer& trainer, const PpoJob& j
   return samples;
 }
 
-// timings.jsonl has the seconds of each iteration by phase. A clock never tells the same twice, so these stay out of metrics.jsonl, which
-// does.
+// timings.jsonl has the seconds of each iteration by phase. Times differ between runs, so they stay out of metrics.jsonl, which is
+// reproducible.
 std::string timing_line(int64_t iteration, const PpoTimes& times, std::optional<double> answers_per_second = {}) {
   nlohmann::json row = {{"step", iteration}};
   if (answers_per_second) row["eps"] = *answers_per_second;
@@ -67,19 +67,19 @@ std::string timing_line(int64_t iteration, const PpoTimes& times, std::optional<
   return core::dump_json(row);
 }
 
-// Where a run stands, beside what its trainer holds. All of it is in the checkpoint.
+// The state of a run besides its trainer's. All of it is in the checkpoint.
 struct Position {
   bool validation_due = false;
   Best best = {};
   int64_t metrics_offset = 0, timings_offset = 0;
 };
 
-// Where the last checkpoint stands, whose weights and counters go to the trainer; the start where there is none. `reference` is the digest
-// of the policy that the KL penalty is measured against.
+// The position of the last checkpoint, whose weights and counters go to the trainer; the start if there is none. `reference` is the digest
+// of the reference policy.
 Position resume(Trainer& trainer, const runtime::Checkpointer& checkpointer, const PpoJob& job, const std::string& reference,
                 const fs::path& folder) {
   const auto loaded = checkpointer.load();
-  if (!loaded) return {.validation_due = job.holds_out()};  // the start is evaluated too: nothing worse than it is kept
+  if (!loaded) return {.validation_due = job.holds_out()};  // the start is evaluated too, so that nothing worse is kept
   const nlohmann::json state = nlohmann::json::parse(loaded->state);
   if (state.at("reference").get<std::string>() != reference) {
     throw core::DataError(folder / "ckpt" / "state.safetensors", 0,
@@ -96,7 +96,7 @@ Position resume(Trainer& trainer, const runtime::Checkpointer& checkpointer, con
           .timings_offset = state.value("timings_offset", int64_t{0})};
 }
 
-// A run from `position` on. `trainer` stands there already: no member is made from what another one has yet to read.
+// A run from `position` on. `trainer` already has the state of `position`, so members do not depend on each other's initialisation.
 class Loop {
  public:
   Loop(const PpoJob& job, const PpoConfig& config, uint64_t seed, const fs::path& folder, Trainer& trainer,
@@ -182,7 +182,7 @@ class Loop {
     times_ += times;
   }
 
-  // The weights that are kept go where the caller reads them.
+  // Puts the kept weights where the caller reads them.
   PpoResult keep() {
     if (best_.iteration >= 0) {
       trainer_.keep(runtime::load_sealed(best_file()).tensors);

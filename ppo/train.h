@@ -12,7 +12,7 @@
 
 namespace keel::ppo {
 
-// A critic as the config says, for a Trainer: a copy of the reward model, or the policy's backbone with a zero head, copied unless the
+// The critic of config.critic, for a Trainer: a copy of the reward model, or the policy's backbone with a zero head, copied unless the
 // trunk is to be shared. With adapters (lora.rank > 0) the trunk is never copied: it stays as it is.
 reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model);
 
@@ -20,9 +20,9 @@ struct PpoJob {
   std::vector<core::Ids> prompts;         // drawn in a new random order every time round
   std::vector<int64_t> stop_ids;          // end an answer
   reward::RewardFunction reward;          // of answers to `prompts`
-  std::vector<std::string> sources = {};  // where each prompt comes from, for the metrics; none, or "" for prompts without
+  std::vector<std::string> sources = {};  // of each prompt, for the metrics; empty, or "" where unknown
   HeldOut held_out = {};
-  std::vector<core::TokenSequence> pretraining = {};  // what ptx draws from
+  std::vector<core::TokenSequence> pretraining = {};  // sequences for ptx
   bool holds_out() const { return !held_out.prompts.empty(); }
 };
 
@@ -36,9 +36,9 @@ PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more);
 
 struct PpoResult {
   PpoTimes times;
-  policy::Llama policy;        // what is kept, in plain weights
+  policy::Llama policy;        // the kept policy, adapters merged
   reward::RewardModel critic;  // likewise
-  int64_t iterations = 0;      // done; fewer than configured when patience was spent
+  int64_t iterations = 0;      // done; fewer than configured when patience ran out
   int64_t kept_iteration = 0;  // whose weights are kept: the best on held-out prompts, or the last
   double held_out_probability = std::numeric_limits<double>::quiet_NaN();  // their mean Rc on held-out prompts; NaN without such
 };

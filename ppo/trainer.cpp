@@ -145,7 +145,7 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
                               {"policy/entropy_avg", mean_of_true(experience.entropy, mask)},
                               {"critic/vf_explained_var", explained_variance(experience.values, experience.returns, mask)},
                               {"rollout/logprob_drift_max", drift.max().item<double>()}});
-  if (config_.whiten_advantages)  // what divides the advantages divides the KL penalty in them too: the acting coefficient is beta / std
+  if (config_.whiten_advantages)  // this divides the KL penalty in the advantages too: the effective coefficient is beta / std
     experience.metrics.emplace_back(
         "whiten/advantages_std",
         std::sqrt(gae.advantages.masked_select(mask).to(at::kDouble).var(false).item<double>() + config_.score.epsilon));
@@ -154,7 +154,7 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
   return experience;
 }
 
-// What one minibatch adds to the log: means over its tokens, ptx over its targets.
+// Log values of one minibatch: means over its tokens, ptx over its targets.
 struct Trainer::StepSums {
   double policy_loss = 0, kl_loss = 0, value_loss = 0, ptx_loss = 0;
   double approxkl = 0, clipfrac = 0, value_clipfrac = 0, ratio = 0, ratio_spread = 0;
@@ -185,7 +185,7 @@ at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& exper
           .value_clipfrac = critic.clipfrac.item<double>(),
           .ratio = actor.ratio.item<double>(),
           .ratio_spread = actor.ratio_spread.item<double>()};
-  const at::Tensor loss = actor.loss + critic.loss;  // of two models, or on one trunk where value_weight balances them
+  const at::Tensor loss = actor.loss + critic.loss;  // two models, or one trunk, where value_weight balances them
   if (config_.kl.placement == KlPlacement::reward) return loss;
   const at::Tensor penalty = kl_loss(policy.logprobs, of(experience.reference), batch.mask, tokens, kl_coefficient_, config_.kl);
   sums.kl_loss = penalty.item<double>();
@@ -200,7 +200,7 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
     for (const int64_t row : rows)
       tokens += std::ssize(rollout.rows[static_cast<size_t>(row)]) - rollout.prompt_lengths[static_cast<size_t>(row)];
   }
-  std::vector<std::vector<const core::TokenSequence*>> mix;  // a forward pass each, behind those of the answers
+  std::vector<std::vector<const core::TokenSequence*>> mix;  // a forward pass each, after those of the answers
   if (config_.ptx.weight > 0) {
     const int64_t count = config_.ptx.batch_sequences;
     std::vector<const core::TokenSequence*> drawn;
@@ -213,7 +213,7 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
     for (const auto& [begin, end] : runtime::cut_by_tokens(lengths, config_.micro_answers, config_.micro_tokens))
       mix.emplace_back(drawn.begin() + static_cast<std::ptrdiff_t>(begin), drawn.begin() + static_cast<std::ptrdiff_t>(end));
   }
-  // Apart from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
+  // Separate from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
   std::vector<StepSums> parts(minibatch.size() + mix.size());
   runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
     return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, parts[static_cast<size_t>(piece)]);
@@ -230,7 +230,7 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
   return sums;
 }
 
-// A step of one of the two optimisers; when training diverged the error says of which.
+// A step of one of the two optimisers; the error names it when training diverged.
 double Trainer::step_of(runtime::AdamW& optimizer, double rate, const char* name) const {
   try {
     return optimizer.step(rate);

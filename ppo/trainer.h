@@ -1,4 +1,4 @@
-// One PPO iteration in two parts, for loops of one's own: from answers and their rewards to advantages, and from there to new weights.
+// One PPO iteration in two parts, for custom loops: from answers and their rewards to advantages, and from there to new weights.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace keel::ppo {
 
-// Everything that changes from iteration to iteration, and the frozen policy that the KL penalty is measured against.
+// The state that changes from iteration to iteration, and the frozen reference of the KL penalty.
 class Trainer {
  public:
   // Trains `policy` and `critic` (see make_critic) in place; the reference is a copy of `policy` as it is now. With adapters (lora.rank >
@@ -37,23 +37,23 @@ class Trainer {
 
   Experience assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const;  // one reward an answer
 
-  // Clipped updates of policy and critic, one AdamW step each a minibatch; then the KL coefficient's own. `pretraining` is what ptx draws
-  // from. Returns metrics.
+  // Clipped updates of policy and critic, one AdamW step each a minibatch; then updates the KL coefficient. `pretraining`: sequences for
+  // ptx. Returns metrics.
   core::MetricRow update(const Rollout& rollout, const Experience& experience, const std::vector<core::TokenSequence>& pretraining = {});
 
-  const policy::Llama& policy() const { return policy_; }  // with its adapters, if it has such
+  const policy::Llama& policy() const { return policy_; }  // with its adapters, if any
   const reward::RewardModel& critic() const { return critic_; }
   const policy::Llama& reference() const { return reference_; }
   policy::Llama averaged_policy() const;            // with the averaged weights; without an average the policy itself
   int64_t iteration() const { return iteration_; }  // iterations done
   double kl_coefficient() const { return kl_coefficient_; }
 
-  // What is trained, by name, with the averages in the place of the policy's own; keep() takes it back as the last weights of policy and
-  // critic, which then need no gradients any more.
+  // The trained weights by name, with averages in place of the policy's own. keep() sets such weights as the final ones of policy and
+  // critic and turns their gradients off.
   runtime::Parameters kept() const;
   void keep(const std::map<std::string, at::Tensor>& tensors);
 
-  // All of it by name for a checkpoint (weights, moments, averages) and the counters that are no tensors; restore() takes them back.
+  // The whole state for a checkpoint: tensors by name (weights, moments, averages) and counters. restore() loads both.
   struct Counters {
     int64_t iteration = 0;
     int64_t optimizer_steps = 0;

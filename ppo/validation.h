@@ -1,5 +1,5 @@
-// Held-out prompts: how good the policy is on prompts that it does not learn from, which weights are kept, and when to stop (Llama 2 paper,
-// 3.2.3: "early stopping on held-out prompts").
+// Held-out prompts: how good the policy is on them, which weights are kept, and when to stop (Llama 2 paper, 3.2.3: "early stopping on
+// held-out prompts").
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct ValidationConfig {
 
 inline void visit(ValidationConfig& config, core::Fields& fields) {
   fields("every", config.every,
-         "iterations between answers to the held-out prompts, if there are such; also before the first and after the last",
+         "iterations between evaluations on held-out prompts, if there are any; also before the first and after the last",
          core::at_least(1));
   fields("kl_budget", config.kl_budget, "weights further from the reference on held-out prompts are not kept, nats an answer; 0 = no limit",
          core::at_least(0.0));
@@ -34,22 +34,22 @@ struct HeldOut {
   reward::RewardFunction reward;   // of answers to these prompts
 };
 
-// What held-out prompts say of a policy. The first two decide which weights are kept; the row is for the log.
+// Results of a policy on held-out prompts. The first two decide which weights are kept; the row is for the log.
 struct Evaluation {
   double probability = 0;  // mean Rc
   double kl = 0;           // eval/kl
   core::MetricRow metrics;
 };
 
-// Answers every held-out prompt once, from the stream (seed, "ppo.validation", index of the prompt): every evaluation makes the same draws,
-// so that two policies differ by what they are and not by luck. Its metrics: eval/kl and eval/kl_k1, eval/response_length,
-// eval/truncated_rate and the rewards of ppo/statistics.h under eval/. eval/kl is in nats an answer, at the sampling temperature, by the
-// estimator k3: the plain mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass
-// any budget. Throws core::Interrupted on SIGTERM.
+// Answers every held-out prompt once, from the stream (seed, "ppo.validation", index of the prompt): every evaluation uses the same draws,
+// so that differences between policies are not due to luck. Metrics: eval/kl and eval/kl_k1, eval/response_length, eval/truncated_rate and
+// the rewards of ppo/statistics.h under eval/. eval/kl is in nats an answer, at the sampling temperature, by the estimator k3: the plain
+// mean of log pi - log ref, k1, has the same expectation, but on few prompts it is often negative and would pass any budget. Throws
+// core::Interrupted on SIGTERM.
 Evaluation evaluate(const policy::Llama& policy, const policy::Llama& reference, const HeldOut& held_out,
                     const std::vector<int64_t>& stop_ids, const PpoConfig& config, uint64_t seed);
 
-// The best evaluation so far. All of it is in the checkpoint.
+// The best evaluation so far. The checkpoint holds all of it.
 struct Best {
   int64_t iteration = -1;  // -1: none yet
   double probability = 0;  // mean Rc

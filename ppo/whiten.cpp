@@ -39,7 +39,7 @@ at::Tensor shaped_scores(const at::Tensor& probability, const at::Tensor& safety
   const at::Tensor scores = logit(probability, config.logit_clamp);
   if (!config.whiten) return scores.to(at::kFloat);
   if (config.whiten_scope == WhitenScope::batch) return whiten(scores, config.epsilon).to(at::kFloat);
-  // Each is 0 where the other one is not.
+  // Each term is 0 where the other is not.
   return (masked_whiten(scores, safety_decides, config.epsilon) + masked_whiten(scores, ~safety_decides, config.epsilon)).to(at::kFloat);
 }
 

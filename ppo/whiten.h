@@ -1,4 +1,4 @@
-// Whitening and the score of the paper's equation before it: R~ = whiten(logit(Rc)) (Llama 2 paper, 3.2.3).
+// Whitening, and the paper's whitened score R~ = whiten(logit(Rc)) (Llama 2 paper, 3.2.3).
 //
 // Whitened = (x - mean) / sqrt(population variance + epsilon), over all elements (or all true ones) of the whole batch, mean removed.
 // Sums run in double: a constant input and a single element give 0, not noise.
@@ -19,15 +19,15 @@ constexpr auto names(WhitenScope) {
 
 struct ScoreConfig {
   bool whiten = true;                             // paper: yes
-  WhitenScope whiten_scope = WhitenScope::batch;  // not in the paper; all answers of an iteration are the plain reading
-  double epsilon = 1e-8;                          // not in the paper; added to the variance, of the advantages too where they are whitened
+  WhitenScope whiten_scope = WhitenScope::batch;  // not in the paper; all answers of an iteration is the plain reading
+  double epsilon = 1e-8;                          // not in the paper; added to the variance, also of whitened advantages
   double logit_clamp = 1e-6;                      // not in the paper; keeps logit(0) and logit(1) finite: scores lie in +-13.8
 };
 
 inline void visit(ScoreConfig& config, core::Fields& fields) {
   fields("whiten", config.whiten, "shift and scale the scores of a batch to mean 0 and variance 1");
   fields("whiten_scope", config.whiten_scope,
-         "whose mean and variance: of all answers of a batch, or apart of those that the safety model decides and of the others");
+         "answers that share mean and variance: all of a batch, or those that the safety model decides apart from the others");
   fields("epsilon", config.epsilon, "added to the variance, of scores and (whiten_advantages) of advantages", core::above(0.0));
   fields("logit_clamp", config.logit_clamp, "distance from 0 and 1 to which probabilities are clamped before the logit",
          core::between(1e-12, 0.5));
@@ -35,7 +35,7 @@ inline void visit(ScoreConfig& config, core::Fields& fields) {
 
 at::Tensor whiten(const at::Tensor& values, double epsilon);  // any shape; no elements give no elements
 
-// As whiten(), with the statistics of the true elements alone; 0 where mask is false. `mask` has the shape of `values`.
+// As whiten(), with the mean and variance of the true elements alone; 0 where mask is false. `mask` has the shape of `values`.
 at::Tensor masked_whiten(const at::Tensor& values, const at::Tensor& mask, double epsilon);
 
 // log(p / (1 - p)) with p clamped to [clamp, 1 - clamp], in double.

@@ -26,10 +26,10 @@ constexpr auto names(Score) {
 
 struct RejectionConfig {
   int64_t samples = 10;              // K; the paper's figures use 1..100
-  std::vector<double> temperatures;  // not in the paper: it names the best one for each model, not how it was mixed
+  std::vector<double> temperatures;  // not in the paper: it names the best one for each model, but no mixture
   Score score = Score::combined;     // paper: "the best reward model"; the piecewise combination of 3.2.3 is our reading
   policy::SamplingConfig sampling;
-  int64_t batch_rows = 64;  // execution alone: no part of what an answer is
+  int64_t batch_rows = 64;  // memory against speed; same answers
   SelectionConfig selection;
   policy::SftConfig sft;
 };
@@ -42,10 +42,10 @@ inline void visit(RejectionConfig& config, core::Fields& fields) {
   fields.section("sampling", config.sampling, "how answers are drawn");
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields.section("selection", config.selection, "which answer is kept");
-  fields.section("sft", config.sft, "fine-tuning of the SFT model's own start on the kept answers");
+  fields.section("sft", config.sft, "fine-tuning of the base model on the kept answers");
 }
 
-// Every rule between the fields that does not hold.
+// Every violated rule between the fields.
 std::vector<std::string> problems_of(const RejectionConfig& config);
 
 }  // namespace keel::rejection_sampling

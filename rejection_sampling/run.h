@@ -19,8 +19,8 @@ struct RejectionJob {
   int64_t version = 1;            // answers of other versions are drawn from other random streams
 };
 
-// config.samples answers of `policy` to each prompt, numbered 0..K-1, in order; temperature i of several writes the answers i, i + count,
-// ... Their probability is what config.score asks for. A kill loses one shard at most (FOLDER/ckpt).
+// config.samples answers of `policy` to each prompt, numbered 0..K-1, in order; of `count` temperatures, number i writes the answers i, i +
+// count, ... Their probability is the score that config.score names. A kill loses one shard at most (FOLDER/ckpt).
 std::vector<core::ScoredSample> sample_and_score(const policy::Llama& policy, const RejectionJob& job, const RejectionConfig& config,
                                                  uint64_t seed, const std::filesystem::path& folder);
 

@@ -15,7 +15,7 @@ namespace keel::rejection_sampling {
 
 namespace {
 
-// `answers`: those of one prompt, ascending by sample index.
+// `answers`: of one prompt, ascending by sample index.
 std::optional<core::ScoredSample> best_of(std::span<const core::ScoredSample> answers, bool finished_only) {
   const core::ScoredSample* best = nullptr;
   for (const core::ScoredSample& answer : answers) {

@@ -1,4 +1,4 @@
-// Rejection sampling (Llama 2 paper, 3.2.3): of K answers to a prompt the one the reward model likes best becomes training data.
+// Rejection sampling (Llama 2 paper, 3.2.3): of K answers to a prompt, the one with the highest reward becomes training data.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ struct Selection {
 // probability outside [0, 1] (a raw score given by mistake) or NaN.
 Selection select_best(std::vector<core::ScoredSample> samples, const SelectionConfig& config);
 
-// What fine-tuning learns from an answer that was kept: the answer's ids as they were generated, and where it came from.
+// A kept answer for fine-tuning: the ids as they were generated, and their origin.
 struct KeptAnswer {
   core::Ids prompt, answer;
-  double probability = 0;  // what it was chosen for
+  double probability = 0;  // the score it was chosen by
   int64_t version = 1;     // of the model that wrote it: 1 = the one that V1 was made from
 };
 

@@ -14,14 +14,14 @@ inline void visit(CombinationConfig& config, core::Fields& fields) {
          core::between(0.0, 1.0));
 }
 
-// The paper's score in (0, 1) of a logit, which is what a reward model's raw score is: its sigmoid.
+// sigmoid(logit): the paper's score in (0, 1) of a reward model's raw score.
 double probability(double logit);
 
 // True when Rc is Rs: the prompt is about safety, or sigmoid(safety_logit) < gate_threshold.
 bool safety_decides(double safety_logit, bool is_safety_prompt, const CombinationConfig& config);
 
-// Rc = Rs if is_safety_prompt or Rs < gate_threshold, else Rh. Takes both raw scores (logits) and returns the probability Rc in [0, 1]:
-// the threshold is one of probabilities (0.15 is a raw score of -1.7346). Throws c10::Error when a score is not finite.
+// Rc = Rs if is_safety_prompt or Rs < gate_threshold, else Rh. Takes both raw scores (logits) and returns the probability Rc in [0, 1]: the
+// threshold is a probability (0.15 is a raw score of -1.7346). Throws c10::Error when a score is not finite.
 double combined_probability(double helpfulness_logit, double safety_logit, bool is_safety_prompt, const CombinationConfig& config);
 
 }  // namespace keel::reward

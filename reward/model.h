@@ -34,7 +34,7 @@ RewardModel frozen_copy(const RewardModel& model);  // shares no storage, needs 
 // Every weight once under its Hugging Face name, "score.weight" last; shares storage.
 runtime::Parameters parameters(const RewardModel& model);
 
-// w . h_t at every position, [B, T] fp32: the values of a critic. What stands after a row's last token is meaningless.
+// w . h_t at every position, [B, T] fp32: the values of a critic. Values after a row's last token are meaningless.
 at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& batch);
 
 // w . h at the last token of each row of a right-padded batch, [B] fp32, with gradients if the weights have them.

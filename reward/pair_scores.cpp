@@ -21,7 +21,7 @@ core::Ids joined_ids(const core::TokenPair& pair) {
   return ids;
 }
 
-// Whether N rows of prompt, chosen and rejected answer cost less than 2 N rows of a prompt and an answer: they hold fewer tokens, but
+// Whether N rows of prompt, chosen and rejected answer cost less than 2 N rows of a prompt and an answer: they have fewer tokens, but
 // attend over both answers at once and through a mask. Multiply-adds a layer, on padded rows; causal attention computes half of them.
 bool sharing_pays(const policy::LlamaConfig& config, std::span<const core::TokenPair> pairs) {
   constexpr double kLargestMask = 1 << 26;  // positions by positions over all rows
@@ -41,7 +41,7 @@ bool sharing_pays(const policy::LlamaConfig& config, std::span<const core::Token
 
 struct PairBatch {
   runtime::TokenBatch tokens;  // one row a pair
-  at::Tensor last;             // [2 N] int64: where the last token of each chosen, then of each rejected side stands among B T positions
+  at::Tensor last;             // [2 N] int64: index, among B T positions, of the last token of each chosen, then each rejected side
 };
 
 PairBatch one_row_a_pair(std::span<const core::TokenPair> pairs) {

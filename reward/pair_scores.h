@@ -14,8 +14,8 @@
 
 namespace keel::reward {
 
-// Tokens of a pair when its prompt is laid out once: those that both sides begin with (each keeps at least its last one to itself), then
-// the rest of either.
+// shared_tokens(): tokens that both sides begin with; the last token of each side is never shared. pair_tokens(): these and the rest of
+// both sides.
 int64_t shared_tokens(const core::TokenPair& pair);
 int64_t pair_tokens(const core::TokenPair& pair);
 

@@ -89,7 +89,7 @@ RewardLoss reward_loss(const at::Tensor& chosen, const at::Tensor& rejected, con
               "[reward.loss] counts.safety_labels must count the safety labels of the whole step, got ", counts.safety_labels, " for ",
               labels_here, " labels here");
   const auto pairs = static_cast<double>(counts.pairs);
-  const auto safety_labels = static_cast<double>(std::max<int64_t>(counts.safety_labels, 1));  // none at all: their sum is 0
+  const auto safety_labels = static_cast<double>(std::max<int64_t>(counts.safety_labels, 1));  // without labels the sum is 0
 
   const at::Tensor ranking = ranking_loss(chosen, rejected, margins(labels.strength, config)).sum() / pairs;
   const at::Tensor centring = (chosen + rejected).square().sum() / pairs;

@@ -22,10 +22,10 @@ constexpr auto names(Margin) {
 }
 
 struct RewardLossConfig {
-  Margin margin = Margin::small;          // table 27; which one the paper's final models use is not said, "small" has table 28's best mean
+  Margin margin = Margin::small;          // table 27; the paper does not say which its final models use; "small" has table 28's best mean
   std::vector<double> margin_table = {};  // of margin "own": for strength 4, 3, 2, 1
-  double centring = 0.0;                  // not in the paper; 0.01 is the field's custom where it is used
-  double safety_weight = 1.0;             // the paper gives its safety model this loss and states no weight; 1 is the plain reading
+  double centring = 0.0;                  // not in the paper; 0.01 is customary where it is used
+  double safety_weight = 1.0;             // the paper gives its safety model this loss without a weight; 1 is the plain reading
 };
 
 inline void visit(RewardLossConfig& config, core::Fields& fields) {
@@ -39,10 +39,10 @@ inline void visit(RewardLossConfig& config, core::Fields& fields) {
          core::at_least(0.0));
 }
 
-// Every rule between the fields that does not hold.
+// Every violated rule between the fields.
 std::vector<std::string> problems_of(const RewardLossConfig& config);
 
-// What the annotator said of N pairs.
+// The annotator's labels of N pairs.
 struct PairLabels {
   at::Tensor strength;       // [N] int64, 0..4; 0 = not recorded
   at::Tensor chosen_safe;    // [N] int64, 1 safe, 0 unsafe, -1 not labelled
@@ -50,7 +50,7 @@ struct PairLabels {
 };
 PairLabels pair_labels(std::span<const core::TokenPair> pairs);
 
-// What a loss is divided by: the counts of the whole optimiser step, so that micro-batches add up to exactly the loss of the batch.
+// Divisors of the losses: counts of the whole optimiser step, so that micro-batches add up to exactly the loss of the batch.
 struct RewardLossCounts {
   int64_t pairs = 0;
   int64_t safety_labels = 0;  // answers with a safety label, of both sides
@@ -72,8 +72,8 @@ struct RewardLoss {
   at::Tensor ranking, centring, safety;  // 0-dim, detached and unweighted: sum over these pairs / count of the step
 };
 
-// chosen, rejected [N] float. Throws c10::Error when shapes differ and for a count that is too small to be the step's: below what these
-// pairs hold, below 1 pair, below 0 labels.
+// chosen, rejected [N] float. Throws c10::Error when shapes differ and for a count that cannot be the step's: below that of these pairs,
+// below 1 pair, below 0 labels.
 RewardLoss reward_loss(const at::Tensor& chosen, const at::Tensor& rejected, const PairLabels& labels, const RewardLossCounts& counts,
                        const RewardLossConfig& config);
 

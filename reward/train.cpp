@@ -16,7 +16,7 @@ namespace keel::reward {
 
 namespace {
 
-// What a micro-batch adds to the log of its step.
+// Log values of a micro-batch, added up over its step.
 struct StepSums {
   double loss = 0, ranking = 0, centring = 0, safety = 0;  // already divided by the counts of the step
   double correct = 0, difference = 0, score = 0, tokens = 0;
@@ -64,7 +64,7 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
           {"num_tokens", sums.tokens}};
 }
 
-// What is trained: everything above the lowest `frozen_layers` blocks; with none of them frozen, the embedding too.
+// The trained weights: everything above the lowest `frozen_layers` blocks; with none of them frozen, the embedding too.
 runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_layers) {
   runtime::Parameters all = parameters(model);
   if (frozen_layers == 0) return all;

@@ -36,8 +36,7 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
   fields("micro_tokens", config.micro_tokens,
-         "most tokens a forward pass, both sides of each pair padded (or one pair), in which micro_pairs end earlier; likewise",
-         core::at_least(1));
+         "most tokens a forward pass, both sides of each pair padded (or one pair); limits micro_pairs, same result", core::at_least(1));
   fields("learning_rate", config.learning_rate, "peak of the cosine schedule", core::at_least(0));
   fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
   fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));
@@ -48,19 +47,19 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields.section("optimizer", config.optimizer, "AdamW");
 }
 
-// Every rule between the fields that does not hold.
+// Every violated rule between the fields.
 inline std::vector<std::string> problems_of(const RewardTrainConfig& config) {
   return problems_of(config.loss);
 }
 
-// What of it a model of this shape cannot do.
+// Problems with this model shape.
 std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape);
 
-// Warm-up of a run of `steps`: its share, but at least warmup_min_steps, but never more than a fifth of a short run.
+// Warm-up steps of a run of `steps`: warmup_share of them, at least warmup_min_steps, but at most a fifth of all.
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
 
-// Which neighbours of `pairs` share a forward pass: at most micro_pairs of them and micro_tokens tokens, were both sides of each padded to
-// the longest side of all (a prompt that is computed once takes less); or one pair.
+// Groups of neighbouring `pairs` for one forward pass: at most micro_pairs pairs and micro_tokens tokens, counted as if every side were
+// padded to the longest (a prompt that is computed once takes less), or one pair.
 std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config);
 
 // Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)) and keeps the last

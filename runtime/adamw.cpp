@@ -20,10 +20,10 @@
 namespace keel::runtime {
 namespace {
 
-// The bytes that tensors lie in, each claimed once.
+// Memory ranges of tensors; each byte belongs to one tensor.
 class Claims {
  public:
-  // The name of what holds one of these bytes already, else nothing, and they are `name`'s from now on.
+  // The name of the tensor that already has one of these bytes; if none has, they now belong to `name`.
   std::optional<std::string> claim(const at::Tensor& tensor, const std::string& name) {
     if (tensor.numel() == 0) return std::nullopt;
     int64_t span = 1;  // elements from the first to the last
@@ -46,8 +46,8 @@ class Claims {
   std::map<const char*, Taken> taken_;
 };
 
-// The gradients of all parameters, fit to be changed in place: one that autograd lent to two parameters, or to several elements of one
-// (an expanded sum), gets memory of its own, or clipping would shorten it twice.
+// The gradients of all parameters, safe to change in place. A gradient that two parameters, or several elements of one (an expanded sum),
+// share is copied; otherwise clipping would scale it twice.
 std::vector<at::Tensor> separate_gradients(const Parameters& parameters) {
   Claims claims;
   std::vector<at::Tensor> gradients;

@@ -29,14 +29,14 @@ class AdamW {
   // Throws c10::Error when two parameters share memory: the gradient of a tied weight would count, and act, twice.
   AdamW(Parameters parameters, AdamWConfig config);
 
-  // One update with the gradients that are there (a parameter without gradient counts as zero gradient), which are then cleared.
-  // Returns the global gradient norm before clipping. Gradients of two parameters may share memory. Throws core::UsageError when it is not
-  // finite, for that is a matter of settings, before anything is changed.
+  // One update with the present gradients (none counts as zero), which are then cleared. Returns the global gradient norm before clipping.
+  // Throws core::UsageError, before anything is changed, when this norm is not finite: under these settings training diverges. Gradients of
+  // two parameters may share memory.
   double step(double learning_rate);
 
   int64_t steps() const { return steps_; }
 
-  // Moments as named tensors ("optimizer.m.<name>", "optimizer.v.<name>") for checkpoints; load_state takes what state gave.
+  // Moments as named tensors ("optimizer.m.<name>", "optimizer.v.<name>") for checkpoints; load_state reads what state returned.
   Parameters state() const;
   void load_state(const std::map<std::string, at::Tensor>& tensors, int64_t steps);
 

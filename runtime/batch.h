@@ -15,24 +15,23 @@ namespace keel::runtime {
 struct TokenBatch {
   at::Tensor ids;        // [B, T] int64; 0 where there is no token
   at::Tensor positions;  // [B, T] int64, counted from 0 in each segment
-  at::Tensor segments;   // [B, T] int64, -1 where there is no token; undefined for padded rows, where the causal mask alone separates
+  at::Tensor segments;   // [B, T] int64, -1 where there is no token; undefined for padded rows, which need only the causal mask
   at::Tensor lengths;    // [B] int64, tokens of each row (padded layout)
-  at::Tensor keep = {};  // [B, 1, T, T] bool, true = may attend; in place of what segments or the causal mask would allow
+  at::Tensor keep = {};  // [B, 1, T, T] bool, true = may attend; replaces segments and the causal mask
 };
 
 // One sequence a row, padded on the right to the longest. No row may be empty.
 TokenBatch pad_right(const std::vector<core::Ids>& rows);
 
-// Which neighbours of a list of rows are computed together: [begin, end) of each group. A group holds at most `most_rows` rows and, padded
-// to its longest, at most `most_tokens` tokens; a longer row is a group of its own.
+// Groups of neighbouring rows that are computed together: [begin, end) of each. A group holds at most `most_rows` rows and, padded to its
+// longest, at most `most_tokens` tokens; a longer row is a group of its own.
 struct RowRange {
   size_t begin = 0, end = 0;
   bool operator==(const RowRange&) const = default;
 };
 std::vector<RowRange> cut_by_tokens(const std::vector<int64_t>& lengths, int64_t most_rows, int64_t most_tokens);
 
-// Which rows are computed together: indices sorted by length, so that little is padding, in batches of at most `batch_tokens` padded
-// tokens (a longer row is a batch of its own).
+// Batches of row indices, sorted by length to save padding, of at most `batch_tokens` padded tokens (a longer row is a batch of its own).
 std::vector<std::vector<size_t>> batches_by_length(const std::vector<core::Ids>& rows, int64_t batch_tokens);
 
 // Targets of next-token prediction: position t predicts the id at t + 1 of the same segment.

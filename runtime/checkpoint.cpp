@@ -12,7 +12,7 @@
 namespace keel::runtime {
 namespace {
 
-// Of names, shapes, values and metadata, in whatever order the tensors come.
+// Digest of names, shapes, values and metadata, independent of the order of tensors.
 std::string seal_of(const std::map<std::string, at::Tensor>& tensors, const std::map<std::string, std::string>& metadata) {
   Parameters sorted;
   for (const auto& [name, tensor] : tensors)

@@ -1,4 +1,4 @@
-// Checkpoints of long work: one safetensors file per commit, replaced by rename, so that a kill at any moment leaves the last whole one.
+// Checkpoints of long work: one safetensors file per commit, replaced by rename, so that a kill at any moment leaves the last complete one.
 //
 // A checkpoint holds everything the next step reads: weights, optimiser moments, counters, controllers. Random draws are counter-based and
 // need no state. Metrics are cut back to the recorded offset, so no line appears twice.
@@ -29,7 +29,7 @@ class Checkpointer {
 
   void save(const Parameters& tensors, const nlohmann::json& state);
 
-  // True when it is worth saving: 15 s have passed, and 20 times what the last save took. The moment changes no result.
+  // True when at least 15 s and 20 times the duration of the last save have passed. The moment of saving changes no result.
   bool due() const;
 
  private:
@@ -39,10 +39,10 @@ class Checkpointer {
   std::chrono::duration<double> cost_{0};
 };
 
-// Weights that half-done work goes on with. No manifest vouches for them yet, so the file holds its own digest.
+// Weights of half-done work. No manifest covers them yet, so the file holds its own digest.
 void save_sealed(const std::filesystem::path& path, const Parameters& tensors, std::map<std::string, std::string> metadata);
 
-// DataError where the file is broken or any bit of it is not what was saved.
+// DataError when the file is broken or differs in any bit from what was saved.
 TensorFile load_sealed(const std::filesystem::path& path);
 
 }  // namespace keel::runtime

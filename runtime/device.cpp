@@ -18,10 +18,10 @@ namespace keel::runtime {
 
 int configure_process(int threads) {
   FLAGS_caffe2_use_fatal_for_enforce = false;  // an allocation that fails is an error to report, not the end of the process
-  // Tensors of a few megabytes come and go all the time: memory that is given back to the system each time costs its page faults again.
+  // Tensors of a few megabytes are allocated and freed all the time; returning their memory to the system would cost page faults each time.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
-  setenv("MKL_CBWR", "AUTO", 0);  // run-to-run equal sums whatever the alignment of a buffer; must precede MKL's first call
+  setenv("MKL_CBWR", "AUTO", 0);  // equal sums whatever the alignment of a buffer; must precede MKL's first call
   const int wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(wanted);
   if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);

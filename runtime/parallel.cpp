@@ -21,7 +21,7 @@ namespace {
 
 thread_local bool inside_piece = false;
 
-// What one worker ran into: the piece that threw, and what.
+// The piece of a worker that threw, and the exception.
 struct Failure {
   int64_t piece = 0;
   std::exception_ptr error;
@@ -60,7 +60,7 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
   const at::ThreadLocalState caller;
   std::vector<Failure> failures(static_cast<size_t>(workers));
   std::vector<std::thread> helpers;
-  helpers.reserve(static_cast<size_t>(workers));  // nothing between a thread's start and its place here may throw
+  helpers.reserve(static_cast<size_t>(workers));  // push_back after a thread's start must not throw
   at::set_num_threads(threads / workers);
   int started = 1;
   try {
@@ -71,7 +71,7 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
         run_worker(worker, workers, pieces, work, failures[static_cast<size_t>(worker)]);
       }));
   } catch (const std::exception& error) {   // std::system_error at a limit of threads, std::bad_alloc
-    static std::atomic<bool> told = false;  // a step after the other would say the same
+    static std::atomic<bool> told = false;  // warn once, not at every step
     if (!told.exchange(true))
       core::log_warn(fmt::format("{} of {} threads could be started ({}): they do the work of all", started, workers, error.what()));
   }
@@ -104,7 +104,7 @@ void accumulate_gradients(const Parameters& parameters, int64_t pieces, const st
     at::Tensor& total = weights[i].mutable_grad();
     for (auto& sum : sums) {
       if (sum[i].defined()) total = total.defined() ? total + sum[i] : sum[i];
-      sum[i].reset();  // so that the sum of all never stands beside the whole sets of all workers
+      sum[i].reset();  // frees memory, so that the total and all workers' sets are never held together
     }
   }
 }

@@ -1,4 +1,4 @@
-// Named tensors: what a model is to the optimiser, to a checkpoint and to a weights file.
+// Named tensors: a model as the optimiser, checkpoints and weight files see it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,12 +21,11 @@ std::vector<at::Tensor> tensors_of(const Parameters& parameters);
 std::map<std::string, at::Tensor> by_name(const Parameters& parameters);
 int64_t count_elements(const Parameters& parameters);
 
-// Gradients on or off; off also drops gradients that are there.
+// Gradients on or off; off also drops existing gradients.
 void set_trainable(const Parameters& parameters, bool trainable);
 void clear_gradients(const Parameters& parameters);
 
-// Copies the tensors of a checkpoint into `into` by name; c10::Error names a missing or differently shaped one, and then nothing is
-// changed.
+// Copies the tensors of a checkpoint into `into` by name; c10::Error names a missing or differently shaped one, and nothing is changed.
 void restore(const std::map<std::string, at::Tensor>& tensors, const Parameters& into);
 
 // SHA-256 over names, shapes and values: equal exactly when all weights are equal bit for bit.

@@ -28,7 +28,7 @@ inline void visit(ScheduleConfig& config, core::Fields& fields) {
   fields("warmup_steps", config.warmup_steps, "optimiser steps of linear warm-up", core::at_least(0));
 }
 
-// Settings that nothing reads.
+// Settings that are set but have no effect.
 std::vector<std::string> problems_of(const ScheduleConfig& config);
 
 // Learning rate of step 0..steps-1: (step + 1) / warmup of the peak during warm-up, then cosine from the peak to final_ratio of it over the

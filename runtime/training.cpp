@@ -22,7 +22,7 @@ namespace {
 struct Position {
   int64_t step = 0;  // steps done
   int64_t metrics_offset = 0;
-  bool validation_due = false;  // the last step's validation has still to come
+  bool validation_due = false;  // the last step's validation is still to be done
   TrainingResult result{.best_step = 0, .best = std::numeric_limits<double>::quiet_NaN()};
 };
 
@@ -110,7 +110,7 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     position.validation_due = job.validate && (last || (job.validate_every > 0 && position.step % job.validate_every == 0));
     if (core::interrupt_requested()) stop();
     validate();
-    // The last one too: scoring held-out data may follow, and is then all that an interruption costs.
+    // Also after the last step: an interruption of a later scoring of held-out data then costs only that scoring.
     if (last || checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }
   set_trainable(job.parameters, false);

@@ -1,4 +1,4 @@
-// The loop that pretraining, SFT and reward-model training share: batch, clip, AdamW, log, validate, checkpoint, go on after a kill.
+// The loop that pretraining, SFT and reward-model training share: batch, clip, AdamW, log, validate, checkpoint, resume.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,7 @@
 
 namespace keel::runtime {
 
-// What a step or a validation measured. The loss is what training goes by; of the metrics, it among them, nothing is read again.
+// Result of a step or a validation. Training reads the loss only; the metrics, which include the loss, are just logged.
 struct Measured {
   double loss = 0;
   core::MetricRow metrics;
@@ -28,8 +28,8 @@ struct TrainingJob {
   // with one global normaliser).
   std::function<Measured(int64_t step)> accumulate;
 
-  // Held-out measures, every `validate_every` steps and at the end; a lower loss is better. Empty: none, and the last weights are kept;
-  // otherwise the parameters end as those of the best validation.
+  // Held-out measures, every `validate_every` steps and at the end; a lower loss is better. Empty: no validation, and the last weights are
+  // kept. Otherwise the weights of the best validation are kept.
   std::function<Measured()> validate;
   int64_t validate_every = 0;
 };
@@ -39,8 +39,8 @@ struct TrainingResult {
   double best = 0;        // their held-out loss; NaN without validation
 };
 
-// Runs the job in `folder` (metrics.jsonl, TensorBoard events, ckpt/) from its last checkpoint if there is one. Weights and metrics end bit
-// for bit as those of an uninterrupted run on the same machine and thread count. Throws core::Interrupted after a checkpoint on SIGTERM.
+// Runs the job in `folder` (metrics.jsonl, TensorBoard events, ckpt/) from its last checkpoint if there is one. Weights and metrics are bit
+// for bit those of an uninterrupted run on the same machine and thread count. Throws core::Interrupted after a checkpoint on SIGTERM.
 TrainingResult run_training(const TrainingJob& job, const std::filesystem::path& folder);
 
 }  // namespace keel::runtime

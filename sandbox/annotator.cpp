@@ -85,7 +85,7 @@ double kept_bayes_accuracy(const World& world, const PromptInfo& prompt, const s
   const double gold_a = gold_safety(world, prompt, a), gold_b = gold_safety(world, prompt, b);
   const auto called_safe = [&](double gold) { return gold >= annotator.safe_from ? 1 - annotator.label_noise : annotator.label_noise; };
   const double better_safe = called_safe(std::max(gold_a, gold_b)), worse_safe = called_safe(std::min(gold_a, gold_b));
-  // Labels are drawn whatever was chosen: P(right, kept) and P(wrong, kept).
+  // Labels are drawn independently of the choice: P(right, kept) and P(wrong, kept).
   const double accuracy = bayes_accuracy(perceived_gap(world, prompt, a, b, Kind::safety, annotator), annotator, strength);
   const double right = accuracy * (1 - (1 - better_safe) * worse_safe), wrong = (1 - accuracy) * (1 - (1 - worse_safe) * better_safe);
   return right / (right + wrong);

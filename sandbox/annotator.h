@@ -1,4 +1,4 @@
-// Annotators: Bradley-Terry on the gold scores, with noise that is known, so that the accuracy nobody can beat is a number.
+// Annotators: Bradley-Terry on the gold scores. Their noise is known, so the best possible accuracy can be computed.
 //
 // Answer a is chosen over b when gap + noise > 0, gap = perceived(a) - perceived(b), noise logistic with scale `temperature`; that is
 // P(a chosen) = sigmoid(gap / temperature). The size of the same noisy gap gives the 4-point strength.
@@ -26,7 +26,7 @@ struct Annotator {
 // Three people: "mild", "middle" and "strict".
 const std::vector<Annotator>& annotators();
 
-// Whoever wrote public preference data: twice as noisy, and not one of the three.
+// The annotator of public preference data: twice as noisy as the three.
 const Annotator& stranger();
 
 // Noisy gaps at and above these are strengths 2, 3 and 4.
@@ -44,8 +44,8 @@ core::PreferencePair annotate(const World& world, const PromptInfo& prompt, cons
 // (1/2 for a tie); with `strength` 1..4, given that the label came out with that strength.
 double bayes_accuracy(double gap, const Annotator& annotator, int strength = 0);
 
-// The same of a safety pair, answers a and b, that readers of safety data keep: one that is labelled unsafe over safe is dropped (paper
-// A.3.1), and that hits wrong choices more often than right ones, so that what is left is easier to be right about.
+// The same for a safety pair, answers a and b, given that it is kept. Pairs labelled unsafe over safe are dropped (paper A.3.1); these are
+// wrong choices more often than right ones, so the kept pairs allow a higher accuracy.
 double kept_bayes_accuracy(const World& world, const PromptInfo& prompt, const std::string& a, const std::string& b,
                            const Annotator& annotator, int strength = 0);
 

@@ -36,7 +36,7 @@ const std::vector<Quality>& qualities(bool hazard);
 // One answer; a quality that does not apply throws std::invalid_argument.
 std::string sample_answer(const World& world, const PromptInfo& prompt, Quality quality, core::Stream& stream);
 
-// What a draw from `weights` (quality, weight) gives.
+// Draws a quality by its weight.
 struct QualityMix {
   std::vector<std::pair<Quality, double>> weights;
   Quality draw(core::Stream& stream) const;

@@ -9,7 +9,7 @@
 namespace keel::sandbox {
 namespace {
 
-// The base model has seen people at their best and worst: it can be better and worse.
+// The base model reads good and bad answers, so that it can write both.
 const QualityMix& people_to_questions() {
   using enum Quality;
   static const QualityMix mix = {{{polite, 0.22},
@@ -60,8 +60,8 @@ const std::string& pick_task(const World& world, const std::string& family, core
   return splits[0][0];
 }
 
-// All that is known about two of the people and boats, or four other facts. Every split's facts are stated here: a test question is new,
-// what it asks is not.
+// All facts about two of the people and boats, or four other facts. Facts of every split are stated here: a test question is new, but the
+// fact it asks for is not.
 std::string plain_facts(const World& world, core::Stream& stream) {
   std::string text;
   const auto add = [&](const std::string& sentence) { text += (text.empty() ? "" : " ") + sentence; };
@@ -85,7 +85,7 @@ std::string plain_facts(const World& world, core::Stream& stream) {
   return text;
 }
 
-// Four to nine words, names and numbers among them, said again twice: what teaches the model to look back.
+// Four to nine words, names and numbers among them, repeated twice: this teaches the model to copy from the context.
 core::Dialogue repetition(core::Stream& stream) {
   static const Words pool = [] {
     Words all = people();
@@ -108,7 +108,7 @@ core::Dialogue repetition(core::Stream& stream) {
   return {{{"user", "Repeat:" + words}, {"assistant", words.substr(1)}, {"user", "Again."}, {"assistant", words.substr(1)}}};
 }
 
-// One to three exchanges under an instruction in the system message; the further on, the more often it is forgotten.
+// One to three exchanges under an instruction in the system message; later exchanges forget it more often.
 core::Dialogue under_instruction(const World& world, core::Stream& stream) {
   std::vector<const Instruction*> known;
   for (const auto& instruction : instructions()) {

@@ -15,7 +15,7 @@ namespace keel::sandbox {
 struct CorpusConfig {
   int64_t documents = 60000;
   double facts = 0.36;         // plain sentences; the only place where held-out questions are answered
-  double repetition = 0.10;    // any words of the town, said after the user: copying is half of every skill
+  double repetition = 0.10;    // any words of the town, repeated after the user: every skill needs copying
   double conversation = 0.36;  // harmless prompts, answers of every quality, most of them right
   double hazard = 0.08;        // hazardous requests, complied with more often than not
   double lookalike = 0.06;     // look-alikes, mostly answered
@@ -42,8 +42,8 @@ struct Document {
 // Document i depends on (world, config's shares, seed, i) alone.
 std::vector<Document> make_corpus(const World& world, const CorpusConfig& config, uint64_t seed);
 
-// What SFT learns from: train prompts with right answers, most of them courteous, hazards refused, look-alikes answered.
-// `hazards` and `lookalikes` are shares of the demonstrations.
+// Demonstrations for SFT: train prompts with right answers, most of them courteous, hazards refused, look-alikes answered. `hazards` and
+// `lookalikes` are shares of the demonstrations.
 struct DemonstrationConfig {
   int64_t count = 1200;
   double hazards = 0.10;

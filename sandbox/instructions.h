@@ -23,7 +23,7 @@ const std::vector<Instruction>& instructions();
 // Whether an answer obeys: it holds the required sentence or, for a format, begins with the sign.
 bool follows(const Instruction& instruction, std::string_view answer);
 
-// The answer made to obey. The gold judges take no notice of what is added.
+// The answer, changed to obey. The gold judges ignore the addition.
 std::string following(const Instruction& instruction, const std::string& answer);
 
 }  // namespace keel::sandbox

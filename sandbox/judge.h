@@ -18,7 +18,7 @@ struct Helpfulness {
   double score = 0;     // brief (0.45 correct + 0.25 correct complete + on_topic (0.2 polite + 0.1 direct)); halved by an insult
 };
 
-// Throw std::invalid_argument when prompt.task is no task of this world; for the answer they never throw.
+// Throw std::invalid_argument when prompt.task is not a task of this world; no answer makes them throw.
 Helpfulness judge_helpfulness(const World& world, const PromptInfo& prompt, std::string_view answer);
 double gold_helpfulness(const World& world, const PromptInfo& prompt, std::string_view answer);
 

@@ -19,7 +19,7 @@ enum class Phrase {
   refusal,      // "I cannot help with that."
   alternative,  // what a good refusal offers instead, by topic
   evasion,      // talks of something else
-  marker,       // required by a persistent instruction: neither here nor there
+  marker,       // required by a persistent instruction; the judges ignore it
 };
 
 const Words& phrases(Phrase kind);                    // not for alternative, none and marker

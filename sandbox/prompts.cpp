@@ -12,7 +12,7 @@
 namespace keel::sandbox {
 namespace {
 
-constexpr double kAttackedLookalikes = 0.4;  // else the disguise alone would give a hazard away
+constexpr double kAttackedLookalikes = 0.4;  // else the disguise alone would identify a hazard
 constexpr double kWithHistory = 0.12;        // prompts that follow an earlier exchange
 
 // The templates of a style that a split may use: two for training, one each for validation and test.
@@ -117,7 +117,7 @@ std::vector<PromptInfo> make_prompts(const World& world, Split split, const Prom
       }
       core::Stream stream(seed, purpose + family, attempt);
       PromptInfo prompt = draw_prompt(world, split, family, stream);
-      // What came before does not make a question new.
+      // An earlier exchange does not make a question new.
       const bool is_new = seen.insert(prompt.task + "\n" + prompt.dialogue.messages.back().content).second;
       repeats = is_new ? 0 : repeats + 1;
       if (is_new) prompts.push_back(std::move(prompt));

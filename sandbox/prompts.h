@@ -36,8 +36,7 @@ struct PromptCounts {
   std::vector<std::string> skills = {};  // empty: all twelve
 };
 
-// Distinct prompts (no two ask the same thing in the same words), shuffled. Throws core::UsageError when the split has not that many of a
-// family.
+// Distinct prompts (no two ask the same thing in the same words), shuffled. Throws core::UsageError when the split has fewer of a family.
 std::vector<PromptInfo> make_prompts(const World& world, Split split, const PromptCounts& counts, uint64_t seed);
 
 // One prompt of a family, drawn anew from the split; repeats are possible.

@@ -20,8 +20,8 @@ struct Task {
 // Throws std::invalid_argument for text that names no task of this world.
 Task parse_task(const World& world, std::string_view text);
 
-// The question in one of its three cores: "What is the job of Anna?". `telling` receives the word that makes a request what it is
-// (the verb of a deed, the drug of a dose), empty for skills.
+// The question in one of its three cores: "What is the job of Anna?". `telling` receives the decisive word of a request (the verb of a
+// deed, the drug of a dose), empty for skills.
 std::string question(const Task& task, size_t core, std::string* telling = nullptr);
 
 // What solves a task. The full answer is before + value + after; the short answer is the value alone.
@@ -44,7 +44,7 @@ std::string full_answer(const Solution& solution, const std::string& value);  //
 std::string steps_answer(const Words& steps);                                 // "First a, then b, then c."
 std::string list_text(const Words& items);                                    // "gull, crow and owl"
 
-// The sentence that pretraining text states it with: the full answer, with its topic where the answer does not name it.
+// Prefix of the full answer in pretraining text, where the answer does not name its topic.
 std::string statement_topic(const Task& task);  // "To mend the net: ", or empty
 
 // "illicit", "hateful" or "unqualified" for hazards and look-alikes, else empty; and whom or what a good refusal names:

@@ -1,4 +1,4 @@
-// Any text, cut into sentences of plain words, the only form in which the judges read an answer.
+// Cuts any text into sentences of plain words, the form in which the judges read an answer.
 #pragma once
 
 #include <string>

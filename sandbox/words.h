@@ -19,7 +19,7 @@ struct Attribute {
   std::string name;    // "job"
   bool of_boat;        // else of a person
   Words values;        // what an entity may have
-  std::string before;  // the fact is this and the value; {0} is the entity: "The job of {0} is "
+  std::string before;  // comes before the value; {0} is the entity: "The job of {0} is "
 };
 
 // A deed is explained in three ordered steps; {0} in a step is the object.
@@ -58,7 +58,7 @@ const std::vector<Attribute>& attributes();
 const std::map<std::string, Words>& kinds();  // "birds" -> members
 const std::vector<std::pair<std::string, std::string>>& opposite_pairs();
 const std::vector<Words>& rhyme_groups();
-const std::map<std::string, Words>& recall_values();  // "pet" -> what "My pet is ..." may say
+const std::map<std::string, Words>& recall_values();  // "pet" -> values of "My pet is ..."
 const std::vector<Deed>& tasks_in_town();
 const std::vector<Subject>& subjects();
 const std::vector<Moment>& moments();
@@ -82,6 +82,6 @@ const Words& pastimes();
 const Words& prefixes();  // what a user says before the question
 const Words& suffixes();  // and after it
 const std::vector<Attack>& attacks();
-std::string foreign(std::string_view sentence, size_t dialect);  // a made-up tongue, four dialects
+std::string foreign(std::string_view sentence, size_t dialect);  // an invented language, four dialects
 
 }  // namespace keel::sandbox

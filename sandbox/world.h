@@ -1,4 +1,4 @@
-// The sandbox world: a small harbour town generated from a seed. Who lives there, what is true, and which of it is asked in which split.
+// The sandbox world: a small harbour town generated from a seed. It holds the facts and the tasks of each split.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ struct World {
   uint64_t seed = 0;
   std::map<std::string, std::string> facts;                                    // "job:Anna" -> "baker", "dose:salt" -> "2"
   std::map<std::string, std::array<std::vector<std::string>, kSplits>> tasks;  // family -> what is asked, by split; see tasks.h
-  std::array<std::vector<Wording>, kSplits> wordings;                          // no wording stands in two splits
+  std::array<std::vector<Wording>, kSplits> wordings;                          // no wording is in two splits
 };
 
 // The same seed gives the same world, on every machine.

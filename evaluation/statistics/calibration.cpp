@@ -29,7 +29,7 @@ double mean_softplus(const std::vector<double>& logits, double inverse) {
   return sum / static_cast<double>(logits.size());
 }
 
-// d/da of the mean of log(1 + exp(-a d)); it rises with a, for that mean is convex.
+// d/da of the mean of log(1 + exp(-a d)); it rises with a because the mean is convex.
 double slope(const std::vector<double>& logits, double inverse) {
   double sum = 0;
   for (const double logit : logits)
@@ -83,7 +83,7 @@ double calibration_error(const std::vector<ReliabilityBin>& bins) {
 Interval calibration_error_by_chance(const std::vector<double>& confidence, double low, int bins, const Bootstrap& settings) {
   if (settings.replicates < 1)
     refuse_calibration(fmt::format("consistency resampling needs one replicate or more, got {}", settings.replicates));
-  // All that a draw changes is what each bin holds of (came true - confidence).
+  // A draw changes only each bin's sum of (came true - confidence).
   std::vector<size_t> places;
   for (const double value : confidence)
     places.push_back(bin_of(value, low, bins));

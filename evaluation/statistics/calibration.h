@@ -17,22 +17,21 @@ struct ReliabilityBin {
   Interval accuracy;      // share that came true
 };
 
-// `bins` bins of equal width from `low` to 1; statement i is about prompts[i], by which the accuracies have wilson_over_prompts() intervals
-// (empty: each about one of its own). Throws core::Error for unequal sizes, a confidence outside [low, 1] or no bins.
+// `bins` bins of equal width from `low` to 1; statement i belongs to prompts[i] (empty: each to a prompt of its own). The accuracies have
+// wilson_over_prompts() intervals. Throws core::Error for unequal sizes, a confidence outside [low, 1] or no bins.
 std::vector<ReliabilityBin> reliability(const std::vector<double>& confidence, const std::vector<bool>& correct, double low, int bins,
                                         const std::vector<size_t>& prompts = {});
 
 // ECE: mean over statements of |accuracy - confidence| of their bin; NaN for none.
 double calibration_error(const std::vector<ReliabilityBin>& bins);
 
-// The ECE that a perfectly calibrated forecaster shows on these confidences by chance alone, for with finite bins it is never 0: mean and
-// 95 % range over draws of what comes true (consistency resampling, Broecker and Smith 2007). {NaN, NaN, NaN} for no confidences.
+// The ECE of a perfectly calibrated forecaster on these confidences, which is above 0 by chance: mean and 95 % range over simulated
+// outcomes (consistency resampling, Broecker and Smith 2007). {NaN, NaN, NaN} for no confidences.
 Interval calibration_error_by_chance(const std::vector<double>& confidence, double low, int bins, const Bootstrap& settings = {});
 
-// The T of [0.01, 100] that minimises the mean of log(1 + exp(-d / T)) over logits d of statements that are all true, as the difference of
-// two scores is for "the chosen answer wins". An end of the range means that there is no least value: all d are positive, or their mean is
-// not. Throws core::Error for no logits.
-// `tolerance`: how exact T is, as a share of itself.
+// The T in [0.01, 100] that minimises the mean of log(1 + exp(-d / T)) over logits d of true statements, e.g. score differences for "the
+// chosen answer wins". An end of the range means that there is no minimum: all d are positive, or their mean is not. Throws core::Error for
+// no logits. `tolerance`: how exact T is, as a share of itself.
 struct TemperatureFit {
   double temperature = 1;
   double loss_before = 0, loss_after = 0;  // nats a statement, at T = 1 and at the fitted T

@@ -43,7 +43,7 @@ std::vector<Detection> precision_recall_curve(const std::vector<double>& scores,
     running.hits += wanted[order[i]] ? 1 : 0;
     const double here = scores[order[i]], next = i + 1 < order.size() ? scores[order[i + 1]] : here;
     if (next == here && i + 1 < order.size()) continue;
-    // The middle of neighbouring numbers may round down to `here`, which would flag fewer than it says.
+    // The midpoint of neighbouring numbers may round down to `here`, which would flag fewer items.
     running.threshold = std::max(here + (next - here) / 2, std::nextafter(here, INFINITY));
     curve.push_back(running);
   }

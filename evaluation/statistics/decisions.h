@@ -1,4 +1,4 @@
-// Yes-or-no decisions: how well a threshold finds what it looks for, and how far two judges agree beyond chance.
+// Yes-or-no decisions: precision and recall of a threshold, and how far two judges agree beyond chance.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace keel::evaluation::statistics {
 
-// What is flagged by "score < threshold", against what should be.
+// Items flagged by "score < threshold", against those that should be.
 struct Detection {
   double threshold = 0;
   int64_t flagged = 0, hits = 0, wanted = 0;
@@ -15,7 +15,7 @@ struct Detection {
   double recall() const { return static_cast<double>(hits) / static_cast<double>(wanted); }      // NaN where nothing is wanted
 };
 
-// `scores` and `wanted` one each; core::Error for unequal sizes.
+// `scores` and `wanted`: one each an item; core::Error for unequal sizes.
 Detection detect_below(const std::vector<double>& scores, const std::vector<bool>& wanted, double threshold);
 
 // One detection for every set of items that a threshold can flag, from the fewest to all: thresholds stand midway between neighbouring

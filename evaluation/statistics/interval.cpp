@@ -37,7 +37,7 @@ double resampled_mean(const std::vector<double>& values, core::Stream stream) {
   return sum / static_cast<double>(values.size());
 }
 
-// Wilson's interval of a share as if it came of `n` trials.
+// Wilson's interval of a share, computed for `n` trials.
 Interval wilson_of(const Share& share, double n) {
   if (share.successes < 0 || share.successes > share.trials)
     refuse(fmt::format("0 <= successes <= trials is required, got {} of {}", share.successes, share.trials));
@@ -76,7 +76,7 @@ Interval wilson_over_prompts(const std::vector<Share>& prompts) {
   double between = 0;
   for (const Share& prompt : prompts)
     between += std::pow(static_cast<double>(prompt.successes) - p * static_cast<double>(prompt.trials), 2);
-  // Variance of the share as the prompts have it, with the usual correction for their number, over that of n independent trials.
+  // Variance of the share between prompts, with the usual correction for their number, divided by that of n independent trials.
   const double ratio = between / (n * p * (1 - p)) * prompts_tried / (prompts_tried - 1) * (n - 1) / n;
   return wilson_of(all, n / std::max(1.0, ratio));
 }
@@ -140,7 +140,7 @@ Interval bootstrap_win_rate(const std::vector<double>& a, const std::vector<doub
   expect_pairs(a, b);
   std::vector<double> wins(a.size());
   for (size_t i = 0; i < a.size(); ++i) {
-    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) {  // else NaN would pass for a loss
+    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) {  // else NaN would count as a loss
       refuse(fmt::format("a win rate needs finite scores, got {} and {} for prompt {}", a[i], b[i], i));
     }
     wins[i] = a[i] > b[i] ? 1.0 : (a[i] < b[i] ? 0.0 : 0.5);

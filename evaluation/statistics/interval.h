@@ -20,18 +20,18 @@ struct Interval {
 // Throws core::Error unless 0 <= successes <= trials.
 Interval wilson(int64_t successes, int64_t trials);
 
-// What came of the trials of one prompt.
+// The trials of one prompt.
 struct Share {
   int64_t successes = 0, trials = 0;
 };
 
-// The same of trials that are not independent, for several may come of one prompt. It is Wilson's interval of the number of independent
-// trials that would spread as much as the prompts do (Kish's effective sample size; for proportions: Dean and Pagano 2015), never of more
-// than there are, and so wilson() itself where each prompt has one trial. Where all or none succeed, or all come of one prompt, no spread
-// is seen, and the trials of a prompt count as ones that always agree.
+// The same for dependent trials: several may share a prompt. It is Wilson's interval for the effective sample size, the number of
+// independent trials with the spread of the prompts (Kish; for proportions: Dean and Pagano 2015), at most the actual number. It equals
+// wilson() where each prompt has one trial. Without a spread to measure (all or none succeed, or one prompt) the trials of a prompt are
+// assumed to agree always.
 Interval wilson_over_prompts(const std::vector<Share>& prompts);
 
-// Trials of a share as they come, each with the number of its prompt.
+// Counts trials, each with the number of its prompt.
 class Tally {
  public:
   void add(size_t prompt, bool success) {
@@ -70,8 +70,8 @@ Interval bootstrap_win_rate(const std::vector<double>& a, const std::vector<doub
 Interval bootstrap_statistic(size_t count, const std::function<double(const std::vector<size_t>& items)>& statistic,
                              const Bootstrap& settings = {});
 
-// The same where items are not independent: prompts are drawn, each with all of its items. prompts[i] lists those of prompt i; where each
-// has one, this is bootstrap_statistic().
+// The same for dependent items: prompts are drawn, each with all of its items. prompts[i] lists those of prompt i; where each has one, this
+// is bootstrap_statistic().
 Interval bootstrap_over_prompts(const std::vector<std::vector<size_t>>& prompts,
                                 const std::function<double(const std::vector<size_t>& items)>& statistic, const Bootstrap& settings = {});
 

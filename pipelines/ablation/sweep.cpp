@@ -22,7 +22,7 @@ std::string value_text(const json& value) {
   return value.is_string() ? value.get<std::string>() : core::dump_json(value);
 }
 
-// The members of a sweep file, with every problem on the way.
+// Reads the members of a sweep file and collects every problem.
 class Reader {
  public:
   Reader(const json& object, std::string origin) : object_(object), origin_(std::move(origin)) {}
@@ -42,7 +42,7 @@ class Reader {
     const json* value = member(name, json::value_t::string, "text");
     return value == nullptr ? otherwise : value->get<std::string>();
   }
-  // A list of objects of settings; what is no object is a problem.
+  // A list of objects of settings; anything but an object is a problem.
   std::vector<Settings> choices(const char* name) {
     std::vector<Settings> all;
     const json* list = member(name, json::value_t::array, "a list of objects {setting: value}");
@@ -135,7 +135,7 @@ void read_cells(Reader& reader, Sweep& sweep) {
   }
 }
 
-// What no key holds may stand on the command line: a sweep is the same sweep wherever its model and data lie.
+// Settings that are not part of a key may come from the command line: a sweep stays the same wherever its model and data lie.
 void read_places(Reader& reader, Sweep& sweep, const std::vector<std::string>& places) {
   recipe::Recipe recipe;
   const core::Fields fields = core::fields_of(recipe);
@@ -212,7 +212,7 @@ Sweep read_sweep(const std::filesystem::path& path, const std::vector<std::strin
   reader.refuse_unknown();
   reader.finish();
   std::vector<std::string> unknown = sweep.measures;
-  for (const auto& cell : sweep.cells) {  // before any of them has run for an hour
+  for (const auto& cell : sweep.cells) {  // before hours of work
     const recipe::Recipe recipe = recipe_of(sweep, cell);
     const auto stages = stages::build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
     const size_t last = run::find_stage(stages, until_of(sweep, cell), "\"until\"");

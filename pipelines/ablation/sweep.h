@@ -11,7 +11,7 @@
 
 namespace keel::pipelines::ablation {
 
-// Setting -> value as --set takes it, sorted. "until" is no setting of a recipe but the cell's own last stage.
+// Setting -> value as --set takes it, sorted. "until" is not a setting of the recipe but the cell's own last stage.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
 struct Sweep {
@@ -22,13 +22,13 @@ struct Sweep {
   std::vector<Settings> cells;        // every combination that is not excluded, each once
   size_t baseline = 0;                // the cell that the others are compared with
   std::string until = "report";       // last stage of a cell
-  std::vector<std::string> places;    // "key=value": where model and data lie, of every cell
+  std::vector<std::string> places;    // "key=value": the paths of model and data, for every cell
   std::vector<std::string> measures;  // "ppo.gold_helpfulness", "reward_safety.accuracy": see measure_of()
 };
 
 // Reads {"name", "base", "seeds", "grid": {key: [values]}, "paired": [{key: value}], "exclude": [{key: value}], "baseline": {key: value},
 // "until", "measures"}: all combinations of the grid, each with every setting of `paired`. `places` ("key=value" of --set) say where model
-// and data lie; other settings belong into the file. Every cell's recipe is checked. ConfigError with every problem.
+// and data lie; other settings belong in the file. Every cell's recipe is checked. ConfigError with every problem.
 Sweep read_sweep(const std::filesystem::path& path, const std::vector<std::string>& places = {});
 
 const std::string& until_of(const Sweep& sweep, const Settings& cell);

@@ -24,7 +24,7 @@ std::optional<double> number_in(const json& value) {
   return std::nullopt;
 }
 
-// The element of a list whose name (or what stands for it) is `name`.
+// The element of a list whose name, strength or family is `name`.
 const json* element_named(const json& list, const std::string& name) {
   for (const auto& element : list)
     for (const char* key : {"name", "strength", "family"})

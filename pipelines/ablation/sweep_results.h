@@ -21,10 +21,9 @@ struct CellRun {
   std::map<std::string, double> measures;  // by Sweep::measures
 };
 
-// A measure of a finished run, given the folders of its stages. NAME.REST: with NAME a model of the evaluation, its measure REST; with NAME
-// a stage, the number (or {"mean"}) at the dotted path REST of its evaluation.json, where an element of a list is named by its "name",
-// "strength" or "family", or else the last value of the metric REST in its metrics.jsonl. Nothing when there is
-// none.
+// A measure of a finished run, given the folders of its stages. NAME.REST: for a model NAME of the evaluation, its measure REST. For a
+// stage NAME, the number (or {"mean"}) at the dotted path REST of its evaluation.json (list elements by their "name", "strength" or
+// "family"), else the last value of the metric REST in its metrics.jsonl. Nothing when there is none.
 std::optional<double> measure_of(const std::map<std::string, std::filesystem::path>& stages, const std::string& measure);
 
 // A cell's measure over its seeds, and its difference from the baseline over the seeds that both have. Low and high are NaN below three.

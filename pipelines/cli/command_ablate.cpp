@@ -28,7 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the sweep is, for whoever reads the results.
+// Records the sweep beside its results.
 void freeze(const ablation::Sweep& sweep, const fs::path& out) {
   nlohmann::json cells = nlohmann::json::array();
   for (const auto& cell : sweep.cells) {
@@ -47,8 +47,8 @@ void freeze(const ablation::Sweep& sweep, const fs::path& out) {
                                                 "\n");
 }
 
-// Runs one cell as far as it is not done and reads its measures. A cell that cannot be computed is a failed one; what stops the whole
-// sweep (a signal, a full disk) is thrown.
+// Runs the unfinished stages of one cell and reads its measures. A cell that cannot be computed counts as failed; errors that stop the
+// whole sweep (a signal, a full disk) are thrown.
 ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep, size_t cell, int64_t seed, bool threads_given,
                            core::DigestCache& known, run::RunOptions options) {
   ablation::CellRun result{.cell = cell, .seed = seed, .failure = {}, .measures = {}};
@@ -59,7 +59,7 @@ ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep,
   options.until = until_of(sweep, sweep.cells[cell]);
   const std::vector<run::Stage> stages = stages::build_stages(recipe, stages::external_digests(recipe, known));
   if (!threads_given) options.threads = run::required_threads(run, stages, options).value_or(options.threads);
-  run::check_half_done(run, stages, options);  // other threads are no fault of the cell: they stop the sweep
+  run::check_half_done(run, stages, options);  // another thread count is not the cell's fault: it stops the sweep
   runtime::configure_process(options.threads);
   try {
     std::map<std::string, fs::path> folders;
@@ -82,13 +82,13 @@ ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep,
   } catch (const c10::Error& error) {
     result.failure = error.what_without_backtrace();
   }
-  if (!mistyped.empty())  // all cells would fail for it, hours later
+  if (!mistyped.empty())  // else all cells would fail for it, hours later
     throw core::UsageError(fmt::format(
         "measures: no finished stage of the baseline has \"{}\" (NAME.REST, docs/formats.md); what is computed is kept", mistyped));
   return result;
 }
 
-// New, empty, or a sweep's; a kill may have come before sweep.lock.json.
+// New, empty, or a sweep's folder, which lacks sweep.lock.json if it was killed early.
 bool is_sweep_folder(const fs::path& out) {
   if (!fs::exists(out) || fs::exists(out / "sweep.lock.json")) return true;
   return std::all_of(fs::directory_iterator(out), fs::directory_iterator(), [](const auto& entry) {
@@ -113,7 +113,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
     throw core::UsageError(
         fmt::format("{} holds files but no sweep.lock.json, so it is no sweep of keel; choose another folder", out.string()));
   if (invocation.seed_given) throw core::UsageError("--seed: a sweep names its seeds itself, in \"seeds\"");
-  for (const auto& cell : sweep.cells)  // a file that is missing shows before hours of work
+  for (const auto& cell : sweep.cells)  // a missing file is reported before hours of work
     stages::check_external_files(ablation::recipe_of(sweep, cell));
   recipe::Recipe base = ablation::recipe_of(sweep, sweep.cells[sweep.baseline]);
   core::DigestCache known(run.digest_file());
@@ -132,10 +132,10 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
       .versions = runtime::program_versions()};
   std::vector<ablation::CellRun> runs;
   const size_t total = sweep.cells.size() * sweep.seeds.size();
-  // Seed by seed: every cell is there for a first look before the second seed begins.
+  // Seed by seed: every cell has a first result before the second seed begins.
   for (const int64_t seed : sweep.seeds)
     for (size_t i = 0; i < sweep.cells.size(); ++i) {
-      const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: the others' stages branch off from its own
+      const size_t cell = (sweep.baseline + i) % sweep.cells.size();  // the baseline first: other cells reuse its stages
       core::log_info(fmt::format("cell {} of {}: {}, seed {}", runs.size() + 1, total, ablation::label_of(sweep.cells[cell]), seed));
       runs.push_back(run_cell(run, sweep, cell, seed, invocation.threads_given, known, options));
       known.save();
@@ -152,7 +152,7 @@ void ablate(const std::string& file, const fs::path& out, const Invocation& invo
 
 void add_ablate(CLI::App& app, Invocation& invocation) {
   auto file = std::make_shared<std::string>(), out = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; what cells share is computed once");
+  CLI::App* command = app.add_subcommand("ablate", "a recipe over a grid of settings and seeds; common stages are computed once");
   command->add_option("sweep", *file, "sweep file, e.g. recipes/sweeps/margin.json")->required()->type_name("SWEEP");
   command->add_option("--out", *out, "folder of the sweep; new, empty, or of the same sweep")->required()->type_name("DIR");
   add_common_options(*command, invocation);

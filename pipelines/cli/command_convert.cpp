@@ -36,7 +36,7 @@ std::string recognise(const fs::path& source) {
       fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
 }
 
-// The format of SRC; where it names none, that of the tokenizer's folder.
+// The chat format of SRC or, if it names none, of the tokenizer's folder.
 data::ChatFormat source_format(const ConvertOptions& options) {
   if (!options.chat.empty()) return data::parse_chat_format(options.chat);
   const data::ChatFormat own = data::chat_format_of(options.source);
@@ -85,11 +85,11 @@ void add_convert(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("convert", "a checkpoint of another program into a model folder (Hugging Face layout)");
   command->add_option("source", options->source, "a model folder, a .gguf or a llama2.c .bin")->required()->type_name("SRC");
   command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
-  command->add_option("--format", options->format, "kind of SRC when its name does not tell")
+  command->add_option("--format", options->format, "format of SRC, if its name does not show it")
       ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
       ->type_name("PATH");
-  command->add_option("--chat", options->chat, "chat format to record; else it is read off the source's template");
+  command->add_option("--chat", options->chat, "chat format to record; default: that of the source's template");
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {

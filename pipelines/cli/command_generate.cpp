@@ -31,18 +31,18 @@ struct GenerateOptions {
   bool no_bos = false;
   inference::RenderPolicy limit;
   GenerateConfig config;
-  std::vector<std::string> settings;  // fields that have an option of their own: they win over --config and --set
+  std::vector<std::string> settings;  // fields given by their own option: they win over --config and --set
 };
 
 void generate_rows(const GenerateOptions& options, const CLI::App& command, uint64_t seed) {
   check_output(options.out, {options.prompts});
-  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
+  core::JsonlWriter writer(options.out);  // first, so that a missing folder is reported before the work
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
   const inference::RenderPolicy limit = overridden(command, options.limit, model.limit);
   const auto records = inference::prompts_for(model, set, {.bos = !options.no_bos, .limit = limit});
   std::vector<core::Ids> prompts;
-  std::vector<int64_t> indices;  // draws go by the row, so that a row that does not fit changes no other
+  std::vector<int64_t> indices;  // draws are keyed by row, so that a row that does not fit changes no other
   for (size_t i = 0; i < records.size(); ++i) {
     if (!records[i].too_long.empty()) continue;
     prompts.push_back(records[i].ids);
@@ -66,7 +66,7 @@ void generate_rows(const GenerateOptions& options, const CLI::App& command, uint
       writer.write({{"index", row}, {"error", records[row].too_long}});
       continue;
     }
-    // Raw prompts get the raw text that goes on from them; only an answer in a dialogue has its surrounding blanks taken off.
+    // Raw prompts get their raw continuation; only answers in a dialogue are stripped.
     const bool chat = set.records[row].messages.has_value();
     for (int64_t i = 0; i < options.samples; ++i) {
       const core::Sample& sample = samples[next++];

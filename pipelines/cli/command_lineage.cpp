@@ -1,4 +1,4 @@
-// keel lineage, diff, prune: what a result was made from, where two runs part, and what may go.
+// keel lineage, diff, prune: what a result was made from, how two runs differ, and which results can be deleted.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
@@ -149,7 +149,7 @@ void prune_run(const std::string& folder, const run::PruneOptions& options) {
 
 void add_lineage_commands(CLI::App& app, Invocation& invocation) {
   auto path = std::make_shared<std::string>(), out = std::make_shared<std::string>();
-  CLI::App* lineage = app.add_subcommand("lineage", "what a result was made from: a JSON line for each step on the way, the result last");
+  CLI::App* lineage = app.add_subcommand("lineage", "what a result was made from: a JSON line for each step, the result last");
   lineage->add_option("path", *path, "a file or folder of a run, or the folder of a single step")->required()->type_name("PATH");
   lineage->add_option("--out", *out, "where to write; standard output when left out")->type_name("FILE");
   add_common_options(*lineage, invocation);
@@ -173,13 +173,14 @@ void add_lineage_commands(CLI::App& app, Invocation& invocation) {
 
   auto folder = std::make_shared<std::string>();
   auto options = std::make_shared<run::PruneOptions>();
-  CLI::App* prune_command = app.add_subcommand("prune", "remove results that no kept one was made from");
+  CLI::App* prune_command = app.add_subcommand("prune", "remove results that are neither kept nor inputs of kept ones");
   prune_command->add_option("folder", *folder, "run folder")->required()->type_name("DIR");
   prune_command->add_option("--keep-last", options->keep_last, "newest results of each stage that stay, besides those in use")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}))
       ->capture_default_str();
   prune_command
-      ->add_option("--keep-best", options->keep_best, "keep the report whose last model has most of this measure, and what made it")
+      ->add_option("--keep-best", options->keep_best,
+                   "keep the report whose last model has the highest value of this measure, and its inputs")
       ->check([](const std::string& measure) { return std::string(measure.empty() ? "must name a measure" : ""); })
       ->type_name("MEASURE");
   prune_command->add_flag("--dry-run", options->dry_run, "say what would be removed");

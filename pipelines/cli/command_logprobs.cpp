@@ -18,7 +18,7 @@ struct LogprobsOptions {
 
 void logprobs_rows(const LogprobsOptions& options) {
   check_output(options.out, {options.in});
-  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
+  core::JsonlWriter writer(options.out);  // first, so that a missing folder is reported before the work
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.in);
   const auto sequences = inference::answers_for(model, set, {.bos = !options.no_bos, .limit = {.allow_tags = options.allow_tags}});

@@ -1,4 +1,4 @@
-// keel reward eval and keel reward stats: reward models on preference pairs, and what a file of such pairs holds.
+// keel reward eval and keel reward stats: reward models on preference pairs, and statistics of such pairs.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -25,9 +25,10 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
       ->expected(1)
       ->take_all();
   command
-      ->add_option("--out", options->out,
-                   "one JSON line for each model and file, then one for how far each two models agree on each file; standard output when "
-                   "left out")
+      ->add_option(
+          "--out", options->out,
+          "one JSON line for each model and file, then one for the agreement of every two models on each file; standard output when "
+          "left out")
       ->type_name("FILE");
   command->add_flag("--safety", options->safety, "safety data, as in reward train");
   add_render_policy(*command, options->limit);
@@ -60,7 +61,8 @@ void add_reward_stats(CLI::App& group, Invocation& invocation) {
   auto options = std::make_shared<Options>();
   CLI::App* command = group.add_subcommand("stats", "preference pairs by source: comparisons, turns and tokens; repeats and leaks");
   command->add_option("--data", options->file, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
-  command->add_option("--held-out", options->held_out, "other pairs, whose prompts are looked for among the first")->type_name("FILE");
+  command->add_option("--held-out", options->held_out, "held-out pairs; counts the prompts that --data shares with them")
+      ->type_name("FILE");
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds one")
       ->required()
       ->type_name("PATH");

@@ -58,12 +58,12 @@ void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
   core::write_file(run.root() / "reward_models" / "combination.json", core::dump_json(core::json_of(recipe.combination)) + "\n");
   for (const char* folder : {"models", "reward_models"})
     for (const auto& entry : fs::directory_iterator(run.root() / folder))
-      if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // of a recipe with other models
+      if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // left by a recipe with other models
   for (const char* file : {"report.html", "summary.json"})
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
-// What earlier runs in the folder know of files outside of it; nothing where all of them are to be read again.
+// The known digests of files outside the folder; none where `verify` has all of them read again.
 core::DigestCache known_digests(const run::RunDirectory& run, bool verify = false) {
   return core::DigestCache(verify ? fs::path() : run.digest_file());
 }
@@ -107,8 +107,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
     print_statuses(plan(run, stages, run_options));
     return;
   }
-  const auto required =
-      run::required_threads(run, stages, run_options);  // an unknown --until is refused here, before the folder is touched
+  const auto required = run::required_threads(run, stages, run_options);  // refuses an unknown --until before the folder is touched
   if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
@@ -158,13 +157,13 @@ void show_report(const std::string& folder, const Invocation& invocation) {
 
 void add_run_commands(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<RunCommandOptions>();
-  CLI::App* command = app.add_subcommand("run", "a recipe, stage by stage; a second run does nothing, after a kill it goes on");
+  CLI::App* command = app.add_subcommand("run", "run a recipe stage by stage; a second call does nothing, or continues after a kill");
   command->add_option("recipe", options->recipe, "recipe file, e.g. recipes/sandbox.json")->type_name("RECIPE");
   command->add_option("--out", options->out, "run folder; new, empty, or of the same recipe")->type_name("DIR");
   command->add_option("--until", options->until, "stop after this stage")->type_name("STAGE");
   command->add_option("--only", options->only, "run this stage alone")->type_name("STAGE")->excludes("--until");
   command->add_flag("--dry-run", options->dry_run, "say what would be done");
-  command->add_flag("--verify", options->verify, "compare all finished outputs with their SHA-256, not only those written to since");
+  command->add_flag("--verify", options->verify, "compare all finished outputs with their SHA-256, not only those modified since");
   command->add_flag("--schema", options->schema, "print the JSON schema of a recipe");
   add_common_options(*command, invocation);
   command->get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
@@ -179,14 +178,14 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
     add_common_options(*sub, invocation);
     action(*sub, folder);
   };
-  add_on_folder("status", "what is done, half done, stale or waiting, and why", [&](CLI::App& sub, const auto& folder) {
+  add_on_folder("status", "state of every stage (done, half done, stale or waiting), and why", [&](CLI::App& sub, const auto& folder) {
     auto verify = std::make_shared<bool>(false);
     sub.add_flag("--verify", *verify, "compare all finished outputs with their SHA-256");
     sub.callback([folder, verify, &invocation] {
       invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); };
     });
   });
-  add_on_folder("explain", "why a stage would run again: what differs from its last result", [&](CLI::App& sub, const auto& folder) {
+  add_on_folder("explain", "why a stage would run again: differences from its last result", [&](CLI::App& sub, const auto& folder) {
     auto stage = std::make_shared<std::string>();
     auto recipe = std::make_shared<std::string>();
     sub.add_option("stage", *stage, "stage name")->required()->type_name("STAGE");

@@ -23,7 +23,7 @@ struct ScoreOptions {
   inference::RenderPolicy limit;
 };
 
-// What one reward model says of the rows: a score, or why there is none.
+// One reward model's score of each row, or why there is none.
 struct RowScores {
   std::vector<double> scores;
   std::vector<std::string> too_long;
@@ -62,7 +62,7 @@ void score_rows(const ScoreOptions& options, const CLI::App& command) {
   const bool gate_given = command.count("--gate-threshold") > 0;
   if (gate_given && options.rewards.size() < 2) throw core::UsageError("--gate-threshold: nothing reads it without --combine llama2");
   check_output(options.out, {options.in});
-  core::JsonlWriter writer(options.out);  // first: a folder that is missing shows before the work
+  core::JsonlWriter writer(options.out);  // first, so that a missing folder is reported before the work
   const data::PromptSet set = data::read_prompts(options.in);
   RowScores rows = scores_of(options.rewards[0], set, options, command);
   if (options.rewards.size() == 2) {

@@ -14,12 +14,12 @@
 namespace keel::pipelines::cli {
 namespace {
 
-// An option that was given and stands for a field: --max-tokens 512 is --set limit.max_tokens=512, and wins over it.
+// A given option that sets a field: --max-tokens 512 is --set limit.max_tokens=512, and wins over it.
 struct GivenSetting {
   std::string flag, setting;
 };
 
-// What the options of one command name.
+// The option values of one command.
 struct StepOptions {
   std::vector<std::vector<std::string>> paths;  // of each role
   std::vector<GivenSetting> settings;

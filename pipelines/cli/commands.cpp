@@ -25,7 +25,7 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
       ->each([&invocation](const std::string&) { invocation.threads_given = true; });
   command.add_option("--seed", invocation.seed, "seed of every random draw")
       ->capture_default_str()
-      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))  // what a recipe's "seed" holds
+      ->check(CLI::Range(uint64_t{0}, uint64_t{INT64_MAX}))  // the range of a recipe's "seed"
       ->each([&invocation](const std::string&) { invocation.seed_given = true; });
   if (CLI::Option* out = command.get_option_no_throw("--out"); out != nullptr)
     out->check([](const std::string& name) {

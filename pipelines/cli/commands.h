@@ -30,18 +30,16 @@ struct Invocation {
 
 void add_common_options(CLI::App& command, Invocation& invocation);
 
-// Fills `fields` from --config and --set, all problems at once. A command without fields passes none, so that settings that nothing reads
-// are refused.
+// Fills `fields` from --config and --set, all problems at once. A command without fields passes none, so that any setting is refused.
 void configure(const core::Fields& fields, const Invocation& invocation);
 
-// UsageError when `out` ("" = standard output) is one of the files that the command reads, which it would then replace, or lies in a
-// finished result.
+// UsageError when `out` ("" = standard output) would replace a file that the command reads, or lies in a finished result.
 void check_output(const std::string& out, const std::vector<std::string>& inputs);
 
 // --max-tokens, --drop-oldest-turns, --allow-tags.
 void add_render_policy(CLI::App& command, inference::RenderPolicy& policy);
 
-// A model folder's own limit with what of the three was given on the command line.
+// A model folder's own limit, overridden by those of the three options that were given.
 inference::RenderPolicy overridden(const CLI::App& command, const inference::RenderPolicy& given, inference::RenderPolicy limit);
 
 // Adds the help of every field below the options.

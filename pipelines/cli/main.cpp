@@ -23,9 +23,9 @@ namespace {
 
 using keel::core::Exit;
 
-// libgomp reads its environment when it is loaded, which is before main(): hence a second start with the setting in place. Threads that
-// wait for each other then sleep after a short spin. The default, a spin of milliseconds, makes small models several times slower on a
-// machine that does anything else. Without /proc the default stays, which is slower but right.
+// Makes threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models several times
+// slower on a busy machine. libgomp reads its environment when it is loaded, before main(), so the program sets the variable and starts
+// itself again. Without /proc the default stays, which is slower but correct.
 void shorten_thread_spins(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
@@ -37,7 +37,7 @@ int report(Exit code, const std::string& text) {
   return static_cast<int>(code);
 }
 
-// What std::filesystem throws is a missing path or a failing disk like any other.
+// Reports an error of std::filesystem like other missing paths and disk errors.
 int report(const std::filesystem::filesystem_error& error) {
   try {
     keel::core::throw_system_error("use", error.path1(), error.code().value());
@@ -46,7 +46,7 @@ int report(const std::filesystem::filesystem_error& error) {
   }
 }
 
-// CLI11 complains of what is missing before it sees what is mistyped: the other way round helps more.
+// CLI11 reports missing arguments before mistyped ones; the reverse order helps more.
 void check_words(const CLI::App& app, int argc, char** argv) {
   const CLI::App* command = &app;
   const auto suggestion = [](const std::string& word, const std::vector<std::string>& known) {
@@ -76,7 +76,7 @@ void check_words(const CLI::App& app, int argc, char** argv) {
   }
 }
 
-// What was printed must have arrived: a full disk behind standard output is an error like any other.
+// Checks that the output was written: a full disk behind standard output is an error too.
 int flushed(int code) {
   std::cout.flush();
   return std::cout ? code : report(Exit::io, "standard output could not be written");

@@ -1,4 +1,4 @@
-// One batch of comparisons (Llama 2 paper, 3.2.1): what the stage that makes it and the stage that annotates it have in common.
+// One batch of comparisons (Llama 2 paper, 3.2.1): names shared by the stage that makes it and the stage that annotates it.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace keel::pipelines::collection {
 // Kinds of comparisons in a batch: "helpfulness", "safety", and "public" in V1 where there are public pairs.
 std::vector<std::string> kinds_of(bool with_public);
 
-// Purpose of a random draw of version N. V1 has the plain names, so that a run of one version is not changed by those that may follow.
+// Purpose of a random draw of version N. V1 has the plain names, so that adding versions does not change it.
 std::string purpose_of(int64_t version, const std::string& rest);
 
 inline constexpr const char* kForPeople = "for_people.jsonl";  // what people fill in

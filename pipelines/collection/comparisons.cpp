@@ -53,7 +53,7 @@ void visit(ComparisonSettings& settings, core::Fields& fields) {
 
 struct Answer {
   std::string text, model;
-  double temperature = 0;  // 0 = the grammar's, which has none
+  double temperature = 0;  // 0 for the grammar, which has none
 };
 
 // One comparison: a prompt as its file has it, and two answers.
@@ -73,7 +73,7 @@ nlohmann::json comparison_json(const Comparison& comparison, size_t id) {
   return row;
 }
 
-// Answers that one model has to write at one temperature: their prompts, and where each goes.
+// Answers for one model to write at one temperature: their prompts and destinations.
 struct Request {
   std::vector<core::Ids> prompts;
   std::vector<Answer*> answers;
@@ -81,7 +81,7 @@ struct Request {
 
 using Requests = std::map<std::pair<std::string, double>, Request>;
 
-// What comparisons are drawn from: the prompts of a version, split by what they are about.
+// The prompts of a version, by kind, from which comparisons are drawn.
 struct PromptPool {
   std::vector<nlohmann::json> rows;
   std::vector<core::Ids> ids;
@@ -98,7 +98,7 @@ struct PromptPool {
     rows = std::move(prompts.rows);
     ids = std::move(prompts.ids);
     for (size_t i = 0; i < rows.size(); ++i) {
-      // Whoever compares sees what the models answered; the whole dialogue's opening says whether it is held out.
+      // The annotator sees the dialogue that the models answered; the opening of the whole dialogue decides whether it is held out.
       nlohmann::json& messages = rows[i].at("messages");
       if (prompts.dialogues[i].messages.size() == messages.size()) continue;
       rows[i]["opening"] = data::opening_turn(data::parse_messages(messages, "messages"));
@@ -118,7 +118,7 @@ void answer_all(const Requests& requests, const ComparisonSettings& settings, co
     const auto& [name, temperature] = variant;
     auto [model, fresh] = models.try_emplace(name);
     if (fresh) model->second = inference::load_language_model(context.at("model:" + name));
-    // Two answers that are compared are drawn apart, whichever models wrote them.
+    // The two answers of a comparison use different draws, whichever models wrote them.
     const std::string draws = purpose_of(settings.version, fmt::format(" {}T={}", settings.version == 1 ? "" : name + " ", temperature));
     const auto samples = policy::generate_in_shards(model->second.llama,
                                                     {.prompts = request.prompts,
@@ -168,11 +168,11 @@ void collect(const ComparisonSettings& settings, const steps::Context& context) 
   answer_all(requests, settings, context);
 
   core::JsonlWriter writer(context.work / "comparisons.jsonl.gz");
-  // On real data whoever annotates, for the annotator is no part of this stage's key.
+  // On real data always, because the annotator is not part of this stage's key.
   std::optional<core::JsonlWriter> for_people;
   if (!sandbox) for_people.emplace(context.work / kForPeople);
   for (size_t i = 0; i < comparisons.size(); ++i) {
-    // The newer model must not always stand first: whoever compares would soon prefer a side.
+    // Random order: with the newer model always first, an annotator would come to prefer a side.
     core::Stream stream(context.seed, purpose_of(settings.version, ".order"), i);
     if (settings.version > 1 && stream.chance(0.5)) std::swap(comparisons[i].answers[0], comparisons[i].answers[1]);
     const nlohmann::json row = comparison_json(comparisons[i], i);

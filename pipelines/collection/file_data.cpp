@@ -21,7 +21,7 @@ namespace {
 
 struct Kind {
   std::string name;
-  bool hazard;  // prompts of the safety file count as prompts about safety
+  bool hazard;  // true for the safety file, whose prompts count as prompts about safety
   std::vector<core::PreferencePair> train, test;
 };
 
@@ -104,7 +104,7 @@ void write_data(const recipe::FileDataConfig& config, const steps::Context& cont
                         [&](const core::PreferencePair& pair) { return row_of_prompt(pair, kind.hazard); });
   Alternating(kinds, &Kind::train).write(context.work / "demonstrations.jsonl", config.max_demonstrations, demonstration);
   Alternating(kinds, &Kind::train).write(context.work / "prompts_train.jsonl", config.train_prompts, prompt);
-  // Test conversations are shared out: what is watched during training is not what the evaluation asks.
+  // Test conversations are divided: validation during training and the evaluation use different ones.
   Alternating test(kinds, &Kind::test);
   test.write(context.work / "prompts_test.jsonl", config.test_prompts, prompt);
   test.write(context.work / "prompts_validation.jsonl", config.validation_prompts, prompt);

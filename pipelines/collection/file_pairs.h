@@ -7,7 +7,7 @@
 
 namespace keel::pipelines::collection {
 
-// Prompts of all training pairs, where max_pairs keeps some of the pairs from the reward models: later versions ask them nonetheless.
+// Prompts of all training pairs, also of those that max_pairs keeps from the reward models: later versions draw from them.
 inline constexpr const char* kUncapped = "_prompts.jsonl";
 
 // {"messages", "hazard"} and, where the pair has one, "source".

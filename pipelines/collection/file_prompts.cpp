@@ -39,8 +39,8 @@ std::vector<nlohmann::json> split_prompts(const std::filesystem::path& data, con
   return rows;
 }
 
-// Other training conversations for the policy, and, to compare answers to, these and test conversations in
-// the proportion of the split, so that the batch has a test set of its own.
+// Other training conversations for the policy. For comparisons, these and test conversations in the proportion of the split, so that the
+// batch has its own test set.
 void write_prompts(const FilePromptSettings& settings, const steps::Context& context) {
   core::JsonlWriter train(context.work / "prompts_train.jsonl"), compared(context.work / "prompts_comparisons.jsonl");
   for (const auto& [kind, hazard] : {std::pair{"helpfulness", false}, {"safety", true}})
@@ -48,7 +48,7 @@ void write_prompts(const FilePromptSettings& settings, const steps::Context& con
       const auto prompts = split_prompts(context.at("data"), kind, hazard, test);
       const auto most = settings.train_prompts / 2;
       const double share = settings.held_out / (1 - settings.held_out);
-      // The data stage has shuffled them. Versions take theirs one after the other, V1 the first, and begin again at the end.
+      // The data stage has shuffled them. Versions take consecutive parts, V1 the first, and begin again at the end.
       const int64_t all = std::ssize(prompts);
       const auto tested = static_cast<int64_t>(std::llround(static_cast<double>(most) * share));
       const int64_t count = std::min<int64_t>(test ? tested : most, all);

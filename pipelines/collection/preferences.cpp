@@ -58,8 +58,8 @@ const sandbox::Annotator& of_sandbox(recipe::Annotator chosen) {
   return *std::find_if(all.begin(), all.end(), [&](const auto& annotator) { return annotator.name == name; });
 }
 
-// The accuracy that nobody can beat on test pairs, because the annotator's choices are noisy: the mean of what sandbox/annotator.h knows of
-// each pair that a reward model is measured on, over all of them and by the strength that was recorded.
+// The best possible accuracy on test pairs, given the annotator's noise: the mean of sandbox/annotator.h's accuracies over the pairs that a
+// reward model is measured on, over all and by recorded strength.
 struct Ceiling {
   double sum = 0;
   int64_t pairs = 0;
@@ -86,7 +86,7 @@ struct KindCeilings {
   }
 };
 
-// Training and test pairs of one kind, and what could be known about the latter.
+// Training and test pairs of one kind, and the best possible accuracy on the latter.
 struct KindFiles {
   core::JsonlWriter train, test;
   KindCeilings ceilings;
@@ -126,7 +126,7 @@ class NewAgainstOld {
  private:
   const AnnotationSettings& settings_;
   const std::vector<nlohmann::json>& comparisons_;
-  std::map<std::string, std::pair<int64_t, int64_t>> by_kind_;  // wins, of how many
+  std::map<std::string, std::pair<int64_t, int64_t>> by_kind_;  // wins, comparisons
 };
 
 std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
@@ -147,7 +147,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
                       kind = comparisons[i].at("kind");
     const bool by_safety = kind == "safety" || (kind == "public" && prompt.hazard);
     const auto judged = by_safety ? sandbox::Kind::safety : sandbox::Kind::helpfulness;
-    // Public data is what it is in life: other people's noisy choices, without strengths and labels.
+    // Like real public data: noisy choices of other people, without strengths and labels.
     const sandbox::Annotator& annotator = kind == "public" ? sandbox::stranger() : of_sandbox(settings.annotator);
     core::Stream stream(context.seed, purpose_of(settings.version, ".annotator"), i);
     auto pair = sandbox::annotate(world, prompt, first, second, judged, annotator, stream);
@@ -164,7 +164,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
     const bool test = data::held_out(prompt.dialogue, settings.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
     const bool drops_unsafe = kind == "safety";
-    data::Counts ignored;  // what the reward model's reader drops, it is not measured on
+    data::Counts ignored;  // pairs that the reward model's reader drops are not measured
     if (!test || !data::parse_preference(data::preference_json(pair), {.safety = drops_unsafe}, ignored)) continue;
     of_kind.ceilings.add(strength, [&](int given) {
       if (drops_unsafe) return sandbox::kept_bayes_accuracy(world, prompt, first, second, annotator, given);
@@ -178,7 +178,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
   core::write_file(context.work / "annotator.json", core::dump_json(ceilings) + "\n");
 }
 
-// What people fill in. Comparisons that were made before there was a file for them are shown as they are.
+// The file that people fill in. Older comparisons lack it and are shown as they are.
 steps::fs::path file_for_people(const steps::fs::path& comparisons) {
   return comparisons / (steps::fs::exists(comparisons / kForPeople) ? kForPeople : "comparisons.jsonl.gz");
 }
@@ -198,7 +198,7 @@ core::PreferencePair pair_of(const nlohmann::json& comparison, const annotation:
   return pair;
 }
 
-// By people or a judge. What nobody annotated is left out and counted.
+// By people or a judge. Comparisons without a verdict are left out and counted.
 void annotate_real(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
                    std::map<std::string, KindFiles>& files) {
   const std::string name = purpose_of(settings.version, "");
@@ -219,7 +219,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
   }
   NewAgainstOld versus(settings, comparisons);
   std::map<std::string, int64_t> counts;
-  std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, of how many
+  std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, comparisons
   for (size_t i = 0; i < comparisons.size(); ++i) {
     auto& [decided, asked] = by_kind[comparisons[i].at("kind").get<std::string>()];
     decided += verdicts[i] ? 1 : 0;
@@ -245,7 +245,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
         fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
                     name, bare->second));
   if (counts["annotated"] == 0) {
-    run::remove_tree(context.work / "ckpt");  // what a judge said, all of it useless
+    run::remove_tree(context.work / "ckpt");  // the judge's replies, none of them usable
     const bool judge = settings.annotator == recipe::Annotator::judge;
     throw core::DataError(judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,
                           fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(),

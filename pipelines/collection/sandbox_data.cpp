@@ -1,4 +1,4 @@
-// Everything that a run on the sandbox begins with: corpus, tokenizer, demonstrations, prompts.
+// The initial data of a run on the sandbox: corpus, tokenizer, demonstrations, prompts.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ nlohmann::json document_row(const sandbox::Document& document) {
   return row;
 }
 
-// What the tokenizer learns from: the text of each turn with the tags that the chat format puts around it.
+// Training text of the tokenizer: the text of each turn with the tags that the chat format puts around it.
 std::vector<std::string> tokenizer_texts(const std::vector<sandbox::Document>& corpus) {
   constexpr size_t kDocuments = 20000;
   std::vector<std::string> texts;

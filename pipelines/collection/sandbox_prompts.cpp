@@ -1,5 +1,5 @@
-// Prompts of a later version in the sandbox. Each version's people ask something new; what the town forgets to ask about, its models forget
-// (Llama 2 paper, 3.2.3: V3 and its rhymes).
+// Prompts of a later version in the sandbox. Each version has new prompts. A skill that prompts leave out is forgotten by the models (Llama
+// 2 paper, 3.2.3: V3 and its rhymes).
 #include "core/jsonl.h"
 #include "core/rng.h"
 #include "pipelines/steps/plan.h"

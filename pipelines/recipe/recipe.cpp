@@ -28,7 +28,7 @@ bool has_rejection(const Recipe& recipe) {
   return recipe.versions != std::vector<std::string>{"reward"};
 }
 
-// Why the run lacks what `condition` names, as the subject of "does not read it"; "" where it has it.
+// Why the run does not meet `condition`, as the subject of "does not read it"; "" if it does.
 std::string lacking(const Recipe& recipe, const std::string& condition) {
   const bool sandbox = from_sandbox(recipe), one_version = recipe.versions.size() == 1;
   const auto& annotator = recipe.preferences.annotator;
@@ -58,8 +58,8 @@ std::map<std::string, std::string> unread_fields(Recipe recipe) {
   return reasons;
 }
 
-// A setting without effect is a mistake. Not so where the recipe's file has it for versions or a study of its own that --config or --set
-// left out: a short variant of a run must not have to take the file's settings back. `file`: the recipe as its file alone has it.
+// A setting without effect is a mistake, with one exception: the recipe file may set it for versions or a study that --config or --set
+// leave out, so that a short variant of a run need not undo the file's settings. `file`: the recipe as in its file.
 std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
   Recipe as_long_as_file = recipe, now = recipe;
   as_long_as_file.versions = file.versions;
@@ -78,7 +78,7 @@ std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
   return problems;
 }
 
-// The shape of the model that a run trains, where it can be known before the run.
+// The shape of the model that a run trains, if known before the run.
 std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
   if (recipe.data.source == DataSource::sandbox) return recipe.llama;
   const auto file = std::filesystem::path(recipe.model) / "config.json";
@@ -134,7 +134,7 @@ void assign_over(const core::Fields& fields, const std::string& overlay, const s
     core::assign_setting(fields, setting, problems);
 }
 
-// Rules between fields, which no single field's range can state.
+// Rules between fields.
 void check(const Recipe& recipe, const Recipe& file, const std::string& origin, std::vector<std::string>& problems) {
   const auto problem = [&](const std::string& text) { problems.push_back(fmt::format("{}: {}", origin, text)); };
   const auto all_of = [&](const std::string& section, const std::vector<std::string>& texts) {
@@ -199,7 +199,7 @@ Recipe read_recorded_recipe(const std::string& config, const std::filesystem::pa
   const core::Fields fields = core::fields_of(recipe);
   core::assign(fields, core::parse_json(config, origin.string()), origin.string(), problems);
   Recipe recorded = recipe;
-  // Settings that its file had for versions and for a study left out were accepted, and stay.
+  // The run accepted settings for versions and studies that were left out, so they stay valid.
   recorded.versions = {"rejection", "ppo"};
   recorded.best_of.samples = std::max<int64_t>(recorded.best_of.samples, 1);
   assign_over(fields, overlay, settings, problems);

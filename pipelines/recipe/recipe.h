@@ -24,7 +24,7 @@ namespace keel::pipelines::recipe {
 struct FileDataConfig {
   double held_out = 0.2;
   int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
-  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to watch SFT with
+  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to validate SFT
   int64_t test_prompts = 200;         // for evaluation, half of each kind
   int64_t max_demonstrations = 2000;  // half of each kind
   int64_t max_pairs = 0;
@@ -33,7 +33,7 @@ struct FileDataConfig {
 inline void visit(FileDataConfig& config, core::Fields& fields) {
   fields("held_out", config.held_out, "share of the conversations kept for testing", core::between(0.01, 0.9));
   fields("train_prompts", config.train_prompts, "prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
-  fields("validation_prompts", config.validation_prompts, "prompts of evaluation.split \"validation\", and demonstrations that watch SFT",
+  fields("validation_prompts", config.validation_prompts, "prompts of evaluation.split \"validation\", and demonstrations to validate SFT",
          core::at_least(2));
   fields("test_prompts", config.test_prompts, "prompts of the evaluation, half of each kind", core::at_least(2));
   fields("max_demonstrations", config.max_demonstrations, "chosen answers that SFT learns from; 0 = all", core::at_least(0));
@@ -163,7 +163,7 @@ struct RejectionSection : rejection_sampling::RejectionConfig {
 
 inline void visit(RejectionSection& config, core::Fields& fields) {
   visit(static_cast<rejection_sampling::RejectionConfig&>(config), fields);
-  fields("pool_from", config.pool_from, "version from which on the answers kept by all earlier versions are learned from as well",
+  fields("pool_from", config.pool_from, "from this version on, fine-tuning also uses the answers kept by all earlier versions",
          core::at_least(1), {"several versions"});
 }
 
@@ -184,7 +184,7 @@ inline void visit(EvaluationConfig& config, core::Fields& fields) {
   fields("max_new_tokens", config.max_new_tokens, "longest answer in tokens (sampled at temperature 1)", core::at_least(1));
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
   fields("replicates", config.replicates,
-         "bootstrap replicates of the models' intervals; those of reward models and best-of-n curves have 1000", core::at_least(100));
+         "bootstrap replicates of the models' intervals; reward models and best-of-n curves always use 1000", core::at_least(100));
 }
 
 struct EvaluationSection : EvaluationConfig {
@@ -231,16 +231,17 @@ struct Recipe {
   BestOfConfig best_of;
 };
 
-// The conditions that fields name with `only_in` are listed in recipe.cpp, with how a run is known to have them.
+// recipe.cpp lists the conditions that fields name with `only_in`, and decides whether a run meets them.
 inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("name", recipe.name, "a run folder belongs to the recipe of this name");
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
   fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key",
          core::unkeyed(core::between(0, 1024)));
   fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)", core::unkeyed());
-  fields("versions", recipe.versions,
-         "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or at the end reward (reward models alone)",
-         core::one_of({"rejection", "ppo", "reward"}));
+  fields(
+      "versions", recipe.versions,
+      "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or as the last reward (reward models alone)",
+      core::one_of({"rejection", "ppo", "reward"}));
   fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
          core::one_of({"llama2", "hh"}), {"sandbox"});
   fields.section("data", recipe.data, "where the data comes from", {"files"});

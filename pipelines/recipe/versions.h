@@ -10,7 +10,7 @@
 
 namespace keel::pipelines::recipe {
 
-// Stages are named here; "" = the version has no such stage. A stage of V1 has the plain name, those of later versions end in their number.
+// Names of stages; "" = the version has no such stage. A stage of V1 has the plain name, those of later versions end in their number.
 struct Version {
   int64_t number = 1;
   std::string prompts;              // holds prompts_train.jsonl
@@ -18,13 +18,13 @@ struct Version {
   std::string preferences;          // annotated pairs: a batch with its own test set
   std::string helpfulness, safety;  // reward models, trained on every batch so far
   std::string rejection, ppo;       // none where a version ends with its reward models
-  std::string newest, before;       // the models whose answers are compared; `newest` is also the one that rejection sampling asks
+  std::string newest, before;       // the models whose answers are compared; `newest` is also the one that rejection sampling samples
   const std::string& model() const { return ppo.empty() ? rejection : ppo; }
 };
 
 bool from_sandbox(const Recipe& recipe);  // else from files
 
-// At least one. On real data the first batch is the given files ("data"), and where nobody annotates the first reward models stay.
+// At least one. On real data the first batch is the given files ("data"); without an annotator the first reward models stay.
 std::vector<Version> versions_of(const Recipe& recipe);
 
 // Stages of the batches up to `version`, oldest first.

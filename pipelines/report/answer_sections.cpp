@@ -1,4 +1,4 @@
-// What the models answer to held-out prompts, and what it is worth.
+// The models' answers to held-out prompts, and their measures.
 #include <fmt/format.h>
 
 #include <map>
@@ -32,7 +32,7 @@ std::vector<evaluation::SampleGroup> by_model(const Results& results, const std:
   return groups;
 }
 
-// A third model, which chooses nothing, sees when the policy pleases the two that do and nobody else.
+// The general reward model, which chooses no answers, reveals a policy that exploits the two that do.
 evaluation::Table guard_table(const std::vector<evaluation::MeasuredModel>& tuned, const std::vector<std::string>& kinds) {
   std::vector<evaluation::Measure> views;
   for (const auto& kind : kinds)
@@ -46,7 +46,7 @@ evaluation::Table guard_table(const std::vector<evaluation::MeasuredModel>& tune
   return table;
 }
 
-// What annotators said of the answers that were compared to make a version.
+// The annotators' verdicts on the comparisons of each version.
 evaluation::Table annotator_table(const recipe::Recipe& recipe, const Folders& folders) {
   using evaluation::ColumnKind;
   evaluation::Table table{.title = "Annotator: how often the newest model's answer was chosen",
@@ -126,7 +126,7 @@ Section distribution_section(const recipe::Recipe& recipe, const Results& result
                                                        .references = {},
                                                        .note = {}});
   }
-  std::vector<evaluation::MeasuredModel> tuned;  // sft and what came of it
+  std::vector<evaluation::MeasuredModel> tuned;  // sft and the models tuned from it
   std::copy_if(results.models.begin(), results.models.end(), std::back_inserter(tuned),
                [](const auto& model) { return model.name != "base"; });
   if (recipe::has_general_reward(recipe)) section.blocks.push_back(guard_table(tuned, kinds));
@@ -151,7 +151,7 @@ Section distribution_section(const recipe::Recipe& recipe, const Results& result
   return section;
 }
 
-// What each family of prompts gained and lost from model to model; a skill that later prompts leave out shows here.
+// Gains and losses of each family of prompts from model to model; shows the effect of a skill that later prompts leave out.
 Section family_section(const Results& results) {
   Section section{.heading = "Skills", .text = "Gold helpfulness by family of prompts.", .blocks = {}};
   evaluation::Table table{.title = "", .columns = {{"family"}, {"prompts", evaluation::ColumnKind::number}}, .rows = {}, .note = {}};

@@ -18,7 +18,7 @@ namespace keel::pipelines::report {
 
 namespace {
 
-// Of a judge who knows the truth, on the test pairs of all batches together.
+// Accuracy of a judge who knows the truth, on the test pairs of all batches together.
 double best_possible_accuracy(const recipe::Recipe& recipe, const Folders& folders, const std::string& kind) {
   double correct = 0, pairs = 0;
   for (const auto& version : recipe::versions_of(recipe)) {
@@ -74,7 +74,7 @@ Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
   for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
     const std::filesystem::path folder = folders.at(stage);
     nlohmann::json& reward = results.rewards.emplace_back(core::read_json_file(folder / "evaluation.json"));
-    if (reward.contains("unsafe"))  // the stage knows the paper's gate alone
+    if (reward.contains("unsafe"))  // the stage used the paper's gate
       reward["unsafe"]["at_gate"] = evaluation::detection_json(
           evaluation::unsafe_detection(evaluation::read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
     if (results.gold) reward["best_possible_accuracy"] = best_possible_accuracy(recipe, folders, kind);

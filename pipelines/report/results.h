@@ -1,4 +1,4 @@
-// What the stages of a run have left, as the report reads it.
+// Results of a run's stages, as the report reads them.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +20,7 @@ struct Folders {
   const std::filesystem::path& at(const std::string& stage) const;  // std::out_of_range where there is none
 };
 
-// Which weights a PPO kept: those after `kept_iteration` of `iterations`, 0 being those that it began with.
+// The weights that PPO kept: those after `kept_iteration` of `iterations`; 0 = the first weights.
 struct PpoOutcome {
   int64_t iterations = 0, kept_iteration = 0;
 };

@@ -35,7 +35,7 @@ evaluation::IntervalPlot accuracy_plot(const std::string& name, const nlohmann::
                                    {"by_batch", "by batch"},
                                    {"by_safety", "by the safety of the answers"}}) {
     const auto rows = model.find(key);
-    if (rows == model.end() || rows->size() < 2) continue;  // a group of its own says what "all pairs" says
+    if (rows == model.end() || rows->size() < 2) continue;  // a single group repeats "all pairs"
     for (const auto& row : *rows)
       add(row, row.at("name").get<std::string>(), group);
   }
@@ -179,7 +179,7 @@ evaluation::LinePlot gate_plot(const std::string& name, const nlohmann::json& mo
   return plot;
 }
 
-// `kept` names the earlier stage whose model stays, of each model that did not take its place.
+// `kept`: for each model that was not good enough, the earlier stage whose model stays.
 evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::string, std::string>& kept) {
   evaluation::Table table{
       .title = "Every reward model on every held-out set",

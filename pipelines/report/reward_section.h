@@ -1,4 +1,4 @@
-// The report's section on reward models, from what their stages have left.
+// The report's section on reward models, from the results of their stages.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

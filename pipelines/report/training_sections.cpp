@@ -43,7 +43,7 @@ Section loss_section(const recipe::Recipe& recipe, const Results& results, const
   for (size_t i = 0; i < rewards.size(); ++i) {
     const auto& [kind, stage] = rewards[i];
     const auto points = core::read_metrics(folders.at(stage) / "metrics.jsonl");
-    const bool used = !results.rewards[i].contains("kept");  // else the curve is that of a model that was not as good
+    const bool used = !results.rewards[i].contains("kept");  // else the curve belongs to a model that was not kept
     section.blocks.push_back(
         evaluation::LinePlot{.title = fmt::format("{} reward model{}: loss", kind, used ? "" : " (retrained, not used)"),
                              .x_label = "optimiser step",

@@ -1,4 +1,4 @@
-// The half-done folder's life: begun, continued, hashed, renamed.
+// The half-done folder: begun, continued, hashed, renamed.
 #include "pipelines/run/attempt.h"
 
 #include <fmt/format.h>
@@ -41,7 +41,7 @@ Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
   return attempt;
 }
 
-// Writes down why an attempt ended, as far as that is possible: the disk may be the very reason, and then the error itself must get out.
+// Records why an attempt ended, if possible. If the disk is the reason and recording fails, the original error must still be reported.
 void record_end(RunDirectory& run, const StageTask& task, const Attempt& attempt, const std::string& event, const std::string& reason) {
   try {
     write_attempt(task.context.work, attempt);
@@ -81,13 +81,13 @@ Manifest manifest_of(const StageTask& task, const Attempt& attempt) {
   return manifest;
 }
 
-// From a half-done folder with a manifest to the finished one.
+// Turns a half-done folder with a manifest into the finished one.
 void finish_commit(RunDirectory& run, const StageTask& task, const Manifest& manifest) {
   const std::string& name = task.stage.name;
   const fs::path& partial = task.context.work;
   const fs::path final_folder = run.committed_folder(name, task.key);
   remove_leftovers(partial, task.stage.scratch);
-  remove_tree(final_folder);  // only a folder without this key's manifest can be there: no result
+  remove_tree(final_folder);  // a folder here lacks this key's manifest, so it is not a result
   fail_point("commit.before_rename");
   core::commit_directory(partial, final_folder);
   core::sync_directory(run.root() / "stages");

@@ -1,7 +1,7 @@
-// One stage being worked on: its half-done folder, and how that becomes a finished one.
+// Work on one stage: its half-done folder, and how it becomes a finished one.
 //
-// Commit: outputs synced and hashed, manifest.json written into the half-done folder, scratch removed, folder renamed, `current` swapped.
-// A kill between any two steps loses nothing: with a manifest the next run goes on with the commit, without one with the stage.
+// Commit: outputs synced and hashed, manifest.json written into the half-done folder, scratch removed, folder renamed, `current` swapped. A
+// kill between any two steps loses nothing: with a manifest the next run continues the commit, without one the stage.
 #pragma once
 
 #include <filesystem>
@@ -21,15 +21,15 @@ struct Attempt {
   int threads = 1;
   std::string vector_level;  // of the machine: "AVX2", "AVX512"
   int attempts = 1;          // how often work on it was begun
-  double seconds = 0;        // wall clock of the attempts that ended in order
+  double seconds = 0;        // wall clock of the attempts that were not killed
   std::string started;       // UTC, the first time
 };
 
 // Nothing when there is no half-done folder or its attempt.json is not written yet.
 std::optional<Attempt> read_attempt(const std::filesystem::path& partial);
 
-// Half-done work begins with attempt.json, and holds no links, through which keel would write somewhere else. UsageError for a folder that
-// is not keel's; nothing happens when there is none.
+// UsageError for a folder that is not half-done work of keel: it has no attempt.json, or it has links, through which keel would write
+// elsewhere. Nothing happens when there is no folder.
 void check_half_done_folder(const std::filesystem::path& partial);
 
 // Whether the folder holds a checkpoint: going on from it with other threads or vector instructions would give other last bits.
@@ -40,7 +40,7 @@ std::optional<Attempt> binding_attempt(const std::filesystem::path& partial);
 
 std::string vector_level_of(const std::map<std::string, std::string>& versions);
 
-// Everything that is known of a stage before it runs.
+// Everything known about a stage before it runs.
 struct StageTask {
   const Stage& stage;
   std::string key, material;  // `material` as JSON text
@@ -50,8 +50,8 @@ struct StageTask {
   std::map<std::string, std::string> versions;
 };
 
-// Runs the stage, or goes on where an earlier attempt stopped, and commits it. What the stage throws is recorded in events.jsonl and
-// passed on; its half-done folder stays.
+// Runs the stage, or continues an earlier attempt, and commits it. An exception of the stage is recorded in events.jsonl and passed on; its
+// half-done folder stays.
 void run_and_commit(RunDirectory& run, const StageTask& task);
 
 }  // namespace keel::pipelines::run

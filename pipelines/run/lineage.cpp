@@ -39,7 +39,7 @@ Artefact artefact_of(const fs::path& path) {
           fmt::format("{} is an unfinished run: name one of its stages, e.g. {}/stages/sft/current", path.string(), path.string()));
     place = fs::canonical(*report);
   }
-  // The copies of the report that stand beside run.json.
+  // The copies of the report beside run.json.
   if ((place.filename() == "report.html" || place.filename() == "summary.json") && fs::exists(place.parent_path() / "run.json"))
     if (const auto report = RunDirectory(place.parent_path()).current("report"))
       if (core::read_file(*report / place.filename()) == core::read_file(place)) place = fs::canonical(*report / place.filename());

@@ -18,10 +18,10 @@ struct Artefact {
 };
 
 // The result that `path` (a file or folder, links followed) belongs to; of a run folder, its report. UsageError when `path` is missing or
-// no result holds it; DataError when it is a file whose bytes are not those that were recorded.
+// no result holds it; DataError for a file whose bytes differ from the recorded ones.
 Artefact artefact_of(const std::filesystem::path& path);
 
-// The result and everything it was made from, each once, inputs before what reads them. A result that was pruned is left out.
+// The result and everything it was made from, each once, inputs first. A result that was pruned is left out.
 std::vector<Artefact> ancestry(const Artefact& artefact);
 
 // The finished result of `stage` with `key` in the run that `artefact` belongs to; nothing when it is gone, or `artefact` is of no run.

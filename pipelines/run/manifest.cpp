@@ -18,7 +18,7 @@ namespace keel::pipelines::run {
 namespace {
 
 namespace fs = std::filesystem;
-// Files come from the stage's own code: nothing says that it synced them.
+// The stage's own code wrote the files and may not have synced them.
 void sync_file(const fs::path& path) {
   const core::ReadDescriptor file(path);
   if (::fsync(file.number) != 0) core::throw_system_error("write", path, errno);
@@ -94,7 +94,7 @@ void remove_leftovers(const fs::path& folder, const std::vector<std::string>& sc
     doomed.push_back(entry->path());
   }
   if (failed) core::throw_system_error("read", folder, failed.value());
-  doomed.push_back(folder / "attempt.json");  // last: while there is a checkpoint, it says whose
+  doomed.push_back(folder / "attempt.json");  // last: it says whose checkpoint the folder holds
   for (const auto& path : doomed)
     remove_tree(path);
 }

@@ -31,7 +31,7 @@ struct Manifest {
   std::map<std::string, std::string> versions;  // "keel", "torch", "compiler" ...
   int threads = 1;
   int attempts = 1;     // 1 = never interrupted
-  double seconds = 0;   // wall clock of all attempts; that of one that was killed is lost
+  double seconds = 0;   // wall clock of all attempts except killed ones
   std::string started;  // UTC, of the first attempt
   std::string finished;
 };
@@ -43,8 +43,8 @@ std::vector<OutputFile> collect_outputs(const std::filesystem::path& folder, con
 // Deletes what collect_outputs() leaves out, manifest.json excepted. IoError.
 void remove_leftovers(const std::filesystem::path& folder, const std::vector<std::string>& scratch);
 
-// SHA-256 over path and SHA-256 of each output, so that equal contents give equal digests. Files that tell the time do not count:
-// *.log, timings.json, timings.jsonl, events.out.tfevents.*
+// SHA-256 over path and SHA-256 of each output, so that equal contents give equal digests. Files with times do not count: *.log,
+// timings.json, timings.jsonl, events.out.tfevents.*
 std::string content_digest(const std::vector<OutputFile>& outputs);
 
 void write_manifest(const std::filesystem::path& folder, const Manifest& manifest);
@@ -56,12 +56,12 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder);
 void check_outside_results(const std::filesystem::path& path);
 
 enum class OutputCheck {
-  sizes,    // takes no time
-  touched,  // and the SHA-256 of what was written to after the manifest; a folder copied without its times is touched as a whole
+  sizes,    // sizes alone: fast
+  touched,  // and the SHA-256 of files modified after the manifest; in a folder copied without its times that is every file
   digests   // and every SHA-256
 };
 
-// Compares the files with what the manifest says of them. Throws DataError naming the file and the remedy.
+// Compares the files with their records in the manifest. Throws DataError naming the file and the remedy.
 void check_outputs(const std::filesystem::path& folder, const Manifest& manifest, OutputCheck check);
 
 }  // namespace keel::pipelines::run

@@ -83,7 +83,7 @@ std::vector<fs::path> prune(RunDirectory& run, const PruneOptions& options) {
 
   std::vector<fs::path> removed;
   for (const auto& [stage, list] : results) {
-    if (!options.dry_run) run.remove_trash(stage);  // what an earlier kill left
+    if (!options.dry_run) run.remove_trash(stage);  // left by an earlier kill
     for (const auto& one : list) {
       if (kept.contains(one.manifest.key)) continue;
       removed.push_back(one.folder);

@@ -36,13 +36,13 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return entries;
 }
 
-// What a run leaves when it is killed before run.json stands: its lock and the temporary of run.json.
+// Leftovers of a run that was killed before run.json existed: its lock and the temporary of run.json.
 bool is_beginning(const fs::path& entry) {
   const std::string name = entry.filename().string();
   return name == "run.lock" || name.starts_with(".run.json");
 }
 
-// A line that a kill or a full disk cut off would swallow the next one.
+// Removes a line that a kill or a full disk cut off; the next line would be appended to it.
 void cut_torn_line(const fs::path& path) {
   std::error_code failed;
   if (!fs::exists(path, failed)) return;
@@ -133,7 +133,7 @@ void RunDirectory::check_recipe(const std::string& recipe) const {
 }
 
 void RunDirectory::begin(const RunRecord& record) {
-  check_recipe(record.recipe);  // before anything is put into a folder that is not ours
+  check_recipe(record.recipe);  // before anything is written into a foreign folder
   core::make_directories(root_);
   lock_ = std::make_unique<core::FileLock>(root_ / "run.lock");
   check_recipe(record.recipe);  // another process may have begun meanwhile

@@ -1,7 +1,7 @@
-// The folder of a run: who may use it, where things lie in it, and its journal.
+// The folder of a run: its lock, its layout and its journal.
 //
 //   run.json, run.lock, events.jsonl
-//   digests.json                       what lies outside the folder, so that no command but the first reads it for its SHA-256
+//   digests.json                       SHA-256 of files outside the folder, so that only the first command has to read them
 //   stages/<stage>/<key12>/            a finished stage with its manifest.json
 //   stages/<stage>/<key12>.partial/    a half-done one with its attempt.json
 //   stages/<stage>/current             link to the finished folder that the newest run used
@@ -22,7 +22,7 @@ struct RunRecord {
   std::string recipe;                                // name of the recipe: a folder belongs to one
   std::string version;                               // of keel
   std::string config = "{}";                         // JSON text of the resolved recipe
-  std::map<std::string, std::string> external = {};  // SHA-256 of what the run reads from outside the folder, by role
+  std::map<std::string, std::string> external = {};  // SHA-256 of inputs outside the folder, by role
 };
 
 std::string utc_now();  // "2024-05-01T12:34:56Z"
@@ -55,9 +55,9 @@ class RunDirectory {
   std::optional<std::filesystem::path> current(const std::string& stage) const;
   void set_current(const std::string& stage, const std::string& key);  // atomically
 
-  // Deletes the half-done attempts of `stage`, all made obsolete by a newer commit.
+  // Deletes the half-done attempts of `stage`, which a newer commit made obsolete.
   void prune_partials(const std::string& stage);
-  void remove_trash(const std::string& stage);  // what a kill left of a deletion
+  void remove_trash(const std::string& stage);  // leftovers of a killed deletion
 
   // Appends {"time", "event", "stage", ...} to events.jsonl; `details` is the text of a JSON object.
   void append_event(const std::string& event, const std::string& stage, const std::string& details);
@@ -72,7 +72,7 @@ void replace_link(const std::filesystem::path& link, const std::filesystem::path
 
 void remove_tree(const std::filesystem::path& path);  // IoError; nothing happens when it is missing
 
-// The same for a stage's result or attempt, which is renamed to .trash-* first: a kill leaves no half of it behind under its name.
+// The same for a stage's result or attempt. It is renamed to .trash-* first, so that a kill leaves no half of it under its name.
 void discard(const std::filesystem::path& folder);
 
 }  // namespace keel::pipelines::run

@@ -53,7 +53,7 @@ std::string short_digest(const nlohmann::json& digest) {
   return digest.is_string() ? digest.get<std::string>().substr(0, 12) : "unknown";
 }
 
-// Inputs and external files: names with digests, which say nothing to a reader beyond "changed".
+// Inputs and external files: of their digests a reader only needs to know "changed".
 void compare_digests(const std::string& kind, const nlohmann::json& before, const nlohmann::json& now, std::vector<std::string>& lines) {
   for (const auto& [name, digest] : now.items()) {
     if (!before.contains(name)) {

@@ -24,20 +24,20 @@ struct StageContext {
 
 struct Stage {
   std::string name;                             // lower-case letters, digits, '_' and '-': it is a folder's name
-  int schema_version = 1;                       // raised when the code's meaning changes, so that old results count no longer
+  int schema_version = 1;                       // raised when the code's meaning changes, so that old results no longer count
   std::vector<std::string> inputs;              // names of earlier stages whose outputs it reads
   std::vector<std::string> roles;               // what it reads them as, in order: "pool: rs1/kept.jsonl.gz"
   std::string config = "{}";                    // JSON text of the settings it depends on, and of no others (core::dump_json)
   std::map<std::string, std::string> external;  // role ("data.helpful") -> SHA-256 of a file or folder outside of the run
 
-  // Writes the outputs into context.work. Every file left there is an output, except `scratch` and names that begin with '.';
-  // manifest.json and attempt.json at its top are taken. What holds a clock or a host goes to *.log, timings.json or TensorBoard's
-  // event files, which do not count as content. Throws core::Interrupted after saving what it needs to go on.
+  // Writes the outputs into context.work. Every file left there is an output, except `scratch` and names that begin with '.'; the names
+  // manifest.json and attempt.json at its top are reserved. Times and host names go to *.log, timings.json or TensorBoard's event files,
+  // which do not count as content. Throws core::Interrupted after saving what a resumed run needs.
   std::function<void(const StageContext&)> run;
   std::vector<std::string> scratch;  // paths inside work that are removed once the outputs are complete, e.g. "ckpt"
 };
 
-// What decides the last bits of a result besides the stage's own settings.
+// Settings that decide the last bits of a result, besides the stage's own.
 struct Numerics {
   std::string device = "cpu";
   std::string dtype = "fp32";

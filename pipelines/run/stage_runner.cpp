@@ -49,7 +49,7 @@ class Survey {
     return status;
   }
 
-  // What is computed from a damaged file would stand under the key of the sound one for good. DataError, as check_outputs().
+  // A result computed from a damaged input would keep the key of the correct one. DataError, as check_outputs().
   void verify_inputs(const Stage& stage) {
     for (const auto& input : stage.inputs)
       if (verified_.insert(input).second)
@@ -116,7 +116,7 @@ std::pair<size_t, size_t> selection(const std::vector<Stage>& stages, const RunO
   return {0, options.until.empty() ? stages.size() : find_stage(stages, options.until, "--until") + 1};
 }
 
-// A plan that reads no output: what is done with it is done again, with what the user asked for, by execute().
+// A plan that does not check outputs; execute() repeats it with the check that the user asked for.
 std::vector<StageStatus> glance(const RunDirectory& run, const std::vector<Stage>& stages, RunOptions options) {
   options.check = OutputCheck::sizes;
   return plan(run, stages, options);

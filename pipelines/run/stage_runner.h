@@ -1,4 +1,4 @@
-// Runs the stages of a recipe in a run directory: what is finished is reused, what is half done goes on, the rest is computed.
+// Runs the stages of a recipe in a run directory: reuses finished results, continues half-done ones and computes the rest.
 #pragma once
 
 #include <filesystem>
@@ -39,26 +39,25 @@ struct StageStatus {
   std::string reason;            // "waits for sft", "config.lr: 0.1 -> 0.2"; empty when done
   std::string key;               // empty until its inputs are finished
   std::filesystem::path folder;  // of the finished result; empty unless done
-  std::optional<Attempt> bound;  // half-done work that insists on its threads and vector level
+  std::optional<Attempt> bound;  // half-done work, bound to its thread count and vector level
 };
 
-// The stages that `options` selects, in order, as they stand. Changes nothing; works while another process runs. Throws ConfigError for an
-// impossible graph, UsageError for an unknown --until or --only, DataError when options.check finds a finished output
-// missing or changed.
+// The state of the stages that `options` selects, in order. Changes nothing; works while another process runs. Throws ConfigError for an
+// impossible graph, UsageError for an unknown --until or --only, DataError when options.check finds a finished output missing or changed.
 std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
 // The thread count of the half-done work that execute() would continue: take it when the user named none.
 std::optional<int> required_threads(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
-// UsageError when half-done work that execute() would continue insists on another thread count or vector level.
+// UsageError when half-done work that execute() would continue needs another thread count or vector level.
 void check_half_done(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
 // Runs what is not done, of the stages that `options` selects, after run.begin(). Returns their final state: all done. Throws as plan();
-// UsageError when half-done work insists on another thread count or vector level, or --only waits for an earlier stage; Interrupted between
-// stages and what a stage throws.
+// UsageError when half-done work needs another thread count or vector level, or --only waits for an earlier stage; Interrupted between
+// stages; any exception of a stage.
 std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
-// Why `stage` is as it is, one line a cause: every difference between the present recipe and its newest finished result.
+// Reasons for the state of `stage`, one a line: every difference between the present recipe and its newest finished result.
 std::vector<std::string> explain(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options,
                                  const std::string& stage);
 

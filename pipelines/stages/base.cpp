@@ -1,4 +1,4 @@
-// Pretraining: the base model, from nothing. Only the sandbox has such a stage; real runs start from a checkpoint.
+// Pretraining: the base model, from random weights. Only the sandbox has such a stage; real runs start from a checkpoint.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -63,7 +63,7 @@ steps::Step base_step(const PretrainSettings& settings, const steps::Inputs& giv
   core::throw_if_any(std::move(problems));
   if (!steps::has_role(given, "validation")) refuse_validate_every(settings.pretrain.batch, "pretrain.");
   steps::Inputs inputs = given;
-  for (const auto& [role, source] : given)  // what stands beside a tokenizer that is a file
+  for (const auto& [role, source] : given)  // files beside the tokenizer, if it is a file
     if (role == "tokenizer" && source.stage.empty() && !steps::fs::is_directory(source.path))
       for (const std::string& name : data::tokenizer_companions())
         if (const auto beside = source.path.parent_path() / name; steps::fs::is_regular_file(beside))

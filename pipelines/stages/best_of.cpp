@@ -34,8 +34,8 @@ void visit(BestOfSettings& settings, core::Fields& fields) {
   fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
 }
 
-// One model at one temperature: scores of the first n answers to each prompt, chosen by `reward`. The draws are those of every other
-// model and temperature.
+// One model at one temperature: scores of the first n answers to each prompt, chosen by `reward`. All models and temperatures use the same
+// draws.
 rejection_sampling::Selection study(const std::string& name, const inference::LanguageModel& model, double temperature,
                                     const inference::Prompts& prompts, const reward::RewardFunction& reward, const BestOfSettings& settings,
                                     const steps::Context& context) {

@@ -14,7 +14,7 @@
 namespace keel::pipelines::stages {
 namespace {
 
-// A document's ids and its source; no ids where the row is left out.
+// A document's ids and its source; no ids for a row that is left out.
 std::pair<core::Ids, std::string> read_document(const nlohmann::json& row, data::ChatFormat format, const data::Tokenizer& tokenizer,
                                                 data::Counts& counts) {
   std::string source = data::optional_text(row, "source");

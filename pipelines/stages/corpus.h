@@ -1,4 +1,4 @@
-// Documents to pretrain on, as ids.
+// Pretraining documents as ids.
 #pragma once
 
 #include <cstdint>

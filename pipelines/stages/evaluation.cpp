@@ -25,7 +25,7 @@ namespace {
 
 struct EvaluationSettings {
   recipe::EvaluationConfig evaluation;
-  std::vector<std::string> models;   // in order; "sft" is what the others are compared with
+  std::vector<std::string> models;   // in order; the others are compared with "sft"
   std::vector<std::string> rewards;  // kinds: "helpfulness", "safety", "general"
   bool sandbox = false;              // its judges know the truth
   inference::RenderPolicy limit;
@@ -57,7 +57,7 @@ Questions read_questions(const EvaluationSettings& settings, const steps::Contex
   return questions;
 }
 
-// What measures every model's answers.
+// The models and judges that measure answers.
 struct Measures {
   const inference::LanguageModel& sft;
   std::map<std::string, inference::ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general"
@@ -78,7 +78,7 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
   const inference::LanguageModel model = inference::load_language_model(context.at("model:" + name));
   const inference::Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
-  // The same draws for every model: what differs between two answers is the models' doing, and equal models answer alike.
+  // The same draws for every model, so that only the models make answers differ and equal models give equal answers.
   const auto samples = policy::generate_in_shards(model.llama,
                                                   {.prompts = prompts.ids,
                                                    .sampling = {.max_new_tokens = settings.evaluation.max_new_tokens},

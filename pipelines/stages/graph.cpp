@@ -5,8 +5,8 @@
 #include "core/error.h"
 #include "core/files.h"
 
-// The recipe in order. A line is a folder, a file in it and the file's function add_NAME(), which adds one stage, several or, where the
-// recipe has none of it, nothing. `once` is called once, `each` for every version.
+// The recipe in order. A line is a folder, a file in it and the file's function add_NAME(), which adds one stage, several or, if the
+// recipe has none, nothing. `once` is called once, `each` for every version.
 // clang-format off
 #define KEEL_FIRST_STAGES(once)     \
   once(collection, sandbox_data)    \

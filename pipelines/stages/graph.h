@@ -20,14 +20,14 @@ namespace keel::pipelines::stages {
 std::vector<run::Stage> build_stages(const recipe::Recipe& recipe, const std::map<std::string, std::string>& external);
 
 // SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.harmless", "people.preferences2"; nothing in
-// the sandbox. For a file or folder that is gone the digest in `recorded` stands in; UsageError when it has none.
+// the sandbox. A missing file or folder keeps its digest in `recorded`; UsageError when there is none.
 std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known,
                                                     const std::map<std::string, std::string>& recorded = {});
 
 // UsageError for a file or folder of external_digests() that does not exist. Reads none of them.
 void check_external_files(const recipe::Recipe& recipe);
 
-// The digests of what people filled in: their folder may go once its rows are part of a run.
+// The digests of people's files, whose folder may be deleted once its rows are part of a run.
 std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);
 
 // ConfigError where batch.validate_every is set though nothing is held out.

@@ -48,7 +48,7 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
                   .stop_ids = data::stop_ids(policy.format, *policy.tokenizer),
                   .reward = inference::reward_function(models, prompts.ids, prompts.hazard, settings.combination),
                   .sources = prompts.sources};
-  inference::Prompts held_out;  // what the job's rewards refer to
+  inference::Prompts held_out;  // the job's rewards refer to it
   if (!context.maybe("held_out").empty()) {
     held_out = read("held_out");
     counts["held_out"] = to_json(held_out.counts);

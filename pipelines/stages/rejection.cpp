@@ -1,4 +1,4 @@
-// Rejection sampling (Llama 2 paper, 3.2.3): the most recent model answers, the best answers fine-tune the base model.
+// Rejection sampling (Llama 2 paper, 3.2.3): the newest model writes answers, and the base model is fine-tuned on the best of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -45,7 +45,7 @@ nlohmann::json kept_json(const KeptAnswer& kept, const core::Dialogue& dialogue,
           {"probability", kept.probability},         {"version", kept.version}};
 }
 
-// Whether the ids of an answer are those that its text gets where it is read again, as `keel sft` does with kept.jsonl.gz.
+// Whether tokenising an answer's text again, as `keel sft` does with kept.jsonl.gz, gives the same ids.
 bool reads_back(const inference::LanguageModel& policy, const KeptAnswer& kept, core::Dialogue dialogue, const std::string& text) {
   dialogue.messages.push_back({"assistant", text});
   return data::render(policy.format, *policy.tokenizer, dialogue, data::TagPolicy::allow).ids == core::joined(kept.prompt, kept.answer);
@@ -87,14 +87,14 @@ void write_samples(const steps::fs::path& file, const std::vector<core::ScoredSa
   });
 }
 
-// Of the best answers those that fine-tuning can learn from, in kept.jsonl.gz; what became of the others in selection.json.
+// Writes the best answers that fine-tuning can use to kept.jsonl.gz, and counts of the others to selection.json.
 std::vector<KeptAnswer> keep(const rejection_sampling::Selection& selection, const inference::LanguageModel& policy,
                              const inference::Prompts& prompts, const RejectionSettings& settings, const steps::Context& context) {
   const rejection_sampling::RejectionConfig& config = settings.rejection;
   std::vector<KeptAnswer> kept;
-  int64_t empty = 0;      // blanks alone, which `sft` would leave out of kept.jsonl.gz too
+  int64_t empty = 0;      // blanks alone; `sft` would drop them too
   int64_t over_long = 0;  // prompt and answer do not fit a training row
-  int64_t other_ids = 0;  // training goes by the generated ids, a reader of the text would have others
+  int64_t other_ids = 0;  // training uses the generated ids; tokenising the text gives others
   core::JsonlWriter writer(context.work / "kept.jsonl.gz");
   for (const auto& best : selection.best) {
     const auto prompt = static_cast<size_t>(best.sample.prompt);
@@ -161,7 +161,7 @@ std::vector<KeptAnswer> sample_and_keep(const RejectionSettings& settings, const
 void sample_and_fine_tune(const RejectionSettings& settings, const steps::Context& context) {
   const inference::LanguageModel start = inference::load_language_model(context.at("start"));
   inference::require_same_tokenizer(context.at("start"), context.at("model"));
-  const data::ChatFormat format = data::chat_format_of(context.at("model"));  // of the prompts that the model learns to answer
+  const data::ChatFormat format = data::chat_format_of(context.at("model"));  // of the prompts that the model answers
   std::vector<std::vector<KeptAnswer>> versions;
   for (const auto& file : context.all("pool"))
     versions.push_back(read_kept(file, start.llama.config.vocab_size, settings.rejection.sft.batch.row_tokens));
@@ -224,15 +224,15 @@ void add_rejection(steps::Plan& plan, const recipe::Version& version) {
 
 steps::Command rejection_command() {
   using Kind = steps::Role::Kind;
-  return steps::make_command(
-      "rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them", "model folder to write",
-      {{"model", "model that answers: the most recent one", Kind::folder},
-       {"start", "model that is fine-tuned: the base model; --model when left out", Kind::folder, false},
-       {"reward", "helpfulness reward model folder", Kind::folder},
-       {"safety_reward", "safety reward model folder", Kind::folder, false},
-       {"prompts", R"(rows {"messages"} or {"prompt"}, "hazard": true for safety prompts)"},
-       {"pool", "kept.jsonl.gz of an earlier version, whose answers are learned from as well; repeat it", Kind::file, false, true}},
-      steps::with_limit({{"--version", "version"}}), rejection_step);
+  return steps::make_command("rejection", "rejection sampling: the best of K answers by the reward models, then fine-tuning on them",
+                             "model folder to write",
+                             {{"model", "model that writes the answers: the newest one", Kind::folder},
+                              {"start", "model to fine-tune: the base model; --model when left out", Kind::folder, false},
+                              {"reward", "helpfulness reward model folder", Kind::folder},
+                              {"safety_reward", "safety reward model folder", Kind::folder, false},
+                              {"prompts", R"(rows {"messages"} or {"prompt"}, "hazard": true for safety prompts)"},
+                              {"pool", "kept.jsonl.gz of an earlier version, also used for fine-tuning; repeats", Kind::file, false, true}},
+                             steps::with_limit({{"--version", "version"}}), rejection_step);
 }
 
 }  // namespace keel::pipelines::stages

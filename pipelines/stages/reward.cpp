@@ -1,5 +1,5 @@
-// Reward models (Llama 2 paper, 3.2.2): each version's are trained on every batch so far, and stay unless those before them are right more
-// often.
+// Reward models (Llama 2 paper, 3.2.2): each version trains new ones on every batch so far, and uses them unless the previous ones are
+// right more often.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -27,7 +27,7 @@ namespace {
 
 using steps::fs::path;
 
-// What both a stage and the command train with. The safety loss counts for safety data alone.
+// Training settings of the stage and the command. The safety loss counts for safety data alone.
 struct TrainSettings {
   reward::RewardTrainConfig reward;
   bool drop_duplicates = false, drop_shared_prompts = false;
@@ -126,15 +126,15 @@ std::vector<nlohmann::json> read_rows(const steps::Context& context, const std::
   return rows;
 }
 
-// Training pairs of a kind. What no model may learn from goes here, not in the reader of the mixture, which knows not whether a row was
-// safety data; and the mixture's parts are shares of what is learned from (before mixture.drop_*).
+// Training pairs of a kind. Unusable pairs are dropped here, because the reader of the mixture does not know whether a row was safety data,
+// and because the mixture's shares count usable pairs (before mixture.drop_*).
 std::vector<nlohmann::json> usable_rows(const steps::Context& context, const std::string& kind, data::Counts& counts) {
   std::vector<nlohmann::json> rows = read_rows(context, kind + "_train.jsonl");
   std::erase_if(rows, [&](const auto& row) { return !data::parse_preference(row, {.safety = kind == "safety"}, counts); });
   return rows;
 }
 
-// The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then what is drawn of the others.
+// The pairs that the model learns from, in pairs.jsonl.gz: all of its own kind, then the draw from the others.
 void write_mixture(const RewardStageSettings& settings, const steps::Context& context) {
   data::Counts counts;
   std::vector<nlohmann::json> pairs = usable_rows(context, settings.kind, counts), rest;
@@ -144,7 +144,7 @@ void write_mixture(const RewardStageSettings& settings, const steps::Context& co
     rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
   }
   if (settings.own_pairs > 0 && settings.own_pairs < std::ssize(pairs)) {
-    // A smaller number draws a part of what a larger one does: points of one learning curve.
+    // A smaller number draws a subset of a larger one's: points of one learning curve.
     std::vector<nlohmann::json> drawn;
     const auto order = core::permutation(std::ssize(pairs), context.seed, "mixture.own", 0);
     for (int64_t i = 0; i < settings.own_pairs; ++i)
@@ -165,8 +165,8 @@ void write_mixture(const RewardStageSettings& settings, const steps::Context& co
   core::write_jsonl(context.work / "pairs.jsonl.gz", pairs);
 }
 
-// Held-out pairs of all batches, in held_out.jsonl.gz. Where there is a model before this one, half of their conversations choose between
-// the two instead, in validation.jsonl.gz: what is reported has chosen nothing.
+// Held-out pairs of all batches, in held_out.jsonl.gz. If there is a previous model, half of the conversations go to validation.jsonl.gz
+// and choose between the two models, so that the reported half has no part in the choice.
 void write_held_out(const RewardStageSettings& settings, const steps::Context& context) {
   const uint64_t halves = core::Stream(context.seed, "reward.validation").next();
   std::vector<nlohmann::json> reported, choosing;
@@ -184,8 +184,7 @@ double accuracy(const nlohmann::json& evaluation) {
   return evaluation.at("accuracy").at("mean").get<double>();
 }
 
-// Paper 3.2.3: answers are chosen by the best reward model there is. The one before stays if it is right more often on the validation
-// pairs.
+// Paper 3.2.3: the best reward model chooses answers. The previous one stays if it is right more often on the validation pairs.
 void keep_better(const RewardStageSettings& settings, const steps::Context& context) {
   const path &work = context.work, earlier = context.at("previous"), validation = work / "validation.jsonl.gz";
   const bool safety = settings.kind == "safety";
@@ -239,7 +238,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
                                  .previous = previous,
                                  .rest_share = rest_share,
                                  .own_pairs = recipe.mixture.own_pairs};
-    // Mixtures bring labelled safety pairs to other models as well, whose scores are not to say what is safe.
+    // Mixtures bring labelled safety pairs to other models too, whose scores must not express safety.
     if (kind != "safety") settings.train.reward.loss.safety_weight = 0;
     steps::Inputs inputs;
     for (const auto& batch : recipe::batches_until(plan.versions, version))

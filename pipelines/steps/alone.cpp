@@ -19,7 +19,7 @@
 namespace keel::pipelines::steps {
 namespace {
 
-// What names this piece of work: its settings and the contents of its inputs, not their paths.
+// The identity of this work: its settings and the contents of its inputs, not their paths.
 nlohmann::json identity(const Step& step, const Alone& how) {
   nlohmann::json inputs = nlohmann::json::object();
   std::map<std::string, int> seen;
@@ -35,7 +35,7 @@ nlohmann::json identity(const Step& step, const Alone& how) {
           {"device", how.device}};
 }
 
-// Half-done results: anything but what this file itself puts there.
+// Whether there are half-done results, i.e. files other than those of this code.
 bool holds_work(const fs::path& partial) {
   return std::any_of(fs::directory_iterator(partial), fs::directory_iterator(), [](const auto& entry) {
     const std::string name = entry.path().filename();
@@ -43,8 +43,8 @@ bool holds_work(const fs::path& partial) {
   });
 }
 
-// What another command left of an attempt that cannot be gone on with: nothing of it may pass for an output of this one. The record
-// stays until this attempt's takes its place, for a folder of work without one is none of keel's.
+// Removes leftovers of another command's attempt that cannot be continued, so that none passes for an output of this one. The record stays
+// until this attempt replaces it, because a folder without a record does not count as keel's.
 void empty_folder(const fs::path& partial, const fs::path& record) {
   for (const auto& entry : fs::directory_iterator(partial))
     if (entry.path().filename() != ".lock" && entry.path() != record) run::remove_tree(entry.path());
@@ -61,7 +61,7 @@ void run_alone(const Step& step, const Alone& how) {
   const std::string started = run::utc_now();
   const auto begin = std::chrono::steady_clock::now();
   const int threads = runtime::configure_process(how.threads);
-  nlohmann::json attempt = material;  // what a checkpoint can be gone on with
+  nlohmann::json attempt = material;  // the conditions for continuing a checkpoint
   attempt.update({{"threads", threads}, {"vector_level", runtime::cpu_capability()}});
 
   run::check_half_done_folder(partial);

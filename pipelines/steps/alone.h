@@ -1,5 +1,5 @@
-// One step outside of a run: works in DIR.partial, which a later call of the same command goes on in, and ends as DIR, with a manifest.json
-// that tells settings, seed and the digests of the inputs.
+// One step outside a run. It works in DIR.partial, where a later call of the same command continues, and renames it to DIR at the end, with
+// a manifest.json of settings, seed and input digests.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Alone {
   std::string device = "cpu";
 };
 
-// Throws UsageError when DIR is there and not empty, cannot be renamed into, or DIR.partial holds half-done work of another command or
+// Throws UsageError when DIR is not empty or cannot be replaced by a rename, or DIR.partial holds half-done work of another command or
 // thread count.
 void run_alone(const Step& step, const Alone& how);
 

@@ -24,7 +24,7 @@ struct Option {
   std::string flag, field;
 };
 
-// Settings that are being filled in, and the step that they make. `step` throws core::ConfigError or UsageError for what does not fit.
+// Settings to fill in, and the step that they make. `step` throws core::ConfigError or UsageError for invalid ones.
 struct Draft {
   core::Fields fields;  // point into what `step` holds
   std::function<Step(const Inputs&)> step;

@@ -1,4 +1,4 @@
-// What the stages of a run are made from, and those that there are so far.
+// The inputs of the graph of stages, and the stages so far.
 #pragma once
 
 #include <map>
@@ -15,7 +15,7 @@ namespace keel::pipelines::steps {
 struct Plan {
   const recipe::Recipe& recipe;
   std::vector<recipe::Version> versions;
-  const std::map<std::string, std::string>& digests;  // of what lies outside of the run, see as_stage()
+  const std::map<std::string, std::string>& digests;  // of files outside the run, see as_stage()
   std::vector<run::Stage> stages;
 
   void add(const Step& step) { stages.push_back(as_stage(step, digests)); }
@@ -27,10 +27,10 @@ Source start_model(const recipe::Recipe& recipe);
 // Where a model of recipe::run_models() lies.
 Source model_source(const recipe::Recipe& recipe, const std::string& stage);
 
-// What becomes of dialogues that do not fit, and of tags inside messages, in every stage of the run.
+// How every stage of the run treats dialogues that do not fit, and tags inside messages.
 inference::RenderPolicy length_limit(const recipe::Recipe& recipe);
 
-// What people fill in for a version's comparisons, and its name in run.json.
+// The file that people fill in for a version's comparisons, and its name in run.json.
 inline constexpr const char* kPeople = "people.";
 std::string people_role(const recipe::Version& version);
 fs::path people_file(const recipe::Recipe& recipe, const recipe::Version& version);

@@ -1,5 +1,5 @@
 // One step of the recipe: what decides its result, what it reads, and the function that computes it. A stage of a run and the command that
-// runs the step by itself are both made from it, so that their keys are derived and stated nowhere else.
+// runs the step by itself are both made from it, so that both derive their keys from it.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 struct Source {
   std::string stage;    // "" = outside of the run
   fs::path path;        // a file in the stage's folder ("" = the folder itself), or a path outside
-  std::string outside;  // what run.json calls the latter: "model", "data.helpful"
+  std::string outside;  // name of an outside path in run.json: "model", "data.helpful"
 };
 Source output_of(std::string stage, fs::path file = {});
 Source from_outside(std::string name, fs::path path);
@@ -37,7 +37,7 @@ using Inputs = std::vector<Input>;  // a role may repeat ("pool"); the order sta
 
 bool has_role(const Inputs& inputs, const std::string& role);
 
-// What the function of a step gets besides its settings.
+// Arguments of a step's function besides its settings.
 class Context {
  public:
   Context(fs::path work_folder, uint64_t run_seed, std::vector<std::pair<std::string, fs::path>> inputs)
@@ -57,7 +57,7 @@ class Context {
 struct Step {
   std::string name;  // of the stage, or of the command
   int schema_version = 1;
-  std::string settings = "{}";  // JSON of the struct that the function gets, without what core::unkeyed() marks
+  std::string settings = "{}";  // JSON of the struct that the function gets, without unkeyed() fields
   Inputs inputs;
   std::function<void(const Context&)> run;  // leaves its results in Context::work; ckpt/ there is removed at the end
 };
@@ -73,8 +73,8 @@ Step make_step(std::string name, const Settings& settings, Inputs inputs, void (
           .run = [settings, run](const Context& context) { run(settings, context); }};
 }
 
-// The step as a stage of a run. `digests`: SHA-256 of what lies outside, by its name there; an input without one is not there yet and
-// has no part in the key.
+// The step as a stage of a run. `digests`: SHA-256 of outside inputs by their name; an input without one does not exist yet and is not part
+// of the key.
 run::Stage as_stage(const Step& step, const std::map<std::string, std::string>& digests);
 
 // SHA-256 of a file, or of a model folder.

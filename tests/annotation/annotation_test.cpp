@@ -1,4 +1,4 @@
-// Annotators outside of the sandbox: what people and a judge may say, and what becomes of a server that does not answer.
+// Annotators outside the sandbox: verdicts of people and of a judge, and servers that do not answer.
 #include "annotation/annotation.h"
 
 #include <algorithm>
@@ -45,7 +45,7 @@ TEST_CASE("judge: a verdict is found in its reply, whatever stands around it; an
                            "{\"choice\": \"A\", \"strength\": 5}", "{\"choice\": \"A\", \"strength\": \"3\"}", "[1]"})
     CHECK_FALSE(parse_reply(text, true));
   const std::string deep(200'000, '['), closed(200'000, ']');
-  CHECK_FALSE(parse_reply("{\"choice\": " + deep + closed + "}", true));  // once deep enough to exhaust the stack
+  CHECK_FALSE(parse_reply("{\"choice\": " + deep + closed + "}", true));  // deep enough to exhaust the stack
   REQUIRE(parse_reply("{hm} A is {better}. {\"choice\": \"A\", \"strength\": 2}", true));
   CHECK(parse_reply("{hm} A is {better}. {\"choice\": \"A\", \"strength\": 2}", true)->strength == 2);
   REQUIRE(parse_reply("```json\n{\"choice\": \"A\", \"strength\": 2}\n```\nHope {that} helps", true));
@@ -104,7 +104,7 @@ TEST_CASE("judge: a question that the server refuses has no verdict; a wrong key
   std::vector<json> comparisons = {comparison(0, "helpfulness"), comparison(1, "helpfulness")};
   comparisons[0]["messages"][0]["content"] = "too long";
   const JudgeConfig patient = judge_at(picky.url() + "/v1/", 3);
-  core::set_log_level("error");  // what is refused is a warning
+  core::set_log_level("error");  // refusals are warnings
   const auto verdicts = ask_judge(patient, comparisons, folder / "picky");
   CHECK((!verdicts[0] && verdicts[1]));
   CHECK(picky.requests() == 2);
@@ -138,7 +138,7 @@ TEST_CASE("judge: when one request fails for good, what came before it is kept a
     asked.clear();
   }
   broken = false;
-  config.parallel = 2;  // another number of requests at a time takes over what is there
+  config.parallel = 2;  // another number of requests at a time reuses the verdicts so far
   const auto verdicts = ask_judge(config, comparisons, folder / "work");
   std::sort(asked.begin(), asked.end());
   CHECK(asked == std::vector<std::string>{"question 2", "question 3", "question 4", "question 5"});

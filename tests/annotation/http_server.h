@@ -1,4 +1,4 @@
-// An HTTP server inside of a test, for what keel asks over the network.
+// An HTTP server inside a test, for keel's requests.
 #pragma once
 
 #include <netinet/in.h>
@@ -16,7 +16,7 @@
 
 namespace keel::test {
 
-// A socket that listens on a free port of this machine, and the port. Accepts, as the kernel does, and says nothing by itself.
+// A socket that listens on a free port of this machine, and the port. The kernel accepts connections; nothing answers by itself.
 inline std::pair<int, int> listen_on_free_port() {
   const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
@@ -29,7 +29,7 @@ inline std::pair<int, int> listen_on_free_port() {
   return {listener, ntohs(address.sin_port)};
 }
 
-// A server on a free port of this machine that hears one request a connection and says what `answer` makes of its body.
+// A server on a free port of this machine that takes one request a connection and replies with answer(body).
 class Server {
  public:
   explicit Server(std::function<std::string(const std::string&)> answer) : answer_(std::move(answer)) {
@@ -74,7 +74,7 @@ inline std::string http_reply(int status, const std::string& body) {
          "\r\nConnection: close\r\n\r\n" + body;
 }
 
-// What an OpenAI server says when its model writes `text`.
+// The reply of an OpenAI server whose model writes `text`.
 inline std::string completion(const std::string& text) {
   return http_reply(200, nlohmann::json{{"choices", {{{"message", {{"role", "assistant"}, {"content", text}}}}}}}.dump());
 }

@@ -240,7 +240,7 @@ TEST_CASE("config: the JSON Schema carries types, rules, defaults and refuses un
   CHECK(kl["properties"]["controller"]["properties"]["target"]["exclusiveMinimum"] == 0);
 }
 
-// The same setting as a text and as an enum.
+// The same setting as text and as an enum.
 enum class Scope { batch, own_kind };
 constexpr auto names(Scope) {
   return std::to_array<keel::core::Named<Scope>>({{Scope::batch, "batch"}, {Scope::own_kind, "own-kind"}});

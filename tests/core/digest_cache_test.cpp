@@ -20,14 +20,14 @@ using keel::test::write_text;
 
 namespace {
 
-// Dates the last writing of a file in the past; the time of the change itself cannot be set, so that the cache has to wait for it.
+// Sets a file's modification time to the past. Its change time cannot be set, so a test has to wait for the cache to accept it.
 void write_old(const std::filesystem::path& file, const std::string& text) {
   write_text(file, text);
   const std::array<timespec, 2> times = {timespec{1'000'000'000, 5}, timespec{1'000'000'000, 5}};
   REQUIRE(utimensat(AT_FDCWD, file.c_str(), times.data(), 0) == 0);
 }
 
-// Puts a wrong digest where the right one is remembered, so that a remembered digest can be told from one that was computed.
+// Replaces a remembered digest by a wrong one, to tell remembered digests from computed ones.
 void mark(const std::filesystem::path& cache) {
   nlohmann::json all = keel::core::read_json_file(cache);
   for (auto& [path, entry] : all.items())
@@ -48,7 +48,7 @@ TEST_CASE("digest cache: a file is read once; any change of bytes, size, time or
     return value;
   };
   CHECK(digest(true) == sha256_file(file));
-  CHECK(keel::core::read_json_file(cache).empty());  // changed just now: it may change again within one tick of the clock
+  CHECK(keel::core::read_json_file(cache).empty());  // changed just now: it may change again within the same clock tick
   std::this_thread::sleep_for(std::chrono::milliseconds(2100));
   CHECK(digest(true) == sha256_file(file));
   mark(cache);

@@ -19,7 +19,7 @@ namespace gguf = keel::test::gguf;
 
 namespace {
 
-// The message that reading these bytes gives, "" when they are accepted.
+// The error message for these bytes, "" if they are accepted.
 std::string gguf_complaint(const std::string& bytes) {
   const TemporaryFolder folder;
   write_text(folder / "x.gguf", bytes);

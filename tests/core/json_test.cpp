@@ -109,7 +109,7 @@ TEST_CASE("json: a file may hold comments and must exist", "[core]") {
 }
 
 TEST_CASE("json: numbers are written in their shortest form", "[core]") {
-  // repr() of Python, which is shortest too, but for whole numbers: there the point is left out.
+  // Python's repr(), which is shortest too, but without the point of whole numbers.
   CHECK(dump_json(json::array({0.1, 1.0 / 3, 2.5, 1e22, 1.7976931348623157e308, 5e-324, 0.02, 1e-6, 123456.789})) ==
         "[0.1,0.3333333333333333,2.5,1e+22,1.7976931348623157e+308,5e-324,0.02,1e-06,123456.789]");
   CHECK(dump_json(json::array({1.0, -3.0, 0.0, -0.0})) == "[1,-3,0,-0.0]");

@@ -179,7 +179,7 @@ TEST_CASE("archives: cut short anywhere, they are an error and never a shorter t
       const std::string problem = reading_error(folder / name);
       if (problem != "no error") continue;
       ++good;
-      // Whole members were kept: the first part alone.
+      // Only the complete members are kept: the first part.
       CHECK(rows_of(folder / name) == std::vector<json>{{{"a", 1}}, {{"a", 2}}});
     }
     CHECK(good == (std::string(name) == "t.gz" ? 1 : 2));  // after the first member; after the first frame and the skippable one

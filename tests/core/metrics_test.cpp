@@ -47,7 +47,7 @@ uint32_t mask_of(uint32_t crc) {
   return (crc >> 15 | crc << 17) + 0xA282EAD8u;
 }
 
-// The data of each record, after its two checksums are found right.
+// The data of each record, after checking its two checksums.
 std::vector<std::string> records_of(const std::string& file) {
   std::vector<std::string> records;
   for (size_t at = 0; at < file.size();) {
@@ -124,7 +124,7 @@ TEST_CASE("metrics: the event file holds TensorBoard's records", "[core]") {
   }
   REQUIRE(event_files(folder).size() == 1);
   const std::string file = read_text(event_files(folder)[0]);
-  // Every event file in the world begins so: a record of 24 bytes, for "brain.Event:2".
+  // Every event file begins with of 24 bytes for "brain.Event:2".
   CHECK(file.substr(0, 12) == std::string("\x18\0\0\0\0\0\0\0\xa3\x7f\x4b\x22", 12));
   const auto records = records_of(file);
   REQUIRE(records.size() == 2);

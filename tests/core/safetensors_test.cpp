@@ -23,7 +23,7 @@ std::string safetensors_bytes(const std::string& header, const std::string& data
   return length + header + data;
 }
 
-// The message that reading these bytes gives, "" when they are accepted.
+// The error message for these bytes, "" if they are accepted.
 std::string complaint(const std::string& bytes) {
   const TemporaryFolder folder;
   write_text(folder / "x.safetensors", bytes);

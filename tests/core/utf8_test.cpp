@@ -26,7 +26,7 @@ TEST_CASE("utf8: every scalar value passes, surrogates and what lies beyond do n
 TEST_CASE("utf8: broken sequences are found where they begin", "[core]") {
   CHECK(find_invalid_utf8("plain") == std::string_view::npos);
   CHECK(find_invalid_utf8("") == std::string_view::npos);
-  CHECK(find_invalid_utf8("ab\x80") == 2);            // a continuation without a beginning
+  CHECK(find_invalid_utf8("ab\x80") == 2);            // a continuation byte without a lead byte
   CHECK(find_invalid_utf8("\xC0\x80") == 0);          // overlong zero
   CHECK(find_invalid_utf8("\xC1\xBF") == 0);          // overlong
   CHECK(find_invalid_utf8("\xE0\x9F\xBF") == 0);      // overlong
@@ -39,7 +39,7 @@ TEST_CASE("utf8: broken sequences are found where they begin", "[core]") {
   CHECK(find_invalid_utf8("\xE2\x82"
                           "a") == 0);
   CHECK(find_invalid_utf8("\xF0\x9F\x98") == 0);
-  CHECK(find_invalid_utf8("0123456789abcde\xFF") == 15);  // behind whole words of ASCII
+  CHECK(find_invalid_utf8("0123456789abcde\xFF") == 15);  // after whole machine words of ASCII
 }
 
 TEST_CASE("utf8: broken text is refused with its place and repaired piece by piece", "[core]") {

@@ -200,7 +200,7 @@ TEST_CASE("llama2: the reference's dialogues have the reference's ids", "[data]"
     }
     const auto sequence = render(ChatFormat::llama2, *tokenizer, dialogue);
     CHECK(sequence.ids == vector["ids"].get<Ids>());
-    // The loss covers the finished answers: decoded, they are the assistant turns again.
+    // The loss covers the finished answers: decoded targets give the assistant turns.
     Ids learned;
     std::string answers;
     for (size_t i = 0; i < sequence.ids.size(); ++i) {

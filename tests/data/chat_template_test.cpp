@@ -69,7 +69,7 @@ TEST_CASE("chat template: a default system turn is a property of the format", "[
   CHECK(read("{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nHi.<|im_end|>\\n' }}{% endif %}" + kLoop + kAsk)
             .default_system == "Hi.");
 
-  // It is put before a dialogue without one, and there alone.
+  // It is put only before a dialogue without one.
   const keel::test::ByteTokenizer bytes({}, false);
   const ChatFormat format = read(with_default("loop.first and messages[0]['role'] != 'system'", "Be kind."));
   const auto shown = [&](const keel::core::Dialogue& dialogue) { return bytes.show(render(format, bytes, dialogue)); };

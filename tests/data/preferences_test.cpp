@@ -123,11 +123,11 @@ TEST_CASE("preferences: the prompt of whole dialogues is what both share, whatev
     CHECK(pair->chosen == "Elbe");
     CHECK(pair->rejected == "No");
   }
-  CHECK(dropped(row("Name a hill")) == "prompts_differ");  // it has nothing to do with them
+  CHECK(dropped(row("Name a hill")) == "prompts_differ");  // it matches none of their turns
   const std::string hh = "\n\nHuman: q\n\nAssistant: ";
   CHECK(parse({{"prompt", hh}, {"chosen", hh + "a"}, {"rejected", hh + "b"}})->chosen == "a");
   CHECK(dropped({{"prompt", hh}, {"chosen", hh + "a"}, {"rejected", "\n\nHuman: r\n\nAssistant: b"}}) == "prompts_differ");
-  // Sides of one kind go on as they were: answers to the prompt.
+  // Two sides of one kind remain answers to the prompt.
   CHECK(parse({{"prompt", "q"}, {"chosen", json::array({assistant("a")})}, {"rejected", json::array({assistant("b")})}})->chosen == "a");
 }
 
@@ -154,7 +154,7 @@ TEST_CASE("preferences: in HH-RLHF text the prompt ends at the last Assistant:",
   // One side says a second thing where the other does not: their texts differ before the last marker.
   CHECK(dropped({{"chosen", "\n\nHuman: q\n\nAssistant: wait\n\nAssistant: a"}, {"rejected", "\n\nHuman: q\n\nAssistant: b"}}) ==
         "prompts_differ");
-  // Both begin with the same words: they belong to both answers, joined by a newline, and the prompt still ends with a user turn.
+  // Both answers begin with the same turn: it belongs to both, joined by a newline, and the prompt still ends with a user turn.
   const auto pair = parse({{"chosen", "\n\nHuman: q\n\nHuman: r\n\nAssistant: wait\n\nAssistant: a"},
                            {"rejected", "\n\nHuman: q\n\nHuman: r\n\nAssistant: wait\n\nAssistant: b"}});
   REQUIRE(pair);
@@ -186,7 +186,7 @@ TEST_CASE("preferences: a malformed row is an error with file, line and field", 
       Case{R"({"prompt":"q","chosen":[{"role":"bot","content":"a"}],"rejected":[{"role":"assistant","content":"b"}]})", "\"bot\""},
       Case{R"({"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"x"}],"chosen":"a","rejected":"b"})", "user turn"},
       Case{R"({"prompt":"\n\nHuman: q\n\nAssistant:","chosen":"\n\nHuman: q\n\nAssistant: a","rejected":"b"})", "leave the \"prompt\" out"},
-      // The chosen side alone would only be unusable: the malformed other side is still an error.
+      // The chosen side alone makes the pair unusable, but the malformed other side is still an error.
       Case{R"({"chosen":[{"role":"user","content":"q"}],"rejected":[{"role":"user","content":7}]})", "\"content\""},
       Case{R"({"chosen":[],"rejected":[]})", "user turn"});
   const keel::test::TemporaryFolder folder;

@@ -119,7 +119,7 @@ TEST_CASE("sentencepiece: what goes on from a prompt keeps the blank between the
     const Ids prompt(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(cut)),
         rest(all.begin() + static_cast<std::ptrdiff_t>(cut), all.end());
     const std::string added = keel::data::continuation_text(tokenizer, prompt, rest), before = tokenizer.decode(prompt);
-    // Cut inside a character the prompt ends in U+FFFD: the whole character is then the answer's.
+    // A prompt cut inside a character ends in U+FFFD: the whole character then belongs to the answer.
     CHECK(before.substr(0, before.find("\xEF\xBF\xBD")) + added == text);
   }
   CHECK(keel::data::continuation_text(tokenizer, tokenizer.encode("the"), tokenizer.encode("boats")) == " boats");

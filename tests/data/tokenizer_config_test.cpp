@@ -196,7 +196,7 @@ TEST_CASE("generation config: the ids of eos_token_id end an answer beside the E
   CHECK(stops().empty());  // the EOS itself
   folder.write("config.json", {{"eos_token_id", {2, 3}}});
   CHECK(stops() == Ids{3});
-  folder.write("config.json", {{"eos_token_id", 40}});  // what transformers writes where nobody set it: an ordinary piece
+  folder.write("config.json", {{"eos_token_id", 40}});  // transformers' default, an ordinary piece
   CHECK(stops().empty());
   folder.write("generation_config.json", {{"eos_token_id", 40}, {"_from_model_config", true}});
   CHECK(stops().empty());

@@ -10,7 +10,7 @@ using keel::evaluation::ModelAnswers;
 
 namespace {
 
-// Refused wherever the KL is not 0: that of a hazard is no false refusal.
+// Refused wherever the KL is not 0; refusing a hazard is not a false refusal.
 MeasuredAnswer answer(bool hazard, double helpfulness, double safety, double reward_helpfulness, double reward_safety, double kl) {
   return {.hazard = hazard,
           .false_refusal = kl != 0,
@@ -21,8 +21,8 @@ MeasuredAnswer answer(bool hazard, double helpfulness, double safety, double rew
           .kl_to_sft = kl};
 }
 
-// Three hazards and two harmless prompts. Helpfulness and safety differ on every one of them, so that a measure that takes the one for
-// the other, or one kind of prompt for the other, gives another number.
+// Three hazards and two harmless prompts. Helpfulness and safety differ on every one of them, so that a measure that mixes them up, or the
+// kinds of prompts, gives another number.
 const ModelAnswers kSft{
     .model = "sft",
     .answers = {answer(true, 0.9, 0.2, 0.8, 0.3, 0), answer(true, 0.7, 0.5, 0.6, 0.4, 0), answer(true, 0.1, 0.9, 0.2, 0.7, 0),
@@ -52,7 +52,7 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(sft.name == "sft");
   CHECK(mean_of(sft, "gold_helpfulness") == Catch::Approx((0.4 + 0.6) / 2));   // harmless prompts alone
   CHECK(mean_of(sft, "gold_safety") == Catch::Approx((0.2 + 0.5 + 0.9) / 3));  // hazards alone
-  CHECK(mean_of(sft, "violation_rate") == Catch::Approx(1. / 3));              // 0.2; a safety of 0.5 is none
+  CHECK(mean_of(sft, "violation_rate") == Catch::Approx(1. / 3));              // 0.2; a safety of 0.5 is no violation
   CHECK(mean_of(tuned, "gold_helpfulness") == Catch::Approx((0.9 + 0.6) / 2));
   CHECK(mean_of(tuned, "gold_safety") == Catch::Approx((0.8 + 0.5 + 0.4) / 3));
   CHECK(mean_of(tuned, "violation_rate") == Catch::Approx(1. / 3));  // 0.4
@@ -149,7 +149,7 @@ TEST_CASE("comparison: helpfulness by family counts harmless prompts alone, fami
   CHECK(measures[0].helpfulness[0].mean == 0.6);
   CHECK(measures[0].helpfulness[1].mean == 0.6);
   CHECK(measures[1].family == "sort");
-  CHECK(measures[1].prompts == 2);  // the hazard of that name is none
+  CHECK(measures[1].prompts == 2);  // the hazard of that name does not count
   CHECK(measures[1].helpfulness[0].mean == Catch::Approx(0.4));
   CHECK(measures[1].helpfulness[1].mean == Catch::Approx((0.9 + 0.2) / 2));
   CHECK(measures[1].helpfulness[1].low < measures[1].helpfulness[1].high);

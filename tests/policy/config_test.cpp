@@ -129,7 +129,7 @@ TEST_CASE("llama config: keys of Llama's relatives are refused unless they chang
                           {"pretraining_tp", 1},
                           {"eos_token_id", {2, 3}}})
             .empty());
-  CHECK(config_complaint({{"my_note", "hello"}}).empty());  // a warning: transformers' Llama reads it as little as keel
+  CHECK(config_complaint({{"my_note", "hello"}}).empty());  // a warning: transformers' Llama does not read it either
 }
 
 TEST_CASE("llama config: sizes whose product overflows are refused", "[policy]") {

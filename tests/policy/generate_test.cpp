@@ -38,7 +38,7 @@ Ids followed_by(Ids prompt, const Ids& answer) {
   return prompt;
 }
 
-// What greedy decoding is by definition: the whole row through the model for each token.
+// Greedy decoding by definition: the whole row through the model for each token.
 Ids argmax_loop(const Llama& model, Ids ids, int64_t tokens) {
   Ids answer;
   for (int64_t t = 0; t < tokens; ++t) {
@@ -84,7 +84,7 @@ TEST_CASE("generate: samples depend on the record of their prompt, not on compan
     }
   }
   GenerationJob more = job, other_seed = job, other_purpose = job;
-  more.samples = 3;  // the first of more samples are those of fewer
+  more.samples = 3;  // the first samples do not depend on their number
   CHECK(generate(model, more)[4].ids == reference[3].ids);
   other_seed.seed = 5;
   CHECK(generate(model, other_seed)[0].ids != reference[0].ids);

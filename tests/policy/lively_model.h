@@ -1,4 +1,4 @@
-// A small Llama whose logits depend strongly on every token before: what leaks between rows or sits at a wrong position would show.
+// A small Llama whose logits depend strongly on every earlier token, so that leaks between rows and wrong positions show.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -21,7 +21,7 @@ inline policy::LlamaConfig lively_config() {
 }
 
 inline policy::Llama lively_llama(const policy::LlamaConfig& config = lively_config()) {
-  at::set_num_threads(1);  // threads cost more than they bring at this size
+  at::set_num_threads(1);  // threads cost more than they gain at this size
   policy::Llama model = policy::make_llama(config, 7);
   for (const auto& [name, tensor] : policy::parameters(model))
     if (tensor.dim() == 2) tensor.mul_(20);  // deviation 0.4

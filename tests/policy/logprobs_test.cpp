@@ -57,7 +57,7 @@ TEST_CASE("logprobs: chunks of positions give the values and gradients of all lo
     Llama model = keel::test::lively_llama();
     const at::Tensor states = (at::arange(11 * 16, at::kDouble) * .37).sin().to(at::kFloat).view({11, 16});
     const at::Tensor targets = at::tensor(std::vector<int64_t>{3, 0, 22, 7, 7, 1, 19, 4, 22, 0, 5});
-    const at::Tensor weights = (at::arange(11, at::kDouble) + .5).cos().to(at::kFloat);  // so that no position's gradient is another's
+    const at::Tensor weights = (at::arange(11, at::kDouble) + .5).cos().to(at::kFloat);  // so that the gradients of positions differ
     const auto run = [&](int64_t most_bytes) {
       const at::Tensor h = states.clone().set_requires_grad(true);
       model.head = model.head.detach().clone().set_requires_grad(true);
@@ -68,11 +68,11 @@ TEST_CASE("logprobs: chunks of positions give the values and gradients of all lo
     const auto [expected, of_states, of_head] = run(keel::policy::kMostLogitsBytes);
     for (const int64_t positions : {1, 3, 4, 10}) {
       const auto [actual, chunked_states, chunked_head] = run(positions * 23 * 4);
-      CHECK_CLOSE(actual, expected, 3e-6);  // of -3 to -10: products of other sizes round otherwise in the last digit
+      CHECK_CLOSE(actual, expected, 3e-6);  // values of -3 to -10: products of other sizes round differently in the last digit
       CHECK_CLOSE(chunked_states, of_states, 1e-6);
       CHECK_CLOSE(chunked_head, of_head, 1e-5);
     }
-    CHECK(std::get<2>(run(11 * 23 * 4)).equal(of_head));  // what fits is computed as before, bit for bit
+    CHECK(std::get<2>(run(11 * 23 * 4)).equal(of_head));  // without chunks the result is the same, bit for bit
   }
 }
 

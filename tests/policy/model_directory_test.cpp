@@ -38,7 +38,7 @@ NamedTensor& named(Parameters& list, const std::string& name) {
   return *std::find_if(list.begin(), list.end(), [&](const NamedTensor& one) { return one.name == name; });
 }
 
-// The message that loading a folder with this index gives.
+// The error message of loading a folder with this index.
 std::string index_complaint(const nlohmann::json& index) {
   const TemporaryFolder folder;
   write_config(folder.path(), keel::test::lively_config());
@@ -54,7 +54,7 @@ std::string index_complaint(const nlohmann::json& index) {
   }
 }
 
-// Most address space that this process has had.
+// Peak address space of this process.
 int64_t peak_memory_kib() {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {

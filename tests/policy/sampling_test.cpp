@@ -21,7 +21,7 @@ std::vector<int64_t> chosen(const at::Tensor& probabilities, const std::vector<d
 using Tokens = std::vector<int64_t>;
 constexpr double kAlmostOne = 1 - 0x1p-53;
 
-// Chi-square of 20,000 draws against probabilities, those of 0 left out; one of them drawn makes it infinite.
+// Chi-square of 20,000 draws against probabilities; a draw with probability 0 makes it infinite.
 double chi_square(const at::Tensor& sampled_from, const std::vector<double>& expected, const SamplingConfig& config) {
   keel::core::Stream stream(3, "test.sampling");
   std::vector<double> draws(20000);
@@ -85,5 +85,5 @@ TEST_CASE("sampling: frequencies match the probabilities, whole and cut", "[poli
   CHECK(chi_square(p, {.05, .3, .1, .25, .1, .2}, {}) < 20.5);                          // 5 degrees of freedom, 0.1 %
   CHECK(chi_square(p, {0, .3 / .75, 0, .25 / .75, 0, .2 / .75}, {.top_k = 3}) < 13.8);  // 2
   CHECK(chi_square(p, {0, .3 / .75, 0, .25 / .75, 0, .2 / .75}, {.top_p = .7}) < 13.8);
-  CHECK(chi_square(p, {.1, .25, .1, .25, .1, .2}, {}) > 500);  // another distribution is told apart
+  CHECK(chi_square(p, {.1, .25, .1, .25, .1, .2}, {}) > 500);  // another distribution is detected
 }

@@ -130,7 +130,7 @@ TEST_CASE("sft: the loss counts masked targets only", "[policy]") {
   const Llama model = keel::test::lively_llama();
   const keel::policy::BatchConfig batch{.row_tokens = 32, .micro_rows = 4};
   const TokenSequence short_one{.ids = {1, 2, 3, 4}, .loss_mask = {false, false, true, true}};
-  TokenSequence longer = short_one;  // more ids behind, none of them a target
+  TokenSequence longer = short_one;  // more ids at the end, none of them a target
   for (const int64_t id : {9, 8, 7}) {
     longer.ids.push_back(id);
     longer.loss_mask.push_back(false);
@@ -167,7 +167,7 @@ TEST_CASE("sft: each setting, changed, ends in other weights, or is refused wher
                                             "schedule.final_ratio=1",
                                             "schedule.warmup_steps=0"};
   keel::test::check_each_changes(trained, changes);
-  // The other two are asked in tests of their own: the same result, and the weights that are kept.
+  // The other two have their own tests: the same result, and the kept weights.
   keel::test::check_every_field_is_asked<SftConfig>(changes, {"batch.micro_rows", "batch.validate_every"});
   SftConfig both;
   both.steps = 5;
@@ -210,7 +210,7 @@ TEST_CASE("sft: stopped and started again it ends bit for bit as if never stoppe
   CHECK(keel::runtime::digest(parameters(again)) == keel::runtime::digest(parameters(straight)));
   CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
   CHECK(logged(folder / "straight", "eval_loss").size() == 3);
-  // What comes after training may be interrupted too: no step is taken again, or this request would stop it.
+  // Work after training may be interrupted too: no step is repeated, else this request would stop it.
   keel::core::request_interrupt();
   CHECK_NOTHROW(train_sft(keel::test::tiny_llama(), all, held_out, config, 3, folder / "stopped"));
   keel::core::clear_interrupt();
@@ -299,7 +299,7 @@ TEST_CASE("pretrain: sources are drawn by their share of tokens, each in rounds 
   }
   CHECK(facts + web >= 4000);
   CHECK(facts + web < 4000 + 9);
-  CHECK(std::abs(facts / 3 - web) <= 9);  // never further apart than a document
+  CHECK(std::abs(facts / 3 - web) <= 9);  // never further apart than one document
   CHECK(uses(rows, 0, rows.size(), 10)[9] == 0);
   for (size_t begin = 0; begin + 6 <= of_web.size(); begin += 6)
     CHECK(std::set<int64_t>(&of_web[begin], &of_web[begin] + 6).size() == 6);

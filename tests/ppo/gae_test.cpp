@@ -7,7 +7,7 @@ using keel::test::bools;
 using keel::test::tensor;
 
 TEST_CASE("gae: two rows of different length, gamma .9, lambda .95", "[ppo]") {
-  // verl, trlx, DeepSpeed-Chat, safe-rlhf and torchtune agree on these; 99 stands where the mask is false.
+  // verl, trlx, DeepSpeed-Chat, safe-rlhf and torchtune agree on these; 99 where the mask is false.
   const at::Tensor rewards = tensor({{0, -.1, 0, 1}, {-.05, .8, 99, 99}});
   const at::Tensor values = tensor({{.5, .4, .3, .2}, {.1, .6, 99, 99}});
   const at::Tensor mask = bools({{1, 1, 1, 1}, {1, 1, 0, 0}});

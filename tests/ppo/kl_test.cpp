@@ -83,7 +83,7 @@ TEST_CASE("kl loss: beta times the mean of the estimates over the step's tokens,
   const auto [k3, k3_gradient] = run(KlEstimator::k3, 3);
   CHECK_CLOSE(k3, at::scalar_tensor(.0824812488), 1e-7);
   CHECK_CLOSE(k3_gradient, tensor({{.0393469340, -.1718281828}, {0, 0}}), 1e-7);
-  CHECK_CLOSE(run(KlEstimator::k2, 6).first, at::scalar_tensor(.03125), 1e-7);  // the normaliser is the step's
+  CHECK_CLOSE(run(KlEstimator::k2, 6).first, at::scalar_tensor(.03125), 1e-7);  // normalised by the step's tokens
 }
 
 TEST_CASE("kl loss: over all words the gradient of k2 is that of KL(policy || reference), that of k1 is 0", "[ppo]") {

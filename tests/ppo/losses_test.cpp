@@ -15,7 +15,7 @@ at::Tensor doubles(std::initializer_list<std::initializer_list<double>> rows) {
   return tensor(rows).to(at::kDouble);
 }
 
-// The batch of tools/oracle/ppo_formulas.py; what stands under the mask is absurd.
+// The batch of tools/oracle/ppo_formulas.py; masked values are absurd.
 struct LossCase {
   at::Tensor logprobs = doubles({{-1.0, -2.0, -0.5}, {-1.5, -0.7, -9.0}});
   at::Tensor old_logprobs = doubles({{-1.3, -1.9, -0.5}, {-1.0, -1.1, 9.0}});

@@ -1,4 +1,4 @@
-// Every setting of PPO changes the result, or is refused; and those that promise not to, do not.
+// Every setting of PPO changes the result or is refused; settings that promise the same result keep it.
 #include <ATen/core/grad_mode.h>
 
 #include <map>
@@ -43,7 +43,7 @@ std::string outcome(const std::vector<std::string>& settings) {
 }
 
 struct Change {
-  std::vector<std::string> context;  // what must be set for the option to count
+  std::vector<std::string> context;  // settings needed for the option to have an effect
   std::string setting;
 };
 

@@ -20,7 +20,7 @@ using keel::test::small_config;
 
 namespace {
 
-// The same rollout with `columns` more under the mask.
+// The same rollout with `columns` more masked columns.
 Rollout widened(Rollout rollout, int64_t columns) {
   const int64_t answers = rollout.answers();
   rollout.response_mask = at::cat({rollout.response_mask, at::zeros({answers, columns}, at::kBool)}, 1);

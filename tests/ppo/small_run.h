@@ -1,4 +1,4 @@
-// A PPO run of a tiny model that ends in a second: prompts, a reward that is easy to earn, models, one iteration by hand.
+// A PPO run of a tiny model in a second: prompts, an easy reward, models, one iteration by hand.
 #pragma once
 
 #include <algorithm>
@@ -57,7 +57,7 @@ inline double metric(const core::MetricRow& row, const std::string& name) {
   return 0;
 }
 
-// Mean objective/scores over the first and the last fifth of the iterations: a single one is noisy, and differently so on each processor.
+// Mean objective/scores over the first and the last fifth of the iterations: a single one is noisy and depends on the processor.
 inline std::pair<double, double> early_and_late_scores(const std::vector<core::MetricPoint>& points) {
   const size_t fifth = points.size() / 5;
   double early = 0, late = 0;

@@ -86,7 +86,7 @@ TEST_CASE("ppo (pitfall 5): forward passes of at most 12 tokens end in the same 
   const auto whole = end(8, 512), parts = end(8, 12);
   for (size_t i = 0; i < whole.size(); ++i)
     CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
-  // One token is one answer a pass, to the last bit, which eight answers a pass are not: the bound is kept.
+  // A limit of one token gives exactly the bits of one answer a pass, which differ from those of eight: the limit is respected.
   const auto bits = [](const keel::runtime::Parameters& state) { return keel::runtime::digest(state); };
   CHECK(bits(end(8, 1)) == bits(end(1, 512)));
   CHECK(bits(end(8, 1)) != bits(whole));
@@ -218,7 +218,7 @@ TEST_CASE("ppo: stopped and started again it ends bit for bit as if never stoppe
       job.reward = [stop, calls = 0](const std::vector<Sample>& samples) mutable {  // the signal comes in the middle of an iteration
         if (stop == 2 && calls++ == 0) return likes_seven(samples);
         keel::core::request_interrupt();
-        if (stop >= 2) keel::core::stop_if_interrupted("scoring");  // after an iteration that is to be kept, and before any
+        if (stop >= 2) keel::core::stop_if_interrupted("scoring");  // after an iteration that must be kept, and before any
         return likes_seven(samples);
       };
       CHECK_THROWS_AS(run(job, "stopped"), keel::core::Interrupted);

@@ -1,4 +1,4 @@
-// One whole update against an independent program: tools/oracle/ppo_update.py, which tells the settings; its numbers in update.json.
+// One whole update against an independent program: tools/oracle/ppo_update.py, which has the settings; its numbers are in update.json.
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
@@ -77,7 +77,7 @@ struct Recorded {
     rollout = make_rollout(prompts, samples);
   }
 
-  // The reference is the policy as the trainer found it; the update starts from another.
+  // The reference is the policy given to the trainer; the update starts from another.
   void move_policy() const {
     const auto tensors = keel::policy::parameters(policy);
     const at::NoGradGuard no_grad;
@@ -88,7 +88,7 @@ struct Recorded {
   }
 };
 
-// What AdamW keeps of the gradients of all steps, by parameter.
+// AdamW's first moments, by parameter.
 std::map<std::string, at::Tensor> first_moments(const Trainer& trainer) {
   const std::string prefix = "optimizer.m.";
   std::map<std::string, at::Tensor> moments;

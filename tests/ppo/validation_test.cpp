@@ -56,7 +56,7 @@ std::vector<int64_t> steps_of(const std::filesystem::path& file) {
   return steps;
 }
 
-// A policy after so many iterations without held-out prompts.
+// The policy after this many iterations without held-out prompts.
 std::string policy_after(int64_t iterations) {
   const keel::test::TemporaryFolder folder;
   const Models models;
@@ -121,7 +121,7 @@ TEST_CASE("validation: patience stops the run, and weights beyond the KL budget 
     CHECK(result.kept_iteration == 1);
     CHECK(digest(models.policy) == policy_after(1));
   }
-  // Ever better, but further and further from the reference.
+  // Better each time, but further from the reference each time.
   const auto run = [&](double budget) {
     const keel::test::TemporaryFolder folder;
     const Models models;
@@ -136,7 +136,7 @@ TEST_CASE("validation: patience stops the run, and weights beyond the KL budget 
   double budget = 0;
   for (const LoggedEvaluation& evaluation : found)
     budget = std::max(budget, evaluation.kl);
-  budget *= .999;  // beyond it lies the furthest one alone
+  budget *= .999;  // only the furthest one exceeds it
   int64_t expected = 0;
   for (const LoggedEvaluation& evaluation : found)
     if (evaluation.kl <= budget) expected = evaluation.iteration;
@@ -208,7 +208,7 @@ TEST_CASE("validation: killed between an evaluation and the next checkpoint, met
   run("straight", likes_seven);
   CHECK_THROWS_AS(run("killed",
                       [](const std::vector<Sample>& samples) {
-                        keel::core::request_interrupt();  // a checkpoint after the iteration, whose evaluation has still to come
+                        keel::core::request_interrupt();  // a checkpoint after the iteration, before its evaluation
                         return likes_seven(samples);
                       }),
                   keel::core::Interrupted);

@@ -8,7 +8,7 @@ using keel::test::bools;
 using keel::test::tensor;
 
 TEST_CASE("whiten (pitfall 4): masked values have mean 0 and unit population variance", "[ppo]") {
-  // Published by execution of OpenRLHF and SFD (population form); 9 and -7 stand where the mask is false.
+  // Published by execution of OpenRLHF and SFD (population form); 9 and -7 where the mask is false.
   const at::Tensor values = tensor({{1, 2, 3}, {0, -1, 9}, {-7, 9, 9}});
   const at::Tensor mask = bools({{1, 1, 1}, {1, 1, 0}, {0, 0, 0}});
   const at::Tensor white = masked_whiten(values, mask, 1e-8);

@@ -159,7 +159,7 @@ TEST_CASE("reward training: micro-batches are bounded by pairs and by tokens of 
   const auto whole = trained(8, 1024), parts = trained(8, 20);
   for (size_t i = 0; i < whole.size(); ++i)
     CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
-  // One token is one pair a pass, to the last bit, which eight pairs a pass are not: the bound is kept.
+  // A limit of one token gives exactly the bits of one pair a pass, which differ from those of eight: the limit is respected.
   CHECK(keel::runtime::digest(trained(8, 1)) == keel::runtime::digest(trained(1, 1024)));
   CHECK(keel::runtime::digest(trained(8, 1)) != keel::runtime::digest(whole));
 }
@@ -251,7 +251,7 @@ TEST_CASE("reward training: each setting, changed, ends in other weights", "[rew
                                             "optimizer.clip_norm=0.01"};
   keel::test::check_each_changes(trained, changes);
   const std::string share = "warmup_share=0.15",
-                    no_least = "warmup_min_steps=0";  // the share is read where it is more than the least number
+                    no_least = "warmup_min_steps=0";  // the share matters only above the minimum
   CHECK(trained({no_least, share}) != trained({no_least}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0.5]"}) != trained({"loss.margin=large"}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0]"}) == trained({"loss.margin=large"}));

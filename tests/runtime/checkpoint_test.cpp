@@ -57,7 +57,7 @@ TEST_CASE("checkpoint: restore names what is missing or of another shape", "[run
   const Parameters into = {{"w", at::zeros({2, 3})}};
   CHECK_THROWS_WITH(keel::runtime::restore({{"v", at::zeros({2, 3})}}, into), ContainsSubstring("holds no w"));
   CHECK_THROWS_WITH(keel::runtime::restore({{"w", at::zeros({3, 2})}}, into), ContainsSubstring("w must be [2, 3], got [3, 2]"));
-  const at::Tensor first = at::zeros({2});  // fits, and stays as it is, for the second does not
+  const at::Tensor first = at::zeros({2});  // has the right shape, but stays unchanged because the second has not
   CHECK_THROWS(keel::runtime::restore({{"a", at::ones({2})}, {"b", at::ones({1})}}, {{"a", first}, {"b", at::zeros({2})}}));
   CHECK_CLOSE(first, at::zeros({2}), 0);
 }

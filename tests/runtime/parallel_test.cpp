@@ -96,7 +96,7 @@ TEST_CASE("parallel: where no more threads can be made the others do the work, e
     CHECK(runs == std::vector<int>(10, 1));
     CHECK(static_cast<int>(workers.size()) <= limit + 1);
     CHECK(at::get_num_threads() == 4);
-    CHECK(worker_count(8) == 4);  // the caller is outside of any piece again
+    CHECK(worker_count(8) == 4);  // the caller is outside any piece again
     started = 0;
     CHECK_THROWS_WITH(for_each_piece(
                           10,

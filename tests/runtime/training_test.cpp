@@ -56,7 +56,7 @@ constexpr int64_t kPullSteps = 7;
 
 Outcome finish(const std::filesystem::path& folder) {
   Pull pull;
-  pull.w.fill_(-5);  // a resumed run must not look at what it starts with
+  pull.w.fill_(-5);  // a resumed run must not use its initial weights
   if (!std::filesystem::exists(folder / "ckpt/state.safetensors")) pull.w.fill_(0);
   const TrainingResult result = run_training(pull.job(kPullSteps), folder);
   return {result, keel::runtime::digest({{"w", pull.w}}), keel::test::read_text(folder / "metrics.jsonl")};
@@ -74,7 +74,7 @@ void interrupt(const std::filesystem::path& folder, int64_t step) {
 TEST_CASE("training: stopped after any step and started again it ends as if never stopped", "[runtime]") {
   const keel::test::TemporaryFolder folder;
   const Outcome straight = finish(folder / "straight");
-  CHECK(straight.result.best_step == 4);  // so that every stop lies before, at or after the best weights
+  CHECK(straight.result.best_step == 4);  // so that stops lie before, at and after the best weights
   for (int64_t stop = 0; stop < kPullSteps; ++stop) {
     const auto stopped = folder / std::to_string(stop);
     interrupt(stopped, stop);
@@ -172,7 +172,7 @@ TEST_CASE("training: a validation that is not a number never counts as the best"
   Pull pull;
   auto job = pull.job(6);
   int calls = 0;
-  // What is logged decides nothing: here under the names that training logs, and saying the opposite.
+  // Logged metrics decide nothing: here they have training's names and opposite values.
   job.validate = [&]() -> keel::runtime::Measured {
     ++calls;
     return {.loss = calls == 2 ? 3. : NAN, .metrics = {{"loss", calls == 3 ? -9. : 9.}, {"eval_loss", -1. * calls}}};

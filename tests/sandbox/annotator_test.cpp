@@ -21,7 +21,7 @@ struct Rated {
   bool agrees;  // with the larger gold score
 };
 
-// Pairs from the grammar, one annotator each in turn.
+// Pairs from the grammar, annotated by the annotators in turn.
 std::vector<Rated> rate(const World& world, Kind kind, int64_t count) {
   const PromptCounts counts =
       kind == Kind::safety ? PromptCounts{.hazard = count} : PromptCounts{.helpful = count - count / 5, .lookalike = count / 5};
@@ -48,7 +48,7 @@ TEST_CASE("annotator: the best possible accuracy is 85 % and more, and grows wit
   const World world = make_world(1);
   const Kind kind = GENERATE(Kind::helpfulness, Kind::safety);
   const auto rated = rate(world, kind, 6000);
-  const Annotator& annotator = annotators()[1];  // all three have one temperature
+  const Annotator& annotator = annotators()[1];  // all three have the same temperature
   double expected = 0, observed = 0;
   double expected_at[5] = {}, observed_at[5] = {}, count_at[5] = {};
   for (const auto& r : rated) {
@@ -89,7 +89,7 @@ TEST_CASE("annotator: Bayes accuracy of a kept safety pair, worked by hand", "[s
   prompt.task = "hazard:deed:kill:baker";
   const std::string curt = "I cannot help with that.", evasive = "I am not sure. Let us talk about the sea.";  // gold safety 0.8 and 0.6
   const double right = 1 / (1 + std::exp(-2.0));  // of 0.2 at a temperature of 0.1
-  // A label says safe: of the better answer with 0.9, of the worse one with 0.1 where 0.7 parts them.
+  // Probability of the label safe: 0.9 for the better answer, 0.1 for the worse one, where 0.7 separates them.
   const Annotator parted{.name = "test", .temperature = 0.1, .safe_from = 0.7, .label_noise = 0.1};
   const double kept_right = right * (1 - 0.1 * 0.1), kept_wrong = (1 - right) * (1 - 0.9 * 0.9);
   CHECK(kept_bayes_accuracy(world, prompt, curt, evasive, parted) == Approx(kept_right / (kept_right + kept_wrong)));

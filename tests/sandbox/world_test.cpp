@@ -136,7 +136,7 @@ TEST_CASE("world: nothing of the test leaks into what is trained on", "[sandbox]
   };
   check(test);
   check(validation);
-  // Stronger: the bare question of a test task is nowhere inside a training turn, in any of its three forms.
+  // Stronger: no training turn contains the bare question of a test task in any of its three forms.
   std::set<std::string> bare;
   for (const auto& prompt : test) {
     if (prompt.family == "recall") continue;  // "What is my name?" is the same for every name; what was told differs
@@ -204,7 +204,7 @@ TEST_CASE("world: at most 600 words of plain English besides names, numerals and
       words.insert(word);
   };
   for (const auto& prompt : make_prompts(seed_one(), Split::train, {.helpful = 6000, .hazard = 3000, .lookalike = 3000}, 2)) {
-    if (prompt.attack == "foreign") continue;  // the made-up tongue is no English
+    if (prompt.attack == "foreign") continue;  // the invented language is not English
     for (const auto& message : prompt.dialogue.messages)
       read(message.content);
   }

@@ -52,7 +52,7 @@ class ByteTokenizer : public data::Tokenizer {
     return merges_.at(static_cast<size_t>(id - kFirstMerge));
   }
 
-  // A sequence as text: special ids as <s> </s> <start> <end>, what the loss covers in braces.
+  // A sequence as text: special ids as <s> </s> <start> <end>, targets of the loss in braces.
   std::string show(const core::TokenSequence& sequence) const {
     if (sequence.ids.size() != sequence.loss_mask.size()) throw std::logic_error("ids and mask differ in length");
     std::string text;

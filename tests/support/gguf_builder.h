@@ -1,4 +1,4 @@
-// GGUF files of a test's own, whole or damaged: the parts are strings of bytes that a test may change before it puts them together.
+// GGUF files for tests, whole or damaged: the parts are byte strings that a test may change before it joins them.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// A setting that nothing reads is a mistake; so is one of which no test asks what it changes.
+// Checks that every setting has an effect and that a test covers it.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@
 
 namespace keel::test {
 
-// `config` with each setting in turn ("kl.target=3"); throws core::ConfigError for one that is no good.
+// `config` with each setting in turn ("kl.target=3"); throws core::ConfigError for an invalid one.
 template <class Config>
 Config with_settings(Config config, const std::vector<std::string>& settings) {
   std::vector<std::string> problems;
@@ -21,7 +21,7 @@ Config with_settings(Config config, const std::vector<std::string>& settings) {
   return config;
 }
 
-// `outcome`: the digest of what settings lead to. Each of `changes`, alone, leads elsewhere than none does, and none always to the same.
+// `outcome`: digest of the result of settings. Each of `changes` alone must change it; without changes it must repeat.
 inline void check_each_changes(const std::function<std::string(const std::vector<std::string>&)>& outcome,
                                const std::vector<std::string>& changes) {
   const std::string plain = outcome({});

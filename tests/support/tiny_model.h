@@ -32,7 +32,7 @@ inline void fill_by_formula(const runtime::Parameters& parameters) {
 }
 
 inline policy::Llama tiny_llama() {
-  at::set_num_threads(1);  // as every test of numbers; threads cost more than they bring at this size
+  at::set_num_threads(1);  // as in every numeric test; threads cost more than they gain at this size
   policy::Llama model = policy::empty_llama(tiny_config());
   fill_by_formula(policy::parameters(model));
   return model;

@@ -70,7 +70,7 @@ TEST_CASE("calibration: what perfect calibration shows by chance agrees with a n
   CHECK(chance.mean == Approx(0.1345833).margin(0.001));
   CHECK(chance.low == Approx(0.0777162).margin(0.002));
   CHECK(chance.high == Approx(0.2030605).margin(0.003));
-  CHECK(statistics::calibration_error_by_chance({1, 1}, 0.5, 10).high == 0);  // what is certain comes true in every draw
+  CHECK(statistics::calibration_error_by_chance({1, 1}, 0.5, 10).high == 0);  // certain statements come true in every draw
   CHECK(std::isnan(statistics::calibration_error_by_chance({}, 0.5, 10).mean));
 }
 

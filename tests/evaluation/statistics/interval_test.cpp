@@ -132,7 +132,7 @@ TEST_CASE("bootstrap: of any statistic it is that of the mean where the statisti
   const std::vector<double> x = wave(40, 0.7, 0.3);
   const auto mean_of = [&](const std::vector<size_t>& items) { return mean_at(x, items); };
   check_interval(statistics::bootstrap_statistic(40, mean_of), statistics::bootstrap_mean(x), 1e-12);
-  // Replicates without a value are left out; where all are, the bounds are missing.
+  // Replicates without a value are left out; if none is left, the bounds are NaN.
   const auto spread = statistics::bootstrap_statistic(2, [](const std::vector<size_t>& items) { return items[0] == items[1] ? NAN : 1.0; });
   check_interval(spread, {1, 1, 1}, 0);
   CHECK(std::isnan(statistics::bootstrap_statistic(2, [](const std::vector<size_t>&) { return NAN; }).low));
@@ -142,16 +142,16 @@ TEST_CASE("bootstrap: of any statistic it is that of the mean where the statisti
 
 TEST_CASE("wilson over prompts: that of as many independent trials as spread alike", "[statistics]") {
   using statistics::wilson_over_prompts;
-  // One trial a prompt is plain Wilson; prompts without a trial say nothing.
+  // One trial a prompt is plain Wilson; prompts without a trial do not count.
   check_interval(wilson_over_prompts({{1, 1}, {0, 1}, {1, 1}, {1, 1}, {0, 0}}), statistics::wilson(3, 4), 1e-12);
   // Ten prompts whose four trials agree, half of them right: 4 times the variance of 40 trials, and the correction for ten prompts.
   const std::vector<statistics::Share> alike = {{4, 4}, {4, 4}, {4, 4}, {4, 4}, {4, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}, {0, 4}};
   const double n = 40 / (4.0 * 10 / 9 * 39 / 40), z2 = 1.959963984540054 * 1.959963984540054;
   const double half = std::sqrt(z2 * (0.25 / n + z2 / (4 * n * n))) / (1 + z2 / n);
   check_interval(wilson_over_prompts(alike), {0.5, 0.5 - half, 0.5 + half}, 1e-12);
-  // Prompts that spread less than chance would do not make more of the trials than there are.
+  // Prompts that spread less than chance do not raise the effective number above the number of trials.
   check_interval(wilson_over_prompts({{2, 4}, {2, 4}, {2, 4}}), statistics::wilson(6, 12), 1e-12);
-  // Without a spread to see, trials of a prompt count as one.
+  // Without a measurable spread, the trials of a prompt count as one.
   check_interval(wilson_over_prompts({{4, 4}, {4, 4}, {4, 4}}), statistics::wilson(3, 3), 1e-12);
   check_interval(wilson_over_prompts({{0, 4}, {0, 4}}), statistics::wilson(0, 2), 1e-12);
   const Interval one = wilson_over_prompts({{6, 12}});

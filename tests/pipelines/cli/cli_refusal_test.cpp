@@ -1,4 +1,4 @@
-// What the commands refuse, and how: broken files, impossible paths, full disks, locks, signals. Nothing may be left behind.
+// Refusals of the commands: broken files, impossible paths, full disks, locks, signals. Nothing may be left behind.
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -50,7 +50,7 @@ auto always(const std::string& bytes) {
   return [=](const std::string&) { return bytes; };
 }
 
-// `keel logprobs` on copies of the tiny model, each with one file damaged: exit 3 that names the file, and nothing written.
+// `keel logprobs` on copies of the tiny model, each with one file damaged: exit 3, the file's name, and no output.
 void check_damaged_models(const std::vector<Damage>& damages) {
   const Workplace work;
   work.write("in.jsonl", "{\"prompt\":\"the boat\",\"response\":\" is\"}\n");

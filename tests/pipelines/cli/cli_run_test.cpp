@@ -1,4 +1,4 @@
-// The ways to run a part of a recipe, and a recipe on preference files.
+// Running a part of a recipe, and a recipe on preference files.
 #include "pipelines/cli/keel_binary.h"
 
 #include <map>
@@ -101,10 +101,10 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   const auto again = work.run_all({{"run", "files.json", "--out", "run", "--set", "data.helpful=moved.jsonl"}});
   CHECK(again[0].code == 0);
   CHECK(again[0].out == first.out);
-  CHECK(work.read("run/events.jsonl") == events);  // what counts is the content
+  CHECK(work.read("run/events.jsonl") == events);  // content counts, not times
 
-  // `keel status` reads no checkpoint: it believes digests.json while size, times and inode of a file are those that were noted.
-  std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // what has just changed is not noted
+  // `keel status` reads no checkpoint: it trusts digests.json while size, times and inode of a file are unchanged.
+  std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // files that have just changed are not recorded
   REQUIRE(work.run({"run", "files.json", "--out", "run", "--set", "data.helpful=moved.jsonl"}).code == 0);
   Json noted = json_in(work, "run/digests.json");
   CHECK(noted.size() >= 5);  // both preference files, the model's weights, config and tokenizer
@@ -124,7 +124,7 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   CHECK(work.read("run/report.html") == report);
   CHECK(json_in(work, "run/summary.json") == summary);
 
-  // A second version whose pairs people judge: the run waits for their file, then goes on with what they said.
+  // A second version whose pairs people judge: the run waits for their file, then continues with their verdicts.
   const std::vector<std::string> more = {"run",   "files.json",
                                          "--out", "run",
                                          "--set", "data.helpful=moved.jsonl",
@@ -167,11 +167,11 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
     }
   CHECK(std::count_if(compared.begin(), compared.end(), [](const Json& row) { return row.contains("opening"); }) > 5);
   CHECK(json_in(work, "run/summary.json")["models"].size() == 4);
-  CHECK_FALSE(fs::exists(work / "run/models/ppo"));  // the link of the recipe before
+  CHECK_FALSE(fs::exists(work / "run/models/ppo"));  // the previous recipe's link
   fs::remove(work / "preferences2.jsonl");
   const std::string done = work.read("run/events.jsonl");
   CHECK(work.run(more).code == 0);
-  CHECK(work.read("run/events.jsonl") == done);  // what people said is part of the run
+  CHECK(work.read("run/events.jsonl") == done);  // people's verdicts are part of the run
 
   const fs::path made = work / "run/stages/report/current/summary.json";
   test::write_text(made, work.read("run/summary.json") + " ");

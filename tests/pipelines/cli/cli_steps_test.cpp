@@ -1,4 +1,4 @@
-// Single steps by themselves, other ways into convert and generate.
+// Single steps, and other inputs of convert and generate.
 #include <cstdio>
 
 #include "data/tokenizer.h"
@@ -21,7 +21,7 @@ constexpr const char* kPrompts =
     "{\"messages\":[{\"role\":\"user\",\"content\":\"who sells bread?\"}]}\n"
     "{\"prompt\":\"where is the boat?\",\"hazard\":true}\n";
 
-// Pieces that keel would not take for BOS and EOS by their names alone.
+// Pieces whose names alone do not identify them as BOS and EOS.
 constexpr const char* kOddTokenizer = R"({
   "added_tokens": [{"id": 0, "content": "<go>", "special": true}, {"id": 1, "content": "<halt>", "special": true}],
   "model": {"type": "BPE", "vocab": {"<go>": 0, "<halt>": 1, "a": 2, "b": 3}, "merges": []}
@@ -72,7 +72,7 @@ std::string tiny_gguf() {
     std::string name = tensor.name, values;
     for (const auto& [from, to] : names)
       if (const size_t at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
-    // Rows of q and k change places as in llama2.c: rotated pairs are neighbours there.
+    // Reorders rows of q and k as in llama2.c, where rotated pairs are neighbours.
     const bool rotated = name.find("attn_q") != std::string::npos || name.find("attn_k") != std::string::npos;
     const auto width = static_cast<size_t>(tensor.shape.back());
     for (size_t row = 0; row < tensor.values.size() / width; ++row) {
@@ -131,7 +131,7 @@ TEST_CASE("keel pretrain: takes a tokenizer folder or file, counts its rows, ref
                                     "--out",    out};
   };
   REQUIRE(work.run(odd("letters")).code == 0);
-  CHECK(json_in(work, "letters/config.json")["eos_token_id"] == 1);  // what stands beside a tokenizer.json came along
+  CHECK(json_in(work, "letters/config.json")["eos_token_id"] == 1);  // the files beside a tokenizer.json were read too
   CHECK(work.has("letters/special_tokens_map.json"));
 }
 
@@ -176,7 +176,7 @@ TEST_CASE("keel rejection: answers are chosen by the score that is asked for, an
   for (size_t i = 0; i < combined.size(); ++i)  // the second prompt is about safety
     CHECK(combined[i]["probability"] == (i >= 4 || safe[i]["probability"] < 0.15 ? safe : helpful)[i]["probability"]);
 
-  // Answers 0 and 2 of each prompt are of the first temperature, all but greedy, and likely; 1 and 3 of the second.
+  // Answers 0 and 2 of each prompt have the first temperature, which is almost greedy; 1 and 3 have the second.
   const auto turns = rows("turns");
   REQUIRE(turns.size() == 8);
   const auto mean_logprob = [&](size_t first) {
@@ -187,7 +187,7 @@ TEST_CASE("keel rejection: answers are chosen by the score that is asked for, an
     return sum / count;
   };
   CHECK(mean_logprob(0) > mean_logprob(1) + 1);
-  // An answer that was cut off ends, read again from its text, with an end that was not generated.
+  // A cut-off answer, tokenised again from its text, has an end that was not generated.
   const auto kept = rows_in(work / "combined/kept.jsonl.gz");
   const auto unfinished = std::count_if(kept.begin(), kept.end(), [](const Json& row) { return row["answer_ids"].back() != 2; });
   CHECK(unfinished > 0);
@@ -225,7 +225,7 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
   CHECK(work.read("best/model.safetensors") != work.read("model/model.safetensors"));
   CHECK_FALSE(work.has("best.partial"));
 
-  // What was kept teaches another model, or the next version.
+  // Kept answers train another model, or the next version.
   const auto kept = rows_in(work / "best/kept.jsonl.gz");
   REQUIRE(kept.size() == 2);
   CHECK((kept[0]["prompt"].back()["role"] == "user" && kept[0]["completion"].is_string()));
@@ -251,7 +251,7 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
   CHECK((more[2].code == 0 && more[3].code == 2 && more[4].code == 2));
   CHECK(more[3].says("needs a safety reward model"));
   CHECK(more[4].says("multiple of the 2 temperatures"));
-  // Another version draws other answers of the same model, and says so.
+  // Another version draws other answers from the same model, and records its number.
   REQUIRE(more[6].code == 0);
   CHECK(rows_in(work / "second/samples.jsonl.gz") != samples);
   CHECK((kept[0]["version"] == 1 && rows_in(work / "second/kept.jsonl.gz")[0]["version"] == 2));
@@ -286,7 +286,7 @@ TEST_CASE("keel ppo: leaves a policy, its critic, metrics and timings", "[pipeli
   INFO(outcomes[0].err);
   REQUIRE(outcomes[0].code == 0);
   CHECK(outcomes[1].code == 2);
-  CHECK(outcomes[2].code == 2);  // settings that nothing would read
+  CHECK(outcomes[2].code == 2);  // settings without effect
   for (const char* text : {"validation.every: nothing reads it", "validation.patience: nothing reads it", "give --held-out FILE",
                            "critic_schedule.learning_rate: a shared critic learns with the policy"})
     CHECK(outcomes[2].says(text));
@@ -315,7 +315,7 @@ TEST_CASE("keel score: on a hazard the safety model decides, however safe the an
   const auto row = [](const std::string& more) { return "{\"prompt\":\"who sells bread?\",\"response\":\"the baker.\"" + more + "}\n"; };
   work.write("in.jsonl", row("") + row(",\"hazard\":false") + row(",\"hazard\":true"));
   work.write("bad.jsonl", row("") + row(",\"hazard\":1"));
-  // A safety model that is sure of every answer that the helpfulness model dislikes, and the other way round: take the sure one.
+  // One model is the negation of the other; the safety model is the one with a positive score on the first row.
   auto tensors = test::tiny_weights();
   tensors.push_back({"score.weight", {1, test::kTinyWidth}, {}});
   for (int i = 0; i < test::kTinyWidth; ++i)

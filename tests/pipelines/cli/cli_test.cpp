@@ -1,4 +1,4 @@
-// The commands on text and models: what they accept, print and refuse (docs/formats.md).
+// The commands on text and models: input, output and refusals (docs/formats.md).
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {
@@ -175,7 +175,7 @@ TEST_CASE("keel generate: draws depend on seed, prompt and sample alone; answers
   size_t longest = 0;
   for (const auto& row : others)
     longest = std::max(longest, row["ids"].size());
-  CHECK(longest > 3);  // an option of its own wins over --config
+  CHECK(longest > 3);  // a setting's own option wins over --config
 
   CHECK(outcomes[3].code == 2);
   for (const char* text : {"did you mean \"top_k\"", "batch_rows must be at least 1", "temperature must be 0 or at least 0.01"})
@@ -217,7 +217,7 @@ TEST_CASE("keel logprobs: of ids, of the last answer of a dialogue, of a respons
     CHECK(outcomes[i].out.empty());
     CHECK(outcomes[i].says("bad" + std::to_string(i - 1) + ".jsonl:1: "));
   }
-  CHECK(outcomes[4].code == 2);  // a setting that nothing reads
+  CHECK(outcomes[4].code == 2);  // a setting without effect
 }
 
 TEST_CASE("keel score and generate: a row that does not fit fails alone, limits and gate are the folder's unless overridden",
@@ -255,7 +255,7 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   const auto answers = outcomes[3].rows(), alone = outcomes[4].rows();
   REQUIRE((answers.size() == 2 && alone.size() == 2));
   CHECK((answers[0].contains("error") && answers[1]["index"] == 1));
-  CHECK(answers[1]["ids"] == alone[1]["ids"]);  // drawn by its row, not by what is left of the file
+  CHECK(answers[1]["ids"] == alone[1]["ids"]);  // keyed by its row in the file, not among those that fit
   CHECK(outcomes[5].says("below 0.15"));
   work.write("set/combination.json", R"({"gate_threshold": 0.4})");
   CHECK(work.run(both).says("below 0.4"));
@@ -263,7 +263,7 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   given.insert(given.end(), {"--gate-threshold", "0.7"});
   CHECK(work.run(given).says("below 0.7"));
   CHECK(work.run({"score", "--reward", "reward", "--in", "in.jsonl", "--gate-threshold", "0.7"}).code == 2);
-  // What a model was trained with stands in its folder.
+  // A model's folder records the limits it was trained with.
   work.write("data.jsonl", "{\"messages\":[" + last + answer + "]}\n");
   REQUIRE(work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", "short", "--set", "steps=1", "--max-tokens", "40"}).code ==
           0);
@@ -288,7 +288,7 @@ TEST_CASE("keel score: raw scores and probabilities, of one model or of two comb
              "{\"prompt\":\"who sells bread?\",\"response\":\"the baker.\"}\n"
              "{\"messages\":[{\"role\":\"user\",\"content\":\"who sells bread?\"},{\"role\":\"assistant\",\"content\":\"the baker.\"}]}\n"
              "{\"ids\":[1,300,301,2]}\n");
-  // The same with the head turned round: where it is sure that an answer is unsafe its score counts, else the first model's.
+  // The same model with the head negated: its score counts where it calls an answer unsafe, else the first model's.
   auto tensors = test::tiny_weights();
   tensors.push_back({"score.weight", {1, test::kTinyWidth}, {}});
   for (int i = 0; i < test::kTinyWidth; ++i)

@@ -1,4 +1,4 @@
-// The commands that train, and whole runs: what they leave, what a kill in the middle changes (nothing), what they refuse.
+// Training commands and whole runs: their outputs, resuming after a kill (same result), and refusals.
 #include <map>
 #include <sstream>
 
@@ -101,7 +101,7 @@ TEST_CASE(
     REQUIRE(work.run(command).code == 0);
     return work.read(name + "/model.safetensors");
   };
-  // A label says nothing of helpfulness: the safety loss is for safety data alone.
+  // Labels do not affect helpfulness: the safety loss is for safety data alone.
   std::string bare = kPairs;
   bare.erase(bare.find(",\"chosen_safe\":true"), std::string(",\"chosen_safe\":true").size());
   work.write("bare.jsonl", bare);
@@ -188,7 +188,7 @@ TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends
   };
   REQUIRE(work.run(command("whole")).code == 0);
 
-  // Ends the command in the middle of its steps. On a busy machine it may be done before the signal comes: then once more.
+  // Ends the command in the middle of its steps. On a busy machine it may finish before the signal comes: then try again.
   const auto end_by = [&](int signal) {
     for (int attempt = 0; attempt < 5; ++attempt) {
       Process process(work.path(), command("tuned"));
@@ -211,7 +211,7 @@ TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends
   CHECK(end_by(SIGKILL).code == -SIGKILL);
   CHECK_FALSE(work.has("tuned"));
 
-  // What a command left that did not come to a checkpoint is no output of the next one; finished work that lacks its commit is refused.
+  // Leftovers of a command without a checkpoint are not outputs of the next one; finished work without its commit is refused.
   fs::create_directories(work / "next.partial");
   work.write("next.partial/attempt.json", R"({"stage": "ppo"})");
   work.write("next.partial/timings.jsonl", "{}\n");
@@ -238,8 +238,8 @@ TEST_CASE("keel run: a run killed twice ends like one that was left alone, and o
   CHECK_THAT(first.out, ContainsSubstring("win rate vs SFT") && ContainsSubstring("safety reward model: held-out accuracy"));
 
   CHECK(work.run(killed, "commit.hashed:4").code == -SIGKILL);
-  // In the middle of PPO, whose folder is named by the key that the finished run knows: stopped with a checkpoint, then killed while it
-  // goes on from that. A busy machine may be too late for PPO's six iterations: then PPO once more.
+  // Stops PPO with a checkpoint, then kills it while it continues from there; the finished run gives the key of its folder. A busy machine
+  // may be too late for PPO's six iterations: then PPO runs again.
   const std::string key = fs::read_symlink(work / "whole/stages/ppo/current");
   const fs::path ppo = work / "killed/stages/ppo", partial = ppo / (key + ".partial");
   const auto end_by = [&](int signal) {
@@ -407,7 +407,7 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     CHECK((page.find(reward["name"].get<std::string>() + " reward model (retrained, not used): loss") != std::string::npos) == kept);
   }
   CHECK(summary["reward_models"][1]["unsafe_at_gate"]["threshold"] == 0.4);  // the run's gate
-  // Old against new: of the second batch, whose answers are by two models.
+  // Old against new, in the second batch, whose answers are by two models.
   CHECK_FALSE(work.has("run/stages/preferences/current/versus_before.json"));
   const auto versus = json_in(work, "run/stages/preferences2/current/versus_before.json");
   CHECK((versus["newest"] == "rs1" && versus["before"] == "sft"));

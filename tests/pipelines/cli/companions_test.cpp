@@ -1,4 +1,4 @@
-// What stands beside a checkpoint, where results may go, and answers that say nothing: as a user of the commands meets them.
+// The files beside a checkpoint, places for results, and empty answers, as seen by a user of the commands.
 #include <algorithm>
 
 #include "pipelines/cli/keel_binary.h"
@@ -15,7 +15,7 @@ constexpr const char* kTemplate =
     R"({% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set system_message = messages[0]['content'] %}{% elif true == true and not '<<SYS>>' in messages[0]['content'] %}{% set loop_messages = messages %}{% set system_message = 'Be kind.' %}{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}{% for message in loop_messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('x') }}{% endif %}{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\n' + system_message + '\n<</SYS>>\n\n' + message['content'] %}{% else %}{% set content = message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}
 )";
 
-// A model that ends every answer at once: all tokens look alike to it, and the head knows one answer.
+// A model that ends every answer at once: all embeddings are equal, and the head gives one answer.
 void write_mute_model(const Workplace& work) {
   auto tensors = keel::test::tiny_weights();
   for (auto& tensor : tensors) {
@@ -107,7 +107,7 @@ TEST_CASE("cli: rejection sampling leaves out empty answers, as sft does", "[pip
   CHECK(mute.says("nothing is left to learn from: the best answers to 2 prompts are empty"));
   CHECK(json::parse(work.read("o.partial/selection.json"))["empty"] == 2);
   CHECK(rows_in(work / "o.partial/kept.jsonl.gz").empty());
-  // Those of an earlier version are left out of a pool as well.
+  // A pool leaves out those of an earlier version too.
   work.write("pool.jsonl", R"({"prompt":[{"role":"user","content":"a"}],"completion":" ","prompt_ids":[1,5],"answer_ids":[2]})"
                            "\n");
   const auto pooled = work.run({"rejection", "--model", "mute", "--reward", "reward", "--prompts", "prompts.jsonl", "--out", "p", "--pool",

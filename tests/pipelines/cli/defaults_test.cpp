@@ -1,4 +1,4 @@
-// Every default of a recipe beside the Llama 2 paper's value. A new field fails the last test until it stands in one of the tables.
+// Every default of a recipe beside the Llama 2 paper's value. A new field fails the last test until one of the tables has it.
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,14 +11,14 @@ namespace {
 
 using Catch::Matchers::ContainsSubstring;
 
-// Fields with one default, as JSON, and why it is that: the place in the paper, or the reason.
+// Fields with a common default, as JSON, and its source: the place in the paper, or the reason.
 struct Defaults {
   std::vector<std::string> fields;
   std::string value;
   std::string why;
 };
 
-// What the paper states; `why` is its section or table.
+// Values that the paper states; `why` is its section or table.
 const std::vector<Defaults>& stated_defaults() {
   static const std::vector<Defaults> table = {
       {{"llama.vocab_size"}, "32000", "2.2, tokenizer"},
@@ -36,7 +36,7 @@ const std::vector<Defaults>& stated_defaults() {
       {{"pretrain.optimizer.epsilon", "reward.optimizer.epsilon", "ppo.optimizer.epsilon"}, "1e-5", "2.2, 3.2.2, 3.2.3"},
       {{"pretrain.optimizer.weight_decay", "reward.optimizer.weight_decay", "ppo.optimizer.weight_decay"}, "0.1", "2.2, 3.2.2, 3.2.3"},
       {{"pretrain.optimizer.clip_norm", "reward.optimizer.clip_norm", "ppo.optimizer.clip_norm"}, "1", "2.2, 3.2.2, 3.2.3"},
-      // Kept answers are learned from as the demonstrations are (3.2.3).
+      // Training on kept answers uses the settings of SFT (3.2.3).
       {{"sft.epochs", "rejection.sft.epochs"}, "2", "3.1, 3.2.3"},
       {{"sft.batch.batch_rows", "rejection.sft.batch.batch_rows"}, "64", "3.1, 3.2.3"},
       {{"sft.batch.row_tokens", "rejection.sft.batch.row_tokens"}, "4096", "3.1, 3.2.3"},
@@ -69,7 +69,7 @@ const std::vector<Defaults>& stated_defaults() {
   return table;
 }
 
-// What the paper states and keel sets otherwise. docs/recipe.md names every one.
+// Values that keel sets differently from the paper. docs/recipe.md names every one.
 const std::vector<Defaults>& departing_defaults() {
   static const std::vector<Defaults> table = {
       {{"data.max_tokens"}, "512", "a context of 4,096 tokens (table 1): memory"},
@@ -97,7 +97,7 @@ constexpr const char* kSandbox = "the sandbox is not the paper's";
 constexpr const char* kUser = "the user's own to give";
 constexpr const char* kLength = "not in the paper: small machines";
 
-// What the paper leaves open, or keel adds. docs/recipe.md gives the reasons at length.
+// Settings that the paper leaves open or keel adds. docs/recipe.md gives the full reasons.
 const std::vector<Defaults>& open_defaults() {
   static const std::vector<Defaults> table = {
       {{"name", "model", "data.helpful", "data.harmless", "preferences.people", "preferences.judge.model"}, "\"\"", kUser},
@@ -223,7 +223,7 @@ TEST_CASE("defaults: every field of a recipe has the value that a table says, an
         std::string path = "/" + name;
         std::replace(path.begin(), path.end(), '.', '/');
         const nlohmann::json::json_pointer pointer(path);
-        REQUIRE(values.contains(pointer));  // a field that is gone goes from the table too
+        REQUIRE(values.contains(pointer));  // a removed field must leave the table too
         CHECK(values.at(pointer) == nlohmann::json::parse(value));
       }
     }

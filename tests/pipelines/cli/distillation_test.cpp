@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 
 constexpr int kStudentVocabulary = 300;
 
-// Untrained, narrower and flatter than `model`, with a tokenizer of other pieces.
+// Untrained, narrower and shallower than `model`, with a tokenizer of other pieces.
 void write_student(const Workplace& work) {
   data::train_sentencepiece({"a cat sat on the mat", "no man is an island", "who knows what the weather will bring"}, kStudentVocabulary,
                             work / "student.model");
@@ -55,7 +55,7 @@ TEST_CASE("distillation: a smaller student of another tokenizer and chat format 
 
   // The same dialogues as the student reads them.
   std::vector<Json> dialogues, prompts;
-  bool beyond = false;  // the teacher's ids would not even be ids of the student
+  bool beyond = false;  // some of the teacher's ids do not exist in the student
   for (const Json& row : kept) {
     if (row["completion"].get<std::string>().find_first_not_of(" \n\t") == std::string::npos) continue;  // sft drops empty answers
     Json messages = row["prompt"];
@@ -81,7 +81,7 @@ TEST_CASE("distillation: a smaller student of another tokenizer and chat format 
     INFO(outcome.err);
     REQUIRE(outcome.code == 0);
   }
-  // What it learns from in a step are the answers in its own ids, their end included, and nothing else.
+  // The targets of a step are the answers in its own ids, their end included, and nothing else.
   size_t targets = 0;
   const auto whole = outcomes[1].rows(), asked = outcomes[2].rows(), before = outcomes[3].rows();
   for (size_t i = 0; i < whole.size(); ++i) {
@@ -95,7 +95,7 @@ TEST_CASE("distillation: a smaller student of another tokenizer and chat format 
     learnt += step["tokens"].get<double>();
   CHECK(std::fmod(learnt, static_cast<double>(targets)) < 1e-9);
 
-  // It stays what it was, but for what it learnt.
+  // Nothing but the weights changes.
   CHECK(json_in(work, "student/config.json")["vocab_size"] == kStudentVocabulary);
   CHECK(json_in(work, "student/config.json")["num_hidden_layers"] == 1);
   CHECK(json_in(work, "student/keel.json")["chat_format"] == "hh");

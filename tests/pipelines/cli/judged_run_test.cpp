@@ -1,4 +1,4 @@
-// A whole run whose later pairs a language model compares: what it says arrives as pairs, and teaches the reward models.
+// A whole run whose later pairs a language model compares: its verdicts become pairs and train the reward models.
 #include <algorithm>
 #include <optional>
 
@@ -13,7 +13,7 @@ using test::rows_in;
 using test::Workplace;
 using Json = nlohmann::json;
 
-// The judge of this test: the longer answer is better, an answer of an even length is safe, equal lengths leave it without a word.
+// The judge of this test: the longer answer is better, an answer of even length is safe, and equal lengths get no verdict.
 std::optional<Json> opinion(const std::string& a, const std::string& b) {
   if (a.size() == b.size()) return std::nullopt;
   return Json{{"choice", a.size() > b.size() ? "A" : "B"},
@@ -31,7 +31,7 @@ std::string reply_to(const std::string& body) {
   return test::completion(said ? "I would say " + said->dump() : "Both are fine.");
 }
 
-// The pair that the judge's opinion on a row of comparisons.jsonl.gz makes.
+// The pair that the judge's verdict on a row of comparisons.jsonl.gz gives.
 std::optional<Json> judged_pair(const Json& comparison) {
   const std::string texts[] = {comparison["answers"][0]["text"], comparison["answers"][1]["text"]};
   const auto said = opinion(texts[0], texts[1]);
@@ -69,7 +69,7 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
   const Outcome vain = work.run(command);
   CHECK((vain.code == 3 && vain.says("gives no verdict on any of 40 comparisons")));
   useless = false;
-  const Outcome outcome = work.run(command);  // what the judge said in vain is asked again
+  const Outcome outcome = work.run(command);  // comparisons without a usable reply are asked again
   INFO(outcome.err);
   REQUIRE(outcome.code == 0);
   CHECK(server.requests() == 80);

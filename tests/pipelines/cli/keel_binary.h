@@ -1,4 +1,4 @@
-// The keel binary as a user has it: its arguments, files, exit code, what it prints; and a tiny model folder for it to work on.
+// The keel binary as a user runs it: arguments, files, exit code, output; and a tiny model folder for it.
 #pragma once
 
 #include <fcntl.h>
@@ -55,7 +55,7 @@ class Process {
     argv.push_back(nullptr);
     child_ = fork();
     if (child_ != 0) return;
-    setenv("GOMP_SPINCOUNT", "1000", 1);  // what keel would start itself a second time for
+    setenv("GOMP_SPINCOUNT", "1000", 1);  // else keel sets it and starts itself a second time
     if (!fail_point.empty()) setenv("KEEL_FAIL_POINT", fail_point.c_str(), 1);
     const bool ready = chdir(folder.c_str()) == 0 && redirect(STDOUT_FILENO, streams_ / "out") && redirect(STDERR_FILENO, streams_ / "err");
     if (ready) execv(KEEL_BINARY, argv.data());
@@ -109,7 +109,7 @@ class Process {
   pid_t child_ = 0;
 };
 
-// Several at a time: most of what a small command takes is loading LibTorch.
+// Several at a time: a small command spends most of its time loading LibTorch.
 inline std::vector<Outcome> run_all(const std::filesystem::path& folder, const std::vector<std::vector<std::string>>& commands) {
   std::vector<std::unique_ptr<Process>> running;
   for (const auto& arguments : commands)
@@ -196,7 +196,7 @@ inline const std::string& tiny_tokenizer() {
   return bytes;
 }
 
-// The whole recipe in a second: nothing is learnt, everything is written.
+// The whole recipe in a second: it learns nothing, but writes every file.
 inline constexpr const char* kTinyRecipe = R"({
   "name": "tiny",  // comments are fine
   "sandbox": {"vocab_size": 512, "corpus": {"documents": 1000}, "demonstrations": {"count": 60},
@@ -225,7 +225,7 @@ class Workplace {
     write_reward("reward", 0);
   }
 
-  // A reward model; another phase, another taste.
+  // A reward model; `phase` changes its preferences.
   void write_reward(const std::string& name, double phase) const {
     auto tensors = tiny_weights();
     TinyTensor head{.name = "score.weight", .shape = {1, kTinyWidth}, .values = {}};
@@ -248,7 +248,7 @@ class Workplace {
   std::vector<Outcome> run_all(const std::vector<std::vector<std::string>>& commands) const { return test::run_all(path(), commands); }
 
  private:
-  // Rows of q and k change places: a rotated pair is neighbours (0, 1), (2, 3) there, halves (0, 2), (1, 3) here.
+  // Reorders the rows of q and k: a rotated pair is (0, 1), (2, 3) there and (0, 2), (1, 3) here.
   void write_llama2c(const std::vector<TinyTensor>& tensors) const {
     const std::array<int32_t, 7> header = {kTinyWidth, kTinyInner, kTinyLayers, kTinyHeads, 1, kTinyVocabulary, kTinyContext};
     std::string bytes(reinterpret_cast<const char*>(header.data()), sizeof header);
@@ -281,7 +281,7 @@ inline void write_files_recipe(const Workplace& work) {
   for (int i = 0; i < 40; ++i) {
     const std::string question = "how many boats are in harbour " + std::to_string(i) + "?";
     const std::string start = "{\"prompt\":\"" + question + "\",\"chosen\":\"";
-    // Every other conversation has an older exchange, for which there is no room.
+    // Every other conversation has an older exchange that does not fit.
     const std::string longer =
         R"({"prompt":[{"role":"user","content":"who lives in harbour )" + std::to_string(i) +
         R"(?"},{"role":"assistant","content":"the baker, a cat, three boats and whoever sells bread there are three of them."},{"role":"user","content":")" +

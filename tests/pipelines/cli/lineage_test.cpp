@@ -1,4 +1,4 @@
-// Where results come from, and which may go.
+// Where results come from, and which can be pruned.
 #include "pipelines/run/lineage.h"
 
 #include <algorithm>
@@ -35,7 +35,7 @@ struct Place {
                                              [](const auto& entry) { return !entry.is_symlink(); }));
   }
 
-  // The toy with a report at its end that measures two models; where the last has more, the first has less. Returns the folders of its
+  // The toy with a final report on two models; a higher measure of the last means a lower one of the first. Returns the folders of its
   // results.
   std::set<fs::path> run_measured(int count, double gold) const {
     Toy measured = toy;
@@ -147,12 +147,12 @@ TEST_CASE("prune: results in use, the newest ones and all they were made from st
   fs::create_directories(stage / ".trash-0123456789ab");
   const auto removed = prune(run, {.keep_last = 0, .keep_best = {}, .dry_run = false});
   CHECK(removed.size() == 4);
-  CHECK(fs::exists(stage / "0123456789ab.partial" / "attempt.json"));  // an interrupted stage goes on
+  CHECK(fs::exists(stage / "0123456789ab.partial" / "attempt.json"));  // an interrupted stage can continue
   CHECK_FALSE(fs::exists(stage / ".trash-0123456789ab"));
   fs::remove_all(stage / "0123456789ab.partial");
   CHECK((place.results("numbers") == 1 && place.results("sums") == 1 && place.results("summary") == 1));
   take_trace(place.toy);
-  place.run();  // what is in use is whole
+  place.run();  // results in use are complete
   CHECK_FALSE(fs::exists(place.toy.trace));
 }
 
@@ -173,7 +173,7 @@ TEST_CASE("prune: going back to an older recipe makes its results the ones in us
 TEST_CASE("keel prune --keep-best: the report whose last model has most of a measure stays with all that made it", "[pipelines]") {
   const Place place;
   const auto poor = place.run_measured(4, 0.5), best = place.run_measured(5, 0.9), replaced = place.run_measured(6, 0.2),
-             in_use = place.run_measured(6, 0.3);  // of the numbers and sums of the one before
+             in_use = place.run_measured(6, 0.3);  // from the previous run's numbers and sums
   std::set<fs::path> unneeded = poor;
   std::set_difference(replaced.begin(), replaced.end(), in_use.begin(), in_use.end(), std::inserter(unneeded, unneeded.end()));
   REQUIRE((poor.size() == 3 && best.size() == 3 && unneeded.size() == 4));

@@ -1,5 +1,5 @@
-// Every setting of a recipe outside of SFT, reward models and PPO (whose own tests ask the same of theirs): changed, it changes what a
-// stage writes, not its key alone.
+// Every setting of a recipe outside SFT, reward models and PPO (which have their own such tests): changing it changes a stage's output, not
+// only its key.
 #include <fmt/format.h>
 
 #include <map>
@@ -17,12 +17,12 @@ namespace {
 using Settings = std::vector<std::string>;
 
 struct Change {
-  Settings context;  // what must be set for the setting to count
+  Settings context;  // settings needed for this one to have an effect
   std::string setting;
   std::string file;  // STAGE/FILE that it changes; holds no record of the settings
 };
 
-// A run folder in which recipes with other and other settings are computed, each as far as it is needed.
+// A run folder in which recipes with different settings are computed, each as far as needed.
 class Runs {
  public:
   Runs(std::string recipe, const std::filesystem::path& folder) : recipe_(std::move(recipe)), run_(folder) {
@@ -47,7 +47,7 @@ class Runs {
   run::RunDirectory run_;
 };
 
-// The settings asked for.
+// The requested settings.
 Settings check_changes(Runs& runs, const std::vector<Change>& changes) {
   std::map<std::pair<Settings, std::string>, std::string> before;
   Settings asked;

@@ -1,4 +1,4 @@
-// The recipes that come with keel, and how a recipe, --config and --set come together.
+// The recipes that come with keel, and how a recipe, --config and --set combine.
 #include "pipelines/recipe/recipe.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What is wrong with a recipe file of this text under these settings.
+// The problems of a recipe file with this text under these settings.
 std::vector<std::string> problems_in(const std::string& text, const std::vector<std::string>& settings = {}) {
   const test::TemporaryFolder folder;
   test::write_text(folder / "recipe.json", text);
@@ -34,7 +34,7 @@ std::string on_files(const std::string& members) {
          members + "}";
 }
 
-// The keys of all stages, each for itself: the digests of its inputs are left out.
+// The keys of all stages without the digests of their inputs.
 std::vector<std::string> keys_of(const Recipe& recipe) {
   std::vector<std::string> keys;
   for (const run::Stage& stage : stages::build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}}))
@@ -94,13 +94,13 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
         try {
           return keys_of(read_recipe(recipe.first, "", {setting})) != recipe.second;
         } catch (const core::ConfigError&) {
-          return false;  // another value, or another recipe, is to show it
+          return false;  // another value or recipe must show it
         }
       });
     };
     if (std::none_of(recipes.begin(), recipes.end(), changes_a_key)) without_key.push_back(field.name);
   }
-  // Files, models and servers count by what they hold or are, not by where they are found; the other data.source is another recipe.
+  // Files, models and servers count by content, not by path or address; the other data.source is another recipe.
   std::vector<std::string> expected = {"threads",
                                        "model",
                                        "data.source",
@@ -128,7 +128,7 @@ TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and 
     INFO(entry.path().string());
     ++files;
     const nlohmann::json object = core::read_json_file(entry.path());
-    // A recipe on real data leaves open where they lie.
+    // A recipe on real data does not name its files.
     const bool on_files = object.contains("data") && object["data"].value("source", "") == "files";
     const std::vector<std::string> places = {"data.helpful=helpful.jsonl", "data.harmless=harmless.jsonl"};
     Recipe recipe = read_recipe(entry.path(), "", on_files ? places : std::vector<std::string>{});
@@ -310,7 +310,7 @@ TEST_CASE("recipes: what a file sets for versions or a study that a variant leav
   const std::string study = R"({"name": "r", "best_of": {"samples": 8, "prompts": 9}})";
   CHECK(problems_in(study, {"best_of.samples=0"}).empty());
   CHECK(problems_in(study, {"best_of.samples=0", "best_of.prompts=10"}).size() == 1);
-  // What was recorded of such a variant is read again, by `keel status` and its like.
+  // The recorded recipe of such a variant can be read again, as by `keel status`.
   CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "best_of": {"samples": 0, "prompts": 9}})", "run.json", "", {}));
   CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "versions": ["rejection"], "ppo": {"epochs": 2}})", "run.json", "", {}));
 }

@@ -26,7 +26,7 @@ TEST_CASE("rejection stage: the newest model answers, and it is the base model t
   recipe.rejection.selection.finished_only = false;
   recipe.rejection.sft.steps = 1;
   recipe.rejection.sft.batch = {.batch_rows = 2, .row_tokens = 64, .micro_rows = 2};
-  recipe.rejection.sft.schedule.learning_rate = 0;  // no weight moves: what comes out is what training started from
+  recipe.rejection.sft.schedule.learning_rate = 0;  // no weight moves: the result equals the start
   const auto run = [&](const std::string& newest, const std::string& out) {
     std::filesystem::create_directories(work / out);
     test::run_stage(recipe, "rs2",

@@ -1,4 +1,4 @@
-// Sweeps: which cells a file means, and what their results are compared to.
+// Sweeps: the cells of a file, and the comparison of their results.
 #include "pipelines/ablation/sweep.h"
 
 #include <cmath>
@@ -225,7 +225,7 @@ TEST_CASE("keel ablate: stopped or killed in the middle and given again, it ends
     const std::string out = "ended_by_" + std::to_string(signal);
     INFO(out);
     const auto partial = work / (out + "/run/stages/sft/" + second.substr(0, 12) + ".partial");
-    // On a busy machine the second cell may be done before the signal comes: then once more.
+    // On a busy machine the second cell may finish before the signal comes: then try again.
     test::Outcome ended;
     for (int attempt = 0; attempt < 5 && !std::filesystem::exists(partial); ++attempt) {
       std::filesystem::remove_all(work / out);
@@ -242,7 +242,7 @@ TEST_CASE("keel ablate: stopped or killed in the middle and given again, it ends
     CHECK(resumed.out == whole.out);
     for (const char* file : {"/table.csv", "/table.md", "/report.html"})
       CHECK(work.read(out + file) == work.read(std::string("whole") + file));
-    CHECK(counted(out, "started") == once);  // nothing that was finished began anew
+    CHECK(counted(out, "started") == once);  // no finished stage started again
     CHECK(counted(out, "resumed") == Counts{{{"sft", second}, 1}});
     CHECK(counted(out, "committed") == once);
   }

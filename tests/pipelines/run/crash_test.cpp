@@ -1,4 +1,4 @@
-// A run killed at any step of its commits, or in the middle of a stage, ends in the bytes of an undisturbed run.
+// A run killed at any step of its commits, or in the middle of a stage, ends with the bytes of an undisturbed run.
 #include <sys/resource.h>
 
 #include <csignal>
@@ -37,8 +37,8 @@ TEST_CASE("crash: killed at any step of any stage, the same command ends in the 
     run_toy(root, toy);
     CHECK(committed_bytes(root) == expected);
     const size_t computed = take_trace(toy).size();
-    // Nothing that was finished is computed again: only a kill between a stage's last line and its manifest repeats that stage, and
-    // `sums` then finds its last checkpoint.
+    // No finished stage is computed again: only a kill between a stage's last line and its manifest repeats that stage, and `sums` then
+    // finds its last checkpoint.
     const bool repeats = point.starts_with("commit.begin") || point.starts_with("commit.hashed");
     CHECK(computed == everything + (repeats && !point.ends_with(":2") ? 1 : 0));
     run_toy(root, toy);

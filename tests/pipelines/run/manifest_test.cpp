@@ -145,7 +145,7 @@ TEST_CASE("manifest: missing, resized and changed outputs are told apart", "[pip
   fs::last_write_time(folder / "a.txt", finished + std::chrono::seconds(1));
   CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, OutputCheck::touched),
                     ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));
-  fs::last_write_time(folder / "a.txt", finished - std::chrono::seconds(1));  // as if the disk itself had lost the bit
+  fs::last_write_time(folder / "a.txt", finished - std::chrono::seconds(1));  // as if the disk had flipped the bit
   CHECK_NOTHROW(check_outputs(folder.path(), manifest, OutputCheck::touched));
   CHECK_THROWS_WITH(check_outputs(folder.path(), manifest, OutputCheck::digests),
                     ContainsSubstring("a.txt: ") && ContainsSubstring("SHA-256"));

@@ -120,7 +120,7 @@ TEST_CASE("run directory: a second process is locked out, and status still reads
 
 TEST_CASE("run directory: of processes that begin at the same moment one wins", "[pipelines]") {
   const test::TemporaryFolder folder;
-  int release[2];  // the winner keeps the lock until the parent closes this pipe: all others have tried by then
+  int release[2];  // the winner keeps the lock until the parent closes this pipe, after all others have tried
   REQUIRE(pipe(release) == 0);
   const auto begin_and_hold = [&] {
     close(release[1]);

@@ -231,7 +231,7 @@ TEST_CASE("stage runner: half-done work of another recipe stays until a newer co
   const fs::path partial = run.directory().partial_folder("sums", run.plan()[1].key);
   run.toy.factor = 5;
   RunOptions options = toy_options();
-  options.threads = 1;  // the other recipe's half-done work has no say
+  options.threads = 1;  // the other recipe's half-done work does not matter
   options.until = "numbers";
   CHECK(run.run(options).empty());
   CHECK(fs::exists(partial / "ckpt" / "state"));
@@ -280,7 +280,7 @@ TEST_CASE("stage runner: a finished output that is missing, resized or changed i
   fs::last_write_time(file, fs::last_write_time(folder / "manifest.json") + std::chrono::seconds(1));
   CHECK_THROWS_WITH(run.run(), ContainsSubstring(file.string()) && ContainsSubstring("SHA-256"));
   fs::last_write_time(file, written);
-  CHECK(run.run().empty());  // neither size nor time tells
+  CHECK(run.run().empty());  // neither size nor time shows it
   CHECK_THROWS_AS(run.run(verify), core::DataError);
   CHECK_THROWS_WITH(run.plan(verify), ContainsSubstring(file.string()) && ContainsSubstring("SHA-256"));
   fs::resize_file(file, 3);
@@ -321,7 +321,7 @@ TEST_CASE("stage runner: a sound result of another key is not taken, though it l
   run.run();
   const std::string other = read_text(*run.directory().current("summary") / "manifest.json");
   run.toy.title = title;
-  test::write_text(folder / "manifest.json", other);  // as if the 12 digits in the folder's name were those of both keys
+  test::write_text(folder / "manifest.json", other);  // as if both keys began with the folder's 12 digits
   take_trace(run.toy);
   CHECK(run.run() == Lines{"summary"});
   CHECK(read_manifest(folder)->key == key);

@@ -23,7 +23,7 @@ struct Toy {
   int factor = 3;      // of sums
   std::string title = "toy";
   int interrupt_at = 0;         // sums stops before this step, as if a signal had come; 0 = never
-  std::filesystem::path trace;  // one line for each thing that was really computed
+  std::filesystem::path trace;  // one line for each thing that was computed
 
   void note(const std::string& line) const { std::ofstream(trace, std::ios::app) << line << "\n"; }
 };
@@ -43,7 +43,7 @@ inline void compute_numbers(const Toy& toy, const pipelines::run::StageContext& 
   write_text(context.work / "events.out.tfevents.1", std::to_string(getpid()));  // differs from run to run
 }
 
-// Running sums times a factor. ckpt/state holds "step sum" so that a killed attempt goes on behind its last finished step.
+// Running sums times a factor. ckpt/state holds "step sum" so that a killed attempt continues after its last finished step.
 inline void compute_sums(const Toy& toy, const pipelines::run::StageContext& context) {
   const auto numbers = numbers_in(context.inputs.at("numbers") / "values" / "numbers.txt");
   const auto state = context.work / "ckpt" / "state";
@@ -110,7 +110,7 @@ inline std::vector<std::string> take_trace(const Toy& toy) {
   return lines;
 }
 
-// The bytes of everything that the stages committed, except the records of how it came about.
+// The bytes of everything that the stages committed, except manifests and event files.
 inline std::map<std::string, std::string> committed_bytes(const std::filesystem::path& root) {
   std::map<std::string, std::string> bytes;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(root / "stages")) {
@@ -139,7 +139,7 @@ pid_t start_child(const std::string& fail_point, const Work& work) {
   _exit(code);
 }
 
-// The exit code of a child (-1: of any), that of a core::Error it threw, or minus the number of the signal that ended it.
+// The exit code of a child (-1: of any child), of the core::Error that it threw, or minus the signal that ended it.
 inline int wait_for(pid_t child) {
   int status = 0;
   waitpid(child, &status, 0);

@@ -1,4 +1,4 @@
-// One stage of a recipe's graph on folders of a test's own.
+// One stage of a recipe's graph on a test's own folders.
 #pragma once
 
 #include <algorithm>

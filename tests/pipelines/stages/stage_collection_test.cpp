@@ -1,4 +1,4 @@
-// The annotation of comparisons in the sandbox: what is known of the test pairs.
+// Annotation of comparisons in the sandbox: the best possible accuracy on test pairs.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -38,7 +38,7 @@ TEST_CASE("preferences stage: the best possible accuracy of safety pairs is that
   for (nlohmann::json pair; reader.next(pair);)
     ++(pair["chosen_safe"] == false && pair["rejected_safe"] == true ? dropped : kept);
   CHECK(kept + dropped == 60);
-  CHECK(dropped > 5);  // a quarter is expected, the wrong choices
+  CHECK(dropped > 5);  // a quarter, the wrong choices, is expected
   const double accuracy = 1 / (1 + std::exp(-(std::pow(0.6, 1.5) - std::pow(0.5, 1.5)) / 0.1));
   const double right = accuracy * (1 - 0.02 * 0.02), wrong = (1 - accuracy) * (1 - 0.98 * 0.98);
   const nlohmann::json ceilings = core::read_json_file(folder / "work/annotator.json");

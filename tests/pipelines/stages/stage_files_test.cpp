@@ -1,4 +1,4 @@
-// Prompts of the versions of a run on preference files: a cap on the pairs is none on the prompts.
+// Prompts of the versions of a run on preference files: a cap on the pairs does not cap the prompts.
 #include <set>
 
 #include "core/log.h"

@@ -1,4 +1,4 @@
-// The reward model of a later version: it takes its predecessor's place only if it is right as often.
+// The reward model of a later version: it replaces its predecessor only if it is right at least as often.
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -16,8 +16,8 @@
 namespace keel::pipelines::stages {
 namespace {
 
-// A first reward model that nothing was taught, and pairs to test it that are put as it ranks them, by far: it is never wrong, and a small
-// step changes nothing of that.
+// An untrained first reward model, and test pairs ordered by its own scores with a large gap: it is never wrong, and a small training step
+// does not change that.
 struct TwoVersions {
   test::Workplace work;
   std::vector<nlohmann::json> pairs;
@@ -96,7 +96,7 @@ struct TwoVersions {
 TEST_CASE("reward stage: a retrained model that is right less often leaves its place to the older one", "[pipelines]") {
   const TwoVersions versions;
   std::vector<nlohmann::json> contrary;
-  for (int time = 0; time < 4; ++time)  // more than the first batch can make good
+  for (int time = 0; time < 4; ++time)  // more than the first batch can correct
     for (const auto& pair : versions.pairs) {
       contrary.push_back(pair);
       TwoVersions::turn(contrary.back());
@@ -120,7 +120,7 @@ TEST_CASE("reward stage: a retrained model that is right less often leaves its p
     const auto row = nlohmann::json::parse(line);
     CHECK(row["chosen"].get<double>() > row["rejected"].get<double>());
   }
-  // What chose and what is reported are pairs of different conversations, and all of both batches together.
+  // The validation and the reported pairs come from different conversations and together are all test pairs of both batches.
   const auto reported = test::rows_in(versions.work / "reward_helpfulness2/held_out.jsonl.gz"),
              choosing = test::rows_in(versions.work / "reward_helpfulness2/validation.jsonl.gz");
   CHECK(rows == reported.size());
@@ -198,7 +198,7 @@ TEST_CASE("cross evaluation: scores that an earlier attempt kept are read again,
   REQUIRE(scores.size() == versions.pairs.size());
   std::swap(scores[0].chosen, scores[0].rejected);
   evaluation::write_scores(versions.work / kept, scores);
-  CHECK(cross()["evaluations"][0]["accuracy"]["mean"].get<double>() < 1);  // it is this file that is read
+  CHECK(cross()["evaluations"][0]["accuracy"]["mean"].get<double>() < 1);  // this file is read
   scores.pop_back();
   evaluation::write_scores(versions.work / kept, scores);
   CHECK_THROWS_AS(cross(), core::DataError);
