@@ -11,6 +11,7 @@ A sandbox run, shrunk to a few minutes, is first left alone. Then the same run i
 Whatever ends must end in the digests of the run that was left alone. Prints a line a check; exit code 1 if one failed.
 """
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -23,9 +24,12 @@ import time
 
 SMALL = ["llama.hidden_size=32", "llama.intermediate_size=64", "llama.num_hidden_layers=2", "llama.num_attention_heads=2",
          "llama.num_key_value_heads=1", "pretrain.tokens=60000", "sandbox.corpus.documents=3000", "preferences.pairs=200", "preferences.later_pairs=100",
-         "preferences.public_pairs=60", "rejection.samples=2", "rejection.sft.steps=10", "ppo.iterations=3", "sandbox.helpful_prompts=96",
+         "preferences.public_pairs=60", "rejection.samples=2", "rejection.sft.steps=10", "sandbox.helpful_prompts=96",
          "sandbox.hazard_prompts=32", "sandbox.lookalike_prompts=32", "sandbox.test_helpful=24", "sandbox.test_hazard=12",
-         "sandbox.test_lookalike=12", "best_of.samples=2", "best_of.prompts=8", "evaluation.replicates=200"]
+         "sandbox.test_lookalike=12", "best_of.samples=2", "best_of.prompts=8", "evaluation.replicates=200",
+         # PPO long and bold enough that held-out prompts like its last weights better than its first: a drill whose PPO changes nothing would
+         # not see a checkpoint that is lost.
+         "ppo.iterations=24", "ppo.schedule.learning_rate=1e-3", "ppo.kl.coefficient=0.01"]
 # Point of a commit: at which passage through it a process is killed, so that every stage is killed there once. The next process passes the
 # points up to commit.hashed, and commit.before_rename, with the same stage again.
 POINTS = {"stage.started": 2, "commit.begin": 2, "commit.hashed": 2, "commit.manifest": 1, "commit.before_rename": 2,
@@ -78,7 +82,7 @@ def kill_at_points(drill, whole, stages):
 
 
 def kill_at_random(drill, whole, seconds, kills, rng):
-    out, done = drill.work / "random", 0
+    out, done, places = drill.work / "random", 0, collections.Counter()
     shutil.rmtree(out, ignore_errors=True)
     while done < kills:
         process = subprocess.Popen(drill.command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -89,8 +93,10 @@ def kill_at_random(drill, whole, seconds, kills, rng):
             process.kill()
             process.wait()
             done += 1
+            places.update(partial.parent.name for partial in out.glob("stages/*/*.partial"))
     last = drill.run(out)
-    drill.check(f"killed {kills} times at random", last.returncode == 0 and drill.digests(out) == whole, last.stderr[-300:])
+    where = ", ".join(f"{stage} {count}" for stage, count in places.most_common())
+    drill.check(f"killed {kills} times at random ({where})", places["ppo"] > 0 and last.returncode == 0 and drill.digests(out) == whole, last.stderr[-300:])
 
 
 def fill_the_disk(drill, whole):
@@ -159,6 +165,7 @@ def main():
     if first.returncode != 0:
         return 1
     whole, stages = drill.digests(out), len(list(out.glob("stages/*")))
+    drill.check("PPO changes the weights", whole["ppo/model.safetensors"] != whole["rs5/model.safetensors"])
     race(drill, whole)
     flip_bytes(drill, out, rng)
     fill_the_disk(drill, whole)

@@ -155,7 +155,7 @@ const std::vector<Change> kFileChanges = {{{}, "data.held_out=0.6", "data/helpfu
                                           {{}, "data.test_prompts=6", "data/prompts_test.jsonl"},
                                           {{}, "data.max_demonstrations=6", "data/demonstrations.jsonl"},
                                           {{}, "data.max_pairs=5", "data/helpfulness_train.jsonl"},
-                                          {{}, "data.max_tokens=60", "rs1/samples.jsonl.gz"},
+                                          {{}, "data.max_tokens=50", "sft/model.safetensors"},
                                           {{}, "data.drop_oldest_turns=false", "rs1/samples.jsonl.gz"}};
 
 }  // namespace
