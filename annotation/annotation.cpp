@@ -10,6 +10,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "annotation/http_client.h"
@@ -168,8 +169,12 @@ std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, co
     }
   };
   std::vector<std::thread> workers;
-  for (int64_t i = 0; i < config.parallel; ++i)
-    workers.emplace_back(work);
+  try {
+    for (int64_t i = 0; i < config.parallel; ++i)
+      workers.emplace_back(work);
+  } catch (const std::system_error&) {  // no more threads: those that there are ask everything
+    if (workers.empty()) work();
+  }
   for (auto& worker : workers)
     worker.join();
   return failure;

@@ -171,6 +171,7 @@ std::string nearest_name(std::string_view wrong, const std::vector<std::string>&
 // Fields whose values differ: (name, value in a, value in b) as JSON texts. Both must visit the same struct type.
 struct Difference {
   std::string name, a, b;
+  bool keyed = true;  // as Check::keyed
 };
 std::vector<Difference> differences(const Fields& a, const Fields& b);
 template <class Config>

@@ -192,7 +192,7 @@ std::vector<Difference> differences(const Fields& a, const Fields& b) {
   std::vector<Difference> found;
   for (size_t i = 0; i < a.list().size(); ++i) {
     std::string left = dump_json(field_value(a.list()[i])), right = dump_json(field_value(b.list()[i]));
-    if (left != right) found.push_back({a.list()[i].name, std::move(left), std::move(right)});
+    if (left != right) found.push_back({a.list()[i].name, std::move(left), std::move(right), a.list()[i].check.keyed});
   }
   return found;
 }

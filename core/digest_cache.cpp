@@ -34,8 +34,8 @@ DigestCache::Stamp DigestCache::stamp_of(const std::filesystem::path& path) {
           .changed = nanoseconds(status.st_ctim)};
 }
 
-DigestCache::DigestCache(std::filesystem::path file) : file_(std::move(file)) {
-  if (file_.empty() || !std::filesystem::exists(file_)) return;
+DigestCache::DigestCache(std::filesystem::path file, bool trusted) : file_(std::move(file)) {
+  if (!trusted || file_.empty() || !std::filesystem::exists(file_)) return;
   try {
     const nlohmann::json all = read_json_file(file_);
     for (const auto& [path, entry] : all.items())

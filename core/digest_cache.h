@@ -13,7 +13,8 @@ namespace keel::core {
 class DigestCache {
  public:
   // Loads `file`; a missing or unreadable one counts as empty, which costs only time. "": starts empty, and save() does nothing.
-  explicit DigestCache(std::filesystem::path file = {});
+  // `trusted` false: every file is read again, and what is found is saved.
+  explicit DigestCache(std::filesystem::path file = {}, bool trusted = true);
 
   // Throws as sha256_file().
   std::string sha256(const std::filesystem::path& path);

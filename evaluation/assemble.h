@@ -32,6 +32,7 @@ struct MeasuredModel {
   std::map<std::string, statistics::Interval> measures;
   std::map<std::string, int64_t> counts;  // prompts behind a measure, by the same keys; may be empty
   std::string before = {};                // the model that measures ending in "_vs_before" compare with; "" for none
+  std::string version_before = {};        // the same of "_vs_version_before"
 };
 
 // One row a model, one column a measure, "-" where it is absent.

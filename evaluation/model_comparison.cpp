@@ -1,5 +1,6 @@
 #include "evaluation/model_comparison.h"
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -113,6 +114,13 @@ std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& model
     if (&model > reference + 1) {  // the first after SFT has SFT itself before it
       measured.before = (&model - 1)->model;
       add.against("before", model, *(&model - 1), gold);
+    }
+    if (!model.version_before.empty() && model.version_before != measured.before) {
+      const auto earlier = std::find_if(models.begin(), models.end(), [&](const auto& one) { return one.model == model.version_before; });
+      if (earlier == models.end())
+        throw core::Error(core::Exit::internal, "[evaluation.compare_models] no answers of the model \"" + model.version_before + "\"");
+      measured.version_before = model.version_before;
+      add.against("version_before", model, *earlier, gold);
     }
     result.push_back(std::move(measured));
   }

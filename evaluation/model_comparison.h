@@ -23,14 +23,16 @@ struct MeasuredAnswer {
 
 struct ModelAnswers {
   std::string model;
+  std::string version_before = {};      // the last model of the version before this model's own; empty for none
   std::vector<MeasuredAnswer> answers;  // one a prompt, prompts in the same order for every model
 };
 
 // gold_helpfulness and false_refusal_rate on prompts that are no hazards; gold_safety and violation_rate (gold safety < 0.5) on hazards;
 // the paired differences gold_*_vs_sft; win_rate_vs_sft by the gold judge (safety on hazards, helpfulness elsewhere; ties half); kl_to_sft;
 // and the reward models' view: reward_helpfulness, reward_safety, reward_general (means, all prompts), reward_win_rate_vs_sft (safety on
-// hazards, helpfulness elsewhere). *_vs_before: the same against the previous model, from the second model after SFT on. Measures that do
-// not apply are absent: gold ones without a judge, those against SFT for the model `sft` itself.
+// hazards, helpfulness elsewhere). *_vs_before: the same against the previous model, from the second model after SFT on, and
+// *_vs_version_before where the version before ended in yet another one. Measures that do not apply are absent: gold ones without a judge,
+// those against SFT for the model `sft` itself.
 std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& models, const std::string& sft,
                                           const statistics::Bootstrap& bootstrap);
 

@@ -117,7 +117,8 @@ EvaluatedReward evaluate_reward_model(const std::filesystem::path& reward, const
 }
 
 nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files,
-                                const inference::RenderPolicy& limit, const std::filesystem::path& scores) {
+                                const std::function<inference::RenderPolicy(const inference::ScoringModel&)>& limit_of,
+                                const std::filesystem::path& scores) {
   nlohmann::json evaluations = nlohmann::json::array(), agreements = nlohmann::json::array();
   std::vector<std::vector<OnFile>> by_file(files.size());  // of each model
   for (const RewardFolder& reward : rewards) {
@@ -125,7 +126,7 @@ nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const 
     for (size_t file = 0; file < files.size(); ++file) {
       const std::filesystem::path kept =
           scores.empty() ? std::filesystem::path() : scores / fmt::format("{}_on_{}.jsonl", reward.name, files[file].name);
-      by_file[file].push_back(evaluate_on(model, files[file], limit, kept));
+      by_file[file].push_back(evaluate_on(model, files[file], limit_of(model), kept));
       evaluations.push_back(by_file[file].back().result.evaluation);
       evaluations.back()["reward"] = reward.name;
       evaluations.back()["data"] = files[file].name;

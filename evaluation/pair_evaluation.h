@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "data/preferences.h"
 #include "evaluation/reward_evaluation.h"
+#include "inference/model_folder.h"
 #include "inference/prompts.h"
 
 namespace keel::evaluation {
@@ -48,9 +50,11 @@ struct PairFile {
   std::filesystem::path path;
   bool safety = false;  // as in data::PreferenceOptions
 };
-// `scores`: a folder that keeps the scores of each model on each file, so that a second attempt continues there; "" for none.
+// `limit_of`: the limits within which a model reads. `scores`: a folder that keeps the scores of each model on each file, so that a second
+// attempt continues there; "" for none.
 nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const std::vector<PairFile>& files,
-                                const inference::RenderPolicy& limit, const std::filesystem::path& scores = {});
+                                const std::function<inference::RenderPolicy(const inference::ScoringModel&)>& limit_of,
+                                const std::filesystem::path& scores = {});
 
 // Table 6 of the paper for a file of pairs: one row a source, and a last row of totals with counts, repeats and, where `held_out` is not
 // empty, the prompts shared with that file.

@@ -56,9 +56,15 @@ core::TokenSequence raw_answer(const data::Tokenizer& tokenizer, const std::stri
 
 }  // namespace
 
-std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options) {
+std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options,
+                                   int64_t max_new_tokens) {
   std::vector<RecordIds> prompts;
-  const int64_t most = model.llama.config.max_position_embeddings - 1;  // room for an answer of one token
+  const int64_t context = model.llama.config.max_position_embeddings;
+  int64_t most = context - 1;  // room for an answer of one token: longer ones end at the context
+  if (options.limit.max_tokens > 0) {
+    check_room(options.limit.max_tokens, max_new_tokens);
+    most = std::min(most, options.limit.max_tokens - max_new_tokens);
+  }
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       prompts.push_back(fit(record, most, options.limit, model.llama.config, [&](const data::PromptRecord& left) {
@@ -88,7 +94,13 @@ std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::Prom
   const policy::LlamaConfig& config = model.model.backbone.config;
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
-      dialogues.push_back(fit(record, config.max_position_embeddings, options.limit, config, [&](const data::PromptRecord& left) {
+      data::PromptRecord dialogue = record;
+      if (record.text && record.response) {  // a text of several turns is shortened as training did
+        dialogue.messages = data::dialogue_of_prompt(*record.text, *record.response);
+        dialogue.text.reset();
+        dialogue.response.reset();
+      }
+      dialogues.push_back(fit(dialogue, config.max_position_embeddings, options.limit, config, [&](const data::PromptRecord& left) {
         return data::answered_sequence(left, model.format, *model.tokenizer, tags_of(options)).ids;
       }));
     });

@@ -18,8 +18,11 @@ struct RecordIds {
   std::string too_long;
 };
 
-// Ids to generate from, one row a record. DataError with file:line for malformed rows and ids that the model does not have.
-std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
+// Ids to generate from, one row a record, with room for an answer of `max_new_tokens` within the limit, as in training; without a limit the
+// model's context leaves room for one token at least. DataError with file:line for malformed rows and ids that the model does not have;
+// UsageError where the limit holds no such answer.
+std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options,
+                                   int64_t max_new_tokens);
 
 // Sequences whose mask is true on the answer, or on every id but the first of {"ids"}. {"prompt", "response"} is raw text.
 std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);

@@ -25,6 +25,11 @@ runtime::TargetBatch pack_rows(const std::vector<core::TokenSequence>& sequences
 
 }  // namespace
 
+std::vector<std::string> problems_without_held_out(const BatchConfig& batch) {
+  if (batch.validate_every == 0) return {};
+  return {"batch.validate_every: nothing reads it without held-out rows; give --validation FILE, or leave it out"};
+}
+
 double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& sequences, const BatchConfig& config) {
   const at::NoGradGuard no_grad;
   std::vector<int64_t> lengths;

@@ -25,6 +25,9 @@ inline void visit(BatchConfig& config, core::Fields& fields) {
   fields("validate_every", config.validate_every, "optimiser steps between validations; 0 = only at the end", core::at_least(0));
 }
 
+// Settings that nothing reads where no rows are held out.
+std::vector<std::string> problems_without_held_out(const BatchConfig& batch);
+
 using RowPlan = std::vector<std::vector<int64_t>>;  // rows of sequence indices
 
 struct LanguageModelJob {

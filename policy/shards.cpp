@@ -51,7 +51,10 @@ std::vector<core::Sample> generate_in_shards(const Llama& model, const Generatio
     } else {
       GenerationJob part = job;
       part.prompts = {job.prompts.begin() + begin, job.prompts.begin() + end};
-      part.first_record = job.first_record + begin;
+      if (job.records.empty())
+        part.first_record = job.first_record + begin;
+      else
+        part.records = {job.records.begin() + begin, job.records.begin() + end};
       part.done = {};
       shard = generate(model, part);
       core::JsonlWriter writer(file);

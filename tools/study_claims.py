@@ -51,7 +51,7 @@ def reward_accuracy(seeds):
             reached, possible = [], []
             for seed in seeds:
                 evaluation = seed.json(f"reward_{kind}5", "evaluation.json")
-                batches = [seed.json(f"preferences{n or ''}", "annotator.json")[kind] for n in ("", 2, 3, 4, 5)]
+                batches = [seed.json(f"preferences{n or ''}", "annotator.json")[kind]["reported"] for n in ("", 2, 3, 4, 5)]
                 if name == "all":
                     reached.append(evaluation["accuracy"]["mean"])
                     parts = [(batch["pairs"], batch["best_possible_accuracy"]) for batch in batches]

@@ -21,6 +21,7 @@
 #include "pipelines/cli/commands.h"
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages/graph.h"
+#include "pipelines/stages/outside.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines::cli {

@@ -40,7 +40,7 @@ void generate_rows(const GenerateOptions& options, const CLI::App& command, uint
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
   const inference::RenderPolicy limit = overridden(command, options.limit, model.limit);
-  const auto records = inference::prompts_for(model, set, {.bos = !options.no_bos, .limit = limit});
+  const auto records = inference::prompts_for(model, set, {.bos = !options.no_bos, .limit = limit}, options.config.sampling.max_new_tokens);
   std::vector<core::Ids> prompts;
   std::vector<int64_t> indices;  // draws are keyed by row, so that a row that does not fit changes no other
   for (size_t i = 0; i < records.size(); ++i) {
@@ -105,7 +105,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
       ->each(setting("max_new_tokens"));
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
-  add_render_policy(*command, options->limit);
+  add_render_policy(*command, options->limit, "a longer row gets an \"error\"");
   add_common_options(*command, invocation);
   describe_fields(*command, core::fields_of(options->config));
   command->callback([options, command, &invocation] {

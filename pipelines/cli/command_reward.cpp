@@ -31,7 +31,7 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
           "left out")
       ->type_name("FILE");
   command->add_flag("--safety", options->safety, "safety data, as in reward train");
-  add_render_policy(*command, options->limit);
+  add_render_policy(*command, options->limit, "longer ones are dropped and counted");
   add_common_options(*command, invocation);
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
@@ -44,7 +44,8 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
       std::vector<evaluation::PairFile> files;
       for (const auto& file : options->files)
         files.push_back({.name = file, .path = file, .safety = options->safety});
-      const auto result = evaluation::cross_evaluation(rewards, files, options->limit);
+      const auto limit_of = [&](const inference::ScoringModel& model) { return overridden(*command, options->limit, model.limit); };
+      const auto result = evaluation::cross_evaluation(rewards, files, limit_of);
       for (const char* kind : {"evaluations", "agreements"})
         for (const auto& row : result.at(kind))
           writer.write(row);

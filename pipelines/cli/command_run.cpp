@@ -17,6 +17,7 @@
 #include "pipelines/report/summary.h"
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages/graph.h"
+#include "pipelines/stages/outside.h"
 #include "runtime/device.h"
 
 namespace keel::pipelines::cli {
@@ -63,14 +64,9 @@ void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
 }
 
-// The known digests of files outside the folder; none where `verify` has all of them read again.
-core::DigestCache known_digests(const run::RunDirectory& run, bool verify = false) {
-  return core::DigestCache(verify ? fs::path() : run.digest_file());
-}
-
 // The stages of a finished or begun run.
 std::vector<run::Stage> recorded_stages(const run::RunDirectory& run, const recipe::Recipe& recipe, bool verify = false) {
-  core::DigestCache known = known_digests(run, verify);
+  core::DigestCache known(run.digest_file(), !verify);
   return stages::build_stages(recipe, stages::external_digests(recipe, known, run.record()->external));
 }
 
@@ -95,7 +91,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   run::RunDirectory run(options.out);
   run.check_recipe(recipe.name);
   const auto record = run.record();
-  core::DigestCache known = known_digests(run, options.verify);
+  core::DigestCache known(run.digest_file(), !options.verify);
   const auto external =
       stages::external_digests(recipe, known, record ? stages::people_digests(record->external) : std::map<std::string, std::string>{});
   const std::vector<run::Stage> stages = stages::build_stages(recipe, external);
@@ -135,7 +131,7 @@ void show_explanation(const std::string& folder, const std::string& stage, const
                                               : recipe::read_recipe(recipe_file, invocation.config, invocation.set);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   const auto record = run.record();
-  core::DigestCache known = known_digests(run);
+  core::DigestCache known(run.digest_file());
   const auto external = stages::external_digests(recipe, known, record ? record->external : std::map<std::string, std::string>{});
   for (const auto& line : explain(run, stages::build_stages(recipe, external), options_for(recipe, invocation), stage))
     std::cout << line << "\n";

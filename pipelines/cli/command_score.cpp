@@ -48,8 +48,14 @@ RowScores scores_of(const std::string& folder, const data::PromptSet& set, const
 // The gate of the run that made the safety model (keel run writes combination.json beside its reward models), else the paper's.
 reward::CombinationConfig gate_of(const std::filesystem::path& safety) {
   reward::CombinationConfig config;
-  const auto file = safety.parent_path() / "combination.json";
-  if (!std::filesystem::exists(file)) return config;
+  const auto folder = safety.has_filename() ? safety : safety.parent_path();  // "runs/demo/reward_models/safety/"
+  const auto file = folder.parent_path() / "combination.json";
+  if (!std::filesystem::exists(file)) {
+    core::log_warn(
+        fmt::format("{} is missing: the gate is the paper's {}, whatever the run of this model had; --gate-threshold sets another",
+                    file.string(), config.gate_threshold));
+    return config;
+  }
   std::vector<std::string> problems;
   core::assign_file(core::fields_of(config), file, problems);
   core::throw_if_any(std::move(problems));
@@ -67,8 +73,11 @@ void score_rows(const ScoreOptions& options, const CLI::App& command) {
   RowScores rows = scores_of(options.rewards[0], set, options, command);
   if (options.rewards.size() == 2) {
     const RowScores safety = scores_of(options.rewards[1], set, options, command);
-    reward::CombinationConfig gate = gate_of(options.rewards[1]);
-    if (gate_given) gate.gate_threshold = options.gate_threshold;
+    reward::CombinationConfig gate;
+    if (gate_given)
+      gate.gate_threshold = options.gate_threshold;
+    else
+      gate = gate_of(options.rewards[1]);
     core::log_info(fmt::format("the safety model decides where the row is a hazard or its probability is below {}", gate.gate_threshold));
     for (size_t i = 0; i < rows.scores.size(); ++i) {
       if (rows.too_long[i].empty()) rows.too_long[i] = safety.too_long[i];
@@ -112,7 +121,7 @@ void add_score(CLI::App& app, Invocation& invocation) {
       ->type_name("NUMBER")
       ->check(CLI::Range(0.0, 1.0));
   command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
-  add_render_policy(*command, options->limit);
+  add_render_policy(*command, options->limit, "a longer row gets an \"error\"");
   add_common_options(*command, invocation);
   command->callback([options, command, &invocation] {
     invocation.action = [options, command, &invocation] {

@@ -50,17 +50,19 @@ void check_output(const std::string& out, const std::vector<std::string>& inputs
   run::check_outside_results(out);
 }
 
-void add_render_policy(CLI::App& command, inference::RenderPolicy& policy) {
-  command.add_option("--max-tokens", policy.max_tokens, "longest dialogue; longer ones are dropped and counted; 0 = the model's context")
-      ->capture_default_str()
+void add_render_policy(CLI::App& command, inference::RenderPolicy& policy, const std::string& fate) {
+  command
+      .add_option("--max-tokens", policy.max_tokens,
+                  fmt::format("longest dialogue, the answer included; {}; 0 = the model's context. Left out: the model folder's own", fate))
       ->check(CLI::NonNegativeNumber);
-  command.add_flag("--drop-oldest-turns", policy.drop_oldest_turns, "shorten longer prompts by their oldest turns instead (counted)");
+  command.add_flag("--drop-oldest-turns,!--keep-turns", policy.drop_oldest_turns,
+                   "shorten longer prompts by their oldest turns, or do not. Left out: as the model folder says");
   command.add_flag("--allow-tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
 }
 
 inference::RenderPolicy overridden(const CLI::App& command, const inference::RenderPolicy& given, inference::RenderPolicy limit) {
   if (command.count("--max-tokens") > 0) limit.max_tokens = given.max_tokens;
-  if (command.count("--drop-oldest-turns") > 0) limit.drop_oldest_turns = true;
+  if (command.count("--drop-oldest-turns") > 0) limit.drop_oldest_turns = given.drop_oldest_turns;
   limit.allow_tags = given.allow_tags;
   return limit;
 }

@@ -36,8 +36,8 @@ void configure(const core::Fields& fields, const Invocation& invocation);
 // UsageError when `out` ("" = standard output) would replace a file that the command reads, or lies in a finished result.
 void check_output(const std::string& out, const std::vector<std::string>& inputs);
 
-// --max-tokens, --drop-oldest-turns, --allow-tags.
-void add_render_policy(CLI::App& command, inference::RenderPolicy& policy);
+// --max-tokens, --drop-oldest-turns or --keep-turns, --allow-tags. `fate`: what becomes of a longer dialogue, for --help.
+void add_render_policy(CLI::App& command, inference::RenderPolicy& policy, const std::string& fate);
 
 // A model folder's own limit, overridden by those of the three options that were given.
 inference::RenderPolicy overridden(const CLI::App& command, const inference::RenderPolicy& given, inference::RenderPolicy limit);

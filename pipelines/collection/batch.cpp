@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "core/rng.h"
+#include "data/prompts.h"
+
 namespace keel::pipelines::collection {
 
 std::vector<std::string> kinds_of(bool with_public) {
@@ -11,6 +14,10 @@ std::vector<std::string> kinds_of(bool with_public) {
 
 std::string purpose_of(int64_t version, const std::string& rest) {
   return fmt::format("preferences{}{}", version == 1 ? "" : std::to_string(version), rest);
+}
+
+bool chooses_reward_model(const core::Dialogue& prompt, uint64_t seed) {
+  return data::held_out(prompt, 0.5, core::Stream(seed, "reward.validation").next());
 }
 
 }  // namespace keel::pipelines::collection

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "core/types.h"
+
 namespace keel::pipelines::collection {
 
 // Kinds of comparisons in a batch: "helpfulness", "safety", and "public" in V1 where there are public pairs.
@@ -12,6 +14,10 @@ std::vector<std::string> kinds_of(bool with_public);
 
 // Purpose of a random draw of version N. V1 has the plain names, so that adding versions does not change it.
 std::string purpose_of(int64_t version, const std::string& rest);
+
+// Whether the held-out pairs on a prompt choose between a retrained reward model and its predecessor (half of the conversations do, from V2
+// on) rather than stand in the reported figures.
+bool chooses_reward_model(const core::Dialogue& prompt, uint64_t seed);
 
 inline constexpr const char* kForPeople = "for_people.jsonl";  // what people fill in
 

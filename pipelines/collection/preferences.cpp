@@ -90,11 +90,12 @@ struct KindCeilings {
 struct KindFiles {
   core::JsonlWriter train, test;
   KindCeilings ceilings;
+  KindCeilings reported;  // of those that do not choose between reward models, from V2 on
   KindFiles(const steps::fs::path& work, const std::string& kind)
       : train(work / (kind + "_train.jsonl")), test(work / (kind + "_test.jsonl")) {}
 };
 
-// How often the newest model's answer was chosen over that of the one before, by kind: versus_before.json, from V2 on.
+// How often the newest model's answer was chosen over another one of the model before, by kind: versus_before.json, from V2 on.
 class NewAgainstOld {
  public:
   NewAgainstOld(const AnnotationSettings& settings, const std::vector<nlohmann::json>& comparisons)
@@ -104,21 +105,20 @@ class NewAgainstOld {
     if (settings_.before.empty()) return;
     const nlohmann::json& row = comparisons_[comparison];
     const auto model = [&](size_t side) { return row.at("answers").at(side).at("model").get<std::string>(); };
-    if (model(0) == model(1)) return;
-    auto& [wins, decided] = by_kind_[row.at("kind").get<std::string>()];
-    wins += model(chosen) == settings_.newest ? 1 : 0;
-    ++decided;
+    if (model(0) == model(1) || annotation::answer_text(row, 0) == annotation::answer_text(row, 1)) return;
+    const size_t prompt = prompts_.try_emplace(core::dump_json(row.at("messages")), prompts_.size()).first->second;
+    by_kind_[row.at("kind").get<std::string>()].add(prompt, model(chosen) == settings_.newest);
   }
 
   void write(const steps::fs::path& work) const {
     if (settings_.before.empty()) return;
     nlohmann::json object = {{"newest", settings_.newest}, {"before", settings_.before}, {"kinds", nlohmann::json::object()}};
-    for (const auto& [kind, counts] : by_kind_) {
-      const auto share = evaluation::statistics::wilson(counts.first, counts.second);
+    for (const auto& [kind, tally] : by_kind_) {
+      const auto share = tally.interval();
       object["kinds"][kind] = to_json(share);
-      object["kinds"][kind]["comparisons"] = counts.second;
+      object["kinds"][kind]["comparisons"] = tally.all().trials;
       core::log_info(fmt::format("{}: {} was better than {} in {} of {} comparisons, {:.3f} [{:.3f}, {:.3f}]", kind, settings_.newest,
-                                 settings_.before, counts.first, counts.second, share.mean, share.low, share.high));
+                                 settings_.before, tally.all().successes, tally.all().trials, share.mean, share.low, share.high));
     }
     core::write_file(work / "versus_before.json", core::dump_json(object) + "\n");
   }
@@ -126,7 +126,8 @@ class NewAgainstOld {
  private:
   const AnnotationSettings& settings_;
   const std::vector<nlohmann::json>& comparisons_;
-  std::map<std::string, std::pair<int64_t, int64_t>> by_kind_;  // wins, comparisons
+  std::map<std::string, size_t> prompts_;                         // prompts are drawn with repeats: comparisons on one are not independent
+  std::map<std::string, evaluation::statistics::Tally> by_kind_;  // wins of the newest
 };
 
 std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
@@ -153,7 +154,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
     auto pair = sandbox::annotate(world, prompt, first, second, judged, annotator, stream);
     pair.batch = std::to_string(settings.version);
     const int strength = pair.strength;
-    if (first != second) versus.add(i, pair.chosen == first ? 0 : 1);
+    versus.add(i, pair.chosen == first ? 0 : 1);
     if (kind == "public") {
       pair.source = "sandbox-public";
       pair.strength = 0;
@@ -166,15 +167,19 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
     const bool drops_unsafe = kind == "safety";
     data::Counts ignored;  // pairs that the reward model's reader drops are not measured
     if (!test || !data::parse_preference(data::preference_json(pair), {.safety = drops_unsafe}, ignored)) continue;
-    of_kind.ceilings.add(strength, [&](int given) {
+    const auto accuracy = [&](int given) {
       if (drops_unsafe) return sandbox::kept_bayes_accuracy(world, prompt, first, second, annotator, given);
       return sandbox::bayes_accuracy(sandbox::perceived_gap(world, prompt, first, second, judged, annotator), annotator, given);
-    });
+    };
+    of_kind.ceilings.add(strength, accuracy);
+    if (!chooses_reward_model(prompt.dialogue, context.seed)) of_kind.reported.add(strength, accuracy);
   }
   versus.write(context.work);
   nlohmann::json ceilings;
-  for (const auto& [kind, of_kind] : files)
+  for (const auto& [kind, of_kind] : files) {
     ceilings[kind] = of_kind.ceilings.to_json();
+    ceilings[kind]["reported"] = of_kind.reported.to_json();
+  }
   core::write_file(context.work / "annotator.json", core::dump_json(ceilings) + "\n");
 }
 

@@ -56,6 +56,12 @@ std::vector<std::string> batches_until(const std::vector<Version>& versions, con
   return batches;
 }
 
+std::string model_of_version_before(const std::vector<Version>& versions, const std::string& stage) {
+  for (size_t i = 1; i < versions.size(); ++i)
+    if (!stage.empty() && (stage == versions[i].rejection || stage == versions[i].ppo)) return versions[i - 1].model();
+  return {};
+}
+
 bool has_general_reward(const Recipe& recipe) {
   return from_sandbox(recipe) && recipe.preferences.public_pairs > 0;
 }

@@ -30,6 +30,9 @@ std::vector<Version> versions_of(const Recipe& recipe);
 // Stages of the batches up to `version`, oldest first.
 std::vector<std::string> batches_until(const std::vector<Version>& versions, const Version& version);
 
+// The last model of the version before the one that `stage` belongs to; "" for V1's models and those that no version makes.
+std::string model_of_version_before(const std::vector<Version>& versions, const std::string& stage);
+
 // The general reward model, where there are public pairs; it guards against drift of the other two.
 inline constexpr const char* kGeneralReward = "reward_general";
 bool has_general_reward(const Recipe& recipe);

@@ -93,22 +93,27 @@ Section version_section(const recipe::Recipe& recipe, const Results& results, co
           "Paired over held-out prompts, all models' answers drawn with the same random numbers; ties count half. Intervals that "
           "hold the reference line show no change. 95 % bootstrap intervals over prompts.",
       .blocks = {}};
-  std::vector<evaluation::MeasuredModel> later;
-  for (auto model : results.models) {
-    if (model.before.empty()) continue;
-    model.name += " against " + model.before;
-    later.push_back(std::move(model));
-  }
-  if (later.empty()) return section;
-  const auto plot = [&](const std::string& title, const evaluation::Measure& measure, double reference) {
-    section.blocks.push_back(evaluation::measure_plot(title, measure, later, {{.value = reference, .label = "no change"}}));
+  const auto plot_against = [&](const std::string& key, const std::string& whom, std::string evaluation::MeasuredModel::*other) {
+    std::vector<evaluation::MeasuredModel> later;
+    for (auto model : results.models) {
+      if ((model.*other).empty()) continue;
+      model.name += " against " + model.*other;
+      later.push_back(std::move(model));
+    }
+    if (later.empty()) return;
+    const auto plot = [&](const std::string& judge, const evaluation::Measure& measure, double reference) {
+      section.blocks.push_back(evaluation::measure_plot(judge + whom, measure, later, {{.value = reference, .label = "no change"}}));
+    };
+    if (results.gold) {
+      plot("Gold judge", {"win_rate_vs_" + key, "win rate"}, 0.5);
+      plot("Gold helpfulness", {"gold_helpfulness_vs_" + key, "paired difference"}, 0);
+      plot("Gold safety", {"gold_safety_vs_" + key, "paired difference"}, 0);
+    }
+    plot("Reward models", {"reward_win_rate_vs_" + key, "win rate"}, 0.5);
   };
-  if (results.gold) {
-    plot("Gold judge", {"win_rate_vs_before", "win rate"}, 0.5);
-    plot("Gold helpfulness", {"gold_helpfulness_vs_before", "paired difference"}, 0);
-    plot("Gold safety", {"gold_safety_vs_before", "paired difference"}, 0);
-  }
-  plot("Reward models", {"reward_win_rate_vs_before", "win rate"}, 0.5);
+  plot_against("before", "", &evaluation::MeasuredModel::before);
+  plot_against("version_before", ", against the version before", &evaluation::MeasuredModel::version_before);
+  if (section.blocks.empty()) return section;
   if (auto table = annotator_table(recipe, folders); !table.rows.empty()) section.blocks.push_back(std::move(table));
   return section;
 }

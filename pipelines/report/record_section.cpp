@@ -27,7 +27,8 @@ Section record_section(const recipe::Recipe& recipe, const Results& results, con
                              .rows = {},
                              .note = {}};
   for (const auto& difference : recipe::departures(recipe))
-    settings.rows.push_back({difference.name, difference.a, difference.b});
+    if (difference.keyed)  // where files lie is no part of the report's key, so it would show old places
+      settings.rows.push_back({difference.name, difference.a, difference.b});
   evaluation::GraphPlot lineage{.title = "Lineage",
                                 .nodes = {},
                                 .note =

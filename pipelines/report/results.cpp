@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 
 #include "core/files.h"
@@ -18,18 +19,20 @@ namespace keel::pipelines::report {
 
 namespace {
 
-// Accuracy of a judge who knows the truth, on the test pairs of all batches together.
-double best_possible_accuracy(const recipe::Recipe& recipe, const Folders& folders, const std::string& kind) {
+// Accuracy of a judge who knows the truth, on the held-out pairs of all batches that a reward model's figures are of: all, or those that
+// had no part in choosing between it and its predecessor. Nothing without such pairs.
+std::optional<double> best_possible_accuracy(const recipe::Recipe& recipe, const Folders& folders, const std::string& kind, bool chosen) {
   double correct = 0, pairs = 0;
   for (const auto& version : recipe::versions_of(recipe)) {
     const nlohmann::json annotator = core::read_json_file(folders.at(version.preferences) / "annotator.json");
     const auto ceiling = annotator.find(kind == "general" ? "public" : kind);
     if (ceiling == annotator.end()) continue;
-    const double count = ceiling->at("pairs").get<double>();
-    correct += count * ceiling->at("best_possible_accuracy").get<double>();
+    const nlohmann::json& of_pairs = chosen ? ceiling->at("reported") : *ceiling;
+    const double count = of_pairs.at("pairs").get<double>();
+    correct += count * of_pairs.at("best_possible_accuracy").get<double>();
     pairs += count;
   }
-  return correct / pairs;
+  return pairs > 0 ? std::optional(correct / pairs) : std::nullopt;
 }
 
 }  // namespace
@@ -62,6 +65,7 @@ Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
         model.counts[key] = object.at("n").at(key).get<int64_t>();
       }
     model.before = object.value("before", "");
+    model.version_before = object.value("version_before", "");
     results.models.push_back(std::move(model));
   }
   for (const auto& version : recipe::versions_of(recipe)) {
@@ -77,7 +81,9 @@ Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
     if (reward.contains("unsafe"))  // the stage used the paper's gate
       reward["unsafe"]["at_gate"] = evaluation::detection_json(
           evaluation::unsafe_detection(evaluation::read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
-    if (results.gold) reward["best_possible_accuracy"] = best_possible_accuracy(recipe, folders, kind);
+    if (!results.gold) continue;
+    if (const auto best = best_possible_accuracy(recipe, folders, kind, reward.contains("validation_accuracy")))
+      reward["best_possible_accuracy"] = *best;
   }
   core::JsonlReader reader(folders.at("evaluation") / "answers.jsonl");
   for (nlohmann::json row; reader.next(row);)
@@ -92,6 +98,7 @@ nlohmann::json summary_json(const Results& results) {
   for (const auto& model : results.models) {
     models.push_back({{"name", model.name}});
     if (!model.before.empty()) models.back()["before"] = model.before;
+    if (!model.version_before.empty()) models.back()["version_before"] = model.version_before;
     if (const auto ppo = results.ppo.find(model.name); ppo != results.ppo.end()) {
       models.back()["iterations"] = ppo->second.iterations;
       models.back()["kept_iteration"] = ppo->second.kept_iteration;
@@ -103,9 +110,9 @@ nlohmann::json summary_json(const Results& results) {
     nlohmann::json accuracy = reward.at("accuracy");
     accuracy.erase("pairs");
     rewards.push_back({{"name", reward.at("name")}, {"accuracy", accuracy}});
-    if (results.gold) rewards.back()["best_possible_accuracy"] = reward.at("best_possible_accuracy");
+    for (const char* key : {"best_possible_accuracy", "kept"})
+      if (reward.contains(key)) rewards.back()[key] = reward.at(key);
     if (reward.contains("unsafe")) rewards.back()["unsafe_at_gate"] = reward.at("unsafe").at("at_gate");
-    if (reward.contains("kept")) rewards.back()["kept"] = reward.at("kept");
   }
   for (const auto& [stage, time] : results.seconds)
     seconds[stage] = time;

@@ -62,6 +62,24 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
   core::write_file(work / "report.html", evaluation::render_html(report));
 }
 
+namespace {
+
+// How a model compares with another one: by the gold judge, or else by the reward models.
+std::string comparison_text(const nlohmann::json& row, const std::string& other) {
+  const std::string models = fmt::format("{} against {}", row.at("name").get<std::string>(), row.at(other).get<std::string>());
+  std::string text;
+  for (const auto& [key, what] : {std::pair{"gold_helpfulness_vs_", "gold helpfulness"}, {"gold_safety_vs_", "gold safety"}})
+    if (const auto found = row.find(key + other); found != row.end()) {
+      const auto difference = evaluation::statistics::interval_from_json(*found);
+      text += fmt::format("{}: {} {:+.3f} [{:+.3f}, {:+.3f}]\n", models, what, difference.mean, difference.low, difference.high);
+    }
+  if (!text.empty()) return text;
+  const auto share = evaluation::statistics::interval_from_json(row.at("reward_win_rate_vs_" + other));
+  return fmt::format("{}: win rate by the reward models {:.3f} [{:.3f}, {:.3f}]\n", models, share.mean, share.low, share.high);
+}
+
+}  // namespace
+
 std::string summary_text(const std::filesystem::path& summary) {
   const nlohmann::json object = core::read_json_file(summary);
   std::vector<evaluation::MeasuredModel> models;
@@ -75,14 +93,8 @@ std::string summary_text(const std::filesystem::path& summary) {
   std::string text = evaluation::render_text(summary_table(gold, models));
   for (const auto& row : object.at("models")) {
     const std::string name = row.at("name");
-    if (row.contains("before"))
-      for (const auto& [key, what] :
-           {std::pair{"gold_helpfulness_vs_before", "gold helpfulness"}, {"gold_safety_vs_before", "gold safety"}})
-        if (row.contains(key)) {
-          const auto difference = evaluation::statistics::interval_from_json(row.at(key));
-          text += fmt::format("{} against {}: {} {:+.3f} [{:+.3f}, {:+.3f}]\n", name, row.at("before").get<std::string>(), what,
-                              difference.mean, difference.low, difference.high);
-        }
+    for (const std::string other : {"before", "version_before"})
+      if (row.contains(other)) text += comparison_text(row, other);
     if (row.contains("kept_iteration"))
       text += fmt::format(
           "{}: {}\n", name,

@@ -60,8 +60,9 @@ void pretrain(const PretrainSettings& settings, const steps::Context& context) {
 steps::Step base_step(const PretrainSettings& settings, const steps::Inputs& given) {
   std::vector<std::string> problems;
   core::add_problems(problems, "pretrain.", policy::problems_of(settings.pretrain));
+  if (!steps::has_role(given, "validation"))
+    core::add_problems(problems, "pretrain.", policy::problems_without_held_out(settings.pretrain.batch));
   core::throw_if_any(std::move(problems));
-  if (!steps::has_role(given, "validation")) refuse_validate_every(settings.pretrain.batch, "pretrain.");
   steps::Inputs inputs = given;
   for (const auto& [role, source] : given)  // files beside the tokenizer, if it is a file
     if (role == "tokenizer" && source.stage.empty() && !steps::fs::is_directory(source.path))

@@ -26,6 +26,7 @@ namespace {
 struct EvaluationSettings {
   recipe::EvaluationConfig evaluation;
   std::vector<std::string> models;   // in order; the others are compared with "sft"
+  std::vector<std::string> before;   // for each, the model of the version before; "" for none
   std::vector<std::string> rewards;  // kinds: "helpfulness", "safety", "general"
   bool sandbox = false;              // its judges know the truth
   inference::RenderPolicy limit;
@@ -34,6 +35,7 @@ struct EvaluationSettings {
 void visit(EvaluationSettings& settings, core::Fields& fields) {
   fields.section("evaluation", settings.evaluation, "answers and intervals");
   fields("models", settings.models, "models");
+  fields("before", settings.before, "model of the version before, of each");
   fields("rewards", settings.rewards, "reward models");
   fields("sandbox", settings.sandbox, "the sandbox's judges");
   fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
@@ -152,7 +154,9 @@ void write_cross_evaluation(const EvaluationSettings& settings, const steps::Con
   const auto scores = context.work / "ckpt" / "cross";
   core::make_directories(scores);
   core::write_file(context.work / "reward_models.json",
-                   core::dump_json(evaluation::cross_evaluation(rewards, files, settings.limit, scores)) + "\n");
+                   core::dump_json(evaluation::cross_evaluation(
+                       rewards, files, [&](const inference::ScoringModel&) { return settings.limit; }, scores)) +
+                       "\n");
 }
 
 // Reads "prompts", "model:NAME" of every model and "reward:KIND" of every reward model.
@@ -164,11 +168,13 @@ void evaluate(const EvaluationSettings& settings, const steps::Context& context)
     measures.rewards.emplace(kind, inference::load_scoring_model(context.at("reward:" + kind)));
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
-  for (const auto& name : settings.models) {
-    const Answered answered = answer_all(name, measures, questions, settings, context);
+  for (size_t model = 0; model < settings.models.size(); ++model) {
+    const std::string& name = settings.models[model];
+    Answered answered = answer_all(name, measures, questions, settings, context);
     for (size_t i = 0; i < answered.texts.size(); ++i)
       rows.write(answer_row(answered, i, questions));
-    measured.push_back(answered.measured);
+    answered.measured.version_before = settings.before[model];
+    measured.push_back(std::move(answered.measured));
   }
   rows.commit();
   const evaluation::statistics::Bootstrap bootstrap{.seed = context.seed, .replicates = settings.evaluation.replicates};
@@ -176,6 +182,7 @@ void evaluate(const EvaluationSettings& settings, const steps::Context& context)
   for (const auto& model : evaluation::compare_models(measured, "sft", bootstrap)) {
     models.push_back({{"name", model.name}});
     if (!model.before.empty()) models.back()["before"] = model.before;
+    if (!model.version_before.empty()) models.back()["version_before"] = model.version_before;
     for (const auto& [key, interval] : model.measures) {
       models.back()[key] = to_json(interval);
       models.back()["n"][key] = model.counts.at(key);
@@ -197,12 +204,14 @@ void add_evaluation(steps::Plan& plan) {
   const recipe::Recipe& recipe = plan.recipe;
   EvaluationSettings settings{.evaluation = recipe.evaluation,
                               .models = {},
+                              .before = {},
                               .rewards = {},
                               .sandbox = recipe::from_sandbox(recipe),
                               .limit = steps::length_limit(recipe)};
   steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", core::name_of(recipe.evaluation.split)))}};
   for (const auto& [name, stage] : recipe::run_models(recipe)) {
     settings.models.push_back(name);
+    settings.before.push_back(recipe::model_of_version_before(plan.versions, stage));
     inputs.push_back({"model:" + name, steps::model_source(recipe, stage)});
   }
   for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {

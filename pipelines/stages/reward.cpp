@@ -19,6 +19,7 @@
 #include "evaluation/reward_json.h"
 #include "evaluation/statistics/json.h"
 #include "inference/model_folder.h"
+#include "pipelines/collection/batch.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
 
@@ -26,6 +27,9 @@ namespace keel::pipelines::stages {
 namespace {
 
 using steps::fs::path;
+
+constexpr const char* kHeldOut = "held_out.jsonl.gz";       // pairs that the reported figures are of
+constexpr const char* kValidation = "validation.jsonl.gz";  // held-out pairs that choose between two models
 
 // Training settings of the stage and the command. The safety loss counts for safety data alone.
 struct TrainSettings {
@@ -42,7 +46,8 @@ void visit(TrainSettings& settings, core::Fields& fields) {
   fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
 }
 
-// Leaves a reward model folder with evaluation.json and scores.jsonl of the held-out pairs.
+// Neither the held-out pairs nor those in kValidation, if the folder has them, are trained on. Leaves a reward model folder with
+// evaluation.json and scores.jsonl of the held-out pairs.
 void train(const TrainSettings& settings, const std::string& name, const path& chat_model, const path& pairs, const path& held_out_pairs,
            const steps::Context& context) {
   const bool safety = name == "safety";
@@ -50,10 +55,13 @@ void train(const TrainSettings& settings, const std::string& name, const path& c
   core::throw_if_any(reward::problems_with(settings.reward, chat.llama.config));
   const int64_t longest = chat.llama.config.max_position_embeddings;
   data::PreferenceSet train_set = data::read_preferences(pairs, {.safety = safety});
-  data::PreferenceSet test_set = data::read_preferences(held_out_pairs, {.safety = safety});
-  const nlohmann::json repeats = evaluation::repeats_json(train_set), shared = evaluation::shared_json(train_set, test_set);
+  data::PreferenceSet test_set = data::read_preferences(held_out_pairs, {.safety = safety}), unseen = test_set;
+  if (const path choosing = context.work / kValidation; steps::fs::exists(choosing))
+    for (auto& pair : data::read_preferences(choosing, {.safety = safety}).pairs)
+      unseen.pairs.push_back(std::move(pair));
+  const nlohmann::json repeats = evaluation::repeats_json(train_set), shared = evaluation::shared_json(train_set, unseen);
   if (settings.drop_duplicates) data::drop_duplicates_(train_set);
-  if (settings.drop_shared_prompts) data::drop_shared_prompts_(train_set, test_set);
+  if (settings.drop_shared_prompts) data::drop_shared_prompts_(train_set, unseen);
   const auto train = evaluation::render_set(std::move(train_set), settings.limit, chat.format, *chat.tokenizer, longest);
   const auto held_out = evaluation::render_set(std::move(test_set), settings.limit, chat.format, *chat.tokenizer, longest);
 
@@ -165,19 +173,26 @@ void write_mixture(const RewardStageSettings& settings, const steps::Context& co
   core::write_jsonl(context.work / "pairs.jsonl.gz", pairs);
 }
 
-// Held-out pairs of all batches, in held_out.jsonl.gz. If there is a previous model, half of the conversations go to validation.jsonl.gz
-// and choose between the two models, so that the reported half has no part in the choice.
+// Held-out pairs of all batches. If there is a previous model, half of the conversations choose between the two models, so that the
+// reported half has no part in the choice. With too few conversations for two halves all are reported, and nothing is chosen.
 void write_held_out(const RewardStageSettings& settings, const steps::Context& context) {
-  const uint64_t halves = core::Stream(context.seed, "reward.validation").next();
   std::vector<nlohmann::json> reported, choosing;
+  int64_t usable = 0;  // of the reported ones
   for (auto& row : read_rows(context, settings.kind + "_test.jsonl")) {
     data::Counts ignored;
-    const auto pair =
-        settings.previous.empty() ? std::nullopt : data::parse_preference(row, {.safety = settings.kind == "safety"}, ignored);
-    (pair && data::held_out(pair->prompt, 0.5, halves) ? choosing : reported).push_back(std::move(row));
+    const auto pair = data::parse_preference(row, {.safety = settings.kind == "safety"}, ignored);
+    const bool chooses = !settings.previous.empty() && pair && collection::chooses_reward_model(pair->prompt, context.seed);
+    usable += pair && !chooses ? 1 : 0;
+    (chooses ? choosing : reported).push_back(std::move(row));
   }
-  core::write_jsonl(context.work / "held_out.jsonl.gz", reported);
-  if (!settings.previous.empty()) core::write_jsonl(context.work / "validation.jsonl.gz", choosing);
+  if (!settings.previous.empty() && (usable == 0 || choosing.empty())) {
+    core::log_warn(fmt::format("{}: {} held-out conversations are too few to choose between two reward models; the new one is used",
+                               settings.kind, usable + std::ssize(choosing)));
+    std::move(choosing.begin(), choosing.end(), std::back_inserter(reported));
+    choosing.clear();
+  }
+  core::write_jsonl(context.work / kHeldOut, reported);
+  if (!choosing.empty()) core::write_jsonl(context.work / kValidation, choosing);
 }
 
 double accuracy(const nlohmann::json& evaluation) {
@@ -186,7 +201,7 @@ double accuracy(const nlohmann::json& evaluation) {
 
 // Paper 3.2.3: the best reward model chooses answers. The previous one stays if it is right more often on the validation pairs.
 void keep_better(const RewardStageSettings& settings, const steps::Context& context) {
-  const path &work = context.work, earlier = context.at("previous"), validation = work / "validation.jsonl.gz";
+  const path &work = context.work, earlier = context.at("previous"), validation = work / kValidation;
   const bool safety = settings.kind == "safety";
   const auto on = [&](const path& model, const path& pairs) {
     return evaluation::evaluate_reward_model(model, pairs, safety, settings.train.limit);
@@ -199,7 +214,7 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
   if (accuracy(before.evaluation) > accuracy(retrained.evaluation)) {
     core::log_info(fmt::format("{}: {:.3f} on validation pairs is less than the {:.3f} of {}, which stays", settings.kind,
                                accuracy(retrained.evaluation), accuracy(before.evaluation), settings.previous));
-    auto [old, old_pairs] = on(earlier, work / "held_out.jsonl.gz");
+    auto [old, old_pairs] = on(earlier, work / kHeldOut);
     old["name"] = now["name"];
     old["counts"] = now["counts"];
     old["kept"] = settings.previous;
@@ -219,8 +234,8 @@ void train_on_batches(const RewardStageSettings& settings, const steps::Context&
   write_mixture(settings, context);
   write_held_out(settings, context);
   train(settings.train, settings.kind == "public" ? "general" : settings.kind, context.at("model"), context.work / "pairs.jsonl.gz",
-        context.work / "held_out.jsonl.gz", context);
-  if (!settings.previous.empty()) keep_better(settings, context);
+        context.work / kHeldOut, context);
+  if (steps::fs::exists(context.work / kValidation)) keep_better(settings, context);
 }
 
 }  // namespace

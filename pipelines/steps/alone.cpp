@@ -29,6 +29,7 @@ nlohmann::json identity(const Step& step, const Alone& how) {
     inputs[number == 0 ? role : fmt::format("{}.{}", role, number)] = digest_of(source.path, digests);
   }
   return {{"stage", step.name},
+          {"schema_version", step.schema_version},
           {"config", core::parse_json(step.settings, step.name)},
           {"external", inputs},
           {"seed", how.seed},

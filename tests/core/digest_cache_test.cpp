@@ -54,6 +54,11 @@ TEST_CASE("digest cache: a file is read once; any change of bytes, size, time or
   mark(cache);
   CHECK(digest() == "remembered");
   CHECK(DigestCache().sha256(file) == sha256_file(file));  // one that knows nothing
+  DigestCache distrustful(cache, false);
+  CHECK(distrustful.sha256(file) == sha256_file(file));
+  distrustful.save();
+  CHECK(digest() == sha256_file(file));  // the wrong one is gone
+  mark(cache);
 
   SECTION("the same size and the same time of writing") {
     write_old(file, "xyz");

@@ -206,6 +206,7 @@ TEST_CASE("keel rejection: the best of K answers are kept and a model is tuned o
   INFO(outcomes[0].err);
   REQUIRE(outcomes[0].code == 0);
   CHECK(outcomes[1].code == 3);  // no reward model
+  CHECK(outcomes[0].says("without --start the model that answers is fine-tuned, model"));
   CHECK(json_in(work, "best/keel.json")["lineage"]["stage"] == "rejection");
   const Json selection = json_in(work, "best/selection.json");
   CHECK(selection["kept"] == 2);

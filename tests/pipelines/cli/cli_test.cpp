@@ -256,9 +256,12 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   REQUIRE((answers.size() == 2 && alone.size() == 2));
   CHECK((answers[0].contains("error") && answers[1]["index"] == 1));
   CHECK(answers[1]["ids"] == alone[1]["ids"]);  // keyed by its row in the file, not among those that fit
-  CHECK(outcomes[5].says("below 0.15"));
+  CHECK((outcomes[5].says("below 0.15") && outcomes[5].says("combination.json is missing")));
   work.write("set/combination.json", R"({"gate_threshold": 0.4})");
   CHECK(work.run(both).says("below 0.4"));
+  std::vector<std::string> slash = both;
+  slash[4] += "/";  // as a shell completes it
+  CHECK(work.run(slash).says("below 0.4"));
   std::vector<std::string> given = both;
   given.insert(given.end(), {"--gate-threshold", "0.7"});
   CHECK(work.run(given).says("below 0.7"));
@@ -268,6 +271,35 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   REQUIRE(work.run({"sft", "--model", "model", "--data", "data.jsonl", "--out", "short", "--set", "steps=1", "--max-tokens", "40"}).code ==
           0);
   CHECK(Row::parse(work.read("short/keel.json"))["limit"]["max_tokens"] == 40);
+
+  // `score` and `generate` keep to them, and leave room for the answer, as training did.
+  for (const char* folder : {"reward", "model"}) {
+    Row recorded = Row::parse(work.read(std::string(folder) + "/keel.json"));
+    recorded["limit"] = {{"max_tokens", 60}, {"drop_oldest_turns", true}, {"allow_tags", false}};
+    work.write(std::string(folder) + "/keel.json", recorded.dump());
+  }
+  const std::string turn = R"({"role":"user","content":"who sells bread?"},{"role":"assistant","content":"the baker."},)";
+  std::string text;  // the dialogue as a text of turns
+  for (int i = 0; i < 3; ++i)
+    text += "\\n\\nHuman: who sells bread?\\n\\nAssistant: the baker.";
+  work.write("in.jsonl", "{\"messages\":[" + turn + turn + turn + last + answer + "]}\n{\"prompt\":\"" + text +
+                             "\\n\\nHuman: where is the boat?\\n\\nAssistant:\",\"response\":\"no.\"}\n");
+  work.write("prompts.jsonl", "{\"messages\":[" + turn + last + "]}\n");
+  const auto within =
+      work.run_all({{"score", "--reward", "reward", "--in", "in.jsonl"},
+                    {"score", "--reward", "reward", "--in", "in.jsonl", "--keep-turns"},
+                    {"score", "--reward", "reward", "--in", "in.jsonl", "--keep-turns", "--max-tokens", "0"},
+                    {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "3"},
+                    {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "3", "--keep-turns"},
+                    {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "40", "--keep-turns"},
+                    {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "60"}});
+  CHECK((within[0].rows()[0].contains("score") && within[0].rows()[0]["score"] == within[0].rows()[1]["score"]));
+  CHECK((within[1].rows()[0].contains("error") && within[1].rows()[1].contains("error")));
+  CHECK((within[2].rows()[0].contains("score") && within[2].rows()[0]["score"] != within[0].rows()[0]["score"]));
+  CHECK_FALSE(within[3].rows()[0].contains("error"));
+  CHECK_FALSE(within[4].rows()[0].contains("error"));
+  CHECK(within[5].rows()[0].contains("error"));
+  CHECK((within[6].code == 2 && within[6].says("max_new_tokens must be below 60")));
 }
 
 TEST_CASE("keel run: a folder of another version of keel is refused by name", "[pipelines]") {

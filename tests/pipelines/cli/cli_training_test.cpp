@@ -395,7 +395,7 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
     const auto& reward = summary["reward_models"][i];
     double pairs = 0, correct = 0;
     for (const char* batch : {"preferences", "preferences2"}) {
-      const auto ceiling = json_in(work, std::string("run/stages/") + batch + "/current/annotator.json")[reward["name"]];
+      const auto ceiling = json_in(work, std::string("run/stages/") + batch + "/current/annotator.json")[reward["name"]]["reported"];
       pairs += ceiling["pairs"].get<double>();
       correct += ceiling["pairs"].get<double>() * ceiling["best_possible_accuracy"].get<double>();
     }
@@ -415,6 +415,27 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   int64_t different = 0, decided = 0;
   for (const auto& row : compared)
     different += row["answers"][0]["text"] != row["answers"][1]["text"] ? 1 : 0;
+  for (const std::string kind : {"helpfulness", "safety"}) {  // the annotated pairs are those rows, in order, shared out to two files
+    const auto train = rows_in(work / ("run/stages/preferences2/current/" + kind + "_train.jsonl")),
+               held_out = rows_in(work / ("run/stages/preferences2/current/" + kind + "_test.jsonl"));
+    size_t in_train = 0, in_held_out = 0;
+    double wins = 0, trials = 0;
+    for (const auto& row : compared) {
+      if (row["kind"] != kind) continue;
+      const auto is_of = [&](const nlohmann::json& pair) {
+        const std::set<std::string> answers = {row["answers"][0]["text"], row["answers"][1]["text"]};
+        return pair["prompt"] == row["messages"] && answers == std::set<std::string>{pair["chosen"], pair["rejected"]};
+      };
+      const bool is_train = in_train < train.size() && is_of(train[in_train]);
+      if (!is_train) REQUIRE((in_held_out < held_out.size() && is_of(held_out[in_held_out])));
+      const auto& pair = is_train ? train[in_train++] : held_out[in_held_out++];
+      if (row["answers"][0]["text"] == row["answers"][1]["text"]) continue;
+      trials += 1;
+      for (const auto& answer : row["answers"])
+        if (answer["text"] == pair["chosen"] && answer["model"] == "rs1") wins += 1;
+    }
+    CHECK(versus["kinds"][kind]["mean"].get<double>() == Catch::Approx(wins / trials));
+  }
   for (const auto& [kind, share] : versus["kinds"].items()) {
     decided += share["comparisons"].get<int64_t>();
     CHECK((share["low"] <= share["mean"] && share["mean"] <= share["high"]));

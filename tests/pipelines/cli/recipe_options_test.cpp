@@ -8,6 +8,7 @@
 #include "pipelines/cli/keel_binary.h"
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages/graph.h"
+#include "pipelines/stages/outside.h"
 #include "runtime/device.h"
 #include "support/asked_fields.h"
 
@@ -155,7 +156,7 @@ const std::vector<Change> kFileChanges = {{{}, "data.held_out=0.6", "data/helpfu
                                           {{}, "data.test_prompts=6", "data/prompts_test.jsonl"},
                                           {{}, "data.max_demonstrations=6", "data/demonstrations.jsonl"},
                                           {{}, "data.max_pairs=5", "data/helpfulness_train.jsonl"},
-                                          {{}, "data.max_tokens=50", "sft/model.safetensors"},
+                                          {{}, "data.max_tokens=37", "sft/model.safetensors"},
                                           {{}, "data.drop_oldest_turns=false", "rs1/samples.jsonl.gz"}};
 
 }  // namespace

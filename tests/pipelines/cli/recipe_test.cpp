@@ -67,9 +67,10 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
   const std::string
       sandbox = R"({"name": "r", "versions": ["rejection", "rejection", "ppo"], )"
                 R"("best_of": {"samples": 4}, "rejection": {"samples": 8, "temperatures": [0.5, 1]}})",
-      options = R"({"name": "r", "versions": ["rejection", "ppo"], "sandbox": {"corpus": {"instruction": 0}}, "reward": {"loss": {"margin": "own", )"
-                R"("margin_table": [3, 2, 1, 0]}}, "ppo": {"kl": {"controller": "adaptive", "estimator": "k2"}, "lora": {"rank": 4}, )"
-                R"("ptx": {"weight": 0.1}, "reward": {"missing_eos_penalty": 1}}})",
+      options =
+          R"({"name": "r", "versions": ["rejection", "ppo"], "sandbox": {"corpus": {"instruction": 0}}, "reward": {"loss": {"margin": "own", )"
+          R"("margin_table": [3, 2, 1, 0]}}, "ppo": {"kl": {"controller": "adaptive", "estimator": "k2"}, "lora": {"rank": 4}, )"
+          R"("ptx": {"weight": 0.1}, "reward": {"missing_eos_penalty": 1}}})",
       batches = R"("versions": ["rejection", "ppo"], "ppo": {"sampling": {"max_new_tokens": 64}}, "preferences": )"
                 R"({"max_new_tokens": 64, "annotator": )",
       judge = on_files(batches + R"("judge", "judge": {"model": "m"}})"), people = on_files(batches + R"("people", "people": "filled"})");

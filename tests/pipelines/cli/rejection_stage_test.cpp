@@ -60,8 +60,10 @@ TEST_CASE("keel rejection: a constant number of steps over a pool that grows is 
   };
   const auto outcomes = work.run_all({rejection("pooled", {"--pool", "pool.jsonl", "--set", "sft.steps=6"}),
                                       rejection("epochs", {"--pool", "pool.jsonl"}), rejection("alone", {"--set", "sft.steps=6"})});
-  for (const auto& outcome : outcomes)
+  for (const auto& outcome : outcomes) {
     REQUIRE(outcome.code == 0);
+    CHECK_FALSE(outcome.says("without --start"));
+  }
   CHECK(outcomes[0].says("sft.steps is 6 however large the pool is"));
   CHECK_FALSE((outcomes[1].says("sft.steps is") || outcomes[2].says("sft.steps is")));
 }

@@ -11,6 +11,7 @@
 #include "evaluation/pair_evaluation.h"
 #include "evaluation/reward_json.h"
 #include "pipelines/cli/keel_binary.h"
+#include "pipelines/collection/batch.h"
 #include "pipelines/stages/run_stage.h"
 
 namespace keel::pipelines::stages {
@@ -20,7 +21,7 @@ namespace {
 // does not change that.
 struct TwoVersions {
   test::Workplace work;
-  std::vector<nlohmann::json> pairs;
+  std::vector<nlohmann::json> pairs, tests;  // of each batch
 
   TwoVersions() {
     core::set_log_level("error");
@@ -30,6 +31,7 @@ struct TwoVersions {
       for (size_t a = 0; a < answers.size(); ++a)
         for (size_t b = a + 1; b < answers.size(); ++b)
           pairs.push_back({{"prompt", prompt}, {"chosen", answers[a]}, {"rejected", answers[b]}});
+    tests = pairs;
     write_batch("preferences", pairs);
     train("reward_helpfulness", 0, {.helpfulness_rest = 0});
     const auto ranked =
@@ -44,12 +46,13 @@ struct TwoVersions {
     }
     pairs = std::move(clear);
     REQUIRE(pairs.size() >= 10);
+    tests = pairs;
     write_batch("preferences", pairs);
   }
 
   static void turn(nlohmann::json& pair) { std::swap(pair["chosen"], pair["rejected"]); }
 
-  // `taught` for training; all tests are `pairs`.
+  // `taught` for training, `tests` for testing.
   void write_batch(const std::string& name, const std::vector<nlohmann::json>& taught) const {
     std::filesystem::create_directories(work / name);
     const auto text = [](const std::vector<nlohmann::json>& rows) {
@@ -59,7 +62,7 @@ struct TwoVersions {
       return lines;
     };
     work.write(name + "/helpfulness_train.jsonl", text(taught));
-    work.write(name + "/helpfulness_test.jsonl", text(pairs));
+    work.write(name + "/helpfulness_test.jsonl", text(tests));
   }
 
   // A stage of a run on the sandbox whose batches are those of this folder, in `to` ("" = the stage's name).
@@ -143,6 +146,36 @@ TEST_CASE("reward stage: a retrained model that is right as often takes the olde
   CHECK_FALSE(versions.same_weights());
 }
 
+TEST_CASE("reward stage: the pairs that are reported have no part in the choice", "[pipelines]") {
+  TwoVersions versions;
+  // By the reported pairs, turned, the retrained model would be the better one; by those that choose it is the worse one.
+  std::vector<nlohmann::json> contrary;
+  for (int time = 0; time < 4; ++time)
+    for (const auto& pair : versions.pairs) {
+      contrary.push_back(pair);
+      TwoVersions::turn(contrary.back());
+    }
+  for (auto& pair : versions.tests)
+    if (!collection::chooses_reward_model({.messages = {{"user", pair["prompt"].get<std::string>()}}}, 1)) TwoVersions::turn(pair);
+  versions.write_batch("preferences", versions.pairs);
+  const auto evaluation = versions.second(contrary, 0.05);
+  CHECK(evaluation["kept"] == "reward_helpfulness");
+  CHECK(evaluation["previous_accuracy"]["mean"] == 1);
+  CHECK(evaluation["accuracy"]["mean"] == 0);  // of the one that stays, on the reported pairs
+  CHECK(evaluation["retrained_accuracy"]["mean"].get<double>() > 0);
+}
+
+TEST_CASE("reward stage: with too few held-out conversations for two halves the new model is used, and all pairs are reported",
+          "[pipelines]") {
+  TwoVersions versions;
+  std::erase_if(versions.tests, [&](const auto& pair) { return pair["prompt"] != versions.pairs[0]["prompt"]; });
+  versions.write_batch("preferences", versions.pairs);
+  const auto evaluation = versions.second(versions.pairs, 1e-6);
+  CHECK_FALSE((evaluation.contains("kept") || evaluation.contains("previous_accuracy")));
+  CHECK(evaluation["accuracy"]["pairs"] == 2 * versions.tests.size());
+  CHECK_FALSE(versions.same_weights());
+}
+
 TEST_CASE("reward stage: mixture.own_pairs draws that many pairs, a smaller number a part of what a larger one draws", "[pipelines]") {
   const TwoVersions versions;
   const auto taught = [&](int64_t own_pairs) {
@@ -189,9 +222,10 @@ TEST_CASE("cross evaluation: scores that an earlier attempt kept are read again,
   const std::vector<evaluation::RewardFolder> rewards = {{.name = "helpfulness", .path = versions.work / "reward_helpfulness"}};
   const std::vector<evaluation::PairFile> files = {{.name = "own", .path = versions.work / "preferences/helpfulness_test.jsonl"}};
   std::filesystem::create_directories(versions.work / "cross");
-  const auto cross = [&] { return evaluation::cross_evaluation(rewards, files, {}, versions.work / "cross"); };
+  const auto limit_of = [](const inference::ScoringModel& model) { return model.limit; };
+  const auto cross = [&] { return evaluation::cross_evaluation(rewards, files, limit_of, versions.work / "cross"); };
   const auto first = cross();
-  CHECK(first == evaluation::cross_evaluation(rewards, files, {}));
+  CHECK(first == evaluation::cross_evaluation(rewards, files, limit_of));
   CHECK(first == cross());
   const std::string kept = "cross/helpfulness_on_own.jsonl";
   auto scores = evaluation::read_scores(versions.work / kept);

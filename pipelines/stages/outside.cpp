@@ -1,0 +1,56 @@
+#include "pipelines/stages/outside.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "pipelines/steps/plan.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+using Digests = std::map<std::string, std::string>;
+
+std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe::Recipe& recipe) {
+  if (recipe::from_sandbox(recipe)) return {};
+  return {{"model", recipe.model}, {"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}};
+}
+
+[[noreturn]] void refuse_missing(const std::string& role, const steps::fs::path& path) {
+  throw core::UsageError(fmt::format("{}: {} does not exist", role, path.string()));
+}
+
+}  // namespace
+
+void check_external_files(const recipe::Recipe& recipe) {
+  for (const auto& [role, path] : external_files(recipe))
+    if (!steps::fs::exists(path)) refuse_missing(role, path);
+}
+
+std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known, const Digests& recorded) {
+  Digests digests;
+  for (const auto& [role, path] : external_files(recipe)) {
+    if (steps::fs::exists(path))
+      digests[role] = steps::digest_of(path, known);
+    else if (recorded.contains(role))
+      digests[role] = recorded.at(role);
+    else
+      refuse_missing(role, path);
+  }
+  if (recipe.preferences.annotator == recipe::Annotator::people)
+    for (const auto& version : recipe::versions_of(recipe)) {
+      if (version.comparisons.empty()) continue;
+      const std::string role = steps::people_role(version);
+      if (const auto file = steps::people_file(recipe, version); steps::fs::exists(file))
+        digests[role] = known.sha256(file);
+      else if (recorded.contains(role))
+        digests[role] = recorded.at(role);
+    }
+  return digests;
+}
+
+Digests people_digests(Digests recorded) {
+  std::erase_if(recorded, [](const auto& entry) { return !entry.first.starts_with(steps::kPeople); });
+  return recorded;
+}
+
+}  // namespace keel::pipelines::stages

@@ -1,0 +1,23 @@
+// What a run reads from outside its folder: a start checkpoint, preference files, what people filled in.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/digest_cache.h"
+#include "pipelines/recipe/recipe.h"
+
+namespace keel::pipelines::stages {
+
+// SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.harmless", "people.preferences2"; nothing in
+// the sandbox. A missing file or folder keeps its digest in `recorded`; UsageError when there is none.
+std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known,
+                                                    const std::map<std::string, std::string>& recorded = {});
+
+// UsageError for a file or folder of external_digests() that does not exist. Reads none of them.
+void check_external_files(const recipe::Recipe& recipe);
+
+// The digests of people's files, whose folder may be deleted once its rows are part of a run.
+std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);
+
+}  // namespace keel::pipelines::stages
