@@ -100,6 +100,24 @@ TEST_CASE("comparison: each model against the one before, and equal models again
   CHECK(models[3].counts.at("gold_helpfulness_vs_before") == 2);
 }
 
+TEST_CASE("comparison: a version that ends in two models is compared with the version before as well", "[evaluation]") {
+  const auto named = [](const std::string& name, double gain, const std::string& version_before) {
+    ModelAnswers model = kSft;
+    model.model = name;
+    model.version_before = version_before;
+    for (auto& one : model.answers)
+      *one.gold_safety += gain;
+    return model;
+  };
+  const std::vector<ModelAnswers> answers = {kSft, named("rs1", 0.01, ""), named("rs2", 0.03, "rs1"), named("ppo", 0.1, "rs1")};
+  const auto models = compare_models(answers, "sft", kFew);
+  CHECK((models[2].version_before.empty() && !models[2].measures.contains("gold_safety_vs_version_before")));  // it is `before`
+  CHECK((models[3].before == "rs2" && models[3].version_before == "rs1"));
+  CHECK(mean_of(models[3], "gold_safety_vs_before") == Catch::Approx(0.07));
+  CHECK(mean_of(models[3], "gold_safety_vs_version_before") == Catch::Approx(0.09));
+  CHECK_THROWS_AS(compare_models({kSft, named("ppo", 0, "gone")}, "sft", kFew), keel::core::Error);
+}
+
 TEST_CASE("comparison: differences are paired, so a constant gain has no spread", "[evaluation]") {
   ModelAnswers better = kSft;
   better.model = "better";

@@ -389,6 +389,10 @@ TEST_CASE("keel run: another version reuses everything before it; its reward mod
   for (const auto& model : summary["models"])
     names.push_back(model["name"]);
   CHECK(names == std::vector<std::string>{"base", "sft", "rs1", "rs2", "ppo"});
+  // PPO is compared with what it began from, and V2 with V1.
+  const auto& ppo_row = summary["models"][4];
+  CHECK((ppo_row["before"] == "rs2" && ppo_row["version_before"] == "rs1" && ppo_row.contains("gold_safety_vs_version_before")));
+  CHECK((summary["models"][3]["before"] == "rs1" && !summary["models"][3].contains("version_before")));
   REQUIRE(summary["reward_models"].size() == 3);
   const std::string page = work.read("run/report.html");
   for (const auto& [i, stage] : {std::pair{size_t{0}, "reward_helpfulness2"}, {size_t{1}, "reward_safety2"}}) {
