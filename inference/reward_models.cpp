@@ -3,13 +3,37 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
 
+#include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 
 namespace keel::inference {
+namespace {
+
+// "helpfulness" or "safety" where keel.json says what the model was trained for, else "".
+std::string trained_for(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / "keel.json")) return {};
+  const nlohmann::json object = core::read_json_file(folder / "keel.json");
+  const auto kind = object.is_object() ? object.value("/lineage/kind"_json_pointer, nlohmann::json()) : nlohmann::json();
+  return kind.is_string() ? kind.get<std::string>() : std::string();
+}
+
+}  // namespace
+
+void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety) {
+  if (trained_for(helpfulness) == "safety")
+    throw core::UsageError(
+        fmt::format("{} is a safety reward model, given as the helpfulness model: exchange the two", helpfulness.string()));
+  if (!safety.empty() && trained_for(safety) == "helpfulness")
+    throw core::UsageError(fmt::format("{} is a helpfulness reward model, given as the safety model: exchange the two", safety.string()));
+}
 
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,
                                 const std::filesystem::path& policy) {
+  check_reward_kinds(helpfulness, safety);
   require_same_text(helpfulness, policy);
   RewardModels models{.helpfulness = load_scoring_model(helpfulness), .safety = {}};
   if (safety.empty()) return models;

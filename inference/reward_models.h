@@ -17,6 +17,9 @@ struct RewardModels {
   std::optional<ScoringModel> safety;
 };
 
+// UsageError where keel.json of a folder says that the model was trained for the other kind: the two are confused easily.
+void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety);
+
 // `safety` may be "". DataError when a model's tokenizer or chat format differs from that of `policy`: its answers are scored as ids.
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,
                                 const std::filesystem::path& policy);

@@ -92,6 +92,7 @@ std::vector<Settings> crossed(const std::vector<Settings>& cells, const std::vec
 
 void read_cells(Reader& reader, Sweep& sweep) {
   sweep.cells = {{}};
+  const json* baseline = reader.member("baseline", json::value_t::object, "an object {setting: value}");
   if (const json* grid = reader.member("grid", json::value_t::object, "an object {setting: [values]}"))
     for (const auto& [key, values] : grid->items()) {
       std::vector<Settings> options;
@@ -125,7 +126,7 @@ void read_cells(Reader& reader, Sweep& sweep) {
     for (const auto& [key, value] : cell)
       if (std::find(sweep.keys.begin(), sweep.keys.end(), key) == sweep.keys.end()) sweep.keys.push_back(key);
 
-  if (const json* baseline = reader.member("baseline", json::value_t::object, "an object {setting: value}")) {
+  if (baseline != nullptr) {
     const Settings wanted = reader.settings_of(*baseline, "baseline");
     const auto found = std::find_if(sweep.cells.begin(), sweep.cells.end(), [&](const Settings& cell) { return holds(cell, wanted); });
     if (found == sweep.cells.end())

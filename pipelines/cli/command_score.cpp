@@ -10,6 +10,7 @@
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "inference/records.h"
+#include "inference/reward_models.h"
 #include "pipelines/cli/commands.h"
 #include "reward/combination.h"
 
@@ -48,8 +49,11 @@ RowScores scores_of(const std::string& folder, const data::PromptSet& set, const
 // The gate of the run that made the safety model (keel run writes combination.json beside its reward models), else the paper's.
 reward::CombinationConfig gate_of(const std::filesystem::path& safety) {
   reward::CombinationConfig config;
-  const auto folder = safety.has_filename() ? safety : safety.parent_path();  // "runs/demo/reward_models/safety/"
-  const auto file = folder.parent_path() / "combination.json";
+  auto folder = std::filesystem::absolute(safety).lexically_normal();  // "safety/", "." and links name the same folder
+  if (!folder.has_filename()) folder = folder.parent_path();
+  auto file = folder.parent_path() / "combination.json";
+  if (!std::filesystem::exists(file) && std::filesystem::is_symlink(folder))
+    file = (folder.parent_path() / std::filesystem::read_symlink(folder)).lexically_normal().parent_path() / file.filename();
   if (!std::filesystem::exists(file)) {
     core::log_warn(
         fmt::format("{} is missing: the gate is the paper's {}, whatever the run of this model had; --gate-threshold sets another",
@@ -70,6 +74,7 @@ void score_rows(const ScoreOptions& options, const CLI::App& command) {
   check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);  // first, so that a missing folder is reported before the work
   const data::PromptSet set = data::read_prompts(options.in);
+  if (options.rewards.size() == 2) inference::check_reward_kinds(options.rewards[0], options.rewards[1]);
   RowScores rows = scores_of(options.rewards[0], set, options, command);
   if (options.rewards.size() == 2) {
     const RowScores safety = scores_of(options.rewards[1], set, options, command);

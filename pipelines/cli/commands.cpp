@@ -54,7 +54,7 @@ void add_render_policy(CLI::App& command, inference::RenderPolicy& policy, const
   command
       .add_option("--max-tokens", policy.max_tokens,
                   fmt::format("longest dialogue, the answer included; {}; 0 = the model's context. Left out: the model folder's own", fate))
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command.add_flag("--drop-oldest-turns,!--keep-turns", policy.drop_oldest_turns,
                    "shorten longer prompts by their oldest turns, or do not. Left out: as the model folder says");
   command.add_flag("--allow-tags", policy.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");

@@ -172,13 +172,16 @@ std::optional<int> required_threads(const RunDirectory& run, const std::vector<S
   return std::nullopt;
 }
 
-void check_half_done(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
-  for (const auto& status : glance(run, stages, options))
+void check_ready(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
+  for (const auto& status : glance(run, stages, options)) {
+    if (status.key.empty() && !options.only.empty())
+      throw core::UsageError(fmt::format("stage '{}' {}, which is not finished; run without --only first", status.name, status.reason));
     check_numerics(run, status, options);
+  }
 }
 
 std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options) {
-  check_half_done(run, stages, options);  // before hours of work
+  check_ready(run, stages, options);  // before hours of work
 
   const auto [first, last] = selection(stages, options);
   Survey survey(run, options);
@@ -187,9 +190,6 @@ std::vector<StageStatus> execute(RunDirectory& run, const std::vector<Stage>& st
     const Stage& stage = stages[i];
     StageStatus status = survey.look(stage);
     if (i < first) continue;
-    if (status.key.empty()) {
-      throw core::UsageError(fmt::format("stage '{}' {}, which is not finished; run without --only first", stage.name, status.reason));
-    }
     if (status.state == StageState::done) {
       run.set_current(stage.name, status.key);
       core::log_debug(fmt::format("stage {} of {}: {} stays, {}", i + 1, stages.size(), stage.name, status.folder.string()));

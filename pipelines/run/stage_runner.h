@@ -49,8 +49,9 @@ std::vector<StageStatus> plan(const RunDirectory& run, const std::vector<Stage>&
 // The thread count of the half-done work that execute() would continue: take it when the user named none.
 std::optional<int> required_threads(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
-// UsageError when half-done work that execute() would continue needs another thread count or vector level.
-void check_half_done(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
+// UsageError where execute() would refuse to begin: half-done work insists on another thread count or vector level, or the stage of --only
+// waits for an earlier one.
+void check_ready(const RunDirectory& run, const std::vector<Stage>& stages, const RunOptions& options);
 
 // Runs what is not done, of the stages that `options` selects, after run.begin(). Returns their final state: all done. Throws as plan();
 // UsageError when half-done work needs another thread count or vector level, or --only waits for an earlier stage; Interrupted between

@@ -101,7 +101,11 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   const auto again = work.run_all({{"run", "files.json", "--out", "run", "--set", "data.helpful=moved.jsonl"}});
   CHECK(again[0].code == 0);
   CHECK(again[0].out == first.out);
-  CHECK(work.read("run/events.jsonl") == events);  // content counts, not times
+  CHECK(work.read("run/events.jsonl") == events);        // content counts, not times
+  const std::string record = work.read("run/run.json");  // of what has begun: a command that is refused does not change it
+  const auto early =
+      work.run({"run", "files.json", "--out", "run", "--set", "data.helpful=moved.jsonl", "--only", "rs1", "--set", "sft.steps=3"});
+  CHECK((early.code == 2 && early.says("run without --only first") && work.read("run/run.json") == record));
 
   // `keel status` reads no checkpoint: it trusts digests.json while size, times and inode of a file are unchanged.
   std::this_thread::sleep_for(std::chrono::milliseconds(2100));  // files that have just changed are not recorded

@@ -259,9 +259,20 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   CHECK((outcomes[5].says("below 0.15") && outcomes[5].says("combination.json is missing")));
   work.write("set/combination.json", R"({"gate_threshold": 0.4})");
   CHECK(work.run(both).says("below 0.4"));
-  std::vector<std::string> slash = both;
-  slash[4] += "/";  // as a shell completes it
-  CHECK(work.run(slash).says("below 0.4"));
+  std::filesystem::create_directory_symlink(work / "set/safety", work / "link");
+  for (const char* spelling : {"set/safety/", "set/safety/.", "./set//safety", "link"}) {
+    std::vector<std::string> other = both;
+    other[4] = spelling;
+    INFO(spelling);
+    CHECK(work.run(other).says("below 0.4"));
+  }
+  // Two models in the wrong order.
+  std::filesystem::copy(work / "reward", work / "for_safety");
+  Row kind = Row::parse(work.read("for_safety/keel.json"));
+  kind["lineage"] = {{"kind", "safety"}};
+  work.write("for_safety/keel.json", kind.dump());
+  const auto wrong = work.run({"score", "--reward", "for_safety", "--reward", "reward", "--combine", "llama2", "--in", "in.jsonl"});
+  CHECK((wrong.code == 2 && wrong.says("for_safety is a safety reward model")));
   std::vector<std::string> given = both;
   given.insert(given.end(), {"--gate-threshold", "0.7"});
   CHECK(work.run(given).says("below 0.7"));

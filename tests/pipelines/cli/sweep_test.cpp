@@ -72,6 +72,7 @@ TEST_CASE("sweep: every problem of a file at once, and cells that the recipe ref
   CHECK_THROWS_AS(place.read({{"grid", {{"ppo.kl.coeficient", {1}}}}}), core::ConfigError);
   const auto first = [&](const nlohmann::json& file) { return place.problems(file).at(0); };
   CHECK_THAT(first({{"grid", {{"seed", {1, 2}}}}}), ContainsSubstring("no setting of a cell"));
+  CHECK(place.problems({{"grid", {{"seed", {1, 2}}}}, {"baseline", nlohmann::json::object()}}).size() == 1);  // "baseline" is known
   CHECK_THAT(first({{"grid", {{"ppo.epochs", {1, 2}}}}, {"paired", {{{"ppo.epochs", 3}}}}}), ContainsSubstring("stands twice"));
   CHECK_THAT(first({{"grid", {{"ppo.epochs", {1, 2}}}}, {"exclude", {{{"ppo.epochs", 3}}}}}), ContainsSubstring("fits no cell"));
   CHECK_THAT(first({{"measures", {"pppo.gold_safety"}}}), ContainsSubstring("no cell has a model or a stage"));
