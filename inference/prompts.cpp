@@ -19,16 +19,16 @@ data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
           .tags = policy.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse};
 }
 
-void check_room(int64_t max_tokens, int64_t max_new_tokens) {
+int64_t room_for_prompt(int64_t max_tokens, int64_t max_new_tokens) {
   if (max_new_tokens >= max_tokens)
     throw core::UsageError(
         fmt::format("sampling.max_new_tokens must be below {}, which holds prompt and answer, got {}", max_tokens, max_new_tokens));
+  return max_tokens - max_new_tokens;
 }
 
 Prompts read_prompt_file(const std::filesystem::path& path, const LanguageModel& model, const RenderPolicy& limit, int64_t max_new_tokens) {
   data::RenderLimits limits = limits_within(limit, model.llama.config.max_position_embeddings);
-  check_room(limits.max_tokens, max_new_tokens);
-  const int64_t room = limits.max_tokens - max_new_tokens;
+  const int64_t room = room_for_prompt(limits.max_tokens, max_new_tokens);
   limits.max_tokens = room;
   Prompts prompts;
   core::JsonlReader reader(path);

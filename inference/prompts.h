@@ -16,8 +16,8 @@ namespace keel::inference {
 // `policy` with at most `most` tokens.
 data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most);
 
-// UsageError unless answers of `max_new_tokens` leave room for a prompt within `max_tokens`.
-void check_room(int64_t max_tokens, int64_t max_new_tokens);
+// Tokens that an answer of `max_new_tokens` leaves to its prompt within `max_tokens`; UsageError for none.
+int64_t room_for_prompt(int64_t max_tokens, int64_t max_new_tokens);
 
 // Prompts of a JSONL file: {"messages"} (or {"prompt"}), with "hazard": true where the prompt is about safety.
 struct Prompts {

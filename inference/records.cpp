@@ -59,12 +59,8 @@ core::TokenSequence raw_answer(const data::Tokenizer& tokenizer, const std::stri
 std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options,
                                    int64_t max_new_tokens) {
   std::vector<RecordIds> prompts;
-  const int64_t context = model.llama.config.max_position_embeddings;
-  int64_t most = context - 1;  // room for an answer of one token: longer ones end at the context
-  if (options.limit.max_tokens > 0) {
-    check_room(options.limit.max_tokens, max_new_tokens);
-    most = std::min(most, options.limit.max_tokens - max_new_tokens);
-  }
+  int64_t most = model.llama.config.max_position_embeddings - 1;  // room for an answer of one token: longer ones end at the context
+  if (options.limit.max_tokens > 0) most = std::min(most, room_for_prompt(options.limit.max_tokens, max_new_tokens));
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       prompts.push_back(fit(record, most, options.limit, model.llama.config, [&](const data::PromptRecord& left) {

@@ -52,6 +52,17 @@ struct TwoVersions {
 
   static void turn(nlohmann::json& pair) { std::swap(pair["chosen"], pair["rejected"]); }
 
+  // Every pair turned, four times: more than the first batch can correct.
+  std::vector<nlohmann::json> contrary() const {
+    std::vector<nlohmann::json> turned;
+    for (int time = 0; time < 4; ++time)
+      for (const auto& pair : pairs) {
+        turned.push_back(pair);
+        turn(turned.back());
+      }
+    return turned;
+  }
+
   // `taught` for training, `tests` for testing.
   void write_batch(const std::string& name, const std::vector<nlohmann::json>& taught) const {
     std::filesystem::create_directories(work / name);
@@ -98,13 +109,7 @@ struct TwoVersions {
 
 TEST_CASE("reward stage: a retrained model that is right less often leaves its place to the older one", "[pipelines]") {
   const TwoVersions versions;
-  std::vector<nlohmann::json> contrary;
-  for (int time = 0; time < 4; ++time)  // more than the first batch can correct
-    for (const auto& pair : versions.pairs) {
-      contrary.push_back(pair);
-      TwoVersions::turn(contrary.back());
-    }
-  const auto evaluation = versions.second(contrary, 0.05);
+  const auto evaluation = versions.second(versions.contrary(), 0.05);
   CHECK(evaluation["kept"] == "reward_helpfulness");
   CHECK(evaluation["accuracy"]["mean"] == 1);
   CHECK(evaluation["previous_accuracy"]["mean"] == 1);
@@ -149,16 +154,10 @@ TEST_CASE("reward stage: a retrained model that is right as often takes the olde
 TEST_CASE("reward stage: the pairs that are reported have no part in the choice", "[pipelines]") {
   TwoVersions versions;
   // By the reported pairs, turned, the retrained model would be the better one; by those that choose it is the worse one.
-  std::vector<nlohmann::json> contrary;
-  for (int time = 0; time < 4; ++time)
-    for (const auto& pair : versions.pairs) {
-      contrary.push_back(pair);
-      TwoVersions::turn(contrary.back());
-    }
   for (auto& pair : versions.tests)
     if (!collection::chooses_reward_model({.messages = {{"user", pair["prompt"].get<std::string>()}}}, 1)) TwoVersions::turn(pair);
   versions.write_batch("preferences", versions.pairs);
-  const auto evaluation = versions.second(contrary, 0.05);
+  const auto evaluation = versions.second(versions.contrary(), 0.05);
   CHECK(evaluation["kept"] == "reward_helpfulness");
   CHECK(evaluation["previous_accuracy"]["mean"] == 1);
   CHECK(evaluation["accuracy"]["mean"] == 0);  // of the one that stays, on the reported pairs
