@@ -25,12 +25,19 @@ struct TokenSequence {
 struct Message {
   std::string role;  // "system" | "user" | "assistant"
   std::string content;
+  bool learned = true;  // false: an answer that is context alone, no training target ("weight": 0 in files)
   bool operator==(const Message&) const = default;
 };
 
 struct Dialogue {
   std::vector<Message> messages;
   bool operator==(const Dialogue&) const = default;
+};
+
+// What a model said, as text.
+struct Answer {
+  std::string text;
+  bool finished = true;  // it ended by itself, not at a length limit
 };
 
 // Two answers to one prompt and the annotator's choice between them (paper 3.2.1).

@@ -71,17 +71,17 @@ class Writer {
   void id(int64_t id, bool learn) { ids({id}, learn); }
   void prompt(const std::string& text) { ids(encode(text), false); }
 
-  void prompt_and_answer(const std::string& prompt, const std::string& answer, Seam seam) {
+  void prompt_and_answer(const std::string& prompt, const std::string& answer, Seam seam, bool learn) {
     const core::Ids head = encode(prompt);
     const core::Ids whole = encode(prompt + answer);
     const auto boundary = std::mismatch(head.begin(), head.end(), whole.begin(), whole.end()).second;
     if (seam == Seam::prefix && boundary - whole.begin() < std::ssize(head)) {
       ids(head, false);
-      ids(encode(answer), true);
+      ids(encode(answer), learn);
       return;
     }
     ids({whole.begin(), boundary}, false);
-    ids({boundary, whole.end()}, true);
+    ids({boundary, whole.end()}, learn);
   }
 
   core::TokenSequence finish() { return std::move(sequence_); }
@@ -113,8 +113,9 @@ core::TokenSequence render_llama2(const Tokenizer& tokenizer, const std::vector<
     if (i + 1 == messages.size()) {
       writer.prompt(prompt);
     } else {
-      writer.prompt_and_answer(prompt, fmt::format(" {} ", strip(messages[i + 1].content)), Seam::one_text);
-      writer.id(eos, true);
+      const auto& [role, answer, learned] = messages[i + 1];
+      writer.prompt_and_answer(prompt, fmt::format(" {} ", strip(answer)), Seam::one_text, learned);
+      writer.id(eos, learned);
     }
   }
   return writer.finish();
@@ -130,11 +131,11 @@ core::TokenSequence render_chatml(const Tokenizer& tokenizer, const std::vector<
     if (i > 0) writer.prompt("\n");
     writer.id(start, false);
     if (answer) {
-      writer.prompt_and_answer("assistant\n", messages[i].content, Seam::prefix);
+      writer.prompt_and_answer("assistant\n", messages[i].content, Seam::prefix, messages[i].learned);
     } else {
       writer.prompt(messages[i].role + "\n" + messages[i].content);
     }
-    writer.id(end, answer);
+    writer.id(end, answer && messages[i].learned);
   }
   if (messages.back().role == "user") {
     writer.prompt("\n");
@@ -155,10 +156,10 @@ core::TokenSequence render_hh(const Tokenizer& tokenizer, const std::vector<core
     if (i + 1 == messages.size()) {
       writer.prompt(prompt);
     } else {
-      writer.prompt_and_answer(prompt, fmt::format(" {}", strip(messages[i + 1].content)), Seam::prefix);
+      writer.prompt_and_answer(prompt, fmt::format(" {}", strip(messages[i + 1].content)), Seam::prefix, messages[i + 1].learned);
     }
   }
-  if (messages.back().role == "assistant") writer.id(required(tokenizer.eos(), ChatFormat::hh, "an EOS"), true);
+  if (messages.back().role == "assistant") writer.id(required(tokenizer.eos(), ChatFormat::hh, "an EOS"), messages.back().learned);
   return writer.finish();
 }
 
@@ -210,6 +211,11 @@ ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string
   return format;
 }
 
+bool holds_tag(const ChatFormat& format, std::string_view text) {
+  const auto tags = tags_of(format);
+  return std::any_of(tags.begin(), tags.end(), [&](std::string_view tag) { return text.find(tag) != std::string_view::npos; });
+}
+
 core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer, const core::Dialogue& given, TagPolicy tags) {
   check_roles(given);
   core::Dialogue dialogue = given;
@@ -245,14 +251,6 @@ core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view tex
   }
   sequence.loss_mask.resize(sequence.ids.size(), true);
   return sequence;
-}
-
-void keep_last_answers_(core::TokenSequence& sequence, size_t answers) {
-  auto& mask = sequence.loss_mask;
-  auto begin = mask.rbegin();
-  for (size_t i = 0; i < answers; ++i)
-    begin = std::find(std::find(begin, mask.rend(), true), mask.rend(), false);
-  std::fill(begin, mask.rend(), false);
 }
 
 core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer) {

@@ -31,15 +31,18 @@ std::string to_string(const ChatFormat& format);      // the name of its layout
 std::string describe(const ChatFormat& format);       // with its default system turn, for messages
 const std::vector<std::string>& chat_format_names();
 
+// Whether `text` holds a tag of the format, which render() refuses or keeps as plain text.
+bool holds_tag(const ChatFormat& format, std::string_view text);
+
 // The format that `chat` names or, when it is empty, that of keel.json in a model folder; where there is no keel.json, that of the
 // folder's chat template (data/chat_template.h), or none. `path` may be a GGUF file too. DataError for a broken keel.json.
 ChatFormat chat_format_of(const std::filesystem::path& path, const std::string& chat = {});
 
 // Ids of a dialogue. When it ends with a user turn it is a prompt, ready for an answer; when it ends with an assistant turn it is finished
-// and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns, each with its end, and on
-// nothing else. The ids of a prompt are a prefix of the ids of the same dialogue with its answer, except in llama2 under a tokenizer that
-// merges across "[/INST]" and the blank after it: the reference encodes a turn as one text. The loss then starts at the first id that
-// differs from the prompt's, so that the whole answer is learned.
+// and carries the format's end (EOS, <|im_end|>). The loss mask is true on the answers of all assistant turns that are learned, each with
+// its end, and on nothing else. The ids of a prompt are a prefix of the ids of the same dialogue with its answer, except in llama2 under a
+// tokenizer that merges across "[/INST]" and the blank after it: the reference encodes a turn as one text. The loss then starts at the
+// first id that differs from the prompt's, so that the whole answer is learned.
 //
 // llama2 and hh strip the blanks around each turn; chatml keeps them. hh ends the last answer alone with EOS.
 //
@@ -52,9 +55,6 @@ core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer,
 
 // Ids of raw text: BOS as the tokenizer's files say unless `bos` is false; `eos` ends a document. The loss mask is true on all but the BOS.
 core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos = true, bool eos = false);
-
-// Keeps the loss on the last `answers` answers alone; earlier ones become context.
-void keep_last_answers_(core::TokenSequence& sequence, size_t answers = 1);
 
 // Ids that end a generated answer: the format's own, the tokenizer's EOS and its further stops. UsageError when there is none.
 core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer);

@@ -14,30 +14,30 @@
 namespace keel::data {
 namespace {
 
-Demonstration checked(core::Dialogue dialogue, size_t answers = 0) {
+Demonstration checked(core::Dialogue dialogue) {
   check_roles(dialogue);
-  return {std::move(dialogue), "", answers};
+  return {std::move(dialogue), ""};
 }
 
+// The completion is learned, the answers inside the prompt are its context.
 Demonstration parse_completed_prompt(const nlohmann::json& prompt, const nlohmann::json& completion) {
   if (!completion.is_string() && !completion.is_array()) {
     throw std::invalid_argument(fmt::format("\"completion\" must be text or a list of messages, got {}", completion.type_name()));
   }
+  core::Dialogue dialogue;
   if (prompt.is_string() && completion.is_string()) {
-    return checked(dialogue_of_prompt(prompt.get_ref<const std::string&>(), completion.get_ref<const std::string&>()), 1);
+    dialogue = dialogue_of_prompt(prompt.get_ref<const std::string&>(), completion.get_ref<const std::string&>());
+    learn_last_answer_(dialogue);
+    return checked(std::move(dialogue));
   }
-  core::Dialogue dialogue =
-      prompt.is_string() ? dialogue_of_prompt(prompt.get_ref<const std::string&>()) : parse_messages(prompt, "prompt");
-  if (completion.is_string()) {
+  dialogue = prompt.is_string() ? dialogue_of_prompt(prompt.get_ref<const std::string&>()) : parse_messages(prompt, "prompt");
+  learn_no_answer_(dialogue);
+  if (completion.is_string())
     dialogue.messages.push_back({"assistant", completion.get<std::string>()});
-    return checked(std::move(dialogue), 1);
-  }
-  size_t answers = 0;
-  for (core::Message& message : parse_messages(completion, "completion").messages) {
-    answers += message.role == "assistant" ? 1 : 0;
-    dialogue.messages.push_back(std::move(message));
-  }
-  return checked(std::move(dialogue), answers);
+  else
+    for (core::Message& message : parse_messages(completion, "completion").messages)
+      dialogue.messages.push_back(std::move(message));
+  return checked(std::move(dialogue));
 }
 
 Demonstration parse_formats(const nlohmann::json& row) {
@@ -52,7 +52,7 @@ Demonstration parse_formats(const nlohmann::json& row) {
                                           keys.empty() ? "nothing" : keys));
 }
 
-void render_dialogue(core::Dialogue dialogue, size_t answers, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
+void render_dialogue(core::Dialogue dialogue, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
                      RenderedDemonstrations& out) {
   core::TokenSequence sequence;
   const bool fits = shorten_until_fits_(dialogue, limits, out.counts, [&](const core::Dialogue& left) {
@@ -60,7 +60,11 @@ void render_dialogue(core::Dialogue dialogue, size_t answers, ChatFormat format,
     return std::ssize(sequence.ids);
   });
   if (!fits) return;
-  if (answers > 0) keep_last_answers_(sequence, answers);
+  if (!learns_an_answer(dialogue)) {
+    --out.counts.kept;
+    ++out.counts.dropped["weight_0"];
+    return;
+  }
   out.sequences.push_back(std::move(sequence));
 }
 
@@ -86,6 +90,8 @@ std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Coun
     reason = "no_answer";
   } else if (strip(messages.empty() ? demonstration.text : messages.back().content).empty()) {
     reason = "empty_answer";
+  } else if (!messages.empty() && !learns_an_answer(demonstration.dialogue)) {
+    reason = "weight_0";
   }
   if (reason != nullptr) {
     ++counts.dropped[reason];
@@ -119,7 +125,7 @@ RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFo
       if (row.dialogue.messages.empty())
         render_pieces(row.text, tokenizer, limits.max_tokens, out);
       else
-        render_dialogue(row.dialogue, row.answers, format, tokenizer, limits, out);
+        render_dialogue(row.dialogue, format, tokenizer, limits, out);
     });
   }
   return out;

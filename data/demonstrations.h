@@ -17,7 +17,6 @@ namespace keel::data {
 struct Demonstration {
   core::Dialogue dialogue;  // ends with an assistant turn; empty for plain text
   std::string text;         // plain text; empty for a dialogue
-  size_t answers = 0;       // how many of the last answers are learned; 0 = all
 };
 
 struct DemonstrationSet {
@@ -27,9 +26,10 @@ struct DemonstrationSet {
   Counts counts;
 };
 
-// One row, or nothing when it is well formed but unusable, counted under "no_answer" (ends with a user turn) or "empty_answer" (the last
-// answer, or a text, holds nothing but blanks). The first of these forms that a row has is read; other keys are ignored:
-//   {"messages"}               a dialogue
+// One row, or nothing when it is well formed but unusable, counted under "no_answer" (ends with a user turn), "empty_answer" (the last
+// answer, or a text, holds nothing but blanks) or "weight_0" (no answer is learned). The first of these forms that a row has is read; other
+// keys are ignored:
+//   {"messages"}               a dialogue; answers with "weight": 0 are context alone
 //   {"prompt", "completion"}   prompt: text (dialogue_of_prompt) or messages; completion: text or messages that go on from the prompt
 //   {"text"}                   plain text
 // Throws std::invalid_argument for a malformed row, naming the field.
@@ -43,10 +43,10 @@ struct RenderedDemonstrations {
   Counts counts;  // of rendering alone
 };
 
-// Dialogues in the chat format, with the loss on all answers ({"prompt", "completion"}: on those of the completion alone). Dialogues that
-// do not fit are dropped ("over_long") or shortened ("oldest_turns"). Text gets BOS and EOS; longer text is cut into pieces of at most
-// max_tokens, so that none of it is lost ("pieces" counts such texts). DataError with file:line where render() finds tags or roles out of
-// turn.
+// Dialogues in the chat format, with the loss on the answers that are learned ({"prompt", "completion"}: those of the completion).
+// Dialogues that do not fit are dropped ("over_long") or shortened ("oldest_turns"); "weight_0" counts those that lose what they teach by
+// it. Text gets BOS and EOS; longer text is cut into pieces of at most max_tokens, so that none of it is lost ("pieces" counts such texts).
+// DataError with file:line where render() finds tags or roles out of turn.
 RenderedDemonstrations render_demonstrations(const DemonstrationSet& set, ChatFormat format, const Tokenizer& tokenizer,
                                              const RenderLimits& limits);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace keel::data {
@@ -20,6 +21,22 @@ void check_roles(const core::Dialogue& dialogue) {
   }
 }
 
+namespace {
+
+// Whether a message is learned: its "weight".
+bool parse_weight(const nlohmann::json& message, const std::string& role, const std::string& where) {
+  const nlohmann::json* weight = member(message, "weight");
+  if (weight == nullptr) return true;
+  if (role != "assistant")
+    throw std::invalid_argument(
+        fmt::format("{} has a \"weight\", which only an assistant turn may have: {} turns are never learned", where, role));
+  if (!weight->is_number() || (*weight != 0 && *weight != 1))
+    throw std::invalid_argument(fmt::format("\"weight\" of {} must be 0 (context alone) or 1 (learned), got {}", where, weight->dump()));
+  return *weight == 1;
+}
+
+}  // namespace
+
 core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field) {
   if (!list.is_array()) throw std::invalid_argument(fmt::format("\"{}\" must be a list of messages, got {}", field, list.type_name()));
   core::Dialogue dialogue;
@@ -37,16 +54,33 @@ core::Dialogue parse_messages(const nlohmann::json& list, const std::string& fie
     if (role != "system" && role != "user" && role != "assistant") {
       throw std::invalid_argument(fmt::format("role of {} must be system, user or assistant, got \"{}\"", where, role));
     }
-    dialogue.messages.push_back({role, message["content"].get<std::string>()});
+    dialogue.messages.push_back({role, message["content"].get<std::string>(), parse_weight(message, role, where)});
   }
   return dialogue;
 }
 
 nlohmann::json messages_json(const core::Dialogue& dialogue) {
   nlohmann::json list = nlohmann::json::array();
-  for (const core::Message& message : dialogue.messages)
+  for (const core::Message& message : dialogue.messages) {
     list.push_back({{"role", message.role}, {"content", message.content}});
+    if (!message.learned) list.back()["weight"] = 0;
+  }
   return list;
+}
+
+void learn_no_answer_(core::Dialogue& dialogue) {
+  for (core::Message& message : dialogue.messages)
+    message.learned = message.role != "assistant";
+}
+
+void learn_last_answer_(core::Dialogue& dialogue) {
+  learn_no_answer_(dialogue);
+  dialogue.messages.back().learned = true;
+}
+
+bool learns_an_answer(const core::Dialogue& dialogue) {
+  return std::any_of(dialogue.messages.begin(), dialogue.messages.end(),
+                     [](const core::Message& message) { return message.role == "assistant" && message.learned; });
 }
 
 const nlohmann::json* member(const nlohmann::json& row, const std::string& name) {

@@ -17,10 +17,16 @@ namespace keel::data {
 // Throws unless the roles are [system] user assistant user ...; a dialogue needs at least one user turn.
 void check_roles(const core::Dialogue& dialogue);
 
-// [{"role","content"}, ...]; other keys of a message are ignored. Checks types and the three known roles, not their order: a TRL
-// "chosen" is an assistant turn alone. `field` names the list in errors.
+// [{"role","content"}, ...]; an assistant turn may have a "weight" of 0 (context alone) or 1 (learned, as without one), as in OpenAI's
+// format for fine-tuning. Other keys of a message are ignored. Checks types and the three known roles, not their order: a TRL "chosen" is
+// an assistant turn alone. `field` names the list in errors.
 core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field);
 nlohmann::json messages_json(const core::Dialogue& dialogue);  // the list that parse_messages reads
+
+// Makes every answer context alone; the second keeps the last message learned.
+void learn_no_answer_(core::Dialogue& dialogue);
+void learn_last_answer_(core::Dialogue& dialogue);
+bool learns_an_answer(const core::Dialogue& dialogue);
 
 // Member `name` of a row; nullptr where it is missing or null: tables written as JSON lines give every row all columns.
 const nlohmann::json* member(const nlohmann::json& row, const std::string& name);

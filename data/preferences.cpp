@@ -20,10 +20,15 @@ struct Side {
   std::optional<std::string> answer;
 };
 
+std::string compared(core::Message answer) {
+  if (!answer.learned) throw std::invalid_argument("a compared answer has \"weight\": 0, which would leave nothing to learn from the pair");
+  return std::move(answer.content);
+}
+
 Side split_last(std::vector<core::Message> turns) {
   Side side;
   if (turns.back().role == "assistant") {
-    side.answer = std::move(turns.back().content);
+    side.answer = compared(std::move(turns.back()));
     turns.pop_back();
   }
   side.before = std::move(turns);
@@ -93,7 +98,7 @@ Side parse_answer(const core::Dialogue& prompt, bool hh_prompt, const nlohmann::
     throw std::invalid_argument(
         fmt::format("\"{}\" must be one assistant message after a \"prompt\", got {} messages", name, given.messages.size()));
   }
-  return {prompt.messages, given.messages[0].content};
+  return {prompt.messages, compared(std::move(given.messages[0]))};
 }
 
 const nlohmann::json& required_side(const nlohmann::json& row, const std::string& name) {

@@ -75,8 +75,8 @@ core::Ids prompt_ids(const PromptRecord& record, const ChatFormat& format, const
 }
 
 core::TokenSequence answered_sequence(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer, TagPolicy tags) {
-  core::TokenSequence sequence;
   if (record.ids) {
+    core::TokenSequence sequence;
     sequence.ids = *record.ids;
     sequence.loss_mask.assign(sequence.ids.size(), true);
     if (!sequence.loss_mask.empty()) sequence.loss_mask[0] = false;
@@ -92,9 +92,8 @@ core::TokenSequence answered_sequence(const PromptRecord& record, const ChatForm
     if (dialogue.messages.back().role != "assistant")
       throw std::invalid_argument("messages must end with an assistant turn: there is no answer");
   }
-  sequence = render(format, tokenizer, dialogue, tags);
-  keep_last_answers_(sequence);
-  return sequence;
+  learn_last_answer_(dialogue);  // whatever "weight" says: it is about training
+  return render(format, tokenizer, dialogue, tags);
 }
 
 std::string opening_turn(const core::Dialogue& prompt) {

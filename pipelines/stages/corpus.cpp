@@ -21,6 +21,11 @@ std::pair<core::Ids, std::string> read_document(const nlohmann::json& row, data:
   if (source.empty()) source = "text";
   const auto document = data::parse_demonstration(row, counts);
   if (!document) return {{}, source};
+  if (data::member(row, "messages") != nullptr)
+    for (const core::Message& message : document->dialogue.messages)
+      if (!message.learned)
+        throw std::invalid_argument(
+            "pretraining learns every token of a dialogue, also of a turn with \"weight\": 0; leave \"weight\" out");
   if (document->dialogue.messages.empty()) return {data::render_text(tokenizer, document->text, true, true).ids, source};
   return {data::render(format, tokenizer, document->dialogue).ids, source};
 }

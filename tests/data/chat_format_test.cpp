@@ -164,16 +164,17 @@ TEST_CASE("raw text carries the BOS that the tokenizer asks for, and an EOS when
   CHECK(no_bos.show(keel::data::render_text(no_bos, "hi", true, true)) == "{hi</s>}");
 }
 
-TEST_CASE("the last answer alone can be kept in the loss", "[data]") {
-  const ByteTokenizer bytes;
-  auto sequence = render(ChatFormat::hh, bytes, {{{"user", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}}});
-  keel::data::keep_last_answers_(sequence);
-  CHECK(bytes.show(sequence) == "<s>\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:{ d</s>}");
-  keel::core::TokenSequence nothing = {{1, 2}, {false, false}}, everything = {{1, 2}, {true, true}};
-  keel::data::keep_last_answers_(nothing);
-  keel::data::keep_last_answers_(everything);
-  CHECK(nothing.loss_mask == std::vector<bool>{false, false});
-  CHECK(everything.loss_mask == std::vector<bool>{true, true});
+TEST_CASE("an answer that is not learned is context, with its end, in every format", "[data]") {
+  const ByteTokenizer bytes({"<|im_start|>", "<|im_end|>"}, false), with_bos;
+  const keel::core::Dialogue dialogue = {
+      {{"user", "a"}, {"assistant", "b", false}, {"user", "c"}, {"assistant", "d"}, {"user", "e"}, {"assistant", "", false}}};
+  CHECK(with_bos.show(render(ChatFormat::llama2, with_bos, dialogue)) ==
+        "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}<s>[INST] e [/INST]  </s>");
+  CHECK(with_bos.show(render(ChatFormat::hh, with_bos, dialogue)) ==
+        "<s>\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:{ d}\n\nHuman: e\n\nAssistant: </s>");
+  const keel::core::Dialogue last = {{{"user", "a"}, {"assistant", "b", false}, {"user", "c"}, {"assistant", "d"}}};
+  CHECK(bytes.show(render(ChatFormat::chatml, bytes, last)) ==
+        "<start>user\na<end>\n<start>assistant\nb<end>\n<start>user\nc<end>\n<start>assistant\n{d<end>}");
 }
 
 TEST_CASE("generation stops at the format's end and at EOS, and the answer's text holds neither", "[data]") {

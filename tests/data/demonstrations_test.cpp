@@ -6,6 +6,7 @@
 #include "support/byte_tokenizer.h"
 #include "support/test_plain.h"
 
+using Catch::Matchers::ContainsSubstring;
 using keel::core::DataError;
 using keel::core::Dialogue;
 using keel::data::ChatFormat;
@@ -111,6 +112,42 @@ TEST_CASE("demonstrations: of a prompt with its completion the completion's answ
         "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}<s>[INST] e [/INST]{ f </s>}");
   CHECK(shown(R"({"prompt":"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:","completion":" d"})") ==
         "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}");
+}
+
+TEST_CASE("demonstrations: \"weight\" says which answers are learned, as in OpenAI's format for fine-tuning", "[data]") {
+  const ByteTokenizer bytes;
+  const auto turns = [](const std::string& first, const std::string& last) {
+    return json::parse(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b")" + first +
+                       R"(},{"role":"user","content":"c"},{"role":"assistant","content":"d")" + last + "}]}");
+  };
+  const auto shown = [&](const std::string& first, const std::string& last) {
+    Counts counts;
+    const auto out =
+        render_demonstrations(in_memory({parse_demonstration(turns(first, last), counts).value()}), ChatFormat::llama2, bytes, {});
+    return bytes.show(out.sequences.at(0));
+  };
+  const std::string all = "<s>[INST] a [/INST]{ b </s>}<s>[INST] c [/INST]{ d </s>}";
+  CHECK(shown("", "") == all);
+  CHECK(shown(R"(,"weight":1)", R"(,"weight":null)") == all);
+  CHECK(shown(R"(,"weight":0)", R"(,"weight":1)") == "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}");
+  CHECK(shown("", R"(,"weight":0)") == "<s>[INST] a [/INST]{ b </s>}<s>[INST] c [/INST] d </s>");
+
+  Counts counts;
+  CHECK_FALSE(parse_demonstration(turns(R"(,"weight":0)", R"(,"weight":0)"), counts));
+  CHECK(to_line(counts) == "kept 0, dropped 1 (weight_0 1), truncated 0");
+  for (const char* wrong : {R"(,"weight":0.5)", R"(,"weight":2)", R"(,"weight":"0")", R"(,"weight":false)"})
+    CHECK_THROWS_WITH(parse_demonstration(turns(wrong, ""), counts),
+                      ContainsSubstring("\"weight\" of message 2 of \"messages\" must be 0 (context alone) or 1 (learned)"));
+  CHECK_THROWS_WITH(
+      parse_demonstration(json::parse(R"({"messages":[{"role":"user","content":"a","weight":0},{"role":"assistant","content":"b"}]})"),
+                          counts),
+      ContainsSubstring("message 1 of \"messages\" has a \"weight\", which only an assistant turn may have"));
+
+  // Shortening may take the learned answer away.
+  const auto out = render_demonstrations(in_memory({parse_demonstration(turns("", R"(,"weight":0)"), counts).value()}), ChatFormat::llama2,
+                                         bytes, {.max_tokens = 25, .drop_oldest_turns = true});
+  CHECK(out.sequences.empty());
+  CHECK(to_line(out.counts) == "kept 0, dropped 1 (weight_0 1), truncated 1 (oldest_turns 1)");
 }
 
 TEST_CASE("demonstrations: a dialogue that does not fit is dropped, or loses its oldest exchanges on request; both are counted", "[data]") {
