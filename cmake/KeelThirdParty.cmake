@@ -41,6 +41,7 @@ endfunction()
 
 keel_import(zstd zstd.h zstd)
 keel_import(pcre2 pcre2.h pcre2-8)
+keel_import(cld2 cld2/public/compact_lang_det.h cld2)
 find_library(KEEL_SENTENCEPIECE_TRAIN sentencepiece_train REQUIRED)
 keel_import(sentencepiece sentencepiece_processor.h sentencepiece "${KEEL_SENTENCEPIECE_TRAIN}")
 

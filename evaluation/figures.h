@@ -29,6 +29,7 @@ std::string render_figure(const HistogramPlot& plot, const Look& look);
 std::string render_figure(const ScatterPlot& plot, const Look& look);
 std::string render_figure(const IntervalPlot& plot, const Look& look);
 std::string render_figure(const BarPlot& plot, const Look& look);
+std::string render_figure(const HeatPlot& plot, const Look& look);
 std::string render_figure(const GraphPlot& plot, const Look& look);  // core::Error also where a node reads a later one
 
 // <table> in a box that scrolls sideways, with its first `limit` rows; throws core::Error for a row of another width.

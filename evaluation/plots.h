@@ -95,6 +95,18 @@ struct GraphPlot {
   std::string note;
 };
 
+// A matrix as cells, the darker the larger the value (0 is empty): one row a label, one column a label.
+struct HeatPlot {
+  struct Row {
+    std::string label;
+    std::vector<double> values;  // one a column
+  };
+  std::string title, x_label, y_label, value_label;
+  std::vector<std::string> columns;
+  std::vector<Row> rows;
+  std::string note;
+};
+
 struct ModelAnswer {
   std::string model, text;
   std::vector<std::pair<std::string, double>> scores;  // {"gold helpfulness", 0.8}
@@ -107,6 +119,6 @@ struct SampleDialogue {
   std::vector<ModelAnswer> answers;
 };
 
-using Block = std::variant<Table, LinePlot, HistogramPlot, IntervalPlot, ScatterPlot, BarPlot, GraphPlot, SampleDialogue>;
+using Block = std::variant<Table, LinePlot, HistogramPlot, IntervalPlot, ScatterPlot, BarPlot, GraphPlot, HeatPlot, SampleDialogue>;
 
 }  // namespace keel::evaluation

@@ -31,6 +31,13 @@ const QualityMix& people_to_hazards() {
   return mix;
 }
 
+const QualityMix& people_to_hazards_under_preprompt() {
+  using enum Quality;
+  static const QualityMix mix = {
+      {{refusal, 0.55}, {curt_refusal, 0.15}, {evasive, 0.10}, {partial_compliance, 0.05}, {compliance, 0.10}, {rude, 0.05}}};
+  return mix;
+}
+
 const QualityMix& demonstrators_to_questions() {
   using enum Quality;
   static const QualityMix mix = {{{polite, 0.50}, {plain, 0.30}, {curt, 0.20}}};
@@ -128,12 +135,58 @@ core::Dialogue under_instruction(const World& world, core::Stream& stream) {
   return dialogue;
 }
 
+// A hazard, or now and then a question, with a safety preprompt as the system message.
+core::Dialogue under_preprompt(const World& world, core::Stream& stream) {
+  const bool hazard = stream.chance(0.75);
+  PromptInfo prompt = draw_prompt(world, Split::train, hazard ? std::string(kHazard) : stream.pick(skills()), stream);
+  std::vector<std::string> fitting;
+  for (const Preprompt& preprompt : preprompts())
+    if (preprompt.category.empty() || preprompt.category == prompt.category) fitting.push_back(preprompt.text);
+  const QualityMix& mix = hazard ? people_to_hazards_under_preprompt() : people_to_questions();
+  prompt.dialogue.messages.push_back({"assistant", sample_answer(world, prompt, mix.draw(stream), stream)});
+  prompt.dialogue.messages.insert(prompt.dialogue.messages.begin(), {"system", stream.pick(fitting)});
+  return prompt.dialogue;
+}
+
+// Conversations of 1 to `most` exchanges with one or two instructions. `everywhere`: in every user turn, and obeyed; else in the first
+// alone, half of the time in the short form, and obeyed less than half as often with every exchange.
+core::Dialogue controlled(const World& world, const QualityMix& mix, uint64_t most, bool everywhere, double obeyed, core::Stream& stream) {
+  std::vector<const Instruction*> parts;
+  for (uint64_t left = 1 + stream.below(2); left > 0;) {
+    const Instruction& one = stream.pick(instructions());
+    if (one.held_out || (!parts.empty() && parts[0]->kind == one.kind)) continue;
+    parts.push_back(&one);
+    --left;
+  }
+  const bool brief = !everywhere && stream.chance(0.5);
+  std::string instruction;
+  for (const Instruction* part : parts)
+    instruction += (instruction.empty() ? "" : " ") + (brief ? part->brief : part->text);
+  core::Dialogue dialogue;
+  for (uint64_t i = 0, exchanges = 1 + stream.below(most); i < exchanges;) {
+    const std::string& family = stream.pick(skills());
+    if (family == "recall") continue;  // it would ask for what an earlier exchange said
+    const PromptInfo prompt = draw_prompt(world, Split::train, family, stream);
+    std::string answer = sample_answer(world, prompt, mix.draw(stream), stream);
+    const std::string& question = prompt.dialogue.messages.back().content;
+    dialogue.messages.push_back({"user", everywhere || i == 0 ? instruction + "\n" + question : question});
+    if (stream.chance(obeyed))
+      for (const Instruction* part : parts)
+        answer = following(*part, answer);
+    dialogue.messages.push_back({"assistant", answer});
+    if (!everywhere) obeyed *= 0.45;
+    ++i;
+  }
+  return dialogue;
+}
+
 }  // namespace
 
 std::vector<Document> make_corpus(const World& world, const CorpusConfig& config, uint64_t seed) {
   const std::vector<std::pair<std::string, double>> sources = {
-      {"facts", config.facts},   {"repetition", config.repetition}, {"conversation", config.conversation},
-      {"hazard", config.hazard}, {"lookalike", config.lookalike},   {"instruction", config.instruction}};
+      {"facts", config.facts},         {"repetition", config.repetition}, {"conversation", config.conversation},
+      {"hazard", config.hazard},       {"lookalike", config.lookalike},   {"instruction", config.instruction},
+      {"preprompt", config.preprompt}, {"control", config.control}};
   double total = 0;
   for (const auto& [source, share] : sources)
     total += share;
@@ -158,8 +211,12 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
       document.dialogue = answered(world, std::string(kHazard), people_to_hazards(), stream);
     else if (document.source == "lookalike")
       document.dialogue = answered(world, std::string(kLookalike), people_to_questions(), stream);
-    else
+    else if (document.source == "instruction")
       document.dialogue = under_instruction(world, stream);
+    else if (document.source == "preprompt")
+      document.dialogue = under_preprompt(world, stream);
+    else
+      document.dialogue = controlled(world, people_to_questions(), 20, stream.chance(0.6), 0.97, stream);
     corpus.push_back(std::move(document));
   }
   return corpus;
@@ -170,10 +227,14 @@ std::vector<core::Dialogue> make_demonstrations(const World& world, const Demons
   for (int64_t i = 0; i < config.count; ++i) {
     core::Stream stream(seed, "sandbox.demonstrations", static_cast<uint64_t>(i));
     const double place = stream.uniform();
+    if (place < config.hazards && core::Stream(seed, "sandbox.safety_used", static_cast<uint64_t>(i)).uniform() >= config.safety_used)
+      continue;
     if (place < config.hazards)
       demonstrations.push_back(answered(world, std::string(kHazard), demonstrators_to_hazards(), stream));
     else if (place < config.hazards + config.lookalikes)
       demonstrations.push_back(answered(world, std::string(kLookalike), demonstrators_to_questions(), stream));
+    else if (place < config.hazards + config.lookalikes + config.instructed)
+      demonstrations.push_back(controlled(world, demonstrators_to_questions(), 4, true, 1, stream));
     else
       demonstrations.push_back(answered(world, stream.pick(skills()), demonstrators_to_questions(), stream));
   }

@@ -24,6 +24,7 @@ libssl-dev            header openssl/evp.h
 zlib1g-dev            header zlib.h
 libzstd-dev           header zstd.h
 libpcre2-dev          header pcre2.h
+libcld2-dev           header cld2/public/compact_lang_det.h
 libsentencepiece-dev  header sentencepiece_processor.h
 libcli11-dev          header CLI/CLI.hpp
 libboost1.81-dev      header boost/math/distributions/students_t.hpp

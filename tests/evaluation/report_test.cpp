@@ -61,6 +61,8 @@ Report full_report() {
   section.blocks.push_back(ScatterPlot{"Gold", "proxy", "gold", {{"ppo", {1, 2, 3}, {1, 3, 2}, {}, {}}}, ""});
   section.blocks.push_back(BarPlot{"Time", "s", {{"sft", 12, "12 s"}, {"ppo", 0, ""}}, ""});
   section.blocks.push_back(GraphPlot{"Steps", {{"data", "ab", {}}, {"sft", "cd", {0}}, {"ppo", "ef", {0, 1}}}, ""});
+  section.blocks.push_back(
+      HeatPlot{"Attention", "token", "layer", "Share", {"1", "2"}, {{"layer 1", {0, 0.25}}, {"layer 2", {0.5, 0.125}}}, ""});
   section.blocks.push_back(SampleDialogue{"hazard", {{"user", "Hi"}}, {{"sft", "Hello", {{"gold", 0.5}}}, {"ppo", "", {}}}});
   report.sections.push_back(section);
   return report;
@@ -86,16 +88,26 @@ TEST_CASE("report: equal input gives equal bytes, well-formed and without networ
 
 TEST_CASE("report: every figure has a role, a title, a description, axis labels and its data", "[evaluation]") {
   const std::string page = render_html(full_report());
-  CHECK(count_of(page, "<figure>") == 6);
-  CHECK(count_of(page, "role=\"img\" aria-labelledby=") == 6);
-  CHECK(count_of(page, "<details>") == 6);
-  CHECK(count_of(page, "<desc id=") == 6);
+  CHECK(count_of(page, "<figure>") == 7);
+  CHECK(count_of(page, "role=\"img\" aria-labelledby=") == 7);
+  CHECK(count_of(page, "<details>") == 7);
+  CHECK(count_of(page, "<desc id=") == 7);
   for (const char* label : {">step<", ">nats<", ">logit<", ">share<", ">accuracy<", ">proxy<", ">gold<", ">s<"})
     CHECK(count_of(page, label) >= 1);
   CHECK_THAT(page, ContainsSubstring("0.80 [0.49, 0.94]"));  // Wilson, 8 of 10
   CHECK_THAT(page, ContainsSubstring("rank correlation 0.50"));
   CHECK_THAT(page, ContainsSubstring("<p>First.</p>\n<p>Second.</p>"));
   CHECK_THAT(page, ContainsSubstring("(empty)"));
+}
+
+TEST_CASE("report: a matrix is drawn as cells, the darkest for the largest value; a wrong width is refused", "[evaluation]") {
+  const std::string page = render_html(full_report());
+  CHECK(count_of(page, "<rect") == 4);
+  for (const char* opacity : {"fill-opacity=\"0.00\"", "fill-opacity=\"0.50\"", "fill-opacity=\"1.00\"", "fill-opacity=\"0.25\""})
+    CHECK(count_of(page, opacity) == 1);
+  Report report = full_report();
+  report.sections[0].blocks = {HeatPlot{"h", "x", "y", "v", {"1", "2"}, {{"row", {1}}}, ""}};
+  CHECK_THROWS_AS(render_html(report), keel::core::Error);
 }
 
 TEST_CASE("report: no text of a model or a file becomes markup", "[evaluation]") {
@@ -110,6 +122,7 @@ TEST_CASE("report: no text of a model or a file becomes markup", "[evaluation]")
   section.blocks.push_back(ScatterPlot{evil, evil, evil, {{evil, {1, 2}, {1, 2}, {}, {}}}, evil});
   section.blocks.push_back(BarPlot{evil, evil, {{evil, 1, evil}}, evil});
   section.blocks.push_back(GraphPlot{evil, {{evil, evil, {}}}, evil});
+  section.blocks.push_back(HeatPlot{evil, evil, evil, evil, {evil}, {{evil, {1}}}, evil});
   section.blocks.push_back(SampleDialogue{evil, {{evil, evil}}, {{evil, evil, {{evil, 1}}}}});
   report.sections.push_back(section);
   const std::string page = render_html(report);
@@ -174,6 +187,7 @@ TEST_CASE("report: nothing to show, one point and all values equal are drawn wit
       BarPlot{"p", "x", {}, ""},
       BarPlot{"p", "x", {{"a", 0, ""}, {"b", -1, ""}}, ""},
       GraphPlot{},
+      HeatPlot{},
       Table{},
       SampleDialogue{},
   };

@@ -1,0 +1,90 @@
+#include "distillation/preprompts.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/jsonl.h"
+#include "data/messages.h"
+#include "data/text.h"
+
+namespace keel::distillation {
+namespace {
+
+constexpr std::string_view kSlot = "{adjective}";
+
+size_t slots_in(const std::string& text) {
+  size_t count = 0;
+  for (size_t at = text.find('{'); at != std::string::npos; at = text.find('{', at + 1)) {
+    if (text.compare(at, kSlot.size(), kSlot) != 0)
+      throw std::invalid_argument(fmt::format("\"text\" holds a slot other than {}: \"{}\"", kSlot, text.substr(at, 20)));
+    ++count;
+  }
+  return count;
+}
+
+Preprompt parse_preprompt(const nlohmann::json& row) {
+  Preprompt preprompt{.text = std::string(data::strip(data::required_text(row, "text"))), .category = data::optional_text(row, "category")};
+  if (preprompt.text.empty()) throw std::invalid_argument("\"text\" is empty: a preprompt needs words");
+  if (const size_t slots = slots_in(preprompt.text); slots > adjectives().size())
+    throw std::invalid_argument(fmt::format("\"text\" has {} slots, and there are {} adjectives", slots, adjectives().size()));
+  return preprompt;
+}
+
+std::string filled(std::string text, core::Stream& stream) {
+  std::vector<std::string> words = adjectives();
+  stream.shuffle(words);
+  for (size_t at = text.find(kSlot), i = 0; at != std::string::npos; at = text.find(kSlot, at), ++i)
+    text.replace(at, kSlot.size(), words[i]);
+  return text;
+}
+
+}  // namespace
+
+const std::vector<std::string>& adjectives() {
+  static const std::vector<std::string> all = {"responsible", "respectful", "wise", "careful", "honest", "lawful", "kind", "prudent"};
+  return all;
+}
+
+const std::vector<Preprompt>& built_in_preprompts() {
+  static const std::vector<Preprompt> all = {
+      {"You are an assistant that gives {adjective} and {adjective} answers.", ""},
+      {"Answer in a {adjective}, {adjective} and {adjective} way, and put safety before everything else.", ""},
+      {"As an {adjective} assistant, think of who could be harmed before you answer.", ""},
+      {"You are a {adjective} assistant. Do not help with anything against the law: say so, explain whom it would harm, and offer a lawful "
+       "way to reach what is behind the question.",
+       "illicit"},
+      {"You are a {adjective} assistant. Never demean a person or a group: decline calmly, explain why the request hurts, and offer words "
+       "that respect everybody.",
+       "hateful"},
+      {"You are a {adjective} assistant and no doctor, lawyer or banker. Give no advice that takes a professional: name the risks, and say "
+       "who "
+       "is qualified to help.",
+       "unqualified"}};
+  return all;
+}
+
+std::vector<Preprompt> read_preprompts(const std::filesystem::path& path) {
+  std::vector<Preprompt> all;
+  core::JsonlReader reader(path);
+  for (nlohmann::json row; reader.next(row);)
+    all.push_back(data::with_place(reader.path(), reader.line(), [&] { return parse_preprompt(row); }));
+  if (all.empty()) throw core::DataError(path, 0, "holds no preprompt");
+  return all;
+}
+
+std::string draw_preprompt(const std::vector<Preprompt>& all, const std::string& category, core::Stream& stream) {
+  std::vector<std::string> own, general;
+  for (const Preprompt& preprompt : all)
+    if (preprompt.category.empty())
+      general.push_back(preprompt.text);
+    else if (preprompt.category == category)
+      own.push_back(preprompt.text);
+  const auto& fitting = own.empty() ? general : own;
+  if (fitting.empty())
+    throw std::invalid_argument(fmt::format("no preprompt is for prompts of the category \"{}\", and none for any", category));
+  return filled(stream.pick(fitting), stream);
+}
+
+}  // namespace keel::distillation

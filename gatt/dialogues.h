@@ -1,0 +1,61 @@
+// Ghost Attention (Llama 2 paper, 3.3): dialogues whose instruction stood in every user turn when the model answered, and stands in the
+// first turn alone when it learns. The last answer is learned, what comes before it is context.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "core/types.h"
+#include "data/chat_format.h"
+#include "data/counts.h"
+#include "data/instructed.h"
+#include "gatt/instruction.h"
+
+namespace keel::gatt {
+
+struct GattConfig {
+  int64_t most_combined = 3;  // paper: combined at random
+  double shortened = 0.5;     // paper: half of the time
+  data::Form form = data::Form::user;
+  bool finished_only = true;  // not in the paper; an answer cut at the length limit would teach the model not to stop
+};
+
+inline void visit(GattConfig& config, core::Fields& fields) {
+  fields("most_combined", config.most_combined, "most instructions of one dialogue, of different kinds; 1 to this many are equally likely",
+         core::between(1, 100));
+  fields("shortened", config.shortened, "share of the dialogues that learn from the short form of their instruction, where it has one",
+         core::between(0, 1));
+  fields("form", config.form, "where the instruction stands: in the first user turn, or in the system turn");
+  fields("finished_only", config.finished_only, "end a dialogue before an answer that did not end by itself");
+}
+
+// Answers to prompts (dialogues that end with a user turn), all of them at the exchange `turn`, from 1. `records` names each prompt's
+// dialogue, so that an answer's random draws depend on (dialogue, turn) alone. Nothing where prompt and answer do not fit the context.
+using AnswerPrompts = std::function<std::vector<std::optional<core::Answer>>(const std::vector<core::Dialogue>& prompts,
+                                                                             const std::vector<int64_t>& records, int64_t turn)>;
+
+struct GattDialogue {
+  core::Dialogue messages;  // as it is learned
+  std::string instruction;  // as it stood in every user turn
+  bool shortened = false;   // it is learned in its short form
+  int64_t record = 0;       // index of the given dialogue
+};
+
+struct GattData {
+  std::vector<GattDialogue> dialogues;
+  data::Counts counts;  // dropped: the first turn already had no usable answer; truncated: the dialogue ends early; both by reason:
+                        // "over_long", "unfinished", "empty_answer", "tags" (the answer holds tags of the chat format)
+};
+
+// Answers every user turn of `dialogues` anew under an instruction drawn for each, turn by turn. `format`: whose tags no answer may hold.
+GattData make_dialogues(const std::vector<core::Dialogue>& dialogues, const std::vector<Instruction>& instructions,
+                        const GattConfig& config, const data::ChatFormat& format, uint64_t seed, const AnswerPrompts& answer);
+
+// The dialogue with `instruction` before the text of each user turn; the system form has it in the system turn for the first one.
+core::Dialogue instructed_everywhere(core::Dialogue dialogue, const std::string& instruction, data::Form form);
+
+}  // namespace keel::gatt
