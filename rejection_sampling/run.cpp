@@ -53,13 +53,11 @@ std::vector<core::ScoredSample> sample_and_score(const policy::Llama& policy, co
   return scored;
 }
 
-int64_t fine_tune(const policy::Llama& start, const std::vector<std::vector<KeptAnswer>>& versions, const RejectionConfig& config,
-                  uint64_t seed, const std::filesystem::path& folder) {
+std::vector<core::TokenSequence> training_data(const std::vector<std::vector<KeptAnswer>>& versions) {
   std::vector<core::TokenSequence> sequences;
   for (const auto& kept : pool_of(versions))
     sequences.push_back(training_sequence(kept.prompt, kept.answer));
-  policy::train_sft(start, sequences, {}, config.sft, seed, folder, "fine-tune");
-  return std::ssize(sequences);
+  return sequences;
 }
 
 }  // namespace keel::rejection_sampling

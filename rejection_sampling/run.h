@@ -24,9 +24,7 @@ struct RejectionJob {
 std::vector<core::ScoredSample> sample_and_score(const policy::Llama& policy, const RejectionJob& job, const RejectionConfig& config,
                                                  uint64_t seed, const std::filesystem::path& folder);
 
-// Fine-tunes `start` in place on the answers kept by one or more versions, oldest first (paper: the base model, and from V4 on the answers
-// of all versions). Metrics and checkpoints in `folder`; returns the number of answers.
-int64_t fine_tune(const policy::Llama& start, const std::vector<std::vector<KeptAnswer>>& versions, const RejectionConfig& config,
-                  uint64_t seed, const std::filesystem::path& folder);
+// The answers kept by one or more versions, oldest first, as training data (paper: from V4 on those of all versions).
+std::vector<core::TokenSequence> training_data(const std::vector<std::vector<KeptAnswer>>& versions);
 
 }  // namespace keel::rejection_sampling

@@ -77,19 +77,26 @@ void add_step(CLI::App& parent, const steps::Command& step, Invocation& invocati
     add_role(*command, step.roles[i], options->paths[i]);
   for (const auto& option : step.options)
     add_setting(*command, option, draft->fields, options->settings);
-  command->add_option("--out", options->out, step.result)->required()->type_name("DIR");
+  command->add_option("--out", options->out, step.result)->required()->type_name(step.file.empty() ? "DIR" : "FILE");
   add_common_options(*command, invocation);
   describe_fields(*command, draft->fields);
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(draft->fields, invocation);
+      if (!step.file.empty()) {
+        std::vector<std::string> read;
+        for (const auto& paths : options->paths)
+          read.insert(read.end(), paths.begin(), paths.end());
+        check_output(options->out, read);
+      }
       assign(draft->fields, options->settings);
       steps::Inputs inputs;
       for (size_t i = 0; i < step.roles.size(); ++i)
         for (const auto& path : options->paths[i])
           if (!path.empty()) inputs.push_back({step.roles[i].name, steps::from_outside(step.roles[i].name, path)});
-      steps::run_alone(draft->step(inputs),
-                       {.out = options->out, .seed = invocation.seed, .threads = invocation.threads, .device = invocation.device});
+      steps::run_alone(
+          draft->step(inputs),
+          {.out = options->out, .file = step.file, .seed = invocation.seed, .threads = invocation.threads, .device = invocation.device});
     };
   });
 }
@@ -104,6 +111,11 @@ void add_step_commands(CLI::App& app, Invocation& invocation) {
   add_step(*reward, stages::reward_command(), invocation);
   add_step(app, stages::rejection_command(), invocation);
   add_step(app, stages::ppo_command(), invocation);
+  add_step(app, stages::gatt_command(), invocation);
+  add_step(app, stages::distill_command(), invocation);
+  CLI::App* eval = app.add_subcommand("eval", "measures of models: eval gatt");
+  eval->require_subcommand(1);
+  add_step(*eval, stages::gatt_evaluation_command(), invocation);
   add_reward_eval(*reward, invocation);
   add_reward_stats(*reward, invocation);
 }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -102,7 +103,14 @@ void write_data(const recipe::FileDataConfig& config, const steps::Context& cont
     if (config.max_pairs > 0 && config.max_pairs < std::ssize(kind.train))
       core::write_jsonl(context.work / (kind.name + kUncapped), kind.train,
                         [&](const core::PreferencePair& pair) { return row_of_prompt(pair, kind.hazard); });
-  Alternating(kinds, &Kind::train).write(context.work / "demonstrations.jsonl", config.max_demonstrations, demonstration);
+  std::vector<Kind> demonstrated = kinds;
+  for (Kind& kind : demonstrated) {
+    if (!kind.hazard) continue;
+    const size_t most = config.max_demonstrations > 0 ? static_cast<size_t>(config.max_demonstrations) / kinds.size() : kind.train.size();
+    const auto all = static_cast<double>(std::min(most, kind.train.size()));
+    kind.train.resize(static_cast<size_t>(std::llround(config.safety_used * all)));
+  }
+  Alternating(demonstrated, &Kind::train).write(context.work / "demonstrations.jsonl", config.max_demonstrations, demonstration);
   Alternating(kinds, &Kind::train).write(context.work / "prompts_train.jsonl", config.train_prompts, prompt);
   // Test conversations are divided: validation during training and the evaluation use different ones.
   Alternating test(kinds, &Kind::test);

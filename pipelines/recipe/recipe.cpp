@@ -43,6 +43,8 @@ std::string lacking(const Recipe& recipe, const std::string& condition) {
   if (condition == "annotator people") return unless(annotator == Annotator::people, judged);
   if (condition == "annotator judge") return unless(annotator == Annotator::judge, judged);
   if (condition == "rejection sampling") return unless(has_rejection(recipe), "a run of reward models alone");
+  if (condition == "Ghost Attention") return unless(has_gatt(recipe), "a run with gatt.from_version 0");
+  if (condition == "context distillation") return unless(has_distillation(recipe), "a run with distill.from_version 0");
   if (condition == "PPO") return unless(has_ppo(recipe), "a run without a version \"ppo\"");
   if (condition == "a study of best of n") return unless(recipe.best_of.samples > 0, "a run with best_of.samples 0");
   throw std::logic_error("a field names a condition that no run is asked for: " + condition);
@@ -119,6 +121,8 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
 // Every longest answer must leave room for a prompt within `limit`, the value of the field `holder`.
 void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limit, const std::function<void(const std::string&)>& problem) {
   std::vector<std::pair<std::string, int64_t>> longest = {{"evaluation", recipe.evaluation.max_new_tokens}};
+  if (has_gatt(recipe)) longest.emplace_back("gatt.answers.sampling", recipe.gatt.answers.sampling.max_new_tokens);
+  if (has_distillation(recipe)) longest.emplace_back("distill.answers.sampling", recipe.distill.answers.sampling.max_new_tokens);
   if (has_rejection(recipe)) longest.emplace_back("rejection.sampling", recipe.rejection.sampling.max_new_tokens);
   if (has_ppo(recipe)) longest.emplace_back("ppo.sampling", recipe.ppo.sampling.max_new_tokens);
   if (!unread_fields(recipe).contains("preferences.max_new_tokens")) longest.emplace_back("preferences", recipe.preferences.max_new_tokens);
@@ -167,6 +171,18 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
     problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
   if (recipe.preferences.annotator == Annotator::none && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
     problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
+  for (const auto& [name, version] : {std::pair{"gatt", recipe.gatt.from_version}, {"distill", recipe.distill.from_version}})
+    if (version > std::ssize(recipe.versions))
+      problem(fmt::format("{}.from_version must be at most the number of versions, {}, got {}", name, recipe.versions.size(), version));
+  if (recipe.gatt.weight + recipe.distill.weight >= 1)
+    problem(
+        fmt::format("gatt.weight and distill.weight must add up to less than 1, got {} and {}", recipe.gatt.weight, recipe.distill.weight));
+  if (has_gatt(recipe) && recipe.gatt.retention.turns.empty()) problem("gatt.retention.turns must name at least one turn");
+  if (has_gatt(recipe) && !from_sandbox(recipe))
+    for (const auto& [name, value] : {std::pair{"gatt.dialogues", recipe.gatt.dialogues},
+                                      {"gatt.test_dialogues", recipe.gatt.test_dialogues},
+                                      {"gatt.instructions", recipe.gatt.instructions}})
+      if (value.empty()) problem(fmt::format("{} is missing: name a file of rows, or leave gatt.from_version at 0", name));
   all_of("pretrain.", policy::problems_of(recipe.pretrain));
   all_of("sft.", policy::problems_of(recipe.sft));
   all_of("rejection.", rejection_sampling::problems_of(recipe.rejection));

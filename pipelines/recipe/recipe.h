@@ -9,6 +9,9 @@
 
 #include "annotation/annotation.h"
 #include "core/config.h"
+#include "distillation/distill.h"
+#include "gatt/dialogues.h"
+#include "gatt/retention.h"
 #include "policy/generate.h"
 #include "policy/pretrain.h"
 #include "policy/sft.h"
@@ -17,6 +20,7 @@
 #include "reward/combination.h"
 #include "reward/train.h"
 #include "sandbox/corpus.h"
+#include "sandbox/dialogues.h"
 
 namespace keel::pipelines::recipe {
 
@@ -27,6 +31,7 @@ struct FileDataConfig {
   int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to validate SFT
   int64_t test_prompts = 200;         // for evaluation, half of each kind
   int64_t max_demonstrations = 2000;  // half of each kind
+  double safety_used = 1;             // of the demonstrations for safety
   int64_t max_pairs = 0;
 };
 
@@ -37,6 +42,8 @@ inline void visit(FileDataConfig& config, core::Fields& fields) {
          core::at_least(2));
   fields("test_prompts", config.test_prompts, "prompts of the evaluation, half of each kind", core::at_least(2));
   fields("max_demonstrations", config.max_demonstrations, "chosen answers that SFT learns from; 0 = all", core::at_least(0));
+  fields("safety_used", config.safety_used, "share of the demonstrations from harmless pairs that is used; those from helpful pairs stay",
+         core::between(0, 1));
   fields("max_pairs", config.max_pairs, "given training pairs that each reward model learns from; 0 = all. Prompts come from all",
          core::at_least(0));
 }
@@ -85,12 +92,14 @@ inline void visit(SandboxDataConfig& config, core::Fields& fields) {
 
 struct SandboxConfig : SandboxDataConfig {
   std::string absent_skill;
+  sandbox::DialogueConfig dialogues;
 };
 
 inline void visit(SandboxConfig& config, core::Fields& fields) {
   visit(static_cast<SandboxDataConfig&>(config), fields);
   fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none", {},
          {"several versions"});
+  fields.section("dialogues", config.dialogues, "long dialogues", {"Ghost Attention"});
 }
 
 enum class Annotator { mild, middle, strict, judge, people, none };
@@ -157,6 +166,21 @@ inline void visit(MixtureConfig& config, core::Fields& fields) {
          "leave out training pairs whose prompt is held out as well, blanks and case aside (counted)");
 }
 
+// Which model reward models start from: the fine-tuned one, or the one that fine-tuning starts from.
+enum class RewardStart { sft, base };
+constexpr auto names(RewardStart) {
+  return std::to_array<core::Named<RewardStart>>({{RewardStart::sft, "sft"}, {RewardStart::base, "base"}});
+}
+
+struct RewardSection : reward::RewardTrainConfig {
+  RewardStart start = RewardStart::sft;  // paper: a chat model
+};
+
+inline void visit(RewardSection& config, core::Fields& fields) {
+  visit(static_cast<reward::RewardTrainConfig&>(config), fields);
+  fields("start", config.start, "model that reward models start from: sft, or base, the one that SFT starts from");
+}
+
 struct RejectionSection : rejection_sampling::RejectionConfig {
   int64_t pool_from = 4;  // paper: up to V3 the previous iteration's samples alone
 };
@@ -165,6 +189,63 @@ inline void visit(RejectionSection& config, core::Fields& fields) {
   visit(static_cast<rejection_sampling::RejectionConfig&>(config), fields);
   fields("pool_from", config.pool_from, "from this version on, fine-tuning also uses the answers kept by all earlier versions",
          core::at_least(1), {"several versions"});
+}
+
+// How a model answers dialogues turn by turn.
+struct AnswerConfig {
+  policy::SamplingConfig sampling;
+  int64_t batch_rows = 64;
+};
+
+inline void visit(AnswerConfig& config, core::Fields& fields) {
+  fields.section("sampling", config.sampling, "how answers are drawn");
+  fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
+}
+
+// Ghost Attention (paper, 3.3 and A.3.5).
+struct GattSection {
+  int64_t from_version = 0;  // paper: after RLHF V3, i.e. 4
+  double weight = 0.2;       // not in the paper
+  std::string dialogues, test_dialogues, instructions;
+  gatt::GattConfig data;
+  AnswerConfig answers;
+  gatt::RetentionConfig retention;
+};
+
+inline void visit(GattSection& config, core::Fields& fields) {
+  fields("from_version", config.from_version, "version from which fine-tuning learns Ghost Attention dialogues, too; 0 = none",
+         core::at_least(0));
+  const std::vector<std::string> used = {"Ghost Attention"}, of_files = {"Ghost Attention", "files"};
+  fields("weight", config.weight, "their share of the version's fine-tuning data, as far as there are enough", core::between(0.001, 0.999),
+         used);
+  fields("dialogues", config.dialogues, "rows {\"messages\"} whose answers are sampled anew (.jsonl, .gz, .zst)", core::unkeyed(),
+         of_files);
+  fields("test_dialogues", config.test_dialogues, "rows {\"messages\"} that show how long an instruction is kept", core::unkeyed(),
+         of_files);
+  fields("instructions", config.instructions, "rows {\"text\"} or {\"kind\", \"value\"}", core::unkeyed(), of_files);
+  fields.section("data", config.data, "how the dialogues are made", used);
+  fields.section("answers", config.answers, "answers to them", used);
+  fields.section("retention", config.retention, "how long an instruction is kept", used);
+}
+
+// Safety context distillation (paper, 4.2.4).
+struct DistillSection {
+  int64_t from_version = 0;  // not in the paper
+  double weight = 0.1;       // not in the paper
+  std::string preprompts;
+  distillation::DistillConfig data;
+  AnswerConfig answers;
+};
+
+inline void visit(DistillSection& config, core::Fields& fields) {
+  fields("from_version", config.from_version, "version from which fine-tuning learns distilled answers, too; 0 = none", core::at_least(0));
+  const std::vector<std::string> used = {"context distillation"};
+  fields("weight", config.weight, "their share of the version's fine-tuning data, as far as there are enough", core::between(0.001, 0.999),
+         used);
+  fields("preprompts", config.preprompts, "rows {\"text\"}, with \"category\" where for one kind of prompt; empty = the built-in ones",
+         core::unkeyed(), {"context distillation", "files"});
+  fields.section("data", config.data, "which answers are learned", used);
+  fields.section("answers", config.answers, "answers with and without a preprompt", used);
 }
 
 enum class Split { test, validation };
@@ -223,9 +304,11 @@ struct Recipe {
   policy::SftConfig sft;
   PreferenceConfig preferences;
   MixtureConfig mixture;
-  reward::RewardTrainConfig reward;
+  RewardSection reward;
   reward::CombinationConfig combination;
   RejectionSection rejection;
+  GattSection gatt;
+  DistillSection distill;
   ppo::PpoConfig ppo;
   EvaluationSection evaluation;
   BestOfConfig best_of;
@@ -254,6 +337,8 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields.section("reward", recipe.reward, "both reward models");
   fields.section("combination", recipe.combination, "helpfulness and safety in one score");
   fields.section("rejection", recipe.rejection, "rejection sampling", {"rejection sampling"});
+  fields.section("gatt", recipe.gatt, "Ghost Attention", {"rejection sampling"});
+  fields.section("distill", recipe.distill, "safety context distillation", {"rejection sampling"});
   fields.section("ppo", recipe.ppo, "proximal policy optimisation", {"PPO"});
   fields.section("evaluation", recipe.evaluation, "evaluation on held-out prompts");
   fields.section("best_of", recipe.best_of, "best of n answers at several temperatures", {"a study of best of n"});

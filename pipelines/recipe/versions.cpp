@@ -17,6 +17,14 @@ bool from_sandbox(const Recipe& recipe) {
   return recipe.data.source == DataSource::sandbox;
 }
 
+bool has_gatt(const Recipe& recipe) {
+  return recipe.gatt.from_version > 0;
+}
+
+bool has_distillation(const Recipe& recipe) {
+  return recipe.distill.from_version > 0;
+}
+
 std::vector<Version> versions_of(const Recipe& recipe) {
   const bool sandbox = from_sandbox(recipe);
   std::vector<Version> versions;
@@ -24,20 +32,23 @@ std::vector<Version> versions_of(const Recipe& recipe) {
   for (const auto& method : recipe.versions) {
     const int64_t n = std::ssize(versions) + 1;
     const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != Annotator::none;
-    Version version{.number = n,
-                    .prompts = n == 1 ? "data" : numbered("prompts", n),
-                    .comparisons = collects ? numbered("comparisons", n) : "",
-                    .preferences = collects ? numbered("preferences", n)
-                                   : n == 1 ? "data"
-                                            : "",
-                    .helpfulness = numbered("reward_helpfulness", n),
-                    .safety = numbered("reward_safety", n),
-                    .rejection = method == "reward" ? "" : fmt::format("rs{}", n),
-                    .ppo = {},
-                    .newest = n == 1 ? "sft" : versions.back().model(),
-                    .before = n == 1   ? ""
-                              : n == 2 ? "sft"
-                                       : versions[versions.size() - 2].model()};
+    Version version{
+        .number = n,
+        .prompts = n == 1 ? "data" : numbered("prompts", n),
+        .comparisons = collects ? numbered("comparisons", n) : "",
+        .preferences = collects ? numbered("preferences", n)
+                       : n == 1 ? "data"
+                                : "",
+        .helpfulness = numbered("reward_helpfulness", n),
+        .safety = numbered("reward_safety", n),
+        .gatt = has_gatt(recipe) && n >= recipe.gatt.from_version && method != "reward" ? numbered("gatt", n) : "",
+        .distill = has_distillation(recipe) && n >= recipe.distill.from_version && method != "reward" ? numbered("distill", n) : "",
+        .rejection = method == "reward" ? "" : fmt::format("rs{}", n),
+        .ppo = {},
+        .newest = n == 1 ? "sft" : versions.back().model(),
+        .before = n == 1   ? ""
+                  : n == 2 ? "sft"
+                           : versions[versions.size() - 2].model()};
     if (method == "ppo") version.ppo = any_ppo ? fmt::format("ppo{}", n) : "ppo";
     any_ppo = any_ppo || method == "ppo";
     if (version.preferences.empty()) {

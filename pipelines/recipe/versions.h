@@ -17,12 +17,16 @@ struct Version {
   std::string comparisons;          // pairs of answers that wait for an annotator
   std::string preferences;          // annotated pairs: a batch with its own test set
   std::string helpfulness, safety;  // reward models, trained on every batch so far
+  std::string gatt;                 // Ghost Attention dialogues that fine-tuning learns, too
+  std::string distill;              // distilled answers to hazardous prompts that it learns, too
   std::string rejection, ppo;       // none where a version ends with its reward models
   std::string newest, before;       // the models whose answers are compared; `newest` is also the one that rejection sampling samples
   const std::string& model() const { return ppo.empty() ? rejection : ppo; }
 };
 
 bool from_sandbox(const Recipe& recipe);  // else from files
+bool has_gatt(const Recipe& recipe);      // some version learns Ghost Attention
+bool has_distillation(const Recipe& recipe);
 
 // At least one. On real data the first batch is the given files ("data"); without an annotator the first reward models stay.
 std::vector<Version> versions_of(const Recipe& recipe);

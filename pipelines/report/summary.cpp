@@ -10,6 +10,7 @@
 #include "evaluation/assemble.h"
 #include "evaluation/statistics/json.h"
 #include "pipelines/recipe/versions.h"
+#include "pipelines/report/gatt_section.h"
 #include "pipelines/report/reward_section.h"
 #include "pipelines/report/sections.h"
 
@@ -55,6 +56,7 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
   report.sections.push_back(loss_section(recipe, results, folders));
   for (const auto& version : recipe::versions_of(recipe))
     if (!version.ppo.empty()) report.sections.push_back(ppo_section(results, folders, version.ppo));
+  if (folders.has("gatt_evaluation")) report.sections.push_back(gatt_section(folders.at("gatt_evaluation")));
   if (folders.has("best_of")) report.sections.push_back(best_of_section(folders));
   if (results.gold) report.sections.push_back(family_section(results));
   report.sections.push_back(dialogue_section(recipe, results));

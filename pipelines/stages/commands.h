@@ -10,5 +10,8 @@ steps::Command sft_command();
 steps::Command reward_command();
 steps::Command rejection_command();
 steps::Command ppo_command();
+steps::Command gatt_command();
+steps::Command gatt_evaluation_command();
+steps::Command distill_command();
 
 }  // namespace keel::pipelines::stages

@@ -6,6 +6,8 @@
 #define KEEL_FIRST_STAGES(once)     \
   once(collection, sandbox_data)    \
   once(collection, file_data)       \
+  once(collection, sandbox_dialogues) \
+  once(collection, sandbox_preprompts) \
   once(stages, base)                \
   once(stages, sft)
 #define KEEL_VERSION_STAGES(each)   \
@@ -14,11 +16,14 @@
   each(collection, comparisons)     \
   each(collection, preferences)     \
   each(stages, reward)              \
+  each(stages, gatt)                \
+  each(stages, distill)             \
   each(stages, rejection)           \
   each(stages, ppo)
 #define KEEL_LAST_STAGES(once)      \
   once(stages, evaluation)          \
   once(stages, best_of)             \
+  once(stages, gatt_evaluation)     \
   once(stages, report)
 // clang-format on
 

@@ -12,7 +12,15 @@ using Digests = std::map<std::string, std::string>;
 
 std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe::Recipe& recipe) {
   if (recipe::from_sandbox(recipe)) return {};
-  return {{"model", recipe.model}, {"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}};
+  std::vector<std::pair<std::string, steps::fs::path>> files = {
+      {"model", recipe.model}, {"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}};
+  if (recipe::has_gatt(recipe))
+    files.insert(files.end(), {{"gatt.dialogues", recipe.gatt.dialogues},
+                               {"gatt.test_dialogues", recipe.gatt.test_dialogues},
+                               {"gatt.instructions", recipe.gatt.instructions}});
+  if (recipe::has_distillation(recipe) && !recipe.distill.preprompts.empty())
+    files.emplace_back("distill.preprompts", recipe.distill.preprompts);
+  return files;
 }
 
 [[noreturn]] void refuse_missing(const std::string& role, const steps::fs::path& path) {

@@ -10,13 +10,16 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "data/demonstrations.h"
 #include "data/messages.h"
+#include "data/mixture.h"
 #include "data/text.h"
 #include "inference/prompts.h"
 #include "inference/reward_models.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
 #include "pipelines/stages/score_curves.h"
+#include "policy/sft.h"
 #include "policy/shards.h"
 #include "rejection_sampling/run.h"
 
@@ -30,6 +33,7 @@ struct RejectionSettings {
   reward::CombinationConfig combination;
   inference::RenderPolicy limit;
   int64_t version = 1;
+  double gatt_weight = 0.2, distilled_weight = 0.1;
 };
 
 void visit(RejectionSettings& settings, core::Fields& fields) {
@@ -38,6 +42,9 @@ void visit(RejectionSettings& settings, core::Fields& fields) {
   fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
   fields("version", settings.version, "N of the version VN that this makes: each draws its answers apart, and marks them",
          core::between(1, 1e6));
+  fields("gatt_weight", settings.gatt_weight, "share of Ghost Attention dialogues in the fine-tuning data, as far as there are enough",
+         core::between(0.001, 0.999));
+  fields("distilled_weight", settings.distilled_weight, "share of distilled answers in it, likewise", core::between(0.001, 0.999));
 }
 
 nlohmann::json kept_json(const KeptAnswer& kept, const core::Dialogue& dialogue, const std::string& text) {
@@ -155,9 +162,30 @@ std::vector<KeptAnswer> sample_and_keep(const RejectionSettings& settings, const
   return keep(rejection_sampling::select_best(scored, settings.rejection.selection), policy, prompts, settings, context);
 }
 
-// Reads "model" (which answers), "start" (which is fine-tuned), "reward", "safety_reward" (may be missing), "prompts" and "pool":
-// kept.jsonl.gz of earlier versions, oldest first. Leaves a model folder with samples.jsonl.gz, selection.json and kept.jsonl.gz: the new
-// answers alone, as ids and as {"prompt", "completion"}.
+// Demonstrations of `role` that join `answers` kept answers, so that they make up `weight` of all where the roles together make up
+// `weights`.
+std::vector<core::TokenSequence> mixed_in(const std::string& role, double weight, double weights, int64_t answers,
+                                          const inference::LanguageModel& start, const data::ChatFormat& format,
+                                          const RejectionSettings& settings, const steps::Context& context) {
+  const auto file = context.at(role);
+  const auto limits = inference::limits_within(
+      settings.limit, std::min(start.llama.config.max_position_embeddings, settings.rejection.sft.batch.row_tokens));
+  const auto rendered = data::render_demonstrations(data::read_demonstrations(file), format, *start.tokenizer, limits);
+  if (rendered.sequences.empty())
+    throw core::DataError(file, 0,
+                          fmt::format("holds no row that fits the fine-tuning ({}); raise sft.batch.row_tokens", to_line(rendered.counts)));
+  const double beside_answers = weight / (1 - weights + weight);  // of the answers and this role's rows alone
+  std::vector<core::TokenSequence> drawn;
+  for (const int64_t i : data::draw_rest(answers, std::ssize(rendered.sequences), beside_answers, context.seed))
+    drawn.push_back(rendered.sequences[static_cast<size_t>(i)]);
+  core::log_info(fmt::format("{}: {}; {} of them join {} kept answers, {} would be {} of all", file.string(), to_line(rendered.counts),
+                             drawn.size(), answers, data::wanted_rest(answers, beside_answers), weight));
+  return drawn;
+}
+
+// Reads "model" (which answers), "start" (which is fine-tuned), "reward", "safety_reward" (may be missing), "prompts", "gatt" and
+// "distilled" (may be missing) and "pool": kept.jsonl.gz of earlier versions, oldest first. Leaves a model folder with samples.jsonl.gz,
+// selection.json and kept.jsonl.gz: the new answers alone, as ids and as {"prompt", "completion"}.
 void sample_and_fine_tune(const RejectionSettings& settings, const steps::Context& context) {
   const inference::LanguageModel start = inference::load_language_model(context.at("start"));
   inference::require_same_tokenizer(context.at("start"), context.at("model"));
@@ -172,9 +200,21 @@ void sample_and_fine_tune(const RejectionSettings& settings, const steps::Contex
         fmt::format("sft.steps is {} however large the pool is: with every version each answer is learned from less often; leave it at 0 "
                     "for whole epochs (sft.epochs)",
                     sft.steps));
-  const int64_t answers = rejection_sampling::fine_tune(start.llama, versions, settings.rejection, context.seed, context.work);
+  std::vector<core::TokenSequence> sequences = rejection_sampling::training_data(versions);
   if (versions.size() > 1)
-    core::log_info(fmt::format("rejection sampling: learned from {} answers in the pool of {} versions", answers, versions.size()));
+    core::log_info(fmt::format("rejection sampling: learns from {} answers in the pool of {} versions", sequences.size(), versions.size()));
+  const int64_t answers = std::ssize(sequences);
+  double weights = 0;
+  std::vector<std::pair<std::string, double>> others;
+  for (const auto& [role, weight] : {std::pair{"gatt", settings.gatt_weight}, {"distilled", settings.distilled_weight}})
+    if (!context.maybe(role).empty()) {
+      others.emplace_back(role, weight);
+      weights += weight;
+    }
+  for (const auto& [role, weight] : others)
+    for (auto& sequence : mixed_in(role, weight, weights, answers, start, format, settings, context))
+      sequences.push_back(std::move(sequence));
+  policy::train_sft(start.llama, sequences, {}, sft, context.seed, context.work, "fine-tune");
   inference::save_language_model(context.work, start.llama, context.at("start"), format,
                                  {{"stage", "rejection"}, {"seed", context.seed}, {"samples", settings.rejection.samples}}, settings.limit);
 }
@@ -187,6 +227,13 @@ steps::Step rejection_step(const RejectionSettings& settings, const steps::Input
     if (settings.rejection.score == rejection_sampling::Score::safety)
       problems.emplace_back("score: \"safety\" needs a safety reward model; give --safety-reward");
   }
+  const RejectionSettings defaults;
+  const bool gatt = steps::has_role(given, "gatt"), distilled = steps::has_role(given, "distilled");
+  if (!gatt && settings.gatt_weight != defaults.gatt_weight) problems.emplace_back("gatt_weight: nothing reads it without --gatt");
+  if (!distilled && settings.distilled_weight != defaults.distilled_weight)
+    problems.emplace_back("distilled_weight: nothing reads it without --distilled");
+  if (gatt && distilled && settings.gatt_weight + settings.distilled_weight >= 1)
+    problems.emplace_back("gatt_weight and distilled_weight must add up to less than 1");
   std::set<steps::fs::path> pool;
   steps::Inputs inputs = given;
   for (const auto& [role, source] : given) {
@@ -215,9 +262,17 @@ void add_rejection(steps::Plan& plan, const recipe::Version& version) {
   if (version.number >= recipe.rejection.pool_from)
     for (const auto& earlier : plan.versions)
       if (earlier.number < version.number) inputs.push_back({"pool", steps::output_of(earlier.rejection, "kept.jsonl.gz")});
-  steps::Step step = rejection_step(
-      {.rejection = recipe.rejection, .combination = recipe.combination, .limit = steps::length_limit(recipe), .version = version.number},
-      inputs);
+  RejectionSettings settings{
+      .rejection = recipe.rejection, .combination = recipe.combination, .limit = steps::length_limit(recipe), .version = version.number};
+  if (!version.gatt.empty()) {
+    settings.gatt_weight = recipe.gatt.weight;
+    inputs.push_back({"gatt", steps::output_of(version.gatt, "gatt.jsonl")});
+  }
+  if (!version.distill.empty()) {
+    settings.distilled_weight = recipe.distill.weight;
+    inputs.push_back({"distilled", steps::output_of(version.distill, "distilled.jsonl")});
+  }
+  steps::Step step = rejection_step(settings, inputs);
   step.name = version.rejection;
   plan.add(step);
 }
@@ -231,6 +286,8 @@ steps::Command rejection_command() {
                               {"reward", "helpfulness reward model folder", Kind::folder},
                               {"safety_reward", "safety reward model folder", Kind::folder, false},
                               {"prompts", R"(rows {"messages"} or {"prompt"}, "hazard": true for safety prompts)"},
+                              {"gatt", "rows of keel gatt, also used for fine-tuning", Kind::file, false},
+                              {"distilled", "rows of keel distill, also used for fine-tuning", Kind::file, false},
                               {"pool", "kept.jsonl.gz of an earlier version, also used for fine-tuning; repeats", Kind::file, false, true}},
                              steps::with_limit({{"--version", "version"}}), rejection_step);
 }

@@ -258,7 +258,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
     steps::Inputs inputs;
     for (const auto& batch : recipe::batches_until(plan.versions, version))
       inputs.push_back({"batch", steps::output_of(batch)});
-    inputs.push_back({"model", steps::output_of("sft")});
+    inputs.push_back({"model", recipe.reward.start == recipe::RewardStart::sft ? steps::output_of("sft") : steps::start_model(recipe)});
     if (!previous.empty()) inputs.push_back({"previous", steps::output_of(previous)});
     plan.add(steps::make_step(name, settings, std::move(inputs), train_on_batches));
   };

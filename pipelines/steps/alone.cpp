@@ -54,7 +54,7 @@ void empty_folder(const fs::path& partial, const fs::path& record) {
 }  // namespace
 
 void run_alone(const Step& step, const Alone& how) {
-  const fs::path target = core::output_folder(how.out);
+  const fs::path target = how.file.empty() ? core::output_folder(how.out) : fs::absolute(how.out);
   run::check_outside_results(how.out);
   fs::path partial = target;
   partial += ".partial";
@@ -107,8 +107,13 @@ void run_alone(const Step& step, const Alone& how) {
     run::write_manifest(partial, manifest);
   }
   run::remove_leftovers(partial, {"ckpt"});
-  if (fs::exists(target)) fs::remove(target);
-  core::commit_directory(partial, target);
+  if (how.file.empty()) {
+    if (fs::exists(target)) fs::remove(target);
+    core::commit_directory(partial, target);
+  } else {
+    fs::rename(partial / how.file, target);
+    run::remove_tree(partial);
+  }
   core::log_info(fmt::format("wrote {}", target.string()));
 }
 

@@ -1,5 +1,6 @@
 // One step outside a run. It works in DIR.partial, where a later call of the same command continues, and renames it to DIR at the end, with
-// a manifest.json of settings, seed and input digests.
+// a manifest.json of settings, seed and input digests. Of some steps one file alone is the result: it works in FILE.partial, and what is
+// left at the end is FILE.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@
 namespace keel::pipelines::steps {
 
 struct Alone {
-  std::filesystem::path out;  // DIR
+  std::filesystem::path out;  // DIR, or FILE
+  std::string file = {};      // the step's output that becomes FILE; empty: DIR
   uint64_t seed = 1;
   int threads = 0;  // 0 = all cores
   std::string device = "cpu";

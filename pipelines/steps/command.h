@@ -32,7 +32,8 @@ struct Draft {
 
 struct Command {
   std::string name, help;
-  std::string result;  // help of --out
+  std::string result;     // help of --out
+  std::string file = {};  // what --out gets of the results, where it names a file and not a folder
   std::vector<Role> roles;
   std::vector<Option> options;
   std::function<Draft()> draft;
@@ -53,7 +54,9 @@ Command make_command(std::string name, std::string help, std::string result, std
           }};
 }
 
-// --max-tokens, --drop-oldest-turns, --allow-tags for settings with a section "limit".
+// --max-tokens, --drop-oldest-turns, --allow-tags for settings with a section "limit"; the second without --drop-oldest-turns, for
+// dialogues that grow turn by turn.
 std::vector<Option> with_limit(std::vector<Option> options);
+std::vector<Option> with_dialogue_limit(std::vector<Option> options);
 
 }  // namespace keel::pipelines::steps

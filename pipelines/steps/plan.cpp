@@ -15,6 +15,11 @@ inference::RenderPolicy length_limit(const recipe::Recipe& recipe) {
   return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
 }
 
+inference::DialogueLimit dialogue_limit(const recipe::Recipe& recipe) {
+  const inference::RenderPolicy limit = length_limit(recipe);
+  return {.max_tokens = limit.max_tokens, .allow_tags = limit.allow_tags};
+}
+
 std::string people_role(const recipe::Version& version) {
   return kPeople + version.preferences;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "inference/dialogues.h"
 #include "inference/prompts.h"
 #include "pipelines/recipe/recipe.h"
 #include "pipelines/recipe/versions.h"
@@ -29,6 +30,9 @@ Source model_source(const recipe::Recipe& recipe, const std::string& stage);
 
 // How every stage of the run treats dialogues that do not fit, and tags inside messages.
 inference::RenderPolicy length_limit(const recipe::Recipe& recipe);
+
+// The same for dialogues that grow turn by turn.
+inference::DialogueLimit dialogue_limit(const recipe::Recipe& recipe);
 
 // The file that people fill in for a version's comparisons, and its name in run.json.
 inline constexpr const char* kPeople = "people.";

@@ -1,0 +1,139 @@
+// Safety context distillation (Llama 2 paper, 4.2.4): rows that teach the newest model, without a safety preprompt, what it answered under
+// one.
+#include "distillation/distill.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "data/messages.h"
+#include "data/preferences.h"
+#include "inference/dialogues.h"
+#include "inference/reward_models.h"
+#include "pipelines/stages/commands.h"
+#include "pipelines/stages/graph.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+struct DistillSettings {
+  distillation::DistillConfig distill;
+  recipe::AnswerConfig answers;
+  std::string chat_format;
+  inference::DialogueLimit limit;
+};
+
+void visit(DistillSettings& settings, core::Fields& fields) {
+  visit(settings.distill, fields);
+  visit(settings.answers, fields);
+  fields("chat_format", settings.chat_format, "chat format; empty = the model folder's own");
+  fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
+}
+
+// Prompts with "hazard": true; helpful ones are left alone.
+std::vector<distillation::HazardPrompt> read_hazards(const steps::fs::path& file, const inference::LanguageModel& model,
+                                                     const inference::DialogueLimit& limit) {
+  const std::vector<core::Dialogue> dialogues = inference::read_dialogues(file, model, limit);
+  std::vector<distillation::HazardPrompt> hazards;
+  core::JsonlReader reader(file);
+  size_t row_number = 0;
+  for (nlohmann::json row; reader.next(row);) {
+    const core::Dialogue& dialogue = dialogues.at(row_number++);
+    data::with_place(reader.path(), reader.line(), [&] {
+      if (!data::parse_label(row, "hazard").value_or(false)) return;
+      if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
+      hazards.push_back({.dialogue = dialogue, .category = data::optional_text(row, "category")});
+    });
+  }
+  core::log_info(
+      fmt::format("{}: {} hazardous prompts; {} others are left alone", file.string(), hazards.size(), dialogues.size() - hazards.size()));
+  if (hazards.empty())
+    throw core::DataError(file, 0, "holds no prompt with \"hazard\": true; only adversarial prompts are distilled (paper, 4.2.4)");
+  return hazards;
+}
+
+nlohmann::json distilled_row(const distillation::Distilled& row) {
+  return {{"messages", data::messages_json(row.messages)},
+          {"hazard", true},
+          {"category", row.category},
+          {"preprompt", row.preprompt},
+          {"score", row.score},
+          {"original", row.original},
+          {"original_score", row.original_score}};
+}
+
+// Reads "model", "safety_reward", "prompts" and "preprompts" (may be missing: the built-in ones). Leaves distilled.jsonl and counts.json.
+void distill_answers(const DistillSettings& settings, const steps::Context& context) {
+  const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
+  const inference::ScoringModel safety = inference::load_scoring_model(context.at("safety_reward"));
+  const auto prompts = read_hazards(context.at("prompts"), model, settings.limit);
+  const auto file = context.maybe("preprompts");
+  const auto preprompts = file.empty() ? distillation::built_in_preprompts() : distillation::read_preprompts(file);
+  const auto answer = [&](const std::vector<core::Dialogue>& dialogues, const std::string& purpose) {
+    std::vector<int64_t> records(dialogues.size());
+    for (size_t i = 0; i < records.size(); ++i)
+      records[i] = static_cast<int64_t>(i);
+    return inference::answer_dialogues(model, dialogues, records,
+                                       {.sampling = settings.answers.sampling,
+                                        .batch_rows = settings.answers.batch_rows,
+                                        .limit = settings.limit,
+                                        .seed = context.seed,
+                                        .purpose = purpose,
+                                        .label = purpose,
+                                        .folder = context.work});
+  };
+  const auto score = [&](const std::vector<core::Dialogue>& dialogues) { return inference::score_dialogues(safety, dialogues); };
+  const auto data = data::with_place(context.at("prompts").string(), 0, [&] {
+    return distillation::distill(prompts, preprompts, settings.distill, model.format, context.seed, answer, score);
+  });
+  core::log_info(fmt::format("context distillation of {} prompts: {}", prompts.size(), to_line(data.counts)));
+  if (data.rows.empty())
+    throw core::DataError(context.at("prompts"), 0, fmt::format("no distilled answer is left ({})", to_line(data.counts)));
+  core::write_jsonl(context.work / "distilled.jsonl", data.rows, distilled_row);
+  core::write_file(context.work / "counts.json", core::dump_json(to_json(data.counts)) + "\n");
+}
+
+steps::Step distill_step(const DistillSettings& settings, const steps::Inputs& inputs) {
+  return steps::make_step("distill", settings, inputs, distill_answers);
+}
+
+}  // namespace
+
+void add_distill(steps::Plan& plan, const recipe::Version& version) {
+  if (version.distill.empty()) return;
+  const recipe::Recipe& recipe = plan.recipe;
+  steps::Inputs inputs = {{"model", steps::output_of(version.newest)},
+                          {"safety_reward", steps::output_of(version.safety)},
+                          {"prompts", steps::output_of(version.prompts, "prompts_train.jsonl")}};
+  if (recipe::from_sandbox(recipe))
+    inputs.push_back({"preprompts", steps::output_of("preprompts", "preprompts.jsonl")});
+  else if (!recipe.distill.preprompts.empty())
+    inputs.push_back({"preprompts", steps::from_outside("distill.preprompts", recipe.distill.preprompts)});
+  steps::Step step = distill_step(
+      {.distill = recipe.distill.data, .answers = recipe.distill.answers, .chat_format = {}, .limit = steps::dialogue_limit(recipe)},
+      inputs);
+  step.name = version.distill;
+  plan.add(step);
+}
+
+steps::Command distill_command() {
+  using Kind = steps::Role::Kind;
+  steps::Command command = steps::make_command(
+      "distill", "safety context distillation: answers given under a safety preprompt, as rows for keel sft without it",
+      "rows {\"messages\"} with both answers' scores",
+      {{"model", "model that answers: the newest one", Kind::folder},
+       {"safety_reward", "safety reward model folder", Kind::folder},
+       {"prompts", R"(rows {"messages"} or {"prompt"}; those with "hazard": true are distilled, "category" chooses their preprompt)"},
+       {"preprompts", R"(rows {"text"} with slots {adjective}, "category" where for one kind of prompt; built-in ones when left out)",
+        Kind::file, false}},
+      steps::with_dialogue_limit({{"--chat", "chat_format"}}), distill_step);
+  command.file = "distilled.jsonl";
+  return command;
+}
+
+}  // namespace keel::pipelines::stages

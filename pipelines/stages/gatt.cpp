@@ -1,0 +1,162 @@
+// Ghost Attention (Llama 2 paper, 3.3): the newest model answers dialogues whose every user turn carries an instruction; fine-tuning reads
+// the instruction in the first turn alone.
+#include "gatt/dialogues.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "data/messages.h"
+#include "inference/dialogues.h"
+#include "pipelines/stages/commands.h"
+#include "pipelines/stages/graph.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+// Values that the model itself lists, for the built-in kinds of instructions (paper, A.3.5).
+struct ListedValues {
+  std::vector<std::string> kinds;
+  int64_t count = 50;
+};
+
+void visit(ListedValues& listed, core::Fields& fields) {
+  fields("kinds", listed.kinds, "kinds of instructions whose values the model lists when asked: hobby, language, figure",
+         core::one_of(gatt::built_in_kinds()));
+  fields("count", listed.count, "values that it is asked for, of each kind", core::between(1, 1000));
+}
+
+struct GattSettings {
+  gatt::GattConfig gatt;
+  recipe::AnswerConfig answers;
+  ListedValues listed;
+  std::string chat_format;
+  inference::DialogueLimit limit;
+};
+
+void visit(GattSettings& settings, core::Fields& fields) {
+  visit(settings.gatt, fields);
+  visit(settings.answers, fields);
+  fields.section("listed", settings.listed, "instructions from values that the model lists");
+  fields("chat_format", settings.chat_format, "chat format; empty = the model folder's own");
+  fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
+}
+
+// An instruction longer than the context could be in no prompt.
+void check_length(const gatt::Instruction& instruction, const inference::LanguageModel& model, int64_t most, const steps::fs::path& file) {
+  if (const auto tokens = std::ssize(model.tokenizer->encode(instruction.text)); tokens >= most)
+    throw core::DataError(file, instruction.line,
+                          fmt::format("\"text\" has {} tokens, and no dialogue with it fits the limit of {}; shorten it", tokens, most));
+}
+
+std::vector<gatt::Instruction> instructions_of(const steps::fs::path& file, const inference::LanguageModel& model, int64_t most) {
+  if (file.empty()) return {};
+  std::vector<gatt::Instruction> all = gatt::read_instructions(file);
+  for (const auto& instruction : all)
+    check_length(instruction, model, most, file);
+  const auto unseen = std::erase_if(all, [](const auto& instruction) { return instruction.unseen; });
+  core::log_info(fmt::format("{}: {} instructions; {} more are marked as unseen and left out", file.string(), all.size(), unseen));
+  if (all.empty()) throw core::DataError(file, 0, "marks all instructions as unseen: none is left to learn");
+  return all;
+}
+
+// Asks the model for values of each kind; the log shows what it was asked and what it named.
+std::vector<gatt::Instruction> listed_instructions(const ListedValues& listed, const inference::LanguageModel& model,
+                                                   inference::AnswerJob job) {
+  std::vector<gatt::Instruction> all;
+  job.purpose = job.label = "gatt listing";
+  for (size_t i = 0; i < listed.kinds.size(); ++i) {
+    const std::string& kind = listed.kinds[i];
+    const std::string prompt = gatt::listing_prompt(kind, listed.count);
+    job.label = "gatt listing " + kind;
+    const auto answer = inference::answer_dialogues(model, {{{{"user", prompt}}}}, {static_cast<int64_t>(i)}, job).front();
+    const auto values = gatt::listed_values(answer ? answer->text : "");
+    core::log_info(fmt::format("asked \"{}\", the model named: {}", prompt, fmt::join(values, "; ")));
+    if (values.empty()) throw core::UsageError(fmt::format("the model named no value of kind \"{}\"; give them in --instructions", kind));
+    for (const auto& value : values)
+      all.push_back(gatt::instruction_of(kind, value));
+  }
+  return all;
+}
+
+nlohmann::json gatt_row(const gatt::GattDialogue& dialogue) {
+  return {{"messages", data::messages_json(dialogue.messages)},
+          {"instruction", dialogue.instruction},
+          {"shortened", dialogue.shortened},
+          {"dialogue", dialogue.record}};
+}
+
+// Reads "model", "dialogues" and "instructions" (may be missing where the model lists some). Leaves gatt.jsonl and counts.json.
+void make_gatt_rows(const GattSettings& settings, const steps::Context& context) {
+  const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
+  const int64_t most = inference::most_tokens(settings.limit, model);
+  const auto dialogues = inference::read_dialogues(context.at("dialogues"), model, settings.limit);
+  inference::AnswerJob job{.sampling = settings.answers.sampling,
+                           .batch_rows = settings.answers.batch_rows,
+                           .limit = settings.limit,
+                           .seed = context.seed,
+                           .folder = context.work};
+  std::vector<gatt::Instruction> instructions = instructions_of(context.maybe("instructions"), model, most);
+  for (auto& instruction : listed_instructions(settings.listed, model, job))
+    instructions.push_back(std::move(instruction));
+  const auto answer = [&](const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records, int64_t turn) {
+    job.purpose = job.label = fmt::format("gatt turn {}", turn);
+    return inference::answer_dialogues(model, prompts, records, job);
+  };
+  const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, context.seed, answer);
+  core::log_info(fmt::format("{}: {}", context.at("dialogues").string(), to_line(data.counts)));
+  if (data.dialogues.empty())
+    throw core::DataError(
+        context.at("dialogues"), 0,
+        fmt::format("no dialogue is left ({}); where answers do not end, raise sampling.max_new_tokens or set finished_only "
+                    "to false",
+                    to_line(data.counts)));
+  core::write_jsonl(context.work / "gatt.jsonl", data.dialogues, gatt_row);
+  core::write_file(context.work / "counts.json", core::dump_json(to_json(data.counts)) + "\n");
+}
+
+steps::Step gatt_step(const GattSettings& settings, const steps::Inputs& inputs) {
+  std::vector<std::string> problems;
+  if (!steps::has_role(inputs, "instructions") && settings.listed.kinds.empty())
+    problems.emplace_back("give --instructions, or name in listed.kinds what the model should list");
+  core::throw_if_any(std::move(problems));
+  return steps::make_step("gatt", settings, inputs, make_gatt_rows);
+}
+
+}  // namespace
+
+void add_gatt(steps::Plan& plan, const recipe::Version& version) {
+  if (version.gatt.empty()) return;
+  const recipe::Recipe& recipe = plan.recipe;
+  const bool sandbox = recipe::from_sandbox(recipe);
+  steps::Step step = gatt_step(
+      {.gatt = recipe.gatt.data, .answers = recipe.gatt.answers, .listed = {}, .chat_format = {}, .limit = steps::dialogue_limit(recipe)},
+      {{"model", steps::output_of(version.newest)},
+       {"dialogues",
+        sandbox ? steps::output_of("dialogues", "dialogues_train.jsonl") : steps::from_outside("gatt.dialogues", recipe.gatt.dialogues)},
+       {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")
+                                : steps::from_outside("gatt.instructions", recipe.gatt.instructions)}});
+  step.name = version.gatt;
+  plan.add(step);
+}
+
+steps::Command gatt_command() {
+  using Kind = steps::Role::Kind;
+  steps::Command command = steps::make_command(
+      "gatt", "Ghost Attention: dialogues in which an instruction of the first turn holds to the end, as rows for keel sft",
+      "rows {\"messages\"} whose last answer alone is learned (\"weight\")",
+      {{"model", "model that answers: the newest one", Kind::folder},
+       {"dialogues", R"(rows {"messages"} whose answers are sampled anew (.jsonl, .gz, .zst))"},
+       {"instructions", R"(rows {"text"} or {"kind", "value"}: what the answers must obey)", Kind::file, false}},
+      steps::with_dialogue_limit({{"--chat", "chat_format"}}), gatt_step);
+  command.file = "gatt.jsonl";
+  return command;
+}
+
+}  // namespace keel::pipelines::stages

@@ -1,0 +1,208 @@
+// How long models keep an instruction of the first turn (Llama 2 paper, table 30), and how much the last answer attends to it (figure 10).
+#include <ATen/core/Tensor.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "data/messages.h"
+#include "evaluation/report.h"
+#include "evaluation/statistics/interval.h"
+#include "evaluation/statistics/json.h"
+#include "gatt/retention.h"
+#include "inference/dialogues.h"
+#include "pipelines/report/gatt_section.h"
+#include "pipelines/stages/commands.h"
+#include "pipelines/stages/graph.h"
+#include "policy/attention_weights.h"
+#include "sandbox/instructions.h"
+
+namespace keel::pipelines::stages {
+namespace {
+
+struct RetentionSettings {
+  gatt::RetentionConfig retention;
+  recipe::AnswerConfig answers;
+  std::string chat_format;
+  inference::DialogueLimit limit;
+  std::vector<std::string> models;  // of a run; a command's models are named by their folders
+};
+
+void visit(RetentionSettings& settings, core::Fields& fields) {
+  visit(settings.retention, fields);
+  visit(settings.answers, fields);
+  fields("chat_format", settings.chat_format, "chat format; empty = each model folder's own");
+  fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
+  fields("models", settings.models, "names of the models in a run; empty = their folders");
+}
+
+bool obeys(const gatt::Instruction& instruction, const std::string& answer) {
+  if (const auto* of_sandbox = sandbox::find_instruction(instruction.text)) return sandbox::follows(*of_sandbox, answer);
+  return gatt::obeys_by_pattern_or_language(instruction, answer);
+}
+
+std::vector<gatt::Instruction> checked_instructions(const steps::fs::path& file) {
+  std::vector<gatt::Instruction> all = gatt::read_instructions(file);
+  for (const auto& one : all)
+    if (sandbox::find_instruction(one.text) == nullptr && !gatt::has_checker(one))
+      throw core::DataError(
+          file, one.line,
+          "nothing can tell whether an answer obeys; give \"pattern\", a regular expression that such an answer matches, or "
+          "\"kind\": \"language\" with the language's English name as \"value\"");
+  return all;
+}
+
+struct Judged {
+  std::string model;
+  std::vector<gatt::TrialAnswer> answers;
+};
+
+// The tokens of the instruction in a prompt: those between what a prompt without the instruction and one with it alone have in common with
+// the whole one.
+std::pair<int64_t, int64_t> instruction_span(const inference::LanguageModel& model, const core::Dialogue& prompt, const gatt::Trial& trial,
+                                             data::Form form) {
+  const auto ids_of = [&](const core::Dialogue& dialogue) {
+    return data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids;
+  };
+  const auto shared = [](const core::Ids& a, const core::Ids& b) {
+    return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+  };
+  const core::Ids whole = ids_of(prompt);
+  const core::Dialogue question = {{trial.questions.messages[data::first_user_turn(trial.questions)]}};
+  const core::Dialogue alone = data::instructed({{{"user", ""}}}, gatt::combined(trial.instructions).text, form);
+  return {shared(whole, ids_of(question)), shared(whole, ids_of(alone))};
+}
+
+// For each layer: the share of attention that each token of the trial's last answer gives to the instruction.
+std::vector<std::vector<double>> attention_on_instruction(const inference::LanguageModel& model, const gatt::Trial& trial,
+                                                          const std::vector<std::string>& answers, const RetentionSettings& settings) {
+  core::Dialogue dialogue = gatt::trial_prompt(trial, {answers.begin(), answers.end() - 1}, settings.retention);
+  const auto [begin, end] = instruction_span(model, dialogue, trial, settings.retention.form);
+  const auto from = std::ssize(data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids);
+  dialogue.messages.push_back({"assistant", answers.back()});
+  const core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids;
+  std::vector<std::vector<double>> layers;
+  if (std::ssize(ids) > model.llama.config.max_position_embeddings || begin >= end) return layers;
+  for (const at::Tensor& weights : policy::attention_weights(model.llama, ids, from - 1)) {  // of the tokens that predict the answer's
+    const at::Tensor on_instruction = weights.narrow(1, begin, end - begin).sum(1).to(at::kDouble).contiguous();
+    const double* values = on_instruction.const_data_ptr<double>();
+    layers.emplace_back(values, values + on_instruction.size(0) - 1);
+  }
+  return layers;
+}
+
+// Reads the models ("model:NAME" in a run, else "model"), "dialogues" and "instructions". Leaves retention.jsonl, answers.jsonl,
+// attention.json and report.html.
+void measure_retention(const RetentionSettings& settings, const steps::Context& context) {
+  std::vector<std::pair<std::string, steps::fs::path>> models;
+  for (const auto& name : settings.models)
+    models.emplace_back(name, context.at("model:" + name));
+  if (models.empty())
+    for (const auto& path : context.all("model"))
+      models.emplace_back(path.string(), path);
+  const std::vector<gatt::Instruction> instructions = checked_instructions(context.at("instructions"));
+  std::vector<gatt::Trial> trials;
+  core::JsonlWriter rows(context.work / "answers.jsonl"), kept(context.work / "retention.jsonl");
+  nlohmann::json attention = nlohmann::json::array();
+  for (size_t number = 0; number < models.size(); ++number) {
+    const auto& [name, path] = models[number];
+    const inference::LanguageModel model = inference::load_language_model(path, settings.chat_format);
+    if (trials.empty())
+      trials = data::with_place(context.at("dialogues").string(), 0, [&] {
+        return gatt::plan_trials(inference::read_dialogues(context.at("dialogues"), model, settings.limit), instructions,
+                                 settings.retention, context.seed);
+      });
+    std::vector<std::vector<std::string>> said(trials.size());
+    inference::AnswerJob job{.sampling = settings.answers.sampling,
+                             .batch_rows = settings.answers.batch_rows,
+                             .limit = settings.limit,
+                             .seed = context.seed,
+                             .folder = context.work};
+    const auto answer = [&](const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records, int64_t turn) {
+      job.purpose = fmt::format("gatt evaluation turn {}", turn);  // the same draws for every model
+      job.label = fmt::format("gatt evaluation {} turn {}", number, turn);
+      return inference::answer_dialogues(model, prompts, records, job);
+    };
+    const auto judged = gatt::hold_trials(trials, settings.retention, answer, obeys, said);
+    for (const auto& one : judged)
+      rows.write({{"model", name},
+                  {"group", trials[one.trial].group},
+                  {"dialogue", trials[one.trial].record},
+                  {"instruction", gatt::combined(gatt::in_force(trials[one.trial], one.turn, settings.retention)).text},
+                  {"turn", one.turn},
+                  {"text", one.text},
+                  {"kept", one.kept}});
+    for (const auto& count : gatt::kept_by_turn(trials, judged))
+      kept.write({{"model", name},
+                  {"group", count.group},
+                  {"turn", count.turn},
+                  {"kept", to_json(evaluation::statistics::wilson(count.kept, count.trials))},
+                  {"trials", count.trials}});
+    const auto first = std::find_if(trials.begin(), trials.end(), [](const gatt::Trial& trial) { return trial.group == "trained"; });
+    if (first != trials.end() && !said[static_cast<size_t>(first - trials.begin())].empty()) {
+      const auto& answers = said[static_cast<size_t>(first - trials.begin())];
+      attention.push_back({{"model", name},
+                           {"instruction", gatt::combined(first->instructions).text},
+                           {"turn", answers.size()},
+                           {"answer", answers.back()},
+                           {"layers", attention_on_instruction(model, *first, answers, settings)}});
+    }
+  }
+  rows.commit();
+  kept.commit();
+  core::write_file(context.work / "attention.json", core::dump_json(attention) + "\n");
+  evaluation::Report page{.title = "keel eval gatt",
+                          .subtitle = "How long models keep an instruction of the first turn",
+                          .facts = {{"seed", fmt::format("{}", context.seed)}},
+                          .models = {},
+                          .summary = {},
+                          .sections = {report::gatt_section(context.work)}};
+  for (const auto& [name, path] : models)
+    page.models.push_back(name);
+  core::write_file(context.work / "report.html", evaluation::render_html(page));
+}
+
+steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
+  if (settings.retention.turns.empty()) throw core::ConfigError({"turns must name at least one turn"});
+  return steps::make_step("gatt_evaluation", settings, inputs, measure_retention);
+}
+
+}  // namespace
+
+void add_gatt_evaluation(steps::Plan& plan) {
+  const recipe::Recipe& recipe = plan.recipe;
+  if (!recipe::has_gatt(recipe)) return;
+  const bool sandbox = recipe::from_sandbox(recipe);
+  RetentionSettings settings{.retention = recipe.gatt.retention,
+                             .answers = recipe.gatt.answers,
+                             .chat_format = {},
+                             .limit = steps::dialogue_limit(recipe),
+                             .models = {}};
+  steps::Inputs inputs = {{"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_test.jsonl")
+                                                : steps::from_outside("gatt.test_dialogues", recipe.gatt.test_dialogues)},
+                          {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")
+                                                   : steps::from_outside("gatt.instructions", recipe.gatt.instructions)}};
+  for (const auto& [name, stage] : recipe::run_models(recipe)) {
+    if (name == "base") continue;
+    settings.models.push_back(name);
+    inputs.push_back({"model:" + name, steps::output_of(stage)});
+  }
+  plan.add(retention_step(settings, inputs));
+}
+
+steps::Command gatt_evaluation_command() {
+  using Kind = steps::Role::Kind;
+  return steps::make_command(
+      "eval gatt", "how long models keep an instruction of the first turn, and their attention on it",
+      "folder to write: retention.jsonl, answers.jsonl, attention.json, report.html",
+      {{"model", "model folder; repeats, e.g. without and with Ghost Attention", Kind::folder, true, true},
+       {"dialogues", R"(rows {"messages"} with at least as many user turns as the last of `turns` (.jsonl, .gz, .zst))"},
+       {"instructions", R"(rows {"text"} or {"kind", "value"}; "unseen": true for those that training left out)"}},
+      steps::with_dialogue_limit({{"--chat", "chat_format"}}), retention_step);
+}
+
+}  // namespace keel::pipelines::stages
