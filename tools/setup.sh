@@ -27,6 +27,7 @@ libpcre2-dev          header pcre2.h
 libsentencepiece-dev  header sentencepiece_processor.h
 libcli11-dev          header CLI/CLI.hpp
 libboost1.81-dev      header boost/math/distributions/students_t.hpp
+libeigen3-dev         header eigen3/Eigen/Core
 libbenchmark-dev      header benchmark/benchmark.h
 "
 readonly pip_requirement="python3-pip  module pip
