@@ -55,6 +55,8 @@ void add_reward_eval(CLI::App& group, Invocation& invocation);
 void add_reward_stats(CLI::App& group, Invocation& invocation);
 void add_run_commands(CLI::App& app, Invocation& invocation);      // run, status, explain, report
 void add_lineage_commands(CLI::App& app, Invocation& invocation);  // lineage, diff, prune
+void add_eval_commands(CLI::App& app, Invocation& invocation);     // eval, with every add_eval_*
+void add_eval_safety(CLI::App& group, Invocation& invocation);
 void add_ablate(CLI::App& app, Invocation& invocation);
 
 }  // namespace keel::pipelines::cli
