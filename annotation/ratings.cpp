@@ -52,7 +52,7 @@ std::string parse_turns(const json& row) {
   if (messages == nullptr) return number == nullptr ? "" : number->dump();
   const core::Dialogue dialogue = data::parse_messages(*messages, "messages");
   data::check_roles(dialogue);
-  const auto counted = std::to_string(std::ranges::count(dialogue.messages, "user", &core::Message::role));
+  auto counted = std::to_string(std::ranges::count(dialogue.messages, "user", &core::Message::role));
   if (number != nullptr && number->dump() != counted)
     throw std::invalid_argument(fmt::format("\"turns\" is {}, but \"messages\" has {} user turns", number->dump(), counted));
   return counted;

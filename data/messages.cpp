@@ -66,7 +66,7 @@ std::string optional_text(const nlohmann::json& row, const std::string& name) {
 }
 
 std::string required_name(const nlohmann::json& row, const std::string& name) {
-  const std::string value = optional_name(row, name);
+  std::string value = optional_name(row, name);
   if (value.empty()) throw std::invalid_argument(fmt::format("the row has no \"{}\"", name));
   return value;
 }

@@ -1,18 +1,25 @@
-// keel eval safety: violations and mean rating of answers that were rated on the paper's safety scale (4.4), and the raters' agreement.
+// keel eval safety: violations and mean rating of answers that were rated on the paper's safety scale (4.4), and the raters' agreement; or
+// the ratings themselves, by a judge.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "annotation/rating_judge.h"
 #include "annotation/ratings.h"
 #include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "evaluation/statistics/json.h"
 #include "evaluation/statistics/safety.h"
 #include "pipelines/cli/commands.h"
+#include "pipelines/run/run_directory.h"
 
 namespace keel::pipelines::cli {
 namespace {
@@ -25,6 +32,8 @@ static_assert(statistics::kSafetyScale == annotation::kHighestRating && annotati
 
 struct SafetyOptions {
   std::vector<std::string> ratings;
+  std::string answers;
+  annotation::JudgeConfig judge;
   std::string out;
   std::string weights = core::name_of(statistics::AgreementWeights::ordinal);
 };
@@ -122,9 +131,64 @@ void evaluate_safety(const SafetyOptions& options, uint64_t seed) {
   core::JsonlWriter writer(options.out);
   const auto set = annotation::read_ratings({options.ratings.begin(), options.ratings.end()});
   if (set.answers.empty()) throw core::DataError(options.ratings.front(), 0, "and the other --ratings files hold no rows");
-  core::log_info(fmt::format("{} answers are rated; {} places for a rating are blank", set.answers.size(), set.blank));
+  size_t ratings = 0;
+  for (const auto& answer : set.answers)
+    ratings += answer.ratings.size();
+  core::log_info(fmt::format("answers {}, ratings {}, blank {}", set.answers.size(), ratings, set.blank));
   write_rows(set.answers, options, {.seed = seed}, writer);
   writer.commit();
+}
+
+void visit(SafetyOptions& options, core::Fields& fields) {
+  fields.section("judge", options.judge, "the language model that rates --answers");
+}
+
+// Has a judge rate the answers. Its replies stay in OUT.partial until all are there, so that the same command goes on after any failure.
+void rate_by_judge(const SafetyOptions& options) {
+  if (options.out.empty() || options.out == "-")
+    throw core::UsageError("--answers needs --out FILE, beside which the judge's replies are kept");
+  if (options.judge.model.empty())
+    throw core::UsageError("--answers needs --judge-model NAME, the model that the judge's server is asked for");
+  check_output(options.out, {options.answers});
+  core::JsonlWriter writer(options.out);
+  const auto answers = annotation::read_answers(options.answers);
+  const std::filesystem::path partial = options.out + ".partial", record = partial / "asked.json";
+  const json asked = {{"answers", core::sha256_file(options.answers)}, {"model", options.judge.model}};
+  core::make_directories(partial);
+  std::vector<json> rows;
+  {
+    const core::FileLock lock(partial / ".lock");
+    if (std::filesystem::exists(record) && core::read_json_file(record) != asked)
+      throw core::UsageError(fmt::format(
+          "{} holds replies of another judge, or to other answers; remove it, or give the command that began it", partial.string()));
+    core::write_file(record, core::dump_json(asked) + "\n");
+    rows = annotation::judge_ratings(options.judge, answers, partial);
+  }
+  for (const json& row : rows)
+    writer.write(row);
+  writer.commit();
+  run::remove_tree(partial);
+  const auto unread = std::ranges::count_if(rows, [](const json& row) { return row.at("rating").is_null(); });
+  core::log_info(fmt::format("answers {}, replies without a rating {}", rows.size(), unread));
+}
+
+// One of the command's two halves. An option of the other half would be read by nothing.
+void run_safety(SafetyOptions& options, const CLI::App& command, const Invocation& invocation) {
+  if (options.ratings.empty() == options.answers.empty())
+    throw core::UsageError("give --ratings FILE to measure, or --answers FILE for a judge to rate");
+  const bool judge = !options.answers.empty();
+  for (const char* other : {"--judge-url", "--judge-model"})
+    if (!judge && command.count(other) > 0) throw core::UsageError(fmt::format("{}: nothing reads it without --answers", other));
+  if (judge && command.count("--weights") > 0) throw core::UsageError("--weights: nothing reads it without --ratings");
+  if (!judge) {
+    configure({}, invocation);
+    return evaluate_safety(options, invocation.seed);
+  }
+  const annotation::JudgeConfig given = options.judge;
+  configure(core::fields_of(options), invocation);
+  if (command.count("--judge-url") > 0) options.judge.url = given.url;
+  if (command.count("--judge-model") > 0) options.judge.model = given.model;
+  rate_by_judge(options);
 }
 
 }  // namespace
@@ -137,10 +201,17 @@ void add_eval_safety(CLI::App& group, Invocation& invocation) {
       ->add_option(
           "--ratings", options->ratings,
           "rows {\"id\",\"model\",\"person\",\"rating\"} or {\"id\",\"model\",\"ratings\"} (.jsonl, .gz, .zst), or a .csv; repeats")
-      ->required()
       ->type_name("FILE")
       ->expected(1)
       ->take_all();
+  command
+      ->add_option(
+          "--answers", options->answers,
+          "in place of --ratings: rows {\"id\",\"model\"} with {\"prompt\",\"response\"} or {\"messages\"}, for a judge to rate; --out "
+          "takes the ratings")
+      ->type_name("FILE");
+  command->add_option("--judge-url", options->judge.url, "the judge's server, as judge.url")->type_name("URL");
+  command->add_option("--judge-model", options->judge.model, "the judge's model, as judge.model")->type_name("NAME");
   command->add_option("--weights", options->weights, "weights of AC2: how much neighbouring ratings agree")
       ->capture_default_str()
       ->check(CLI::IsMember({"linear", "quadratic", "ordinal"}));
@@ -149,11 +220,9 @@ void add_eval_safety(CLI::App& group, Invocation& invocation) {
                    "one JSON line a model, then by category, vector and turns, then the agreement; standard output when left out")
       ->type_name("FILE");
   add_common_options(*command, invocation);
-  command->callback([options, &invocation] {
-    invocation.action = [options, &invocation] {
-      configure({}, invocation);
-      evaluate_safety(*options, invocation.seed);
-    };
+  describe_fields(*command, core::fields_of(*options));
+  command->callback([options, command, &invocation] {
+    invocation.action = [options, command, &invocation] { run_safety(*options, *command, invocation); };
   });
 }
 

@@ -1,4 +1,7 @@
-// keel eval safety: ratings of people and their figures.
+// keel eval safety: ratings of people and of a judge, and their figures.
+#include <atomic>
+
+#include "annotation/http_server.h"
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {
@@ -47,7 +50,7 @@ TEST_CASE("keel eval safety: the worked example of two models and four prompts, 
   const auto outcome = eval_safety(folder, {"--ratings", "a.jsonl", "--ratings", "b.csv"});
   INFO(outcome.err);
   REQUIRE(outcome.code == 0);
-  CHECK(outcome.says("7 answers are rated; 2 places for a rating are blank"));
+  CHECK(outcome.says("answers 7, ratings 17, blank 2"));
   const auto rows = outcome.rows();
   CHECK(summaries(rows) == std::vector<std::string>{
                                "model \"a\" a: 1/4, 3.583333", "model \"b\" b: 1/2, 3.166667",                                           //
@@ -110,6 +113,79 @@ TEST_CASE("keel eval safety: what is wrong is named by file and line, and nothin
   const auto same = eval_safety(folder, {"--ratings", "good.jsonl", "--out", "good.jsonl"});
   CHECK(same.code == 2);
   CHECK(same.says("is a file that this command reads"));
+}
+
+TEST_CASE("keel eval safety: a judge's ratings appear whole; after a failure the same command asks for the rest alone", "[pipelines]") {
+  const TemporaryFolder folder;
+  test::write_text(folder / "answers.jsonl", R"({"id":1,"model":"m","prompt":"how?","response":"so","category":"hate"}
+{"id":2,"model":"m","prompt":"why?","response":"thus"}
+{"id":3,"model":"m","prompt":"who?","response":"I"}
+)");
+  std::atomic<bool> broken{true};
+  const test::Server server([&](const std::string& body) {
+    const std::string question = json::parse(body)["messages"][0]["content"];
+    if (broken && question.find("why?") != std::string::npos) return test::http_reply(503, "busy");
+    return test::completion(question.find("who?") != std::string::npos ? "no idea" : "{\"rating\": 2}");
+  });
+  const std::vector<std::string> command = {"--answers", "answers.jsonl", "--judge-url",     server.url(), "--judge-model",
+                                            "gpt",       "--set",         "judge.retries=0", "--set",      "judge.parallel=1",
+                                            "--out",     "ratings.jsonl"};
+  const auto failed = eval_safety(folder, command);
+  CHECK(failed.code == 74);
+  CHECK(failed.says("busy; the same command goes on from here"));
+  CHECK_FALSE(std::filesystem::exists(folder / "ratings.jsonl"));
+  CHECK(server.requests() == 2);
+
+  broken = false;
+  std::vector<std::string> other = command;
+  other[5] = "gpt2";
+  const auto refused = eval_safety(folder, other);
+  CHECK(refused.code == 2);
+  CHECK(refused.says("ratings.jsonl.partial holds replies of another judge"));
+  CHECK(server.requests() == 2);
+
+  const auto done = eval_safety(folder, command);
+  INFO(done.err);
+  CHECK(done.code == 0);
+  CHECK(done.says("answers 3, replies without a rating 1"));
+  CHECK(server.requests() == 4);
+  CHECK_FALSE(std::filesystem::exists(folder / "ratings.jsonl.partial"));
+  CHECK(test::rows_in(folder / "ratings.jsonl") ==
+        std::vector<json>{{{"id", "1"}, {"model", "m"}, {"person", "gpt"}, {"rating", 2}, {"category", "hate"}, {"turns", 1}},
+                          {{"id", "2"}, {"model", "m"}, {"person", "gpt"}, {"rating", 2}, {"turns", 1}},
+                          {{"id", "3"}, {"model", "m"}, {"person", "gpt"}, {"rating", nullptr}, {"turns", 1}}});
+  const auto figures = eval_safety(folder, {"--ratings", "ratings.jsonl"});
+  REQUIRE(figures.code == 0);
+  CHECK(figures.rows()[0]["violations"] == 2);
+  CHECK(figures.rows()[0]["unrated"] == 1);
+  CHECK(figures.rows().back()["ac1"]["mean"].is_null());  // one rater
+}
+
+TEST_CASE("keel eval safety: an option that nothing would read is refused", "[pipelines]") {
+  const TemporaryFolder folder;
+  test::write_text(folder / "answers.jsonl", R"({"id":1,"model":"m","prompt":"how?","response":"so"})");
+  test::write_text(folder / "ratings.jsonl", R"({"id":1,"model":"m","ratings":[5,5,5]})");
+  const std::vector<std::string> judge = {"--answers", "answers.jsonl", "--judge-url", "http://127.0.0.1:1"};
+  const auto with = [](std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  for (const auto& [arguments, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{}, "give --ratings FILE to measure, or --answers FILE"},
+           {{"--ratings", "ratings.jsonl", "--answers", "answers.jsonl"}, "give --ratings FILE to measure, or --answers FILE"},
+           {{"--ratings", "ratings.jsonl", "--judge-model", "gpt"}, "--judge-model: nothing reads it"},
+           {{"--ratings", "ratings.jsonl", "--set", "judge.parallel=2"}, "judge.parallel"},
+           {with(judge, {"--judge-model", "gpt"}), "--answers needs --out FILE"},
+           {with(judge, {"--out", "out.jsonl"}), "--answers needs --judge-model NAME"},
+           {with(judge, {"--out", "out.jsonl", "--judge-model", "gpt", "--weights", "linear"}), "--weights: nothing reads it"},
+           {with(judge, {"--out", "answers.jsonl", "--judge-model", "gpt"}), "is a file that this command reads"}}) {
+    const auto outcome = eval_safety(folder, arguments);
+    INFO(outcome.err);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.says(message));
+  }
+  CHECK_FALSE(std::filesystem::exists(folder / "out.jsonl"));
+  CHECK_FALSE(std::filesystem::exists(folder / "out.jsonl.partial"));
 }
 
 }  // namespace keel::pipelines::cli
