@@ -84,7 +84,7 @@ void add_row(Collector& all, const json& row, const std::string& place) {
     say(all, key.first, field, data::optional_name(row, field), place);
   say(all, key.first, "turns", parse_turns(row), place);
 
-  const json* ratings = data::member(row, "ratings");
+  const json *rating = data::member(row, "rating"), *ratings = data::member(row, "ratings");
   const bool list = ratings != nullptr && ratings->is_array();
   const auto [known, first] = all.answers.try_emplace(key, Known{all.set.answers.size(), place, list});
   if (first) all.set.answers.push_back({.id = key.first, .model = key.second});
@@ -95,11 +95,10 @@ void add_row(Collector& all, const json& row, const std::string& place) {
         key.second, key.first, known->second.place));
   RatedAnswer& answer = all.set.answers[known->second.index];
   if (ratings == nullptr) {
-    if (!row.contains("rating")) throw std::invalid_argument("the row has no \"rating\" and no \"ratings\"");
-    const json* rating = data::member(row, "rating");
+    if (!row.contains("rating") && !row.contains("ratings")) throw std::invalid_argument("the row has no \"rating\" and no \"ratings\"");
     return add_rating(all, answer, rating == nullptr ? "" : data::required_name(row, "person"), rating, "\"rating\"");
   }
-  if (row.contains("rating")) throw std::invalid_argument("the row has both \"rating\" and \"ratings\"; give one of them");
+  if (rating != nullptr) throw std::invalid_argument("the row has both \"rating\" and \"ratings\"; give one of them");
   if (list) {
     for (size_t i = 0; i < ratings->size(); ++i)
       add_rating(all, answer, "", &ratings->at(i), fmt::format("element {} of \"ratings\"", i + 1));

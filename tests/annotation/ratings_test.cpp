@@ -64,13 +64,16 @@ TEST_CASE("ratings: several files and forms make one set; what a prompt is, one 
   packed.commit();
   test::write_text(folder / "a.jsonl", R"({"id":"p","model":"m1","ratings":{"bob":4,"cid":null}}
 {"id":"q","model":"m1","person":null,"rating":null}
+{"id":"r","model":"m1","ratings":null}
+{"id":"s","model":"m1","person":null,"rating":null,"ratings":[1]}
 )");
   test::write_text(folder / "c.jsonl",
                    R"({"id":"p","model":"m1","person":"cid","rating":2,"category":7,"messages":[{"role":"system","content":"s"},)"
                    R"({"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]})");
   const auto set = read_ratings({folder / "a.jsonl", folder / "b.jsonl.gz", folder / "c.jsonl"});
-  CHECK(lines_of(set) == std::vector<std::string>{"p m1 7  2: bob=4 ann=3 cid=2", "q m1   0:", "p m2 7  2: =5 =5"});
-  CHECK(set.blank == 3);
+  CHECK(lines_of(set) ==
+        std::vector<std::string>{"p m1 7  2: bob=4 ann=3 cid=2", "q m1   0:", "r m1   0:", "s m1   0: =1", "p m2 7  2: =5 =5"});
+  CHECK(set.blank == 4);
 }
 
 TEST_CASE("ratings: a row that cannot be right is refused with its file, line and field", "[annotation]") {
