@@ -130,7 +130,7 @@ void evaluate_safety(const SafetyOptions& options, uint64_t seed) {
   check_output(options.out, options.ratings);
   core::JsonlWriter writer(options.out);
   const auto set = annotation::read_ratings({options.ratings.begin(), options.ratings.end()});
-  if (set.answers.empty()) throw core::DataError(options.ratings.front(), 0, "and the other --ratings files hold no rows");
+  if (set.answers.empty()) throw core::DataError(options.ratings.front(), 0, "holds no rows, and no other --ratings file does");
   size_t ratings = 0;
   for (const auto& answer : set.answers)
     ratings += answer.ratings.size();

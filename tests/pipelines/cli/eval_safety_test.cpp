@@ -105,7 +105,7 @@ TEST_CASE("keel eval safety: what is wrong is named by file and line, and nothin
   refused({"--ratings", "good.jsonl", "--ratings", "twice.csv"}, 3,
           "twice.csv:2: the answer of \"m\" to id \"1\" has a row already, at good.jsonl:1");
   refused({"--ratings", "twice.csv"}, 3, "twice.csv:3: \"ann\" rates the answer of \"m\" to id \"1\" a second time");
-  refused({"--ratings", "empty.jsonl"}, 3, "empty.jsonl");
+  refused({"--ratings", "empty.jsonl"}, 3, "empty.jsonl: holds no rows");
   refused({"--ratings", "page.jsonl"}, 3, "is a web page");
   refused({"--ratings", "missing.jsonl"}, 2, "missing.jsonl");
   refused({"--ratings", "good.jsonl", "--weights", "radical"}, 2, "radical");
