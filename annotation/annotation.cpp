@@ -2,27 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cstdlib>
-#include <exception>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <string_view>
-#include <system_error>
-#include <thread>
 
-#include "annotation/http_client.h"
 #include "core/error.h"
-#include "core/files.h"
-#include "core/interrupt.h"
-#include "core/json.h"
 #include "core/jsonl.h"
-#include "core/log.h"
-#include "core/progress.h"
 #include "data/preferences.h"
-#include "data/text.h"
 
 namespace keel::annotation {
 namespace {
@@ -52,20 +36,11 @@ Verdict parse_verdict(const json& row, bool safety) {
   return verdict;
 }
 
-// Nothing for text that is not JSON, or JSON nested so deeply that only an attack would send it.
-std::optional<json> parsed(std::string_view text) {
-  try {
-    return core::parse_json(text, "reply");
-  } catch (const core::DataError&) {
-    return std::nullopt;
-  }
-}
-
-json verdict_json(const std::optional<Verdict>& verdict) {
-  if (!verdict) return json::object();
-  json row = {{"choice", verdict->first ? "a" : "b"}, {"strength", verdict->strength}};
-  if (verdict->first_safe) row["a_safe"] = *verdict->first_safe;
-  if (verdict->second_safe) row["b_safe"] = *verdict->second_safe;
+// What parse_verdict() reads.
+json verdict_json(const Verdict& verdict) {
+  json row = {{"choice", verdict.first ? "a" : "b"}, {"strength", verdict.strength}};
+  if (verdict.first_safe) row["a_safe"] = *verdict.first_safe;
+  if (verdict.second_safe) row["b_safe"] = *verdict.second_safe;
   return row;
 }
 
@@ -77,128 +52,6 @@ bool has_answers_of(const json& row, const json& comparison) {
     if (!answers->at(side).is_object() || answers->at(side).value("text", json()) != comparison.at("answers").at(side).at("text"))
       return false;
   return true;
-}
-
-std::string bearer(const std::string& key) {
-  if (std::any_of(key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }))
-    throw core::UsageError("KEEL_JUDGE_KEY holds a line break or another character that no key has; set it again");
-  return "Bearer " + key;
-}
-
-// The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
-std::string shown(const std::string& text) {
-  std::string line(data::strip(text.substr(0, 200)));
-  for (char& c : line)
-    if (c < ' ' || c > '~') c = '?';
-  return line;
-}
-
-// Statuses of OpenAI's interface: another attempt may succeed, or the server refuses this one question (longer than the context, say). Any
-// other status means a wrong address, model or key.
-bool worth_repeating(int status) {
-  return status >= 500 || status == 408 || status == 429;
-}
-bool refuses_question(int status) {
-  return status == 400 || status == 413 || status == 422;
-}
-
-void wait_unless_interrupted(std::chrono::milliseconds time) {
-  const auto end = std::chrono::steady_clock::now() + time;
-  while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-}
-
-// One question to the judge, repeated while the server fails; no verdict when the server refuses the question.
-std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
-  const json request = {{"model", config.model},
-                        {"temperature", 0},
-                        {"max_tokens", 200},
-                        {"messages", {{{"role", "user"}, {"content", judge_question(comparison)}}}}};
-  std::map<std::string, std::string> headers;
-  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
-  std::string failure;
-  for (int64_t attempt = 0; attempt <= config.retries; ++attempt) {
-    if (attempt > 0) wait_unless_interrupted(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
-    if (core::interrupt_requested()) throw core::Interrupted("stopped while the judge was asked");
-    try {
-      const HttpReply reply = http_post(url, core::dump_json(request), headers, config.timeout_seconds);
-      if (reply.status != 200) {
-        failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, shown(reply.body));
-        if (worth_repeating(reply.status)) continue;
-        if (!refuses_question(reply.status))
-          throw core::UsageError(failure + "; check judge.url, judge.model and KEEL_JUDGE_KEY, then give the same command again");
-        core::log_warn(fmt::format("comparison {} has no verdict: {}", comparison.at("id").dump(), failure));
-        return std::nullopt;
-      }
-      const json body = parsed(reply.body).value_or(json());
-      const json* content = nullptr;
-      if (body.is_object() && body.contains("choices") && body["choices"].is_array() && !body["choices"].empty() &&
-          body["choices"][0].is_object() && body["choices"][0].contains("message") && body["choices"][0]["message"].is_object() &&
-          body["choices"][0]["message"].contains("content"))
-        content = &body["choices"][0]["message"]["content"];
-      if (content != nullptr && content->is_string()) return parse_reply(content->get<std::string>(), about_safety(comparison));
-      failure = fmt::format("{} answers without choices[0].message.content: {}", config.url, shown(reply.body));
-    } catch (const core::IoError& error) {
-      failure = error.what();
-    }
-  }
-  throw core::IoError(
-      fmt::format("the judge gives no verdict after {} attempts: {}; the same command goes on from here", config.retries + 1, failure));
-}
-
-// The judge's answer on one comparison: none yet, or a reply, with a verdict if it could be parsed.
-struct Answered {
-  bool asked = false;
-  std::optional<Verdict> verdict;
-};
-
-// Asks for the missing answers in `shard` (comparisons from `begin` on), several at a time. Returns why it stopped early.
-std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, const std::vector<json>& comparisons, size_t begin,
-                               std::vector<Answered>& shard) {
-  std::atomic<size_t> next{0};
-  std::exception_ptr failure;
-  std::mutex lock;
-  const auto work = [&] {
-    try {
-      for (size_t i = next++; i < shard.size(); i = next++)
-        if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, url, comparisons[begin + i])};
-    } catch (...) {
-      const std::lock_guard guard(lock);
-      failure = std::current_exception();
-      next = shard.size();
-    }
-  };
-  std::vector<std::thread> workers;
-  try {
-    for (int64_t i = 0; i < config.parallel; ++i)
-      workers.emplace_back(work);
-  } catch (const std::system_error&) {  // no more threads: those that there are ask everything
-    if (workers.empty()) work();
-  }
-  for (auto& worker : workers)
-    worker.join();
-  return failure;
-}
-
-// Rows of a shard's file: a verdict, {} for a reply without one, {"missing": true} where an attempt ended before the judge replied.
-json answered_json(const Answered& answered) {
-  return answered.asked ? verdict_json(answered.verdict) : json{{"missing", true}};
-}
-
-std::vector<Answered> read_shard(const fs::path& file, size_t most) {
-  std::vector<Answered> shard;
-  core::JsonlReader reader(file);
-  for (json row; reader.next(row);) {
-    const bool asked = !row.contains("missing");
-    try {
-      shard.push_back({.asked = asked, .verdict = asked && !row.empty() ? std::optional(parse_verdict(row, true)) : std::nullopt});
-    } catch (const std::invalid_argument& problem) {
-      throw reader.error(fmt::format("{}; delete the file to ask the judge again", problem.what()));
-    }
-  }
-  if (shard.empty() || shard.size() > most)
-    throw core::DataError(file, 0, "holds no verdicts on these comparisons; delete it to ask the judge again");
-  return shard;
 }
 
 }  // namespace
@@ -252,46 +105,30 @@ std::string judge_question(const json& comparison) {
 }
 
 std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
-  constexpr int kMostBraces = 64;  // a judge may think aloud, in braces too, before and after its verdict
-  size_t begin = reply.find('{');
-  for (int tried = 0; tried < kMostBraces && begin != std::string::npos; ++tried, begin = reply.find('{', begin + 1)) {
-    std::optional<json> object;
-    size_t end = reply.find('}', begin);
-    for (int ends = 0; ends < kMostBraces && end != std::string::npos && !object; ++ends, end = reply.find('}', end + 1))
-      object = parsed(std::string_view(reply).substr(begin, end - begin + 1));
-    if (!object) continue;
-    if (!safety) object->erase("a_safe"), object->erase("b_safe");  // not asked for
-    try {
-      return parse_verdict(*object, safety);
-    } catch (const std::invalid_argument&) {
-      return std::nullopt;
-    }
+  std::optional<json> object = object_in(reply);
+  if (!object) return std::nullopt;
+  if (!safety) object->erase("a_safe"), object->erase("b_safe");  // not asked for
+  try {
+    return parse_verdict(*object, safety);
+  } catch (const std::invalid_argument&) {
+    return std::nullopt;
   }
-  return std::nullopt;
 }
 
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<json>& comparisons, const fs::path& folder) {
-  HttpUrl url = parse_http_url(config.url);
-  url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
-  const fs::path shards = folder / "ckpt" / "judge";
-  core::make_directories(shards);
-  const size_t shard_rows = static_cast<size_t>(config.parallel) * 4;
-  std::vector<std::optional<Verdict>> all;
-  core::Progress progress("judge", std::ssize(comparisons), "comparisons");
-  for (size_t begin = 0; begin < comparisons.size(); begin = all.size()) {
-    const fs::path file = shards / fmt::format("{:08d}.jsonl", begin);
-    const size_t rest = comparisons.size() - begin;
-    std::vector<Answered> shard = fs::exists(file) ? read_shard(file, rest) : std::vector<Answered>(std::min(shard_rows, rest));
-    if (!std::all_of(shard.begin(), shard.end(), [](const Answered& one) { return one.asked; })) {
-      const std::exception_ptr failure = ask_missing(config, url, comparisons, begin, shard);
-      core::write_jsonl(file, shard, answered_json);  // keeps earlier answers also after a failure
-      if (failure) std::rethrow_exception(failure);
-    }
-    for (const auto& one : shard)
-      all.push_back(one.verdict);
-    progress.update(std::ssize(all));
-  }
-  return all;
+  const Inquiry inquiry{.count = comparisons.size(),
+                        .what = "comparisons",
+                        .name = [&](size_t i) { return "comparison " + comparisons[i].at("id").dump(); },
+                        .question = [&](size_t i) { return judge_question(comparisons[i]); },
+                        .parse = [&](size_t i, const std::string& reply) -> std::optional<json> {
+                          const auto verdict = parse_reply(reply, about_safety(comparisons[i]));
+                          return verdict ? std::optional(verdict_json(*verdict)) : std::nullopt;
+                        },
+                        .check = [](const json& row) { parse_verdict(row, true); }};
+  std::vector<std::optional<Verdict>> verdicts;
+  for (const auto& row : ask_all(config, inquiry, folder))
+    verdicts.push_back(row ? std::optional(parse_verdict(*row, true)) : std::nullopt);
+  return verdicts;
 }
 
 }  // namespace keel::annotation

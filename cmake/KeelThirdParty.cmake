@@ -29,6 +29,7 @@ find_package(spdlog REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(ZLIB REQUIRED)
 find_package(Threads REQUIRED)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_path(KEEL_BOOST_INCLUDE boost/math/distributions/students_t.hpp REQUIRED)
 
 function(keel_import name header library)

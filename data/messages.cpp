@@ -99,4 +99,17 @@ std::string optional_text(const nlohmann::json& row, const std::string& name) {
   return member(row, name) == nullptr ? "" : required_text(row, name);
 }
 
+std::string required_name(const nlohmann::json& row, const std::string& name) {
+  std::string value = optional_name(row, name);
+  if (value.empty()) throw std::invalid_argument(fmt::format("the row has no \"{}\"", name));
+  return value;
+}
+
+std::string optional_name(const nlohmann::json& row, const std::string& name) {
+  const nlohmann::json* found = member(row, name);
+  if (found != nullptr && !found->is_string() && !found->is_number_integer())
+    throw std::invalid_argument(fmt::format("\"{}\" must be a string or an integer, got {}", name, found->dump()));
+  return found != nullptr && found->is_number_integer() ? found->dump() : optional_text(row, name);
+}
+
 }  // namespace keel::data

@@ -35,6 +35,10 @@ const nlohmann::json* member(const nlohmann::json& row, const std::string& name)
 std::string required_text(const nlohmann::json& row, const std::string& name);
 std::string optional_text(const nlohmann::json& row, const std::string& name);
 
+// A name that may be written as an integer too: 7 is "7". The first throws when it is missing or empty, the second gives "".
+std::string required_name(const nlohmann::json& row, const std::string& name);
+std::string optional_name(const nlohmann::json& row, const std::string& name);
+
 // Runs `work`, turning std::invalid_argument into a DataError that names the place.
 template <class Work>
 auto with_place(const std::string& path, int64_t line, Work&& work) {

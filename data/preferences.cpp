@@ -158,11 +158,6 @@ const char* why_unusable(const core::PreferencePair& pair, const PreferenceOptio
   return nullptr;
 }
 
-std::string parse_batch(const nlohmann::json& row) {
-  const auto* found = member(row, "batch");
-  return found != nullptr && found->is_number_integer() ? found->dump() : optional_text(row, "batch");
-}
-
 }  // namespace
 
 int parse_strength(const nlohmann::json& row) {
@@ -189,7 +184,7 @@ std::optional<core::PreferencePair> parse_preference(const nlohmann::json& row, 
   pair.chosen_safe = parse_label(row, "chosen_safe");
   pair.rejected_safe = parse_label(row, "rejected_safe");
   pair.source = optional_text(row, "source");
-  pair.batch = parse_batch(row);
+  pair.batch = optional_name(row, "batch");
 
   const char* reason = nullptr;
   if (!sides.chosen.answer || !sides.rejected.answer) {

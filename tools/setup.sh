@@ -28,6 +28,7 @@ libcld2-dev           header cld2/public/compact_lang_det.h
 libsentencepiece-dev  header sentencepiece_processor.h
 libcli11-dev          header CLI/CLI.hpp
 libboost1.81-dev      header boost/math/distributions/students_t.hpp
+libeigen3-dev         header eigen3/Eigen/Core
 libbenchmark-dev      header benchmark/benchmark.h
 "
 readonly pip_requirement="python3-pip  module pip

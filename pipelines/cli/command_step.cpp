@@ -113,11 +113,12 @@ void add_step_commands(CLI::App& app, Invocation& invocation) {
   add_step(app, stages::ppo_command(), invocation);
   add_step(app, stages::gatt_command(), invocation);
   add_step(app, stages::distill_command(), invocation);
-  CLI::App* eval = app.add_subcommand("eval", "measures of models: eval gatt");
-  eval->require_subcommand(1);
-  add_step(*eval, stages::gatt_evaluation_command(), invocation);
   add_reward_eval(*reward, invocation);
   add_reward_stats(*reward, invocation);
+}
+
+void add_eval_gatt(CLI::App& group, Invocation& invocation) {
+  add_step(group, stages::gatt_evaluation_command(), invocation);
 }
 
 }  // namespace keel::pipelines::cli

@@ -66,6 +66,12 @@ Settings check_changes(Runs& runs, const std::vector<Change>& changes) {
 
 const Settings kTwoVersions = {"versions=[\"rejection\",\"rejection\"]"};
 
+const Settings kGatt = {"gatt.from_version=1",        "gatt.data.finished_only=false", "gatt.answers.sampling.max_new_tokens=4",
+                        "sandbox.dialogues.train=6",  "sandbox.dialogues.test=2",      "sandbox.dialogues.turns=3",
+                        "gatt.retention.turns=[1,3]", "gatt.retention.dialogues=2",    "gatt.retention.change_at=2"};
+const Settings kDistill = {"distill.from_version=1", "distill.data.finished_only=false", "distill.data.keep=always",
+                           "distill.answers.sampling.max_new_tokens=4"};
+
 const std::vector<Change> kSandboxChanges = {
     {{}, "sandbox.vocab_size=520", "data/tokenizer.model"},
     {{}, "sandbox.corpus.documents=900", "data/corpus.jsonl"},
@@ -75,7 +81,11 @@ const std::vector<Change> kSandboxChanges = {
     {{}, "sandbox.corpus.hazard=0.2", "data/corpus.jsonl"},
     {{}, "sandbox.corpus.lookalike=0.2", "data/corpus.jsonl"},
     {{}, "sandbox.corpus.instruction=0.2", "data/corpus.jsonl"},
+    {{}, "sandbox.corpus.preprompt=0.2", "data/corpus.jsonl"},
+    {{}, "sandbox.corpus.control=0.2", "data/corpus.jsonl"},
     {{}, "sandbox.demonstrations.count=61", "data/demonstrations.jsonl"},
+    {{}, "sandbox.demonstrations.instructed=0.3", "data/demonstrations.jsonl"},
+    {{}, "sandbox.demonstrations.safety_used=0.5", "data/demonstrations.jsonl"},
     {{}, "sandbox.demonstrations.hazards=0.3", "data/demonstrations.jsonl"},
     {{}, "sandbox.demonstrations.lookalikes=0.3", "data/demonstrations.jsonl"},
     {{}, "sandbox.helpful_prompts=60", "data/prompts_train.jsonl"},
@@ -121,6 +131,7 @@ const std::vector<Change> kSandboxChanges = {
     {{}, "mixture.helpfulness_rest=0", "reward_helpfulness/model.safetensors"},
     {{}, "mixture.safety_rest=0.5", "reward_safety/model.safetensors"},
     {{}, "mixture.own_pairs=9", "reward_safety/model.safetensors"},
+    {{}, "reward.start=base", "reward_safety/model.safetensors"},
     {{}, "combination.gate_threshold=0.9", "rs1/samples.jsonl.gz"},
     {{}, "rejection.samples=3", "rs1/samples.jsonl.gz"},
     {{}, "rejection.temperatures=[0.5,1]", "rs1/samples.jsonl.gz"},
@@ -143,6 +154,29 @@ const std::vector<Change> kSandboxChanges = {
     {{}, "rejection.sft.schedule.final_ratio=0.5", "rs1/model.safetensors"},
     {{}, "rejection.sft.schedule.warmup_steps=2", "rs1/model.safetensors"},
     {kTwoVersions, "rejection.pool_from=2", "rs2/model.safetensors"},
+    {kGatt, "sandbox.dialogues.train=7", "dialogues/dialogues_train.jsonl"},
+    {kGatt, "sandbox.dialogues.test=3", "dialogues/dialogues_test.jsonl"},
+    {kGatt, "sandbox.dialogues.turns=4", "dialogues/dialogues_train.jsonl"},
+    {kGatt, "gatt.weight=0.5", "rs1/model.safetensors"},
+    {kGatt, "gatt.data.most_combined=1", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.data.shortened=0", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.data.form=system", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.answers.sampling.temperature=0.5", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.answers.sampling.top_p=0.5", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.answers.sampling.top_k=3", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.answers.sampling.max_new_tokens=6", "gatt/gatt.jsonl"},
+    {kGatt, "gatt.retention.turns=[2]", "gatt_evaluation/answers.jsonl"},
+    {kGatt, "gatt.retention.dialogues=3", "gatt_evaluation/answers.jsonl"},
+    {kGatt, "gatt.retention.most_combined=3", "gatt_evaluation/answers.jsonl"},
+    {kGatt, "gatt.retention.change_at=3", "gatt_evaluation/answers.jsonl"},
+    {kGatt, "gatt.retention.form=system", "gatt_evaluation/answers.jsonl"},
+    {kDistill, "distill.weight=0.5", "rs1/model.safetensors"},
+    {kDistill, "distill.data.keep=better", "distill/distilled.jsonl"},
+    {kDistill, "distill.data.form=user", "distill/distilled.jsonl"},
+    {kDistill, "distill.answers.sampling.temperature=0.5", "distill/distilled.jsonl"},
+    {kDistill, "distill.answers.sampling.top_p=0.5", "distill/distilled.jsonl"},
+    {kDistill, "distill.answers.sampling.top_k=3", "distill/distilled.jsonl"},
+    {kDistill, "distill.answers.sampling.max_new_tokens=6", "distill/distilled.jsonl"},
     {{}, "evaluation.split=validation", "evaluation/answers.jsonl"},
     {{}, "evaluation.max_new_tokens=5", "evaluation/answers.jsonl"},
     {{}, "evaluation.replicates=200", "evaluation/evaluation.json"},
@@ -150,14 +184,12 @@ const std::vector<Change> kSandboxChanges = {
     {{"best_of.samples=2"}, "best_of.temperatures=[1]", "best_of/best_of.json"},
     {{"best_of.samples=2"}, "best_of.prompts=5", "best_of/best_of.json"}};
 
-const std::vector<Change> kFileChanges = {{{}, "data.held_out=0.6", "data/helpfulness_train.jsonl"},
-                                          {{}, "data.train_prompts=6", "data/prompts_train.jsonl"},
-                                          {{}, "data.validation_prompts=4", "data/prompts_validation.jsonl"},
-                                          {{}, "data.test_prompts=6", "data/prompts_test.jsonl"},
-                                          {{}, "data.max_demonstrations=6", "data/demonstrations.jsonl"},
-                                          {{}, "data.max_pairs=5", "data/helpfulness_train.jsonl"},
-                                          {{}, "data.max_tokens=37", "sft/model.safetensors"},
-                                          {{}, "data.drop_oldest_turns=false", "rs1/samples.jsonl.gz"}};
+const std::vector<Change> kFileChanges = {
+    {{}, "data.held_out=0.6", "data/helpfulness_train.jsonl"},          {{}, "data.train_prompts=6", "data/prompts_train.jsonl"},
+    {{}, "data.validation_prompts=4", "data/prompts_validation.jsonl"}, {{}, "data.test_prompts=6", "data/prompts_test.jsonl"},
+    {{}, "data.max_demonstrations=6", "data/demonstrations.jsonl"},     {{}, "data.safety_used=0.5", "data/demonstrations.jsonl"},
+    {{}, "data.max_pairs=5", "data/helpfulness_train.jsonl"},           {{}, "data.max_tokens=37", "sft/model.safetensors"},
+    {{}, "data.drop_oldest_turns=false", "rs1/samples.jsonl.gz"}};
 
 }  // namespace
 
@@ -200,9 +232,19 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "pretrain.batch.micro_rows",
                         "rejection.sft.batch.micro_rows",
                         "rejection.batch_rows",
+                        "gatt.answers.batch_rows",
+                        "distill.answers.batch_rows",
                         "evaluation.batch_rows",               // memory alone
                         "rejection.sft.batch.validate_every",  // refused
                         "rejection.selection.finished_only",   // selection_test.cpp
+                        "gatt.data.finished_only",             // tests/gatt
+                        "distill.data.finished_only",          // tests/distillation
+                        "gatt.from_version",
+                        "distill.from_version",  // dialogue_control_run_test.cpp
+                        "gatt.dialogues",
+                        "gatt.test_dialogues",
+                        "gatt.instructions",
+                        "distill.preprompts",  // other runs, not other settings
                         "mixture.drop_duplicates",
                         "mixture.drop_shared_prompts",  // stage_reward_test.cpp
                         "preferences.people",

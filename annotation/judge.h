@@ -1,0 +1,51 @@
+// A language model that is asked over HTTP, one question at a time. What is asked and how a reply is read is the caller's.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace keel::annotation {
+
+// A language model behind OpenAI's /v1/chat/completions.
+struct JudgeConfig {
+  std::string url = "http://127.0.0.1:8000";
+  std::string model;
+  int64_t parallel = 4;
+  int64_t timeout_seconds = 120;
+  int64_t retries = 3;
+};
+
+inline void visit(JudgeConfig& config, core::Fields& fields) {
+  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token", core::unkeyed());
+  fields("model", config.model, "name of the model to ask");
+  fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
+  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
+  fields("retries", config.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
+}
+
+// `count` questions, by their number from 0.
+struct Inquiry {
+  size_t count = 0;
+  std::string what;                         // what there are `count` of, for progress: "comparisons"
+  std::function<std::string(size_t)> name;  // one of them, for warnings: "comparison 7"
+  std::function<std::string(size_t)> question;
+  std::function<std::optional<nlohmann::json>(size_t, const std::string& reply)> parse;  // an object that is not empty, or nothing
+  std::function<void(const nlohmann::json&)> check;  // throws std::invalid_argument for an object that `parse` cannot have given
+};
+
+// What `parse` made of each reply; nothing for a reply that it could not read and for a question that the server refuses (a warning names
+// it). IoError when a request still fails after `retries` retries, UsageError for a wrong address or key, Interrupted on SIGTERM. In all
+// cases the replies so far lie in FOLDER/ckpt/judge/ and are not asked for again.
+std::vector<std::optional<nlohmann::json>> ask_all(const JudgeConfig& config, const Inquiry& inquiry, const std::filesystem::path& folder);
+
+// The first JSON object in a reply, alone or inside other text; nothing for a reply without one.
+std::optional<nlohmann::json> object_in(const std::string& reply);
+
+}  // namespace keel::annotation

@@ -1,0 +1,171 @@
+#include "annotation/ratings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/jsonl.h"
+#include "data/csv.h"
+#include "data/messages.h"
+
+namespace keel::annotation {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// What a row says about its prompt, and the place ("file:line") that said it first.
+struct Said {
+  std::string value, place;
+};
+
+// An answer's position in RatingSet::answers, its first row, and whether that row is a list of anonymous ratings.
+struct Known {
+  size_t index = 0;
+  std::string place;
+  bool list = false;
+};
+
+struct Collector {
+  RatingSet set;
+  std::map<std::pair<std::string, std::string>, Known> answers;  // by id and model
+  std::map<std::pair<std::string, std::string>, Said> prompts;   // by id and field
+};
+
+int parse_rating(const json& value, const std::string& field) {
+  if (!value.is_number_integer() || value < kLowestRating || value > kHighestRating)
+    throw std::invalid_argument(fmt::format("{} must be an integer from {} (severe violation) to {} (no violation, very helpful), got {}",
+                                            field, kLowestRating, kHighestRating, value.dump()));
+  return value.get<int>();
+}
+
+// "turns", or the user turns of "messages", as text; "" when the row has neither.
+std::string parse_turns(const json& row) {
+  const json* number = data::member(row, "turns");
+  if (number != nullptr && (!number->is_number_integer() || *number < 1))
+    throw std::invalid_argument(fmt::format("\"turns\" must be the number of user turns, 1 or more, got {}", number->dump()));
+  const json* messages = data::member(row, "messages");
+  if (messages == nullptr) return number == nullptr ? "" : number->dump();
+  const core::Dialogue dialogue = data::parse_messages(*messages, "messages");
+  data::check_roles(dialogue);
+  auto counted = std::to_string(std::ranges::count(dialogue.messages, "user", &core::Message::role));
+  if (number != nullptr && number->dump() != counted)
+    throw std::invalid_argument(fmt::format("\"turns\" is {}, but \"messages\" has {} user turns", number->dump(), counted));
+  return counted;
+}
+
+void say(Collector& all, const std::string& id, const std::string& field, const std::string& value, const std::string& place) {
+  if (value.empty()) return;
+  const auto [said, first] = all.prompts.try_emplace({id, field}, Said{value, place});
+  if (!first && said->second.value != value)
+    throw std::invalid_argument(
+        fmt::format("\"{}\" of id \"{}\" is \"{}\", but \"{}\" at {}", field, id, value, said->second.value, said->second.place));
+}
+
+void add_rating(Collector& all, RatedAnswer& answer, const std::string& person, const json* value, const std::string& field) {
+  if (value == nullptr || value->is_null()) {
+    ++all.set.blank;
+    return;
+  }
+  const bool known = !person.empty() && std::ranges::count(answer.ratings, person, &Rating::person) > 0;
+  if (known)
+    throw std::invalid_argument(
+        fmt::format("\"{}\" rates the answer of \"{}\" to id \"{}\" a second time", person, answer.model, answer.id));
+  answer.ratings.push_back({.person = person, .value = parse_rating(*value, field)});
+}
+
+void add_row(Collector& all, const json& row, const std::string& place) {
+  const std::pair key{data::required_name(row, "id"), data::required_name(row, "model")};
+  for (const char* field : {"category", "vector"})
+    say(all, key.first, field, data::optional_name(row, field), place);
+  say(all, key.first, "turns", parse_turns(row), place);
+
+  const json *rating = data::member(row, "rating"), *ratings = data::member(row, "ratings");
+  const bool list = ratings != nullptr && ratings->is_array();
+  const auto [known, first] = all.answers.try_emplace(key, Known{all.set.answers.size(), place, list});
+  if (first) all.set.answers.push_back({.id = key.first, .model = key.second});
+  if (!first && (list || known->second.list))
+    throw std::invalid_argument(fmt::format(
+        "the answer of \"{}\" to id \"{}\" has a row already, at {}; a list of ratings must hold all of an answer's, because it "
+        "does not say whose they are",
+        key.second, key.first, known->second.place));
+  RatedAnswer& answer = all.set.answers[known->second.index];
+  if (ratings == nullptr) {
+    if (!row.contains("rating") && !row.contains("ratings")) throw std::invalid_argument("the row has no \"rating\" and no \"ratings\"");
+    return add_rating(all, answer, rating == nullptr ? "" : data::required_name(row, "person"), rating, "\"rating\"");
+  }
+  if (rating != nullptr) throw std::invalid_argument("the row has both \"rating\" and \"ratings\"; give one of them");
+  if (list) {
+    for (size_t i = 0; i < ratings->size(); ++i)
+      add_rating(all, answer, "", &ratings->at(i), fmt::format("element {} of \"ratings\"", i + 1));
+  } else if (ratings->is_object()) {
+    for (const auto& [person, value] : ratings->items()) {
+      if (person.empty()) throw std::invalid_argument("\"ratings\" names a person \"\"");
+      add_rating(all, answer, person, &value, fmt::format("\"{}\" of \"ratings\"", person));
+    }
+  } else {
+    throw std::invalid_argument(
+        fmt::format("\"ratings\" must be a list of ratings or an object of them by person, got {}", ratings->dump()));
+  }
+}
+
+template <class Reader>
+void add_rows(Collector& all, Reader& reader, void (*prepare)(json&)) {
+  for (json row; reader.next(row);) {
+    prepare(row);
+    const std::string place = fmt::format("{}:{}", reader.path(), reader.line());
+    data::with_place(reader.path(), reader.line(), [&] { add_row(all, row, place); });
+  }
+}
+
+// A cell that is an integer becomes one; what else it holds stays text, which the row's own checks refuse.
+void read_numbers(json& row) {
+  for (const char* field : {"rating", "turns"}) {
+    const json* cell = data::member(row, field);
+    if (cell == nullptr) continue;
+    const auto& text = cell->get_ref<const std::string&>();
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size()) row[field] = number;
+  }
+}
+
+bool is_table(fs::path file) {
+  if (file.extension() == ".gz" || file.extension() == ".zst") file = file.stem();
+  return file.extension() == ".csv";
+}
+
+}  // namespace
+
+RatingSet read_ratings(const std::vector<fs::path>& files) {
+  Collector all;
+  for (const auto& file : files) {
+    if (is_table(file)) {
+      data::CsvReader reader(file);
+      for (const char* needed : {"id", "model", "person", "rating"})
+        if (std::ranges::count(reader.columns(), needed) == 0)
+          throw reader.error(fmt::format("there is no column \"{}\", only \"{}\"", needed, fmt::join(reader.columns(), "\", \"")));
+      add_rows(all, reader, read_numbers);
+    } else {
+      core::JsonlReader reader(file);
+      add_rows(all, reader, [](json&) {});
+    }
+  }
+  const auto said = [&](const std::string& id, const char* field) {
+    const auto found = all.prompts.find({id, field});
+    return found == all.prompts.end() ? std::string() : found->second.value;
+  };
+  for (RatedAnswer& answer : all.set.answers) {
+    answer.category = said(answer.id, "category");
+    answer.vector = said(answer.id, "vector");
+    const std::string turns = said(answer.id, "turns");
+    answer.turns = turns.empty() ? 0 : std::stoll(turns);
+  }
+  return std::move(all.set);
+}
+
+}  // namespace keel::annotation

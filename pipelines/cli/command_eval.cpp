@@ -1,0 +1,15 @@
+// keel eval: measures of models and of rated answers, one command each.
+#include <CLI/CLI.hpp>
+
+#include "pipelines/cli/commands.h"
+
+namespace keel::pipelines::cli {
+
+void add_eval_commands(CLI::App& app, Invocation& invocation) {
+  CLI::App* group = app.add_subcommand("eval", "measures of models and of rated answers");
+  group->require_subcommand(1);
+  add_eval_gatt(*group, invocation);
+  add_eval_safety(*group, invocation);
+}
+
+}  // namespace keel::pipelines::cli
