@@ -50,9 +50,11 @@ void add_convert(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
 void add_logprobs(CLI::App& app, Invocation& invocation);
 void add_score(CLI::App& app, Invocation& invocation);
-void add_step_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward (all of it), rejection, ppo
+void add_step_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward and refusal (all of them), rejection, ppo
 void add_reward_eval(CLI::App& group, Invocation& invocation);
 void add_reward_stats(CLI::App& group, Invocation& invocation);
+void add_eval_commands(CLI::App& app, Invocation& invocation);  // eval (all of it)
+void add_eval_refusals(CLI::App& group, Invocation& invocation);
 void add_run_commands(CLI::App& app, Invocation& invocation);      // run, status, explain, report
 void add_lineage_commands(CLI::App& app, Invocation& invocation);  // lineage, diff, prune
 void add_ablate(CLI::App& app, Invocation& invocation);
