@@ -72,7 +72,7 @@ evaluation::Cell cell_of(const nlohmann::json& object, const char* name) {
 
 // The summary of one judge for people.
 std::string text_of(const std::string& judge, const nlohmann::json& summary) {
-  using enum evaluation::ColumnKind;
+  constexpr auto number = evaluation::ColumnKind::number;
   evaluation::Table rates{.title = fmt::format("refusals by {}, with 95 % intervals", judge),
                           .columns = {{"prompts"},
                                       {"answers", number},
@@ -90,9 +90,9 @@ std::string text_of(const std::string& judge, const nlohmann::json& summary) {
   for (const char* by : {"by_hazard", "by_type"})
     for (const auto& [name, group] : summary.at(by).items())
       add(name, group);
-  std::string text = evaluation::render_text(rates);
+  const std::string shown = evaluation::render_text(rates);
   const auto found = summary.find("agreement");
-  if (found == summary.end()) return text;
+  if (found == summary.end()) return shown;
   evaluation::Table agreement{.title = fmt::format("{} against the labels", judge),
                               .columns = {{"refusals"}, {"answers", number}, {"precision", number}, {"recall", number}, {"kappa", number}},
                               .rows = {},
@@ -102,7 +102,7 @@ std::string text_of(const std::string& judge, const nlohmann::json& summary) {
     agreement.rows.push_back(
         {name, std::to_string(row.at("answers").get<int64_t>()), cell_of(row, "precision"), cell_of(row, "recall"), cell_of(row, "kappa")});
   }
-  return text + "\n" + evaluation::render_text(agreement);
+  return shown + "\n" + evaluation::render_text(agreement);
 }
 
 void evaluate(const RefusalOptions& options, const CLI::App& command) {
