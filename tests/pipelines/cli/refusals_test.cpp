@@ -25,8 +25,8 @@ constexpr const char* kTable =
 TEST_CASE("keel eval refusals: rows, rates by kind of prompt, and the agreement with people's labels", "[pipelines]") {
   const Workplace work;
   work.write("answers.csv", kTable);
-  const Outcome done = work.run({"eval", "refusals", "--answers", "answers.csv", "--label-field", "final_label", "--out", "rows.jsonl",
-                                 "--summary", "summary.json"});
+  const Outcome done = work.run(
+      {"eval", "refusals", "--answers", "answers.csv", "--label-field", "final_label", "--out", "rows.jsonl", "--summary", "summary.json"});
   INFO(done.err);
   REQUIRE(done.code == 0);
   const auto rows = rows_in(work / "rows.jsonl");
@@ -61,8 +61,9 @@ TEST_CASE("keel refusal train: learns from labelled answers, says what it is, an
                           "{\"role\":\"assistant\",\"content\":\"here it is\"}],\"label\":\"compliance\"}\n";
   train += "{\"prompt\":\"a\",\"response\":\"b\"}\n";  // without a label
   work.write("train.jsonl", train);
-  const std::vector<std::string> command = {"refusal", "train", "--model", "model", "--data", "train.jsonl", "--held-out", "train.jsonl",
-                                            "--set", "epochs=20", "--set", "batch_rows=8", "--set", "learning_rate=0.02", "--out"};
+  const std::vector<std::string> command = {
+      "refusal", "train",     "--model", "model",        "--data", "train.jsonl",        "--held-out", "train.jsonl",
+      "--set",   "epochs=20", "--set",   "batch_rows=8", "--set",  "learning_rate=0.02", "--out"};
   const auto into = [&](const std::string& out) {
     std::vector<std::string> all = command;
     all.push_back(out);
@@ -78,8 +79,9 @@ TEST_CASE("keel refusal train: learns from labelled answers, says what it is, an
   REQUIRE(work.run(into("again")).code == 0);
   CHECK(work.read("again/model.safetensors") == work.read("judge/model.safetensors"));
 
-  work.write("new.jsonl",
-             "{\"prompt\":\"who sells bread?\",\"response\":\"no no no.\"}\n{\"prompt\":\"where is the boat?\",\"response\":\"here it is\"}\n");
+  work.write(
+      "new.jsonl",
+      "{\"prompt\":\"who sells bread?\",\"response\":\"no no no.\"}\n{\"prompt\":\"where is the boat?\",\"response\":\"here it is\"}\n");
   const auto outcomes = work.run_all({{"eval", "refusals", "--answers", "new.jsonl", "--classifier", "judge"},
                                       {"eval", "refusals", "--answers", "new.jsonl", "--classifier", "judge", "--max-tokens", "3"},
                                       {"score", "--reward", "judge", "--in", "new.jsonl"},
