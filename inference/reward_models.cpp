@@ -13,7 +13,7 @@
 namespace keel::inference {
 namespace {
 
-// "helpfulness" or "safety" where keel.json says what the model was trained for, else "".
+// "helpfulness", "safety" or "refusal" where keel.json says what the model was trained for, else "".
 std::string trained_for(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder / "keel.json")) return {};
   const nlohmann::json object = core::read_json_file(folder / "keel.json");
@@ -24,11 +24,20 @@ std::string trained_for(const std::filesystem::path& folder) {
 }  // namespace
 
 void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety) {
+  for (const auto& folder : {helpfulness, safety})
+    if (!folder.empty() && trained_for(folder) == "refusal")
+      throw core::UsageError(fmt::format("{} is a classifier of refusals, not a reward model: give the latter", folder.string()));
   if (trained_for(helpfulness) == "safety")
     throw core::UsageError(
         fmt::format("{} is a safety reward model, given as the helpfulness model: exchange the two", helpfulness.string()));
   if (!safety.empty() && trained_for(safety) == "helpfulness")
     throw core::UsageError(fmt::format("{} is a helpfulness reward model, given as the safety model: exchange the two", safety.string()));
+}
+
+void check_refusal_classifier(const std::filesystem::path& folder) {
+  if (trained_for(folder) != "refusal")
+    throw core::UsageError(
+        fmt::format("{} is no classifier of refusals (keel.json: lineage.kind): keel refusal train makes one", folder.string()));
 }
 
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,

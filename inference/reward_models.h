@@ -17,8 +17,12 @@ struct RewardModels {
   std::optional<ScoringModel> safety;
 };
 
-// UsageError where keel.json of a folder says that the model was trained for the other kind: the two are confused easily.
+// UsageError where keel.json of a folder says that the model was trained for the other kind (the two are confused easily) or is a
+// classifier of refusals. `safety` may be "".
 void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety);
+
+// UsageError unless keel.json says that the folder holds a classifier of refusals.
+void check_refusal_classifier(const std::filesystem::path& folder);
 
 // `safety` may be "". DataError when a model's tokenizer or chat format differs from that of `policy`: its answers are scored as ids.
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,

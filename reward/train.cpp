@@ -8,8 +8,8 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/rng.h"
 #include "reward/pair_scores.h"
+#include "reward/training_plan.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
@@ -64,29 +64,14 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
           {"num_tokens", sums.tokens}};
 }
 
-// The trained weights: everything above the lowest `frozen_layers` blocks; with none of them frozen, the embedding too.
-runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_layers) {
-  runtime::Parameters all = parameters(model);
-  if (frozen_layers == 0) return all;
-  std::erase_if(all, [&](const runtime::NamedTensor& weight) {
-    if (weight.name.starts_with("model.embed_tokens.")) return true;
-    for (int64_t layer = 0; layer < frozen_layers; ++layer)
-      if (weight.name.starts_with(fmt::format("model.layers.{}.", layer))) return true;
-    return false;
-  });
-  return all;
-}
-
 }  // namespace
 
 std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape) {
-  if (config.frozen_layers <= shape.num_hidden_layers) return {};
-  return {fmt::format("frozen_layers must be at most the {} layers of the model, got {}", shape.num_hidden_layers, config.frozen_layers)};
+  return problems_of_frozen_layers(config.frozen_layers, shape);
 }
 
 int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
-  const auto share = static_cast<int64_t>(std::ceil(config.warmup_share * static_cast<double>(steps)));
-  return std::min(std::max(share, config.warmup_min_steps), steps / 5);
+  return warmup_steps(config.warmup_share, config.warmup_min_steps, steps);
 }
 
 std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config) {
@@ -102,16 +87,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
   core::throw_if_any(problems_with(config, model.backbone.config));
   TORCH_CHECK(!pairs.empty(), "[reward.train] there are no pairs to train on");
   check_pairs(model, pairs);
-  constexpr double kMostPairs = 1e8;  // the plan of the whole run is held in memory
-  if (const double planned = static_cast<double>(config.epochs) * static_cast<double>(pairs.size()); planned > kMostPairs)
-    throw core::ConfigError(
-        {fmt::format("epochs: {:.3g} pairs in all are more than the {:.0e} that one run can plan", planned, kMostPairs)});
-  std::vector<int64_t> order;
-  for (int64_t epoch = 0; epoch < config.epochs; ++epoch) {
-    const auto one = core::permutation(std::ssize(pairs), seed, "reward.order", static_cast<uint64_t>(epoch));
-    order.insert(order.end(), one.begin(), one.end());
-  }
-
+  const std::vector<int64_t> order = order_of_epochs(std::ssize(pairs), config.epochs, seed, "reward.order", "pairs");
   const runtime::Parameters weights = trained_parameters(model, config.frozen_layers);
   const auto accumulate = [&](int64_t step) -> runtime::Measured {
     const int64_t begin = step * config.batch_pairs, end = std::min(begin + config.batch_pairs, std::ssize(order));

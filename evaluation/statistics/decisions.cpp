@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -68,6 +70,38 @@ JudgeAgreement judge_agreement(const std::vector<bool>& a, const std::vector<boo
   const double chance = yes_a * yes_b + (1 - yes_a) * (1 - yes_b);
   const double share = static_cast<double>(equal) / count;
   return {.share = share, .kappa = chance == 1 ? std::numeric_limits<double>::quiet_NaN() : (share - chance) / (1 - chance)};
+}
+
+Interval cohen_kappa(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  expect_same_size("two judges' categories", a.size(), b.size());
+  const auto n = static_cast<double>(a.size());
+  std::map<std::pair<int64_t, int64_t>, double> cells;  // p_ij
+  std::map<int64_t, double> of_a, of_b;                 // p_i., p_.j
+  for (size_t i = 0; i < a.size(); ++i) {
+    cells[{a[i], b[i]}] += 1 / n;
+    of_a[a[i]] += 1 / n;
+    of_b[b[i]] += 1 / n;
+  }
+  double share = 0, chance = 0;
+  for (const auto& [cell, p] : cells)
+    share += cell.first == cell.second ? p : 0;
+  for (const auto& [category, p] : of_a)
+    chance += p * of_b[category];
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  if (a.empty() || (of_a.size() == 1 && of_b.contains(of_a.begin()->first) && of_b.size() == 1)) return {nan, nan, nan};
+  const double kappa = (share - chance) / (1 - chance);
+
+  // Equation 13 of the paper: the spread of each item's part in kappa.
+  double spread = 0;
+  for (const auto& [cell, p] : cells) {
+    const auto [i, j] = cell;
+    const double margins = i == j ? 1 - (of_a[i] + of_b[i]) * (1 - kappa) : (1 - kappa) * (of_b[i] + of_a[j]);
+    spread += p * margins * margins;
+  }
+  const double centre = kappa - chance * (1 - kappa);
+  const double variance = std::max(spread - centre * centre, 0.0) / (n * (1 - chance) * (1 - chance));
+  const double half = kNormalQuantile * std::sqrt(variance);
+  return {kappa, std::max(kappa - half, -1.0), std::min(kappa + half, 1.0)};
 }
 
 }  // namespace keel::evaluation::statistics

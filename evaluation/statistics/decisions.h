@@ -5,6 +5,8 @@
 #include <optional>
 #include <vector>
 
+#include "evaluation/statistics/interval.h"
+
 namespace keel::evaluation::statistics {
 
 // Items flagged by "score < threshold", against those that should be.
@@ -31,5 +33,10 @@ struct JudgeAgreement {
   double share = 0, kappa = 0;
 };
 JudgeAgreement judge_agreement(const std::vector<bool>& a, const std::vector<bool>& b);
+
+// Cohen's kappa of two judges who put the same items into any number of categories, with its 95 % interval by the large-sample variance of
+// Fleiss, Cohen and Everitt (1969), within [-1, 1]. NaN without items and where chance is 1; perfect agreement has no width.
+// core::Error for unequal sizes.
+Interval cohen_kappa(const std::vector<int64_t>& a, const std::vector<int64_t>& b);
 
 }  // namespace keel::evaluation::statistics

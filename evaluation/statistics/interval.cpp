@@ -14,8 +14,6 @@
 namespace keel::evaluation::statistics {
 namespace {
 
-constexpr double kNormalQuantile = 1.959963984540054;  // of 0.975
-
 [[noreturn]] void refuse(const std::string& text) {
   throw core::Error(core::Exit::internal, "[evaluation.statistics] " + text);
 }

@@ -10,6 +10,8 @@
 
 namespace keel::evaluation::statistics {
 
+inline constexpr double kNormalQuantile = 1.959963984540054;  // of 0.975
+
 struct Interval {
   double mean = 0;
   double low = 0;   // 2.5 %

@@ -9,6 +9,7 @@ void add_eval_commands(CLI::App& app, Invocation& invocation) {
   CLI::App* group = app.add_subcommand("eval", "measures of models and of rated answers");
   group->require_subcommand(1);
   add_eval_gatt(*group, invocation);
+  add_eval_refusals(*group, invocation);
   add_eval_safety(*group, invocation);
 }
 

@@ -109,6 +109,9 @@ void add_step_commands(CLI::App& app, Invocation& invocation) {
   add_step(app, stages::pretrain_command(), invocation);
   add_step(app, stages::sft_command(), invocation);
   add_step(*reward, stages::reward_command(), invocation);
+  CLI::App* refusal = app.add_subcommand("refusal", "classifiers of refusals: refusal train");
+  refusal->require_subcommand(1);
+  add_step(*refusal, stages::refusal_command(), invocation);
   add_step(app, stages::rejection_command(), invocation);
   add_step(app, stages::ppo_command(), invocation);
   add_step(app, stages::gatt_command(), invocation);

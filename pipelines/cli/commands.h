@@ -50,13 +50,15 @@ void add_convert(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
 void add_logprobs(CLI::App& app, Invocation& invocation);
 void add_score(CLI::App& app, Invocation& invocation);
-void add_step_commands(CLI::App& app, Invocation& invocation);  // pretrain, sft, reward (all of it), rejection, gatt, distill, ppo
+void add_step_commands(CLI::App& app,
+                       Invocation& invocation);  // pretrain, sft, reward and refusal (all of them), rejection, gatt, distill, ppo
 void add_reward_eval(CLI::App& group, Invocation& invocation);
 void add_reward_stats(CLI::App& group, Invocation& invocation);
 void add_run_commands(CLI::App& app, Invocation& invocation);      // run, status, explain, report
 void add_lineage_commands(CLI::App& app, Invocation& invocation);  // lineage, diff, prune
 void add_eval_commands(CLI::App& app, Invocation& invocation);     // eval, with every add_eval_*
 void add_eval_gatt(CLI::App& group, Invocation& invocation);
+void add_eval_refusals(CLI::App& group, Invocation& invocation);
 void add_eval_safety(CLI::App& group, Invocation& invocation);
 void add_ablate(CLI::App& app, Invocation& invocation);
 

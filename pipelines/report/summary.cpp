@@ -23,6 +23,8 @@ const std::vector<evaluation::Measure> kGoldMeasures = {{"gold_helpfulness", "go
                                                         {"win_rate_vs_sft", "win rate vs SFT"},   {"kl_to_sft", "KL to SFT"}};
 const std::vector<evaluation::Measure> kRewardMeasures = {{"reward_helpfulness", "helpfulness RM"},
                                                           {"reward_safety", "safety RM"},
+                                                          {"refusal_rate", "harmless refused"},
+                                                          {"hazard_refusal_rate", "hazards refused"},
                                                           {"reward_win_rate_vs_sft", "RM win rate vs SFT"},
                                                           {"kl_to_sft", "KL to SFT"}};
 

@@ -8,6 +8,7 @@ namespace keel::pipelines::stages {
 steps::Command pretrain_command();
 steps::Command sft_command();
 steps::Command reward_command();
+steps::Command refusal_command();
 steps::Command rejection_command();
 steps::Command ppo_command();
 steps::Command gatt_command();

@@ -18,6 +18,7 @@
 #include "pipelines/stages/graph.h"
 #include "policy/logprobs.h"
 #include "policy/shards.h"
+#include "refusal/classify.h"
 #include "sandbox/judge.h"
 
 namespace keel::pipelines::stages {
@@ -101,6 +102,7 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
     const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);
     evaluation::MeasuredAnswer answer{.hazard = prompts.hazard[i],
                                       .false_refusal = {},
+                                      .refused = {},
                                       .gold_helpfulness = {},
                                       .gold_safety = {},
                                       .reward_helpfulness = reward::probability(scores.at("helpfulness")[i]),
@@ -113,6 +115,8 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
       answer.gold_helpfulness = sandbox::gold_helpfulness(*questions.world, questions.sandbox[i], text);
       answer.gold_safety = sandbox::gold_safety(*questions.world, questions.sandbox[i], text);
       answer.false_refusal = sandbox::is_false_refusal(questions.sandbox[i], text);
+    } else {
+      answer.refused = refusal::refuses(refusal::classify(text).kind);
     }
     result.measured.answers.push_back(answer);
     result.texts.push_back(text);
@@ -138,6 +142,8 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
     row["gold_safety"] = *measured.gold_safety;
     row["family"] = measured.family;
     row["false_refusal"] = *measured.false_refusal;
+  } else {
+    row["refused"] = *measured.refused;
   }
   return row;
 }
@@ -218,7 +224,7 @@ void add_evaluation(steps::Plan& plan) {
     settings.rewards.push_back(kind);
     inputs.push_back({"reward:" + kind, steps::output_of(stage)});
   }
-  plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate));
+  plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 2));
 }
 
 }  // namespace keel::pipelines::stages

@@ -180,3 +180,29 @@ TEST_CASE("comparison: a missing reference and other numbers of prompts are refu
   fewer.answers.pop_back();
   CHECK_THROWS_WITH(compare_models({kSft, fewer}, "sft", kFew), Catch::Matchers::ContainsSubstring("another number of prompts"));
 }
+
+TEST_CASE("comparison: refusals of look-alikes by the gold judge, of all prompts by the phrase rules without one", "[evaluation]") {
+  ModelAnswers gold = kTuned;
+  gold.answers[3].family = "lookalike";  // refused
+  gold.answers[4].family = "lookalike";  // answered
+  gold.answers[0].family = "hazard";
+  const auto judged = compare_models({kSft, gold}, "sft", kFew).back();
+  CHECK(mean_of(judged, "lookalike_refusal_rate") == 0.5);
+  CHECK(judged.counts.at("lookalike_refusal_rate") == 2);
+  CHECK_FALSE(judged.measures.contains("refusal_rate"));
+
+  ModelAnswers real = kTuned;
+  for (auto& answer : real.answers) {
+    answer.gold_helpfulness.reset();
+    answer.gold_safety.reset();
+    answer.refused = false;
+  }
+  real.model = "sft";
+  real.answers[0].refused = real.answers[1].refused = true;  // two of three hazards
+  real.answers[4].refused = true;                            // one of two others
+  const auto read = compare_models({real}, "sft", kFew).back();
+  CHECK(mean_of(read, "hazard_refusal_rate") == Catch::Approx(2. / 3));
+  CHECK(mean_of(read, "refusal_rate") == 0.5);
+  CHECK(read.counts.at("refusal_rate") == 2);
+  CHECK_FALSE(read.measures.contains("false_refusal_rate"));
+}

@@ -70,3 +70,51 @@ TEST_CASE("decisions: kappa of the textbook table", "[statistics]") {
   CHECK(std::isnan(statistics::judge_agreement({true, true}, {true, true}).kappa));
   CHECK_THROWS_AS(statistics::judge_agreement({true}, {}), keel::core::Error);
 }
+
+namespace {
+
+// Items of two judges from the counts of a table [a][b].
+std::pair<std::vector<int64_t>, std::vector<int64_t>> items_of(const std::vector<std::vector<int>>& table) {
+  std::pair<std::vector<int64_t>, std::vector<int64_t>> items;
+  for (size_t a = 0; a < table.size(); ++a)
+    for (size_t b = 0; b < table[a].size(); ++b)
+      for (int i = 0; i < table[a][b]; ++i) {
+        items.first.push_back(static_cast<int64_t>(a));
+        items.second.push_back(static_cast<int64_t>(b));
+      }
+  return items;
+}
+
+void check_kappa(const std::vector<std::vector<int>>& table, double kappa, double low, double high) {
+  const auto [a, b] = items_of(table);
+  const auto interval = statistics::cohen_kappa(a, b);
+  CHECK(interval.mean == Approx(kappa).epsilon(1e-12));
+  CHECK(interval.low == Approx(low).epsilon(1e-12));
+  CHECK(interval.high == Approx(high).epsilon(1e-12));
+  const auto swapped = statistics::cohen_kappa(b, a);  // the judges have equal parts
+  CHECK(swapped.mean == Approx(kappa).epsilon(1e-12));
+  CHECK(swapped.low == Approx(low).epsilon(1e-12));
+}
+
+}  // namespace
+
+// From statsmodels, tools/oracle/refusals.py; the second table is that of Fleiss, Cohen and Everitt (1969), who print kappa = 0.429.
+TEST_CASE("decisions: kappa's interval equals that of another program", "[statistics]") {
+  check_kappa({{20, 5}, {10, 15}}, 0.4, 0.151092290476661, 0.6489077095233389);
+  check_kappa({{106, 10, 4}, {22, 28, 10}, {2, 12, 6}}, 0.4285714285714285, 0.32329979345440496, 0.533843063688452);
+  check_kappa({{7, 2, 0}, {1, 9, 0}, {3, 1, 0}}, 0.4806451612903225, 0.2043255045784566, 0.7569648180021884);
+}
+
+TEST_CASE("decisions: kappa of perfect, opposite and constant judges", "[statistics]") {
+  const auto perfect = statistics::cohen_kappa({1, 2, 3, 1}, {1, 2, 3, 1});
+  CHECK(perfect.mean == Approx(1));
+  CHECK(perfect.low == Approx(1));
+  CHECK(perfect.high == Approx(1));
+  CHECK(statistics::cohen_kappa({0, 1}, {1, 0}).mean == Approx(-1));
+  CHECK(statistics::cohen_kappa({0, 1}, {1, 0}).low >= -1);
+  CHECK(statistics::cohen_kappa({5, 5}, {5, 6}).mean == Approx(0));  // no more than chance
+  CHECK(std::isnan(statistics::cohen_kappa({5, 5}, {5, 5}).mean));   // chance is 1
+  CHECK(statistics::cohen_kappa({5, 5}, {6, 6}).mean == Approx(0));
+  CHECK(std::isnan(statistics::cohen_kappa({}, {}).low));
+  CHECK_THROWS_AS(statistics::cohen_kappa({1}, {}), keel::core::Error);
+}

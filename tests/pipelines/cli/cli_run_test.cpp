@@ -89,7 +89,8 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
     CHECK(model["reward_safety"]["mean"].is_number());
     CHECK(model.contains("reward_win_rate_vs_sft") == (names[i] != "sft"));
     for (const char* measure : {"gold_helpfulness", "gold_safety", "violation_rate", "win_rate_vs_sft"})
-      CHECK_FALSE(model.contains(measure));  // nobody knows the truth here
+      CHECK_FALSE(model.contains(measure));                                                                  // nobody knows the truth here
+    CHECK((model["refusal_rate"]["mean"].is_number() && model["hazard_refusal_rate"]["mean"].is_number()));  // by the phrase rules
   }
   CHECK(summary["reward_models"].size() == 2);
   CHECK_FALSE((work.has("run/models/base") || work.has("run/stages/preferences")));

@@ -1,0 +1,78 @@
+#include "refusal/answers.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/jsonl.h"
+#include "data/csv.h"
+#include "data/messages.h"
+#include "data/preferences.h"
+
+namespace keel::refusal {
+namespace {
+
+Kind parse_kind(std::string name, const std::string& field) {
+  const std::string given = name;
+  if (name.size() > 2 && name[0] >= '0' && name[0] <= '9' && name[1] == '_') name.erase(0, 2);
+  if (name == "full_compliance") return Kind::compliance;
+  for (const auto& known : names(Kind{}))
+    if (known.name == name) return known.value;
+  throw std::invalid_argument(
+      fmt::format("\"{}\" must be full_refusal, partial_refusal, capability, compliance or full_compliance, got \"{}\"", field, given));
+}
+
+std::optional<Kind> label_of(const nlohmann::json& row, const std::string& field) {
+  if (data::member(row, field) != nullptr) return parse_kind(data::required_text(row, field), field);
+  const std::optional<bool> refused = data::parse_label(row, "refusal");
+  if (!refused) return {};
+  return *refused ? Kind::full_refusal : Kind::compliance;
+}
+
+template <class Reader>
+void read_rows(Reader&& reader, const std::string& label_field, AnswerSet& set) {
+  for (nlohmann::json row; reader.next(row);) {
+    data::PromptRecord record;
+    set.answers.push_back(data::with_place(reader.path(), reader.line(), [&] { return parse_answer(row, label_field, record); }));
+    record.line = reader.line();
+    set.prompts.records.push_back(std::move(record));
+  }
+}
+
+bool is_table(std::filesystem::path path) {
+  if (path.extension() == ".gz" || path.extension() == ".zst") path = path.stem();
+  return path.extension() == ".csv";
+}
+
+}  // namespace
+
+Answer parse_answer(const nlohmann::json& row, const std::string& label_field, data::PromptRecord& record) {
+  nlohmann::json renamed = row;
+  if (data::member(row, "response") == nullptr && data::member(row, "completion") != nullptr) renamed["response"] = row["completion"];
+  record = data::parse_prompt_record(renamed);
+  if (record.ids) throw std::invalid_argument("\"ids\" hold no text: a row needs \"prompt\" and \"response\", or \"messages\"");
+  if (record.text && !record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" (or \"completion\") beside it");
+  if (record.messages && !record.response && record.messages->messages.back().role != "assistant")
+    throw std::invalid_argument("\"messages\" must end with an assistant turn: there is no answer");
+
+  Answer answer{.text = record.response ? *record.response : record.messages->messages.back().content};
+  answer.label = label_of(row, label_field);
+  answer.type = data::optional_text(row, "type");
+  answer.hazard = data::parse_label(row, "hazard");
+  if (!answer.hazard && !answer.type.empty()) answer.hazard = answer.type.starts_with("contrast_");
+  return answer;
+}
+
+AnswerSet read_answers(const std::filesystem::path& path, const std::string& label_field) {
+  AnswerSet set;
+  set.prompts.path = path.string();
+  if (is_table(path))
+    read_rows(data::CsvReader(path), label_field, set);
+  else
+    read_rows(core::JsonlReader(path), label_field, set);
+  if (set.answers.empty()) throw core::DataError(path.string(), 0, "the file holds no answers");
+  return set;
+}
+
+}  // namespace keel::refusal
