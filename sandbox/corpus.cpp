@@ -216,7 +216,7 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
     else if (document.source == "preprompt")
       document.dialogue = under_preprompt(world, stream);
     else
-      document.dialogue = controlled(world, people_to_questions(), 20, stream.chance(0.6), 0.97, stream);
+      document.dialogue = controlled(world, people_to_questions(), stream.chance(0.25) ? 20 : 4, stream.chance(0.7), 0.97, stream);
     corpus.push_back(std::move(document));
   }
   return corpus;

@@ -157,7 +157,7 @@ const std::vector<Change> kSandboxChanges = {
     {kGatt, "sandbox.dialogues.train=7", "dialogues/dialogues_train.jsonl"},
     {kGatt, "sandbox.dialogues.test=3", "dialogues/dialogues_test.jsonl"},
     {kGatt, "sandbox.dialogues.turns=4", "dialogues/dialogues_train.jsonl"},
-    {kGatt, "gatt.weight=0.5", "rs1/model.safetensors"},
+    {kGatt, "gatt.weight=0.02", "rs1/model.safetensors"},
     {kGatt, "gatt.data.most_combined=1", "gatt/gatt.jsonl"},
     {kGatt, "gatt.data.shortened=0", "gatt/gatt.jsonl"},
     {kGatt, "gatt.data.form=system", "gatt/gatt.jsonl"},
@@ -168,11 +168,10 @@ const std::vector<Change> kSandboxChanges = {
     {kGatt, "gatt.retention.turns=[2]", "gatt_evaluation/answers.jsonl"},
     {kGatt, "gatt.retention.dialogues=3", "gatt_evaluation/answers.jsonl"},
     {kGatt, "gatt.retention.most_combined=3", "gatt_evaluation/answers.jsonl"},
-    {kGatt, "gatt.retention.change_at=3", "gatt_evaluation/answers.jsonl"},
+    {kGatt, "gatt.retention.change_at=4", "gatt_evaluation/answers.jsonl"},
     {kGatt, "gatt.retention.form=system", "gatt_evaluation/answers.jsonl"},
     {kDistill, "distill.weight=0.5", "rs1/model.safetensors"},
     {kDistill, "distill.data.keep=better", "distill/distilled.jsonl"},
-    {kDistill, "distill.data.form=user", "distill/distilled.jsonl"},
     {kDistill, "distill.answers.sampling.temperature=0.5", "distill/distilled.jsonl"},
     {kDistill, "distill.answers.sampling.top_p=0.5", "distill/distilled.jsonl"},
     {kDistill, "distill.answers.sampling.top_k=3", "distill/distilled.jsonl"},
@@ -238,7 +237,8 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "rejection.sft.batch.validate_every",  // refused
                         "rejection.selection.finished_only",   // selection_test.cpp
                         "gatt.data.finished_only",             // tests/gatt
-                        "distill.data.finished_only",          // tests/distillation
+                        "distill.data.form",
+                        "distill.data.finished_only",  // tests/distillation
                         "gatt.from_version",
                         "distill.from_version",  // dialogue_control_run_test.cpp
                         "gatt.dialogues",
