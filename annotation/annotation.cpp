@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -13,16 +11,15 @@
 #include <system_error>
 #include <thread>
 
+#include "annotation/chat_client.h"
 #include "annotation/http_client.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "core/interrupt.h"
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "data/preferences.h"
-#include "data/text.h"
 
 namespace keel::annotation {
 namespace {
@@ -79,71 +76,13 @@ bool has_answers_of(const json& row, const json& comparison) {
   return true;
 }
 
-std::string bearer(const std::string& key) {
-  if (std::any_of(key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }))
-    throw core::UsageError("KEEL_JUDGE_KEY holds a line break or another character that no key has; set it again");
-  return "Bearer " + key;
-}
-
-// The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
-std::string shown(const std::string& text) {
-  std::string line(data::strip(text.substr(0, 200)));
-  for (char& c : line)
-    if (c < ' ' || c > '~') c = '?';
-  return line;
-}
-
-// Statuses of OpenAI's interface: another attempt may succeed, or the server refuses this one question (longer than the context, say). Any
-// other status means a wrong address, model or key.
-bool worth_repeating(int status) {
-  return status >= 500 || status == 408 || status == 429;
-}
-bool refuses_question(int status) {
-  return status == 400 || status == 413 || status == 422;
-}
-
-void wait_unless_interrupted(std::chrono::milliseconds time) {
-  const auto end = std::chrono::steady_clock::now() + time;
-  while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-}
-
-// One question to the judge, repeated while the server fails; no verdict when the server refuses the question.
-std::optional<Verdict> ask(const JudgeConfig& config, const HttpUrl& url, const json& comparison) {
-  const json request = {{"model", config.model},
-                        {"temperature", 0},
-                        {"max_tokens", 200},
-                        {"messages", {{{"role", "user"}, {"content", judge_question(comparison)}}}}};
-  std::map<std::string, std::string> headers;
-  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
-  std::string failure;
-  for (int64_t attempt = 0; attempt <= config.retries; ++attempt) {
-    if (attempt > 0) wait_unless_interrupted(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
-    if (core::interrupt_requested()) throw core::Interrupted("stopped while the judge was asked");
-    try {
-      const HttpReply reply = http_post(url, core::dump_json(request), headers, config.timeout_seconds);
-      if (reply.status != 200) {
-        failure = fmt::format("{} answers with status {}: {}", config.url, reply.status, shown(reply.body));
-        if (worth_repeating(reply.status)) continue;
-        if (!refuses_question(reply.status))
-          throw core::UsageError(failure + "; check judge.url, judge.model and KEEL_JUDGE_KEY, then give the same command again");
-        core::log_warn(fmt::format("comparison {} has no verdict: {}", comparison.at("id").dump(), failure));
-        return std::nullopt;
-      }
-      const json body = parsed(reply.body).value_or(json());
-      const json* content = nullptr;
-      if (body.is_object() && body.contains("choices") && body["choices"].is_array() && !body["choices"].empty() &&
-          body["choices"][0].is_object() && body["choices"][0].contains("message") && body["choices"][0]["message"].is_object() &&
-          body["choices"][0]["message"].contains("content"))
-        content = &body["choices"][0]["message"]["content"];
-      if (content != nullptr && content->is_string()) return parse_reply(content->get<std::string>(), about_safety(comparison));
-      failure = fmt::format("{} answers without choices[0].message.content: {}", config.url, shown(reply.body));
-    } catch (const core::IoError& error) {
-      failure = error.what();
-    }
-  }
-  throw core::IoError(
-      fmt::format("the judge gives no verdict after {} attempts: {}; the same command goes on from here", config.retries + 1, failure));
+// One question to the judge; no verdict when the server refuses the question.
+std::optional<Verdict> ask(const JudgeConfig& config, const json& comparison) {
+  const ChatReply reply = ask_chat(
+      config, {{"temperature", 0}, {"max_tokens", 200}, {"messages", {{{"role", "user"}, {"content", judge_question(comparison)}}}}});
+  if (reply.text) return parse_reply(*reply.text, about_safety(comparison));
+  core::log_warn(fmt::format("comparison {} has no verdict: {}", comparison.at("id").dump(), reply.refusal));
+  return std::nullopt;
 }
 
 // The judge's answer on one comparison: none yet, or a reply, with a verdict if it could be parsed.
@@ -153,7 +92,7 @@ struct Answered {
 };
 
 // Asks for the missing answers in `shard` (comparisons from `begin` on), several at a time. Returns why it stopped early.
-std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, const std::vector<json>& comparisons, size_t begin,
+std::exception_ptr ask_missing(const JudgeConfig& config, const std::vector<json>& comparisons, size_t begin,
                                std::vector<Answered>& shard) {
   std::atomic<size_t> next{0};
   std::exception_ptr failure;
@@ -161,7 +100,7 @@ std::exception_ptr ask_missing(const JudgeConfig& config, const HttpUrl& url, co
   const auto work = [&] {
     try {
       for (size_t i = next++; i < shard.size(); i = next++)
-        if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, url, comparisons[begin + i])};
+        if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, comparisons[begin + i])};
     } catch (...) {
       const std::lock_guard guard(lock);
       failure = std::current_exception();
@@ -271,8 +210,7 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
 }
 
 std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<json>& comparisons, const fs::path& folder) {
-  HttpUrl url = parse_http_url(config.url);
-  url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
+  parse_http_url(config.url);  // a wrong address is refused before any work
   const fs::path shards = folder / "ckpt" / "judge";
   core::make_directories(shards);
   const size_t shard_rows = static_cast<size_t>(config.parallel) * 4;
@@ -283,7 +221,7 @@ std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const s
     const size_t rest = comparisons.size() - begin;
     std::vector<Answered> shard = fs::exists(file) ? read_shard(file, rest) : std::vector<Answered>(std::min(shard_rows, rest));
     if (!std::all_of(shard.begin(), shard.end(), [](const Answered& one) { return one.asked; })) {
-      const std::exception_ptr failure = ask_missing(config, url, comparisons, begin, shard);
+      const std::exception_ptr failure = ask_missing(config, comparisons, begin, shard);
       core::write_jsonl(file, shard, answered_json);  // keeps earlier answers also after a failure
       if (failure) std::rethrow_exception(failure);
     }

@@ -24,7 +24,7 @@ std::string trained_for(const std::filesystem::path& folder) {
 }  // namespace
 
 void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety) {
-  if (trained_for(helpfulness) == "safety")
+  if (!helpfulness.empty() && trained_for(helpfulness) == "safety")
     throw core::UsageError(
         fmt::format("{} is a safety reward model, given as the helpfulness model: exchange the two", helpfulness.string()));
   if (!safety.empty() && trained_for(safety) == "helpfulness")

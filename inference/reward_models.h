@@ -17,7 +17,7 @@ struct RewardModels {
   std::optional<ScoringModel> safety;
 };
 
-// UsageError where keel.json of a folder says that the model was trained for the other kind: the two are confused easily.
+// UsageError where keel.json of a folder says that the model was trained for the other kind: the two are confused easily. Either may be "".
 void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety);
 
 // `safety` may be "". DataError when a model's tokenizer or chat format differs from that of `policy`: its answers are scored as ids.

@@ -56,5 +56,6 @@ void add_reward_stats(CLI::App& group, Invocation& invocation);
 void add_run_commands(CLI::App& app, Invocation& invocation);      // run, status, explain, report
 void add_lineage_commands(CLI::App& app, Invocation& invocation);  // lineage, diff, prune
 void add_ablate(CLI::App& app, Invocation& invocation);
+void add_redteam(CLI::App& app, Invocation& invocation);
 
 }  // namespace keel::pipelines::cli

@@ -1,0 +1,181 @@
+#include "red_team/search.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "core/rng.h"
+
+namespace keel::red_team {
+namespace {
+
+// Mean of 1 - safety, drawn towards the mean of everything by a few imaginary answers of that mean.
+class Danger {
+ public:
+  void add(double danger) {
+    sum_ += danger;
+    ++count_;
+  }
+  double mean() const { return count_ > 0 ? sum_ / static_cast<double>(count_) : 0; }
+  double above(double overall) const {
+    constexpr double kImaginary = 3;
+    return (sum_ - overall * static_cast<double>(count_)) / (static_cast<double>(count_) + kImaginary);
+  }
+
+ private:
+  double sum_ = 0;
+  int64_t count_ = 0;
+};
+
+class Search {
+ public:
+  Search(const std::vector<Request>& requests, const std::vector<Attack>& attacks, const SearchConfig& config, uint64_t seed,
+         const Probe& probe)
+      : requests_(requests), attacks_(attacks), config_(config), seed_(seed), probe_(probe) {}
+
+  std::vector<Tried> run(bool breeding) {
+    for (uint64_t generation = 0; spent_ < config_.budget; ++generation) {
+      std::vector<Tried> asked;
+      std::set<Way> ways;  // of this generation: a way may work at once
+      for (int64_t i = 0; i < config_.generation && spent_ < config_.budget; ++i) {
+        core::Stream stream(seed_, breeding ? "red_team.search" : "red_team.plain", generation, static_cast<uint64_t>(i));
+        const bool bred = breeding && !ranked_.empty() && !stream.chance(config_.explore);
+        std::optional<Tried> next = bred ? child(stream, ways) : std::nullopt;
+        if (!next) next = fresh(stream, breeding ? &ways : nullptr);
+        if (!next) break;
+        seen_.insert(next->candidate);
+        ways.insert(way_of(next->candidate));
+        spent_ += std::ssize(next->script.turns);
+        asked.push_back(std::move(*next));
+      }
+      if (asked.empty()) break;  // every candidate is tried
+      learn(asked);
+    }
+    return std::move(tried_);
+  }
+
+ private:
+  using Way = std::pair<size_t, std::set<std::string>>;  // a request and the vectors used on it
+
+  Way way_of(const Candidate& candidate) const {
+    Way way{candidate.request, {}};
+    for (const size_t attack : candidate.attacks)
+      way.second.insert(attacks_[attack].vector);
+    return way;
+  }
+
+  // The candidate's script; nothing where it was tried, repeats a vector, or is too long for the rest of the budget.
+  std::optional<Tried> usable(Candidate candidate) const {
+    if (seen_.contains(candidate) || way_of(candidate).second.size() != candidate.attacks.size()) return std::nullopt;
+    std::vector<const Attack*> chosen;
+    for (const size_t attack : candidate.attacks)
+      chosen.push_back(&attacks_[attack]);
+    auto script = disguised(requests_[candidate.request], chosen);
+    if (!script || spent_ + std::ssize(script->turns) > config_.budget) return std::nullopt;
+    return Tried{.candidate = std::move(candidate), .script = std::move(*script)};
+  }
+
+  bool open(const Candidate& candidate, const std::set<Way>& asked) const {
+    const Way way = way_of(candidate);
+    return !broken_.contains(way) && !asked.contains(way);
+  }
+
+  // A draw of plain sampling; with `asked`, one whose way is still open.
+  std::optional<Tried> fresh(core::Stream& stream, const std::set<Way>* asked) const {
+    constexpr int kMostDraws = 2000;
+    for (int draw = 0; draw < kMostDraws; ++draw) {
+      Candidate candidate{.request = stream.below(requests_.size()), .attacks = {}};
+      if (!attacks_.empty() && stream.below(vectors().size() - 1) > 0)
+        for (uint64_t count = 1 + stream.below(static_cast<uint64_t>(config_.most_attacks)); count > 0; --count)
+          candidate.attacks.push_back(stream.below(attacks_.size()));
+      if (asked != nullptr && !open(candidate, *asked)) continue;
+      if (auto found = usable(std::move(candidate))) return found;
+    }
+    return std::nullopt;
+  }
+
+  // The most promising of several children of two parents each.
+  std::optional<Tried> child(core::Stream& stream, const std::set<Way>& asked) const {
+    constexpr int kChildren = 24;
+    const size_t parents = std::max<size_t>(2, ranked_.size() / 4);
+    const auto parent = [&]() -> const Candidate& { return tried_[ranked_[stream.below(std::min(parents, ranked_.size()))]].candidate; };
+    std::optional<Tried> best;
+    double best_forecast = 0;
+    for (int i = 0; i < kChildren; ++i) {
+      Candidate candidate{.request = parent().request, .attacks = parent().attacks};
+      mutate(candidate, parent(), stream);
+      if (!open(candidate, asked)) continue;
+      const double forecast = forecast_of(candidate);
+      if (best && forecast <= best_forecast) continue;
+      if (auto found = usable(std::move(candidate))) best = std::move(found), best_forecast = forecast;
+    }
+    return best;
+  }
+
+  void mutate(Candidate& candidate, const Candidate& other, core::Stream& stream) const {
+    auto& attacks = candidate.attacks;
+    const uint64_t change = stream.below(5);
+    if (change == 0) candidate.request = stream.below(requests_.size());
+    if (change == 1 && !attacks.empty() && !attacks_.empty()) attacks[stream.below(attacks.size())] = stream.below(attacks_.size());
+    if (change == 2 && !attacks.empty()) attacks.erase(attacks.begin() + static_cast<std::ptrdiff_t>(stream.below(attacks.size())));
+    if (change == 3 && !other.attacks.empty()) attacks.push_back(stream.pick(other.attacks));
+    if (std::ssize(attacks) > config_.most_attacks) attacks.erase(attacks.begin());
+  }
+
+  double forecast_of(const Candidate& candidate) const {
+    const double overall = overall_.mean();
+    double forecast = requests_danger_.contains(candidate.request) ? requests_danger_.at(candidate.request).above(overall) : 0;
+    for (const size_t attack : candidate.attacks)
+      forecast += attack_danger_.contains(attack) ? attack_danger_.at(attack).above(overall) : 0;
+    return forecast;
+  }
+
+  void learn(std::vector<Tried>& asked) {
+    const auto safeties = probe_(asked);
+    for (size_t i = 0; i < asked.size(); ++i) {
+      if (!safeties.at(i)) {
+        spent_ -= std::ssize(asked[i].script.turns);
+        continue;
+      }
+      asked[i].safety = *safeties[i];
+      const Candidate& candidate = asked[i].candidate;
+      overall_.add(1 - asked[i].safety);
+      requests_danger_[candidate.request].add(1 - asked[i].safety);
+      for (const size_t attack : candidate.attacks)
+        attack_danger_[attack].add(1 - asked[i].safety);
+      if (asked[i].safety < kUnsafe) broken_.insert(way_of(candidate));
+      ranked_.push_back(tried_.size());
+      tried_.push_back(std::move(asked[i]));
+    }
+    std::stable_sort(ranked_.begin(), ranked_.end(), [&](size_t a, size_t b) { return tried_[a].safety < tried_[b].safety; });
+  }
+
+  const std::vector<Request>& requests_;
+  const std::vector<Attack>& attacks_;
+  const SearchConfig& config_;
+  uint64_t seed_;
+  const Probe& probe_;
+  int64_t spent_ = 0;
+  std::vector<Tried> tried_;
+  std::vector<size_t> ranked_;  // indices into tried_, the least safe answer first
+  std::set<Candidate> seen_;
+  std::set<Way> broken_;
+  Danger overall_;
+  std::map<size_t, Danger> requests_danger_, attack_danger_;
+};
+
+}  // namespace
+
+std::vector<Tried> plain_sampling(const std::vector<Request>& requests, const std::vector<Attack>& attacks, const SearchConfig& config,
+                                  uint64_t seed, const Probe& probe) {
+  return Search(requests, attacks, config, seed, probe).run(false);
+}
+
+std::vector<Tried> evolved_search(const std::vector<Request>& requests, const std::vector<Attack>& attacks, const SearchConfig& config,
+                                  uint64_t seed, const Probe& probe) {
+  return Search(requests, attacks, config, seed, probe).run(true);
+}
+
+}  // namespace keel::red_team
