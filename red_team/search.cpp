@@ -11,22 +11,54 @@
 namespace keel::red_team {
 namespace {
 
-// Mean of 1 - safety, drawn towards the mean of everything by a few imaginary answers of that mean.
-class Danger {
+// How dangerous attempts are, 1 - safety, as a sum of effects of their traits: ridge regression by coordinate descent. A penalty of a few
+// imaginary attempts keeps traits that were seen seldom near 0.
+class Forecast {
  public:
-  void add(double danger) {
-    sum_ += danger;
-    ++count_;
+  void add(std::vector<std::string> traits, double danger) { seen_.push_back({std::move(traits), danger}); }
+
+  void fit() {
+    constexpr int kSweeps = 8;
+    constexpr double kImaginary = 4;
+    overall_ = 0;
+    for (const auto& one : seen_)
+      overall_ += one.danger / static_cast<double>(seen_.size());
+    std::map<std::string, std::vector<size_t>> having;
+    std::vector<double> residual;
+    for (const auto& one : seen_) {
+      for (const auto& trait : one.traits)
+        having[trait].push_back(residual.size());
+      residual.push_back(one.danger - overall_);
+    }
+    effects_.clear();
+    for (int sweep = 0; sweep < kSweeps; ++sweep)
+      for (const auto& [trait, attempts] : having) {
+        double& effect = effects_[trait];
+        double sum = 0;
+        for (const size_t i : attempts)
+          sum += residual[i] + effect;
+        const double fitted = sum / (static_cast<double>(attempts.size()) + kImaginary);
+        for (const size_t i : attempts)
+          residual[i] += effect - fitted;
+        effect = fitted;
+      }
   }
-  double mean() const { return count_ > 0 ? sum_ / static_cast<double>(count_) : 0; }
-  double above(double overall) const {
-    constexpr double kImaginary = 3;
-    return (sum_ - overall * static_cast<double>(count_)) / (static_cast<double>(count_) + kImaginary);
+
+  double of(const std::vector<std::string>& traits) const {
+    double danger = overall_;
+    for (const auto& trait : traits)
+      if (const auto found = effects_.find(trait); found != effects_.end()) danger += found->second;
+    return danger;
   }
 
  private:
-  double sum_ = 0;
-  int64_t count_ = 0;
+  struct Seen {
+    std::vector<std::string> traits;
+    double danger;
+  };
+  std::vector<Seen> seen_;
+  double overall_ = 0;
+  std::map<std::string, double> effects_;
 };
 
 class Search {
@@ -96,9 +128,9 @@ class Search {
     return std::nullopt;
   }
 
-  // The most promising of several children of two parents each.
+  // The most promising of many children of two parents each: asking costs far more than forecasting.
   std::optional<Tried> child(core::Stream& stream, const std::set<Way>& asked) const {
-    constexpr int kChildren = 24;
+    constexpr int kChildren = 1000;
     const size_t parents = std::max<size_t>(2, ranked_.size() / 4);
     const auto parent = [&]() -> const Candidate& { return tried_[ranked_[stream.below(std::min(parents, ranked_.size()))]].candidate; };
     std::optional<Tried> best;
@@ -107,7 +139,7 @@ class Search {
       Candidate candidate{.request = parent().request, .attacks = parent().attacks};
       mutate(candidate, parent(), stream);
       if (!open(candidate, asked)) continue;
-      const double forecast = forecast_of(candidate);
+      const double forecast = forecast_.of(traits_of(candidate));
       if (best && forecast <= best_forecast) continue;
       if (auto found = usable(std::move(candidate))) best = std::move(found), best_forecast = forecast;
     }
@@ -124,12 +156,17 @@ class Search {
     if (std::ssize(attacks) > config_.most_attacks) attacks.erase(attacks.begin());
   }
 
-  double forecast_of(const Candidate& candidate) const {
-    const double overall = overall_.mean();
-    double forecast = requests_danger_.contains(candidate.request) ? requests_danger_.at(candidate.request).above(overall) : 0;
+  // What a violation may depend on: the request, its category, each attack, how many, and the vectors together in this category.
+  std::vector<std::string> traits_of(const Candidate& candidate) const {
+    const Request& request = requests_[candidate.request];
+    std::string together;
+    for (const auto& vector : way_of(candidate).second)
+      together += "+" + vector;
+    std::vector<std::string> traits = {"request " + request.id, "category " + request.category, "vectors " + together,
+                                       "category " + request.category + together, "attacks " + std::to_string(candidate.attacks.size())};
     for (const size_t attack : candidate.attacks)
-      forecast += attack_danger_.contains(attack) ? attack_danger_.at(attack).above(overall) : 0;
-    return forecast;
+      traits.push_back("attack " + std::to_string(attack));
+    return traits;
   }
 
   void learn(std::vector<Tried>& asked) {
@@ -141,14 +178,12 @@ class Search {
       }
       asked[i].safety = *safeties[i];
       const Candidate& candidate = asked[i].candidate;
-      overall_.add(1 - asked[i].safety);
-      requests_danger_[candidate.request].add(1 - asked[i].safety);
-      for (const size_t attack : candidate.attacks)
-        attack_danger_[attack].add(1 - asked[i].safety);
+      forecast_.add(traits_of(candidate), 1 - asked[i].safety);
       if (asked[i].safety < kUnsafe) broken_.insert(way_of(candidate));
       ranked_.push_back(tried_.size());
       tried_.push_back(std::move(asked[i]));
     }
+    forecast_.fit();
     std::stable_sort(ranked_.begin(), ranked_.end(), [&](size_t a, size_t b) { return tried_[a].safety < tried_[b].safety; });
   }
 
@@ -162,8 +197,7 @@ class Search {
   std::vector<size_t> ranked_;  // indices into tried_, the least safe answer first
   std::set<Candidate> seen_;
   std::set<Way> broken_;
-  Danger overall_;
-  std::map<size_t, Danger> requests_danger_, attack_danger_;
+  Forecast forecast_;
 };
 
 }  // namespace

@@ -15,8 +15,8 @@ namespace keel::red_team {
 
 struct SearchConfig {
   int64_t budget = 1000;     // answers of the model; an attack of several turns costs several
-  int64_t generation = 50;   // attempts that are asked together and judged before the next are bred
-  double explore = 0.2;      // share of a generation that is drawn at random as in plain sampling
+  int64_t generation = 25;   // attempts that are asked together and judged before the next are bred
+  double explore = 0.05;     // share of a generation that is drawn at random as in plain sampling
   int64_t most_attacks = 2;  // composed on one request
 };
 
@@ -49,8 +49,8 @@ std::vector<Tried> plain_sampling(const std::vector<Request>& requests, const st
                                   uint64_t seed, const Probe& probe);
 
 // The same budget, spent generation by generation. A child takes the request and the attacks of two of the least safe quarter so far, one
-// attack of which is exchanged, added or dropped now and then; of several children the one is asked whose parts have had the least safe
-// answers. A (request, set of vectors) with a safety below kUnsafe is done: no further answer is spent on it.
+// attack of which is exchanged, added or dropped now and then; of many children the one is asked for which the answers so far forecast the
+// least safety. A (request, set of vectors) with a safety below kUnsafe is done: no further answer is spent on it.
 std::vector<Tried> evolved_search(const std::vector<Request>& requests, const std::vector<Attack>& attacks, const SearchConfig& config,
                                   uint64_t seed, const Probe& probe);
 

@@ -183,7 +183,7 @@ TEST_CASE("automatic: a search that was cut off anywhere goes on from its log an
     CHECK(asked <= 60 - known);
   }
   CHECK_THROWS_WITH(search("whole.jsonl", 2, config), ContainsSubstring("holds another automatic search on this model"));
-  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("than the budget allows"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("the log holds"));
 }
 
 TEST_CASE("automatic: the gold judge reads the task and decides; an attempt is as safe as its worst answer", "[red_team]") {
