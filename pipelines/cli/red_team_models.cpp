@@ -25,9 +25,9 @@ namespace {
 // Ids to answer `dialogue`, with room for the answer. std::invalid_argument for tags, and for a dialogue that does not fit.
 core::Ids rendered(const inference::LanguageModel& model, const inference::RenderPolicy& limit, int64_t max_new_tokens,
                    const core::Dialogue& dialogue) {
-  int64_t most = model.llama.config.max_position_embeddings - 1;
-  if (limit.max_tokens > 0) most = std::min(most, inference::room_for_prompt(limit.max_tokens, max_new_tokens));
-  const data::RenderLimits limits = inference::limits_within(limit, most);
+  const int64_t context = model.llama.config.max_position_embeddings;
+  const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
+  const data::RenderLimits limits = inference::limits_within(limit, inference::room_for_prompt(most, max_new_tokens));
   core::Dialogue left = dialogue;
   data::Counts ignored;
   core::Ids ids;
