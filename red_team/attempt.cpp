@@ -22,7 +22,7 @@ namespace {
 using nlohmann::json;
 
 std::string one_of(const json& row, const std::string& name, const std::vector<std::string>& allowed) {
-  const std::string value = data::required_text(row, name);
+  std::string value = data::required_text(row, name);
   if (std::find(allowed.begin(), allowed.end(), value) == allowed.end())
     throw std::invalid_argument(fmt::format("\"{}\" must be one of {}, got \"{}\"", name, fmt::join(allowed, ", "), value));
   return value;

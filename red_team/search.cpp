@@ -1,6 +1,7 @@
 #include "red_team/search.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <string>
@@ -19,37 +20,59 @@ class Forecast {
 
   void fit() {
     constexpr int kSweeps = 8;
-    constexpr double kImaginary = 4;
-    overall_ = 0;
+    double overall = 0;
     for (const auto& one : seen_)
-      overall_ += one.danger / static_cast<double>(seen_.size());
+      overall += one.danger / static_cast<double>(seen_.size());
     std::map<std::string, std::vector<size_t>> having;
     std::vector<double> residual;
     for (const auto& one : seen_) {
       for (const auto& trait : one.traits)
         having[trait].push_back(residual.size());
-      residual.push_back(one.danger - overall_);
+      residual.push_back(one.danger - overall);
     }
     effects_.clear();
     for (int sweep = 0; sweep < kSweeps; ++sweep)
       for (const auto& [trait, attempts] : having) {
-        double& effect = effects_[trait];
+        auto& [effect, seen] = effects_[trait];
+        seen = static_cast<double>(attempts.size());
         double sum = 0;
         for (const size_t i : attempts)
           sum += residual[i] + effect;
-        const double fitted = sum / (static_cast<double>(attempts.size()) + kImaginary);
+        const double fitted = sum / (seen + kImaginary);
         for (const size_t i : attempts)
           residual[i] += effect - fitted;
         effect = fitted;
       }
+    double squares = 0;
+    for (const double rest : residual)
+      squares += rest * rest / static_cast<double>(residual.size());
+    spread_ = kCuriosity * std::sqrt(squares);
   }
 
-  double of(const std::vector<std::string>& traits) const {
-    double danger = overall_;
-    for (const auto& trait : traits)
-      if (const auto found = effects_.find(trait); found != effects_.end()) danger += found->second;
-    return danger;
-  }
+  // One draw of the effects from what is known about them, their spread being the residuals' over the root of how often a trait was seen
+  // (Thompson sampling): a greedy choice would stay with whatever worked first.
+  class Draw {
+   public:
+    Draw(const Forecast& forecast, core::Stream& stream) : forecast_(forecast), stream_(stream) {}
+    double of(const std::vector<std::string>& traits) {
+      double danger = 0;
+      for (const auto& trait : traits) {
+        const auto [drawn, is_new] = drawn_.try_emplace(trait, 0);
+        if (is_new) {
+          const auto known = forecast_.effects_.find(trait);
+          const Effect effect = known == forecast_.effects_.end() ? Effect() : known->second;
+          drawn->second = effect.mean + forecast_.spread_ * stream_.normal() / std::sqrt(effect.seen + kImaginary);
+        }
+        danger += drawn->second;
+      }
+      return danger;
+    }
+
+   private:
+    const Forecast& forecast_;
+    core::Stream& stream_;
+    std::map<std::string, double> drawn_;
+  };
 
  private:
   struct Seen {
@@ -57,8 +80,13 @@ class Forecast {
     double danger;
   };
   std::vector<Seen> seen_;
-  double overall_ = 0;
-  std::map<std::string, double> effects_;
+  static constexpr double kImaginary = 4;
+  static constexpr double kCuriosity = 0.5;  // an attempt is the sum of several draws, so that whole ones would be too wide
+  struct Effect {
+    double mean = 0, seen = 0;
+  };
+  double spread_ = 0;
+  std::map<std::string, Effect> effects_;
 };
 
 class Search {
@@ -77,7 +105,7 @@ class Search {
         std::optional<Tried> next = bred ? child(stream, ways) : std::nullopt;
         if (!next) next = fresh(stream, breeding ? &ways : nullptr);
         if (!next) break;
-        seen_.insert(next->candidate);
+        ++asked_[next->candidate];
         ways.insert(way_of(next->candidate));
         spent_ += std::ssize(next->script.turns);
         asked.push_back(std::move(*next));
@@ -98,9 +126,11 @@ class Search {
     return way;
   }
 
-  // The candidate's script; nothing where it was tried, repeats a vector, or is too long for the rest of the budget.
+  // The candidate's script; nothing where it was asked often enough, repeats a vector, or is too long for the rest of the budget.
   std::optional<Tried> usable(Candidate candidate) const {
-    if (seen_.contains(candidate) || way_of(candidate).second.size() != candidate.attacks.size()) return std::nullopt;
+    const auto before = asked_.find(candidate);
+    if ((before != asked_.end() && before->second >= config_.repeats) || way_of(candidate).second.size() != candidate.attacks.size())
+      return std::nullopt;
     std::vector<const Attack*> chosen;
     for (const size_t attack : candidate.attacks)
       chosen.push_back(&attacks_[attack]);
@@ -114,13 +144,14 @@ class Search {
     return !broken_.contains(way) && !asked.contains(way);
   }
 
-  // A draw of plain sampling; with `asked`, one whose way is still open.
+  // A draw of plain sampling; with `asked`, one of a single attack at most whose way is still open: composed ones are bred from what
+  // worked.
   std::optional<Tried> fresh(core::Stream& stream, const std::set<Way>* asked) const {
     constexpr int kMostDraws = 2000;
     for (int draw = 0; draw < kMostDraws; ++draw) {
       Candidate candidate{.request = stream.below(requests_.size()), .attacks = {}};
       if (!attacks_.empty() && stream.below(vectors().size() - 1) > 0)
-        for (uint64_t count = 1 + stream.below(static_cast<uint64_t>(config_.most_attacks)); count > 0; --count)
+        for (uint64_t count = 1 + (asked == nullptr ? stream.below(static_cast<uint64_t>(config_.most_attacks)) : 0); count > 0; --count)
           candidate.attacks.push_back(stream.below(attacks_.size()));
       if (asked != nullptr && !open(candidate, *asked)) continue;
       if (auto found = usable(std::move(candidate))) return found;
@@ -135,11 +166,12 @@ class Search {
     const auto parent = [&]() -> const Candidate& { return tried_[ranked_[stream.below(std::min(parents, ranked_.size()))]].candidate; };
     std::optional<Tried> best;
     double best_forecast = 0;
+    Forecast::Draw draw(forecast_, stream);
     for (int i = 0; i < kChildren; ++i) {
       Candidate candidate{.request = parent().request, .attacks = parent().attacks};
       mutate(candidate, parent(), stream);
       if (!open(candidate, asked)) continue;
-      const double forecast = forecast_.of(traits_of(candidate));
+      const double forecast = draw.of(traits_of(candidate));
       if (best && forecast <= best_forecast) continue;
       if (auto found = usable(std::move(candidate))) best = std::move(found), best_forecast = forecast;
     }
@@ -194,8 +226,8 @@ class Search {
   const Probe& probe_;
   int64_t spent_ = 0;
   std::vector<Tried> tried_;
-  std::vector<size_t> ranked_;  // indices into tried_, the least safe answer first
-  std::set<Candidate> seen_;
+  std::vector<size_t> ranked_;          // indices into tried_, the least safe answer first
+  std::map<Candidate, int64_t> asked_;  // how often
   std::set<Way> broken_;
   Forecast forecast_;
 };

@@ -96,7 +96,7 @@ SafetyScore score_of_answer() {
 TEST_CASE("search: spends the same budget as plain sampling, asks nothing twice, and finds twice the distinct violations", "[red_team]") {
   const auto requests = some_requests(20);
   const auto attacks = some_attacks();
-  const SearchConfig config{.budget = 300, .generation = 20};
+  const SearchConfig config{.budget = 300, .generation = 20, .repeats = 1};
   for (const uint64_t seed : {1U, 2U, 3U}) {
     const auto plain = plain_sampling(requests, attacks, config, seed, probe),
                searched = evolved_search(requests, attacks, config, seed, probe);
@@ -124,7 +124,8 @@ TEST_CASE("search: the same seed asks the same, another one something else", "[r
 TEST_CASE("search: composed attacks differ in their vectors; a way that is broken gets no further answer", "[red_team]") {
   const auto attacks = some_attacks();
   std::set<std::pair<size_t, std::set<std::string>>> done;
-  for (const auto& tried : evolved_search(some_requests(6), attacks, {.budget = 400, .generation = 20, .most_attacks = 3}, 1, probe)) {
+  for (const auto& tried :
+       evolved_search(some_requests(6), attacks, {.budget = 400, .generation = 20, .most_attacks = 3, .repeats = 1}, 1, probe)) {
     std::set<std::string> used;
     for (const size_t attack : tried.candidate.attacks)
       CHECK(used.insert(attacks[attack].vector).second);
@@ -135,8 +136,9 @@ TEST_CASE("search: composed attacks differ in their vectors; a way that is broke
 }
 
 TEST_CASE("search: ends when every attack was tried, and what the model cannot be asked costs nothing", "[red_team]") {
-  CHECK(plain_sampling(some_requests(3), {}, {.budget = 100}, 1, probe).size() == 3);
-  CHECK(evolved_search(some_requests(3), {}, {.budget = 100, .generation = 2}, 1, probe).size() == 3);
+  CHECK(plain_sampling(some_requests(3), {}, {.budget = 100, .repeats = 1}, 1, probe).size() == 3);
+  CHECK(evolved_search(some_requests(3), {}, {.budget = 100, .generation = 2, .repeats = 1}, 1, probe).size() == 3);
+  CHECK(plain_sampling(some_requests(3), {}, {.budget = 100, .repeats = 4}, 1, probe).size() == 12);
   const Probe deaf = [](const std::vector<Tried>& generation) { return std::vector<std::optional<double>>(generation.size()); };
   CHECK(evolved_search(some_requests(3), {}, {.budget = 2}, 1, deaf).empty());
 }
