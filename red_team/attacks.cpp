@@ -92,7 +92,9 @@ std::vector<Attack> make_sandbox_attacks() {
   for (const auto& style : sandbox::attacks())
     for (size_t i = 0; i < kOpenTemplates; ++i)
       all.push_back({.vector = style.style,
-                     .name = style.style + " " + std::to_string(i + 1),
+                     .name = style.style == "syntactic" || style.style == "foreign"
+                                 ? style.style + " " + std::to_string(i + 1)
+                                 : sandbox::fill(style.templates.at(i), {std::string(kSlot)}),
                      .change = [style, i](Script script, const Request& request) {
                        std::string& text = script.turns[script.request];
                        if (style.style == "syntactic" && text.rfind(" " + request.telling) == std::string::npos) return script;

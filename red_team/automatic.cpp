@@ -18,6 +18,11 @@
 namespace keel::red_team {
 namespace {
 
+void stop_if_interrupted() {
+  if (core::interrupt_requested())
+    throw core::Interrupted("stopped; the log holds what was judged, and the same command goes on from there");
+}
+
 // The dialogue up to each of its answers.
 std::vector<core::Dialogue> answered_parts(const core::Dialogue& dialogue) {
   std::vector<core::Dialogue> parts;
@@ -149,7 +154,7 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
   };
 
   const Probe probe = [&](const std::vector<Tried>& generation) {
-    core::stop_if_interrupted("the search; the log keeps every judged generation, and it");
+    stop_if_interrupted();
     std::vector<std::optional<double>> safeties(generation.size());
     std::vector<std::vector<std::string>> scripts;
     std::vector<uint64_t> records;
@@ -207,7 +212,7 @@ int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const 
   int64_t refused = 0;
   core::Progress progress("replay", std::ssize(wanted), "attempts");
   for (size_t begin = 0; begin < wanted.size(); begin += kTogether) {
-    core::stop_if_interrupted("the replay; the log keeps what was judged, and it");
+    stop_if_interrupted();
     std::vector<std::vector<std::string>> scripts;
     std::vector<uint64_t> records;
     for (size_t i = begin; i < std::min(begin + kTogether, wanted.size()); ++i) {
