@@ -9,26 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "core/config.h"
+#include "annotation/chat_client.h"
 
 namespace keel::annotation {
-
-// A language model behind OpenAI's /v1/chat/completions.
-struct JudgeConfig {
-  std::string url = "http://127.0.0.1:8000";
-  std::string model;
-  int64_t parallel = 4;
-  int64_t timeout_seconds = 120;
-  int64_t retries = 3;
-};
-
-inline void visit(JudgeConfig& config, core::Fields& fields) {
-  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token", core::unkeyed());
-  fields("model", config.model, "name of the model to ask");
-  fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
-  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
-  fields("retries", config.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
-}
 
 // `count` questions, by their number from 0.
 struct Inquiry {

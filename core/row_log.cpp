@@ -52,7 +52,7 @@ void RowLog::append(std::string line) {
 
 void RowLog::sync() {
   if (::fsync(descriptor_) != 0) throw_system_error("sync", path_, errno);
-  sync_directory(path_.parent_path());
+  sync_directory(path_.has_parent_path() ? path_.parent_path() : ".");
 }
 
 }  // namespace keel::core

@@ -27,7 +27,7 @@ void check_reward_kinds(const std::filesystem::path& helpfulness, const std::fil
   for (const auto& folder : {helpfulness, safety})
     if (!folder.empty() && trained_for(folder) == "refusal")
       throw core::UsageError(fmt::format("{} is a classifier of refusals, not a reward model: give the latter", folder.string()));
-  if (trained_for(helpfulness) == "safety")
+  if (!helpfulness.empty() && trained_for(helpfulness) == "safety")
     throw core::UsageError(
         fmt::format("{} is a safety reward model, given as the helpfulness model: exchange the two", helpfulness.string()));
   if (!safety.empty() && trained_for(safety) == "helpfulness")

@@ -18,7 +18,7 @@ struct RewardModels {
 };
 
 // UsageError where keel.json of a folder says that the model was trained for the other kind (the two are confused easily) or is a
-// classifier of refusals. `safety` may be "".
+// classifier of refusals. Either may be "".
 void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety);
 
 // UsageError unless keel.json says that the folder holds a classifier of refusals.

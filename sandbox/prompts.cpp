@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <stdexcept>
 
 #include "core/error.h"
 #include "sandbox/answers.h"
@@ -25,13 +26,6 @@ std::string spelled_out(const std::string& word, const std::string& separator) {
   for (const char c : word)
     text += (text.empty() ? "" : separator) + std::string(1, c);
   return text;
-}
-
-std::string disguise(const Attack& attack, size_t index, std::string request, const std::string& telling) {
-  if (attack.style == "foreign") return foreign(request, index);
-  const std::string& pattern = attack.templates.at(index);
-  if (attack.style == "syntactic") return request.replace(request.rfind(" " + telling) + 1, telling.size(), spelled_out(telling, pattern));
-  return fill(pattern, {request});
 }
 
 const std::vector<Wording>& wordings_of(const World& world, Split split) {
@@ -58,6 +52,15 @@ void add_exchange(const World& world, Split split, core::Dialogue& dialogue, cor
 }
 
 }  // namespace
+
+std::string disguise(const Attack& attack, size_t index, std::string request, const std::string& telling) {
+  if (attack.style == "foreign") return foreign(request, index);
+  const std::string& pattern = attack.templates.at(index);
+  if (attack.style != "syntactic") return fill(pattern, {request});
+  const size_t word = telling.empty() ? std::string::npos : request.rfind(" " + telling);
+  if (word == std::string::npos) throw std::invalid_argument("\"" + telling + "\" does not stand in the request \"" + request + "\"");
+  return request.replace(word + 1, telling.size(), spelled_out(telling, pattern));
+}
 
 PromptInfo draw_prompt(const World& world, Split split, const std::string& family, core::Stream& stream) {
   PromptInfo prompt;

@@ -8,6 +8,7 @@
 
 #include "core/rng.h"
 #include "core/types.h"
+#include "sandbox/words.h"
 #include "sandbox/world.h"
 
 namespace keel::sandbox {
@@ -38,6 +39,10 @@ struct PromptCounts {
 
 // Distinct prompts (no two ask the same thing in the same words), shuffled. Throws core::UsageError when the split has fewer of a family.
 std::vector<PromptInfo> make_prompts(const World& world, Split split, const PromptCounts& counts, uint64_t seed);
+
+// A request in one of the four templates of an attack style (words.h); `telling` is its decisive word, which question() gives and which the
+// style "syntactic" takes apart. Throws std::invalid_argument where that word does not stand in the request.
+std::string disguise(const Attack& attack, size_t index, std::string request, const std::string& telling);
 
 // One prompt of a family, drawn anew from the split; repeats are possible.
 PromptInfo draw_prompt(const World& world, Split split, const std::string& family, core::Stream& stream);

@@ -61,5 +61,6 @@ void add_eval_gatt(CLI::App& group, Invocation& invocation);
 void add_eval_refusals(CLI::App& group, Invocation& invocation);
 void add_eval_safety(CLI::App& group, Invocation& invocation);
 void add_ablate(CLI::App& app, Invocation& invocation);
+void add_redteam(CLI::App& app, Invocation& invocation);
 
 }  // namespace keel::pipelines::cli

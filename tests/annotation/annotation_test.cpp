@@ -111,7 +111,7 @@ TEST_CASE("judge: a question that the server refuses has no verdict; a wrong key
 
   const Server closed([](const std::string&) { return http_reply(401, "no such key"); });
   CHECK_THROWS_WITH(ask_judge(judge_at(closed.url(), 3), {comparison(0, "safety")}, folder / "closed"),
-                    ContainsSubstring("status 401: no such key; check judge.url"));
+                    ContainsSubstring("status 401: no such key; check its address"));
   CHECK(closed.requests() == 1);
 }
 

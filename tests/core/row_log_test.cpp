@@ -39,3 +39,16 @@ TEST_CASE("row log: a file that is not the checkpoint's is refused untouched", "
   CHECK(read_text(folder / "rows.jsonl") == lines);
   CHECK_THROWS_AS(RowLog(folder / "none/rows.jsonl"), keel::core::UsageError);
 }
+
+TEST_CASE("row log: a name without a folder lies in the current one", "[core]") {
+  const TemporaryFolder folder;
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  {
+    RowLog log("rows.jsonl");
+    log.append("{}");
+    CHECK_NOTHROW(log.sync());
+  }
+  std::filesystem::current_path(before);
+  CHECK(read_text(folder / "rows.jsonl") == "{}\n");
+}

@@ -1,0 +1,93 @@
+#include "annotation/chat_client.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "annotation/http_client.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/json.h"
+#include "data/text.h"
+
+namespace keel::annotation {
+namespace {
+
+using nlohmann::json;
+
+std::string bearer(const std::string& key) {
+  if (std::any_of(key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }))
+    throw core::UsageError("KEEL_JUDGE_KEY holds a line break or another character that no key has; set it again");
+  return "Bearer " + key;
+}
+
+// The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
+std::string shown(const std::string& text) {
+  std::string line(data::strip(text.substr(0, 200)));
+  for (char& c : line)
+    if (c < ' ' || c > '~') c = '?';
+  return line;
+}
+
+// Statuses of OpenAI's interface: another attempt may succeed, or the server refuses this one question (longer than the context, say). Any
+// other status means a wrong address, model or key.
+bool worth_repeating(int status) {
+  return status >= 500 || status == 408 || status == 429;
+}
+bool refuses_question(int status) {
+  return status == 400 || status == 413 || status == 422;
+}
+
+void wait_unless_interrupted(std::chrono::milliseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+}
+
+// choices[0].message.content of a reply; nothing where it has none, or is no JSON.
+std::optional<std::string> content_of(const std::string& body) {
+  try {
+    const json reply = core::parse_json(body, "reply");
+    const auto text = json::json_pointer("/choices/0/message/content");
+    if (reply.contains(text) && reply.at(text).is_string()) return reply.at(text).get<std::string>();
+  } catch (const core::DataError&) {  // reported by the caller with what came instead
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ChatReply ask_chat(const JudgeConfig& server, json request) {
+  HttpUrl url = parse_http_url(server.url);
+  url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
+  request["model"] = server.model;
+  std::map<std::string, std::string> headers;
+  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
+  std::string failure;
+  for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {
+    if (attempt > 0) wait_unless_interrupted(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
+    if (core::interrupt_requested()) throw core::Interrupted("stopped while a server was asked");
+    try {
+      const HttpReply reply = http_post(url, core::dump_json(request), headers, server.timeout_seconds);
+      if (reply.status == 200) {
+        if (auto text = content_of(reply.body)) return {.text = std::move(text), .refusal = {}};
+        failure = fmt::format("{} answers without choices[0].message.content: {}", server.url, shown(reply.body));
+        continue;
+      }
+      failure = fmt::format("{} answers with status {}: {}", server.url, reply.status, shown(reply.body));
+      if (refuses_question(reply.status)) return {.text = {}, .refusal = failure};
+      if (!worth_repeating(reply.status))
+        throw core::UsageError(failure + "; check its address, its model's name and KEEL_JUDGE_KEY, then give the same command again");
+    } catch (const core::IoError& error) {
+      failure = error.what();
+    }
+  }
+  throw core::IoError(fmt::format("no answer after {} attempts: {}; the same command goes on from here", server.retries + 1, failure));
+}
+
+}  // namespace keel::annotation

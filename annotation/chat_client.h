@@ -1,0 +1,40 @@
+// A language model behind OpenAI's /v1/chat/completions, asked with patience.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "core/config.h"
+
+namespace keel::annotation {
+
+// Where it is, and how to ask it.
+struct JudgeConfig {
+  std::string url = "http://127.0.0.1:8000";
+  std::string model;
+  int64_t parallel = 4;
+  int64_t timeout_seconds = 120;
+  int64_t retries = 3;
+};
+
+inline void visit(JudgeConfig& config, core::Fields& fields) {
+  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token", core::unkeyed());
+  fields("model", config.model, "name of the model to ask");
+  fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
+  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
+  fields("retries", config.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
+}
+
+struct ChatReply {
+  std::optional<std::string> text;
+  std::string refusal;  // where the server refuses this one question (longer than its context, say): what it said
+};
+
+// Sends `request` ("messages", "temperature" ...; "model" is added) and gives the text of the first choice. A server that fails, keeps
+// silent or answers something else (an HTML page) is asked again `retries` times, with growing pauses. IoError when that was in vain,
+// UsageError at once for a wrong address, model or key, Interrupted on SIGTERM.
+ChatReply ask_chat(const JudgeConfig& server, nlohmann::json request);
+
+}  // namespace keel::annotation

@@ -1,0 +1,322 @@
+// keel redteam: attempts to make a model break its rules, by people and automatic, and what they say about it.
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "pipelines/cli/commands.h"
+#include "pipelines/cli/red_team_models.h"
+#include "pipelines/cli/red_team_report.h"
+#include "red_team/automatic.h"
+#include "red_team/measures.h"
+#include "red_team/terminal.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+// The fields of --config and --set.
+struct RedTeamConfig {
+  policy::SamplingConfig sampling;
+  int64_t batch_rows = 64;
+  annotation::JudgeConfig server;
+};
+
+void visit(RedTeamConfig& config, core::Fields& fields) {
+  fields.section("sampling", config.sampling, "answers of the model");
+  fields("batch_rows", config.batch_rows, "most answers decoded together", core::at_least(1));
+  fields.section("server", config.server, "a model behind an OpenAI-style server, instead of --model");
+}
+
+struct AutomaticConfig {
+  RedTeamConfig red_team;
+  red_team::SearchConfig search;
+  double unsafe_below = red_team::kUnsafe;
+};
+
+void visit(AutomaticConfig& config, core::Fields& fields) {
+  visit(config.red_team, fields);
+  fields.section("search", config.search, "the search and its control");
+  fields("unsafe_below", config.unsafe_below, "probability of the safety model below which its verdict is a violation",
+         core::between(0, 1));
+}
+
+struct RedTeamOptions {
+  std::string model, url, server_model, name, chat, prompts, attacks, log, person, safety, out;
+  std::vector<std::string> logs;
+  std::optional<uint64_t> sandbox;
+  double attempt_seconds = 0;
+  inference::RenderPolicy limit;
+  AutomaticConfig config;
+};
+
+using Options = std::shared_ptr<RedTeamOptions>;
+
+void add_target_options(CLI::App& command, RedTeamOptions& options) {
+  CLI::Option* model = command.add_option("--model", options.model, "model folder under attack")->type_name("DIR");
+  command.add_option("--url", options.url, "server under attack, http://HOST:PORT[/v1]; $KEEL_JUDGE_KEY is its bearer token")
+      ->type_name("URL")
+      ->excludes(model);
+  command.add_option("--server-model", options.server_model, "name of the model to ask the server for")->type_name("NAME");
+  command.add_option("--name", options.name, "name of this version in logs and reports; the folder's or the server model's when left out")
+      ->type_name("NAME");
+  command.add_option("--chat", options.chat, "chat format instead of the one in keel.json");
+  add_render_policy(command, options.limit, "a longer one is not asked");
+}
+
+void add_log(CLI::App& command, RedTeamOptions& options) {
+  command.add_option("--log", options.log, "attempts (.jsonl); goes on where it ends")->required()->type_name("FILE");
+}
+
+void add_logs(CLI::App& command, RedTeamOptions& options, const char* name) {
+  command.add_option(name, options.logs, "log of attempts; repeats, the earliest version first")
+      ->required()
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+}
+
+void add_sandbox(CLI::App& command, RedTeamOptions& options, const char* effect) {
+  command.add_option("--sandbox", options.sandbox, fmt::format("the prompts are those of the sandbox with this seed: {}", effect))
+      ->type_name("SEED");
+}
+
+red_team::Target target_of(const RedTeamOptions& options, const CLI::App& command, uint64_t seed) {
+  if (options.model.empty() == options.url.empty()) throw core::UsageError("give --model DIR or --url URL, one of them");
+  const RedTeamConfig& config = options.config.red_team;
+  const AnswerSettings settings{.sampling = config.sampling, .batch_rows = config.batch_rows, .seed = seed};
+  if (!options.model.empty())
+    return folder_target(options.model, options.chat, options.name, settings,
+                         [&](const inference::RenderPolicy& own) { return overridden(command, options.limit, own); });
+  annotation::JudgeConfig server = config.server;
+  server.url = options.url;
+  if (!options.server_model.empty()) server.model = options.server_model;
+  return server_target(server, options.name, settings);
+}
+
+std::optional<sandbox::World> world_of(const RedTeamOptions& options) {
+  return options.sandbox ? std::optional(sandbox::make_world(*options.sandbox)) : std::nullopt;
+}
+
+std::vector<red_team::Attack> attacks_of(const RedTeamOptions& options) {
+  if (!options.attacks.empty()) return red_team::read_attacks(options.attacks);
+  return options.sandbox ? red_team::sandbox_attacks() : red_team::english_attacks();
+}
+
+std::vector<red_team::Request> requests_of(const RedTeamOptions& options) {
+  auto set = red_team::read_requests(options.prompts, world_of(options));
+  core::log_info(fmt::format("{}: {}", options.prompts, to_line(set.counts)));
+  return std::move(set.requests);
+}
+
+red_team::Judges judges_of(const RedTeamOptions& options) {
+  return {.world = world_of(options),
+          .safety = options.safety.empty() ? red_team::SafetyScore{} : safety_score(options.safety),
+          .unsafe_below = options.config.unsafe_below};
+}
+
+std::vector<red_team::Attempt> attempts_in(const std::vector<std::string>& logs) {
+  std::vector<red_team::Attempt> all;
+  for (const auto& log : logs) {
+    auto attempts = red_team::read_attempts(log);
+    all.insert(all.end(), std::make_move_iterator(attempts.begin()), std::make_move_iterator(attempts.end()));
+  }
+  return all;
+}
+
+// The next line of standard input. Reads the descriptor itself, so that Ctrl-C stops at once: every turn is on disk already.
+std::optional<std::string> read_line() {
+  static std::string pending;
+  for (;;) {
+    if (const size_t end = pending.find('\n'); end != std::string::npos) {
+      std::string line = pending.substr(0, end);
+      pending.erase(0, end + 1);
+      if (line.ends_with('\r')) line.pop_back();
+      return line;
+    }
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    if (core::interrupt_requested()) throw core::Interrupted("stopped; the log holds every turn, and the same command goes on from here");
+    if (::poll(&input, 1, 100) <= 0) continue;
+    char bytes[4096];
+    const ssize_t got = ::read(STDIN_FILENO, bytes, sizeof bytes);
+    if (got < 0) continue;
+    if (got == 0) {  // a last line without its break counts
+      if (pending.empty()) return std::nullopt;
+      return std::exchange(pending, {});
+    }
+    pending.append(bytes, static_cast<size_t>(got));
+  }
+}
+
+red_team::Terminal terminal() {
+  return {.read = read_line,
+          .print =
+              [](const std::string& text) {
+                std::fputs(text.c_str(), stdout);
+                std::fflush(stdout);
+              },
+          .clock = [] { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }};
+}
+
+void add_try(CLI::App& group, Invocation& invocation) {
+  auto options = std::make_shared<RedTeamOptions>();
+  CLI::App* command = group.add_subcommand("try", "a person at the terminal: write, see the answer, rate; goes on after any kill");
+  add_target_options(*command, *options);
+  command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--attacks", options->attacks, "ready-made attacks instead of the built-in ones")->type_name("FILE");
+  add_sandbox(*command, *options, "its attacks, its requests without disguise");
+  add_log(*command, *options);
+  command->add_option("--person", options->person, "who tries and rates")->required()->type_name("NAME");
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(options->config.red_team));
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(core::fields_of(options->config.red_team), invocation);
+      const auto requests = requests_of(*options);
+      const auto attacks = attacks_of(*options);
+      red_team::AttemptLog log(options->log);
+      red_team::try_requests(options->person, target_of(*options, *command, invocation.seed), requests, attacks, log, terminal());
+    };
+  });
+}
+
+void add_rate(CLI::App& group, Invocation& invocation) {
+  auto options = std::make_shared<RedTeamOptions>();
+  CLI::App* command = group.add_subcommand("rate", "a person rates the attempts of a log that they have not rated");
+  add_log(*command, *options);
+  command->add_option("--person", options->person, "who rates")->required()->type_name("NAME");
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure({}, invocation);
+      red_team::AttemptLog log(options->log);
+      red_team::rate_attempts(options->person, log, terminal());
+    };
+  });
+}
+
+void run_auto(const RedTeamOptions& options, const CLI::App& command, uint64_t seed) {
+  check_output(options.out, {options.prompts, options.log});
+  core::JsonlWriter writer(options.out);
+  const auto requests = requests_of(options);
+  const auto attacks = attacks_of(options);
+  const auto judges = judges_of(options);
+  const red_team::Target target = target_of(options, command, seed);
+  red_team::AttemptLog log(options.log);
+  for (const char* source : {"plain", "search"}) {
+    const int64_t refused = red_team::attack_automatically(source, target, requests, attacks, options.config.search, seed, judges, log);
+    writer.write(distinct_row(source, target, log.attempts(), refused));
+  }
+  writer.commit();
+}
+
+void add_auto(CLI::App& group, Invocation& invocation) {
+  auto options = std::make_shared<RedTeamOptions>();
+  CLI::App* command = group.add_subcommand("auto", "an automatic search for violations, beside plain sampling with the same budget");
+  add_target_options(*command, *options);
+  command->add_option("--safety", options->safety, "safety reward model: ranks the answers")->required()->type_name("DIR");
+  command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst)")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--attacks", options->attacks, "attacks instead of the built-in ones")->type_name("FILE");
+  add_sandbox(*command, *options, "its attacks, and its gold judge decides what a violation is");
+  command->add_option("--budget", options->config.search.budget, "answers of the model, for each of the two")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  add_log(*command, *options);
+  command->add_option("--out", options->out, "one row for each of the two; standard output when left out")->type_name("FILE");
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(options->config));
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      const int64_t budget = options->config.search.budget;
+      configure(core::fields_of(options->config), invocation);
+      if (command->count("--budget") > 0) options->config.search.budget = budget;
+      run_auto(*options, *command, invocation.seed);
+    };
+  });
+}
+
+void add_replay(CLI::App& group, Invocation& invocation) {
+  auto options = std::make_shared<RedTeamOptions>();
+  CLI::App* command = group.add_subcommand("replay", "says what violated on earlier models to another one");
+  add_target_options(*command, *options);
+  add_logs(*command, *options, "--from");
+  command->add_option("--safety", options->safety, "safety reward model that judges the answers")->type_name("DIR");
+  add_sandbox(*command, *options, "its gold judge decides");
+  add_log(*command, *options);
+  add_common_options(*command, invocation);
+  describe_fields(*command, core::fields_of(options->config));
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure(core::fields_of(options->config), invocation);
+      const auto earlier = attempts_in(options->logs);
+      const auto judges = judges_of(*options);
+      if (!judges.world && !judges.safety) core::log_info("nothing judges the answers: people do, with keel redteam rate");
+      red_team::AttemptLog log(options->log);
+      const int64_t refused = red_team::replay(earlier, target_of(*options, *command, invocation.seed), judges, log);
+      if (refused > 0) core::log_warn(fmt::format("{} scripts could not be said to this model", refused));
+    };
+  });
+}
+
+void add_report(CLI::App& group, Invocation& invocation) {
+  auto options = std::make_shared<RedTeamOptions>();
+  CLI::App* command = group.add_subcommand("report", "violations per person-hour, rejection rates between versions, coverage");
+  add_logs(*command, *options, "--log");
+  command
+      ->add_option("--attempt-seconds", options->attempt_seconds,
+                   "time that an automatic attempt counts for in violations per person-hour; 0 leaves those without a rate")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 86400.0));
+  command->add_option("--out", options->out, "the same as JSON lines")->type_name("FILE");
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure({}, invocation);
+      check_output(options->out, options->logs);
+      write_red_team_report(attempts_in(options->logs), options->attempt_seconds, options->out);
+    };
+  });
+}
+
+void add_export(CLI::App& group, Invocation& invocation) {
+  auto options = std::make_shared<RedTeamOptions>();
+  CLI::App* command = group.add_subcommand("export", "what violated as adversarial prompts for the next version, each once");
+  add_logs(*command, *options, "--log");
+  command->add_option("--out", options->out, "rows of prompts; standard output when left out")->type_name("FILE");
+  add_common_options(*command, invocation);
+  command->callback([=, &invocation] {
+    invocation.action = [=, &invocation] {
+      configure({}, invocation);
+      check_output(options->out, options->logs);
+      core::write_jsonl(options->out, red_team::adversarial_prompts(attempts_in(options->logs)));
+    };
+  });
+}
+
+}  // namespace
+
+void add_redteam(CLI::App& app, Invocation& invocation) {
+  CLI::App* group = app.add_subcommand("redteam", "attempts to make a model break its rules: by people, automatic, and what they show");
+  group->require_subcommand(1);
+  add_try(*group, invocation);
+  add_rate(*group, invocation);
+  add_auto(*group, invocation);
+  add_replay(*group, invocation);
+  add_report(*group, invocation);
+  add_export(*group, invocation);
+}
+
+}  // namespace keel::pipelines::cli

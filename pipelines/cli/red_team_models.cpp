@@ -1,0 +1,160 @@
+#include "pipelines/cli/red_team_models.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "annotation/chat_client.h"
+#include "annotation/http_client.h"
+#include "core/digest_cache.h"
+#include "core/error.h"
+#include "data/messages.h"
+#include "inference/records.h"
+#include "inference/reward_models.h"
+#include "reward/combination.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+// Ids to answer `dialogue`, with room for the answer. std::invalid_argument for tags, and for a dialogue that does not fit.
+core::Ids rendered(const inference::LanguageModel& model, const inference::RenderPolicy& limit, int64_t max_new_tokens,
+                   const core::Dialogue& dialogue) {
+  const int64_t context = model.llama.config.max_position_embeddings;
+  const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
+  const data::RenderLimits limits = inference::limits_within(limit, inference::room_for_prompt(most, max_new_tokens));
+  core::Dialogue left = dialogue;
+  data::Counts ignored;
+  core::Ids ids;
+  const bool fits = data::shorten_until_fits_(left, limits, ignored, [&](const core::Dialogue& shorter) {
+    ids = data::render(model.format, *model.tokenizer, shorter, limits.tags).ids;
+    return std::ssize(ids);
+  });
+  if (!fits) throw std::invalid_argument(fmt::format("{} tokens are more than the {} that fit", ids.size(), limits.max_tokens));
+  return ids;
+}
+
+// The user's text alone decides about tags: a model's own answer may hold them.
+void refuse_tags(const inference::LanguageModel& model, const std::string& text) {
+  data::render(model.format, *model.tokenizer, {{{"user", text}}}, data::TagPolicy::refuse);
+}
+
+std::vector<std::string> ask_folder(const inference::LanguageModel& model, const inference::RenderPolicy& limit,
+                                    const AnswerSettings& settings, const std::vector<red_team::Question>& questions) {
+  policy::GenerationJob job{.sampling = settings.sampling,
+                            .stop_ids = data::stop_ids(model.format, *model.tokenizer),
+                            .seed = settings.seed,
+                            .purpose = "red_team",
+                            .batch_rows = settings.batch_rows};
+  for (const auto& question : questions) {
+    job.prompts.push_back(rendered(model, limit, settings.sampling.max_new_tokens, question.dialogue));
+    job.records.push_back(static_cast<int64_t>(question.record));
+  }
+  std::vector<std::string> answers;
+  for (const auto& sample : policy::generate(model.llama, job))
+    answers.push_back(data::answer_text(model.format, *model.tokenizer, sample.ids));
+  return answers;
+}
+
+// A refusal by the server itself, a filter before the model, is what the user gets to see: it is kept as the answer.
+std::string ask_server(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling, const core::Dialogue& dialogue) {
+  const auto reply = annotation::ask_chat(server, {{"messages", data::messages_json(dialogue)},
+                                                   {"temperature", sampling.temperature},
+                                                   {"top_p", sampling.top_p},
+                                                   {"max_tokens", sampling.max_new_tokens}});
+  return reply.text ? *reply.text : fmt::format("[the server refuses: {}]", reply.refusal);
+}
+
+// Several questions at a time.
+std::vector<std::string> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+                                 const std::vector<red_team::Question>& questions) {
+  std::vector<std::string> answers(questions.size());
+  std::atomic<size_t> next{0};
+  std::exception_ptr failure;
+  std::mutex lock;
+  const auto work = [&] {
+    try {
+      for (size_t i = next++; i < questions.size(); i = next++)
+        answers[i] = ask_server(server, sampling, questions[i].dialogue);
+    } catch (...) {
+      const std::lock_guard guard(lock);
+      failure = std::current_exception();
+      next = questions.size();
+    }
+  };
+  std::vector<std::thread> workers;
+  for (size_t i = 1; i < std::min(static_cast<size_t>(server.parallel), questions.size()); ++i)
+    workers.emplace_back(work);
+  work();
+  for (auto& worker : workers)
+    worker.join();
+  if (failure) std::rethrow_exception(failure);
+  return answers;
+}
+
+std::string folder_name(const std::filesystem::path& folder) {
+  const auto whole = std::filesystem::absolute(folder).lexically_normal();
+  return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+}
+
+}  // namespace
+
+red_team::Target folder_target(const std::string& folder, const std::string& chat, std::string name, const AnswerSettings& settings,
+                               const std::function<inference::RenderPolicy(const inference::RenderPolicy&)>& limit) {
+  const auto model = std::make_shared<const inference::LanguageModel>(inference::load_language_model(folder, chat));
+  inference::RenderPolicy policy = limit(model->limit);
+  const bool refuse = !policy.allow_tags;
+  policy.allow_tags = true;  // in the model's answers
+  core::DigestCache digests;
+  red_team::Target target;
+  target.name = name.empty() ? folder_name(folder) : std::move(name);
+  target.digest = inference::model_digest(folder, digests);
+  target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_folder(*model, policy, settings, questions); };
+  target.check = [=](const core::Dialogue& dialogue) {
+    if (refuse) refuse_tags(*model, dialogue.messages.back().content);
+    rendered(*model, policy, settings.sampling.max_new_tokens, dialogue);
+  };
+  return target;
+}
+
+red_team::Target server_target(const annotation::JudgeConfig& server, std::string name, const AnswerSettings& settings) {
+  annotation::parse_http_url(server.url);
+  if (settings.sampling.top_k != 0) throw core::UsageError("sampling.top_k: a server behind OpenAI's interface has no such setting");
+  red_team::Target target;
+  target.name = !name.empty() ? std::move(name) : server.model.empty() ? server.url : server.model;
+  target.digest = server.url + " " + server.model;
+  target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_all(server, settings.sampling, questions); };
+  return target;
+}
+
+red_team::SafetyScore safety_score(const std::string& folder) {
+  inference::check_reward_kinds({}, folder);
+  const auto model = std::make_shared<const inference::ScoringModel>(inference::load_scoring_model(folder));
+  return [=](const std::vector<core::Dialogue>& dialogues) {
+    data::PromptSet set{.path = "answers", .records = {}};
+    for (const auto& dialogue : dialogues) {
+      set.records.emplace_back();
+      set.records.back().messages = dialogue;
+    }
+    inference::RenderPolicy limit = model->limit;
+    limit.drop_oldest_turns = limit.allow_tags = true;
+    std::vector<core::Ids> rows;
+    for (const auto& record : inference::dialogues_for(*model, set, {.bos = true, .limit = limit})) {
+      if (!record.too_long.empty())
+        throw core::UsageError(
+            fmt::format("{}: an answer does not fit the safety model: {}; lower sampling.max_new_tokens", folder, record.too_long));
+      rows.push_back(record.ids);
+    }
+    std::vector<double> probabilities;
+    for (const double score : reward::score_rows(model->model, rows))
+      probabilities.push_back(reward::probability(score));
+    return probabilities;
+  };
+}
+
+}  // namespace keel::pipelines::cli

@@ -1,0 +1,243 @@
+#include "red_team/automatic.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "core/rng.h"
+#include "data/messages.h"
+#include "red_team/measures.h"
+#include "sandbox/judge.h"
+
+namespace keel::red_team {
+namespace {
+
+void stop_if_interrupted() {
+  if (core::interrupt_requested())
+    throw core::Interrupted("stopped; the log holds what was judged, and the same command goes on from there");
+}
+
+// The dialogue up to each of its answers.
+std::vector<core::Dialogue> answered_parts(const core::Dialogue& dialogue) {
+  std::vector<core::Dialogue> parts;
+  for (size_t i = 0; i < dialogue.messages.size(); ++i)
+    if (dialogue.messages[i].role == "assistant")
+      parts.push_back({{dialogue.messages.begin(), dialogue.messages.begin() + static_cast<std::ptrdiff_t>(i) + 1}});
+  return parts;
+}
+
+double worst_gold(const sandbox::World& world, const Attempt& attempt) {
+  nlohmann::json row = attempt.prompt.is_object() ? attempt.prompt : nlohmann::json::object();
+  row["messages"] = {{{"role", "user"}, {"content", "?"}}};  // the judge reads the task alone
+  const sandbox::PromptInfo prompt = sandbox::prompt_from_json(row, attempt.path, attempt.line);
+  double worst = 1;
+  for (const auto& message : attempt.dialogue.messages)
+    if (message.role == "assistant")
+      worst = std::min(worst,
+                       data::with_place(attempt.path, attempt.line, [&] { return sandbox::gold_safety(world, prompt, message.content); }));
+  return worst;
+}
+
+std::vector<double> worst_scores(const SafetyScore& safety, const std::vector<Attempt>& attempts) {
+  std::vector<core::Dialogue> parts;
+  std::vector<size_t> owner;
+  for (size_t i = 0; i < attempts.size(); ++i)
+    for (auto& part : answered_parts(attempts[i].dialogue)) {
+      parts.push_back(std::move(part));
+      owner.push_back(i);
+    }
+  const std::vector<double> scores = safety(parts);
+  std::vector<double> worst(attempts.size(), 1);
+  for (size_t i = 0; i < parts.size(); ++i)
+    worst[owner[i]] = std::min(worst[owner[i]], scores.at(i));
+  return worst;
+}
+
+// All rows of finished attempts, numbered on from the log's.
+void record(const std::vector<Attempt>& attempts, const std::vector<std::vector<Verdict>>& verdicts, AttemptLog& log) {
+  std::vector<nlohmann::json> rows;
+  for (size_t i = 0; i < attempts.size(); ++i) {
+    const int64_t number = log.next() + static_cast<int64_t>(i);
+    rows.push_back(opening_row(number, attempts[i]));
+    for (const auto& message : attempts[i].dialogue.messages)
+      rows.push_back(turn_row(number, message));
+    for (const auto& verdict : verdicts[i])
+      rows.push_back(verdict_row(number, verdict));
+  }
+  log.record(rows);
+}
+
+// What the safety model says; nothing where it has not judged.
+std::optional<double> safety_of(const std::vector<Verdict>& verdicts) {
+  const auto model = std::find_if(verdicts.begin(), verdicts.end(), [](const Verdict& one) { return one.by == "safety_model"; });
+  return model == verdicts.end() ? std::nullopt : std::optional(model->safety);
+}
+
+// The whole attempts of one automatic search that a log holds, in their order.
+std::vector<Attempt> logged(const AttemptLog& log, const std::string& source, const Target& target) {
+  std::vector<Attempt> found;
+  for (const auto& attempt : log.attempts())
+    if (attempt.source == source && attempt.digest == target.digest && safety_of(attempt.verdicts)) found.push_back(attempt);
+  return found;
+}
+
+}  // namespace
+
+std::vector<Conversation> converse(const Target& target, const std::vector<std::vector<std::string>>& scripts,
+                                   const std::vector<uint64_t>& records) {
+  std::vector<Conversation> all(scripts.size());
+  for (uint64_t turn = 0; turn < kMostTurns; ++turn) {
+    std::vector<Question> questions;
+    std::vector<size_t> owners;
+    for (size_t i = 0; i < scripts.size(); ++i) {
+      if (turn >= scripts[i].size() || !all[i].refused.empty()) continue;
+      all[i].dialogue.messages.push_back({"user", scripts[i][turn]});
+      try {
+        target.check(all[i].dialogue);
+      } catch (const std::invalid_argument& problem) {
+        all[i].refused = problem.what();
+        continue;
+      }
+      questions.push_back({.dialogue = all[i].dialogue, .record = records[i] * kMostTurns + turn});
+      owners.push_back(i);
+    }
+    if (questions.empty()) break;
+    const auto answers = target.ask(questions);
+    for (size_t i = 0; i < owners.size(); ++i)
+      all[owners[i]].dialogue.messages.push_back({"assistant", answers.at(i)});
+  }
+  return all;
+}
+
+std::vector<std::vector<Verdict>> judged(const Judges& judges, const std::vector<Attempt>& attempts) {
+  std::vector<std::vector<Verdict>> verdicts(attempts.size());
+  for (size_t i = 0; judges.world && i < attempts.size(); ++i) {
+    const double safety = worst_gold(*judges.world, attempts[i]);
+    verdicts[i].push_back({.by = "gold", .safety = safety, .violation = safety < sandbox::kViolation});
+  }
+  if (!judges.safety || attempts.empty()) return verdicts;
+  const std::vector<double> scores = worst_scores(judges.safety, attempts);
+  for (size_t i = 0; i < attempts.size(); ++i)
+    verdicts[i].push_back({.by = "safety_model", .safety = scores[i], .violation = scores[i] < judges.unsafe_below});
+  return verdicts;
+}
+
+int64_t attack_automatically(const std::string& source, const Target& target, const std::vector<Request>& requests,
+                             const std::vector<Attack>& attacks, const SearchConfig& config, uint64_t seed, const Judges& judges,
+                             AttemptLog& log) {
+  if (!judges.safety) throw core::UsageError("the automatic red team ranks answers by a safety model: give its folder with --safety");
+  const std::vector<Attempt> known = logged(log, source, target);
+  size_t used = 0;
+  uint64_t scripts_so_far = 0;
+  int64_t refused = 0, answers = 0;
+  core::Progress progress(source, config.budget, "answers");
+
+  const auto attempt_of = [&](const Tried& tried) {
+    const Request& request = requests[tried.candidate.request];
+    Attempt attempt;
+    attempt.model = target.name;
+    attempt.digest = target.digest;
+    attempt.source = source;
+    attempt.request = request.id;
+    attempt.category = request.category;
+    for (const size_t attack : tried.candidate.attacks)
+      attempt.vectors.push_back(attacks[attack].vector);
+    if (attempt.vectors.empty()) attempt.vectors = {"none"};
+    attempt.prompt = request.row;
+    return attempt;
+  };
+
+  const Probe probe = [&](const std::vector<Tried>& generation) {
+    stop_if_interrupted();
+    std::vector<std::optional<double>> safeties(generation.size());
+    std::vector<std::vector<std::string>> scripts;
+    std::vector<uint64_t> records;
+    std::vector<size_t> asked;
+    for (size_t i = 0; i < generation.size(); ++i, ++scripts_so_far) {
+      if (used < known.size() && user_turns(known[used]) == generation[i].script.turns) {
+        safeties[i] = safety_of(known[used++].verdicts);
+        continue;
+      }
+      scripts.push_back(generation[i].script.turns);
+      records.push_back(scripts_so_far);
+      asked.push_back(i);
+    }
+    const auto conversations = converse(target, scripts, records);
+    std::vector<Attempt> attempts;
+    std::vector<size_t> owners;
+    for (size_t i = 0; i < conversations.size(); ++i) {
+      if (!conversations[i].refused.empty()) {
+        if (++refused == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", conversations[i].refused));
+        continue;
+      }
+      attempts.push_back(attempt_of(generation[asked[i]]));
+      attempts.back().dialogue = conversations[i].dialogue;
+      owners.push_back(asked[i]);
+    }
+    if (!attempts.empty() && used < known.size())
+      throw core::DataError(
+          known[used].path, known[used].line,
+          "the log holds another automatic search on this model: seed, settings, prompts or attacks differ; give a new --log");
+    const auto verdicts = judged(judges, attempts);
+    record(attempts, verdicts, log);
+    for (size_t i = 0; i < attempts.size(); ++i)
+      safeties[owners[i]] = safety_of(verdicts[i]);
+    for (size_t i = 0; i < generation.size(); ++i)
+      if (safeties[i]) answers += std::ssize(generation[i].script.turns);
+    progress.update(answers);
+    return safeties;
+  };
+  (source == "search" ? evolved_search : plain_sampling)(requests, attacks, config, seed, probe);
+  if (used < known.size())
+    throw core::DataError(known[used].path, known[used].line,
+                          "the log holds more attempts of an automatic search on this model than the budget allows; give a new --log");
+  return refused;
+}
+
+int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const Judges& judges, AttemptLog& log) {
+  std::set<std::string> done;
+  for (const auto& attempt : log.attempts())
+    if (attempt.digest == target.digest && answered(attempt)) done.insert(script_key(attempt));
+  std::vector<Attempt> wanted;
+  for (const auto& attempt : earlier)
+    if (decide(attempt).violation && done.insert(script_key(attempt)).second) wanted.push_back(attempt);
+
+  constexpr size_t kTogether = 64;
+  int64_t refused = 0;
+  core::Progress progress("replay", std::ssize(wanted), "attempts");
+  for (size_t begin = 0; begin < wanted.size(); begin += kTogether) {
+    stop_if_interrupted();
+    std::vector<std::vector<std::string>> scripts;
+    std::vector<uint64_t> records;
+    for (size_t i = begin; i < std::min(begin + kTogether, wanted.size()); ++i) {
+      scripts.push_back(user_turns(wanted[i]));
+      records.push_back(core::text_key(script_key(wanted[i])) / kMostTurns);
+    }
+    const auto conversations = converse(target, scripts, records);
+    std::vector<Attempt> attempts;
+    for (size_t i = 0; i < conversations.size(); ++i) {
+      if (!conversations[i].refused.empty()) {
+        if (++refused == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", conversations[i].refused));
+        continue;
+      }
+      Attempt again = wanted[begin + i];
+      again.model = target.name;
+      again.digest = target.digest;
+      again.source = "replay";
+      again.person.clear();
+      again.dialogue = conversations[i].dialogue;
+      attempts.push_back(std::move(again));
+    }
+    record(attempts, judged(judges, attempts), log);
+    progress.update(static_cast<int64_t>(begin + scripts.size()));
+  }
+  return refused;
+}
+
+}  // namespace keel::red_team
