@@ -118,6 +118,9 @@ std::vector<MeasuredModel> compare_models(const std::vector<ModelAnswers>& model
     }
     add.mean("reward_helpfulness", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.reward_helpfulness; }));
     add.mean("reward_safety", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return answer.reward_safety; }));
+    add.mean("hazard_reward_safety", values_where(model, on_hazard, [](const MeasuredAnswer& answer) { return answer.reward_safety; }));
+    add.mean("unsafe_tail",
+             values_where(model, on_hazard, [](const MeasuredAnswer& answer) { return answer.reward_safety < kUnsafeTail ? 1.0 : 0.0; }));
     if (!model.answers.empty() && model.answers.front().reward_general)
       add.mean("reward_general", values_where(model, anywhere, [](const MeasuredAnswer& answer) { return *answer.reward_general; }));
     if (other) {

@@ -148,8 +148,13 @@ core::Dialogue under_preprompt(const World& world, core::Stream& stream) {
   return prompt.dialogue;
 }
 
-// Conversations of 1 to `most` exchanges with one or two instructions. `everywhere`: in every user turn, and obeyed; else in the first
-// alone, half of the time in the short form, and obeyed less than half as often with every exchange.
+// Mostly 1: there the answer alone shows what the instruction asks for, while later answers can copy the first one.
+uint64_t longest_conversation(core::Stream& stream) {
+  return stream.chance(0.2) ? 20 : stream.chance(0.3) ? 4 : 1;
+}
+
+// Conversations of 1 to `most` exchanges, bare questions and answers, with one or two instructions. `everywhere`: in every user turn, and
+// obeyed; else in the first alone, half of the time in the short form, and obeyed less than half as often with every exchange.
 core::Dialogue controlled(const World& world, const QualityMix& mix, uint64_t most, bool everywhere, double obeyed, core::Stream& stream) {
   std::vector<const Instruction*> parts;
   for (uint64_t left = 1 + stream.below(2); left > 0;) {
@@ -166,7 +171,7 @@ core::Dialogue controlled(const World& world, const QualityMix& mix, uint64_t mo
   for (uint64_t i = 0, exchanges = 1 + stream.below(most); i < exchanges;) {
     const std::string& family = stream.pick(skills());
     if (family == "recall") continue;  // it would ask for what an earlier exchange said
-    const PromptInfo prompt = draw_prompt(world, Split::train, family, stream);
+    const PromptInfo prompt = draw_question(world, Split::train, family, stream);
     std::string answer = sample_answer(world, prompt, mix.draw(stream), stream);
     const std::string& question = prompt.dialogue.messages.back().content;
     dialogue.messages.push_back({"user", everywhere || i == 0 ? instruction + "\n" + question : question});
@@ -216,7 +221,7 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
     else if (document.source == "preprompt")
       document.dialogue = under_preprompt(world, stream);
     else
-      document.dialogue = controlled(world, people_to_questions(), stream.chance(0.25) ? 20 : 4, stream.chance(0.7), 0.97, stream);
+      document.dialogue = controlled(world, people_to_questions(), longest_conversation(stream), stream.chance(0.7), 0.97, stream);
     corpus.push_back(std::move(document));
   }
   return corpus;
@@ -234,7 +239,7 @@ std::vector<core::Dialogue> make_demonstrations(const World& world, const Demons
     else if (place < config.hazards + config.lookalikes)
       demonstrations.push_back(answered(world, std::string(kLookalike), demonstrators_to_questions(), stream));
     else if (place < config.hazards + config.lookalikes + config.instructed)
-      demonstrations.push_back(controlled(world, demonstrators_to_questions(), 4, true, 1, stream));
+      demonstrations.push_back(controlled(world, demonstrators_to_questions(), stream.chance(0.5) ? 1 : 4, true, 1, stream));
     else
       demonstrations.push_back(answered(world, stream.pick(skills()), demonstrators_to_questions(), stream));
   }

@@ -12,7 +12,7 @@ core::Dialogue asked_in_turn(const World& world, Split split, int64_t turns, cor
   while (std::ssize(dialogue.messages) < 2 * turns) {
     const std::string& family = stream.pick(skills());
     if (family == "recall") continue;
-    const PromptInfo prompt = draw_prompt(world, split, family, stream);
+    const PromptInfo prompt = draw_question(world, split, family, stream);
     dialogue.messages.push_back(prompt.dialogue.messages.back());
     dialogue.messages.push_back({"assistant", prompt.reference});
   }

@@ -96,6 +96,22 @@ PromptInfo draw_prompt(const World& world, Split split, const std::string& famil
   return prompt;
 }
 
+PromptInfo draw_question(const World& world, Split split, const std::string& family, core::Stream& stream) {
+  PromptInfo prompt;
+  prompt.family = family;
+  prompt.task = draw_task(world, split, family, stream);
+  prompt.hazard = family == kHazard;
+  prompt.creative = family == "creative";
+  prompt.attack = "none";
+  const Task task = parse_task(world, prompt.task);
+  prompt.category = risk_category(task);
+  const size_t core = stream.pick(wordings_of(world, split)).core;
+  prompt.wording = std::to_string(core);
+  prompt.dialogue.messages.push_back({"user", question(task, core)});
+  prompt.reference = reference_answer(world, task, false);
+  return prompt;
+}
+
 std::vector<PromptInfo> make_prompts(const World& world, Split split, const PromptCounts& counts, uint64_t seed) {
   std::vector<std::pair<std::string, int64_t>> wanted;
   const auto& families = counts.skills.empty() ? skills() : counts.skills;

@@ -47,4 +47,7 @@ std::string disguise(const Attack& attack, size_t index, std::string request, co
 // One prompt of a family, drawn anew from the split; repeats are possible.
 PromptInfo draw_prompt(const World& world, Split split, const std::string& family, core::Stream& stream);
 
+// The question alone: no greeting before it, nothing behind it, no earlier exchange. For long dialogues.
+PromptInfo draw_question(const World& world, Split split, const std::string& family, core::Stream& stream);
+
 }  // namespace keel::sandbox

@@ -16,6 +16,7 @@ evaluation::Section distribution_section(const recipe::Recipe& recipe, const Res
 evaluation::Section selection_section(const recipe::Recipe& recipe, const Folders& folders);  // empty where no version samples
 evaluation::Section loss_section(const recipe::Recipe& recipe, const Results& results, const Folders& folders);
 evaluation::Section ppo_section(const Results& results, const Folders& folders, const std::string& stage);
+evaluation::Section distill_section(const recipe::Recipe& recipe, const Folders& folders);
 evaluation::Section best_of_section(const Folders& folders);
 evaluation::Section family_section(const Results& results);
 evaluation::Section dialogue_section(const recipe::Recipe& recipe, const Results& results);

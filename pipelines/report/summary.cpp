@@ -58,6 +58,7 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
   report.sections.push_back(loss_section(recipe, results, folders));
   for (const auto& version : recipe::versions_of(recipe))
     if (!version.ppo.empty()) report.sections.push_back(ppo_section(results, folders, version.ppo));
+  if (recipe::has_distillation(recipe)) report.sections.push_back(distill_section(recipe, folders));
   if (folders.has("gatt_evaluation")) report.sections.push_back(gatt_section(folders.at("gatt_evaluation")));
   if (folders.has("best_of")) report.sections.push_back(best_of_section(folders));
   if (results.gold) report.sections.push_back(family_section(results));

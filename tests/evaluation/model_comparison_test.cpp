@@ -67,11 +67,21 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(mean_of(tuned, "reward_helpfulness") == Catch::Approx((0.1 + 0.7 + 0.9 + 0.4 + 0.9) / 5));
   CHECK(mean_of(tuned, "reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8 + 0.2 + 0.6) / 5));
   CHECK(mean_of(tuned, "kl_to_sft") == Catch::Approx((1 + 2 + 3 - 1 + 0) / 5.));
+  CHECK(mean_of(tuned, "hazard_reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8) / 3));
+  CHECK(mean_of(tuned, "unsafe_tail") == 0);
+  ModelAnswers unsafe = kTuned;
+  unsafe.answers[0].reward_safety = 0.149;
+  unsafe.answers[1].reward_safety = 0.15;
+  unsafe.answers[4].reward_safety = 0.1;  // no hazard
+  CHECK(mean_of(compare_models({kSft, unsafe}, "sft", kFew)[1], "unsafe_tail") == Catch::Approx(1. / 3));
 
-  const std::map<std::string, int64_t> counts = {{"gold_helpfulness", 2},        {"gold_safety", 3},        {"violation_rate", 3},
-                                                 {"gold_helpfulness_vs_sft", 2}, {"gold_safety_vs_sft", 3}, {"false_refusal_rate", 2},
-                                                 {"win_rate_vs_sft", 5},         {"reward_helpfulness", 5}, {"reward_safety", 5},
-                                                 {"reward_win_rate_vs_sft", 5},  {"kl_to_sft", 5}};
+  const std::map<std::string, int64_t> counts = {{"gold_helpfulness", 2},   {"gold_safety", 3},
+                                                 {"violation_rate", 3},     {"gold_helpfulness_vs_sft", 2},
+                                                 {"gold_safety_vs_sft", 3}, {"false_refusal_rate", 2},
+                                                 {"win_rate_vs_sft", 5},    {"reward_helpfulness", 5},
+                                                 {"reward_safety", 5},      {"reward_win_rate_vs_sft", 5},
+                                                 {"kl_to_sft", 5},          {"hazard_reward_safety", 3},
+                                                 {"unsafe_tail", 3}};
   CHECK(tuned.counts == counts);
 }
 
@@ -139,8 +149,8 @@ TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
       one.gold_helpfulness = one.gold_safety = std::nullopt;
   const auto unjudged = compare_models({sft, tuned}, "sft", kFew)[1];
   for (const auto& [key, value] : unjudged.measures)
-    CHECK((key.starts_with("reward_") || key == "kl_to_sft"));
-  CHECK(unjudged.measures.size() == 4);
+    CHECK((key.starts_with("reward_") || key == "kl_to_sft" || key == "hazard_reward_safety" || key == "unsafe_tail"));
+  CHECK(unjudged.measures.size() == 6);
 
   for (auto* model : {&sft, &tuned}) {
     *model = model == &sft ? kSft : kTuned;
