@@ -171,6 +171,12 @@ void commit_directory(const fs::path& temporary, const fs::path& final_path) {
   sync_directory(folder_of(final_path));
 }
 
+void commit_file(const fs::path& temporary, const fs::path& final_path) {
+  sync_path(temporary, 0);
+  if (::rename(temporary.c_str(), final_path.c_str()) != 0) throw_system_error("commit", final_path, errno);
+  sync_directory(folder_of(final_path));
+}
+
 MappedFile::MappedFile(const fs::path& path) {
   const ReadDescriptor file(path);
   struct stat status {};

@@ -45,6 +45,9 @@ void sync_directory(const std::filesystem::path& path);  // makes renames inside
 // `final_path` exists and is not empty).
 void commit_directory(const std::filesystem::path& temporary, const std::filesystem::path& final_path);
 
+// The same for a file; replaces one that is there.
+void commit_file(const std::filesystem::path& temporary, const std::filesystem::path& final_path);
+
 std::string sha256(std::string_view bytes);  // 64 hexadecimal digits
 
 // Streamed. UsageError for a missing path and anything but a regular file: reading would drain a pipe, or wait for ever if nobody writes to

@@ -68,6 +68,11 @@ nlohmann::json messages_json(const core::Dialogue& dialogue) {
   return list;
 }
 
+void learn_all_answers_(core::Dialogue& dialogue) {
+  for (core::Message& message : dialogue.messages)
+    message.learned = true;
+}
+
 void learn_no_answer_(core::Dialogue& dialogue) {
   for (core::Message& message : dialogue.messages)
     message.learned = message.role != "assistant";

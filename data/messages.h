@@ -23,6 +23,9 @@ void check_roles(const core::Dialogue& dialogue);
 core::Dialogue parse_messages(const nlohmann::json& list, const std::string& field);
 nlohmann::json messages_json(const core::Dialogue& dialogue);  // the list that parse_messages reads
 
+// Makes every answer learned, as without "weight": for dialogues that are read and not trained on as they are.
+void learn_all_answers_(core::Dialogue& dialogue);
+
 // Makes every answer context alone; the second keeps the last message learned.
 void learn_no_answer_(core::Dialogue& dialogue);
 void learn_last_answer_(core::Dialogue& dialogue);

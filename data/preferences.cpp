@@ -31,7 +31,9 @@ Side split_last(std::vector<core::Message> turns) {
     side.answer = compared(std::move(turns.back()));
     turns.pop_back();
   }
-  side.before = std::move(turns);
+  core::Dialogue before{std::move(turns)};
+  learn_all_answers_(before);
+  side.before = std::move(before.messages);
   return side;
 }
 
@@ -65,6 +67,7 @@ core::Dialogue parse_prompt(const nlohmann::json& value) {
   core::Dialogue prompt = parse_messages(value, "prompt");
   check_roles(prompt);
   if (prompt.messages.back().role != "user") throw std::invalid_argument("\"prompt\" must end with a user turn");
+  learn_all_answers_(prompt);
   return prompt;
 }
 

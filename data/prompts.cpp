@@ -48,6 +48,7 @@ PromptRecord parse_prompt_record(const nlohmann::json& row, const std::string& t
   }
   if (member(row, "response") != nullptr) record.response = required_text(row, "response");
   if (record.ids && record.response) throw std::invalid_argument("\"ids\" are used as they are: a \"response\" beside them has no place");
+  if (record.messages) learn_all_answers_(*record.messages);
   record.hazard = parse_label(row, "hazard").value_or(false);
   record.source = optional_text(row, "source");
   if (record.source.empty()) record.source = optional_text(row, "family");

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "data/answers.h"
+#include "data/messages.h"
 #include "data/text.h"
 
 namespace keel::distillation {
@@ -42,6 +43,7 @@ DistilledData distill(const std::vector<HazardPrompt>& prompts, const std::vecto
       continue;
     }
     ++data.counts.kept;
+    data::learn_last_answer_(with_distilled[i]);  // earlier answers are context, and may be the very harm
     data.rows.push_back({.messages = std::move(with_distilled[i]),
                          .category = prompts[i].category,
                          .preprompt = used[i],

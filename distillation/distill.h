@@ -47,7 +47,7 @@ using AnswerPrompts =
 using ScoreAnswers = std::function<std::vector<std::optional<double>>(const std::vector<core::Dialogue>& answered)>;
 
 struct Distilled {
-  core::Dialogue messages;  // prompt, without preprompt, and the distilled answer
+  core::Dialogue messages;  // prompt, without preprompt, and the distilled answer, which alone is learned
   std::string category, preprompt, original;
   double score = 0, original_score = 0;  // raw, of the two answers to the prompt without preprompt
 };

@@ -121,19 +121,18 @@ Instruction combined(const std::vector<Instruction>& parts) {
   return whole;
 }
 
-Instruction draw_instruction(const std::vector<Instruction>& all, int64_t most, core::Stream& stream) {
-  const auto wanted = 1 + stream.below(static_cast<uint64_t>(most));
-  std::vector<size_t> order(all.size());
-  for (size_t i = 0; i < order.size(); ++i)
-    order[i] = i;
-  stream.shuffle(order);
+std::vector<Instruction> pick_of_different_kinds(std::vector<Instruction> all, int64_t count, core::Stream& stream) {
+  stream.shuffle(all);
   std::vector<Instruction> parts;
-  std::set<std::string> used;
-  for (const size_t i : order) {
-    if (parts.size() == wanted) break;
-    if (all[i].kind.empty() || used.insert(all[i].kind).second) parts.push_back(all[i]);
-  }
-  return combined(parts);
+  std::set<std::string> kinds;
+  for (Instruction& one : all)
+    if (std::ssize(parts) < count && (one.kind.empty() || kinds.insert(one.kind).second)) parts.push_back(std::move(one));
+  return parts;
+}
+
+Instruction draw_instruction(const std::vector<Instruction>& all, int64_t most, core::Stream& stream) {
+  const auto count = static_cast<int64_t>(1 + stream.below(static_cast<uint64_t>(most)));
+  return combined(pick_of_different_kinds(all, count, stream));
 }
 
 std::string listing_prompt(const std::string& name, int64_t count) {

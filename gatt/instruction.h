@@ -32,6 +32,9 @@ const std::vector<std::string>& built_in_kinds();
 // Several instructions as one: their sentences in order.
 Instruction combined(const std::vector<Instruction>& parts);
 
+// `count` instructions of different kinds, drawn without order; fewer where there are not so many kinds.
+std::vector<Instruction> pick_of_different_kinds(std::vector<Instruction> all, int64_t count, core::Stream& stream);
+
 // 1 to `most` instructions of different kinds, each number equally likely, combined; fewer where there are not so many kinds.
 Instruction draw_instruction(const std::vector<Instruction>& all, int64_t most, core::Stream& stream);
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <stdexcept>
 
 #include "data/pattern.h"
@@ -19,15 +18,6 @@ std::vector<std::string> user_turns(const core::Dialogue& dialogue) {
   for (const core::Message& message : dialogue.messages)
     if (message.role == "user") turns.push_back(message.content);
   return turns;
-}
-
-std::vector<Instruction> of_different_kinds(std::vector<Instruction> all, int64_t count, core::Stream& stream) {
-  stream.shuffle(all);
-  std::vector<Instruction> parts;
-  std::set<std::string> kinds;
-  for (const Instruction& one : all)
-    if (std::ssize(parts) < count && (one.kind.empty() || kinds.insert(one.kind).second)) parts.push_back(one);
-  return parts;
 }
 
 // Pairs (index, other index) of instructions of one kind.
@@ -64,7 +54,8 @@ std::vector<Trial> plan_trials(const std::vector<core::Dialogue>& questions, con
     if (auto stream = draw("trained"); !trained.empty()) add("trained", {stream.pick(trained)}, {});
     if (auto stream = draw("unseen"); !unseen.empty()) add("unseen", {stream.pick(unseen)}, {});
     auto stream = draw("combined");
-    if (auto parts = of_different_kinds(trained, config.most_combined, stream); parts.size() > 1) add("combined", std::move(parts), {});
+    if (auto parts = pick_of_different_kinds(trained, config.most_combined, stream); parts.size() > 1)
+      add("combined", std::move(parts), {});
     if (auto change = draw("changed"); !pairs.empty() && config.change_at <= last) {
       const auto& [before, after] = change.pick(pairs);
       add("changed", {trained[before]}, {trained[after]});
@@ -78,9 +69,11 @@ core::Dialogue trial_prompt(const Trial& trial, const std::vector<std::string>& 
   const std::vector<std::string> questions = user_turns(trial.questions);
   const size_t change = static_cast<size_t>(config.change_at) - 1;
   core::Dialogue prompt;
+  if (data::first_user_turn(trial.questions) == 1) prompt.messages.push_back(trial.questions.messages[0]);
   for (size_t i = 0; i <= answers.size(); ++i) {
     const bool changes = i == change && !trial.changed.empty();
-    prompt.messages.push_back({"user", changes ? combined(trial.changed).text + "\n" + questions[i] : questions[i]});
+    prompt.messages.push_back({"user", questions[i]});
+    if (changes) data::join_(prompt.messages.back(), combined(trial.changed).text);
     if (i < answers.size()) prompt.messages.push_back({"assistant", answers[i]});
   }
   return data::instructed(std::move(prompt), combined(trial.instructions).text, config.form);

@@ -1,6 +1,7 @@
 #include "sandbox/corpus.h"
 
 #include "core/rng.h"
+#include "data/instructed.h"
 #include "sandbox/answers.h"
 #include "sandbox/instructions.h"
 #include "sandbox/prompts.h"
@@ -92,8 +93,7 @@ std::string plain_facts(const World& world, core::Stream& stream) {
   return text;
 }
 
-// Four to nine words, names and numbers among them, repeated twice: this teaches the model to copy from the context.
-core::Dialogue repetition(core::Stream& stream) {
+const Words& words_of_town() {
   static const Words pool = [] {
     Words all = people();
     all.insert(all.end(), boats().begin(), boats().end());
@@ -109,6 +109,22 @@ core::Dialogue repetition(core::Stream& stream) {
       all.insert(all.end(), words.begin(), words.end());
     return all;
   }();
+  return pool;
+}
+
+// What instructions name, the held-out ones too: a model can only obey "You love running." if it tells running from other words.
+const Words& words_of_instructions() {
+  static const Words pool = [] {
+    Words all;
+    for (const Instruction& instruction : instructions())
+      all.push_back(instruction.value);
+    return all;
+  }();
+  return pool;
+}
+
+// Four to nine words, repeated twice: this teaches the model to copy from the context.
+core::Dialogue repetition(const Words& pool, core::Stream& stream) {
   std::string words;
   for (uint64_t left = 4 + stream.below(6); left > 0; --left)
     words += " " + stream.pick(pool);
@@ -174,7 +190,8 @@ core::Dialogue controlled(const World& world, const QualityMix& mix, uint64_t mo
     const PromptInfo prompt = draw_question(world, Split::train, family, stream);
     std::string answer = sample_answer(world, prompt, mix.draw(stream), stream);
     const std::string& question = prompt.dialogue.messages.back().content;
-    dialogue.messages.push_back({"user", everywhere || i == 0 ? instruction + "\n" + question : question});
+    dialogue.messages.push_back({"user", question});
+    if (everywhere || i == 0) data::join_(dialogue.messages.back(), instruction);
     if (stream.chance(obeyed))
       for (const Instruction* part : parts)
         answer = following(*part, answer);
@@ -209,7 +226,7 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
     if (document.source == "facts")
       document.text = plain_facts(world, stream);
     else if (document.source == "repetition")
-      document.dialogue = repetition(stream);
+      document.dialogue = repetition(words_of_town(), stream);
     else if (document.source == "conversation")
       document.dialogue = answered(world, stream.pick(skills()), people_to_questions(), stream);
     else if (document.source == "hazard")
@@ -221,7 +238,9 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
     else if (document.source == "preprompt")
       document.dialogue = under_preprompt(world, stream);
     else
-      document.dialogue = controlled(world, people_to_questions(), longest_conversation(stream), stream.chance(0.7), 0.97, stream);
+      document.dialogue = stream.chance(0.25)
+                              ? repetition(words_of_instructions(), stream)
+                              : controlled(world, people_to_questions(), longest_conversation(stream), stream.chance(0.7), 0.97, stream);
     corpus.push_back(std::move(document));
   }
   return corpus;

@@ -24,6 +24,18 @@ inline void visit(AnswerConfig& config, core::Fields& fields) {
   fields("batch_rows", config.batch_rows, "answers decoded together; memory against speed", core::at_least(1));
 }
 
+// Values that the model itself lists, for the built-in kinds of instructions (paper, A.3.5).
+struct ListedValues {
+  std::vector<std::string> kinds;
+  int64_t count = 50;
+};
+
+inline void visit(ListedValues& listed, core::Fields& fields) {
+  fields("kinds", listed.kinds, "kinds of instructions whose values the model lists when asked: hobby, language, figure",
+         core::one_of(gatt::built_in_kinds()));
+  fields("count", listed.count, "values that it is asked for, of each kind", core::between(1, 1000));
+}
+
 // Ghost Attention (paper, 3.3 and A.3.5).
 struct GattSection {
   int64_t from_version = 0;  // paper: after RLHF V3, i.e. 4
@@ -31,6 +43,7 @@ struct GattSection {
   std::string dialogues, test_dialogues, instructions;
   gatt::GattConfig data;
   AnswerConfig answers;
+  ListedValues listed;
   gatt::RetentionConfig retention;
 };
 
@@ -47,6 +60,7 @@ inline void visit(GattSection& config, core::Fields& fields) {
   fields("instructions", config.instructions, "rows {\"text\"} or {\"kind\", \"value\"}", core::unkeyed(), of_files);
   fields.section("data", config.data, "how the dialogues are made", used);
   fields.section("answers", config.answers, "answers to them", used);
+  fields.section("listed", config.listed, "instructions from values that the model lists, beside those of the file", used);
   fields.section("retention", config.retention, "how long an instruction is kept", used);
 }
 

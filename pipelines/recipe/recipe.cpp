@@ -171,12 +171,15 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
     problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
   if (recipe.preferences.annotator == Annotator::none && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
     problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
+  const int64_t tuned = std::ssize(recipe.versions) - (reward_alone == recipe.versions.end() ? 0 : 1);  // versions with a model
   for (const auto& [name, version] : {std::pair{"gatt", recipe.gatt.from_version}, {"distill", recipe.distill.from_version}})
-    if (version > std::ssize(recipe.versions))
-      problem(fmt::format("{}.from_version must be at most the number of versions, {}, got {}", name, recipe.versions.size(), version));
-  if (recipe.gatt.weight + recipe.distill.weight >= 1)
+    if (version > tuned)
+      problem(fmt::format("{}.from_version must be at most {}, the last version that is fine-tuned, got {}", name, tuned, version));
+  if (has_gatt(recipe) && has_distillation(recipe) && recipe.gatt.weight + recipe.distill.weight >= 1)
     problem(
         fmt::format("gatt.weight and distill.weight must add up to less than 1, got {} and {}", recipe.gatt.weight, recipe.distill.weight));
+  if (has_gatt(recipe) && recipe.gatt.listed.kinds.empty() && recipe.gatt.listed.count != ListedValues().count)
+    problem("gatt.listed.count: nothing reads it without gatt.listed.kinds");
   if (has_gatt(recipe) && recipe.gatt.retention.turns.empty()) problem("gatt.retention.turns must name at least one turn");
   if (has_gatt(recipe) && !from_sandbox(recipe))
     for (const auto& [name, value] : {std::pair{"gatt.dialogues", recipe.gatt.dialogues},

@@ -34,9 +34,11 @@ evaluation::HistogramPlot score_plot(const std::string& model, const std::filesy
 evaluation::Section distill_section(const recipe::Recipe& recipe, const Folders& folders) {
   evaluation::Section section{
       .heading = "Safety context distillation",
-      .text =
-          "The newest model answers hazards under a safety preprompt; fine-tuning learns these answers without it, where the "
-          "safety reward model scores them above the answers that the model gave by itself.",
+      .text = recipe.distill.data.keep == distillation::Keep::better
+                  ? "The newest model answers hazards under a safety preprompt; fine-tuning learns these answers without it, "
+                    "where the safety reward model scores them above the answers that the model gave by itself."
+                  : "The newest model answers hazards under a safety preprompt; fine-tuning learns all of these answers "
+                    "without it.",
       .blocks = {},
       .small = false};
   evaluation::Table counts{.title = "Distilled answers",

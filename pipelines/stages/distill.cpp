@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "core/rng.h"
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "inference/dialogues.h"
@@ -26,6 +27,7 @@ struct DistillSettings {
   recipe::AnswerConfig answers;
   std::string chat_format;
   inference::DialogueLimit limit;
+  int64_t version = 1;
 };
 
 void visit(DistillSettings& settings, core::Fields& fields) {
@@ -33,6 +35,8 @@ void visit(DistillSettings& settings, core::Fields& fields) {
   visit(settings.answers, fields);
   fields("chat_format", settings.chat_format, "chat format; empty = the model folder's own");
   fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
+  fields("version", settings.version, "N of the version VN that learns them: each draws its preprompts and answers apart",
+         core::between(1, 1e6));
 }
 
 // Prompts with "hazard": true; helpful ones are left alone.
@@ -70,10 +74,12 @@ nlohmann::json distilled_row(const distillation::Distilled& row) {
 // Reads "model", "safety_reward", "prompts" and "preprompts" (may be missing: the built-in ones). Leaves distilled.jsonl and counts.json.
 void distill_answers(const DistillSettings& settings, const steps::Context& context) {
   const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
+  inference::check_reward_kinds({}, context.at("safety_reward"));
   const inference::ScoringModel safety = inference::load_scoring_model(context.at("safety_reward"));
   const auto prompts = read_hazards(context.at("prompts"), model, settings.limit);
   const auto file = context.maybe("preprompts");
   const auto preprompts = file.empty() ? distillation::built_in_preprompts() : distillation::read_preprompts(file);
+  const uint64_t seed = core::Stream(context.seed, "distill", static_cast<uint64_t>(settings.version)).next();
   const auto answer = [&](const std::vector<core::Dialogue>& dialogues, const std::string& purpose) {
     std::vector<int64_t> records(dialogues.size());
     for (size_t i = 0; i < records.size(); ++i)
@@ -82,14 +88,14 @@ void distill_answers(const DistillSettings& settings, const steps::Context& cont
                                        {.sampling = settings.answers.sampling,
                                         .batch_rows = settings.answers.batch_rows,
                                         .limit = settings.limit,
-                                        .seed = context.seed,
+                                        .seed = seed,
                                         .purpose = purpose,
                                         .label = purpose,
                                         .folder = context.work});
   };
   const auto score = [&](const std::vector<core::Dialogue>& dialogues) { return inference::score_dialogues(safety, dialogues); };
   const auto data = data::with_place(context.at("prompts").string(), 0, [&] {
-    return distillation::distill(prompts, preprompts, settings.distill, model.format, context.seed, answer, score);
+    return distillation::distill(prompts, preprompts, settings.distill, model.format, seed, answer, score);
   });
   core::log_info(fmt::format("context distillation of {} prompts: {}", prompts.size(), to_line(data.counts)));
   if (data.rows.empty())
@@ -114,9 +120,12 @@ void add_distill(steps::Plan& plan, const recipe::Version& version) {
     inputs.push_back({"preprompts", steps::output_of("preprompts", "preprompts.jsonl")});
   else if (!recipe.distill.preprompts.empty())
     inputs.push_back({"preprompts", steps::from_outside("distill.preprompts", recipe.distill.preprompts)});
-  steps::Step step = distill_step(
-      {.distill = recipe.distill.data, .answers = recipe.distill.answers, .chat_format = {}, .limit = steps::dialogue_limit(recipe)},
-      inputs);
+  steps::Step step = distill_step({.distill = recipe.distill.data,
+                                   .answers = recipe.distill.answers,
+                                   .chat_format = {},
+                                   .limit = steps::dialogue_limit(recipe),
+                                   .version = version.number},
+                                  inputs);
   step.name = version.distill;
   plan.add(step);
 }
@@ -131,7 +140,7 @@ steps::Command distill_command() {
        {"prompts", R"(rows {"messages"} or {"prompt"}; those with "hazard": true are distilled, "category" chooses their preprompt)"},
        {"preprompts", R"(rows {"text"} with slots {adjective}, "category" where for one kind of prompt; built-in ones when left out)",
         Kind::file, false}},
-      steps::with_dialogue_limit({{"--chat", "chat_format"}}), distill_step);
+      steps::with_dialogue_limit({{"--chat", "chat_format"}, {"--version", "version"}}), distill_step);
   command.file = "distilled.jsonl";
   return command;
 }

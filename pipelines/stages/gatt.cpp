@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "core/rng.h"
 #include "data/messages.h"
 #include "inference/dialogues.h"
 #include "pipelines/stages/commands.h"
@@ -20,24 +21,13 @@
 namespace keel::pipelines::stages {
 namespace {
 
-// Values that the model itself lists, for the built-in kinds of instructions (paper, A.3.5).
-struct ListedValues {
-  std::vector<std::string> kinds;
-  int64_t count = 50;
-};
-
-void visit(ListedValues& listed, core::Fields& fields) {
-  fields("kinds", listed.kinds, "kinds of instructions whose values the model lists when asked: hobby, language, figure",
-         core::one_of(gatt::built_in_kinds()));
-  fields("count", listed.count, "values that it is asked for, of each kind", core::between(1, 1000));
-}
-
 struct GattSettings {
   gatt::GattConfig gatt;
   recipe::AnswerConfig answers;
-  ListedValues listed;
+  recipe::ListedValues listed;
   std::string chat_format;
   inference::DialogueLimit limit;
+  int64_t version = 1;
 };
 
 void visit(GattSettings& settings, core::Fields& fields) {
@@ -46,10 +36,18 @@ void visit(GattSettings& settings, core::Fields& fields) {
   fields.section("listed", settings.listed, "instructions from values that the model lists");
   fields("chat_format", settings.chat_format, "chat format; empty = the model folder's own");
   fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
+  fields("version", settings.version, "N of the version VN that learns them: each draws its instructions and answers apart",
+         core::between(1, 1e6));
 }
 
-// An instruction longer than the context could be in no prompt.
-void check_length(const gatt::Instruction& instruction, const inference::LanguageModel& model, int64_t most, const steps::fs::path& file) {
+// An instruction longer than the context could be in no prompt; one with a tag could be in no training row.
+void check_instruction(const gatt::Instruction& instruction, const inference::LanguageModel& model, int64_t most,
+                       const steps::fs::path& file) {
+  for (const auto& [field, text] : {std::pair{"text", instruction.text}, {"short", instruction.brief}})
+    if (data::holds_tag(model.format, text))
+      throw core::DataError(file, instruction.line,
+                            fmt::format("\"{}\" holds a tag of the chat format {}: no dialogue with it could be learned", field,
+                                        data::to_string(model.format)));
   if (const auto tokens = std::ssize(model.tokenizer->encode(instruction.text)); tokens >= most)
     throw core::DataError(file, instruction.line,
                           fmt::format("\"text\" has {} tokens, and no dialogue with it fits the limit of {}; shorten it", tokens, most));
@@ -59,7 +57,7 @@ std::vector<gatt::Instruction> instructions_of(const steps::fs::path& file, cons
   if (file.empty()) return {};
   std::vector<gatt::Instruction> all = gatt::read_instructions(file);
   for (const auto& instruction : all)
-    check_length(instruction, model, most, file);
+    check_instruction(instruction, model, most, file);
   const auto unseen = std::erase_if(all, [](const auto& instruction) { return instruction.unseen; });
   core::log_info(fmt::format("{}: {} instructions; {} more are marked as unseen and left out", file.string(), all.size(), unseen));
   if (all.empty()) throw core::DataError(file, 0, "marks all instructions as unseen: none is left to learn");
@@ -67,16 +65,19 @@ std::vector<gatt::Instruction> instructions_of(const steps::fs::path& file, cons
 }
 
 // Asks the model for values of each kind; the log shows what it was asked and what it named.
-std::vector<gatt::Instruction> listed_instructions(const ListedValues& listed, const inference::LanguageModel& model,
+std::vector<gatt::Instruction> listed_instructions(const recipe::ListedValues& listed, const inference::LanguageModel& model,
                                                    inference::AnswerJob job) {
   std::vector<gatt::Instruction> all;
-  job.purpose = job.label = "gatt listing";
+  constexpr int64_t kTokensOfAName = 12;
+  job.purpose = "gatt listing";
+  job.sampling.max_new_tokens = std::max(job.sampling.max_new_tokens, kTokensOfAName * listed.count);
   for (size_t i = 0; i < listed.kinds.size(); ++i) {
     const std::string& kind = listed.kinds[i];
     const std::string prompt = gatt::listing_prompt(kind, listed.count);
     job.label = "gatt listing " + kind;
     const auto answer = inference::answer_dialogues(model, {{{{"user", prompt}}}}, {static_cast<int64_t>(i)}, job).front();
-    const auto values = gatt::listed_values(answer ? answer->text : "");
+    auto values = gatt::listed_values(answer ? answer->text : "");
+    if (answer && !answer->finished && !values.empty()) values.pop_back();  // the last one may be cut
     core::log_info(fmt::format("asked \"{}\", the model named: {}", prompt, fmt::join(values, "; ")));
     if (values.empty()) throw core::UsageError(fmt::format("the model named no value of kind \"{}\"; give them in --instructions", kind));
     for (const auto& value : values)
@@ -97,10 +98,11 @@ void make_gatt_rows(const GattSettings& settings, const steps::Context& context)
   const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
   const int64_t most = inference::most_tokens(settings.limit, model);
   const auto dialogues = inference::read_dialogues(context.at("dialogues"), model, settings.limit);
+  const uint64_t seed = core::Stream(context.seed, "gatt", static_cast<uint64_t>(settings.version)).next();
   inference::AnswerJob job{.sampling = settings.answers.sampling,
                            .batch_rows = settings.answers.batch_rows,
                            .limit = settings.limit,
-                           .seed = context.seed,
+                           .seed = seed,
                            .folder = context.work};
   std::vector<gatt::Instruction> instructions = instructions_of(context.maybe("instructions"), model, most);
   for (auto& instruction : listed_instructions(settings.listed, model, job))
@@ -109,7 +111,7 @@ void make_gatt_rows(const GattSettings& settings, const steps::Context& context)
     job.purpose = job.label = fmt::format("gatt turn {}", turn);
     return inference::answer_dialogues(model, prompts, records, job);
   };
-  const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, context.seed, answer);
+  const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer);
   core::log_info(fmt::format("{}: {}", context.at("dialogues").string(), to_line(data.counts)));
   if (data.dialogues.empty())
     throw core::DataError(
@@ -125,6 +127,8 @@ steps::Step gatt_step(const GattSettings& settings, const steps::Inputs& inputs)
   std::vector<std::string> problems;
   if (!steps::has_role(inputs, "instructions") && settings.listed.kinds.empty())
     problems.emplace_back("give --instructions, or name in listed.kinds what the model should list");
+  if (settings.listed.kinds.empty() && settings.listed.count != recipe::ListedValues().count)
+    problems.emplace_back("listed.count: nothing reads it without listed.kinds");
   core::throw_if_any(std::move(problems));
   return steps::make_step("gatt", settings, inputs, make_gatt_rows);
 }
@@ -135,13 +139,17 @@ void add_gatt(steps::Plan& plan, const recipe::Version& version) {
   if (version.gatt.empty()) return;
   const recipe::Recipe& recipe = plan.recipe;
   const bool sandbox = recipe::from_sandbox(recipe);
-  steps::Step step = gatt_step(
-      {.gatt = recipe.gatt.data, .answers = recipe.gatt.answers, .listed = {}, .chat_format = {}, .limit = steps::dialogue_limit(recipe)},
-      {{"model", steps::output_of(version.newest)},
-       {"dialogues",
-        sandbox ? steps::output_of("dialogues", "dialogues_train.jsonl") : steps::from_outside("gatt.dialogues", recipe.gatt.dialogues)},
-       {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")
-                                : steps::from_outside("gatt.instructions", recipe.gatt.instructions)}});
+  steps::Step step = gatt_step({.gatt = recipe.gatt.data,
+                                .answers = recipe.gatt.answers,
+                                .listed = recipe.gatt.listed,
+                                .chat_format = {},
+                                .limit = steps::dialogue_limit(recipe),
+                                .version = version.number},
+                               {{"model", steps::output_of(version.newest)},
+                                {"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_train.jsonl")
+                                                      : steps::from_outside("gatt.dialogues", recipe.gatt.dialogues)},
+                                {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")
+                                                         : steps::from_outside("gatt.instructions", recipe.gatt.instructions)}});
   step.name = version.gatt;
   plan.add(step);
 }
@@ -154,7 +162,7 @@ steps::Command gatt_command() {
       {{"model", "model that answers: the newest one", Kind::folder},
        {"dialogues", R"(rows {"messages"} whose answers are sampled anew (.jsonl, .gz, .zst))"},
        {"instructions", R"(rows {"text"} or {"kind", "value"}: what the answers must obey)", Kind::file, false}},
-      steps::with_dialogue_limit({{"--chat", "chat_format"}}), gatt_step);
+      steps::with_dialogue_limit({{"--chat", "chat_format"}, {"--version", "version"}}), gatt_step);
   command.file = "gatt.jsonl";
   return command;
 }

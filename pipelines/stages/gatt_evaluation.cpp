@@ -9,6 +9,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/jsonl.h"
+#include "core/log.h"
 #include "data/messages.h"
 #include "evaluation/report.h"
 #include "evaluation/statistics/interval.h"
@@ -56,43 +57,44 @@ std::vector<gatt::Instruction> checked_instructions(const steps::fs::path& file)
   return all;
 }
 
-struct Judged {
-  std::string model;
-  std::vector<gatt::TrialAnswer> answers;
-};
-
-// The tokens of the instruction in a prompt: those between what a prompt without the instruction and one with it alone have in common with
-// the whole one.
-std::pair<int64_t, int64_t> instruction_span(const inference::LanguageModel& model, const core::Dialogue& prompt, const gatt::Trial& trial,
-                                             data::Form form) {
-  const auto ids_of = [&](const core::Dialogue& dialogue) {
-    return data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids;
+// The tokens of the instruction in the trial's prompt, [first, second): what differs from the same prompt with another instruction, from
+// the front and from the back.
+std::pair<int64_t, int64_t> instruction_span(const inference::LanguageModel& model, const gatt::Trial& trial,
+                                             const std::vector<std::string>& answers, const gatt::RetentionConfig& config) {
+  gatt::Trial other = trial;
+  other.instructions = {{.text = trial.instructions[0].text.starts_with('#') ? "+" : "#"}};
+  const auto ids_of = [&](const gatt::Trial& one) {
+    return data::render(model.format, *model.tokenizer, gatt::trial_prompt(one, answers, config), data::TagPolicy::allow).ids;
   };
-  const auto shared = [](const core::Ids& a, const core::Ids& b) {
-    return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
-  };
-  const core::Ids whole = ids_of(prompt);
-  const core::Dialogue question = {{trial.questions.messages[data::first_user_turn(trial.questions)]}};
-  const core::Dialogue alone = data::instructed({{{"user", ""}}}, gatt::combined(trial.instructions).text, form);
-  return {shared(whole, ids_of(question)), shared(whole, ids_of(alone))};
+  const core::Ids ids = ids_of(trial), others = ids_of(other);
+  const auto front = std::mismatch(ids.begin(), ids.end(), others.begin(), others.end()).first - ids.begin();
+  const auto back = std::mismatch(ids.rbegin(), ids.rend(), others.rbegin(), others.rend()).first - ids.rbegin();
+  return {front, std::ssize(ids) - back};
 }
 
-// For each layer: the share of attention that each token of the trial's last answer gives to the instruction.
-std::vector<std::vector<double>> attention_on_instruction(const inference::LanguageModel& model, const gatt::Trial& trial,
-                                                          const std::vector<std::string>& answers, const RetentionSettings& settings) {
-  core::Dialogue dialogue = gatt::trial_prompt(trial, {answers.begin(), answers.end() - 1}, settings.retention);
-  const auto [begin, end] = instruction_span(model, dialogue, trial, settings.retention.form);
+// The share of attention that each token of the trial's last answer gives to the instruction, by layer, and the text of the tokens that
+// count as the instruction. No layers where the dialogue does not fit the context.
+struct Attention {
+  std::string attended;
+  std::vector<std::vector<double>> layers;
+};
+
+Attention attention_on_instruction(const inference::LanguageModel& model, const gatt::Trial& trial, const std::vector<std::string>& answers,
+                                   const RetentionSettings& settings) {
+  const std::vector<std::string> before(answers.begin(), answers.end() - 1);
+  core::Dialogue dialogue = gatt::trial_prompt(trial, before, settings.retention);
+  const auto [begin, end] = instruction_span(model, trial, before, settings.retention);
   const auto from = std::ssize(data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids);
   dialogue.messages.push_back({"assistant", answers.back()});
   const core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids;
-  std::vector<std::vector<double>> layers;
-  if (std::ssize(ids) > model.llama.config.max_position_embeddings || begin >= end) return layers;
+  Attention attention{.attended = model.tokenizer->decode({ids.begin() + begin, ids.begin() + end}), .layers = {}};
+  if (std::ssize(ids) > model.llama.config.max_position_embeddings) return attention;
   for (const at::Tensor& weights : policy::attention_weights(model.llama, ids, from - 1)) {  // of the tokens that predict the answer's
     const at::Tensor on_instruction = weights.narrow(1, begin, end - begin).sum(1).to(at::kDouble).contiguous();
     const double* values = on_instruction.const_data_ptr<double>();
-    layers.emplace_back(values, values + on_instruction.size(0) - 1);
+    attention.layers.emplace_back(values, values + on_instruction.size(0) - 1);
   }
-  return layers;
+  return attention;
 }
 
 // Reads the models ("model:NAME" in a run, else "model"), "dialogues" and "instructions". Leaves retention.jsonl, answers.jsonl,
@@ -105,6 +107,7 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
     for (const auto& path : context.all("model"))
       models.emplace_back(path.string(), path);
   const std::vector<gatt::Instruction> instructions = checked_instructions(context.at("instructions"));
+  const int64_t last = *std::max_element(settings.retention.turns.begin(), settings.retention.turns.end());
   std::vector<gatt::Trial> trials;
   core::JsonlWriter rows(context.work / "answers.jsonl"), kept(context.work / "retention.jsonl");
   nlohmann::json attention = nlohmann::json::array();
@@ -128,6 +131,9 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
       return inference::answer_dialogues(model, prompts, records, job);
     };
     const auto judged = gatt::hold_trials(trials, settings.retention, answer, obeys, said);
+    if (const auto early = std::count_if(said.begin(), said.end(), [&](const auto& one) { return std::ssize(one) < last; }); early > 0)
+      core::log_warn(fmt::format("{}: {} of {} dialogues ended before turn {}, where the next prompt no longer fitted the context", name,
+                                 early, trials.size(), last));
     for (const auto& one : judged)
       rows.write({{"model", name},
                   {"group", trials[one.trial].group},
@@ -145,13 +151,20 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
     const auto first = std::find_if(trials.begin(), trials.end(), [](const gatt::Trial& trial) { return trial.group == "trained"; });
     if (first != trials.end() && !said[static_cast<size_t>(first - trials.begin())].empty()) {
       const auto& answers = said[static_cast<size_t>(first - trials.begin())];
+      const Attention measured = attention_on_instruction(model, *first, answers, settings);
       attention.push_back({{"model", name},
                            {"instruction", gatt::combined(first->instructions).text},
+                           {"attended", measured.attended},
                            {"turn", answers.size()},
                            {"answer", answers.back()},
-                           {"layers", attention_on_instruction(model, *first, answers, settings)}});
+                           {"layers", measured.layers}});
     }
   }
+  for (const char* group : {"trained", "unseen", "combined", "changed"})
+    if (std::none_of(trials.begin(), trials.end(), [&](const gatt::Trial& trial) { return trial.group == group; }))
+      core::log_warn(
+          fmt::format("no dialogue of the group \"{}\": {} has no instructions for it, or change_at lies behind the last of turns", group,
+                      context.at("instructions").string()));
   rows.commit();
   kept.commit();
   core::write_file(context.work / "attention.json", core::dump_json(attention) + "\n");
@@ -168,6 +181,8 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
 
 steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
   if (settings.retention.turns.empty()) throw core::ConfigError({"turns must name at least one turn"});
+  for (const auto& name : settings.models)
+    if (!steps::has_role(inputs, "model:" + name)) throw core::ConfigError({"models: only a run names its models; give --model"});
   return steps::make_step("gatt_evaluation", settings, inputs, measure_retention);
 }
 

@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "core/rng.h"
 #include "data/demonstrations.h"
 #include "data/messages.h"
 #include "data/mixture.h"
@@ -168,15 +169,17 @@ std::vector<core::TokenSequence> mixed_in(const std::string& role, double weight
                                           const inference::LanguageModel& start, const data::ChatFormat& format,
                                           const RejectionSettings& settings, const steps::Context& context) {
   const auto file = context.at(role);
-  const auto limits = inference::limits_within(
-      settings.limit, std::min(start.llama.config.max_position_embeddings, settings.rejection.sft.batch.row_tokens));
+  auto limits = inference::limits_within(settings.limit,
+                                         std::min(start.llama.config.max_position_embeddings, settings.rejection.sft.batch.row_tokens));
+  limits.drop_oldest_turns = false;  // the instruction may stand in the first turn alone
   const auto rendered = data::render_demonstrations(data::read_demonstrations(file), format, *start.tokenizer, limits);
   if (rendered.sequences.empty())
     throw core::DataError(file, 0,
                           fmt::format("holds no row that fits the fine-tuning ({}); raise sft.batch.row_tokens", to_line(rendered.counts)));
+  const uint64_t seed = core::Stream(context.seed, "mixture " + role, static_cast<uint64_t>(settings.version)).next();
   const double beside_answers = weight / (1 - weights + weight);  // of the answers and this role's rows alone
   std::vector<core::TokenSequence> drawn;
-  for (const int64_t i : data::draw_rest(answers, std::ssize(rendered.sequences), beside_answers, context.seed))
+  for (const int64_t i : data::draw_rest(answers, std::ssize(rendered.sequences), beside_answers, seed))
     drawn.push_back(rendered.sequences[static_cast<size_t>(i)]);
   core::log_info(fmt::format("{}: {}; {} of them join {} kept answers, {} would be {} of all", file.string(), to_line(rendered.counts),
                              drawn.size(), answers, data::wanted_rest(answers, beside_answers), weight));

@@ -12,6 +12,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "pipelines/run/attempt.h"
+#include "pipelines/run/fail_point.h"
 #include "pipelines/run/manifest.h"
 #include "pipelines/run/run_directory.h"
 #include "runtime/device.h"
@@ -51,10 +52,28 @@ void empty_folder(const fs::path& partial, const fs::path& record) {
     if (entry.path().filename() != ".lock" && entry.path() != record) run::remove_tree(entry.path());
 }
 
+// The records last, so that a folder that a kill leaves is still known as finished.
+void remove_partial(const fs::path& partial) {
+  for (const char* keep : {"manifest.json", ""})
+    for (const auto& entry : fs::directory_iterator(partial))
+      if (entry.path().filename() != keep && entry.path().filename() != "attempt.json") run::remove_tree(entry.path());
+  run::remove_tree(partial);
+}
+
+// The place of a single file; UsageError where it cannot be one, before any work.
+fs::path output_file(const fs::path& path) {
+  if (fs::exists(path) && !fs::is_regular_file(path))
+    throw core::UsageError(fmt::format("{} is there already and no file; name another", path.string()));
+  const fs::path target = fs::absolute(path);
+  if (!fs::is_directory(target.parent_path()))
+    throw core::UsageError(fmt::format("{}: there is no folder {}", path.string(), target.parent_path().string()));
+  return target;
+}
+
 }  // namespace
 
 void run_alone(const Step& step, const Alone& how) {
-  const fs::path target = how.file.empty() ? core::output_folder(how.out) : fs::absolute(how.out);
+  const fs::path target = how.file.empty() ? core::output_folder(how.out) : output_file(how.out);
   run::check_outside_results(how.out);
   fs::path partial = target;
   partial += ".partial";
@@ -71,7 +90,13 @@ void run_alone(const Step& step, const Alone& how) {
   const fs::path record = partial / "attempt.json";
   const std::string key = core::sha256(core::dump_json(material));
   const auto finished = run::read_manifest(partial);
-  const bool uncommitted = finished && finished->key == key;  // all is done but the commit
+  bool uncommitted = finished && finished->key == key;                        // all is done but the commit
+  if (uncommitted && !how.file.empty() && !fs::exists(partial / how.file)) {  // a kill came between the commit and what follows it
+    if (!fs::exists(target))
+      throw core::UsageError(fmt::format("{} held a finished result, which is gone: remove it to start over", partial.string()));
+    remove_partial(partial);
+    return core::log_info(fmt::format("{} is finished", target.string()));
+  }
   if (!uncommitted) {
     const nlohmann::json begun = finished             ? core::parse_json(finished->material, partial / "manifest.json")
                                  : fs::exists(record) ? core::parse_json(core::read_file(record), record)
@@ -111,8 +136,9 @@ void run_alone(const Step& step, const Alone& how) {
     if (fs::exists(target)) fs::remove(target);
     core::commit_directory(partial, target);
   } else {
-    fs::rename(partial / how.file, target);
-    run::remove_tree(partial);
+    core::commit_file(partial / how.file, target);
+    run::fail_point("commit.after_rename");
+    remove_partial(partial);
   }
   core::log_info(fmt::format("wrote {}", target.string()));
 }

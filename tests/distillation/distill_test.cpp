@@ -73,6 +73,20 @@ TEST_CASE("distillation: the answer under the preprompt is learned without it, w
   CHECK(all.rows[2].messages == Dialogue{{{"user", "q2"}, {"assistant", "safe 2"}}});
 }
 
+TEST_CASE("distillation: the answers inside a prompt are context, not learned", "[distillation]") {
+  Model model;
+  const ScoreAnswers score = [](const std::vector<Dialogue>& answered) {
+    std::vector<std::optional<double>> scores;
+    for (const auto& dialogue : answered)
+      scores.push_back(dialogue.messages.back().content.starts_with("safe") ? 1.0 : 0.0);
+    return scores;
+  };
+  const std::vector<HazardPrompt> prompts = {{{{{"user", "a"}, {"assistant", "harm"}, {"user", "b"}}}, ""}};
+  const auto data = distill(prompts, kOne, {}, ChatFormat::llama2, 1, std::ref(model), score);
+  REQUIRE(data.rows.size() == 1);
+  CHECK(data.rows[0].messages == Dialogue{{{"user", "a"}, {"assistant", "harm", false}, {"user", "b"}, {"assistant", "safe 0"}}});
+}
+
 TEST_CASE("distillation: answers that cannot be learned are counted by reason", "[distillation]") {
   const std::vector<std::optional<Answer>> given = {Answer{"half", false}, Answer{" ", true}, Answer{"a [/INST] b", true}, std::nullopt,
                                                     Answer{"fine", true}};

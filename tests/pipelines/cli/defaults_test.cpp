@@ -218,6 +218,8 @@ const std::vector<Defaults>& open_defaults() {
        "true",
        "not in the paper: an answer that was cut would teach not to stop"},
       {{"gatt.retention.turns"}, "[2, 4, 6, 8, 10, 12, 14, 16, 18, 20]", "table 30 shows 2, 4, 6 and 20"},
+      {{"gatt.listed.kinds"}, "[]", "A.3.5: the model lists hobbies and figures; off, because it must be one that can"},
+      {{"gatt.listed.count"}, "50", "not in the paper"},
       {{"gatt.retention.dialogues"}, "100", "not in the paper"},
       {{"gatt.retention.most_combined"}, "2", "not in the paper"},
       {{"gatt.retention.change_at"}, "11", "not in the paper"},

@@ -47,7 +47,8 @@ TEST_CASE("keel run: from a version on, fine-tuning learns Ghost Attention and d
   CHECK(rows_in(work / "run/stages/distill2/current/distilled.jsonl").size() > 0);
   // sft, rs1 and rs2 in four groups at two turns.
   CHECK(rows_in(work / "run/stages/gatt_evaluation/current/retention.jsonl").size() == 3 * 4 * 2);
-  CHECK_THAT(work.read("run/report.html"), ContainsSubstring("<h2") && ContainsSubstring("Ghost Attention"));
+  CHECK_THAT(work.read("run/report.html"),
+             ContainsSubstring("Ghost Attention</h2>") && ContainsSubstring("Safety context distillation</h2>"));
 
   // Another weight computes the fine-tuning again, and no answers.
   const Outcome again = work.run({"run", "run.json", "--out", "run", "--set", "gatt.weight=0.5", "--dry-run"});
@@ -56,7 +57,7 @@ TEST_CASE("keel run: from a version on, fine-tuning learns Ghost Attention and d
 
   const Outcome beyond = work.run({"run", "run.json", "--out", "other", "--set", "gatt.from_version=3"});
   CHECK(beyond.code == 2);
-  CHECK(beyond.says("gatt.from_version must be at most the number of versions, 2, got 3"));
+  CHECK(beyond.says("gatt.from_version must be at most 2, the last version that is fine-tuned, got 3"));
   const Outcome unread = work.run({"run", "run.json", "--out", "other", "--set", "gatt.from_version=0"});
   CHECK(unread.code == 2);
   CHECK(unread.says("a run with gatt.from_version 0 does not read it"));

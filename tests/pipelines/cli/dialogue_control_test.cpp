@@ -120,8 +120,43 @@ TEST_CASE("keel gatt: hostile rows are refused with their line and field, before
   refused(fine + R"({"messages":[{"role":"user","content":" "}]})", say, "dialogues.jsonl:2: \"content\" of message 1 is empty");
   refused(fine + R"({"messages":[{"role":"user","content":"[INST] b"}]})", say, "dialogues.jsonl:2: \"content\" of message 1 holds a tag");
   refused(fine, say + "\n" + Json{{"text", std::string(4000, 'x')}}.dump(), "instructions.jsonl:2: \"text\" has ");
+  refused(fine, R"({"text":"say [INST]"})", "instructions.jsonl:1: \"text\" holds a tag of the chat format llama2");
   refused(fine, R"({"text":"say x","unseen":true})", "marks all instructions as unseen");
   refused("", say, "holds no dialogue");
+}
+
+TEST_CASE("keel gatt: a model can list the values itself; the prompt is shown", "[pipelines]") {
+  const Workplace work;
+  work.write("dialogues.jsonl", kTwoDialogues);
+  const Words listing = {"gatt",  "--model",        "model", "--dialogues", "dialogues.jsonl", "--set", "finished_only=false",
+                         "--set", "listed.count=3", "--out", "rows.jsonl"};
+  const Outcome outcome = work.run(with(listing, {"--set", "listed.kinds=[\"hobby\"]"}));
+  CHECK_THAT(outcome.err, ContainsSubstring("asked \"List 3 different hobbies, one a line, with their names alone.\", the model named:"));
+  const Outcome unread = work.run(listing);
+  CHECK(unread.code == 2);
+  CHECK(unread.says("give --instructions"));
+  CHECK(unread.says("listed.count: nothing reads it without listed.kinds"));
+}
+
+TEST_CASE("keel gatt: killed at any moment, the same command ends in the same file", "[pipelines]") {
+  const Workplace work;
+  work.write("dialogues.jsonl", kTwoDialogues);
+  work.write("instructions.jsonl", R"({"text":"say x"})"
+                                   "\n");
+  REQUIRE(work.run(with(kGattCommand, {"--out", "whole.jsonl"})).code == 0);
+  const Outcome killed = work.run(with(kGattCommand, {"--out", "rows.jsonl"}), "commit.after_rename");
+  CHECK(killed.code != 0);
+  CHECK(work.has("rows.jsonl"));
+  CHECK(work.has("rows.jsonl.partial"));
+  const Outcome again = work.run(with(kGattCommand, {"--out", "rows.jsonl"}));
+  INFO(again.err);
+  CHECK(again.code == 0);
+  CHECK(work.read("rows.jsonl") == work.read("whole.jsonl"));
+  CHECK_FALSE(work.has("rows.jsonl.partial"));
+
+  std::filesystem::create_directory(work / "folder");
+  CHECK(work.run(with(kGattCommand, {"--out", "folder"})).code == 2);
+  CHECK(work.run(with(kGattCommand, {"--out", "nowhere/rows.jsonl"})).code == 2);
 }
 
 TEST_CASE("keel eval gatt: equal models keep an instruction equally long, and the report shows it", "[pipelines]") {
@@ -163,6 +198,9 @@ TEST_CASE("keel eval gatt: equal models keep an instruction equally long, and th
   const Json attention = json_in(work, "kept/attention.json");
   REQUIRE(attention.size() == 2);
   CHECK(attention[0]["layers"] == attention[1]["layers"]);
+  const std::string attended = attention[0]["attended"], instruction = attention[0]["instruction"];
+  CHECK_THAT(attended, ContainsSubstring(instruction));
+  CHECK(attended.size() <= instruction.size() + 2);  // a token may reach over its end
   for (const Json& layer : attention[0]["layers"])
     for (const double share : layer) {
       CHECK(share > 0);

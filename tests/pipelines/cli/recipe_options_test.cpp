@@ -239,6 +239,8 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "gatt.data.finished_only",             // tests/gatt
                         "distill.data.form",
                         "distill.data.finished_only",  // tests/distillation
+                        "gatt.listed.kinds",
+                        "gatt.listed.count",  // dialogue_control_test.cpp
                         "gatt.from_version",
                         "distill.from_version",  // dialogue_control_run_test.cpp
                         "gatt.dialogues",

@@ -50,7 +50,8 @@ std::vector<std::string> other_settings(const core::Field& field, const nlohmann
     values = {value.get<int64_t>() + 1, value.get<int64_t>() + 16, value.get<int64_t>() * 2, value.get<int64_t>() / 2};
   if (value.is_number_float()) values = {value.get<double>() / 2, value.get<double>() * 2, 0.5};
   if (value.is_array())
-    values = {nlohmann::json::parse("[2, 1, 0.5, 0.1]"), nlohmann::json::parse(R"(["ppo"])"), nlohmann::json::parse(R"(["o_proj"])")};
+    values = {nlohmann::json::parse("[2, 1, 0.5, 0.1]"), nlohmann::json::parse(R"(["ppo"])"), nlohmann::json::parse(R"(["o_proj"])"),
+              nlohmann::json::parse(R"(["hobby"])")};
   if (value.is_string()) values = {"rhyme", "http://judge:8000"};
   if (value.is_string() && !field.check.schema.empty())
     for (const auto& allowed : nlohmann::json::parse(field.check.schema).value("enum", nlohmann::json::array()))
@@ -67,7 +68,7 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
   const std::string
       sandbox =
           R"({"name": "r", "versions": ["rejection", "rejection", "ppo"], )"
-          R"("gatt": {"from_version": 2}, "distill": {"from_version": 2}, "best_of": {"samples": 4}, "rejection": {"samples": 8, "temperatures": [0.5, 1]}})",
+          R"("gatt": {"from_version": 2, "listed": {"kinds": ["figure"]}}, "distill": {"from_version": 2}, "best_of": {"samples": 4}, "rejection": {"samples": 8, "temperatures": [0.5, 1]}})",
       options =
           R"({"name": "r", "versions": ["rejection", "ppo"], "sandbox": {"corpus": {"instruction": 0}}, "reward": {"loss": {"margin": "own", )"
           R"("margin_table": [3, 2, 1, 0]}}, "ppo": {"kl": {"controller": "adaptive", "estimator": "k2"}, "lora": {"rank": 4}, )"
