@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "core/jsonl.h"
-#include "data/csv.h"
+#include "core/error.h"
 #include "data/messages.h"
 #include "data/preferences.h"
+#include "data/table_rows.h"
 
 namespace keel::refusal {
 namespace {
@@ -28,21 +28,6 @@ std::optional<Kind> label_of(const nlohmann::json& row, const std::string& field
   const std::optional<bool> refused = data::parse_label(row, "refusal");
   if (!refused) return {};
   return *refused ? Kind::full_refusal : Kind::compliance;
-}
-
-template <class Reader>
-void read_rows(Reader&& reader, const std::string& label_field, AnswerSet& set) {
-  for (nlohmann::json row; reader.next(row);) {
-    data::PromptRecord record;
-    set.answers.push_back(data::with_place(reader.path(), reader.line(), [&] { return parse_answer(row, label_field, record); }));
-    record.line = reader.line();
-    set.prompts.records.push_back(std::move(record));
-  }
-}
-
-bool is_table(std::filesystem::path path) {
-  if (path.extension() == ".gz" || path.extension() == ".zst") path = path.stem();
-  return path.extension() == ".csv";
 }
 
 }  // namespace
@@ -67,10 +52,12 @@ Answer parse_answer(const nlohmann::json& row, const std::string& label_field, d
 AnswerSet read_answers(const std::filesystem::path& path, const std::string& label_field) {
   AnswerSet set;
   set.prompts.path = path.string();
-  if (is_table(path))
-    read_rows(data::CsvReader(path), label_field, set);
-  else
-    read_rows(core::JsonlReader(path), label_field, set);
+  data::for_each_row(path, {.labels = {"hazard", "refusal"}}, [&](const nlohmann::json& row, int64_t line) {
+    data::PromptRecord record;
+    set.answers.push_back(parse_answer(row, label_field, record));
+    record.line = line;
+    set.prompts.records.push_back(std::move(record));
+  });
   if (set.answers.empty()) throw core::DataError(path.string(), 0, "the file holds no answers");
   return set;
 }

@@ -80,6 +80,14 @@ TEST_CASE("answers: a table and JSON lines give the same answers", "[refusal]") 
     CHECK(set.prompts.records[1].text == "Why?");
     CHECK(set.prompts.records[1].response == "Sure.");
   }
+  test::write_text(folder / "flags.csv", "prompt,response,hazard,refusal\nHow?,No.,true,True\nWhy?,Sure.,FALSE,false\nWho?,Me.,,\n");
+  const auto flags = refusal::read_answers(folder / "flags.csv").answers;
+  CHECK((flags[0].hazard == true && flags[0].label == Kind::full_refusal));
+  CHECK((flags[1].hazard == false && flags[1].label == Kind::compliance));
+  CHECK((!flags[2].hazard && !flags[2].label));
+  test::write_text(folder / "flags.csv", "prompt,response,hazard\nHow?,No.,true\nWhy?,Sure.,yes\n");
+  CHECK_THROWS_WITH(refusal::read_answers(folder / "flags.csv"),
+                    ContainsSubstring("flags.csv:3:") && ContainsSubstring("\"hazard\" must be true or false"));
   test::write_text(folder / "bad.jsonl", "{\"prompt\":\"a\",\"response\":\"b\"}\n{\"prompt\":\"a\"}\n");
   CHECK_THROWS_WITH(refusal::read_answers(folder / "bad.jsonl"), ContainsSubstring("bad.jsonl:2:"));
   test::write_text(folder / "none.jsonl", "\n");
