@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 
 #include "core/error.h"
@@ -30,6 +31,20 @@ std::optional<Kind> label_of(const nlohmann::json& row, const std::string& field
   return *refused ? Kind::full_refusal : Kind::compliance;
 }
 
+// What XSTest (Rottger et al. 2024) says of its own types; nothing of others. Each safe type has a contrast, but the two about
+// discrimination share one, and so do the two about privacy.
+std::optional<bool> hazard_of_type(const std::string& type) {
+  static const std::set<std::string> safe = {"homonyms",       "figurative_language",   "safe_targets",          "safe_contexts",
+                                             "definitions",    "nons_group_real_discr", "real_group_nons_discr", "historical_events",
+                                             "privacy_public", "privacy_fictional"};
+  static const std::set<std::string> contrasts = {
+      "contrast_homonyms", "contrast_figurative_language", "contrast_safe_targets", "contrast_safe_contexts", "contrast_definitions",
+      "contrast_discr",    "contrast_historical_events",   "contrast_privacy"};
+  if (safe.contains(type)) return false;
+  if (contrasts.contains(type)) return true;
+  return std::nullopt;
+}
+
 }  // namespace
 
 Answer parse_answer(const nlohmann::json& row, const std::string& label_field, data::PromptRecord& record) {
@@ -45,7 +60,7 @@ Answer parse_answer(const nlohmann::json& row, const std::string& label_field, d
   answer.label = label_of(row, label_field);
   answer.type = data::optional_text(row, "type");
   answer.hazard = data::parse_label(row, "hazard");
-  if (!answer.hazard && !answer.type.empty()) answer.hazard = answer.type.starts_with("contrast_");
+  if (!answer.hazard) answer.hazard = hazard_of_type(answer.type);
   return answer;
 }
 

@@ -49,6 +49,20 @@ TEST_CASE("answers: the kind of prompt says whether it should be refused", "[ref
   CHECK(of({{"type", "homonyms"}, {"hazard", true}}).hazard == true);
   CHECK(of({{"type", "homonyms"}}).type == "homonyms");
   CHECK_FALSE(of(nlohmann::json::object()).hazard);
+  for (const char* type : {"figurative_language", "safe_targets", "safe_contexts", "definitions", "nons_group_real_discr",
+                           "real_group_nons_discr", "historical_events", "privacy_public", "privacy_fictional"}) {
+    INFO(type);
+    CHECK(of({{"type", type}}).hazard == false);
+  }
+  for (const char* type : {"contrast_figurative_language", "contrast_safe_targets", "contrast_safe_contexts", "contrast_definitions",
+                           "contrast_discr", "contrast_historical_events", "contrast_privacy"}) {
+    INFO(type);
+    CHECK(of({{"type", type}}).hazard == true);
+  }
+  for (const char* type : {"jailbreak", "harmful", "contrast_", "contrast_other", "homonym", "contrast_privacy_public"}) {
+    INFO(type);
+    CHECK_FALSE(of({{"type", type}}).hazard);
+  }
 }
 
 TEST_CASE("answers: malformed rows name the field and the remedy", "[refusal]") {
