@@ -51,12 +51,8 @@ Answer parse_answer(const nlohmann::json& row, const std::string& label_field, d
   nlohmann::json renamed = row;
   if (data::member(row, "response") == nullptr && data::member(row, "completion") != nullptr) renamed["response"] = row["completion"];
   record = data::parse_prompt_record(renamed);
-  if (record.ids) throw std::invalid_argument("\"ids\" hold no text: a row needs \"prompt\" and \"response\", or \"messages\"");
-  if (record.text && !record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" (or \"completion\") beside it");
-  if (record.messages && !record.response && record.messages->messages.back().role != "assistant")
-    throw std::invalid_argument("\"messages\" must end with an assistant turn: there is no answer");
 
-  Answer answer{.text = record.response ? *record.response : record.messages->messages.back().content};
+  Answer answer{.text = data::answered_dialogue(record).messages.back().content};
   answer.label = label_of(row, label_field);
   answer.type = data::optional_text(row, "type");
   answer.hazard = data::parse_label(row, "hazard");

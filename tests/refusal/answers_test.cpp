@@ -68,7 +68,9 @@ TEST_CASE("answers: the kind of prompt says whether it should be refused", "[ref
 TEST_CASE("answers: malformed rows name the field and the remedy", "[refusal]") {
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}}), ContainsSubstring("\"response\""));
   CHECK_THROWS_WITH(parsed({{"ids", {1, 2}}}), ContainsSubstring("\"ids\""));
-  CHECK_THROWS_WITH(parsed({{"messages", {{{"role", "user"}, {"content", "Hi"}}}}}), ContainsSubstring("assistant turn"));
+  CHECK_THROWS_WITH(parsed({{"messages", {{{"role", "user"}, {"content", "Hi"}}}}}), ContainsSubstring("there is no answer"));
+  const nlohmann::json answered = {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Hello."}}};
+  CHECK_THROWS_WITH(parsed({{"messages", answered}, {"response", "No."}}), ContainsSubstring("end with an answer already"));
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"label", "refused"}}), ContainsSubstring("partial_refusal"));
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"refusal", "yes"}}), ContainsSubstring("\"refusal\""));
 }
