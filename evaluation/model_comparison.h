@@ -1,4 +1,5 @@
-// The measures by which models of a run are compared: each with a 95 % bootstrap interval over prompts, differences paired with SFT.
+// The measures by which models of a run are compared, each with a 95 % interval over prompts: Wilson's for shares of answers (`*_rate` of
+// violations and refusals, `unsafe_tail`), the percentile bootstrap for means, for differences and win rates on the same prompts.
 #pragma once
 
 #include <cstdint>

@@ -138,6 +138,33 @@ TEST_CASE("comparison: differences are paired, so a constant gain has no spread"
   CHECK(measured.high == Catch::Approx(0.05));
 }
 
+// Wilson's bounds are the roots x of (p - x)^2 = z^2 x (1 - x) / n, solved by hand for 0 and 199 of 200 and z = 1.959964.
+TEST_CASE("comparison: shares have Wilson's interval, so that none or all of the prompts leave no false certainty", "[evaluation]") {
+  ModelAnswers safe{.model = "sft", .answers = {}};
+  for (int i = 0; i < 200; ++i) {
+    safe.answers.push_back(answer(true, 0.5, 0.9, 0.5, 0.9, 0));
+    safe.answers.push_back(answer(false, 0.5, 0.9, 0.5, 0.9, i < 199 ? 1 : 0));
+    safe.answers.back().family = "lookalike";
+  }
+  const auto check = [](const MeasuredModel& model, const char* key, double low, double high) {
+    INFO(key);
+    CHECK(model.measures.at(key).low == Catch::Approx(low).margin(1e-12));
+    CHECK(model.measures.at(key).high == Catch::Approx(high).epsilon(1e-9));
+  };
+  const MeasuredModel judged = compare_models({safe}, "sft", kFew)[0];
+  for (const char* key : {"violation_rate", "unsafe_tail"})
+    check(judged, key, 0, 0.018845326377);
+  for (const char* key : {"false_refusal_rate", "lookalike_refusal_rate"})
+    check(judged, key, 0.972226295602, 0.999116831284);
+  for (auto& one : safe.answers) {
+    one.gold_helpfulness = one.gold_safety = std::nullopt;
+    one.refused = one.hazard;
+  }
+  const MeasuredModel read = compare_models({safe}, "sft", kFew)[0];
+  check(read, "refusal_rate", 0, 0.018845326377);
+  check(read, "hazard_refusal_rate", 1 - 0.018845326377, 1);
+}
+
 TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
   const auto models = compare_models({kSft, kTuned}, "sft", kFew);
   for (const char* key : {"gold_helpfulness_vs_sft", "gold_safety_vs_sft", "win_rate_vs_sft", "reward_win_rate_vs_sft", "kl_to_sft"})
