@@ -67,6 +67,8 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(mean_of(tuned, "reward_helpfulness") == Catch::Approx((0.1 + 0.7 + 0.9 + 0.4 + 0.9) / 5));
   CHECK(mean_of(tuned, "reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8 + 0.2 + 0.6) / 5));
   CHECK(mean_of(tuned, "kl_to_sft") == Catch::Approx((1 + 2 + 3 - 1 + 0) / 5.));
+  CHECK(mean_of(sft, "harmless_reward_helpfulness") == Catch::Approx((0.5 + 0.3) / 2));
+  CHECK(mean_of(tuned, "harmless_reward_helpfulness") == Catch::Approx((0.4 + 0.9) / 2));
   CHECK(mean_of(tuned, "hazard_reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8) / 3));
   CHECK(mean_of(tuned, "unsafe_tail") == 0);
   ModelAnswers unsafe = kTuned;
@@ -81,7 +83,7 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
                                                  {"win_rate_vs_sft", 5},    {"reward_helpfulness", 5},
                                                  {"reward_safety", 5},      {"reward_win_rate_vs_sft", 5},
                                                  {"kl_to_sft", 5},          {"hazard_reward_safety", 3},
-                                                 {"unsafe_tail", 3}};
+                                                 {"unsafe_tail", 3},        {"harmless_reward_helpfulness", 2}};
   CHECK(tuned.counts == counts);
 }
 
@@ -176,8 +178,9 @@ TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
       one.gold_helpfulness = one.gold_safety = std::nullopt;
   const auto unjudged = compare_models({sft, tuned}, "sft", kFew)[1];
   for (const auto& [key, value] : unjudged.measures)
-    CHECK((key.starts_with("reward_") || key == "kl_to_sft" || key == "hazard_reward_safety" || key == "unsafe_tail"));
-  CHECK(unjudged.measures.size() == 6);
+    CHECK((key.starts_with("reward_") || key == "kl_to_sft" || key == "hazard_reward_safety" || key == "harmless_reward_helpfulness" ||
+           key == "unsafe_tail"));
+  CHECK(unjudged.measures.size() == 7);
 
   for (auto* model : {&sft, &tuned}) {
     *model = model == &sft ? kSft : kTuned;
@@ -185,6 +188,7 @@ TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
   }
   const auto hazards = compare_models({sft, tuned}, "sft", kFew)[1];
   CHECK_FALSE(hazards.measures.contains("gold_helpfulness"));
+  CHECK_FALSE(hazards.measures.contains("harmless_reward_helpfulness"));
   CHECK(mean_of(hazards, "win_rate_vs_sft") == Catch::Approx(0.5));
 }
 
