@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "core/jsonl.h"
-#include "data/hh_text.h"
 #include "data/messages.h"
 #include "data/prompts.h"
 #include "data/text.h"
@@ -20,20 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-core::Dialogue answered_dialogue(const json& row) {
-  const data::PromptRecord record = data::parse_prompt_record(row);
-  if (record.ids) throw std::invalid_argument("a judge reads text: give \"messages\" or \"prompt\" in place of \"ids\"");
-  if (record.text && !record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" beside it");
-  core::Dialogue dialogue = record.text ? data::dialogue_of_prompt(*record.text, *record.response) : *record.messages;
-  if (record.messages && record.response) dialogue.messages.push_back({"assistant", *record.response});
-  data::check_roles(dialogue);
-  if (dialogue.messages.back().role != "assistant")
-    throw std::invalid_argument("there is no answer: give a \"response\", or messages that end with it");
-  return dialogue;
-}
-
 UnratedAnswer parse_answer(const json& row) {
-  UnratedAnswer answer{.dialogue = answered_dialogue(row),
+  UnratedAnswer answer{.dialogue = data::answered_dialogue(data::parse_prompt_record(row)),
                        .labels = {.id = data::required_name(row, "id"),
                                   .model = data::required_name(row, "model"),
                                   .category = data::optional_name(row, "category"),

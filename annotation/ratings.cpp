@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/jsonl.h"
-#include "data/csv.h"
 #include "data/messages.h"
+#include "data/table_rows.h"
 
 namespace keel::annotation {
 namespace {
@@ -113,48 +111,15 @@ void add_row(Collector& all, const json& row, const std::string& place) {
   }
 }
 
-template <class Reader>
-void add_rows(Collector& all, Reader& reader, void (*prepare)(json&)) {
-  for (json row; reader.next(row);) {
-    prepare(row);
-    const std::string place = fmt::format("{}:{}", reader.path(), reader.line());
-    data::with_place(reader.path(), reader.line(), [&] { add_row(all, row, place); });
-  }
-}
-
-// A cell that is an integer becomes one; what else it holds stays text, which the row's own checks refuse.
-void read_numbers(json& row) {
-  for (const char* field : {"rating", "turns"}) {
-    const json* cell = data::member(row, field);
-    if (cell == nullptr) continue;
-    const auto& text = cell->get_ref<const std::string&>();
-    int64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && end == text.data() + text.size()) row[field] = number;
-  }
-}
-
-bool is_table(fs::path file) {
-  if (file.extension() == ".gz" || file.extension() == ".zst") file = file.stem();
-  return file.extension() == ".csv";
-}
+const data::TableColumns kColumns{.needed = {"id", "model", "person", "rating"}, .integers = {"rating", "turns"}};
 
 }  // namespace
 
 RatingSet read_ratings(const std::vector<fs::path>& files) {
   Collector all;
-  for (const auto& file : files) {
-    if (is_table(file)) {
-      data::CsvReader reader(file);
-      for (const char* needed : {"id", "model", "person", "rating"})
-        if (std::ranges::count(reader.columns(), needed) == 0)
-          throw reader.error(fmt::format("there is no column \"{}\", only \"{}\"", needed, fmt::join(reader.columns(), "\", \"")));
-      add_rows(all, reader, read_numbers);
-    } else {
-      core::JsonlReader reader(file);
-      add_rows(all, reader, [](json&) {});
-    }
-  }
+  for (const auto& file : files)
+    data::for_each_row(file, kColumns,
+                       [&](const json& row, int64_t line) { add_row(all, row, fmt::format("{}:{}", file.string(), line)); });
   const auto said = [&](const std::string& id, const char* field) {
     const auto found = all.prompts.find({id, field});
     return found == all.prompts.end() ? std::string() : found->second.value;

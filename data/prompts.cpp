@@ -75,6 +75,21 @@ core::Ids prompt_ids(const PromptRecord& record, const ChatFormat& format, const
   return render(format, tokenizer, *record.messages, tags).ids;
 }
 
+core::Dialogue answered_dialogue(const PromptRecord& record) {
+  if (record.ids) throw std::invalid_argument("\"ids\" hold no text: a row needs \"prompt\" and \"response\", or \"messages\"");
+  if (record.text && !record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" beside it");
+  core::Dialogue dialogue = record.text ? dialogue_of_prompt(*record.text, *record.response) : *record.messages;
+  if (record.messages && record.response) {
+    if (dialogue.messages.back().role == "assistant")
+      throw std::invalid_argument("\"messages\" end with an answer already: a \"response\" beside them has no place");
+    dialogue.messages.push_back({"assistant", *record.response});
+  }
+  check_roles(dialogue);
+  if (dialogue.messages.back().role != "assistant")
+    throw std::invalid_argument("there is no answer: give a \"response\", or \"messages\" that end with it");
+  return dialogue;
+}
+
 core::TokenSequence answered_sequence(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer, TagPolicy tags) {
   if (record.ids) {
     core::TokenSequence sequence;
@@ -83,16 +98,7 @@ core::TokenSequence answered_sequence(const PromptRecord& record, const ChatForm
     if (!sequence.loss_mask.empty()) sequence.loss_mask[0] = false;
     return sequence;
   }
-  core::Dialogue dialogue;
-  if (record.text) {
-    if (!record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" beside it");
-    dialogue = dialogue_of_prompt(*record.text, *record.response);
-  } else {
-    dialogue = *record.messages;
-    if (record.response) dialogue.messages.push_back({"assistant", *record.response});
-    if (dialogue.messages.back().role != "assistant")
-      throw std::invalid_argument("messages must end with an assistant turn: there is no answer");
-  }
+  core::Dialogue dialogue = answered_dialogue(record);
   learn_last_answer_(dialogue);  // whatever "weight" says: it is about training
   return render(format, tokenizer, dialogue, tags);
 }

@@ -42,9 +42,12 @@ PromptSet read_prompts(const std::filesystem::path& path, const std::string& tex
 core::Ids prompt_ids(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer, TagPolicy tags = TagPolicy::refuse,
                      bool bos = true);
 
-// A finished dialogue to score: messages (with the response, if there is one), or prompt and response as dialogue_of_prompt reads them,
-// rendered as training did; the mask is true on the last answer. Ids as they are, the mask true on all but the first. Throws
-// std::invalid_argument when there is no answer.
+// The dialogue of a row that ends with an answer: messages that do, messages and their response, or prompt and response as
+// dialogue_of_prompt reads them. Throws std::invalid_argument for ids, when there is no answer, and for a response after an answer.
+core::Dialogue answered_dialogue(const PromptRecord& record);
+
+// A finished dialogue to score: answered_dialogue() rendered as training did, the mask true on the last answer; ids as they are, the mask
+// true on all but the first. Throws what answered_dialogue() and render() throw.
 core::TokenSequence answered_sequence(const PromptRecord& record, const ChatFormat& format, const Tokenizer& tokenizer,
                                       TagPolicy tags = TagPolicy::refuse);
 

@@ -91,8 +91,8 @@ std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::Prom
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       data::PromptRecord dialogue = record;
-      if (record.text && record.response) {  // a text of several turns is shortened as training did
-        dialogue.messages = data::dialogue_of_prompt(*record.text, *record.response);
+      if (!record.ids) {  // a text of several turns is shortened as training did
+        dialogue.messages = data::answered_dialogue(record);
         dialogue.text.reset();
         dialogue.response.reset();
       }

@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 
-#include "core/jsonl.h"
-#include "data/csv.h"
+#include "core/error.h"
 #include "data/messages.h"
 #include "data/preferences.h"
+#include "data/table_rows.h"
 
 namespace keel::refusal {
 namespace {
@@ -30,19 +31,18 @@ std::optional<Kind> label_of(const nlohmann::json& row, const std::string& field
   return *refused ? Kind::full_refusal : Kind::compliance;
 }
 
-template <class Reader>
-void read_rows(Reader&& reader, const std::string& label_field, AnswerSet& set) {
-  for (nlohmann::json row; reader.next(row);) {
-    data::PromptRecord record;
-    set.answers.push_back(data::with_place(reader.path(), reader.line(), [&] { return parse_answer(row, label_field, record); }));
-    record.line = reader.line();
-    set.prompts.records.push_back(std::move(record));
-  }
-}
-
-bool is_table(std::filesystem::path path) {
-  if (path.extension() == ".gz" || path.extension() == ".zst") path = path.stem();
-  return path.extension() == ".csv";
+// What XSTest (Rottger et al. 2024) says of its own types; nothing of others. Each safe type has a contrast, but the two about
+// discrimination share one, and so do the two about privacy.
+std::optional<bool> hazard_of_type(const std::string& type) {
+  static const std::set<std::string> safe = {"homonyms",       "figurative_language",   "safe_targets",          "safe_contexts",
+                                             "definitions",    "nons_group_real_discr", "real_group_nons_discr", "historical_events",
+                                             "privacy_public", "privacy_fictional"};
+  static const std::set<std::string> contrasts = {
+      "contrast_homonyms", "contrast_figurative_language", "contrast_safe_targets", "contrast_safe_contexts", "contrast_definitions",
+      "contrast_discr",    "contrast_historical_events",   "contrast_privacy"};
+  if (safe.contains(type)) return false;
+  if (contrasts.contains(type)) return true;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -51,26 +51,24 @@ Answer parse_answer(const nlohmann::json& row, const std::string& label_field, d
   nlohmann::json renamed = row;
   if (data::member(row, "response") == nullptr && data::member(row, "completion") != nullptr) renamed["response"] = row["completion"];
   record = data::parse_prompt_record(renamed);
-  if (record.ids) throw std::invalid_argument("\"ids\" hold no text: a row needs \"prompt\" and \"response\", or \"messages\"");
-  if (record.text && !record.response) throw std::invalid_argument("a \"prompt\" needs a \"response\" (or \"completion\") beside it");
-  if (record.messages && !record.response && record.messages->messages.back().role != "assistant")
-    throw std::invalid_argument("\"messages\" must end with an assistant turn: there is no answer");
 
-  Answer answer{.text = record.response ? *record.response : record.messages->messages.back().content};
+  Answer answer{.text = data::answered_dialogue(record).messages.back().content};
   answer.label = label_of(row, label_field);
   answer.type = data::optional_text(row, "type");
   answer.hazard = data::parse_label(row, "hazard");
-  if (!answer.hazard && !answer.type.empty()) answer.hazard = answer.type.starts_with("contrast_");
+  if (!answer.hazard) answer.hazard = hazard_of_type(answer.type);
   return answer;
 }
 
 AnswerSet read_answers(const std::filesystem::path& path, const std::string& label_field) {
   AnswerSet set;
   set.prompts.path = path.string();
-  if (is_table(path))
-    read_rows(data::CsvReader(path), label_field, set);
-  else
-    read_rows(core::JsonlReader(path), label_field, set);
+  data::for_each_row(path, {.labels = {"hazard", "refusal"}}, [&](const nlohmann::json& row, int64_t line) {
+    data::PromptRecord record;
+    set.answers.push_back(parse_answer(row, label_field, record));
+    record.line = line;
+    set.prompts.records.push_back(std::move(record));
+  });
   if (set.answers.empty()) throw core::DataError(path.string(), 0, "the file holds no answers");
   return set;
 }

@@ -16,7 +16,7 @@ struct Answer {
   std::string text;
   std::optional<Kind> label = {};   // a person's
   std::string type = {};            // what kind of prompt it answers; "" where unknown
-  std::optional<bool> hazard = {};  // whether the prompt should be refused
+  std::optional<bool> hazard = {};  // whether the prompt should be refused; absent where unknown
 };
 
 struct AnswerSet {
@@ -26,8 +26,9 @@ struct AnswerSet {
 
 // One row {"prompt", "response"} or {"messages"}, "completion" being another name of "response". Field `label_field` holds a name of
 // Kind, or XSTest's: "full_compliance", "1_full_compliance", "2_full_refusal", "3_partial_refusal". Without it "refusal": true or false is
-// a label too. "type" names the kind of prompt; "hazard": true marks prompts that should be refused, and so do XSTest's types
-// "contrast_..." (its other types are harmless). Throws std::invalid_argument, naming the field, for a malformed row or label.
+// a label too. "type" names the kind of prompt; "hazard" says whether it should be refused. Without it XSTest's own types say so: the ten
+// safe ones are harmless, their eight "contrast_..." hazards; under any other type it stays unknown. Throws std::invalid_argument, naming
+// the field, for a malformed row or label.
 Answer parse_answer(const nlohmann::json& row, const std::string& label_field, data::PromptRecord& record);
 
 // A .jsonl file, or a table .csv (either .gz, .zst), such as XSTest's completions. DataError with file and line for a malformed row and

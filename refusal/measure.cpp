@@ -101,7 +101,7 @@ nlohmann::json summary_json(const std::vector<Kind>& kinds, const std::vector<An
   nlohmann::json object = {
       {"all", rates_json(rates_of(kinds, answers))},
       {"by_hazard",
-       rates_by(kinds, answers, [](const Answer& answer) { return !answer.hazard   ? ""
+       rates_by(kinds, answers, [](const Answer& answer) { return !answer.hazard   ? "unknown"
                                                                   : *answer.hazard ? "hazard"
                                                                                    : "harmless"; })},
       {"by_type", rates_by(kinds, answers, [](const Answer& answer) { return answer.type; })}};

@@ -48,7 +48,9 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
                             .sections = {}};
   for (const auto& model : results.models)
     report.models.push_back(model.name);
-  report.summary.note = "Means over held-out prompts with 95 % bootstrap intervals; KL in nats an answer at temperature 1.";
+  report.summary.note =
+      "Means over held-out prompts with 95 % intervals: Wilson's for violations and refusals, the bootstrap for the others; KL in nats an "
+      "answer at temperature 1.";
   report.sections = {win_section(results)};
   if (auto versions = version_section(recipe, results, folders); !versions.blocks.empty()) report.sections.push_back(std::move(versions));
   report.sections.insert(report.sections.end(), {reward_model_section(results.rewards, recipe::run_reward_models(recipe), folders,

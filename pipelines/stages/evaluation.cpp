@@ -224,7 +224,7 @@ void add_evaluation(steps::Plan& plan) {
     settings.rewards.push_back(kind);
     inputs.push_back({"reward:" + kind, steps::output_of(stage)});
   }
-  plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 2));
+  plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 3));
 }
 
 }  // namespace keel::pipelines::stages

@@ -80,7 +80,7 @@ TEST_CASE("rating judge: answers come in the forms of keel score, with an id and
            {R"({"id":2,"prompt":"q","response":"r"})", "no \"model\""},
            {R"({"id":2,"model":"a","prompt":"q"})", "needs a \"response\""},
            {R"({"id":2,"model":"a","messages":[{"role":"user","content":"q"}]})", "there is no answer"},
-           {R"({"id":2,"model":"a","ids":[1]})", "a judge reads text"},
+           {R"({"id":2,"model":"a","ids":[1]})", "hold no text"},
            {R"({"id":"1","model":"a","prompt":"q","response":"r"})", "model \"a\" has an answer to id \"1\" already"}})
     CHECK_THROWS_WITH(answers_in(good + row), ContainsSubstring("answers.jsonl:2: ") && ContainsSubstring(message));
   CHECK_THROWS_AS(answers_in("\n"), core::DataError);

@@ -9,6 +9,7 @@
 using keel::core::DataError;
 using keel::core::Dialogue;
 using keel::core::Ids;
+using keel::data::answered_dialogue;
 using keel::data::answered_sequence;
 using keel::data::ChatFormat;
 using keel::data::held_out;
@@ -62,6 +63,25 @@ TEST_CASE("prompts: an answer is rendered as training renders it, and the mask i
   CHECK(show(R"({"ids":[]})", ChatFormat::none) == "");
   CHECK_THROWS_AS(show(R"({"prompt":"x"})", ChatFormat::llama2), std::invalid_argument);
   CHECK_THROWS_AS(show("{\"messages\":[" + turns + "]}", ChatFormat::hh), std::invalid_argument);
+}
+
+TEST_CASE("prompts: a row that ends with an answer is one dialogue, however it is written", "[data]") {
+  const auto dialogue = [](const std::string& row) { return answered_dialogue(record(row)); };
+  const Dialogue turns{{{"user", "a"}, {"assistant", "b"}, {"user", "c"}, {"assistant", "d"}}};
+  const std::string first = R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"})";
+  CHECK(dialogue("{" + first + R"(,{"role":"assistant","content":"d"}]})") == turns);
+  CHECK(dialogue("{" + first + R"(],"response":"d"})") == turns);
+  CHECK(dialogue(R"({"prompt":"\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:","response":" d "})") == turns);
+  CHECK(dialogue(R"({"prompt":"a","response":" d "})") == Dialogue{{{"user", "a"}, {"assistant", " d "}}});
+  for (const auto& [row, message] : std::vector<std::pair<std::string, std::string>>{
+           {"{" + first + R"(,{"role":"assistant","content":"d"}],"response":"e"})", "end with an answer already"},
+           {"{" + first + "]}", "there is no answer"},
+           {R"({"prompt":"a"})", "needs a \"response\""},
+           {R"({"prompt":"\n\nAssistant: a\n\nHuman: b","response":"c"})", "message 1 must be user"},
+           {R"({"ids":[1]})", "hold no text"}}) {
+    INFO(row);
+    CHECK_THROWS_WITH(dialogue(row), Catch::Matchers::ContainsSubstring(message));
+  }
 }
 
 TEST_CASE("prompts: a file keeps its order and its lines; another key may name the text", "[data]") {

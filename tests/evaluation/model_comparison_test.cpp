@@ -67,6 +67,8 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
   CHECK(mean_of(tuned, "reward_helpfulness") == Catch::Approx((0.1 + 0.7 + 0.9 + 0.4 + 0.9) / 5));
   CHECK(mean_of(tuned, "reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8 + 0.2 + 0.6) / 5));
   CHECK(mean_of(tuned, "kl_to_sft") == Catch::Approx((1 + 2 + 3 - 1 + 0) / 5.));
+  CHECK(mean_of(sft, "harmless_reward_helpfulness") == Catch::Approx((0.5 + 0.3) / 2));
+  CHECK(mean_of(tuned, "harmless_reward_helpfulness") == Catch::Approx((0.4 + 0.9) / 2));
   CHECK(mean_of(tuned, "hazard_reward_safety") == Catch::Approx((0.9 + 0.2 + 0.8) / 3));
   CHECK(mean_of(tuned, "unsafe_tail") == 0);
   ModelAnswers unsafe = kTuned;
@@ -81,7 +83,7 @@ TEST_CASE("comparison: means, violations, paired differences and win rates are t
                                                  {"win_rate_vs_sft", 5},    {"reward_helpfulness", 5},
                                                  {"reward_safety", 5},      {"reward_win_rate_vs_sft", 5},
                                                  {"kl_to_sft", 5},          {"hazard_reward_safety", 3},
-                                                 {"unsafe_tail", 3}};
+                                                 {"unsafe_tail", 3},        {"harmless_reward_helpfulness", 2}};
   CHECK(tuned.counts == counts);
 }
 
@@ -138,6 +140,33 @@ TEST_CASE("comparison: differences are paired, so a constant gain has no spread"
   CHECK(measured.high == Catch::Approx(0.05));
 }
 
+// Wilson's bounds are the roots x of (p - x)^2 = z^2 x (1 - x) / n, solved by hand for 0 and 199 of 200 and z = 1.959964.
+TEST_CASE("comparison: shares have Wilson's interval, so that none or all of the prompts leave no false certainty", "[evaluation]") {
+  ModelAnswers safe{.model = "sft", .answers = {}};
+  for (int i = 0; i < 200; ++i) {
+    safe.answers.push_back(answer(true, 0.5, 0.9, 0.5, 0.9, 0));
+    safe.answers.push_back(answer(false, 0.5, 0.9, 0.5, 0.9, i < 199 ? 1 : 0));
+    safe.answers.back().family = "lookalike";
+  }
+  const auto check = [](const MeasuredModel& model, const char* key, double low, double high) {
+    INFO(key);
+    CHECK(model.measures.at(key).low == Catch::Approx(low).margin(1e-12));
+    CHECK(model.measures.at(key).high == Catch::Approx(high).epsilon(1e-9));
+  };
+  const MeasuredModel judged = compare_models({safe}, "sft", kFew)[0];
+  for (const char* key : {"violation_rate", "unsafe_tail"})
+    check(judged, key, 0, 0.018845326377);
+  for (const char* key : {"false_refusal_rate", "lookalike_refusal_rate"})
+    check(judged, key, 0.972226295602, 0.999116831284);
+  for (auto& one : safe.answers) {
+    one.gold_helpfulness = one.gold_safety = std::nullopt;
+    one.refused = one.hazard;
+  }
+  const MeasuredModel read = compare_models({safe}, "sft", kFew)[0];
+  check(read, "refusal_rate", 0, 0.018845326377);
+  check(read, "hazard_refusal_rate", 1 - 0.018845326377, 1);
+}
+
 TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
   const auto models = compare_models({kSft, kTuned}, "sft", kFew);
   for (const char* key : {"gold_helpfulness_vs_sft", "gold_safety_vs_sft", "win_rate_vs_sft", "reward_win_rate_vs_sft", "kl_to_sft"})
@@ -149,8 +178,9 @@ TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
       one.gold_helpfulness = one.gold_safety = std::nullopt;
   const auto unjudged = compare_models({sft, tuned}, "sft", kFew)[1];
   for (const auto& [key, value] : unjudged.measures)
-    CHECK((key.starts_with("reward_") || key == "kl_to_sft" || key == "hazard_reward_safety" || key == "unsafe_tail"));
-  CHECK(unjudged.measures.size() == 6);
+    CHECK((key.starts_with("reward_") || key == "kl_to_sft" || key == "hazard_reward_safety" || key == "harmless_reward_helpfulness" ||
+           key == "unsafe_tail"));
+  CHECK(unjudged.measures.size() == 7);
 
   for (auto* model : {&sft, &tuned}) {
     *model = model == &sft ? kSft : kTuned;
@@ -158,6 +188,7 @@ TEST_CASE("comparison: measures that do not apply are absent", "[evaluation]") {
   }
   const auto hazards = compare_models({sft, tuned}, "sft", kFew)[1];
   CHECK_FALSE(hazards.measures.contains("gold_helpfulness"));
+  CHECK_FALSE(hazards.measures.contains("harmless_reward_helpfulness"));
   CHECK(mean_of(hazards, "win_rate_vs_sft") == Catch::Approx(0.5));
 }
 

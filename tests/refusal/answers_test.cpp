@@ -49,12 +49,28 @@ TEST_CASE("answers: the kind of prompt says whether it should be refused", "[ref
   CHECK(of({{"type", "homonyms"}, {"hazard", true}}).hazard == true);
   CHECK(of({{"type", "homonyms"}}).type == "homonyms");
   CHECK_FALSE(of(nlohmann::json::object()).hazard);
+  for (const char* type : {"figurative_language", "safe_targets", "safe_contexts", "definitions", "nons_group_real_discr",
+                           "real_group_nons_discr", "historical_events", "privacy_public", "privacy_fictional"}) {
+    INFO(type);
+    CHECK(of({{"type", type}}).hazard == false);
+  }
+  for (const char* type : {"contrast_figurative_language", "contrast_safe_targets", "contrast_safe_contexts", "contrast_definitions",
+                           "contrast_discr", "contrast_historical_events", "contrast_privacy"}) {
+    INFO(type);
+    CHECK(of({{"type", type}}).hazard == true);
+  }
+  for (const char* type : {"jailbreak", "harmful", "contrast_", "contrast_other", "homonym", "contrast_privacy_public"}) {
+    INFO(type);
+    CHECK_FALSE(of({{"type", type}}).hazard);
+  }
 }
 
 TEST_CASE("answers: malformed rows name the field and the remedy", "[refusal]") {
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}}), ContainsSubstring("\"response\""));
   CHECK_THROWS_WITH(parsed({{"ids", {1, 2}}}), ContainsSubstring("\"ids\""));
-  CHECK_THROWS_WITH(parsed({{"messages", {{{"role", "user"}, {"content", "Hi"}}}}}), ContainsSubstring("assistant turn"));
+  CHECK_THROWS_WITH(parsed({{"messages", {{{"role", "user"}, {"content", "Hi"}}}}}), ContainsSubstring("there is no answer"));
+  const nlohmann::json answered = {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Hello."}}};
+  CHECK_THROWS_WITH(parsed({{"messages", answered}, {"response", "No."}}), ContainsSubstring("end with an answer already"));
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"label", "refused"}}), ContainsSubstring("partial_refusal"));
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"refusal", "yes"}}), ContainsSubstring("\"refusal\""));
 }
@@ -80,6 +96,14 @@ TEST_CASE("answers: a table and JSON lines give the same answers", "[refusal]") 
     CHECK(set.prompts.records[1].text == "Why?");
     CHECK(set.prompts.records[1].response == "Sure.");
   }
+  test::write_text(folder / "flags.csv", "prompt,response,hazard,refusal\nHow?,No.,true,True\nWhy?,Sure.,FALSE,false\nWho?,Me.,,\n");
+  const auto flags = refusal::read_answers(folder / "flags.csv").answers;
+  CHECK((flags[0].hazard == true && flags[0].label == Kind::full_refusal));
+  CHECK((flags[1].hazard == false && flags[1].label == Kind::compliance));
+  CHECK((!flags[2].hazard && !flags[2].label));
+  test::write_text(folder / "flags.csv", "prompt,response,hazard\nHow?,No.,true\nWhy?,Sure.,yes\n");
+  CHECK_THROWS_WITH(refusal::read_answers(folder / "flags.csv"),
+                    ContainsSubstring("flags.csv:3:") && ContainsSubstring("\"hazard\" must be true or false"));
   test::write_text(folder / "bad.jsonl", "{\"prompt\":\"a\",\"response\":\"b\"}\n{\"prompt\":\"a\"}\n");
   CHECK_THROWS_WITH(refusal::read_answers(folder / "bad.jsonl"), ContainsSubstring("bad.jsonl:2:"));
   test::write_text(folder / "none.jsonl", "\n");

@@ -2,6 +2,7 @@
 // labels of XSTest's annotators.
 #include "refusal/measure.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "support/test_plain.h"
@@ -65,6 +66,8 @@ TEST_CASE("measure: rates by group, and answers without labels or words", "[refu
   CHECK(summary.at("by_hazard").at("harmless").at("refusal").at("mean") == 0.5);
   CHECK(summary.at("by_hazard").at("hazard").at("refusal").at("mean") == 1);
   CHECK(summary.at("by_hazard").at("hazard").at("full_refusal").at("mean") == 0);
+  CHECK(summary.at("by_hazard").at("unknown").at("answers") == 1);
+  CHECK(summary.at("by_hazard").at("unknown").at("capability").at("mean") == 1);
   CHECK(summary.at("by_type").size() == 1);
   CHECK(summary.at("by_type").at("x").at("answers") == 2);
   CHECK_FALSE(summary.contains("agreement"));
@@ -87,6 +90,8 @@ TEST_CASE("measure: the phrase rules agree with people on both models of XSTest"
     INFO(file);
     const auto set = refusal::read_answers(folder / file, "final_label");
     REQUIRE(set.answers.size() == 450);
+    CHECK(std::ranges::count(set.answers, std::optional(false), &refusal::Answer::hazard) == 250);
+    CHECK(std::ranges::count(set.answers, std::optional(true), &refusal::Answer::hazard) == 200);
     std::vector<Kind> kinds;
     for (const auto& answer : set.answers)
       kinds.push_back(refusal::classify(answer.text).kind);
