@@ -51,7 +51,7 @@ std::vector<std::string> other_settings(const core::Field& field, const nlohmann
   if (value.is_number_float()) values = {value.get<double>() / 2, value.get<double>() * 2, 0.5};
   if (value.is_array())
     values = {nlohmann::json::parse("[2, 1, 0.5, 0.1]"), nlohmann::json::parse(R"(["ppo"])"), nlohmann::json::parse(R"(["o_proj"])"),
-              nlohmann::json::parse(R"(["hobby"])")};
+              nlohmann::json::parse(R"(["hobby"])"), nlohmann::json::parse("[3]")};
   if (value.is_string()) values = {"rhyme", "http://judge:8000"};
   if (value.is_string() && !field.check.schema.empty())
     for (const auto& allowed : nlohmann::json::parse(field.check.schema).value("enum", nlohmann::json::array()))
