@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/config.h"
 #include "core/error.h"
@@ -136,6 +137,66 @@ void read_cells(Reader& reader, Sweep& sweep) {
   }
 }
 
+void read_distributions(Reader& reader, Sweep& sweep) {
+  const json* names = reader.member("distributions", json::value_t::array, "a list of names like \"sft.reward_safety.hazard\"");
+  if (names == nullptr) return;
+  for (const auto& entry : *names) {
+    const std::string name = entry.is_string() ? entry.get<std::string>() : "";
+    const size_t first = name.find('.'), second = first == std::string::npos ? first : name.find('.', first + 1);
+    const std::string prompts = second == std::string::npos ? "" : name.substr(second);
+    if (first == std::string::npos || (second != std::string::npos && prompts != ".hazard" && prompts != ".harmless")) {
+      reader.problem(
+          fmt::format("\"distributions\" must be names MODEL.MEMBER, MODEL.MEMBER.hazard or MODEL.MEMBER.harmless, got {}", entry.dump()));
+      continue;
+    }
+    sweep.distributions.push_back({.name = name, .model = name.substr(0, first), .member = name.substr(first + 1, second - first - 1)});
+    if (!prompts.empty()) sweep.distributions.back().hazard = prompts == ".hazard";
+  }
+}
+
+// The numbers that the evaluation stage writes of an answer.
+std::vector<std::string> answer_numbers(const recipe::Recipe& recipe) {
+  std::vector<std::string> names = {"reward_helpfulness", "reward_safety", "kl_to_sft"};
+  if (recipe::has_general_reward(recipe)) names.emplace_back("reward_general");
+  if (recipe::from_sandbox(recipe)) names.insert(names.end(), {"gold_helpfulness", "gold_safety"});
+  return names;
+}
+
+// Checks every cell's recipe, and that some cell has what "measures" and "distributions" name: before hours of work.
+void check_cells(Reader& reader, const Sweep& sweep) {
+  std::vector<std::string> unknown = sweep.measures;
+  std::vector<Distribution> missing = sweep.distributions;
+  std::set<std::string> numbers;
+  for (const auto& cell : sweep.cells) {
+    const recipe::Recipe recipe = recipe_of(sweep, cell);
+    const auto stages = stages::build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
+    const size_t last = run::find_stage(stages, until_of(sweep, cell), "\"until\"");
+    const auto models = recipe::run_models(recipe);
+    const auto has_model = [&](const std::string& name) {
+      return std::any_of(models.begin(), models.end(), [&](const auto& model) { return model.first == name; });
+    };
+    const auto has_stage = [&](const std::string& name) {
+      return std::any_of(stages.begin(), stages.begin() + static_cast<std::ptrdiff_t>(last) + 1,
+                         [&](const run::Stage& stage) { return stage.name == name; });
+    };
+    std::erase_if(unknown, [&](const std::string& measure) {
+      const std::string name = measure.substr(0, measure.find('.'));
+      return has_model(name) || has_stage(name);
+    });
+    const auto members = answer_numbers(recipe);
+    numbers.insert(members.begin(), members.end());
+    std::erase_if(missing, [&](const Distribution& wanted) {
+      return has_stage("evaluation") && has_model(wanted.model) &&
+             std::find(members.begin(), members.end(), wanted.member) != members.end();
+    });
+  }
+  for (const auto& measure : unknown)
+    reader.problem(fmt::format("measure \"{}\": no cell has a model or a stage of that name", measure));
+  for (const auto& wanted : missing)
+    reader.problem(fmt::format("distribution \"{}\": no cell evaluates a model \"{}\" whose answers have a number \"{}\"; they have {}",
+                               wanted.name, wanted.model, wanted.member, fmt::join(numbers, ", ")));
+}
+
 // Settings that are not part of a key may come from the command line: a sweep stays the same wherever its model and data lie.
 void read_places(Reader& reader, Sweep& sweep, const std::vector<std::string>& places) {
   recipe::Recipe recipe;
@@ -208,25 +269,12 @@ Sweep read_sweep(const std::filesystem::path& path, const std::vector<std::strin
         sweep.measures.push_back(measure);
     }
   if (sweep.measures.empty()) reader.problem("\"measures\" must name what is compared, e.g. [\"ppo.gold_helpfulness\"]");
+  read_distributions(reader, sweep);
   read_cells(reader, sweep);
   read_places(reader, sweep, places);
   reader.refuse_unknown();
   reader.finish();
-  std::vector<std::string> unknown = sweep.measures;
-  for (const auto& cell : sweep.cells) {  // before hours of work
-    const recipe::Recipe recipe = recipe_of(sweep, cell);
-    const auto stages = stages::build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}});
-    const size_t last = run::find_stage(stages, until_of(sweep, cell), "\"until\"");
-    std::erase_if(unknown, [&](const std::string& measure) {
-      const std::string name = measure.substr(0, measure.find('.'));
-      const auto models = recipe::run_models(recipe);
-      return std::any_of(models.begin(), models.end(), [&](const auto& model) { return model.first == name; }) ||
-             std::any_of(stages.begin(), stages.begin() + static_cast<std::ptrdiff_t>(last) + 1,
-                         [&](const run::Stage& stage) { return stage.name == name; });
-    });
-  }
-  for (const auto& measure : unknown)
-    reader.problem(fmt::format("measure \"{}\": no cell has a model or a stage of that name", measure));
+  check_cells(reader, sweep);
   reader.finish();
   return sweep;
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/json.h"
+#include "core/jsonl.h"
 #include "core/metrics.h"
 #include "evaluation/statistics/describe.h"
 #include "evaluation/statistics/seeds.h"
@@ -127,6 +128,35 @@ evaluation::IntervalPlot plot_of(const std::string& title, const std::string& me
   return plot;
 }
 
+// The settings in which the cells differ; all of them where there are none.
+std::string short_label(const Sweep& sweep, const Settings& cell) {
+  Settings varied;
+  for (const auto& setting : cell)
+    if (std::any_of(sweep.cells.begin(), sweep.cells.end(),
+                    [&](const Settings& other) { return value_of(other, setting.first) != setting.second; }))
+      varied.push_back(setting);
+  return label_of(varied.empty() ? cell : varied);
+}
+
+// One histogram a distribution, one group a cell (paper, figures 14 and 15).
+evaluation::Section distribution_section(const Sweep& sweep, const std::vector<CellRun>& runs) {
+  evaluation::Section section{.heading = "Distributions", .text = "Answers of all seeds together, one group a cell.", .blocks = {}};
+  for (const auto& distribution : sweep.distributions) {
+    const char* prompts = !distribution.hazard ? "" : *distribution.hazard ? ", answers to hazards" : ", answers to harmless prompts";
+    evaluation::HistogramPlot plot{
+        .title = distribution.name, .x_label = distribution.member + prompts, .groups = {}, .references = {}, .note = "n counts answers."};
+    for (size_t cell = 0; cell < sweep.cells.size(); ++cell) {
+      plot.groups.push_back({.name = short_label(sweep, sweep.cells[cell]), .values = {}});
+      auto& values = plot.groups.back().values;
+      for (const auto& run : runs)
+        if (const auto found = run.distributions.find(distribution.name); run.cell == cell && found != run.distributions.end())
+          values.insert(values.end(), found->second.begin(), found->second.end());
+    }
+    section.blocks.push_back(std::move(plot));
+  }
+  return section;
+}
+
 }  // namespace
 
 std::optional<double> measure_of(const std::map<std::string, fs::path>& stages, const std::string& measure) {
@@ -144,6 +174,18 @@ std::optional<double> measure_of(const std::map<std::string, fs::path>& stages, 
     if (const auto value = number_at(&evaluation, rest)) return value;
   }
   return last_metric(stage->second / "metrics.jsonl", rest);
+}
+
+std::vector<double> values_of(const std::map<std::string, fs::path>& stages, const Distribution& distribution) {
+  std::vector<double> values;
+  const auto evaluation = stages.find("evaluation");
+  if (evaluation == stages.end()) return values;
+  core::JsonlReader answers(evaluation->second / "answers.jsonl");
+  for (json row; answers.next(row);)
+    if (row.at("model") == distribution.model && row.contains(distribution.member) &&
+        (!distribution.hazard || row.at("hazard") == *distribution.hazard))
+      values.push_back(row.at(distribution.member).get<double>());
+  return values;
 }
 
 std::vector<CellMeasure> compare_cells(const Sweep& sweep, const std::vector<CellRun>& runs) {
@@ -251,6 +293,7 @@ evaluation::Report report_of(const Sweep& sweep, const std::vector<CellMeasure>&
       section.blocks.push_back(plot_of(measure, measure, cells, labels, table));
     report.sections.push_back(std::move(section));
   }
+  if (!sweep.distributions.empty()) report.sections.push_back(distribution_section(sweep, runs));
   evaluation::Section all{.heading = "All cells", .text = {}, .blocks = {}};
   std::vector<size_t> cells;
   std::vector<std::string> labels;

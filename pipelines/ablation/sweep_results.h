@@ -17,14 +17,18 @@ namespace keel::pipelines::ablation {
 struct CellRun {
   size_t cell = 0;
   int64_t seed = 0;
-  std::string failure;                     // why it failed; empty when it did not
-  std::map<std::string, double> measures;  // by Sweep::measures
+  std::string failure;                                            // why it failed; empty when it did not
+  std::map<std::string, double> measures;                         // by Sweep::measures
+  std::map<std::string, std::vector<double>> distributions = {};  // one value an answer, by Distribution::name
 };
 
 // A measure of a finished run, given the folders of its stages. NAME.REST: for a model NAME of the evaluation, its measure REST. For a
 // stage NAME, the number (or {"mean"}) at the dotted path REST of its evaluation.json (list elements by their "name", "strength" or
 // "family"), else the last value of the metric REST in its metrics.jsonl. Nothing when there is none.
 std::optional<double> measure_of(const std::map<std::string, std::filesystem::path>& stages, const std::string& measure);
+
+// The values of a distribution in a finished run; none when the run ends before its evaluation or has no such model or member.
+std::vector<double> values_of(const std::map<std::string, std::filesystem::path>& stages, const Distribution& distribution);
 
 // A cell's measure over its seeds, and its difference from the baseline over the seeds that both have. Low and high are NaN below three.
 struct CellMeasure {

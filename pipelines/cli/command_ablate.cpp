@@ -31,7 +31,9 @@ namespace fs = std::filesystem;
 
 // Records the sweep beside its results.
 void freeze(const ablation::Sweep& sweep, const fs::path& out) {
-  nlohmann::json cells = nlohmann::json::array();
+  nlohmann::json cells = nlohmann::json::array(), distributions = nlohmann::json::array();
+  for (const auto& distribution : sweep.distributions)
+    distributions.push_back(distribution.name);
   for (const auto& cell : sweep.cells) {
     cells.push_back(nlohmann::json::object());
     for (const auto& [key, value] : cell)
@@ -43,7 +45,8 @@ void freeze(const ablation::Sweep& sweep, const fs::path& out) {
                                                            {"cells", cells},
                                                            {"baseline", sweep.baseline},
                                                            {"until", sweep.until},
-                                                           {"measures", sweep.measures}}
+                                                           {"measures", sweep.measures},
+                                                           {"distributions", distributions}}
                                                     .dump(2) +
                                                 "\n");
 }
@@ -77,6 +80,8 @@ ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep,
       else
         throw core::UsageError(fmt::format("no finished stage of the cell measures \"{}\"", measure));
     }
+    for (const auto& distribution : sweep.distributions)
+      result.distributions[distribution.name] = ablation::values_of(folders, distribution);
   } catch (const core::Error& error) {
     if (error.code() == core::Exit::interrupted || error.code() == core::Exit::io || error.code() == core::Exit::locked) throw;
     result.failure = error.what();

@@ -1,6 +1,7 @@
 // Sweeps: the cells of a file, and the comparison of their results.
 #include "pipelines/ablation/sweep.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -77,6 +78,71 @@ TEST_CASE("sweep: every problem of a file at once, and cells that the recipe ref
   CHECK_THAT(first({{"grid", {{"ppo.epochs", {1, 2}}}}, {"exclude", {{{"ppo.epochs", 3}}}}}), ContainsSubstring("fits no cell"));
   CHECK_THAT(first({{"measures", {"pppo.gold_safety"}}}), ContainsSubstring("no cell has a model or a stage"));
   CHECK_THROWS_AS(place.read({{"until", "rewards"}}), core::UsageError);
+}
+
+TEST_CASE("sweep: distributions are of a model's numbers, of all prompts or of one kind; what no cell has is refused", "[pipelines]") {
+  const Place place;
+  const auto found =
+      place.read({{"distributions", {"sft.reward_safety.hazard", "ppo.gold_helpfulness.harmless", "base.kl_to_sft"}}}).distributions;
+  REQUIRE(found.size() == 3);
+  CHECK((found[0].name == "sft.reward_safety.hazard" && found[0].model == "sft" && found[0].member == "reward_safety"));
+  CHECK((found[0].hazard == true && found[1].hazard == false && !found[2].hazard));
+  CHECK((found[2].model == "base" && found[2].member == "kl_to_sft"));
+  const auto first = [&](const nlohmann::json& name, const std::string& until = "report") {
+    const auto problems = place.problems({{"distributions", {name}}, {"until", until}});
+    return problems.empty() ? "no problem" : problems.at(0);
+  };
+  for (const nlohmann::json& name :
+       {nlohmann::json("sft"), nlohmann::json("sft.reward_safety.hazards"), nlohmann::json("sft.reward_safety."), nlohmann::json(7)})
+    CHECK_THAT(first(name), ContainsSubstring("MODEL.MEMBER.harmless, got " + name.dump()));
+  CHECK_THAT(first("sft.reward_saftey"), ContainsSubstring("\"sft.reward_saftey\"") && ContainsSubstring("reward_safety"));
+  CHECK_THAT(first("sft.text"), ContainsSubstring("no cell evaluates"));
+  CHECK_THAT(first("sft.reward_general"), ContainsSubstring("no cell evaluates"));  // the recipe has no such reward model
+  CHECK_THAT(first("rs5.reward_safety"), ContainsSubstring("no cell evaluates"));
+  CHECK_THAT(first("sft.reward_safety", "reward_safety"), ContainsSubstring("no cell evaluates"));  // it ends before
+}
+
+TEST_CASE("sweep results: a distribution has the answers of one model to one kind of prompt, one group a cell over all seeds",
+          "[pipelines]") {
+  const test::TemporaryFolder folder;
+  test::write_text(
+      folder / "answers.jsonl",
+      "{\"model\":\"sft\",\"hazard\":true,\"reward_safety\":0.25}\n{\"model\":\"sft\",\"hazard\":false,\"reward_safety\":0.5}\n"
+      "{\"model\":\"ppo\",\"hazard\":true,\"reward_safety\":0.75}\n{\"model\":\"sft\",\"hazard\":true,\"reward_safety\":1}\n");
+  const std::map<std::string, std::filesystem::path> stages = {{"evaluation", folder.path()}};
+  Distribution wanted{.name = "d", .model = "sft", .member = "reward_safety", .hazard = true};
+  CHECK(values_of(stages, wanted) == std::vector<double>{0.25, 1});
+  wanted.hazard = false;
+  CHECK(values_of(stages, wanted) == std::vector<double>{0.5});
+  wanted.hazard.reset();
+  CHECK(values_of(stages, wanted) == std::vector<double>{0.25, 0.5, 1});
+  CHECK(values_of({}, wanted).empty());  // a cell that ends before the evaluation
+  wanted.member = "reward_general";
+  CHECK(values_of(stages, wanted).empty());
+
+  const Sweep sweep{.name = "s",
+                    .base = "r.json",
+                    .seeds = {1, 2},
+                    .keys = {"a", "b"},
+                    .cells = {{{"a", "1"}, {"b", "2"}}, {{"a", "1"}, {"b", "3"}}},
+                    .places = {},
+                    .measures = {"m.v"},
+                    .distributions = {{.name = "d", .model = "sft", .member = "reward_safety", .hazard = true}}};
+  const std::vector<CellRun> runs = {{.cell = 1, .seed = 1, .failure = {}, .measures = {}, .distributions = {{"d", {1}}, {"e", {9}}}},
+                                     {.cell = 0, .seed = 1, .failure = {}, .measures = {}, .distributions = {{"d", {2, 3}}}},
+                                     {.cell = 1, .seed = 2, .failure = {}, .measures = {}, .distributions = {{"d", {4}}}},
+                                     {.cell = 0, .seed = 2, .failure = "diverged", .measures = {}}};
+  const auto report = report_of(sweep, compare_cells(sweep, runs), runs);
+  const auto section =
+      std::find_if(report.sections.begin(), report.sections.end(), [](const auto& s) { return s.heading == "Distributions"; });
+  REQUIRE(section != report.sections.end());
+  REQUIRE(section->blocks.size() == 1);
+  const auto& plot = std::get<evaluation::HistogramPlot>(section->blocks[0]);
+  REQUIRE(plot.groups.size() == 2);
+  CHECK((plot.groups[0].name == "b=2" && plot.groups[1].name == "b=3"));  // "a" does not vary
+  CHECK(plot.groups[0].values == std::vector<double>{2, 3});
+  CHECK(plot.groups[1].values == std::vector<double>{1, 4});
+  CHECK(plot.x_label == "reward_safety, answers to hazards");
 }
 
 TEST_CASE("sweep results: means, Student's t over seeds and paired differences; failures are shown, never dropped", "[pipelines]") {
@@ -175,6 +241,19 @@ TEST_CASE("keel ablate: cells share what they have in common, a second call does
   const auto gone = work.run({"ablate", "gone.json", "--out", "gone"});
   CHECK((gone.code == 2 && gone.says("gone.jsonl") && !work.has("gone")));  // before the first cell
   CHECK(work.run({"ablate", "sweep.json", "--out", "model"}).code == 2);
+}
+
+TEST_CASE("keel ablate: the report draws a named distribution, n being the held-out prompts of its kind over all seeds", "[pipelines]") {
+  const test::Workplace work;
+  work.write("tiny.json", test::kTinyRecipe);
+  work.write("sweep.json", R"({"name": "d", "base": "tiny.json", "seeds": [1, 2], "until": "evaluation", "grid": {"versions": [["reward"]]},
+                               "measures": ["sft.harmless_reward_helpfulness"], "distributions": ["sft.reward_safety.hazard"]})");
+  const auto swept = work.run({"ablate", "sweep.json", "--out", "swept"});
+  INFO(swept.err);
+  REQUIRE(swept.code == 0);
+  const std::string report = work.read("swept/report.html");
+  CHECK_THAT(report, ContainsSubstring("sft.reward_safety.hazard") && ContainsSubstring("n = 12"));  // test_hazard is 6
+  CHECK(nlohmann::json::parse(work.read("swept/sweep.lock.json"))["distributions"] == nlohmann::json{"sft.reward_safety.hazard"});
 }
 
 TEST_CASE("keel ablate: --set says where model and data lie, and nothing that the sweep's file says", "[pipelines]") {
