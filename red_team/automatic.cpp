@@ -87,6 +87,45 @@ std::vector<Attempt> logged(const AttemptLog& log, const std::string& source, co
   return found;
 }
 
+// Scripts that the model could not be asked. A server may refuse one (a filter); one that refuses all is asked in a way that it does not
+// know, and that must not look like a safe model.
+class NotAsked {
+ public:
+  explicit NotAsked(int64_t most_in_a_row, bool any_answer = false) : most_in_a_row_(most_in_a_row), any_answer_(any_answer) {}
+
+  void answered() {
+    any_answer_ = true;
+    in_a_row_ = 0;
+  }
+  void refused(const Conversation& one) {
+    if (++scripts_ == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", one.refused));
+    if (!one.by_server) return;
+    ++in_a_row_;
+    words_ = one.refused;
+  }
+  int64_t scripts() const { return scripts_; }
+
+  // To be called when all answers are in the log.
+  void stop_if_hopeless() const {
+    if (in_a_row_ >= most_in_a_row_) stop();
+  }
+  void stop_if_all_refused() const {
+    if (in_a_row_ > 0 && !any_answer_) stop();
+  }
+
+ private:
+  [[noreturn]] void stop() const {
+    throw core::UsageError(
+        fmt::format("the server refused {} scripts in a row, the last time: {}; check its settings (sampling.*) and the "
+                    "model's name, then give the same command again",
+                    in_a_row_, words_));
+  }
+
+  int64_t most_in_a_row_, scripts_ = 0, in_a_row_ = 0;  // in a row: by a server, without an answer in between
+  bool any_answer_;
+  std::string words_;
+};
+
 }  // namespace
 
 std::vector<Conversation> converse(const Target& target, const std::vector<std::vector<std::string>>& scripts,
@@ -109,8 +148,15 @@ std::vector<Conversation> converse(const Target& target, const std::vector<std::
     }
     if (questions.empty()) break;
     const auto answers = target.ask(questions);
-    for (size_t i = 0; i < owners.size(); ++i)
-      all[owners[i]].dialogue.messages.push_back({"assistant", answers.at(i)});
+    for (size_t i = 0; i < owners.size(); ++i) {
+      Conversation& one = all[owners[i]];
+      if (answers.at(i).text) {
+        one.dialogue.messages.push_back({"assistant", *answers[i].text});
+      } else {
+        one.refused = answers[i].refusal;
+        one.by_server = true;
+      }
+    }
   }
   return all;
 }
@@ -135,7 +181,8 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
   const std::vector<Attempt> known = logged(log, source, target);
   size_t used = 0;
   uint64_t scripts_so_far = 0;
-  int64_t refused = 0, answers = 0;
+  int64_t answers = 0;
+  NotAsked not_asked(config.generation);
   core::Progress progress(source, config.budget, "answers");
 
   const auto attempt_of = [&](const Tried& tried) {
@@ -162,6 +209,7 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
     for (size_t i = 0; i < generation.size(); ++i, ++scripts_so_far) {
       if (used < known.size() && user_turns(known[used]) == generation[i].script.turns) {
         safeties[i] = safety_of(known[used++].verdicts);
+        not_asked.answered();
         continue;
       }
       scripts.push_back(generation[i].script.turns);
@@ -173,9 +221,10 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
     std::vector<size_t> owners;
     for (size_t i = 0; i < conversations.size(); ++i) {
       if (!conversations[i].refused.empty()) {
-        if (++refused == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", conversations[i].refused));
+        not_asked.refused(conversations[i]);
         continue;
       }
+      not_asked.answered();
       attempts.push_back(attempt_of(generation[asked[i]]));
       attempts.back().dialogue = conversations[i].dialogue;
       owners.push_back(asked[i]);
@@ -186,6 +235,7 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
           "the log holds another automatic search on this model: seed, settings, prompts or attacks differ; give a new --log");
     const auto verdicts = judged(judges, attempts);
     record(attempts, verdicts, log);
+    not_asked.stop_if_hopeless();
     for (size_t i = 0; i < attempts.size(); ++i)
       safeties[owners[i]] = safety_of(verdicts[i]);
     for (size_t i = 0; i < generation.size(); ++i)
@@ -197,19 +247,20 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
   if (used < known.size())
     throw core::DataError(known[used].path, known[used].line,
                           "the log holds more attempts of an automatic search on this model than the budget allows; give a new --log");
-  return refused;
+  not_asked.stop_if_all_refused();
+  return not_asked.scripts();
 }
 
 int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const Judges& judges, AttemptLog& log) {
+  constexpr size_t kTogether = 64;
   std::set<std::string> done;
   for (const auto& attempt : log.attempts())
     if (attempt.digest == target.digest && answered(attempt)) done.insert(script_key(attempt));
+  NotAsked not_asked(kTogether, !done.empty());
   std::vector<Attempt> wanted;
   for (const auto& attempt : earlier)
     if (decide(attempt).violation && done.insert(script_key(attempt)).second) wanted.push_back(attempt);
 
-  constexpr size_t kTogether = 64;
-  int64_t refused = 0;
   core::Progress progress("replay", std::ssize(wanted), "attempts");
   for (size_t begin = 0; begin < wanted.size(); begin += kTogether) {
     stop_if_interrupted();
@@ -223,9 +274,10 @@ int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const 
     std::vector<Attempt> attempts;
     for (size_t i = 0; i < conversations.size(); ++i) {
       if (!conversations[i].refused.empty()) {
-        if (++refused == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", conversations[i].refused));
+        not_asked.refused(conversations[i]);
         continue;
       }
+      not_asked.answered();
       Attempt again = wanted[begin + i];
       again.model = target.name;
       again.digest = target.digest;
@@ -235,9 +287,11 @@ int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const 
       attempts.push_back(std::move(again));
     }
     record(attempts, judged(judges, attempts), log);
+    not_asked.stop_if_hopeless();
     progress.update(static_cast<int64_t>(begin + scripts.size()));
   }
-  return refused;
+  not_asked.stop_if_all_refused();
+  return not_asked.scripts();
 }
 
 }  // namespace keel::red_team

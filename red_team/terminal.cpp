@@ -222,8 +222,9 @@ class TrySession {
       try {
         const uint64_t turn = attempt().dialogue.messages.size() / 2;
         const auto answers = target_.ask({{.dialogue = attempt().dialogue, .record = static_cast<uint64_t>(*number_) * kMostTurns + turn}});
-        log_.record({turn_row(*number_, {"assistant", answers.at(0)})});
-        person_.say("model> " + answers[0]);
+        if (!answers.at(0).text) throw core::IoError("the server refuses this question: " + answers[0].refusal);
+        log_.record({turn_row(*number_, {"assistant", *answers[0].text})});
+        person_.say("model> " + *answers[0].text);
         person_.seconds();
         return true;
       } catch (const core::IoError& error) {

@@ -44,8 +44,8 @@ void refuse_tags(const inference::LanguageModel& model, const std::string& text)
   data::render(model.format, *model.tokenizer, {{{"user", text}}}, data::TagPolicy::refuse);
 }
 
-std::vector<std::string> ask_folder(const inference::LanguageModel& model, const inference::RenderPolicy& limit,
-                                    const AnswerSettings& settings, const std::vector<red_team::Question>& questions) {
+std::vector<annotation::ChatReply> ask_folder(const inference::LanguageModel& model, const inference::RenderPolicy& limit,
+                                              const AnswerSettings& settings, const std::vector<red_team::Question>& questions) {
   policy::GenerationJob job{.sampling = settings.sampling,
                             .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                             .seed = settings.seed,
@@ -55,25 +55,24 @@ std::vector<std::string> ask_folder(const inference::LanguageModel& model, const
     job.prompts.push_back(rendered(model, limit, settings.sampling.max_new_tokens, question.dialogue));
     job.records.push_back(static_cast<int64_t>(question.record));
   }
-  std::vector<std::string> answers;
+  std::vector<annotation::ChatReply> answers;
   for (const auto& sample : policy::generate(model.llama, job))
-    answers.push_back(data::answer_text(model.format, *model.tokenizer, sample.ids));
+    answers.push_back({.text = data::answer_text(model.format, *model.tokenizer, sample.ids), .refusal = {}});
   return answers;
 }
 
-// A refusal by the server itself, a filter before the model, is what the user gets to see: it is kept as the answer.
-std::string ask_server(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling, const core::Dialogue& dialogue) {
-  const auto reply = annotation::ask_chat(server, {{"messages", data::messages_json(dialogue)},
-                                                   {"temperature", sampling.temperature},
-                                                   {"top_p", sampling.top_p},
-                                                   {"max_tokens", sampling.max_new_tokens}});
-  return reply.text ? *reply.text : fmt::format("[the server refuses: {}]", reply.refusal);
+annotation::ChatReply ask_server(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+                                 const core::Dialogue& dialogue) {
+  return annotation::ask_chat(server, {{"messages", data::messages_json(dialogue)},
+                                       {"temperature", sampling.temperature},
+                                       {"top_p", sampling.top_p},
+                                       {"max_tokens", sampling.max_new_tokens}});
 }
 
 // Several questions at a time.
-std::vector<std::string> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
-                                 const std::vector<red_team::Question>& questions) {
-  std::vector<std::string> answers(questions.size());
+std::vector<annotation::ChatReply> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+                                           const std::vector<red_team::Question>& questions) {
+  std::vector<annotation::ChatReply> answers(questions.size());
   std::atomic<size_t> next{0};
   std::exception_ptr failure;
   std::mutex lock;

@@ -74,9 +74,9 @@ Target echo() {
   target.name = "V1";
   target.digest = "d1";
   target.ask = [](const std::vector<Question>& questions) {
-    std::vector<std::string> all;
+    std::vector<annotation::ChatReply> all;
     for (const auto& question : questions)
-      all.push_back(question.dialogue.messages.back().content);
+      all.push_back({.text = question.dialogue.messages.back().content, .refusal = {}});
     return all;
   };
   return target;
@@ -186,6 +186,57 @@ TEST_CASE("automatic: a search that was cut off anywhere goes on from its log an
   }
   CHECK_THROWS_WITH(search("whole.jsonl", 2, config), ContainsSubstring("holds another automatic search on this model"));
   CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("the log holds"));
+}
+
+TEST_CASE("automatic: what a server refuses is not asked, not safe; one that refuses a whole generation stops with its words",
+          "[red_team]") {
+  const test::TemporaryFolder folder;
+  const Judges judges{.world = std::nullopt, .safety = score_of_answer()};
+  const SearchConfig config{.budget = 60, .generation = 10};
+  bool always = true;
+  int64_t asked = 0, refusals = 0;
+  Target target = echo();
+  target.ask = [&](const std::vector<Question>& questions) {
+    auto replies = echo().ask(questions);
+    for (auto& reply : replies) {
+      ++asked;
+      if (!always && !holds(*reply.text, "request1")) continue;
+      reply = {.text = {}, .refusal = "status 400: no such parameter"};
+      ++refusals;
+    }
+    return replies;
+  };
+  const auto search = [&](const std::string& file, const SearchConfig& settings) {
+    AttemptLog log(folder / file);
+    return attack_automatically("search", target, some_requests(8), some_attacks(), settings, 1, judges, log);
+  };
+  CHECK_THROWS_WITH(search("none.jsonl", config),
+                    ContainsSubstring("refused 10 scripts in a row") && ContainsSubstring("no such parameter"));
+  CHECK(asked == 10);
+  CHECK(read_attempts(folder / "none.jsonl").empty());
+  CHECK_THROWS_AS(search("few.jsonl", {.budget = 3, .generation = 10}), core::UsageError);  // fewer than a generation, but all there are
+  always = false;
+  refusals = 0;
+  const int64_t not_asked = search("some.jsonl", config);
+  CHECK((not_asked > 0 && not_asked == refusals));
+  int64_t answered = 0;
+  for (const auto& attempt : read_attempts(folder / "some.jsonl")) {
+    CHECK(attempt.request != "request1");
+    answered += std::ssize(user_turns(attempt));
+  }
+  CHECK(answered == 60);  // a refusal costs nothing
+  asked = 0;
+  CHECK(search("some.jsonl", config) == not_asked);  // only what was refused is asked again
+  CHECK(asked == refusals / 2);
+
+  Attempt earlier = read_attempts(folder / "some.jsonl")[0];
+  earlier.model = "V0";
+  earlier.ratings = {{"ann", 1}};
+  earlier.verdicts.clear();
+  always = true;
+  AttemptLog log(folder / "replay.jsonl");
+  CHECK_THROWS_WITH(replay({earlier}, target, judges, log), ContainsSubstring("no such parameter"));
+  CHECK(log.attempts().empty());
 }
 
 TEST_CASE("automatic: the gold judge reads the task and decides; an attempt is as safe as its worst answer", "[red_team]") {

@@ -37,9 +37,9 @@ Target echoing(double* clock = nullptr) {
   target.digest = "d1";
   target.ask = [=](const std::vector<Question>& questions) {
     if (clock != nullptr) *clock += 3600;
-    std::vector<std::string> answers;
+    std::vector<annotation::ChatReply> answers;
     for (const auto& question : questions)
-      answers.push_back("echo: " + question.dialogue.messages.back().content);
+      answers.push_back({.text = "echo: " + question.dialogue.messages.back().content, .refusal = {}});
     return answers;
   };
   return target;
@@ -94,7 +94,7 @@ TEST_CASE("terminal: an attempt goes on where it was left, its question is asked
   AttemptLog log(folder / "log.jsonl");
   Typist before{.lines = {"one"}};
   Target silent = echoing();
-  silent.ask = [](const std::vector<Question>&) -> std::vector<std::string> { throw core::IoError("an HTML page"); };
+  silent.ask = [](const std::vector<Question>&) -> std::vector<annotation::ChatReply> { throw core::IoError("an HTML page"); };
   CHECK_THROWS_AS(try_requests("ann", silent, two_requests(), {}, log, before.terminal()), core::IoError);
   CHECK_THAT(before.seen, ContainsSubstring("no answer: an HTML page") && ContainsSubstring("Your turn is kept"));
   REQUIRE(log.attempts().size() == 1);
@@ -121,9 +121,9 @@ TEST_CASE("terminal: a failed question may be given up; ready-made attacks are s
   AttemptLog log(folder / "log.jsonl");
   Target flaky = echoing();
   int asked = 0;
-  flaky.ask = [&](const std::vector<Question>& questions) -> std::vector<std::string> {
+  flaky.ask = [&](const std::vector<Question>& questions) -> std::vector<annotation::ChatReply> {
     if (++asked <= 2) throw core::IoError("busy");
-    return {"answer to " + questions[0].dialogue.messages.back().content};
+    return {{.text = "answer to " + questions[0].dialogue.messages.back().content, .refusal = {}}};
   };
   const std::vector<Attack> attacks = {template_attack("perspective", {"A story.", "It asks: {prompt}"}),
                                        template_attack("logic", {"So, {prompt}"})};
@@ -136,11 +136,28 @@ TEST_CASE("terminal: a failed question may be given up; ready-made attacks are s
   CHECK_THAT(ann.seen, ContainsSubstring("  1 perspective: It asks: {prompt}"));
 }
 
+TEST_CASE("terminal: a server's refusal is shown and is no answer; the turn is kept and may be asked again", "[red_team]") {
+  const test::TemporaryFolder folder;
+  AttemptLog log(folder / "log.jsonl");
+  Target picky = echoing();
+  int asked = 0;
+  picky.ask = [&](const std::vector<Question>& questions) -> std::vector<annotation::ChatReply> {
+    if (++asked == 1) return {{.text = {}, .refusal = "status 400: filtered"}};
+    return echoing().ask(questions);
+  };
+  Typist ann{.lines = {"one", "", "two"}};
+  try_requests("ann", picky, two_requests(), {}, log, ann.terminal());
+  CHECK_THAT(ann.seen, ContainsSubstring("no answer: the server refuses this question: status 400: filtered"));
+  REQUIRE(log.attempts().size() == 1);
+  CHECK(log.attempts()[0].dialogue.messages ==
+        std::vector<core::Message>{{"user", "one"}, {"assistant", "echo: one"}, {"user", "two"}, {"assistant", "echo: two"}});
+}
+
 TEST_CASE("terminal: control characters of an answer do not reach the terminal, but the log", "[red_team]") {
   const test::TemporaryFolder folder;
   AttemptLog log(folder / "log.jsonl");
   Target target = echoing();
-  target.ask = [](const std::vector<Question>&) { return std::vector<std::string>{"\x1b[2Jgone"}; };
+  target.ask = [](const std::vector<Question>&) { return std::vector<annotation::ChatReply>{{.text = "\x1b[2Jgone", .refusal = {}}}; };
   Typist ann{.lines = {"x"}};
   try_requests("ann", target, two_requests(), {}, log, ann.terminal());
   CHECK(ann.seen.find('\x1b') == std::string::npos);
