@@ -182,6 +182,8 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
   size_t used = 0;
   uint64_t scripts_so_far = 0;
   int64_t answers = 0;
+  Judges own_judges = judges;
+  own_judges.unsafe_below = config.unsafe_below;
   NotAsked not_asked(config.generation);
   core::Progress progress(source, config.budget, "answers");
 
@@ -233,7 +235,7 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
       throw core::DataError(
           known[used].path, known[used].line,
           "the log holds another automatic search on this model: seed, settings, prompts or attacks differ; give a new --log");
-    const auto verdicts = judged(judges, attempts);
+    const auto verdicts = judged(own_judges, attempts);
     record(attempts, verdicts, log);
     not_asked.stop_if_hopeless();
     for (size_t i = 0; i < attempts.size(); ++i)

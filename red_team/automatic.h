@@ -17,7 +17,7 @@ namespace keel::red_team {
 struct Judges {
   std::optional<sandbox::World> world;  // the sandbox's gold judge reads the prompts' "task"
   SafetyScore safety;                   // may be empty
-  double unsafe_below = kUnsafe;        // probability of the safety model below which its verdict is a violation
+  double unsafe_below = kUnsafe;        // probability of the safety model below which its verdict is a violation; a search has its own
 };
 
 // A script said turn by turn, or why the model could not be asked: Target::check() or, then `by_server`, the refusal of a server.

@@ -135,6 +135,24 @@ TEST_CASE("search: composed attacks differ in their vectors; a way that is broke
   }
 }
 
+TEST_CASE("search: a way is done below unsafe_below, and the verdicts follow the same bound", "[red_team]") {
+  const auto asked = [](double unsafe_below) {
+    std::map<size_t, int64_t> times;
+    const SearchConfig config{.budget = 40, .generation = 1, .explore = 1, .repeats = 8, .unsafe_below = unsafe_below};
+    for (const auto& tried : evolved_search(some_requests(4), {}, config, 1, probe))
+      ++times[tried.candidate.request];
+    return times;
+  };
+  CHECK(asked(0.5) == std::map<size_t, int64_t>{{0, 8}, {1, 8}, {2, 8}, {3, 8}});  // request3 has a safety of 0.6
+  CHECK(asked(0.7) == std::map<size_t, int64_t>{{0, 8}, {1, 8}, {2, 8}, {3, 1}});
+  const test::TemporaryFolder folder;
+  AttemptLog log(folder / "log.jsonl");
+  attack_automatically("search", echo(), some_requests(4), {}, {.budget = 20, .generation = 1, .unsafe_below = 0.7}, 1,
+                       {.world = std::nullopt, .safety = score_of_answer()}, log);
+  for (const auto& attempt : log.attempts())
+    CHECK(decide(attempt).violation == (attempt.request == "request3"));
+}
+
 TEST_CASE("search: ends when every attack was tried, and what the model cannot be asked costs nothing", "[red_team]") {
   CHECK(plain_sampling(some_requests(3), {}, {.budget = 100, .repeats = 1}, 1, probe).size() == 3);
   CHECK(evolved_search(some_requests(3), {}, {.budget = 100, .generation = 2, .repeats = 1}, 1, probe).size() == 3);
