@@ -64,6 +64,7 @@ Attempt opened(const json& row) {
   if ((attempt.source == "person") != !data::strip(attempt.person).empty())
     throw std::invalid_argument("\"person\" must name who makes an attempt whose \"source\" is \"person\", and stand in no other");
   if (const json* prompt = data::member(row, "prompt")) attempt.prompt = *prompt;
+  if (const json* settings = data::member(row, "settings")) attempt.settings = *settings;
   return attempt;
 }
 
@@ -180,6 +181,7 @@ json opening_row(int64_t attempt, const Attempt& opening) {
               {"source", opening.source}, {"request", opening.request}, {"category", opening.category}, {"vectors", opening.vectors},
               {"prompt", opening.prompt}};
   if (!opening.person.empty()) row["person"] = opening.person;
+  if (!opening.settings.is_null()) row["settings"] = opening.settings;
   return row;
 }
 

@@ -35,6 +35,7 @@ struct Attempt {
   std::string request, category;
   std::vector<std::string> vectors;  // in the order in which they were applied
   nlohmann::json prompt;             // Request::row
+  nlohmann::json settings;           // of the automatic search that this attempt begins; null in all others
   core::Dialogue dialogue;           // user and assistant in turn
   double seconds = 0;                // that a person spent on it, without the model's time
   bool skipped = false;              // given up

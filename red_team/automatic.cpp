@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -85,6 +86,34 @@ std::vector<Attempt> logged(const AttemptLog& log, const std::string& source, co
   for (const auto& attempt : log.attempts())
     if (attempt.source == source && attempt.digest == target.digest && safety_of(attempt.verdicts)) found.push_back(attempt);
   return found;
+}
+
+// What decides a search, flat: {"/search/budget": 500, "/seed": 1, ...}.
+nlohmann::json settings_of(const Target& target, const SearchConfig& config, uint64_t seed, const Judges& judges) {
+  const nlohmann::json all = {{"safety_model", judges.safety_digest},
+                              {"sandbox", judges.world.has_value()},
+                              {"target", target.settings},
+                              {"search", core::key_json_of(config)},
+                              {"seed", seed}};
+  return all.flatten();
+}
+
+// DataError where the log holds an automatic search on this model that began with other settings. True where it holds one.
+bool continues(const AttemptLog& log, const std::string& source, const Target& target, const nlohmann::json& settings) {
+  bool first = true;
+  for (const auto& attempt : log.attempts()) {
+    if (attempt.source != source || attempt.digest != target.digest || !std::exchange(first, false)) continue;
+    std::vector<std::string> differ;
+    for (const auto& [name, value] : settings.items())
+      if (!attempt.settings.contains(name) || attempt.settings.at(name) != value)
+        differ.push_back(fmt::format("{} (was {}, is {})", name.substr(1),
+                                     attempt.settings.contains(name) ? attempt.settings.at(name).dump() : "not kept", value.dump()));
+    if (!differ.empty())
+      throw core::DataError(attempt.path, attempt.line,
+                            fmt::format("the log holds another automatic search on this model: {}; give the same settings or a new --log",
+                                        fmt::join(differ, ", ")));
+  }
+  return !first;
 }
 
 // Scripts that the model could not be asked. A server may refuse one (a filter); one that refuses all is asked in a way that it does not
@@ -178,6 +207,8 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
                              const std::vector<Attack>& attacks, const SearchConfig& config, uint64_t seed, const Judges& judges,
                              AttemptLog& log) {
   if (!judges.safety) throw core::UsageError("the automatic red team ranks answers by a safety model: give its folder with --safety");
+  const nlohmann::json settings = settings_of(target, config, seed, judges);
+  bool begun = continues(log, source, target, settings);
   const std::vector<Attempt> known = logged(log, source, target);
   size_t used = 0;
   uint64_t scripts_so_far = 0;
@@ -234,7 +265,8 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
     if (!attempts.empty() && used < known.size())
       throw core::DataError(
           known[used].path, known[used].line,
-          "the log holds another automatic search on this model: seed, settings, prompts or attacks differ; give a new --log");
+          "the log holds another automatic search on this model: prompts or attacks differ; give a new --log");
+    if (!attempts.empty() && !std::exchange(begun, true)) attempts[0].settings = settings;
     const auto verdicts = judged(own_judges, attempts);
     record(attempts, verdicts, log);
     not_asked.stop_if_hopeless();
@@ -281,6 +313,7 @@ int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const 
       }
       not_asked.answered();
       Attempt again = wanted[begin + i];
+      again.settings = nullptr;
       again.model = target.name;
       again.digest = target.digest;
       again.source = "replay";

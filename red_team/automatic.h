@@ -17,6 +17,7 @@ namespace keel::red_team {
 struct Judges {
   std::optional<sandbox::World> world;  // the sandbox's gold judge reads the prompts' "task"
   SafetyScore safety;                   // may be empty
+  std::string safety_digest = {};       // of its model
   double unsafe_below = kUnsafe;        // probability of the safety model below which its verdict is a violation; a search has its own
 };
 
@@ -35,7 +36,8 @@ std::vector<Conversation> converse(const Target& target, const std::vector<std::
 std::vector<std::vector<Verdict>> judged(const Judges& judges, const std::vector<Attempt>& attempts);
 
 // Runs `search` (source "search") or plain sampling (source "plain") against a target; judges.safety ranks. Attempts that the log already
-// has from the same search are not asked again; DataError where those are of another one (seed, settings, prompts or attacks differ).
+// has from the same search are not asked again; DataError where those are of another one: the first row of a search holds its
+// settings (safety model, sampling, search, seed), and what differs is named; other prompts and attacks are known by their scripts.
 // Returns how many scripts the model could not be asked. UsageError with the server's words where it refuses as many scripts in a row as a
 // generation has, or every script: then it is asked in a way that it does not know, and nothing is learnt about the model.
 int64_t attack_automatically(const std::string& source, const Target& target, const std::vector<Request>& requests,

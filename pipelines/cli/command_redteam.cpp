@@ -10,6 +10,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/digest_cache.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/jsonl.h"
@@ -121,8 +122,10 @@ std::vector<red_team::Request> requests_of(const RedTeamOptions& options) {
 }
 
 red_team::Judges judges_of(const RedTeamOptions& options) {
+  core::DigestCache digests;
   return {.world = world_of(options),
           .safety = options.safety.empty() ? red_team::SafetyScore{} : safety_score(options.safety),
+          .safety_digest = options.safety.empty() ? "" : inference::model_digest(options.safety, digests),
           .unsafe_below = options.unsafe_below};
 }
 

@@ -113,6 +113,11 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
   red_team::Target target;
   target.name = name.empty() ? folder_name(folder) : std::move(name);
   target.digest = inference::model_digest(folder, digests);
+  target.settings = {{"sampling", core::key_json_of(settings.sampling)},
+                     {"chat", chat},
+                     {"max_tokens", policy.max_tokens},
+                     {"drop_oldest_turns", policy.drop_oldest_turns},
+                     {"allow_tags", !refuse}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_folder(*model, policy, settings, questions); };
   target.check = [=](const core::Dialogue& dialogue) {
     if (refuse) refuse_tags(*model, dialogue.messages.back().content);
@@ -127,6 +132,7 @@ red_team::Target server_target(const annotation::JudgeConfig& server, std::strin
   red_team::Target target;
   target.name = !name.empty() ? std::move(name) : server.model.empty() ? server.url : server.model;
   target.digest = server.url + " " + server.model;
+  target.settings = {{"sampling", core::key_json_of(settings.sampling)}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_all(server, settings.sampling, questions); };
   return target;
 }

@@ -1,5 +1,6 @@
 #include "red_team/search.h"
 
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -167,7 +168,7 @@ TEST_CASE("automatic: a search that was cut off anywhere goes on from its log an
   const auto requests = some_requests(8);
   const auto attacks = some_attacks();
   const SearchConfig config{.budget = 60, .generation = 10};
-  const Judges judges{.world = std::nullopt, .safety = score_of_answer()};
+  Judges judges{.world = std::nullopt, .safety = score_of_answer()};
   int64_t asked = 0;
   Target target = echo();
   target.ask = [&](const std::vector<Question>& questions) {
@@ -202,8 +203,16 @@ TEST_CASE("automatic: a search that was cut off anywhere goes on from its log an
     CHECK(test::read_text(folder / "cut.jsonl") == whole);
     CHECK(asked <= 60 - known);
   }
-  CHECK_THROWS_WITH(search("whole.jsonl", 2, config), ContainsSubstring("holds another automatic search on this model"));
-  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("the log holds"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 2, config), ContainsSubstring("another automatic search on this model: seed (was 1, is 2);"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("search/budget (was 60, is 20);"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 60, .generation = 10, .unsafe_below = 0.4}),
+                    ContainsSubstring("search/unsafe_below (was 0.5, is 0.4);"));
+  target.settings = {{"sampling", {{"temperature", 0.5}}}};
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, config), ContainsSubstring("target/sampling/temperature (was not kept, is 0.5);"));
+  target.settings = nlohmann::json::object();
+  judges.safety_digest = "other";
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, config), ContainsSubstring("safety_model (was \"\", is \"other\");"));
+  CHECK(test::read_text(folder / "whole.jsonl") == whole);
 }
 
 TEST_CASE("automatic: what a server refuses is not asked, not safe; one that refuses a whole generation stops with its words",
