@@ -93,8 +93,27 @@ void add_sandbox(CLI::App& command, RedTeamOptions& options, const char* effect)
       ->type_name("SEED");
 }
 
+// UsageError for an option or setting that nothing reads with this target.
+void refuse_unread(const CLI::App& command, const RedTeamOptions& options) {
+  const bool server = !options.url.empty();
+  const auto refuse = [&](const std::string& name) {
+    throw core::UsageError(fmt::format("{} has no effect with {}; leave it out", name, server ? "--url" : "--model"));
+  };
+  const std::vector<std::string> unread = server ? std::vector<std::string>{"--chat", "--max-tokens", "--drop-oldest-turns", "--allow-tags"}
+                                                 : std::vector<std::string>{"--server-model"};
+  for (const auto& option : unread)
+    if (command.count(option) > 0) refuse(option);
+  for (const auto& field : core::set_fields(options.config)) {
+    if (server ? field.name == "batch_rows" : field.name.starts_with("server.")) refuse(field.name);
+    if (field.name == "server.url") throw core::UsageError("server.url has no effect beside --url; leave it out");
+    if (field.name == "server.model" && !options.server_model.empty())
+      throw core::UsageError("server.model has no effect beside --server-model; leave one of them out");
+  }
+}
+
 red_team::Target target_of(const RedTeamOptions& options, const CLI::App& command, uint64_t seed) {
   if (options.model.empty() == options.url.empty()) throw core::UsageError("give --model DIR or --url URL, one of them");
+  refuse_unread(command, options);
   const RedTeamConfig& config = options.config;
   const AnswerSettings settings{.sampling = config.sampling, .batch_rows = config.batch_rows, .seed = seed};
   if (!options.model.empty())
@@ -266,6 +285,8 @@ void add_replay(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(replay_fields(*options), invocation);
+      if (options->safety.empty() && options->unsafe_below != red_team::kUnsafe)
+        throw core::UsageError("unsafe_below has no effect without --safety; leave it out");
       const auto earlier = attempts_in(options->logs);
       const auto judges = judges_of(*options);
       if (!judges.world && !judges.safety) core::log_info("nothing judges the answers: people do, with keel redteam rate");

@@ -246,4 +246,34 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   }
 }
 
+TEST_CASE("redteam: an option or setting that nothing reads is refused by name", "[cli]") {
+  const Workplace work;
+  work.write("requests.jsonl", kRequests);
+  work.write("empty.jsonl", "");
+  const std::vector<std::string> attempt = {"redteam", "try", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"},
+                                 url = {"--url", "http://127.0.0.1:1"}, model = {"--model", "model"},
+                                 replay = {"redteam", "replay", "--from", "empty.jsonl", "--log", "y.jsonl", "--url", "http://127.0.0.1:1"};
+  for (const auto& [begin, target, more, text] :
+       std::vector<std::tuple<std::vector<std::string>, std::vector<std::string>, std::vector<std::string>, std::string>>{
+           {attempt, url, {"--chat", "llama2"}, "--chat has no effect with --url"},
+           {attempt, url, {"--max-tokens", "9"}, "--max-tokens has no effect with --url"},
+           {attempt, url, {"--drop-oldest-turns"}, "--drop-oldest-turns has no effect with --url"},
+           {attempt, url, {"--allow-tags"}, "--allow-tags has no effect with --url"},
+           {attempt, url, {"--set", "batch_rows=3"}, "batch_rows has no effect with --url"},
+           {attempt, url, {"--set", "server.url=http://a"}, "server.url has no effect beside --url"},
+           {attempt, url, {"--server-model", "a", "--set", "server.model=b"}, "server.model has no effect beside --server-model"},
+           {attempt, model, {"--server-model", "a"}, "--server-model has no effect with --model"},
+           {attempt, model, {"--set", "server.retries=1"}, "server.retries has no effect with --model"},
+           {replay, {}, {"--set", "search.budget=5"}, "search.budget"},
+           {replay, {}, {"--set", "unsafe_below=0.4"}, "unsafe_below has no effect without --safety"}}) {
+    std::vector<std::string> arguments = begin;
+    arguments.insert(arguments.end(), target.begin(), target.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome refused = work.run(arguments);
+    CHECK(refused.code == 2);
+    INFO(text << "\n" << refused.err);
+    CHECK(refused.says(text));
+  }
+}
+
 }  // namespace keel::test
