@@ -131,7 +131,7 @@ red_team::Target server_target(const annotation::JudgeConfig& server, std::strin
   if (settings.sampling.top_k != 0) throw core::UsageError("sampling.top_k: a server behind OpenAI's interface has no such setting");
   red_team::Target target;
   target.name = !name.empty() ? std::move(name) : server.model.empty() ? server.url : server.model;
-  target.digest = server.url + " " + server.model;
+  target.digest = server.model.empty() ? target.name : server.model;  // not the address: the same model may move
   target.settings = {{"sampling", core::key_json_of(settings.sampling)}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_all(server, settings.sampling, questions); };
   return target;

@@ -156,9 +156,8 @@ TEST_CASE("redteam try: killed at any of 20 moments it has lost no turn, and goe
 TEST_CASE("redteam try: a server that hangs or answers HTML is asked again, then reported; the turn is kept", "[cli]") {
   const Workplace work;
   work.write("requests.jsonl", kRequests);
-  std::atomic<bool> broken{true};
-  const Server server([&](const std::string&) { return broken ? http_reply(200, "<html>busy</html>") : completion("no"); });
-  const std::vector<std::string> once = {"--url", server.url(), "--set", "server.retries=1"};
+  const Server server([](const std::string&) { return http_reply(200, "<html>busy</html>"); });
+  const std::vector<std::string> once = {"--url", server.url(), "--server-model", "a", "--set", "server.retries=1"};
   {
     TrySession session(work, once);
     session.type("open it");
@@ -170,16 +169,16 @@ TEST_CASE("redteam try: a server that hangs or answers HTML is asked again, then
   CHECK(logged(work).turns == std::vector<std::string>{"open it"});
   const auto [listener, port] = listen_on_free_port();  // accepts and says nothing
   {
-    TrySession session(work, {"--url", "http://127.0.0.1:" + std::to_string(port), "--name", server.url(), "--set", "server.retries=0",
+    TrySession session(work, {"--url", "http://127.0.0.1:" + std::to_string(port), "--server-model", "b", "--set", "server.retries=0",
                               "--set", "server.timeout_seconds=1"});
     session.type("anyone?");
     CHECK(session.end(0) == 74);
   }
   close(listener);
   CHECK(logged(work).turns == std::vector<std::string>{"open it", "anyone?"});
-  broken = false;
+  const Server moved([&](const std::string&) { return completion("no"); });  // the same model at another address goes on
   {
-    TrySession session(work, once);
+    TrySession session(work, {"--url", moved.url(), "--server-model", "a"});
     session.type("/rate 5");
     CHECK(session.end(0) == 0);
   }
