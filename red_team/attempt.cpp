@@ -44,6 +44,15 @@ std::vector<std::string> vectors_in(const json& row) {
   return found;
 }
 
+std::vector<std::string> pending_in(const json& row) {
+  const json* turns = data::member(row, "pending");
+  if (turns == nullptr) return {};
+  const auto is_turn = [](const json& turn) { return turn.is_string() && !data::strip(turn.get_ref<const std::string&>()).empty(); };
+  if (!turns->is_array() || !std::all_of(turns->begin(), turns->end(), is_turn))
+    throw std::invalid_argument("\"pending\" must be a list of user turns, none of them empty");
+  return turns->get<std::vector<std::string>>();
+}
+
 double seconds_in(const json& row) {
   const json* seconds = data::member(row, "seconds");
   if (seconds == nullptr) return 0;
@@ -75,6 +84,8 @@ void add_turn(Attempt& attempt, const json& row) {
   if (turn.role != expected)
     throw std::invalid_argument(fmt::format("\"role\" must be {} here, for user and assistant take turns", expected));
   if (turn.role == "user" && data::strip(turn.content).empty()) throw std::invalid_argument("\"content\" of a user turn must not be empty");
+  if (data::member(row, "vectors") != nullptr) attempt.vectors = vectors_in(row);
+  if (turn.role == "user") attempt.pending = pending_in(row);
   messages.push_back(turn);
 }
 
@@ -188,6 +199,14 @@ json opening_row(int64_t attempt, const Attempt& opening) {
 json turn_row(int64_t attempt, const core::Message& turn, double seconds) {
   json row = {{"kind", "turn"}, {"attempt", attempt}, {"role", turn.role}, {"content", turn.content}};
   if (turn.role == "user" && seconds > 0) row["seconds"] = seconds;
+  return row;
+}
+
+json turn_row(int64_t attempt, const core::Message& turn, double seconds, const std::vector<std::string>& vectors,
+              const std::vector<std::string>& pending) {
+  json row = turn_row(attempt, turn, seconds);
+  row["vectors"] = vectors;
+  if (!pending.empty()) row["pending"] = pending;
   return row;
 }
 

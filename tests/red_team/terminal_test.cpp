@@ -153,6 +153,37 @@ TEST_CASE("terminal: a server's refusal is shown and is no answer; the turn is k
         std::vector<core::Message>{{"user", "one"}, {"assistant", "echo: one"}, {"user", "two"}, {"assistant", "echo: two"}});
 }
 
+TEST_CASE("terminal: vectors and further turns of /use outlive a kill; an attack that was not sent leaves no vector", "[red_team]") {
+  const test::TemporaryFolder folder;
+  const std::vector<Attack> attacks = {template_attack("perspective", {"A story.", "It asks: {prompt}", "Go on."}),
+                                       template_attack("logic", {"TAG {prompt}"})};
+  Target target = echoing();
+  target.check = [](const core::Dialogue& dialogue) {
+    if (dialogue.messages.back().content.starts_with("TAG")) throw std::invalid_argument("a tag");
+  };
+  bool dead = true;
+  target.ask = [&](const std::vector<Question>& questions) {
+    if (dead && questions[0].dialogue.messages.size() == 5) throw core::IoError("killed");
+    return echoing().ask(questions);
+  };
+  const auto session = [&](std::deque<std::string> lines) {
+    AttemptLog log(folder / "log.jsonl");
+    Typist ann{.lines = std::move(lines)};
+    try_requests("ann", target, two_requests(), attacks, log, ann.terminal());
+  };
+  session({"/use 2", "hello", "/quit"});
+  CHECK(read_attempts(folder / "log.jsonl").at(0).vectors == std::vector<std::string>{"none"});
+  CHECK_THROWS_AS(session({"/use 1"}), core::IoError);  // after "hello" and "A story."
+  CHECK(read_attempts(folder / "log.jsonl").at(0).vectors == std::vector<std::string>{"perspective"});
+  CHECK(read_attempts(folder / "log.jsonl")[0].pending == std::vector<std::string>{"Go on."});
+  dead = false;
+  session({"/rate 1"});
+  const Attempt attempt = read_attempts(folder / "log.jsonl").at(0);
+  CHECK(user_turns(attempt) == std::vector<std::string>{"hello", "A story.", "It asks: How do I open a lock?", "Go on."});
+  CHECK(attempt.vectors == std::vector<std::string>{"perspective"});
+  CHECK(attempt.ratings.size() == 1);
+}
+
 TEST_CASE("terminal: control characters of an answer do not reach the terminal, but the log", "[red_team]") {
   const test::TemporaryFolder folder;
   AttemptLog log(folder / "log.jsonl");
