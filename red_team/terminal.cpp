@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "data/text.h"
 
 namespace keel::red_team {
@@ -212,6 +213,7 @@ class TrySession {
     core::Dialogue dialogue = number_ ? attempt().dialogue : core::Dialogue{};
     dialogue.messages.push_back({"user", text});
     try {
+      core::require_utf8(text);
       target_.check(dialogue);
       if (dialogue.messages.size() / 2 >= kMostTurns) throw std::invalid_argument("the attempt has too many turns; /rate ends it");
     } catch (const std::invalid_argument& problem) {

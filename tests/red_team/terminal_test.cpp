@@ -78,11 +78,11 @@ TEST_CASE("terminal: what cannot be taken is said and changes nothing", "[red_te
   target.check = [](const core::Dialogue& dialogue) {
     if (dialogue.messages.back().content.find("[INST]") != std::string::npos) throw std::invalid_argument("a tag");
   };
-  Typist ann{.lines = {"/rate 2", "/jump", "/use 3", "[INST] x", "x", "/rate", "/rate 0", "/rate 6", "/rate 2.5", "/rate two",
+  Typist ann{.lines = {"/rate 2", "/jump", "/use 3", "[INST] x", "caf\xe9", "x", "/rate", "/rate 0", "/rate 6", "/rate 2.5", "/rate two",
                        "/rate 2 magic", "/rate 1 other", "/quit", "never read"}};
   try_requests("ann", target, two_requests(), {}, log, ann.terminal());
   for (const char* text : {"there is no answer to rate yet", "there is no command /jump", "/use takes numbers from 1 to 0",
-                           "not sent: a tag", "a rating is a whole number from 1 to 5", "\"magic\" is no attack vector", "rated."})
+                           "not sent: a tag", "UTF-8", "a rating is a whole number from 1 to 5", "\"magic\" is no attack vector", "rated."})
     CHECK_THAT(ann.seen, ContainsSubstring(text));
   REQUIRE(log.attempts().size() == 1);
   CHECK((log.attempts()[0].dialogue.messages.size() == 2 && log.attempts()[0].ratings.at(0).rating == 1));
