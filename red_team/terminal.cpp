@@ -241,6 +241,7 @@ class TrySession {
         person_.seconds();
         return true;
       } catch (const core::IoError& error) {
+        person_.seconds();  // timeouts and retries are the model's
         person_.say(fmt::format("no answer: {}\nYour turn is kept.", error.what()));
         const auto line = person_.read("Enter asks again, /skip gives the attempt up, /quit stops> ");
         if (!line) throw;
