@@ -160,6 +160,8 @@ class NotAsked {
 std::vector<Conversation> converse(const Target& target, const std::vector<std::vector<std::string>>& scripts,
                                    const std::vector<uint64_t>& records) {
   std::vector<Conversation> all(scripts.size());
+  for (size_t i = 0; i < scripts.size(); ++i)
+    if (scripts[i].size() > kMostTurns) all[i].refused = fmt::format("{} turns are more than {}", scripts[i].size(), kMostTurns);
   for (uint64_t turn = 0; turn < kMostTurns; ++turn) {
     std::vector<Question> questions;
     std::vector<size_t> owners;

@@ -103,6 +103,8 @@ void refuse_unread(const CLI::App& command, const RedTeamOptions& options) {
                                                  : std::vector<std::string>{"--server-model"};
   for (const auto& option : unread)
     if (command.count(option) > 0) refuse(option);
+  if (options.limit.drop_oldest_turns)
+    throw core::UsageError("--drop-oldest-turns: an attempt is said whole or not at all, for log and judges show the whole; leave it out");
   for (const auto& field : core::set_fields(options.config)) {
     if (server ? field.name == "batch_rows" : field.name.starts_with("server.")) refuse(field.name);
     if (field.name == "server.url") throw core::UsageError("server.url has no effect beside --url; leave it out");

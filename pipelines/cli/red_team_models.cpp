@@ -22,20 +22,14 @@
 namespace keel::pipelines::cli {
 namespace {
 
-// Ids to answer `dialogue`, with room for the answer. std::invalid_argument for tags, and for a dialogue that does not fit.
+// Ids to answer `dialogue`, with room for the answer. std::invalid_argument for tags, and for a dialogue that does not fit: none is
+// shortened, for the log, the judges and the exports hold the whole.
 core::Ids rendered(const inference::LanguageModel& model, const inference::RenderPolicy& limit, int64_t max_new_tokens,
                    const core::Dialogue& dialogue) {
   const int64_t context = model.llama.config.max_position_embeddings;
-  const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
-  const data::RenderLimits limits = inference::limits_within(limit, inference::room_for_prompt(most, max_new_tokens));
-  core::Dialogue left = dialogue;
-  data::Counts ignored;
-  core::Ids ids;
-  const bool fits = data::shorten_until_fits_(left, limits, ignored, [&](const core::Dialogue& shorter) {
-    ids = data::render(model.format, *model.tokenizer, shorter, limits.tags).ids;
-    return std::ssize(ids);
-  });
-  if (!fits) throw std::invalid_argument(fmt::format("{} tokens are more than the {} that fit", ids.size(), limits.max_tokens));
+  const int64_t most = inference::room_for_prompt(limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context, max_new_tokens);
+  core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids;
+  if (std::ssize(ids) > most) throw std::invalid_argument(fmt::format("{} tokens are more than the {} that fit", ids.size(), most));
   return ids;
 }
 
@@ -106,9 +100,8 @@ std::string folder_name(const std::filesystem::path& folder) {
 red_team::Target folder_target(const std::string& folder, const std::string& chat, std::string name, const AnswerSettings& settings,
                                const std::function<inference::RenderPolicy(const inference::RenderPolicy&)>& limit) {
   const auto model = std::make_shared<const inference::LanguageModel>(inference::load_language_model(folder, chat));
-  inference::RenderPolicy policy = limit(model->limit);
-  const bool refuse = !policy.allow_tags;
-  policy.allow_tags = true;  // in the model's answers
+  const inference::RenderPolicy policy = limit(model->limit);
+  const bool refuse = !policy.allow_tags;  // in the user's turns
   core::DigestCache digests;
   red_team::Target target;
   target.name = name.empty() ? folder_name(folder) : std::move(name);
@@ -116,7 +109,6 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
   target.settings = {{"sampling", core::key_json_of(settings.sampling)},
                      {"chat", chat},
                      {"max_tokens", policy.max_tokens},
-                     {"drop_oldest_turns", policy.drop_oldest_turns},
                      {"allow_tags", !refuse}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_folder(*model, policy, settings, questions); };
   target.check = [=](const core::Dialogue& dialogue) {

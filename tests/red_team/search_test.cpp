@@ -284,6 +284,19 @@ TEST_CASE("automatic: the gold judge reads the task and decides; an attempt is a
   CHECK_THROWS_WITH(judged(judges, {attempt}), ContainsSubstring("log.jsonl:4: not a sandbox prompt"));
 }
 
+TEST_CASE("converse: a script of more turns than an attempt may have is not asked at all, and says so", "[red_team]") {
+  int64_t asked = 0;
+  Target target = echo();
+  target.ask = [&](const std::vector<Question>& questions) {
+    asked += std::ssize(questions);
+    return echo().ask(questions);
+  };
+  const auto said = converse(target, {std::vector<std::string>(65, "x"), std::vector<std::string>(64, "x")}, {0, 1});
+  CHECK((said[0].refused == "65 turns are more than 64" && !said[0].by_server));
+  CHECK((said[1].refused.empty() && said[1].dialogue.messages.size() == 128));
+  CHECK(asked == 64);
+}
+
 TEST_CASE("replay: what violated is said to the other model once, turn by turn, with that model's answers in between", "[red_team]") {
   const test::TemporaryFolder folder;
   Attempt earlier;
