@@ -147,23 +147,36 @@ void add_row(const json& row, std::vector<Attempt>& attempts) {
   attempts[number->get<size_t>()] = std::move(changed);
 }
 
-// Ends the last line of a log that a kill left without its line break: with the break where the row is whole, else without the row.
+// Ends the last line of a log that a kill left without its line break: with the break where the row is whole, else without the row. A file
+// is left as it is unless all before that line, and what there is of it, are rows of a log.
 void finish_last_line(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return;
   const std::string bytes = core::read_file(file);
-  const size_t begin = bytes.rfind('\n') == std::string::npos ? 0 : bytes.rfind('\n') + 1;
+  if (bytes.empty() || bytes.back() == '\n') return;
+  std::vector<Attempt> attempts;
+  int64_t line = 1;
+  const auto foreign = [&] { return core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file"); };
+  const auto check = [&](const json& row) {
+    if (!row.is_object()) throw foreign();
+    data::with_place(file.string(), line, [&] { add_row(row, attempts); });
+  };
+  size_t begin = 0;
+  for (size_t end; (end = bytes.find('\n', begin)) != std::string::npos; begin = end + 1, ++line)
+    if (const std::string row = bytes.substr(begin, end - begin); !data::strip(row).empty())
+      check(core::parse_json(row, file, line));
   const std::string tail = bytes.substr(begin);
-  if (tail.empty()) return;
-  const int64_t line = 1 + std::count(bytes.begin(), bytes.end(), '\n');
-  if (bytes[0] != '{' || tail[0] != '{')
-    throw core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file");
+  std::optional<json> row;
   try {
-    core::parse_json(tail, file, line);
+    row = core::parse_json(tail, file, line);
   } catch (const core::DataError&) {
+    const std::string known = R"({"attempt":)";  // how AttemptLog writes every row
+    if (tail.substr(0, known.size()) != known.substr(0, tail.size()))
+      throw foreign();
     core::log_warn(fmt::format("{}:{}: the row was cut off while it was written and is taken off: {}", file.string(), line, tail));
     core::RowLog(file, static_cast<int64_t>(begin)).sync();
     return;
   }
+  check(*row);
   std::ofstream(file, std::ios::app | std::ios::binary) << '\n';
 }
 
