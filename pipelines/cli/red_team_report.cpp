@@ -100,6 +100,7 @@ json distinct_row(const std::string& source, const red_team::Target& target, con
   int64_t answers = 0;
   for (const auto& attempt : attempts) {
     if (attempt.source != source || attempt.digest != target.digest) continue;
+    if (attempt.verdicts.empty()) continue;  // a kill came before its judgement, so that it was made again
     own.push_back(attempt);
     answers += static_cast<int64_t>(attempt.dialogue.messages.size() / 2);
   }

@@ -216,6 +216,9 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   const std::string log = work.read("v1.jsonl");
   REQUIRE(work.run(automatic).code == 0);  // all of it is in the log
   CHECK(work.read("v1.jsonl") == log);
+  work.write("v1.jsonl", log.substr(0, log.rfind('\n', log.size() - 2) + 1));  // a kill before the last verdict: its attempt is made again
+  REQUIRE(work.run(automatic).code == 0);
+  CHECK(rows_in(work / "found.jsonl") == found);
 
   REQUIRE(work.run({"redteam", "replay", "--model", "model", "--name", "V2", "--safety", "reward", "--from", "v1.jsonl", "--log",
                     "v2.jsonl", "--set", "sampling.max_new_tokens=6", "--seed", "9"})
