@@ -308,7 +308,7 @@ void add_report(CLI::App& group, Invocation& invocation) {
                    "time that an automatic attempt counts for in violations per person-hour; 0 leaves those without a rate")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 86400.0));
-  command->add_option("--out", options->out, "the same as JSON lines")->type_name("FILE");
+  command->add_option("--out", options->out, "JSON lines; standard output when left out. Tables go to standard error")->type_name("FILE");
   add_common_options(*command, invocation);
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {

@@ -226,10 +226,15 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   const Outcome report =
       work.run({"redteam", "report", "--log", "v1.jsonl", "--log", "v2.jsonl", "--attempt-seconds", "60", "--out", "report.jsonl"});
   REQUIRE(report.code == 0);
-  CHECK(report.out.find("Violating prompts per person-hour") != std::string::npos);
+  CHECK((report.err.find("Violating prompts per person-hour") != std::string::npos && report.out.empty()));
+  const Outcome shown = work.run({"redteam", "report", "--log", "v1.jsonl", "--log", "v2.jsonl", "--attempt-seconds", "60"});
+  CHECK(shown.out == work.read("report.jsonl"));
   std::map<std::string, int> kinds;
   for (const auto& row : rows_in(work / "report.jsonl"))
     ++kinds[row.at("kind")];
+  for (const auto& row : rows_in(work / "report.jsonl"))
+    for (const char* measure : {"gamma", "rate"})
+      if (row.contains(measure)) CHECK((row[measure].size() == 3 && row[measure]["low"] <= row[measure]["mean"]));
   CHECK((kinds["gamma"] > 0 && kinds["coverage"] > 0 && kinds["decided_by"] == 1));
 
   REQUIRE(work.run({"redteam", "export", "--log", "v1.jsonl", "--out", "next.jsonl"}).code == 0);
