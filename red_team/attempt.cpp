@@ -155,23 +155,23 @@ void finish_last_line(const std::filesystem::path& file) {
   if (bytes.empty() || bytes.back() == '\n') return;
   std::vector<Attempt> attempts;
   int64_t line = 1;
-  const auto foreign = [&] { return core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file"); };
+  const auto foreign = [&] {
+    return core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file");
+  };
   const auto check = [&](const json& row) {
     if (!row.is_object()) throw foreign();
     data::with_place(file.string(), line, [&] { add_row(row, attempts); });
   };
   size_t begin = 0;
   for (size_t end; (end = bytes.find('\n', begin)) != std::string::npos; begin = end + 1, ++line)
-    if (const std::string row = bytes.substr(begin, end - begin); !data::strip(row).empty())
-      check(core::parse_json(row, file, line));
+    if (const std::string row = bytes.substr(begin, end - begin); !data::strip(row).empty()) check(core::parse_json(row, file, line));
   const std::string tail = bytes.substr(begin);
   std::optional<json> row;
   try {
     row = core::parse_json(tail, file, line);
   } catch (const core::DataError&) {
     const std::string known = R"({"attempt":)";  // how AttemptLog writes every row
-    if (tail.substr(0, known.size()) != known.substr(0, tail.size()))
-      throw foreign();
+    if (tail.substr(0, known.size()) != known.substr(0, tail.size())) throw foreign();
     core::log_warn(fmt::format("{}:{}: the row was cut off while it was written and is taken off: {}", file.string(), line, tail));
     core::RowLog(file, static_cast<int64_t>(begin)).sync();
     return;

@@ -265,9 +265,8 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
       owners.push_back(asked[i]);
     }
     if (!attempts.empty() && used < known.size())
-      throw core::DataError(
-          known[used].path, known[used].line,
-          "the log holds another automatic search on this model: prompts or attacks differ; give a new --log");
+      throw core::DataError(known[used].path, known[used].line,
+                            "the log holds another automatic search on this model: prompts or attacks differ; give a new --log");
     if (!attempts.empty() && !std::exchange(begun, true)) attempts[0].settings = settings;
     const auto verdicts = judged(own_judges, attempts);
     record(attempts, verdicts, log);

@@ -21,7 +21,8 @@ struct Judges {
   double unsafe_below = kUnsafe;        // probability of the safety model below which its verdict is a violation; a search has its own
 };
 
-// A script said turn by turn, or why the model could not be asked: Target::check(), more than kMostTurns turns, or, then `by_server`, the refusal of a server.
+// A script said turn by turn, or why the model could not be asked: Target::check(), more than kMostTurns turns, or, then `by_server`, the
+// refusal of a server.
 struct Conversation {
   core::Dialogue dialogue;
   std::string refused;

@@ -18,7 +18,7 @@ struct Question {
 };
 
 struct Target {
-  std::string name, digest;  // Attempt::model and Attempt::digest
+  std::string name, digest;                            // Attempt::model and Attempt::digest
   nlohmann::json settings = nlohmann::json::object();  // how it answers (sampling), for the log
   // The answers, in order; a server's refusal of one question is no answer of the model. core::IoError when a server says nothing at all.
   std::function<std::vector<annotation::ChatReply>(const std::vector<Question>&)> ask;

@@ -45,7 +45,7 @@ struct RedTeamOptions {
   double attempt_seconds = 0;
   inference::RenderPolicy limit;
   RedTeamConfig config;
-  red_team::SearchConfig search;           // auto
+  red_team::SearchConfig search;            // auto
   double unsafe_below = red_team::kUnsafe;  // replay
 };
 

@@ -106,10 +106,8 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
   red_team::Target target;
   target.name = name.empty() ? folder_name(folder) : std::move(name);
   target.digest = inference::model_digest(folder, digests);
-  target.settings = {{"sampling", core::key_json_of(settings.sampling)},
-                     {"chat", chat},
-                     {"max_tokens", policy.max_tokens},
-                     {"allow_tags", !refuse}};
+  target.settings = {
+      {"sampling", core::key_json_of(settings.sampling)}, {"chat", chat}, {"max_tokens", policy.max_tokens}, {"allow_tags", !refuse}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_folder(*model, policy, settings, questions); };
   target.check = [=](const core::Dialogue& dialogue) {
     if (refuse) refuse_tags(*model, dialogue.messages.back().content);

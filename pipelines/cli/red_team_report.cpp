@@ -120,22 +120,22 @@ void write_red_team_report(const std::vector<red_team::Attempt>& attempts, doubl
   writer.write({{"kind", "decided_by"}, {"attempts", deciders(attempts)}});
   for (const auto& row : gammas)
     writer.write({{"kind", "gamma"},
-           {"model", row.model},
-           {"source", row.source},
-           {"category", row.category},
-           {"attempts", row.attempts},
-           {"undecided", row.undecided},
-           {"violations", row.violations},
-           {"hours", row.hours},
-           {"gamma", evaluation::statistics::to_json(row.interval)}});
+                  {"model", row.model},
+                  {"source", row.source},
+                  {"category", row.category},
+                  {"attempts", row.attempts},
+                  {"undecided", row.undecided},
+                  {"violations", row.violations},
+                  {"hours", row.hours},
+                  {"gamma", evaluation::statistics::to_json(row.interval)}});
   for (const auto& row : rejections)
     writer.write({{"kind", "rejection"},
-           {"before", row.before},
-           {"after", row.after},
-           {"violated", row.violated},
-           {"asked", row.tried},
-           {"rejected", row.rejected},
-           {"rate", evaluation::statistics::to_json(row.interval)}});
+                  {"before", row.before},
+                  {"after", row.after},
+                  {"violated", row.violated},
+                  {"asked", row.tried},
+                  {"rejected", row.rejected},
+                  {"rate", evaluation::statistics::to_json(row.interval)}});
   std::string text = evaluation::render_text(gamma_table(gammas));
   if (!rejections.empty()) text += "\n" + evaluation::render_text(rejection_table(rejections));
   for (const auto& model : models) {
@@ -143,11 +143,11 @@ void write_red_team_report(const std::vector<red_team::Attempt>& attempts, doubl
     for (const auto& [category, cells] : covered)
       for (const auto& [vector, cell] : cells)
         writer.write({{"kind", "coverage"},
-               {"model", model},
-               {"category", category},
-               {"vector", vector},
-               {"attempts", cell.attempts},
-               {"violations", cell.violations}});
+                      {"model", model},
+                      {"category", category},
+                      {"vector", vector},
+                      {"attempts", cell.attempts},
+                      {"violations", cell.violations}});
     if (!covered.empty()) text += "\n" + evaluation::render_text(coverage_table(model, covered));
   }
   text += fmt::format("\nWho decided: {}\n", decider_line(deciders(attempts)));
