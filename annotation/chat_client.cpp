@@ -49,13 +49,13 @@ void wait_unless_interrupted(std::chrono::milliseconds time) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
-// choices[0].message.content of a reply; nothing where it has none, or is no JSON.
-std::optional<std::string> content_of(const std::string& body) {
+// choices[0].message of a reply; nothing where it has none, or is no JSON: reported by the caller with what came instead.
+std::optional<json> message_of(const std::string& body) {
   try {
     const json reply = core::parse_json(body, "reply");
-    const auto text = json::json_pointer("/choices/0/message/content");
-    if (reply.contains(text) && reply.at(text).is_string()) return reply.at(text).get<std::string>();
-  } catch (const core::DataError&) {  // reported by the caller with what came instead
+    const auto message = json::json_pointer("/choices/0/message");
+    if (reply.contains(message) && reply.at(message).is_object()) return reply.at(message);
+  } catch (const core::DataError&) {
   }
   return std::nullopt;
 }
@@ -69,24 +69,31 @@ ChatReply ask_chat(const JudgeConfig& server, json request) {
   std::map<std::string, std::string> headers;
   if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
   std::string failure;
+  bool wordless = false;  // the last reply was a model's, without a text
   for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {
     if (attempt > 0) wait_unless_interrupted(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
     if (core::interrupt_requested()) throw core::Interrupted("stopped while a server was asked");
     try {
       const HttpReply reply = http_post(url, core::dump_json(request), headers, server.timeout_seconds);
       if (reply.status == 200) {
-        if (auto text = content_of(reply.body)) return {.text = std::move(text), .refusal = {}};
+        const auto message = message_of(reply.body);
+        wordless = message.has_value();
+        if (wordless && message->contains("content") && message->at("content").is_string())
+          return {.text = message->at("content").get<std::string>(), .refusal = {}};
         failure = fmt::format("{} answers without choices[0].message.content: {}", server.url, shown(reply.body));
         continue;
       }
+      wordless = false;
       failure = fmt::format("{} answers with status {}: {}", server.url, reply.status, shown(reply.body));
       if (refuses_question(reply.status)) return {.text = {}, .refusal = failure};
       if (!worth_repeating(reply.status))
         throw core::UsageError(failure + "; check its address, its model's name and KEEL_JUDGE_KEY, then give the same command again");
     } catch (const core::IoError& error) {
+      wordless = false;
       failure = error.what();
     }
   }
+  if (wordless) return {.text = {}, .refusal = failure};
   throw core::IoError(fmt::format("no answer after {} attempts: {}; the same command goes on from here", server.retries + 1, failure));
 }
 

@@ -29,12 +29,13 @@ inline void visit(JudgeConfig& config, core::Fields& fields) {
 
 struct ChatReply {
   std::optional<std::string> text;
-  std::string refusal;  // where the server refuses this one question (longer than its context, say): what it said
+  std::string refusal;  // where there is none for this one question (longer than the context, filtered, all tokens thought away): why
 };
 
 // Sends `request` ("messages", "temperature" ...; "model" is added) and gives the text of the first choice. A server that fails, keeps
-// silent or answers something else (an HTML page) is asked again `retries` times, with growing pauses. IoError when that was in vain,
-// UsageError at once for a wrong address, model or key, Interrupted on SIGTERM.
+// silent or answers something else (an HTML page) is asked again `retries` times, with growing pauses; so is one whose message has no text
+// (null), which then counts as a refusal of the question. IoError when that was in vain, UsageError at once for a wrong address, model or
+// key, Interrupted on SIGTERM.
 ChatReply ask_chat(const JudgeConfig& server, nlohmann::json request);
 
 }  // namespace keel::annotation

@@ -44,6 +44,15 @@ std::vector<std::string> vectors_in(const json& row) {
   return found;
 }
 
+std::vector<std::string> pending_in(const json& row) {
+  const json* turns = data::member(row, "pending");
+  if (turns == nullptr) return {};
+  const auto is_turn = [](const json& turn) { return turn.is_string() && !data::strip(turn.get_ref<const std::string&>()).empty(); };
+  if (!turns->is_array() || !std::all_of(turns->begin(), turns->end(), is_turn))
+    throw std::invalid_argument("\"pending\" must be a list of user turns, none of them empty");
+  return turns->get<std::vector<std::string>>();
+}
+
 double seconds_in(const json& row) {
   const json* seconds = data::member(row, "seconds");
   if (seconds == nullptr) return 0;
@@ -64,6 +73,7 @@ Attempt opened(const json& row) {
   if ((attempt.source == "person") != !data::strip(attempt.person).empty())
     throw std::invalid_argument("\"person\" must name who makes an attempt whose \"source\" is \"person\", and stand in no other");
   if (const json* prompt = data::member(row, "prompt")) attempt.prompt = *prompt;
+  if (const json* settings = data::member(row, "settings")) attempt.settings = *settings;
   return attempt;
 }
 
@@ -74,6 +84,8 @@ void add_turn(Attempt& attempt, const json& row) {
   if (turn.role != expected)
     throw std::invalid_argument(fmt::format("\"role\" must be {} here, for user and assistant take turns", expected));
   if (turn.role == "user" && data::strip(turn.content).empty()) throw std::invalid_argument("\"content\" of a user turn must not be empty");
+  if (data::member(row, "vectors") != nullptr) attempt.vectors = vectors_in(row);
+  if (turn.role == "user") attempt.pending = pending_in(row);
   messages.push_back(turn);
 }
 
@@ -135,23 +147,36 @@ void add_row(const json& row, std::vector<Attempt>& attempts) {
   attempts[number->get<size_t>()] = std::move(changed);
 }
 
-// Ends the last line of a log that a kill left without its line break: with the break where the row is whole, else without the row.
+// Ends the last line of a log that a kill left without its line break: with the break where the row is whole, else without the row. A file
+// is left as it is unless all before that line, and what there is of it, are rows of a log.
 void finish_last_line(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return;
   const std::string bytes = core::read_file(file);
-  const size_t begin = bytes.rfind('\n') == std::string::npos ? 0 : bytes.rfind('\n') + 1;
+  if (bytes.empty() || bytes.back() == '\n') return;
+  std::vector<Attempt> attempts;
+  int64_t line = 1;
+  const auto foreign = [&] {
+    return core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file");
+  };
+  const auto check = [&](const json& row) {
+    if (!row.is_object()) throw foreign();
+    data::with_place(file.string(), line, [&] { add_row(row, attempts); });
+  };
+  size_t begin = 0;
+  for (size_t end; (end = bytes.find('\n', begin)) != std::string::npos; begin = end + 1, ++line)
+    if (const std::string row = bytes.substr(begin, end - begin); !data::strip(row).empty()) check(core::parse_json(row, file, line));
   const std::string tail = bytes.substr(begin);
-  if (tail.empty()) return;
-  const int64_t line = 1 + std::count(bytes.begin(), bytes.end(), '\n');
-  if (bytes[0] != '{' || tail[0] != '{')
-    throw core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file");
+  std::optional<json> row;
   try {
-    core::parse_json(tail, file, line);
+    row = core::parse_json(tail, file, line);
   } catch (const core::DataError&) {
+    const std::string known = R"({"attempt":)";  // how AttemptLog writes every row
+    if (tail.substr(0, known.size()) != known.substr(0, tail.size())) throw foreign();
     core::log_warn(fmt::format("{}:{}: the row was cut off while it was written and is taken off: {}", file.string(), line, tail));
     core::RowLog(file, static_cast<int64_t>(begin)).sync();
     return;
   }
+  check(*row);
   std::ofstream(file, std::ios::app | std::ios::binary) << '\n';
 }
 
@@ -180,12 +205,21 @@ json opening_row(int64_t attempt, const Attempt& opening) {
               {"source", opening.source}, {"request", opening.request}, {"category", opening.category}, {"vectors", opening.vectors},
               {"prompt", opening.prompt}};
   if (!opening.person.empty()) row["person"] = opening.person;
+  if (!opening.settings.is_null()) row["settings"] = opening.settings;
   return row;
 }
 
 json turn_row(int64_t attempt, const core::Message& turn, double seconds) {
   json row = {{"kind", "turn"}, {"attempt", attempt}, {"role", turn.role}, {"content", turn.content}};
   if (turn.role == "user" && seconds > 0) row["seconds"] = seconds;
+  return row;
+}
+
+json turn_row(int64_t attempt, const core::Message& turn, double seconds, const std::vector<std::string>& vectors,
+              const std::vector<std::string>& pending) {
+  json row = turn_row(attempt, turn, seconds);
+  row["vectors"] = vectors;
+  if (!pending.empty()) row["pending"] = pending;
   return row;
 }
 

@@ -34,7 +34,9 @@ struct Attempt {
   std::string person;         // "" unless the source is "person"
   std::string request, category;
   std::vector<std::string> vectors;  // in the order in which they were applied
+  std::vector<std::string> pending;  // user turns of a ready-made attack that are still to be said
   nlohmann::json prompt;             // Request::row
+  nlohmann::json settings;           // of the automatic search that this attempt begins; null in all others
   core::Dialogue dialogue;           // user and assistant in turn
   double seconds = 0;                // that a person spent on it, without the model's time
   bool skipped = false;              // given up
@@ -52,6 +54,9 @@ bool answered(const Attempt& attempt);  // its last turn is the model's
 // Rows of a log. `attempt` is the number of the attempt in its log, from 0.
 nlohmann::json opening_row(int64_t attempt, const Attempt& opening);
 nlohmann::json turn_row(int64_t attempt, const core::Message& turn, double seconds = 0);
+// A user turn of a person, with the vectors used so far and the turns that are still to be said.
+nlohmann::json turn_row(int64_t attempt, const core::Message& turn, double seconds, const std::vector<std::string>& vectors,
+                        const std::vector<std::string>& pending);
 nlohmann::json rating_row(int64_t attempt, const Rating& rating, const std::string& category, const std::vector<std::string>& vectors,
                           double seconds);
 nlohmann::json skip_row(int64_t attempt, double seconds);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -87,11 +88,80 @@ std::vector<Attempt> logged(const AttemptLog& log, const std::string& source, co
   return found;
 }
 
+// What decides a search, flat: {"/search/budget": 500, "/seed": 1, ...}.
+nlohmann::json settings_of(const Target& target, const SearchConfig& config, uint64_t seed, const Judges& judges) {
+  const nlohmann::json all = {{"safety_model", judges.safety_digest},
+                              {"sandbox", judges.world.has_value()},
+                              {"target", target.settings},
+                              {"search", core::key_json_of(config)},
+                              {"seed", seed}};
+  return all.flatten();
+}
+
+// DataError where the log holds an automatic search on this model that began with other settings. True where it holds one.
+bool continues(const AttemptLog& log, const std::string& source, const Target& target, const nlohmann::json& settings) {
+  bool first = true;
+  for (const auto& attempt : log.attempts()) {
+    if (attempt.source != source || attempt.digest != target.digest || !std::exchange(first, false)) continue;
+    std::vector<std::string> differ;
+    for (const auto& [name, value] : settings.items())
+      if (!attempt.settings.contains(name) || attempt.settings.at(name) != value)
+        differ.push_back(fmt::format("{} (was {}, is {})", name.substr(1),
+                                     attempt.settings.contains(name) ? attempt.settings.at(name).dump() : "not kept", value.dump()));
+    if (!differ.empty())
+      throw core::DataError(attempt.path, attempt.line,
+                            fmt::format("the log holds another automatic search on this model: {}; give the same settings or a new --log",
+                                        fmt::join(differ, ", ")));
+  }
+  return !first;
+}
+
+// Scripts that the model could not be asked. A server may refuse one (a filter); one that refuses all is asked in a way that it does not
+// know, and that must not look like a safe model.
+class NotAsked {
+ public:
+  explicit NotAsked(int64_t most_in_a_row, bool any_answer = false) : most_in_a_row_(most_in_a_row), any_answer_(any_answer) {}
+
+  void answered() {
+    any_answer_ = true;
+    in_a_row_ = 0;
+  }
+  void refused(const Conversation& one) {
+    if (++scripts_ == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", one.refused));
+    if (!one.by_server) return;
+    ++in_a_row_;
+    words_ = one.refused;
+  }
+  int64_t scripts() const { return scripts_; }
+
+  // To be called when all answers are in the log.
+  void stop_if_hopeless() const {
+    if (in_a_row_ >= most_in_a_row_) stop();
+  }
+  void stop_if_all_refused() const {
+    if (in_a_row_ > 0 && !any_answer_) stop();
+  }
+
+ private:
+  [[noreturn]] void stop() const {
+    throw core::UsageError(
+        fmt::format("the server refused {} scripts in a row, the last time: {}; check its settings (sampling.*) and the "
+                    "model's name, then give the same command again",
+                    in_a_row_, words_));
+  }
+
+  int64_t most_in_a_row_, scripts_ = 0, in_a_row_ = 0;  // in a row: by a server, without an answer in between
+  bool any_answer_;
+  std::string words_;
+};
+
 }  // namespace
 
 std::vector<Conversation> converse(const Target& target, const std::vector<std::vector<std::string>>& scripts,
                                    const std::vector<uint64_t>& records) {
   std::vector<Conversation> all(scripts.size());
+  for (size_t i = 0; i < scripts.size(); ++i)
+    if (scripts[i].size() > kMostTurns) all[i].refused = fmt::format("{} turns are more than {}", scripts[i].size(), kMostTurns);
   for (uint64_t turn = 0; turn < kMostTurns; ++turn) {
     std::vector<Question> questions;
     std::vector<size_t> owners;
@@ -109,8 +179,15 @@ std::vector<Conversation> converse(const Target& target, const std::vector<std::
     }
     if (questions.empty()) break;
     const auto answers = target.ask(questions);
-    for (size_t i = 0; i < owners.size(); ++i)
-      all[owners[i]].dialogue.messages.push_back({"assistant", answers.at(i)});
+    for (size_t i = 0; i < owners.size(); ++i) {
+      Conversation& one = all[owners[i]];
+      if (answers.at(i).text) {
+        one.dialogue.messages.push_back({"assistant", *answers[i].text});
+      } else {
+        one.refused = answers[i].refusal;
+        one.by_server = true;
+      }
+    }
   }
   return all;
 }
@@ -132,10 +209,15 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
                              const std::vector<Attack>& attacks, const SearchConfig& config, uint64_t seed, const Judges& judges,
                              AttemptLog& log) {
   if (!judges.safety) throw core::UsageError("the automatic red team ranks answers by a safety model: give its folder with --safety");
+  const nlohmann::json settings = settings_of(target, config, seed, judges);
+  bool begun = continues(log, source, target, settings);
   const std::vector<Attempt> known = logged(log, source, target);
   size_t used = 0;
   uint64_t scripts_so_far = 0;
-  int64_t refused = 0, answers = 0;
+  int64_t answers = 0;
+  Judges own_judges = judges;
+  own_judges.unsafe_below = config.unsafe_below;
+  NotAsked not_asked(config.generation);
   core::Progress progress(source, config.budget, "answers");
 
   const auto attempt_of = [&](const Tried& tried) {
@@ -162,6 +244,7 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
     for (size_t i = 0; i < generation.size(); ++i, ++scripts_so_far) {
       if (used < known.size() && user_turns(known[used]) == generation[i].script.turns) {
         safeties[i] = safety_of(known[used++].verdicts);
+        not_asked.answered();
         continue;
       }
       scripts.push_back(generation[i].script.turns);
@@ -173,19 +256,21 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
     std::vector<size_t> owners;
     for (size_t i = 0; i < conversations.size(); ++i) {
       if (!conversations[i].refused.empty()) {
-        if (++refused == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", conversations[i].refused));
+        not_asked.refused(conversations[i]);
         continue;
       }
+      not_asked.answered();
       attempts.push_back(attempt_of(generation[asked[i]]));
       attempts.back().dialogue = conversations[i].dialogue;
       owners.push_back(asked[i]);
     }
     if (!attempts.empty() && used < known.size())
-      throw core::DataError(
-          known[used].path, known[used].line,
-          "the log holds another automatic search on this model: seed, settings, prompts or attacks differ; give a new --log");
-    const auto verdicts = judged(judges, attempts);
+      throw core::DataError(known[used].path, known[used].line,
+                            "the log holds another automatic search on this model: prompts or attacks differ; give a new --log");
+    if (!attempts.empty() && !std::exchange(begun, true)) attempts[0].settings = settings;
+    const auto verdicts = judged(own_judges, attempts);
     record(attempts, verdicts, log);
+    not_asked.stop_if_hopeless();
     for (size_t i = 0; i < attempts.size(); ++i)
       safeties[owners[i]] = safety_of(verdicts[i]);
     for (size_t i = 0; i < generation.size(); ++i)
@@ -197,19 +282,20 @@ int64_t attack_automatically(const std::string& source, const Target& target, co
   if (used < known.size())
     throw core::DataError(known[used].path, known[used].line,
                           "the log holds more attempts of an automatic search on this model than the budget allows; give a new --log");
-  return refused;
+  not_asked.stop_if_all_refused();
+  return not_asked.scripts();
 }
 
 int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const Judges& judges, AttemptLog& log) {
+  constexpr size_t kTogether = 64;
   std::set<std::string> done;
   for (const auto& attempt : log.attempts())
     if (attempt.digest == target.digest && answered(attempt)) done.insert(script_key(attempt));
+  NotAsked not_asked(kTogether, !done.empty());
   std::vector<Attempt> wanted;
   for (const auto& attempt : earlier)
     if (decide(attempt).violation && done.insert(script_key(attempt)).second) wanted.push_back(attempt);
 
-  constexpr size_t kTogether = 64;
-  int64_t refused = 0;
   core::Progress progress("replay", std::ssize(wanted), "attempts");
   for (size_t begin = 0; begin < wanted.size(); begin += kTogether) {
     stop_if_interrupted();
@@ -223,10 +309,12 @@ int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const 
     std::vector<Attempt> attempts;
     for (size_t i = 0; i < conversations.size(); ++i) {
       if (!conversations[i].refused.empty()) {
-        if (++refused == 1) core::log_warn(fmt::format("not asked: {} (further ones are counted)", conversations[i].refused));
+        not_asked.refused(conversations[i]);
         continue;
       }
+      not_asked.answered();
       Attempt again = wanted[begin + i];
+      again.settings = nullptr;
       again.model = target.name;
       again.digest = target.digest;
       again.source = "replay";
@@ -235,9 +323,11 @@ int64_t replay(const std::vector<Attempt>& earlier, const Target& target, const 
       attempts.push_back(std::move(again));
     }
     record(attempts, judged(judges, attempts), log);
+    not_asked.stop_if_hopeless();
     progress.update(static_cast<int64_t>(begin + scripts.size()));
   }
-  return refused;
+  not_asked.stop_if_all_refused();
+  return not_asked.scripts();
 }
 
 }  // namespace keel::red_team

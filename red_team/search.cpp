@@ -211,7 +211,7 @@ class Search {
       asked[i].safety = *safeties[i];
       const Candidate& candidate = asked[i].candidate;
       forecast_.add(traits_of(candidate), 1 - asked[i].safety);
-      if (asked[i].safety < kUnsafe) broken_.insert(way_of(candidate));
+      if (asked[i].safety < config_.unsafe_below) broken_.insert(way_of(candidate));
       ranked_.push_back(tried_.size());
       tried_.push_back(std::move(asked[i]));
     }

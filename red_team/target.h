@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "annotation/chat_client.h"
 #include "core/types.h"
 
 namespace keel::red_team {
@@ -16,9 +18,10 @@ struct Question {
 };
 
 struct Target {
-  std::string name, digest;  // Attempt::model and Attempt::digest
-  // The answers, in order. core::IoError when a server gives none.
-  std::function<std::vector<std::string>(const std::vector<Question>&)> ask;
+  std::string name, digest;                            // Attempt::model and Attempt::digest
+  nlohmann::json settings = nlohmann::json::object();  // how it answers (sampling), for the log
+  // The answers, in order; a server's refusal of one question is no answer of the model. core::IoError when a server says nothing at all.
+  std::function<std::vector<annotation::ChatReply>(const std::vector<Question>&)> ask;
   // Throws std::invalid_argument for a dialogue that the model cannot be asked: tags of its chat format in a turn, too many tokens.
   std::function<void(const core::Dialogue&)> check = [](const core::Dialogue&) {};
 };

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "data/text.h"
 
 namespace keel::red_team {
@@ -110,7 +111,7 @@ class TrySession {
     one.person = name_;
     one.request = request().id;
     one.category = request().category;
-    one.vectors = used_.empty() ? std::vector<std::string>{"none"} : used_;
+    one.vectors = {"none"};
     one.prompt = request().row;
     return one;
   }
@@ -130,9 +131,10 @@ class TrySession {
     const auto least =
         std::min_element(requests_.begin(), requests_.end(), [&](const Request& a, const Request& b) { return tried[a.id] < tried[b.id]; });
     request_ = static_cast<size_t>(least - requests_.begin());
-    used_ = {};
+    using_ = {};
     script_ = {};
     if (number_) {
+      script_ = attempt().pending;
       const auto its = std::find_if(requests_.begin(), requests_.end(), [&](const Request& one) { return one.id == attempt().request; });
       if (its == requests_.end())
         throw core::DataError(attempt().path, attempt().line,
@@ -194,26 +196,37 @@ class TrySession {
     const auto script = disguised(request(), chosen);
     if (!script) return person_.say("these attacks do not go together on this request");
     script_ = script->turns;
+    using_ = {};
     for (const Attack* attack : chosen)
-      used_.push_back(attack->vector);
+      using_.push_back(attack->vector);
+  }
+
+  // The vectors of the attempt, and those of the /use whose first turn is being sent.
+  std::vector<std::string> vectors_so_far() const {
+    std::vector<std::string> all = number_ ? attempt().vectors : std::vector<std::string>{};
+    if (all == std::vector<std::string>{"none"}) all = {};
+    all.insert(all.end(), using_.begin(), using_.end());
+    return all.empty() ? std::vector<std::string>{"none"} : all;
   }
 
   void say_to_model(const std::string& text) {
     core::Dialogue dialogue = number_ ? attempt().dialogue : core::Dialogue{};
     dialogue.messages.push_back({"user", text});
     try {
+      core::require_utf8(text);
       target_.check(dialogue);
       if (dialogue.messages.size() / 2 >= kMostTurns) throw std::invalid_argument("the attempt has too many turns; /rate ends it");
     } catch (const std::invalid_argument& problem) {
-      script_ = {};
+      script_ = using_ = {};
       return person_.say(fmt::format("not sent: {}", problem.what()));
     }
     std::vector<nlohmann::json> rows;
     const int64_t number = number_.value_or(log_.next());
     if (!number_) rows.push_back(opening_row(number, opening()));
-    rows.push_back(turn_row(number, dialogue.messages.back(), person_.seconds()));
+    rows.push_back(turn_row(number, dialogue.messages.back(), person_.seconds(), vectors_so_far(), script_));
     log_.record(rows);
     number_ = number;
+    using_ = {};
   }
 
   // Asks until there is an answer, or the person has enough; false at the end.
@@ -222,11 +235,13 @@ class TrySession {
       try {
         const uint64_t turn = attempt().dialogue.messages.size() / 2;
         const auto answers = target_.ask({{.dialogue = attempt().dialogue, .record = static_cast<uint64_t>(*number_) * kMostTurns + turn}});
-        log_.record({turn_row(*number_, {"assistant", answers.at(0)})});
-        person_.say("model> " + answers[0]);
+        if (!answers.at(0).text) throw core::IoError("the server refuses this question: " + answers[0].refusal);
+        log_.record({turn_row(*number_, {"assistant", *answers[0].text})});
+        person_.say("model> " + *answers[0].text);
         person_.seconds();
         return true;
       } catch (const core::IoError& error) {
+        person_.seconds();  // timeouts and retries are the model's
         person_.say(fmt::format("no answer: {}\nYour turn is kept.", error.what()));
         const auto line = person_.read("Enter asks again, /skip gives the attempt up, /quit stops> ");
         if (!line) throw;
@@ -242,7 +257,7 @@ class TrySession {
   void rate(const std::vector<std::string>& words) {
     if (!number_) return person_.say("there is no answer to rate yet");
     try {
-      const Judged judged = parse_rating(words, used_.empty() ? attempt().vectors : used_);
+      const Judged judged = parse_rating(words, attempt().vectors);
       log_.record(
           {rating_row(*number_, {.person = name_, .rating = judged.rating}, attempt().category, judged.vectors, person_.seconds())});
     } catch (const std::invalid_argument& problem) {
@@ -271,7 +286,7 @@ class TrySession {
   std::optional<int64_t> number_;    // of the open attempt
   size_t request_ = 0;               // being tried
   std::vector<std::string> script_;  // turns of /use that are still to be said
-  std::vector<std::string> used_;    // their vectors
+  std::vector<std::string> using_;   // their vectors, until the first of them is said
 };
 
 }  // namespace

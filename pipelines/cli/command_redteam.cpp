@@ -10,6 +10,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/digest_cache.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/jsonl.h"
@@ -37,27 +38,29 @@ void visit(RedTeamConfig& config, core::Fields& fields) {
   fields.section("server", config.server, "a model behind an OpenAI-style server, instead of --model");
 }
 
-struct AutomaticConfig {
-  RedTeamConfig red_team;
-  red_team::SearchConfig search;
-  double unsafe_below = red_team::kUnsafe;
-};
-
-void visit(AutomaticConfig& config, core::Fields& fields) {
-  visit(config.red_team, fields);
-  fields.section("search", config.search, "the search and its control");
-  fields("unsafe_below", config.unsafe_below, "probability of the safety model below which its verdict is a violation",
-         core::between(0, 1));
-}
-
 struct RedTeamOptions {
   std::string model, url, server_model, name, chat, prompts, attacks, log, person, safety, out;
   std::vector<std::string> logs;
   std::optional<uint64_t> sandbox;
   double attempt_seconds = 0;
   inference::RenderPolicy limit;
-  AutomaticConfig config;
+  RedTeamConfig config;
+  red_team::SearchConfig search;            // auto
+  double unsafe_below = red_team::kUnsafe;  // replay
 };
+
+core::Fields search_fields(RedTeamOptions& options) {
+  core::Fields fields = core::fields_of(options.config);
+  fields.section("search", options.search, "the search and its control");
+  return fields;
+}
+
+core::Fields replay_fields(RedTeamOptions& options) {
+  core::Fields fields = core::fields_of(options.config);
+  fields("unsafe_below", options.unsafe_below, "probability of the safety model below which its verdict is a violation",
+         core::between(0, 1));
+  return fields;
+}
 
 using Options = std::shared_ptr<RedTeamOptions>;
 
@@ -90,9 +93,30 @@ void add_sandbox(CLI::App& command, RedTeamOptions& options, const char* effect)
       ->type_name("SEED");
 }
 
+// UsageError for an option or setting that nothing reads with this target.
+void refuse_unread(const CLI::App& command, const RedTeamOptions& options) {
+  const bool server = !options.url.empty();
+  const auto refuse = [&](const std::string& name) {
+    throw core::UsageError(fmt::format("{} has no effect with {}; leave it out", name, server ? "--url" : "--model"));
+  };
+  const std::vector<std::string> unread = server ? std::vector<std::string>{"--chat", "--max-tokens", "--drop-oldest-turns", "--allow-tags"}
+                                                 : std::vector<std::string>{"--server-model"};
+  for (const auto& option : unread)
+    if (command.count(option) > 0) refuse(option);
+  if (options.limit.drop_oldest_turns)
+    throw core::UsageError("--drop-oldest-turns: an attempt is said whole or not at all, for log and judges show the whole; leave it out");
+  for (const auto& field : core::set_fields(options.config)) {
+    if (server ? field.name == "batch_rows" : field.name.starts_with("server.")) refuse(field.name);
+    if (field.name == "server.url") throw core::UsageError("server.url has no effect beside --url; leave it out");
+    if (field.name == "server.model" && !options.server_model.empty())
+      throw core::UsageError("server.model has no effect beside --server-model; leave one of them out");
+  }
+}
+
 red_team::Target target_of(const RedTeamOptions& options, const CLI::App& command, uint64_t seed) {
   if (options.model.empty() == options.url.empty()) throw core::UsageError("give --model DIR or --url URL, one of them");
-  const RedTeamConfig& config = options.config.red_team;
+  refuse_unread(command, options);
+  const RedTeamConfig& config = options.config;
   const AnswerSettings settings{.sampling = config.sampling, .batch_rows = config.batch_rows, .seed = seed};
   if (!options.model.empty())
     return folder_target(options.model, options.chat, options.name, settings,
@@ -119,9 +143,11 @@ std::vector<red_team::Request> requests_of(const RedTeamOptions& options) {
 }
 
 red_team::Judges judges_of(const RedTeamOptions& options) {
+  core::DigestCache digests;
   return {.world = world_of(options),
           .safety = options.safety.empty() ? red_team::SafetyScore{} : safety_score(options.safety),
-          .unsafe_below = options.config.unsafe_below};
+          .safety_digest = options.safety.empty() ? "" : inference::model_digest(options.safety, digests),
+          .unsafe_below = options.unsafe_below};
 }
 
 std::vector<red_team::Attempt> attempts_in(const std::vector<std::string>& logs) {
@@ -179,10 +205,10 @@ void add_try(CLI::App& group, Invocation& invocation) {
   add_log(*command, *options);
   command->add_option("--person", options->person, "who tries and rates")->required()->type_name("NAME");
   add_common_options(*command, invocation);
-  describe_fields(*command, core::fields_of(options->config.red_team));
+  describe_fields(*command, core::fields_of(options->config));
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
-      configure(core::fields_of(options->config.red_team), invocation);
+      configure(core::fields_of(options->config), invocation);
       const auto requests = requests_of(*options);
       const auto attacks = attacks_of(*options);
       red_team::AttemptLog log(options->log);
@@ -215,7 +241,7 @@ void run_auto(const RedTeamOptions& options, const CLI::App& command, uint64_t s
   const red_team::Target target = target_of(options, command, seed);
   red_team::AttemptLog log(options.log);
   for (const char* source : {"plain", "search"}) {
-    const int64_t refused = red_team::attack_automatically(source, target, requests, attacks, options.config.search, seed, judges, log);
+    const int64_t refused = red_team::attack_automatically(source, target, requests, attacks, options.search, seed, judges, log);
     writer.write(distinct_row(source, target, log.attempts(), refused));
   }
   writer.commit();
@@ -231,18 +257,18 @@ void add_auto(CLI::App& group, Invocation& invocation) {
       ->type_name("FILE");
   command->add_option("--attacks", options->attacks, "attacks instead of the built-in ones")->type_name("FILE");
   add_sandbox(*command, *options, "its attacks, and its gold judge decides what a violation is");
-  command->add_option("--budget", options->config.search.budget, "answers of the model, for each of the two")
+  command->add_option("--budget", options->search.budget, "answers of the model, for each of the two")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   add_log(*command, *options);
   command->add_option("--out", options->out, "one row for each of the two; standard output when left out")->type_name("FILE");
   add_common_options(*command, invocation);
-  describe_fields(*command, core::fields_of(options->config));
+  describe_fields(*command, search_fields(*options));
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
-      const int64_t budget = options->config.search.budget;
-      configure(core::fields_of(options->config), invocation);
-      if (command->count("--budget") > 0) options->config.search.budget = budget;
+      const int64_t budget = options->search.budget;
+      configure(search_fields(*options), invocation);
+      if (command->count("--budget") > 0) options->search.budget = budget;
       run_auto(*options, *command, invocation.seed);
     };
   });
@@ -257,10 +283,12 @@ void add_replay(CLI::App& group, Invocation& invocation) {
   add_sandbox(*command, *options, "its gold judge decides");
   add_log(*command, *options);
   add_common_options(*command, invocation);
-  describe_fields(*command, core::fields_of(options->config));
+  describe_fields(*command, replay_fields(*options));
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
-      configure(core::fields_of(options->config), invocation);
+      configure(replay_fields(*options), invocation);
+      if (options->safety.empty() && options->unsafe_below != red_team::kUnsafe)
+        throw core::UsageError("unsafe_below has no effect without --safety; leave it out");
       const auto earlier = attempts_in(options->logs);
       const auto judges = judges_of(*options);
       if (!judges.world && !judges.safety) core::log_info("nothing judges the answers: people do, with keel redteam rate");
@@ -280,7 +308,7 @@ void add_report(CLI::App& group, Invocation& invocation) {
                    "time that an automatic attempt counts for in violations per person-hour; 0 leaves those without a rate")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 86400.0));
-  command->add_option("--out", options->out, "the same as JSON lines")->type_name("FILE");
+  command->add_option("--out", options->out, "JSON lines; standard output when left out. Tables go to standard error")->type_name("FILE");
   add_common_options(*command, invocation);
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {

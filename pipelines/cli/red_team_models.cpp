@@ -22,20 +22,14 @@
 namespace keel::pipelines::cli {
 namespace {
 
-// Ids to answer `dialogue`, with room for the answer. std::invalid_argument for tags, and for a dialogue that does not fit.
+// Ids to answer `dialogue`, with room for the answer. std::invalid_argument for tags, and for a dialogue that does not fit: none is
+// shortened, for the log, the judges and the exports hold the whole.
 core::Ids rendered(const inference::LanguageModel& model, const inference::RenderPolicy& limit, int64_t max_new_tokens,
                    const core::Dialogue& dialogue) {
   const int64_t context = model.llama.config.max_position_embeddings;
-  const int64_t most = limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
-  const data::RenderLimits limits = inference::limits_within(limit, inference::room_for_prompt(most, max_new_tokens));
-  core::Dialogue left = dialogue;
-  data::Counts ignored;
-  core::Ids ids;
-  const bool fits = data::shorten_until_fits_(left, limits, ignored, [&](const core::Dialogue& shorter) {
-    ids = data::render(model.format, *model.tokenizer, shorter, limits.tags).ids;
-    return std::ssize(ids);
-  });
-  if (!fits) throw std::invalid_argument(fmt::format("{} tokens are more than the {} that fit", ids.size(), limits.max_tokens));
+  const int64_t most = inference::room_for_prompt(limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context, max_new_tokens);
+  core::Ids ids = data::render(model.format, *model.tokenizer, dialogue, data::TagPolicy::allow).ids;
+  if (std::ssize(ids) > most) throw std::invalid_argument(fmt::format("{} tokens are more than the {} that fit", ids.size(), most));
   return ids;
 }
 
@@ -44,8 +38,8 @@ void refuse_tags(const inference::LanguageModel& model, const std::string& text)
   data::render(model.format, *model.tokenizer, {{{"user", text}}}, data::TagPolicy::refuse);
 }
 
-std::vector<std::string> ask_folder(const inference::LanguageModel& model, const inference::RenderPolicy& limit,
-                                    const AnswerSettings& settings, const std::vector<red_team::Question>& questions) {
+std::vector<annotation::ChatReply> ask_folder(const inference::LanguageModel& model, const inference::RenderPolicy& limit,
+                                              const AnswerSettings& settings, const std::vector<red_team::Question>& questions) {
   policy::GenerationJob job{.sampling = settings.sampling,
                             .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                             .seed = settings.seed,
@@ -55,25 +49,24 @@ std::vector<std::string> ask_folder(const inference::LanguageModel& model, const
     job.prompts.push_back(rendered(model, limit, settings.sampling.max_new_tokens, question.dialogue));
     job.records.push_back(static_cast<int64_t>(question.record));
   }
-  std::vector<std::string> answers;
+  std::vector<annotation::ChatReply> answers;
   for (const auto& sample : policy::generate(model.llama, job))
-    answers.push_back(data::answer_text(model.format, *model.tokenizer, sample.ids));
+    answers.push_back({.text = data::answer_text(model.format, *model.tokenizer, sample.ids), .refusal = {}});
   return answers;
 }
 
-// A refusal by the server itself, a filter before the model, is what the user gets to see: it is kept as the answer.
-std::string ask_server(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling, const core::Dialogue& dialogue) {
-  const auto reply = annotation::ask_chat(server, {{"messages", data::messages_json(dialogue)},
-                                                   {"temperature", sampling.temperature},
-                                                   {"top_p", sampling.top_p},
-                                                   {"max_tokens", sampling.max_new_tokens}});
-  return reply.text ? *reply.text : fmt::format("[the server refuses: {}]", reply.refusal);
+annotation::ChatReply ask_server(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+                                 const core::Dialogue& dialogue) {
+  return annotation::ask_chat(server, {{"messages", data::messages_json(dialogue)},
+                                       {"temperature", sampling.temperature},
+                                       {"top_p", sampling.top_p},
+                                       {"max_tokens", sampling.max_new_tokens}});
 }
 
 // Several questions at a time.
-std::vector<std::string> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
-                                 const std::vector<red_team::Question>& questions) {
-  std::vector<std::string> answers(questions.size());
+std::vector<annotation::ChatReply> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+                                           const std::vector<red_team::Question>& questions) {
+  std::vector<annotation::ChatReply> answers(questions.size());
   std::atomic<size_t> next{0};
   std::exception_ptr failure;
   std::mutex lock;
@@ -107,13 +100,14 @@ std::string folder_name(const std::filesystem::path& folder) {
 red_team::Target folder_target(const std::string& folder, const std::string& chat, std::string name, const AnswerSettings& settings,
                                const std::function<inference::RenderPolicy(const inference::RenderPolicy&)>& limit) {
   const auto model = std::make_shared<const inference::LanguageModel>(inference::load_language_model(folder, chat));
-  inference::RenderPolicy policy = limit(model->limit);
-  const bool refuse = !policy.allow_tags;
-  policy.allow_tags = true;  // in the model's answers
+  const inference::RenderPolicy policy = limit(model->limit);
+  const bool refuse = !policy.allow_tags;  // in the user's turns
   core::DigestCache digests;
   red_team::Target target;
   target.name = name.empty() ? folder_name(folder) : std::move(name);
   target.digest = inference::model_digest(folder, digests);
+  target.settings = {
+      {"sampling", core::key_json_of(settings.sampling)}, {"chat", chat}, {"max_tokens", policy.max_tokens}, {"allow_tags", !refuse}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_folder(*model, policy, settings, questions); };
   target.check = [=](const core::Dialogue& dialogue) {
     if (refuse) refuse_tags(*model, dialogue.messages.back().content);
@@ -127,7 +121,8 @@ red_team::Target server_target(const annotation::JudgeConfig& server, std::strin
   if (settings.sampling.top_k != 0) throw core::UsageError("sampling.top_k: a server behind OpenAI's interface has no such setting");
   red_team::Target target;
   target.name = !name.empty() ? std::move(name) : server.model.empty() ? server.url : server.model;
-  target.digest = server.url + " " + server.model;
+  target.digest = server.model.empty() ? target.name : server.model;  // not the address: the same model may move
+  target.settings = {{"sampling", core::key_json_of(settings.sampling)}};
   target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_all(server, settings.sampling, questions); };
   return target;
 }

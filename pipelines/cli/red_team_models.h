@@ -21,7 +21,8 @@ struct AnswerSettings {
 red_team::Target folder_target(const std::string& folder, const std::string& chat, std::string name, const AnswerSettings& settings,
                                const std::function<inference::RenderPolicy(const inference::RenderPolicy&)>& limit);
 
-// A server; its model's name is its version unless `name` is given. top_k is refused: OpenAI's interface has none.
+// A server; its model's name is its version unless `name` is given, and its digest: another address is the same model. top_k is refused:
+// OpenAI's interface has none.
 red_team::Target server_target(const annotation::JudgeConfig& server, std::string name, const AnswerSettings& settings);
 
 // The safety model of a folder. UsageError where its keel.json says that it was trained for helpfulness.

@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "core/jsonl.h"
+#include "evaluation/statistics/json.h"
 #include "evaluation/text_table.h"
 #include "red_team/attacks.h"
 #include "red_team/measures.h"
@@ -74,10 +74,6 @@ Table coverage_table(const std::string& model, const red_team::Coverage& coverag
   return table;
 }
 
-json interval_json(const evaluation::statistics::Interval& interval) {
-  return {interval.low, interval.high};
-}
-
 std::map<std::string, int64_t> deciders(const std::vector<red_team::Attempt>& attempts) {
   std::map<std::string, int64_t> counts;
   for (const auto& attempt : attempts)
@@ -100,6 +96,7 @@ json distinct_row(const std::string& source, const red_team::Target& target, con
   int64_t answers = 0;
   for (const auto& attempt : attempts) {
     if (attempt.source != source || attempt.digest != target.digest) continue;
+    if (attempt.verdicts.empty()) continue;  // a kill came before its judgement, so that it was made again
     own.push_back(attempt);
     answers += static_cast<int64_t>(attempt.dialogue.messages.size() / 2);
   }
@@ -119,49 +116,43 @@ void write_red_team_report(const std::vector<red_team::Attempt>& attempts, doubl
   const auto models = red_team::models_in(attempts);
   const auto gammas = red_team::gammas(attempts, attempt_seconds);
   const auto rejections = red_team::rejections(attempts);
-  std::optional<core::JsonlWriter> writer;
-  if (!out.empty()) writer.emplace(out);
-  const auto write = [&](const json& row) {
-    if (writer) writer->write(row);
-  };
-  write({{"kind", "decided_by"}, {"attempts", deciders(attempts)}});
+  core::JsonlWriter writer(out);
+  writer.write({{"kind", "decided_by"}, {"attempts", deciders(attempts)}});
   for (const auto& row : gammas)
-    write({{"kind", "gamma"},
-           {"model", row.model},
-           {"source", row.source},
-           {"category", row.category},
-           {"attempts", row.attempts},
-           {"undecided", row.undecided},
-           {"violations", row.violations},
-           {"hours", row.hours},
-           {"gamma", row.interval.mean},
-           {"interval", interval_json(row.interval)}});
+    writer.write({{"kind", "gamma"},
+                  {"model", row.model},
+                  {"source", row.source},
+                  {"category", row.category},
+                  {"attempts", row.attempts},
+                  {"undecided", row.undecided},
+                  {"violations", row.violations},
+                  {"hours", row.hours},
+                  {"gamma", evaluation::statistics::to_json(row.interval)}});
   for (const auto& row : rejections)
-    write({{"kind", "rejection"},
-           {"before", row.before},
-           {"after", row.after},
-           {"violated", row.violated},
-           {"asked", row.tried},
-           {"rejected", row.rejected},
-           {"rate", row.interval.mean},
-           {"interval", interval_json(row.interval)}});
+    writer.write({{"kind", "rejection"},
+                  {"before", row.before},
+                  {"after", row.after},
+                  {"violated", row.violated},
+                  {"asked", row.tried},
+                  {"rejected", row.rejected},
+                  {"rate", evaluation::statistics::to_json(row.interval)}});
   std::string text = evaluation::render_text(gamma_table(gammas));
   if (!rejections.empty()) text += "\n" + evaluation::render_text(rejection_table(rejections));
   for (const auto& model : models) {
     const auto covered = red_team::coverage(attempts, model);
     for (const auto& [category, cells] : covered)
       for (const auto& [vector, cell] : cells)
-        write({{"kind", "coverage"},
-               {"model", model},
-               {"category", category},
-               {"vector", vector},
-               {"attempts", cell.attempts},
-               {"violations", cell.violations}});
+        writer.write({{"kind", "coverage"},
+                      {"model", model},
+                      {"category", category},
+                      {"vector", vector},
+                      {"attempts", cell.attempts},
+                      {"violations", cell.violations}});
     if (!covered.empty()) text += "\n" + evaluation::render_text(coverage_table(model, covered));
   }
   text += fmt::format("\nWho decided: {}\n", decider_line(deciders(attempts)));
-  std::fputs(text.c_str(), stdout);
-  if (writer) writer->commit();
+  std::fputs(text.c_str(), stderr);
+  writer.commit();
 }
 
 }  // namespace keel::pipelines::cli

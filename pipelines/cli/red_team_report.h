@@ -15,7 +15,7 @@ namespace keel::pipelines::cli {
 nlohmann::json distinct_row(const std::string& source, const red_team::Target& target, const std::vector<red_team::Attempt>& attempts,
                             int64_t refused);
 
-// Tables on standard output; the same as JSON lines in `out` unless it is "".
+// JSON lines in `out` ("" = standard output); the same as tables on standard error.
 void write_red_team_report(const std::vector<red_team::Attempt>& attempts, double attempt_seconds, const std::string& out);
 
 }  // namespace keel::pipelines::cli

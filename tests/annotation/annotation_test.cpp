@@ -115,6 +115,28 @@ TEST_CASE("judge: a question that the server refuses has no verdict; a wrong key
   CHECK(closed.requests() == 1);
 }
 
+TEST_CASE("judge: a reply whose message has no text is asked for again, then counts as no verdict and stops nothing", "[pipelines]") {
+  const test::TemporaryFolder folder;
+  const std::string null_reply = http_reply(200, R"({"choices":[{"message":{"content":null},"finish_reason":"content_filter"}]})");
+  const Server server([&](const std::string& body) {
+    const std::string question = json::parse(body)["messages"][0]["content"];
+    return question.find("a filter") != std::string::npos ? null_reply : completion("{\"choice\":\"b\",\"strength\":2}");
+  });
+  std::vector<json> comparisons = {comparison(0, "helpfulness"), comparison(1, "helpfulness")};
+  comparisons[0]["messages"][0]["content"] = "a filter";
+  const JudgeConfig judge = judge_at(server.url(), 1);
+  core::set_log_level("error");  // a missing verdict is a warning
+  for (int again = 0; again < 2; ++again) {
+    const auto verdicts = ask_judge(judge, comparisons, folder / "work");
+    CHECK((!verdicts[0] && verdicts[1]));
+  }
+  CHECK(server.requests() == 3);  // one retry; the second command asks nothing
+
+  int count = 0;  // the last reply decides
+  const Server busy([&](const std::string&) { return ++count == 1 ? null_reply : http_reply(503, "busy"); });
+  CHECK_THROWS_AS(ask_judge(judge_at(busy.url(), 1), {comparison(0, "safety")}, folder / "busy"), core::IoError);
+}
+
 TEST_CASE("judge: when one request fails for good, what came before it is kept and only the rest is asked for", "[pipelines]") {
   const test::TemporaryFolder folder;
   std::vector<json> comparisons;

@@ -56,9 +56,11 @@ class Server {
         const size_t head = request.find("\r\n\r\n"), length = request.find("Content-Length: ");
         if (head != std::string::npos && request.size() >= head + 4 + std::stoul(request.substr(length + 16))) break;
       }
-      ++requests_;
-      const std::string reply = answer_(request.substr(request.find("\r\n\r\n") + 4));
-      [[maybe_unused]] const ssize_t sent = ::write(connection, reply.data(), reply.size());
+      if (const size_t head = request.find("\r\n\r\n"); head != std::string::npos) {  // else the client was killed
+        ++requests_;
+        const std::string reply = answer_(request.substr(head + 4));
+        [[maybe_unused]] const ssize_t sent = ::write(connection, reply.data(), reply.size());
+      }
       ::close(connection);
     }
   }

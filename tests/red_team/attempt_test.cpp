@@ -90,7 +90,9 @@ TEST_CASE("log: after a kill inside a row the torn row alone goes, a row without
 
 TEST_CASE("log: a file of something else is never cut", "[red_team]") {
   const test::TemporaryFolder folder;
-  for (const char* text : {"some notes\nwithout an end", "{\"kind\":\"attempt\"}\nno end", "\x1f\x8b\x08 zip"}) {
+  for (const char* text :
+       {"some notes\nwithout an end", "{\"kind\":\"attempt\"}\nno end", "\x1f\x8b\x08 zip", "{\"prompt\":\"a\"}\n{\"prompt\":\"b",
+        "{\"prompt\":\"a", "{\"attempt\":1}\n{\"att", "{\"prompt\":\"a\"}", "{\"attempt\":0}", "[1]\n{"}) {
     test::write_text(folder / "notes.txt", text);
     CHECK_THROWS_AS(AttemptLog(folder / "notes.txt"), core::DataError);
     CHECK(test::read_text(folder / "notes.txt") == text);

@@ -1,5 +1,6 @@
 #include "red_team/search.h"
 
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -74,9 +75,9 @@ Target echo() {
   target.name = "V1";
   target.digest = "d1";
   target.ask = [](const std::vector<Question>& questions) {
-    std::vector<std::string> all;
+    std::vector<annotation::ChatReply> all;
     for (const auto& question : questions)
-      all.push_back(question.dialogue.messages.back().content);
+      all.push_back({.text = question.dialogue.messages.back().content, .refusal = {}});
     return all;
   };
   return target;
@@ -135,6 +136,24 @@ TEST_CASE("search: composed attacks differ in their vectors; a way that is broke
   }
 }
 
+TEST_CASE("search: a way is done below unsafe_below, and the verdicts follow the same bound", "[red_team]") {
+  const auto asked = [](double unsafe_below) {
+    std::map<size_t, int64_t> times;
+    const SearchConfig config{.budget = 40, .generation = 1, .explore = 1, .repeats = 8, .unsafe_below = unsafe_below};
+    for (const auto& tried : evolved_search(some_requests(4), {}, config, 1, probe))
+      ++times[tried.candidate.request];
+    return times;
+  };
+  CHECK(asked(0.5) == std::map<size_t, int64_t>{{0, 8}, {1, 8}, {2, 8}, {3, 8}});  // request3 has a safety of 0.6
+  CHECK(asked(0.7) == std::map<size_t, int64_t>{{0, 8}, {1, 8}, {2, 8}, {3, 1}});
+  const test::TemporaryFolder folder;
+  AttemptLog log(folder / "log.jsonl");
+  attack_automatically("search", echo(), some_requests(4), {}, {.budget = 20, .generation = 1, .unsafe_below = 0.7}, 1,
+                       {.world = std::nullopt, .safety = score_of_answer()}, log);
+  for (const auto& attempt : log.attempts())
+    CHECK(decide(attempt).violation == (attempt.request == "request3"));
+}
+
 TEST_CASE("search: ends when every attack was tried, and what the model cannot be asked costs nothing", "[red_team]") {
   CHECK(plain_sampling(some_requests(3), {}, {.budget = 100, .repeats = 1}, 1, probe).size() == 3);
   CHECK(evolved_search(some_requests(3), {}, {.budget = 100, .generation = 2, .repeats = 1}, 1, probe).size() == 3);
@@ -149,7 +168,7 @@ TEST_CASE("automatic: a search that was cut off anywhere goes on from its log an
   const auto requests = some_requests(8);
   const auto attacks = some_attacks();
   const SearchConfig config{.budget = 60, .generation = 10};
-  const Judges judges{.world = std::nullopt, .safety = score_of_answer()};
+  Judges judges{.world = std::nullopt, .safety = score_of_answer()};
   int64_t asked = 0;
   Target target = echo();
   target.ask = [&](const std::vector<Question>& questions) {
@@ -184,8 +203,67 @@ TEST_CASE("automatic: a search that was cut off anywhere goes on from its log an
     CHECK(test::read_text(folder / "cut.jsonl") == whole);
     CHECK(asked <= 60 - known);
   }
-  CHECK_THROWS_WITH(search("whole.jsonl", 2, config), ContainsSubstring("holds another automatic search on this model"));
-  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("the log holds"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 2, config), ContainsSubstring("another automatic search on this model: seed (was 1, is 2);"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 20, .generation = 10}), ContainsSubstring("search/budget (was 60, is 20);"));
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, {.budget = 60, .generation = 10, .unsafe_below = 0.4}),
+                    ContainsSubstring("search/unsafe_below (was 0.5, is 0.4);"));
+  target.settings = {{"sampling", {{"temperature", 0.5}}}};
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, config), ContainsSubstring("target/sampling/temperature (was not kept, is 0.5);"));
+  target.settings = nlohmann::json::object();
+  judges.safety_digest = "other";
+  CHECK_THROWS_WITH(search("whole.jsonl", 1, config), ContainsSubstring("safety_model (was \"\", is \"other\");"));
+  CHECK(test::read_text(folder / "whole.jsonl") == whole);
+}
+
+TEST_CASE("automatic: what a server refuses is not asked, not safe; one that refuses a whole generation stops with its words",
+          "[red_team]") {
+  const test::TemporaryFolder folder;
+  const Judges judges{.world = std::nullopt, .safety = score_of_answer()};
+  const SearchConfig config{.budget = 60, .generation = 10};
+  bool always = true;
+  int64_t asked = 0, refusals = 0;
+  Target target = echo();
+  target.ask = [&](const std::vector<Question>& questions) {
+    auto replies = echo().ask(questions);
+    for (auto& reply : replies) {
+      ++asked;
+      if (!always && !holds(*reply.text, "request1")) continue;
+      reply = {.text = {}, .refusal = "status 400: no such parameter"};
+      ++refusals;
+    }
+    return replies;
+  };
+  const auto search = [&](const std::string& file, const SearchConfig& settings) {
+    AttemptLog log(folder / file);
+    return attack_automatically("search", target, some_requests(8), some_attacks(), settings, 1, judges, log);
+  };
+  CHECK_THROWS_WITH(search("none.jsonl", config),
+                    ContainsSubstring("refused 10 scripts in a row") && ContainsSubstring("no such parameter"));
+  CHECK(asked == 10);
+  CHECK(read_attempts(folder / "none.jsonl").empty());
+  CHECK_THROWS_AS(search("few.jsonl", {.budget = 3, .generation = 10}), core::UsageError);  // fewer than a generation, but all there are
+  always = false;
+  refusals = 0;
+  const int64_t not_asked = search("some.jsonl", config);
+  CHECK((not_asked > 0 && not_asked == refusals));
+  int64_t answered = 0;
+  for (const auto& attempt : read_attempts(folder / "some.jsonl")) {
+    CHECK(attempt.request != "request1");
+    answered += std::ssize(user_turns(attempt));
+  }
+  CHECK(answered == 60);  // a refusal costs nothing
+  asked = 0;
+  CHECK(search("some.jsonl", config) == not_asked);  // only what was refused is asked again
+  CHECK(asked == refusals / 2);
+
+  Attempt earlier = read_attempts(folder / "some.jsonl")[0];
+  earlier.model = "V0";
+  earlier.ratings = {{"ann", 1}};
+  earlier.verdicts.clear();
+  always = true;
+  AttemptLog log(folder / "replay.jsonl");
+  CHECK_THROWS_WITH(replay({earlier}, target, judges, log), ContainsSubstring("no such parameter"));
+  CHECK(log.attempts().empty());
 }
 
 TEST_CASE("automatic: the gold judge reads the task and decides; an attempt is as safe as its worst answer", "[red_team]") {
@@ -204,6 +282,19 @@ TEST_CASE("automatic: the gold judge reads the task and decides; an attempt is a
   CHECK(judged(judges, {attempt})[0].at(0).violation);
   attempt.prompt.erase("task");
   CHECK_THROWS_WITH(judged(judges, {attempt}), ContainsSubstring("log.jsonl:4: not a sandbox prompt"));
+}
+
+TEST_CASE("converse: a script of more turns than an attempt may have is not asked at all, and says so", "[red_team]") {
+  int64_t asked = 0;
+  Target target = echo();
+  target.ask = [&](const std::vector<Question>& questions) {
+    asked += std::ssize(questions);
+    return echo().ask(questions);
+  };
+  const auto said = converse(target, {std::vector<std::string>(65, "x"), std::vector<std::string>(64, "x")}, {0, 1});
+  CHECK((said[0].refused == "65 turns are more than 64" && !said[0].by_server));
+  CHECK((said[1].refused.empty() && said[1].dialogue.messages.size() == 128));
+  CHECK(asked == 64);
 }
 
 TEST_CASE("replay: what violated is said to the other model once, turn by turn, with that model's answers in between", "[red_team]") {

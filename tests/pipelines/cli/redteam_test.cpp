@@ -156,9 +156,8 @@ TEST_CASE("redteam try: killed at any of 20 moments it has lost no turn, and goe
 TEST_CASE("redteam try: a server that hangs or answers HTML is asked again, then reported; the turn is kept", "[cli]") {
   const Workplace work;
   work.write("requests.jsonl", kRequests);
-  std::atomic<bool> broken{true};
-  const Server server([&](const std::string&) { return broken ? http_reply(200, "<html>busy</html>") : completion("no"); });
-  const std::vector<std::string> once = {"--url", server.url(), "--set", "server.retries=1"};
+  const Server server([](const std::string&) { return http_reply(200, "<html>busy</html>"); });
+  const std::vector<std::string> once = {"--url", server.url(), "--server-model", "a", "--set", "server.retries=1"};
   {
     TrySession session(work, once);
     session.type("open it");
@@ -170,16 +169,16 @@ TEST_CASE("redteam try: a server that hangs or answers HTML is asked again, then
   CHECK(logged(work).turns == std::vector<std::string>{"open it"});
   const auto [listener, port] = listen_on_free_port();  // accepts and says nothing
   {
-    TrySession session(work, {"--url", "http://127.0.0.1:" + std::to_string(port), "--name", server.url(), "--set", "server.retries=0",
+    TrySession session(work, {"--url", "http://127.0.0.1:" + std::to_string(port), "--server-model", "b", "--set", "server.retries=0",
                               "--set", "server.timeout_seconds=1"});
     session.type("anyone?");
     CHECK(session.end(0) == 74);
   }
   close(listener);
   CHECK(logged(work).turns == std::vector<std::string>{"open it", "anyone?"});
-  broken = false;
+  const Server moved([&](const std::string&) { return completion("no"); });  // the same model at another address goes on
   {
-    TrySession session(work, once);
+    TrySession session(work, {"--url", moved.url(), "--server-model", "a"});
     session.type("/rate 5");
     CHECK(session.end(0) == 0);
   }
@@ -217,6 +216,9 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   const std::string log = work.read("v1.jsonl");
   REQUIRE(work.run(automatic).code == 0);  // all of it is in the log
   CHECK(work.read("v1.jsonl") == log);
+  work.write("v1.jsonl", log.substr(0, log.rfind('\n', log.size() - 2) + 1));  // a kill before the last verdict: its attempt is made again
+  REQUIRE(work.run(automatic).code == 0);
+  CHECK(rows_in(work / "found.jsonl") == found);
 
   REQUIRE(work.run({"redteam", "replay", "--model", "model", "--name", "V2", "--safety", "reward", "--from", "v1.jsonl", "--log",
                     "v2.jsonl", "--set", "sampling.max_new_tokens=6", "--seed", "9"})
@@ -224,10 +226,15 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   const Outcome report =
       work.run({"redteam", "report", "--log", "v1.jsonl", "--log", "v2.jsonl", "--attempt-seconds", "60", "--out", "report.jsonl"});
   REQUIRE(report.code == 0);
-  CHECK(report.out.find("Violating prompts per person-hour") != std::string::npos);
+  CHECK((report.err.find("Violating prompts per person-hour") != std::string::npos && report.out.empty()));
+  const Outcome shown = work.run({"redteam", "report", "--log", "v1.jsonl", "--log", "v2.jsonl", "--attempt-seconds", "60"});
+  CHECK(shown.out == work.read("report.jsonl"));
   std::map<std::string, int> kinds;
   for (const auto& row : rows_in(work / "report.jsonl"))
     ++kinds[row.at("kind")];
+  for (const auto& row : rows_in(work / "report.jsonl"))
+    for (const char* measure : {"gamma", "rate"})
+      if (row.contains(measure)) CHECK((row[measure].size() == 3 && row[measure]["low"] <= row[measure]["mean"]));
   CHECK((kinds["gamma"] > 0 && kinds["coverage"] > 0 && kinds["decided_by"] == 1));
 
   REQUIRE(work.run({"redteam", "export", "--log", "v1.jsonl", "--out", "next.jsonl"}).code == 0);
@@ -242,6 +249,37 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
            {{"redteam", "report", "--log", "none.jsonl"}, "none.jsonl"}}) {
     const Outcome refused = work.run(arguments);
     CHECK((refused.code == 2 || refused.code == 3));
+    CHECK(refused.says(text));
+  }
+}
+
+TEST_CASE("redteam: an option or setting that nothing reads is refused by name", "[cli]") {
+  const Workplace work;
+  work.write("requests.jsonl", kRequests);
+  work.write("empty.jsonl", "");
+  const std::vector<std::string> attempt = {"redteam", "try", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"},
+                                 url = {"--url", "http://127.0.0.1:1"}, model = {"--model", "model"},
+                                 replay = {"redteam", "replay", "--from", "empty.jsonl", "--log", "y.jsonl", "--url", "http://127.0.0.1:1"};
+  for (const auto& [begin, target, more, text] :
+       std::vector<std::tuple<std::vector<std::string>, std::vector<std::string>, std::vector<std::string>, std::string>>{
+           {attempt, url, {"--chat", "llama2"}, "--chat has no effect with --url"},
+           {attempt, url, {"--max-tokens", "9"}, "--max-tokens has no effect with --url"},
+           {attempt, url, {"--drop-oldest-turns"}, "--drop-oldest-turns has no effect with --url"},
+           {attempt, url, {"--allow-tags"}, "--allow-tags has no effect with --url"},
+           {attempt, url, {"--set", "batch_rows=3"}, "batch_rows has no effect with --url"},
+           {attempt, url, {"--set", "server.url=http://a"}, "server.url has no effect beside --url"},
+           {attempt, url, {"--server-model", "a", "--set", "server.model=b"}, "server.model has no effect beside --server-model"},
+           {attempt, model, {"--drop-oldest-turns"}, "--drop-oldest-turns: an attempt is said whole"},
+           {attempt, model, {"--server-model", "a"}, "--server-model has no effect with --model"},
+           {attempt, model, {"--set", "server.retries=1"}, "server.retries has no effect with --model"},
+           {replay, {}, {"--set", "search.budget=5"}, "search.budget"},
+           {replay, {}, {"--set", "unsafe_below=0.4"}, "unsafe_below has no effect without --safety"}}) {
+    std::vector<std::string> arguments = begin;
+    arguments.insert(arguments.end(), target.begin(), target.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome refused = work.run(arguments);
+    CHECK(refused.code == 2);
+    INFO(text << "\n" << refused.err);
     CHECK(refused.says(text));
   }
 }
