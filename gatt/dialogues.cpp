@@ -16,7 +16,18 @@ struct Open {
   Instruction instruction;
   bool shortened = false;
   int64_t record = 0;
+  std::vector<bool> finished = {};  // of each answer so far
 };
+
+// Takes exchanges off the end until the last answer ended by itself; whether there were any.
+bool end_with_finished_(Open& open) {
+  const size_t before = open.finished.size();
+  while (!open.finished.empty() && !open.finished.back()) {
+    open.finished.pop_back();
+    open.so_far.messages.resize(open.so_far.messages.size() - 2);
+  }
+  return open.finished.size() < before;
+}
 
 std::vector<Open> opened(const std::vector<core::Dialogue>& dialogues, const std::vector<Instruction>& instructions,
                          const GattConfig& config, uint64_t seed) {
@@ -54,8 +65,9 @@ GattData make_dialogues(const std::vector<core::Dialogue>& dialogues, const std:
                         const GattConfig& config, const data::ChatFormat& format, uint64_t seed, const AnswerPrompts& answer) {
   std::vector<Open> open = opened(dialogues, instructions, config, seed), still_open;
   GattData data;
-  const auto finish = [&](const Open& one, const std::string& reason) {
-    const bool answered = one.so_far.messages.size() > 1 && one.so_far.messages.back().role == "assistant";
+  const auto finish = [&](Open& one, std::string reason) {
+    if (config.finished_only && end_with_finished_(one) && reason.empty()) reason = "unfinished";
+    const bool answered = !one.finished.empty();
     if (!reason.empty()) ++(answered ? data.counts.truncated : data.counts.dropped)[reason];
     if (!answered) return;
     ++data.counts.kept;
@@ -74,12 +86,13 @@ GattData make_dialogues(const std::vector<core::Dialogue>& dialogues, const std:
     still_open.clear();
     for (size_t i = 0; i < open.size(); ++i) {
       Open& one = open[i];
-      if (const std::string reason = data::unusable(answers.at(i), format, config.finished_only); !reason.empty()) {
+      if (const std::string reason = data::unusable(answers.at(i), format, false); !reason.empty()) {
         finish(one, reason);
         continue;
       }
       one.so_far.messages.push_back(one.given.messages[one.so_far.messages.size()]);
       one.so_far.messages.push_back({"assistant", std::string(data::strip(answers[i]->text))});
+      one.finished.push_back(answers[i]->finished);
       if (one.so_far.messages.size() < one.given.messages.size())
         still_open.push_back(std::move(one));
       else

@@ -30,7 +30,7 @@ inline void visit(GattConfig& config, core::Fields& fields) {
   fields("shortened", config.shortened, "share of the dialogues that learn from the short form of their instruction, where it has one",
          core::between(0, 1));
   fields("form", config.form, "where the instruction stands: in the first user turn, or in the system turn");
-  fields("finished_only", config.finished_only, "end a dialogue before an answer that did not end by itself");
+  fields("finished_only", config.finished_only, "learn answers that ended by themselves alone: a dialogue ends with its last such answer");
 }
 
 // Answers to prompts (dialogues that end with a user turn), all of them at the exchange `turn`, from 1. `records` names each prompt's
@@ -47,8 +47,9 @@ struct GattDialogue {
 
 struct GattData {
   std::vector<GattDialogue> dialogues;
-  data::Counts counts;  // dropped: the first turn already had no usable answer; truncated: the dialogue ends early; both by reason:
-                        // "over_long", "unfinished", "empty_answer", "tags" (the answer holds tags of the chat format)
+  data::Counts counts;  // dropped: no answer can be learned; truncated: the dialogue ends early; both by reason: "over_long",
+                        // "empty_answer" and "tags" (the next answer holds tags of the chat format) end a dialogue before that answer,
+                        // "unfinished" after the last answer that ended by itself
 };
 
 // Answers every user turn of `dialogues` anew under an instruction drawn for each, turn by turn. `format`: whose tags no answer may hold.

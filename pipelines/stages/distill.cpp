@@ -16,6 +16,7 @@
 #include "data/preferences.h"
 #include "inference/dialogues.h"
 #include "inference/reward_models.h"
+#include "pipelines/run/run_directory.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
 
@@ -98,8 +99,10 @@ void distill_answers(const DistillSettings& settings, const steps::Context& cont
     return distillation::distill(prompts, preprompts, settings.distill, model.format, seed, answer, score);
   });
   core::log_info(fmt::format("context distillation of {} prompts: {}", prompts.size(), to_line(data.counts)));
-  if (data.rows.empty())
+  if (data.rows.empty()) {
+    run::remove_tree(context.work / "ckpt");  // of no use to the command that follows with other settings
     throw core::DataError(context.at("prompts"), 0, fmt::format("no distilled answer is left ({})", to_line(data.counts)));
+  }
   core::write_jsonl(context.work / "distilled.jsonl", data.rows, distilled_row);
   core::write_file(context.work / "counts.json", core::dump_json(to_json(data.counts)) + "\n");
 }

@@ -113,12 +113,13 @@ void make_gatt_rows(const GattSettings& settings, const steps::Context& context)
   };
   const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer);
   core::log_info(fmt::format("{}: {}", context.at("dialogues").string(), to_line(data.counts)));
-  if (data.dialogues.empty())
-    throw core::DataError(
-        context.at("dialogues"), 0,
-        fmt::format("no dialogue is left ({}); where answers do not end, raise sampling.max_new_tokens or set finished_only "
-                    "to false",
-                    to_line(data.counts)));
+  if (data.dialogues.empty()) {
+    run::remove_tree(context.work / "ckpt");  // of no use to the command that follows with other settings
+    throw core::DataError(context.at("dialogues"), 0,
+                          fmt::format("no dialogue is left ({}): where answers do not end, raise sampling.max_new_tokens or set "
+                                      "finished_only to false",
+                                      to_line(data.counts)));
+  }
   core::write_jsonl(context.work / "gatt.jsonl", data.dialogues, gatt_row);
   core::write_file(context.work / "counts.json", core::dump_json(to_json(data.counts)) + "\n");
 }

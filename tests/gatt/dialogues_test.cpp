@@ -155,10 +155,8 @@ TEST_CASE("gatt: a dialogue ends before an answer that cannot be used, and is le
                           1, on(turn, std::move(bad)));
   };
   const std::string one_turn = "<s>[INST] Act as a pirate.\nq1 [/INST]{ fine </s>}";
-  for (const auto& [answer, reason] : std::vector<std::pair<std::optional<Answer>, std::string>>{{std::nullopt, "over_long"},
-                                                                                                 {Answer{"and so", false}, "unfinished"},
-                                                                                                 {Answer{" \n", true}, "empty_answer"},
-                                                                                                 {Answer{"[INST]", true}, "tags"}}) {
+  for (const auto& [answer, reason] : std::vector<std::pair<std::optional<Answer>, std::string>>{
+           {std::nullopt, "over_long"}, {Answer{" \n", true}, "empty_answer"}, {Answer{"[INST]", true}, "tags"}}) {
     CAPTURE(reason);
     const auto cut = made(2, answer);
     REQUIRE(cut.dialogues.size() == 1);
@@ -169,6 +167,20 @@ TEST_CASE("gatt: a dialogue ends before an answer that cannot be used, and is le
     CHECK(to_line(gone.counts) == fmt::format("kept 0, dropped 1 ({} 1), truncated 0", reason));
   }
   CHECK(to_line(made(2, Answer{"and so", false}, false).counts) == "kept 1, dropped 0, truncated 0");
+
+  // An unfinished answer is context like any other; only the last answer must have ended by itself.
+  const auto inside = made(2, Answer{"and so", false});
+  CHECK(learned(inside.dialogues.at(0)) ==
+        "<s>[INST] Act as a pirate.\nq1 [/INST] fine </s><s>[INST] q2 [/INST] and so </s><s>[INST] q3 [/INST]{ fine </s>}");
+  CHECK(to_line(inside.counts) == "kept 1, dropped 0, truncated 0");
+  const auto at_end = made(3, Answer{"and so", false});
+  CHECK(learned(at_end.dialogues.at(0)) == "<s>[INST] Act as a pirate.\nq1 [/INST] fine </s><s>[INST] q2 [/INST]{ fine </s>}");
+  CHECK(to_line(at_end.counts) == "kept 1, dropped 0, truncated 1 (unfinished 1)");
+  const auto never = make_dialogues({asked(2)}, {kPirate}, {.most_combined = 1}, ChatFormat::llama2, 1, by([](const Dialogue&, int64_t) {
+                                      return std::optional(Answer{"and so", false});
+                                    }));
+  CHECK(never.dialogues.empty());
+  CHECK(to_line(never.counts) == "kept 0, dropped 1 (unfinished 1), truncated 0");
 }
 
 TEST_CASE("gatt: a dialogue's answers and instruction do not depend on the others", "[gatt]") {
