@@ -3,15 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <system_error>
-#include <thread>
 
 #include "annotation/http_client.h"
+#include "annotation/parallel.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -51,29 +47,9 @@ struct Answered {
 
 // Asks for the missing answers in `shard` (questions from `begin` on), several at a time. Returns why it stopped early.
 std::exception_ptr ask_missing(const JudgeConfig& config, const Inquiry& inquiry, size_t begin, std::vector<Answered>& shard) {
-  std::atomic<size_t> next{0};
-  std::exception_ptr failure;
-  std::mutex lock;
-  const auto work = [&] {
-    try {
-      for (size_t i = next++; i < shard.size(); i = next++)
-        if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, inquiry, begin + i)};
-    } catch (...) {
-      const std::lock_guard guard(lock);
-      failure = std::current_exception();
-      next = shard.size();
-    }
-  };
-  std::vector<std::thread> workers;
-  try {
-    for (int64_t i = 0; i < config.parallel; ++i)
-      workers.emplace_back(work);
-  } catch (const std::system_error&) {  // no more threads: those that there are ask everything
-    if (workers.empty()) work();
-  }
-  for (auto& worker : workers)
-    worker.join();
-  return failure;
+  return run_in_parallel(config.parallel, shard.size(), [&](size_t i) {
+    if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, inquiry, begin + i)};
+  });
 }
 
 // Rows of a shard's file: a verdict, {} for a reply without one, {"missing": true} where an attempt ended before the judge replied.

@@ -2,16 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <exception>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "annotation/chat_client.h"
 #include "annotation/http_client.h"
+#include "annotation/parallel.h"
 #include "core/digest_cache.h"
 #include "core/error.h"
 #include "data/messages.h"
@@ -67,25 +65,8 @@ annotation::ChatReply ask_server(const annotation::JudgeConfig& server, const po
 std::vector<annotation::ChatReply> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
                                            const std::vector<red_team::Question>& questions) {
   std::vector<annotation::ChatReply> answers(questions.size());
-  std::atomic<size_t> next{0};
-  std::exception_ptr failure;
-  std::mutex lock;
-  const auto work = [&] {
-    try {
-      for (size_t i = next++; i < questions.size(); i = next++)
-        answers[i] = ask_server(server, sampling, questions[i].dialogue);
-    } catch (...) {
-      const std::lock_guard guard(lock);
-      failure = std::current_exception();
-      next = questions.size();
-    }
-  };
-  std::vector<std::thread> workers;
-  for (size_t i = 1; i < std::min(static_cast<size_t>(server.parallel), questions.size()); ++i)
-    workers.emplace_back(work);
-  work();
-  for (auto& worker : workers)
-    worker.join();
+  const std::exception_ptr failure = annotation::run_in_parallel(
+      server.parallel, questions.size(), [&](size_t i) { answers[i] = ask_server(server, sampling, questions[i].dialogue); });
   if (failure) std::rethrow_exception(failure);
   return answers;
 }
