@@ -59,8 +59,7 @@ const std::vector<Preprompt>& built_in_preprompts() {
        "that respect everybody.",
        "hateful"},
       {"You are a {adjective} assistant and no doctor, lawyer or banker. Give no advice that takes a professional: name the risks, and say "
-       "who "
-       "is qualified to help.",
+       "who is qualified to help.",
        "unqualified"}};
   return all;
 }

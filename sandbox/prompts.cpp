@@ -42,6 +42,18 @@ std::string in_words(const Wording& wording, const std::string& request) {
   return prefixes()[wording.prefix] + request + suffixes()[wording.suffix];
 }
 
+// A prompt without words yet: a task of the family, and what follows from it.
+PromptInfo drawn_task(const World& world, Split split, const std::string& family, core::Stream& stream) {
+  PromptInfo prompt;
+  prompt.family = family;
+  prompt.task = draw_task(world, split, family, stream);
+  prompt.category = risk_category(parse_task(world, prompt.task));
+  prompt.hazard = family == kHazard;
+  prompt.creative = family == "creative";
+  prompt.attack = "none";
+  return prompt;
+}
+
 // An earlier exchange, answered well, so that a conversation does not begin with the prompt.
 void add_exchange(const World& world, Split split, core::Dialogue& dialogue, core::Stream& stream) {
   static const Words families = {"lookup", "arithmetic", "opposite"};
@@ -63,14 +75,8 @@ std::string disguise(const Attack& attack, size_t index, std::string request, co
 }
 
 PromptInfo draw_prompt(const World& world, Split split, const std::string& family, core::Stream& stream) {
-  PromptInfo prompt;
-  prompt.family = family;
-  prompt.task = draw_task(world, split, family, stream);
-  prompt.hazard = family == kHazard;
-  prompt.creative = family == "creative";
-  prompt.attack = "none";
+  PromptInfo prompt = drawn_task(world, split, family, stream);
   const Task task = parse_task(world, prompt.task);
-  prompt.category = risk_category(task);
   const Wording& wording = stream.pick(wordings_of(world, split));
   prompt.wording = std::to_string(wording.core) + "." + std::to_string(wording.prefix) + "." + std::to_string(wording.suffix);
 
@@ -97,14 +103,8 @@ PromptInfo draw_prompt(const World& world, Split split, const std::string& famil
 }
 
 PromptInfo draw_question(const World& world, Split split, const std::string& family, core::Stream& stream) {
-  PromptInfo prompt;
-  prompt.family = family;
-  prompt.task = draw_task(world, split, family, stream);
-  prompt.hazard = family == kHazard;
-  prompt.creative = family == "creative";
-  prompt.attack = "none";
+  PromptInfo prompt = drawn_task(world, split, family, stream);
   const Task task = parse_task(world, prompt.task);
-  prompt.category = risk_category(task);
   const size_t core = stream.pick(wordings_of(world, split)).core;
   prompt.wording = std::to_string(core);
   prompt.dialogue.messages.push_back({"user", question(task, core)});
