@@ -115,7 +115,7 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
   }
 }
 
-std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<json>& comparisons, const fs::path& folder) {
+std::vector<std::optional<Verdict>> ask_judge(const ChatServer& config, const std::vector<json>& comparisons, const fs::path& folder) {
   const Inquiry inquiry{.count = comparisons.size(),
                         .what = "comparisons",
                         .name = [&](size_t i) { return "comparison " + comparisons[i].at("id").dump(); },

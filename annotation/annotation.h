@@ -35,7 +35,7 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety);
 
 // Verdicts of the judge; none for a comparison whose replies cannot be parsed. IoError when a request still fails after `retries` retries.
 // Interrupted on SIGTERM. In both cases the verdicts so far lie in FOLDER/ckpt/judge/ and are not requested again.
-std::vector<std::optional<Verdict>> ask_judge(const JudgeConfig& config, const std::vector<nlohmann::json>& comparisons,
+std::vector<std::optional<Verdict>> ask_judge(const ChatServer& config, const std::vector<nlohmann::json>& comparisons,
                                               const std::filesystem::path& folder);
 
 }  // namespace keel::annotation

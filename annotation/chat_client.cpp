@@ -20,10 +20,14 @@ namespace {
 
 using nlohmann::json;
 
-std::string bearer(const std::string& key) {
-  if (std::any_of(key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }))
-    throw core::UsageError("KEEL_JUDGE_KEY holds a line break or another character that no key has; set it again");
-  return "Bearer " + key;
+// Adds the bearer token that the environment holds, if it does.
+void authorize_(std::map<std::string, std::string>& headers, const ChatServer& server) {
+  const char* key = std::getenv(server.key_variable);
+  if (key == nullptr) return;
+  const std::string token = key;
+  if (std::any_of(token.begin(), token.end(), [](char c) { return c < ' ' || c > '~'; }))
+    throw core::UsageError(fmt::format("{} holds a line break or another character that no key has; set it again", server.key_variable));
+  headers["Authorization"] = "Bearer " + token;
 }
 
 // The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
@@ -62,12 +66,25 @@ std::optional<json> message_of(const std::string& body) {
 
 }  // namespace
 
-ChatReply ask_chat(const JudgeConfig& server, json request) {
+std::vector<std::string> problems_of(const ChatServer& server) {
+  std::vector<std::string> problems;
+  if (server.model.empty())
+    for (const auto& field : core::set_fields(server))
+      problems.push_back(field.name + ": nothing reads it without model");
+  try {
+    parse_http_url(server.url);
+  } catch (const core::UsageError& error) {
+    problems.push_back(fmt::format("url: {}", error.what()));
+  }
+  return problems;
+}
+
+ChatReply ask_chat(const ChatServer& server, json request) {
   HttpUrl url = parse_http_url(server.url);
   url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
   request["model"] = server.model;
   std::map<std::string, std::string> headers;
-  if (const char* key = std::getenv("KEEL_JUDGE_KEY")) headers["Authorization"] = bearer(key);
+  authorize_(headers, server);
   std::string failure;
   bool wordless = false;  // the last reply was a model's, without a text
   for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {
@@ -87,7 +104,8 @@ ChatReply ask_chat(const JudgeConfig& server, json request) {
       failure = fmt::format("{} answers with status {}: {}", server.url, reply.status, shown(reply.body));
       if (refuses_question(reply.status)) return {.text = {}, .refusal = failure};
       if (!worth_repeating(reply.status))
-        throw core::UsageError(failure + "; check its address, its model's name and KEEL_JUDGE_KEY, then give the same command again");
+        throw core::UsageError(
+            fmt::format("{}; check its address, its model's name and {}, then give the same command again", failure, server.key_variable));
     } catch (const core::IoError& error) {
       wordless = false;
       failure = error.what();

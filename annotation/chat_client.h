@@ -5,27 +5,33 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/config.h"
 
 namespace keel::annotation {
 
 // Where it is, and how to ask it.
-struct JudgeConfig {
+struct ChatServer {
   std::string url = "http://127.0.0.1:8000";
-  std::string model;
+  std::string model = {};
   int64_t parallel = 4;
   int64_t timeout_seconds = 120;
   int64_t retries = 3;
+  const char* key_variable = "KEEL_JUDGE_KEY";  // environment variable of its bearer token; no field, so that no token gets into a file
 };
 
-inline void visit(JudgeConfig& config, core::Fields& fields) {
-  fields("url", config.url, "server, with or without /v1; plain HTTP. $KEEL_JUDGE_KEY is sent as its bearer token", core::unkeyed());
-  fields("model", config.model, "name of the model to ask");
-  fields("parallel", config.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
-  fields("timeout_seconds", config.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
-  fields("retries", config.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
+inline void visit(ChatServer& server, core::Fields& fields) {
+  fields("url", server.url,
+         "server, with or without /v1; plain HTTP. $" + std::string(server.key_variable) + " is sent as its bearer token", core::unkeyed());
+  fields("model", server.model, "name of the model to ask");
+  fields("parallel", server.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
+  fields("timeout_seconds", server.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));
+  fields("retries", server.retries, "retries of a failed request before the stage stops", core::unkeyed(core::between(0, 100)));
 }
+
+// A wrong address, and settings that nothing reads because no model is named.
+std::vector<std::string> problems_of(const ChatServer& server);
 
 struct ChatReply {
   std::optional<std::string> text;
@@ -36,6 +42,6 @@ struct ChatReply {
 // silent or answers something else (an HTML page) is asked again `retries` times, with growing pauses; so is one whose message has no text
 // (null), which then counts as a refusal of the question. IoError when that was in vain, UsageError at once for a wrong address, model or
 // key, Interrupted on SIGTERM.
-ChatReply ask_chat(const JudgeConfig& server, nlohmann::json request);
+ChatReply ask_chat(const ChatServer& server, nlohmann::json request);
 
 }  // namespace keel::annotation

@@ -31,7 +31,7 @@ std::optional<json> parsed(std::string_view text) {
 }
 
 // Question `i` to the judge; nothing when the server refuses it.
-std::optional<json> ask(const JudgeConfig& config, const Inquiry& inquiry, size_t i) {
+std::optional<json> ask(const ChatServer& config, const Inquiry& inquiry, size_t i) {
   const ChatReply reply =
       ask_chat(config, {{"temperature", 0}, {"max_tokens", 200}, {"messages", {{{"role", "user"}, {"content", inquiry.question(i)}}}}});
   if (reply.text) return inquiry.parse(i, *reply.text);
@@ -46,7 +46,7 @@ struct Answered {
 };
 
 // Asks for the missing answers in `shard` (questions from `begin` on), several at a time. Returns why it stopped early.
-std::exception_ptr ask_missing(const JudgeConfig& config, const Inquiry& inquiry, size_t begin, std::vector<Answered>& shard) {
+std::exception_ptr ask_missing(const ChatServer& config, const Inquiry& inquiry, size_t begin, std::vector<Answered>& shard) {
   return run_in_parallel(config.parallel, shard.size(), [&](size_t i) {
     if (!shard[i].asked) shard[i] = {.asked = true, .verdict = ask(config, inquiry, begin + i)};
   });
@@ -76,7 +76,7 @@ std::vector<Answered> read_shard(const fs::path& file, const Inquiry& inquiry, s
 
 }  // namespace
 
-std::vector<std::optional<json>> ask_all(const JudgeConfig& config, const Inquiry& inquiry, const fs::path& folder) {
+std::vector<std::optional<json>> ask_all(const ChatServer& config, const Inquiry& inquiry, const fs::path& folder) {
   parse_http_url(config.url);  // a wrong address is refused before any work
   const fs::path shards = folder / "ckpt" / "judge";
   core::make_directories(shards);

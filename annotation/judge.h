@@ -26,7 +26,7 @@ struct Inquiry {
 // What `parse` made of each reply; nothing for a reply that it could not read and for a question that the server refuses or leaves without
 // a text (a warning names it). IoError when a request still fails after `retries` retries, UsageError for a wrong address or key,
 // Interrupted on SIGTERM. In all cases the replies so far lie in FOLDER/ckpt/judge/ and are not asked for again.
-std::vector<std::optional<nlohmann::json>> ask_all(const JudgeConfig& config, const Inquiry& inquiry, const std::filesystem::path& folder);
+std::vector<std::optional<nlohmann::json>> ask_all(const ChatServer& config, const Inquiry& inquiry, const std::filesystem::path& folder);
 
 // The first JSON object in a reply, alone or inside other text; nothing for a reply without one.
 std::optional<nlohmann::json> object_in(const std::string& reply);

@@ -75,7 +75,7 @@ std::optional<int> parse_rating_reply(const std::string& reply) {
   return rating->get<int>();
 }
 
-std::vector<json> judge_ratings(const JudgeConfig& config, const std::vector<UnratedAnswer>& answers, const fs::path& folder) {
+std::vector<json> judge_ratings(const ChatServer& config, const std::vector<UnratedAnswer>& answers, const fs::path& folder) {
   const Inquiry inquiry{.count = answers.size(),
                         .what = "answers",
                         .name =

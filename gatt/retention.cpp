@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <stdexcept>
 
 #include "data/pattern.h"
@@ -83,14 +84,12 @@ const std::vector<Instruction>& in_force(const Trial& trial, int64_t turn, const
   return turn >= config.change_at && !trial.changed.empty() ? trial.changed : trial.instructions;
 }
 
-std::vector<TrialAnswer> hold_trials(const std::vector<Trial>& trials, const RetentionConfig& config, const AnswerPrompts& answer,
-                                     const Obeys& obeys, std::vector<std::vector<std::string>>& said) {
+std::vector<std::vector<std::string>> hold_trials(const std::vector<Trial>& trials, const RetentionConfig& config,
+                                                  const AnswerPrompts& answer) {
   const int64_t last = *std::max_element(config.turns.begin(), config.turns.end());
-  said.assign(trials.size(), {});
+  std::vector<std::vector<std::string>> said(trials.size());
   std::vector<size_t> open(trials.size());
-  for (size_t i = 0; i < open.size(); ++i)
-    open[i] = i;
-  std::vector<TrialAnswer> looked_at;
+  std::iota(open.begin(), open.end(), size_t{0});
   for (int64_t turn = 1; turn <= last && !open.empty(); ++turn) {
     std::vector<core::Dialogue> prompts;
     std::vector<int64_t> records;
@@ -102,28 +101,49 @@ std::vector<TrialAnswer> hold_trials(const std::vector<Trial>& trials, const Ret
     std::vector<size_t> still_open;
     for (size_t place = 0; place < open.size(); ++place) {
       if (!given.at(place)) continue;
-      const size_t i = open[place];
-      const std::string text(data::strip(given[place]->text));
-      said[i].push_back(text);
-      still_open.push_back(i);
-      if (std::find(config.turns.begin(), config.turns.end(), turn) == config.turns.end()) continue;
-      const auto& wanted = in_force(trials[i], turn, config);
-      const bool kept = std::all_of(wanted.begin(), wanted.end(), [&](const Instruction& one) { return obeys(one, text); });
-      looked_at.push_back({.trial = i, .turn = turn, .text = text, .kept = kept});
+      said[open[place]].emplace_back(data::strip(given[place]->text));
+      still_open.push_back(open[place]);
     }
     open.swap(still_open);
   }
-  std::stable_sort(looked_at.begin(), looked_at.end(), [](const auto& a, const auto& b) { return a.trial < b.trial; });
-  return looked_at;
+  return said;
+}
+
+std::vector<TrialAnswer> look_at(const std::vector<Trial>& trials, const std::vector<std::vector<std::string>>& said,
+                                 const RetentionConfig& config, const Obeys& obeys) {
+  std::vector<TrialAnswer> answers;
+  std::vector<Obedience> asked;
+  std::vector<size_t> answer_of;  // each that is asked
+  for (size_t i = 0; i < trials.size(); ++i) {
+    const std::vector<std::string> questions = user_turns(trials[i].questions);
+    for (int64_t turn = 1; turn <= std::ssize(said[i]); ++turn) {
+      if (std::find(config.turns.begin(), config.turns.end(), turn) == config.turns.end()) continue;
+      const auto place = static_cast<size_t>(turn) - 1;
+      for (const Instruction& one : in_force(trials[i], turn, config)) {
+        asked.push_back({.instruction = one, .question = questions[place], .answer = said[i][place]});
+        answer_of.push_back(answers.size());
+      }
+      answers.push_back({.trial = i, .turn = turn, .text = said[i][place], .kept = true});
+    }
+  }
+  const auto verdicts = obeys(asked);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    std::optional<bool>& kept = answers[answer_of[i]].kept;
+    const std::optional<bool>& obeyed = verdicts.at(i);
+    if (kept == false || obeyed == true) continue;  // one that is broken decides; else one that nobody could tell
+    kept = obeyed;
+  }
+  return answers;
 }
 
 std::vector<Kept> kept_by_turn(const std::vector<Trial>& trials, const std::vector<TrialAnswer>& answers) {
   std::map<std::pair<std::string, int64_t>, Kept> counts;
   for (const TrialAnswer& one : answers) {
+    if (!one.kept) continue;
     Kept& kept = counts[{trials.at(one.trial).group, one.turn}];
     kept.group = trials[one.trial].group;
     kept.turn = one.turn;
-    kept.kept += one.kept ? 1 : 0;
+    kept.kept += *one.kept ? 1 : 0;
     kept.trials += 1;
   }
   std::vector<Kept> list;
@@ -136,12 +156,10 @@ bool has_checker(const Instruction& instruction) {
   return !instruction.pattern.empty() || (instruction.kind == "language" && known_language(instruction.value));
 }
 
-bool obeys_by_pattern_or_language(const Instruction& instruction, const std::string& answer) {
+std::optional<bool> obeys_by_pattern_or_language(const Instruction& instruction, const std::string& answer) {
   if (!instruction.pattern.empty()) return !data::Pattern(instruction.pattern).matches(answer).empty();
-  if (instruction.kind == "language" && known_language(instruction.value)) return is_in_language(answer, instruction.value);
-  throw std::invalid_argument(
-      fmt::format("nothing can check the instruction \"{}\": give it a \"pattern\", or \"kind\": \"language\" with a known \"value\"",
-                  instruction.text));
+  if (has_checker(instruction)) return is_in_language(answer, instruction.value);
+  return std::nullopt;
 }
 
 }  // namespace keel::gatt

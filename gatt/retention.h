@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +35,7 @@ struct Trial {
   std::string group;                      // "trained", "unseen", "combined", "changed"
   core::Dialogue questions;               // its user turns count
   std::vector<Instruction> instructions;  // all of them in force from the first turn on
-  std::vector<Instruction> changed;       // in force from change_at on; empty: no change
+  std::vector<Instruction> changed = {};  // in force from change_at on; empty: no change
   int64_t record = 0;                     // for the random draws: trials of equal questions have equal records
 };
 
@@ -45,27 +45,36 @@ struct Trial {
 std::vector<Trial> plan_trials(const std::vector<core::Dialogue>& questions, const std::vector<Instruction>& instructions,
                                const RetentionConfig& config, uint64_t seed);
 
-// The answer to one exchange. `kept`: it obeys every instruction in force.
+// The answer to one exchange. `kept`: it obeys every instruction in force; nothing where nobody could tell.
 struct TrialAnswer {
   size_t trial = 0;
   int64_t turn = 1;
   std::string text;
-  bool kept = false;
+  std::optional<bool> kept = {};
 };
 
-// Whether `answer` obeys `instruction`.
-using Obeys = std::function<bool(const Instruction& instruction, const std::string& answer)>;
+// An answer and one of the instructions that it must obey.
+struct Obedience {
+  Instruction instruction;
+  std::string question;  // the user's turn, as the dialogue has it
+  std::string answer;
+};
+// Whether each is obeyed; nothing for one that cannot be told.
+using Obeys = std::function<std::vector<std::optional<bool>>(const std::vector<Obedience>&)>;
 
 // The prompt of a trial's next exchange, after the model's answers so far; and the instructions that the answer at `turn` must obey.
 core::Dialogue trial_prompt(const Trial& trial, const std::vector<std::string>& answers, const RetentionConfig& config);
 const std::vector<Instruction>& in_force(const Trial& trial, int64_t turn, const RetentionConfig& config);
 
-// Answers the trials turn by turn; the model reads its own earlier answers, which `said` gets, by trial. A trial ends early where its next
-// prompt does not fit. Rows in the order of trials, then turns; those of `config.turns` alone.
-std::vector<TrialAnswer> hold_trials(const std::vector<Trial>& trials, const RetentionConfig& config, const AnswerPrompts& answer,
-                                     const Obeys& obeys, std::vector<std::vector<std::string>>& said);
+// The model's answers by trial, turn by turn; it reads its own earlier ones. A trial ends early where its next prompt does not fit.
+std::vector<std::vector<std::string>> hold_trials(const std::vector<Trial>& trials, const RetentionConfig& config,
+                                                  const AnswerPrompts& answer);
 
-// How many answers of a group at a turn obey; `trials` are those that got so far.
+// The answers at `config.turns`, looked at. In the order of trials, then turns.
+std::vector<TrialAnswer> look_at(const std::vector<Trial>& trials, const std::vector<std::vector<std::string>>& said,
+                                 const RetentionConfig& config, const Obeys& obeys);
+
+// How many answers of a group at a turn obey; `trials` are those that got so far and whose answer could be told.
 struct Kept {
   std::string group;
   int64_t turn = 1;
@@ -73,9 +82,8 @@ struct Kept {
 };
 std::vector<Kept> kept_by_turn(const std::vector<Trial>& trials, const std::vector<TrialAnswer>& answers);
 
-// Reads the instruction's pattern, or, for the kind "language", the answer's language. std::invalid_argument, naming the instruction's
-// text, for one that neither can check.
-bool obeys_by_pattern_or_language(const Instruction& instruction, const std::string& answer);
+// By the instruction's pattern or, for the kind "language", the answer's language. Nothing for an instruction without has_checker().
+std::optional<bool> obeys_by_pattern_or_language(const Instruction& instruction, const std::string& answer);
 bool has_checker(const Instruction& instruction);
 
 }  // namespace keel::gatt

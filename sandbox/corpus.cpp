@@ -112,7 +112,7 @@ const Words& words_of_town() {
   return pool;
 }
 
-// What instructions name, the held-out ones too: a model can only obey "You love running." if it tells running from other words.
+// What instructions name: a model can only obey "You love running." if it tells running from other words.
 const Words& words_of_instructions() {
   static const Words pool = [] {
     Words all;
@@ -131,13 +131,18 @@ core::Dialogue repetition(const Words& pool, core::Stream& stream) {
   return {{{"user", "Repeat:" + words}, {"assistant", words.substr(1)}, {"user", "Again."}, {"assistant", words.substr(1)}}};
 }
 
+const std::vector<Instruction>& instructions_to_learn() {
+  static const std::vector<Instruction> list = [] {
+    std::vector<Instruction> all = instructions();
+    std::erase_if(all, [](const Instruction& one) { return one.held_out; });
+    return all;
+  }();
+  return list;
+}
+
 // One to three exchanges under an instruction in the system message; later exchanges forget it more often.
 core::Dialogue under_instruction(const World& world, core::Stream& stream) {
-  std::vector<const Instruction*> known;
-  for (const auto& instruction : instructions()) {
-    if (!instruction.held_out) known.push_back(&instruction);
-  }
-  const Instruction& instruction = *stream.pick(known);
+  const Instruction& instruction = stream.pick(instructions_to_learn());
   static const std::vector<std::string> families = {"lookup", "arithmetic", "opposite", "rhyme"};
   core::Dialogue dialogue;
   dialogue.messages.push_back({"system", instruction.text});
@@ -169,13 +174,14 @@ uint64_t longest_conversation(core::Stream& stream) {
   return stream.chance(0.2) ? 20 : stream.chance(0.3) ? 4 : 1;
 }
 
-// Conversations of 1 to `most` exchanges, bare questions and answers, with one or two instructions. `everywhere`: in every user turn, and
-// obeyed; else in the first alone, half of the time in the short form, and obeyed less than half as often with every exchange.
-core::Dialogue controlled(const World& world, const QualityMix& mix, uint64_t most, bool everywhere, double obeyed, core::Stream& stream) {
+// Conversations of 1 to `most` exchanges, bare questions and answers, with one or two instructions of `from`. `everywhere`: in every user
+// turn, and obeyed; else in the first alone, half of the time in the short form, and obeyed less than half as often with every exchange.
+core::Dialogue controlled(const World& world, const std::vector<Instruction>& from, const QualityMix& mix, uint64_t most, bool everywhere,
+                          double obeyed, core::Stream& stream) {
   std::vector<const Instruction*> parts;
   for (uint64_t left = 1 + stream.below(2); left > 0;) {
-    const Instruction& one = stream.pick(instructions());
-    if (one.held_out || (!parts.empty() && parts[0]->kind == one.kind)) continue;
+    const Instruction& one = stream.pick(from);
+    if (!parts.empty() && parts[0]->kind == one.kind) continue;
     parts.push_back(&one);
     --left;
   }
@@ -238,9 +244,9 @@ std::vector<Document> make_corpus(const World& world, const CorpusConfig& config
     else if (document.source == "preprompt")
       document.dialogue = under_preprompt(world, stream);
     else
-      document.dialogue = stream.chance(0.25)
-                              ? repetition(words_of_instructions(), stream)
-                              : controlled(world, people_to_questions(), longest_conversation(stream), stream.chance(0.7), 0.97, stream);
+      document.dialogue = stream.chance(0.25) ? repetition(words_of_instructions(), stream)
+                                              : controlled(world, instructions(), people_to_questions(), longest_conversation(stream),
+                                                           stream.chance(0.7), 0.97, stream);
     corpus.push_back(std::move(document));
   }
   return corpus;
@@ -258,7 +264,8 @@ std::vector<core::Dialogue> make_demonstrations(const World& world, const Demons
     else if (place < config.hazards + config.lookalikes)
       demonstrations.push_back(answered(world, std::string(kLookalike), demonstrators_to_questions(), stream));
     else if (place < config.hazards + config.lookalikes + config.instructed)
-      demonstrations.push_back(controlled(world, demonstrators_to_questions(), stream.chance(0.5) ? 1 : 4, true, 1, stream));
+      demonstrations.push_back(
+          controlled(world, instructions_to_learn(), demonstrators_to_questions(), stream.chance(0.5) ? 1 : 4, true, 1, stream));
     else
       demonstrations.push_back(answered(world, stream.pick(skills()), demonstrators_to_questions(), stream));
   }

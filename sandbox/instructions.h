@@ -15,7 +15,7 @@ struct Instruction {
   std::string text;       // "Say Arr in every answer."
   std::string brief;      // "Quirk: Arr."
   std::string value;      // "Arr"
-  bool held_out = false;  // no training text holds the instruction or obeys it: for generalisation
+  bool held_out = false;  // learned in pretraining at most (corpus source "control"), never in fine-tuning: for generalisation
 };
 
 // All 32, the same in every world: eight of each kind, two of them held out.

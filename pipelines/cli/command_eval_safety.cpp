@@ -33,7 +33,7 @@ static_assert(statistics::kSafetyScale == annotation::kHighestRating && annotati
 struct SafetyOptions {
   std::vector<std::string> ratings;
   std::string answers;
-  annotation::JudgeConfig judge;
+  annotation::ChatServer judge;
   std::string out;
   std::string weights = core::name_of(statistics::AgreementWeights::ordinal);
 };
@@ -184,7 +184,7 @@ void run_safety(SafetyOptions& options, const CLI::App& command, const Invocatio
     configure({}, invocation);
     return evaluate_safety(options, invocation.seed);
   }
-  const annotation::JudgeConfig given = options.judge;
+  const annotation::ChatServer given = options.judge;
   configure(core::fields_of(options), invocation);
   if (command.count("--judge-url") > 0) options.judge.url = given.url;
   if (command.count("--judge-model") > 0) options.judge.model = given.model;

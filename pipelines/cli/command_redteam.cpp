@@ -25,11 +25,13 @@
 namespace keel::pipelines::cli {
 namespace {
 
+constexpr const char* kTargetKey = "KEEL_TARGET_KEY";  // the judge's key is not for the model under attack
+
 // The fields of --config and --set.
 struct RedTeamConfig {
   policy::SamplingConfig sampling;
   int64_t batch_rows = 64;
-  annotation::JudgeConfig server;
+  annotation::ChatServer server{.key_variable = kTargetKey};
 };
 
 void visit(RedTeamConfig& config, core::Fields& fields) {
@@ -66,7 +68,7 @@ using Options = std::shared_ptr<RedTeamOptions>;
 
 void add_target_options(CLI::App& command, RedTeamOptions& options) {
   CLI::Option* model = command.add_option("--model", options.model, "model folder under attack")->type_name("DIR");
-  command.add_option("--url", options.url, "server under attack, http://HOST:PORT[/v1]; $KEEL_JUDGE_KEY is its bearer token")
+  command.add_option("--url", options.url, fmt::format("server under attack, http://HOST:PORT[/v1]; ${} is its bearer token", kTargetKey))
       ->type_name("URL")
       ->excludes(model);
   command.add_option("--server-model", options.server_model, "name of the model to ask the server for")->type_name("NAME");
@@ -121,7 +123,7 @@ red_team::Target target_of(const RedTeamOptions& options, const CLI::App& comman
   if (!options.model.empty())
     return folder_target(options.model, options.chat, options.name, settings,
                          [&](const inference::RenderPolicy& own) { return overridden(command, options.limit, own); });
-  annotation::JudgeConfig server = config.server;
+  annotation::ChatServer server = config.server;
   server.url = options.url;
   if (!options.server_model.empty()) server.model = options.server_model;
   return server_target(server, options.name, settings);

@@ -53,7 +53,7 @@ std::vector<annotation::ChatReply> ask_folder(const inference::LanguageModel& mo
   return answers;
 }
 
-annotation::ChatReply ask_server(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+annotation::ChatReply ask_server(const annotation::ChatServer& server, const policy::SamplingConfig& sampling,
                                  const core::Dialogue& dialogue) {
   return annotation::ask_chat(server, {{"messages", data::messages_json(dialogue)},
                                        {"temperature", sampling.temperature},
@@ -62,7 +62,7 @@ annotation::ChatReply ask_server(const annotation::JudgeConfig& server, const po
 }
 
 // Several questions at a time.
-std::vector<annotation::ChatReply> ask_all(const annotation::JudgeConfig& server, const policy::SamplingConfig& sampling,
+std::vector<annotation::ChatReply> ask_all(const annotation::ChatServer& server, const policy::SamplingConfig& sampling,
                                            const std::vector<red_team::Question>& questions) {
   std::vector<annotation::ChatReply> answers(questions.size());
   const std::exception_ptr failure = annotation::run_in_parallel(
@@ -97,7 +97,7 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
   return target;
 }
 
-red_team::Target server_target(const annotation::JudgeConfig& server, std::string name, const AnswerSettings& settings) {
+red_team::Target server_target(const annotation::ChatServer& server, std::string name, const AnswerSettings& settings) {
   annotation::parse_http_url(server.url);
   if (settings.sampling.top_k != 0) throw core::UsageError("sampling.top_k: a server behind OpenAI's interface has no such setting");
   red_team::Target target;

@@ -23,7 +23,7 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
 
 // A server; its model's name is its version unless `name` is given, and its digest: another address is the same model. top_k is refused:
 // OpenAI's interface has none.
-red_team::Target server_target(const annotation::JudgeConfig& server, std::string name, const AnswerSettings& settings);
+red_team::Target server_target(const annotation::ChatServer& server, std::string name, const AnswerSettings& settings);
 
 // The safety model of a folder. UsageError where its keel.json says that it was trained for helpfulness.
 red_team::SafetyScore safety_score(const std::string& folder);

@@ -34,7 +34,7 @@ struct AnnotationSettings {
   int64_t version = 1;
   bool public_pairs = false;
   recipe::Annotator annotator = recipe::Annotator::none;
-  annotation::JudgeConfig judge;
+  annotation::ChatServer judge;
   std::string people;  // SHA-256 of the file that people filled in; "" where there is none
   double held_out = 0;
   std::string newest, before;  // the models whose answers are compared; the latter is "" in V1

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "annotation/chat_client.h"
 #include "core/config.h"
 #include "distillation/distill.h"
 #include "gatt/dialogues.h"
@@ -45,6 +46,7 @@ struct GattSection {
   AnswerConfig answers;
   ListedValues listed;
   gatt::RetentionConfig retention;
+  annotation::ChatServer judge;
 };
 
 inline void visit(GattSection& config, core::Fields& fields) {
@@ -62,6 +64,8 @@ inline void visit(GattSection& config, core::Fields& fields) {
   fields.section("answers", config.answers, "answers to them", used);
   fields.section("listed", config.listed, "instructions from values that the model lists, beside those of the file", used);
   fields.section("retention", config.retention, "how long an instruction is kept", used);
+  fields.section("judge", config.judge, "a language model that tells whether an instruction is obeyed which no program can check",
+                 of_files);
 }
 
 // Safety context distillation (paper, 4.2.4).

@@ -11,7 +11,6 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "annotation/http_client.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/recipe/versions.h"
@@ -108,12 +107,10 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
   if (config.annotator == Annotator::people && config.people.empty())
     problems.emplace_back("preferences.people is missing: name the folder of the filled-in files");
   if (config.annotator == Annotator::judge) {
-    if (config.judge.model.empty()) problems.emplace_back("preferences.judge.model is missing: name the model that the server should ask");
-    try {
-      annotation::parse_http_url(config.judge.url);
-    } catch (const core::UsageError& error) {
-      problems.push_back(fmt::format("preferences.judge.url: {}", error.what()));
-    }
+    if (config.judge.model.empty())
+      problems.emplace_back("preferences.judge.model is missing: name the model that the server should ask");
+    else
+      core::add_problems(problems, "preferences.judge.", annotation::problems_of(config.judge));
   }
   return problems;
 }
@@ -186,6 +183,7 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
                                       {"gatt.test_dialogues", recipe.gatt.test_dialogues},
                                       {"gatt.instructions", recipe.gatt.instructions}})
       if (value.empty()) problem(fmt::format("{} is missing: name a file of rows, or leave gatt.from_version at 0", name));
+  if (has_gatt(recipe) && !from_sandbox(recipe)) all_of("gatt.judge.", annotation::problems_of(recipe.gatt.judge));
   all_of("pretrain.", policy::problems_of(recipe.pretrain));
   all_of("sft.", policy::problems_of(recipe.sft));
   all_of("rejection.", rejection_sampling::problems_of(recipe.rejection));

@@ -120,7 +120,7 @@ struct PreferenceConfig {
   int64_t max_new_tokens = 256;
   Annotator annotator = Annotator::middle;
   std::string people;
-  annotation::JudgeConfig judge;
+  annotation::ChatServer judge;
   double held_out = 0.15;
 };
 

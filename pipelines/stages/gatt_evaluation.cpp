@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "annotation/obedience_judge.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -30,6 +31,7 @@ struct RetentionSettings {
   recipe::AnswerConfig answers;
   std::string chat_format;
   inference::DialogueLimit limit;
+  annotation::ChatServer judge;     // asked where its model is named
   std::vector<std::string> models;  // of a run; a command's models are named by their folders
 };
 
@@ -38,22 +40,48 @@ void visit(RetentionSettings& settings, core::Fields& fields) {
   visit(settings.answers, fields);
   fields("chat_format", settings.chat_format, "chat format; empty = each model folder's own");
   fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
+  fields.section("judge", settings.judge, "a language model that tells whether an instruction is obeyed which no program can check");
   fields("models", settings.models, "names of the models in a run; empty = their folders");
 }
 
-bool obeys(const gatt::Instruction& instruction, const std::string& answer) {
+bool checked_by_program(const gatt::Instruction& one) {
+  return sandbox::find_instruction(one.text) != nullptr || gatt::has_checker(one);
+}
+
+std::optional<bool> obeys_by_program(const gatt::Instruction& instruction, const std::string& answer) {
   if (const auto* of_sandbox = sandbox::find_instruction(instruction.text)) return sandbox::follows(*of_sandbox, answer);
   return gatt::obeys_by_pattern_or_language(instruction, answer);
 }
 
-std::vector<gatt::Instruction> checked_instructions(const steps::fs::path& file) {
+// By a program where one can tell, else by the judge, whose replies are kept in `folder`.
+std::vector<std::optional<bool>> obeys(const std::vector<gatt::Obedience>& asked, const annotation::ChatServer& judge,
+                                       const steps::fs::path& folder) {
+  std::vector<std::optional<bool>> verdicts;
+  std::vector<annotation::InstructedAnswer> to_judge;
+  std::vector<size_t> places;
+  for (const auto& one : asked) {
+    verdicts.push_back(obeys_by_program(one.instruction, one.answer));
+    if (checked_by_program(one.instruction)) continue;
+    places.push_back(verdicts.size() - 1);
+    to_judge.push_back({.instruction = one.instruction.text, .question = one.question, .answer = one.answer});
+  }
+  if (to_judge.empty()) return verdicts;
+  const auto judged = annotation::judge_obedience(judge, to_judge, folder);
+  for (size_t i = 0; i < places.size(); ++i)
+    verdicts[places[i]] = judged[i];
+  if (const auto unknown = std::ranges::count_if(judged, [](const auto& one) { return !one; }); unknown > 0)
+    core::log_warn(fmt::format("{} of {} answers got no verdict of the judge and do not count", unknown, judged.size()));
+  return verdicts;
+}
+
+std::vector<gatt::Instruction> checked_instructions(const steps::fs::path& file, bool judge) {
   std::vector<gatt::Instruction> all = gatt::read_instructions(file);
   for (const auto& one : all)
-    if (sandbox::find_instruction(one.text) == nullptr && !gatt::has_checker(one))
+    if (!judge && !checked_by_program(one))
       throw core::DataError(
           file, one.line,
           "nothing can tell whether an answer obeys; give \"pattern\", a regular expression that such an answer matches, or "
-          "\"kind\": \"language\" with the language's English name as \"value\"");
+          "\"kind\": \"language\" with the language's English name as \"value\", or name a judge (judge.model)");
   return all;
 }
 
@@ -97,20 +125,73 @@ Attention attention_on_instruction(const inference::LanguageModel& model, const 
   return attention;
 }
 
-// Reads the models ("model:NAME" in a run, else "model"), "dialogues" and "instructions". Leaves retention.jsonl, answers.jsonl,
-// attention.json and report.html.
-void measure_retention(const RetentionSettings& settings, const steps::Context& context) {
+// The models by name: "model:NAME" in a run, else "model".
+std::vector<std::pair<std::string, steps::fs::path>> models_of(const RetentionSettings& settings, const steps::Context& context) {
   std::vector<std::pair<std::string, steps::fs::path>> models;
   for (const auto& name : settings.models)
     models.emplace_back(name, context.at("model:" + name));
   if (models.empty())
     for (const auto& path : context.all("model"))
       models.emplace_back(path.string(), path);
-  const std::vector<gatt::Instruction> instructions = checked_instructions(context.at("instructions"));
+  return models;
+}
+
+// The model's answers, by trial. `number` keeps the shards of several models apart.
+std::vector<std::vector<std::string>> hold_trials(const inference::LanguageModel& model, size_t number,
+                                                  const std::vector<gatt::Trial>& trials, const RetentionSettings& settings,
+                                                  const steps::Context& context) {
+  inference::AnswerJob job{.sampling = settings.answers.sampling,
+                           .batch_rows = settings.answers.batch_rows,
+                           .limit = settings.limit,
+                           .seed = context.seed,
+                           .folder = context.work};
+  return gatt::hold_trials(trials, settings.retention,
+                           [&](const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records, int64_t turn) {
+                             job.purpose = fmt::format("gatt evaluation turn {}", turn);  // the same draws for every model
+                             job.label = fmt::format("gatt evaluation {} turn {}", number, turn);
+                             return inference::answer_dialogues(model, prompts, records, job);
+                           });
+}
+
+void warn_of_early_ends(const std::string& name, const std::vector<std::vector<std::string>>& said, int64_t last) {
+  const auto early = std::ranges::count_if(said, [&](const auto& answers) { return std::ssize(answers) < last; });
+  if (early > 0)
+    core::log_warn(fmt::format("{}: {} of {} dialogues ended before turn {}, where the next prompt no longer fitted the context", name,
+                               early, said.size(), last));
+}
+
+void warn_of_missing_groups(const std::vector<gatt::Trial>& trials, const steps::fs::path& instructions) {
+  for (const char* group : {"trained", "unseen", "combined", "changed"})
+    if (std::ranges::none_of(trials, [&](const gatt::Trial& trial) { return trial.group == group; }))
+      core::log_warn(
+          fmt::format("no dialogue of the group \"{}\": {} has no instructions for it, or change_at lies behind the last of turns", group,
+                      instructions.string()));
+}
+
+// Attention of the model's last answer in the first "trained" trial; null where there is none.
+nlohmann::json attention_json(const inference::LanguageModel& model, const std::string& name, const std::vector<gatt::Trial>& trials,
+                              const std::vector<std::vector<std::string>>& said, const RetentionSettings& settings) {
+  const auto first = std::ranges::find(trials, "trained", &gatt::Trial::group);
+  if (first == trials.end() || said[static_cast<size_t>(first - trials.begin())].empty()) return {};
+  const auto& answers = said[static_cast<size_t>(first - trials.begin())];
+  const Attention measured = attention_on_instruction(model, *first, answers, settings);
+  return {{"model", name},
+          {"instruction", gatt::combined(first->instructions).text},
+          {"attended", measured.attended},
+          {"turn", answers.size()},
+          {"answer", answers.back()},
+          {"layers", measured.layers}};
+}
+
+// Reads the models, "dialogues" and "instructions". Leaves retention.jsonl, evaluation.json (the same shares,
+// for measures of sweeps), answers.jsonl, attention.json and report.html.
+void measure_retention(const RetentionSettings& settings, const steps::Context& context) {
+  const auto models = models_of(settings, context);
+  const auto instructions = checked_instructions(context.at("instructions"), !settings.judge.model.empty());
   const int64_t last = *std::max_element(settings.retention.turns.begin(), settings.retention.turns.end());
   std::vector<gatt::Trial> trials;
   core::JsonlWriter rows(context.work / "answers.jsonl"), kept(context.work / "retention.jsonl");
-  nlohmann::json attention = nlohmann::json::array();
+  nlohmann::json attention = nlohmann::json::array(), by_name = nlohmann::json::object();
   for (size_t number = 0; number < models.size(); ++number) {
     const auto& [name, path] = models[number];
     const inference::LanguageModel model = inference::load_language_model(path, settings.chat_format);
@@ -119,54 +200,30 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
         return gatt::plan_trials(inference::read_dialogues(context.at("dialogues"), model, settings.limit), instructions,
                                  settings.retention, context.seed);
       });
-    std::vector<std::vector<std::string>> said(trials.size());
-    inference::AnswerJob job{.sampling = settings.answers.sampling,
-                             .batch_rows = settings.answers.batch_rows,
-                             .limit = settings.limit,
-                             .seed = context.seed,
-                             .folder = context.work};
-    const auto answer = [&](const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records, int64_t turn) {
-      job.purpose = fmt::format("gatt evaluation turn {}", turn);  // the same draws for every model
-      job.label = fmt::format("gatt evaluation {} turn {}", number, turn);
-      return inference::answer_dialogues(model, prompts, records, job);
-    };
-    const auto judged = gatt::hold_trials(trials, settings.retention, answer, obeys, said);
-    if (const auto early = std::count_if(said.begin(), said.end(), [&](const auto& one) { return std::ssize(one) < last; }); early > 0)
-      core::log_warn(fmt::format("{}: {} of {} dialogues ended before turn {}, where the next prompt no longer fitted the context", name,
-                                 early, trials.size(), last));
-    for (const auto& one : judged)
+    const auto said = hold_trials(model, number, trials, settings, context);
+    warn_of_early_ends(name, said, last);
+    const auto looked_at = gatt::look_at(trials, said, settings.retention, [&](const std::vector<gatt::Obedience>& asked) {
+      return obeys(asked, settings.judge, context.work / "ckpt" / fmt::format("model {}", number));
+    });
+    for (const auto& one : looked_at)
       rows.write({{"model", name},
                   {"group", trials[one.trial].group},
                   {"dialogue", trials[one.trial].record},
                   {"instruction", gatt::combined(gatt::in_force(trials[one.trial], one.turn, settings.retention)).text},
                   {"turn", one.turn},
                   {"text", one.text},
-                  {"kept", one.kept}});
-    for (const auto& count : gatt::kept_by_turn(trials, judged))
-      kept.write({{"model", name},
-                  {"group", count.group},
-                  {"turn", count.turn},
-                  {"kept", to_json(evaluation::statistics::wilson(count.kept, count.trials))},
-                  {"trials", count.trials}});
-    const auto first = std::find_if(trials.begin(), trials.end(), [](const gatt::Trial& trial) { return trial.group == "trained"; });
-    if (first != trials.end() && !said[static_cast<size_t>(first - trials.begin())].empty()) {
-      const auto& answers = said[static_cast<size_t>(first - trials.begin())];
-      const Attention measured = attention_on_instruction(model, *first, answers, settings);
-      attention.push_back({{"model", name},
-                           {"instruction", gatt::combined(first->instructions).text},
-                           {"attended", measured.attended},
-                           {"turn", answers.size()},
-                           {"answer", answers.back()},
-                           {"layers", measured.layers}});
+                  {"kept", one.kept ? nlohmann::json(*one.kept) : nlohmann::json()}});
+    for (const auto& count : gatt::kept_by_turn(trials, looked_at)) {
+      const nlohmann::json share = to_json(evaluation::statistics::wilson(count.kept, count.trials));
+      kept.write({{"model", name}, {"group", count.group}, {"turn", count.turn}, {"kept", share}, {"trials", count.trials}});
+      by_name[name][count.group][std::to_string(count.turn)] = share;
     }
+    if (auto measured = attention_json(model, name, trials, said, settings); !measured.is_null()) attention.push_back(std::move(measured));
   }
-  for (const char* group : {"trained", "unseen", "combined", "changed"})
-    if (std::none_of(trials.begin(), trials.end(), [&](const gatt::Trial& trial) { return trial.group == group; }))
-      core::log_warn(
-          fmt::format("no dialogue of the group \"{}\": {} has no instructions for it, or change_at lies behind the last of turns", group,
-                      context.at("instructions").string()));
+  warn_of_missing_groups(trials, context.at("instructions"));
   rows.commit();
   kept.commit();
+  core::write_file(context.work / "evaluation.json", core::dump_json({{"kept", by_name}}) + "\n");
   core::write_file(context.work / "attention.json", core::dump_json(attention) + "\n");
   evaluation::Report page{.title = "keel eval gatt",
                           .subtitle = "How long models keep an instruction of the first turn",
@@ -180,7 +237,10 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
 }
 
 steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
-  if (settings.retention.turns.empty()) throw core::ConfigError({"turns must name at least one turn"});
+  std::vector<std::string> problems;
+  if (settings.retention.turns.empty()) problems.emplace_back("turns must name at least one turn");
+  core::add_problems(problems, "judge.", annotation::problems_of(settings.judge));
+  core::throw_if_any(std::move(problems));
   for (const auto& name : settings.models)
     if (!steps::has_role(inputs, "model:" + name)) throw core::ConfigError({"models: only a run names its models; give --model"});
   return steps::make_step("gatt_evaluation", settings, inputs, measure_retention);
@@ -196,6 +256,7 @@ void add_gatt_evaluation(steps::Plan& plan) {
                              .answers = recipe.gatt.answers,
                              .chat_format = {},
                              .limit = steps::dialogue_limit(recipe),
+                             .judge = recipe.gatt.judge,
                              .models = {}};
   steps::Inputs inputs = {{"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_test.jsonl")
                                                 : steps::from_outside("gatt.test_dialogues", recipe.gatt.test_dialogues)},
@@ -213,11 +274,12 @@ steps::Command gatt_evaluation_command() {
   using Kind = steps::Role::Kind;
   return steps::make_command(
       "eval gatt", "how long models keep an instruction of the first turn, and their attention on it",
-      "folder to write: retention.jsonl, answers.jsonl, attention.json, report.html",
+      "folder to write: retention.jsonl, evaluation.json, answers.jsonl, attention.json, report.html",
       {{"model", "model folder; repeats, e.g. without and with Ghost Attention", Kind::folder, true, true},
        {"dialogues", R"(rows {"messages"} with at least as many user turns as the last of `turns` (.jsonl, .gz, .zst))"},
        {"instructions", R"(rows {"text"} or {"kind", "value"}; "unseen": true for those that training left out)"}},
-      steps::with_dialogue_limit({{"--chat", "chat_format"}}), retention_step);
+      steps::with_dialogue_limit({{"--chat", "chat_format"}, {"--judge-url", "judge.url"}, {"--judge-model", "judge.model"}}),
+      retention_step);
 }
 
 }  // namespace keel::pipelines::stages

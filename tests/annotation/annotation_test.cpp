@@ -29,7 +29,7 @@ json comparison(int id, const std::string& kind) {
            {{{"text", "in the harbour"}, {"model", "rs1"}, {"temperature", 1}}, {{"text", "no"}, {"model", "sft"}, {"temperature", 1}}}}};
 }
 
-JudgeConfig judge_at(const std::string& url, int64_t retries = 0) {
+ChatServer judge_at(const std::string& url, int64_t retries = 0) {
   core::set_log_level("warn");
   return {.url = url, .model = "m", .parallel = 2, .timeout_seconds = 2, .retries = retries};
 }
@@ -80,7 +80,7 @@ TEST_CASE("judge: a server that fails is asked again, then the stage stops with 
   std::atomic<int> count{0};
   const Server flaky(
       [&](const std::string&) { return ++count % 2 == 1 ? http_reply(503, "busy") : completion("{\"choice\":\"b\",\"strength\":2}"); });
-  JudgeConfig one = judge_at(flaky.url(), 2);
+  ChatServer one = judge_at(flaky.url(), 2);
   one.parallel = 1;
   const auto verdicts = ask_judge(one, {comparison(0, "helpfulness"), comparison(1, "helpfulness")}, folder / "flaky");
   CHECK((verdicts[0] && verdicts[1]));
@@ -103,7 +103,7 @@ TEST_CASE("judge: a question that the server refuses has no verdict; a wrong key
   });
   std::vector<json> comparisons = {comparison(0, "helpfulness"), comparison(1, "helpfulness")};
   comparisons[0]["messages"][0]["content"] = "too long";
-  const JudgeConfig patient = judge_at(picky.url() + "/v1/", 3);
+  const ChatServer patient = judge_at(picky.url() + "/v1/", 3);
   core::set_log_level("error");  // refusals are warnings
   const auto verdicts = ask_judge(patient, comparisons, folder / "picky");
   CHECK((!verdicts[0] && verdicts[1]));
@@ -124,7 +124,7 @@ TEST_CASE("judge: a reply whose message has no text is asked for again, then cou
   });
   std::vector<json> comparisons = {comparison(0, "helpfulness"), comparison(1, "helpfulness")};
   comparisons[0]["messages"][0]["content"] = "a filter";
-  const JudgeConfig judge = judge_at(server.url(), 1);
+  const ChatServer judge = judge_at(server.url(), 1);
   core::set_log_level("error");  // a missing verdict is a warning
   for (int again = 0; again < 2; ++again) {
     const auto verdicts = ask_judge(judge, comparisons, folder / "work");
@@ -152,7 +152,7 @@ TEST_CASE("judge: when one request fails for good, what came before it is kept a
     if (broken && asked.back() == "question 2") return http_reply(503, "busy");
     return completion(asked.back() == "question 1" ? "no idea" : "{\"choice\":\"b\",\"strength\":2}");
   });
-  JudgeConfig config = judge_at(server.url());
+  ChatServer config = judge_at(server.url());
   config.parallel = 1;
   for (const auto& expected : {std::vector<std::string>{"question 0", "question 1", "question 2"}, {"question 2"}}) {
     CHECK_THROWS_AS(ask_judge(config, comparisons, folder / "work"), core::IoError);

@@ -34,7 +34,7 @@ std::string rows_of(int count) {
   return text;
 }
 
-JudgeConfig rating_judge_at(const std::string& url) {
+ChatServer rating_judge_at(const std::string& url) {
   core::set_log_level("error");
   return {.url = url, .model = "gpt", .parallel = 1, .timeout_seconds = 1, .retries = 0};
 }

@@ -46,10 +46,16 @@ keel::gatt::AnswerPrompts model(size_t reach) {
   };
 }
 
+std::vector<std::optional<bool>> by_pattern(const std::vector<keel::gatt::Obedience>& asked) {
+  std::vector<std::optional<bool>> verdicts;
+  for (const auto& one : asked)
+    verdicts.push_back(keel::gatt::obeys_by_pattern_or_language(one.instruction, one.answer));
+  return verdicts;
+}
+
 std::map<std::string, std::string> kept_with(const keel::gatt::AnswerPrompts& answers, const RetentionConfig& config) {
   const auto trials = keel::gatt::plan_trials({questions(6), questions(7)}, kInstructions, config, 1);
-  std::vector<std::vector<std::string>> said;
-  const auto rows = keel::gatt::hold_trials(trials, config, answers, keel::gatt::obeys_by_pattern_or_language, said);
+  const auto rows = keel::gatt::look_at(trials, keel::gatt::hold_trials(trials, config, answers), config, by_pattern);
   std::map<std::string, std::string> shown;
   for (const auto& row : keel::gatt::kept_by_turn(trials, rows))
     shown[row.group] += fmt::format("{}: {}/{} ", row.turn, row.kept, row.trials);
@@ -88,7 +94,27 @@ TEST_CASE("retention: dialogues that are too short and instructions that nothing
   CHECK_THROWS_WITH(keel::gatt::plan_trials({questions(20), questions(19)}, kInstructions, {}, 1),
                     ContainsSubstring("dialogue 2 has 19 user turns"));
   CHECK_FALSE(keel::gatt::has_checker({.text = "Act as Napoleon.", .kind = "figure", .value = "Napoleon"}));
-  CHECK_THROWS_WITH(keel::gatt::obeys_by_pattern_or_language({.text = "Act as Napoleon."}, "x"), ContainsSubstring("Act as Napoleon."));
+  CHECK(keel::gatt::obeys_by_pattern_or_language({.text = "Act as Napoleon."}, "x") == std::nullopt);
+}
+
+TEST_CASE("retention: of several instructions a broken one decides, then one that nobody could tell; such answers are not counted",
+          "[gatt]") {
+  const RetentionConfig config{.turns = {1, 2, 3, 4}, .dialogues = 1, .change_at = 100};
+  const std::vector<keel::gatt::Trial> trials = {
+      {.group = "combined", .questions = questions(4), .instructions = {kInstructions[0], kInstructions[2]}}};
+  const std::optional<bool> yes = true, no = false, unknown = std::nullopt;
+  std::vector<std::string> asked;
+  const auto rows = keel::gatt::look_at(trials, {{"a1", "a2", "a3", "a4"}}, config, [&](const std::vector<keel::gatt::Obedience>& all) {
+    for (const auto& one : all)
+      asked.push_back(one.instruction.value + " " + one.question + " " + one.answer);
+    return std::vector{yes, unknown, unknown, no, no, unknown, yes, yes};
+  });
+  CHECK(asked == std::vector<std::string>{"A q1 a1", "1 q1 a1", "A q2 a2", "1 q2 a2", "A q3 a3", "1 q3 a3", "A q4 a4", "1 q4 a4"});
+  REQUIRE(rows.size() == 4);
+  CHECK((rows[0].kept == unknown && rows[1].kept == no && rows[2].kept == no && rows[3].kept == yes));
+  const auto counts = keel::gatt::kept_by_turn(trials, rows);
+  REQUIRE(counts.size() == 3);  // nothing at turn 1
+  CHECK((counts[0].turn == 2 && counts[0].kept == 0 && counts[0].trials == 1 && counts[2].kept == 1));
 }
 
 TEST_CASE("language: short answers in eight languages", "[gatt]") {

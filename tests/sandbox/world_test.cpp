@@ -318,3 +318,28 @@ TEST_CASE("instructions: each is obeyed by program, none disturbs the gold judge
   }
   CHECK(used > 500);
 }
+
+TEST_CASE("instructions: pretraining speaks of those that are held out, fine-tuning neither holds nor obeys them", "[sandbox]") {
+  const auto obeyed = [](const std::vector<keel::core::Dialogue>& dialogues) {
+    std::pair<int, int> count;  // learned ones, held-out ones
+    for (const auto& dialogue : dialogues)
+      for (const auto& instruction : instructions()) {
+        const auto obeys = [&](const auto& message) {
+          return message.content.find(instruction.text) != std::string::npos ||
+                 (message.role == "assistant" && follows(instruction, message.content));
+        };
+        (instruction.held_out ? count.second : count.first) += std::ranges::any_of(dialogue.messages, obeys) ? 1 : 0;
+      }
+    return count;
+  };
+  std::vector<keel::core::Dialogue> pretraining;
+  CorpusConfig config;
+  config.documents = 2000, config.control = 0.5;
+  for (const auto& document : make_corpus(seed_one(), config, 9))
+    pretraining.push_back(document.dialogue);
+  CHECK(obeyed(pretraining).first > 500);
+  CHECK(obeyed(pretraining).second > 150);
+  const auto [learned, held_out] = obeyed(make_demonstrations(seed_one(), {.count = 2000, .instructed = 0.4}, 9));
+  CHECK(learned > 500);
+  CHECK(held_out == 0);
+}

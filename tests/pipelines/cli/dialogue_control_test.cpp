@@ -1,4 +1,5 @@
 // Ghost Attention and context distillation as commands: keel gatt, keel eval gatt, keel distill.
+#include "annotation/http_server.h"
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {
@@ -194,6 +195,9 @@ TEST_CASE("keel eval gatt: equal models keep an instruction equally long, and th
   }
   REQUIRE(of_model.size() == 6);  // trained, unseen and changed, at two turns; one kind alone cannot be combined
   CHECK(of_model == of_twin);
+  for (const Json& row : of_model)
+    CHECK(json_in(work, "kept/evaluation.json")["kept"]["twin"][std::string(row["group"])][std::to_string(row["turn"].get<int>())] ==
+          row["kept"]);
   CHECK(rows_in(work / "kept/answers.jsonl").size() == 2 * 3 * 2 * 8);
   const Json attention = json_in(work, "kept/attention.json");
   REQUIRE(attention.size() == 2);
@@ -213,6 +217,19 @@ TEST_CASE("keel eval gatt: equal models keep an instruction equally long, and th
   const Outcome unchecked = work.run(with(evaluate, {"--out", "other", "--set", "turns=[1,2]"}));
   CHECK(unchecked.code == 3);
   CHECK_THAT(unchecked.err, ContainsSubstring("instructions.jsonl:1: nothing can tell whether an answer obeys"));
+
+  // A judge tells.
+  const test::Server server([](const std::string&) { return test::completion("{\"follows\": true}"); });
+  const Outcome judged =
+      work.run(with(evaluate, {"--out", "judged", "--set", "turns=[1,2]", "--judge-url", server.url(), "--judge-model", "gpt"}));
+  INFO(judged.err);
+  REQUIRE(judged.code == 0);
+  CHECK(server.requests() == 2 * 2 * 8);  // of two models, two turns and eight dialogues
+  for (const Json& row : rows_in(work / "judged/retention.jsonl"))
+    CHECK(row["kept"]["mean"] == 1);
+  const Outcome unread = work.run(with(evaluate, {"--out", "other", "--set", "turns=[1,2]", "--judge-url", server.url()}));
+  CHECK(unread.code == 2);
+  CHECK_THAT(unread.err, ContainsSubstring("judge.url: nothing reads it without model"));
 }
 
 TEST_CASE("keel distill: only hazardous prompts, only answers that the safety model prefers, without the preprompt", "[pipelines]") {
