@@ -59,12 +59,14 @@ std::map<std::string, std::string> unread_fields(Recipe recipe) {
   return reasons;
 }
 
-// A setting without effect is a mistake, with one exception: the recipe file may set it for versions or a study that --config or --set
-// leave out, so that a short variant of a run need not undo the file's settings. `file`: the recipe as in its file.
+// A setting without effect is a mistake, with one exception: the recipe file may set it for versions, a study or a method that --config or
+// --set leave out, so that a short variant of a run need not undo the file's settings. `file`: the recipe as in its file.
 std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
   Recipe as_long_as_file = recipe, now = recipe;
   as_long_as_file.versions = file.versions;
   as_long_as_file.best_of.samples = file.best_of.samples;
+  as_long_as_file.gatt.from_version = file.gatt.from_version;
+  as_long_as_file.distill.from_version = file.distill.from_version;
   std::set<std::string> changed;
   for (const auto& field : core::differences(core::fields_of(now), core::fields_of(file)))
     changed.insert(field.name);
@@ -216,9 +218,10 @@ Recipe read_recorded_recipe(const std::string& config, const std::filesystem::pa
   const core::Fields fields = core::fields_of(recipe);
   core::assign(fields, core::parse_json(config, origin.string()), origin.string(), problems);
   Recipe recorded = recipe;
-  // The run accepted settings for versions and studies that were left out, so they stay valid.
+  // The run accepted settings for versions, studies and methods that were left out, so they stay valid.
   recorded.versions = {"rejection", "ppo"};
   recorded.best_of.samples = std::max<int64_t>(recorded.best_of.samples, 1);
+  recorded.gatt.from_version = recorded.distill.from_version = 1;
   assign_over(fields, overlay, settings, problems);
   if (problems.empty()) check(recipe, recorded, origin, problems);
   core::throw_if_any(std::move(problems));

@@ -104,11 +104,13 @@ constexpr const char* kLength = "not in the paper: small machines";
 // Settings that the paper leaves open or keel adds. docs/recipe.md gives the full reasons.
 const std::vector<Defaults>& open_defaults() {
   static const std::vector<Defaults> table = {
-      {{"name", "model", "data.helpful", "data.harmless", "preferences.people", "preferences.judge.model"}, "\"\"", kUser},
-      {{"preferences.judge.url"}, "\"http://127.0.0.1:8000\"", kUser},
-      {{"preferences.judge.parallel"}, "4", kSpeed},
-      {{"preferences.judge.timeout_seconds"}, "120", kSpeed},
-      {{"preferences.judge.retries"}, "3", kSpeed},
+      {{"name", "model", "data.helpful", "data.harmless", "preferences.people", "preferences.judge.model", "gatt.judge.model"},
+       "\"\"",
+       kUser},
+      {{"preferences.judge.url", "gatt.judge.url"}, "\"http://127.0.0.1:8000\"", kUser},
+      {{"preferences.judge.parallel", "gatt.judge.parallel"}, "4", kSpeed},
+      {{"preferences.judge.timeout_seconds", "gatt.judge.timeout_seconds"}, "120", kSpeed},
+      {{"preferences.judge.retries", "gatt.judge.retries"}, "3", kSpeed},
       {{"seed"}, "1", "not in the paper"},
       {{"threads"}, "0", kSpeed},
       {{"chat_format"}, "\"llama2\"", "not in the paper: the released code"},

@@ -246,6 +246,11 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "gatt.dialogues",
                         "gatt.test_dialogues",
                         "gatt.instructions",
+                        "gatt.judge.model",
+                        "gatt.judge.url",
+                        "gatt.judge.parallel",
+                        "gatt.judge.timeout_seconds",
+                        "gatt.judge.retries",  // obedience_judge_test.cpp and dialogue_control_test.cpp
                         "distill.preprompts",  // other runs, not other settings
                         "mixture.drop_duplicates",
                         "mixture.drop_shared_prompts",  // stage_reward_test.cpp

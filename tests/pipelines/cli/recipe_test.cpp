@@ -75,7 +75,10 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
           R"("ptx": {"weight": 0.1}, "reward": {"missing_eos_penalty": 1}}})",
       batches = R"("versions": ["rejection", "ppo"], "ppo": {"sampling": {"max_new_tokens": 64}}, "preferences": )"
                 R"({"max_new_tokens": 64, "annotator": )",
-      judge = on_files(batches + R"("judge", "judge": {"model": "m"}})"), people = on_files(batches + R"("people", "people": "filled"})");
+      judge = on_files(
+          batches +
+          R"("judge", "judge": {"model": "m"}}, "gatt": {"from_version": 1, "dialogues": "d", "test_dialogues": "t", "instructions": "i"})"),
+      people = on_files(batches + R"("people", "people": "filled"})");
   const test::TemporaryFolder folder;
   const std::vector<std::string> texts = {sandbox, options, judge, people};
   std::vector<std::pair<fs::path, std::vector<std::string>>> recipes;  // with their keys
@@ -122,7 +125,8 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
     CHECK_THROWS_AS(read_recipe(recipes[0].first, "", {setting}), core::ConfigError);
   }
   expected.insert(std::find(expected.begin(), expected.end(), "ppo.sampling.top_p"),
-                  {"gatt.dialogues", "gatt.test_dialogues", "gatt.instructions", "distill.preprompts"});  // files, too
+                  {"gatt.dialogues", "gatt.test_dialogues", "gatt.instructions", "gatt.judge.url", "gatt.judge.parallel",
+                   "gatt.judge.timeout_seconds", "gatt.judge.retries", "distill.preprompts"});  // files and servers, too
   CHECK(without_key == expected);
 }
 
@@ -315,6 +319,10 @@ TEST_CASE("recipes: what a file sets for versions or a study that a variant leav
   const std::string study = R"({"name": "r", "best_of": {"samples": 8, "prompts": 9}})";
   CHECK(problems_in(study, {"best_of.samples=0"}).empty());
   CHECK(problems_in(study, {"best_of.samples=0", "best_of.prompts=10"}).size() == 1);
+  const std::string methods = R"({"name": "r", "gatt": {"from_version": 1, "weight": 0.3}, "distill": {"from_version": 1, "weight": 0.3}})";
+  CHECK(problems_in(methods, {"gatt.from_version=0", "distill.from_version=0"}).empty());
+  CHECK(problems_in(methods, {"gatt.from_version=0", "gatt.weight=0.2"}).size() == 1);
+  CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "gatt": {"weight": 0.3}, "distill": {"weight": 0.3}})", "run.json", "", {}));
   // The recorded recipe of such a variant can be read again, as by `keel status`.
   CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "best_of": {"samples": 0, "prompts": 9}})", "run.json", "", {}));
   CHECK_NOTHROW(read_recorded_recipe(R"({"name": "r", "versions": ["rejection"], "ppo": {"epochs": 2}})", "run.json", "", {}));
