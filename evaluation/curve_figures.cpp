@@ -188,10 +188,10 @@ std::vector<std::string> names_of(const std::vector<Series>& all) {
 std::string counts_text(const std::vector<Series>& all) {
   if (all.empty()) return "No data.";
   const bool equal = std::all_of(all.begin(), all.end(), [&](const Series& series) { return series.y.size() == all.front().y.size(); });
-  if (equal) return fmt::format("n = {}{}.", all.front().y.size(), all.size() > 1 ? " each" : "");
+  if (equal) return fmt::format("{} points{}.", all.front().y.size(), all.size() > 1 ? " each" : "");
   std::string text;
   for (const Series& series : all)
-    text += fmt::format("{}{} ({})", text.empty() ? "n = " : ", ", series.y.size(), series.name);
+    text += fmt::format("{}{} ({})", text.empty() ? "Points: " : ", ", series.y.size(), series.name);
   return text + ".";
 }
 

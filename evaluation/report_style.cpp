@@ -72,6 +72,7 @@ th{font-weight:600;color:var(--muted);font-size:.92em;vertical-align:bottom}
 tbody tr:last-child td{border-bottom:0}
 td.num,th.num{text-align:right;padding:.42rem 0 .42rem 1.1rem}
 details td.num,details th.num{padding:.2rem 0 .2rem 1.1rem}
+.num+td:not(.num),.num+th:not(.num){padding-left:1.4rem}
 td.num{white-space:nowrap}
 .detail{color:var(--muted);font-size:.9em}
 code{font:.92em/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}

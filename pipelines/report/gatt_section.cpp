@@ -17,7 +17,7 @@ namespace {
 // One figure for each group of instructions, one curve for each model.
 std::vector<evaluation::LinePlot> retention_plots(const std::filesystem::path& file) {
   static const std::map<std::string, std::string> titles = {{"trained", "Instructions of the kind that is trained"},
-                                                            {"unseen", "Instructions that no training saw"},
+                                                            {"unseen", "Instructions that no fine-tuning saw"},
                                                             {"combined", "Several instructions at once"},
                                                             {"changed", "An instruction that changes"}};
   std::map<std::string, evaluation::LinePlot> plots;
@@ -28,6 +28,7 @@ std::vector<evaluation::LinePlot> retention_plots(const std::filesystem::path& f
     plot.title = titles.at(group);
     plot.x_label = "turn";
     plot.y_label = "share of answers that obey";
+    plot.note = fmt::format("{} dialogues at the last turn.", row.at("trials").get<int64_t>());
     if (plot.series.empty() || plot.series.back().name != model) plot.series.push_back({model, {}, {}, {}, {}});
     evaluation::add_point(plot.series.back(), row.at("turn").get<double>(), evaluation::statistics::interval_from_json(row.at("kept")));
   }
