@@ -191,4 +191,11 @@ std::optional<int64_t> SentencePieceTokenizer::special(std::string_view text) co
   return found == specials_.end() ? std::nullopt : std::optional<int64_t>(found->second);
 }
 
+std::vector<std::string> SentencePieceTokenizer::special_texts() const {
+  std::vector<std::string> texts;
+  for (const auto& [text, id] : specials_)
+    texts.push_back(text);
+  return texts;
+}
+
 }  // namespace keel::data

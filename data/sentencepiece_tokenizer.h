@@ -31,6 +31,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string decode(const core::Ids& ids) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(is_special_.size()); }
   std::optional<int64_t> special(std::string_view text) const override;
+  std::vector<std::string> special_texts() const override;
   bool is_special(int64_t id) const override { return id >= 0 && id < vocab_size() && is_special_[static_cast<size_t>(id)]; }
   bool trims(int64_t id) const override { return trimming_.contains(id); }
 

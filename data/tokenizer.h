@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/types.h"
 
@@ -29,6 +30,7 @@ class Tokenizer {
 
   virtual int64_t vocab_size() const = 0;                                   // ids are 0 .. vocab_size-1
   virtual std::optional<int64_t> special(std::string_view text) const = 0;  // id of a special token by its text: "<|im_start|>"
+  virtual std::vector<std::string> special_texts() const = 0;               // those that special() knows
 
   std::optional<int64_t> bos() const { return bos_; }
   std::optional<int64_t> eos() const { return eos_; }

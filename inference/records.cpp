@@ -32,11 +32,13 @@ RecordIds fit(data::PromptRecord record, int64_t most, const RenderPolicy& limit
   } else {
     data::Counts ignored;
     core::Dialogue dialogue = *record.messages;
+    const size_t turns = dialogue.messages.size();
     data::shorten_until_fits_(dialogue, limits, ignored, [&](const core::Dialogue& left) {
       record.messages = left;
       result.ids = render(record);
       return std::ssize(result.ids);
     });
+    result.shortened = dialogue.messages.size() < turns;
   }
   check_ids(result.ids, config);
   if (std::ssize(result.ids) > limits.max_tokens)

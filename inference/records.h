@@ -15,7 +15,8 @@ struct RecordOptions {
 // Ids of one record; `too_long` says why there are none: a record that does not fit fails alone, not the whole file.
 struct RecordIds {
   core::Ids ids;
-  std::string too_long;
+  std::string too_long = {};
+  bool shortened = false;  // its oldest turns are left out
 };
 
 // Ids to generate from, one row a record, with room for an answer of `max_new_tokens` within the limit, as in training; without a limit the

@@ -62,6 +62,25 @@ reward::RewardFunction reward_function(const RewardModels& models, const std::ve
   return reward::plain_reward(models.helpfulness.model, prompts);
 }
 
+reward::CombinationConfig recorded_gate(const std::filesystem::path& safety) {
+  reward::CombinationConfig config;
+  auto folder = std::filesystem::absolute(safety).lexically_normal();  // "safety/", "." and links name the same folder
+  if (!folder.has_filename()) folder = folder.parent_path();
+  auto file = folder.parent_path() / "combination.json";
+  if (!std::filesystem::exists(file) && std::filesystem::is_symlink(folder))
+    file = (folder.parent_path() / std::filesystem::read_symlink(folder)).lexically_normal().parent_path() / file.filename();
+  if (!std::filesystem::exists(file)) {
+    core::log_warn(
+        fmt::format("{} is missing: the gate is the paper's {}, whatever the run of this model had; --gate-threshold sets another",
+                    file.string(), config.gate_threshold));
+    return config;
+  }
+  std::vector<std::string> problems;
+  core::assign_file(core::fields_of(config), file, problems);
+  core::throw_if_any(std::move(problems));
+  return config;
+}
+
 std::vector<std::string> unread_combination(const reward::CombinationConfig& config) {
   std::vector<std::string> problems;
   for (const auto& field : core::set_fields(config))

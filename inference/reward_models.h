@@ -33,6 +33,10 @@ RewardModels load_reward_models(const std::filesystem::path& helpfulness, const 
 reward::RewardFunction reward_function(const RewardModels& models, const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
                                        const reward::CombinationConfig& config);
 
+// The gate of the run that made the safety model (keel run writes combination.json beside its reward models), else the paper's, with a
+// warning.
+reward::CombinationConfig recorded_gate(const std::filesystem::path& safety);
+
 // Settings of the combination that have no effect without a safety model.
 std::vector<std::string> unread_combination(const reward::CombinationConfig& config);
 

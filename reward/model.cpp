@@ -1,11 +1,13 @@
 #include "reward/model.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/interrupt.h"
@@ -63,6 +65,19 @@ std::vector<double> score_rows(const RewardModel& model, const std::vector<core:
     const at::Tensor values = last_token_scores(model, runtime::pad_right(group)).contiguous();
     for (size_t i = 0; i < batch.size(); ++i)
       scores[batch[i]] = values.const_data_ptr<float>()[i];
+  });
+  return scores;
+}
+
+std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows) {
+  const at::NoGradGuard no_grad;
+  policy::check_ids(model.backbone, rows);
+  std::vector<double> scores(rows.size());
+  // At least as many pieces as threads, so that none has a second thread, whatever the number of rows.
+  const auto pieces = std::max<int64_t>(std::ssize(rows), at::get_num_threads());
+  runtime::for_each_piece(pieces, [&](int64_t piece) {
+    const auto row = static_cast<size_t>(piece);
+    if (row < rows.size()) scores[row] = last_token_scores(model, runtime::pad_right({rows[row]})).item<float>();
   });
   return scores;
 }

@@ -45,6 +45,9 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
 // ids outside the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
 
+// The same, each row in a forward pass of its own on one thread: its score depends on nothing but the row, to the bit.
+std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows);
+
 // A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an
 // id of the vocabulary that no text uses (a tokenizer's pad or unknown id). Throws c10::Error for an id outside the vocabulary.
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id);

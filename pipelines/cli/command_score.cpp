@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -46,26 +45,6 @@ RowScores scores_of(const std::string& folder, const data::PromptSet& set, const
   return result;
 }
 
-// The gate of the run that made the safety model (keel run writes combination.json beside its reward models), else the paper's.
-reward::CombinationConfig gate_of(const std::filesystem::path& safety) {
-  reward::CombinationConfig config;
-  auto folder = std::filesystem::absolute(safety).lexically_normal();  // "safety/", "." and links name the same folder
-  if (!folder.has_filename()) folder = folder.parent_path();
-  auto file = folder.parent_path() / "combination.json";
-  if (!std::filesystem::exists(file) && std::filesystem::is_symlink(folder))
-    file = (folder.parent_path() / std::filesystem::read_symlink(folder)).lexically_normal().parent_path() / file.filename();
-  if (!std::filesystem::exists(file)) {
-    core::log_warn(
-        fmt::format("{} is missing: the gate is the paper's {}, whatever the run of this model had; --gate-threshold sets another",
-                    file.string(), config.gate_threshold));
-    return config;
-  }
-  std::vector<std::string> problems;
-  core::assign_file(core::fields_of(config), file, problems);
-  core::throw_if_any(std::move(problems));
-  return config;
-}
-
 void score_rows(const ScoreOptions& options, const CLI::App& command) {
   if (options.rewards.size() > 2 || (options.rewards.size() == 2) != !options.combine.empty())
     throw core::UsageError("give one --reward DIR, or two (helpfulness, then safety) with --combine llama2");
@@ -82,7 +61,7 @@ void score_rows(const ScoreOptions& options, const CLI::App& command) {
     if (gate_given)
       gate.gate_threshold = options.gate_threshold;
     else
-      gate = gate_of(options.rewards[1]);
+      gate = inference::recorded_gate(options.rewards[1]);
     core::log_info(fmt::format("the safety model decides where the row is a hazard or its probability is below {}", gate.gate_threshold));
     for (size_t i = 0; i < rows.scores.size(); ++i) {
       if (rows.too_long[i].empty()) rows.too_long[i] = safety.too_long[i];

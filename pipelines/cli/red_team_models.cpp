@@ -13,6 +13,7 @@
 #include "core/digest_cache.h"
 #include "core/error.h"
 #include "data/messages.h"
+#include "inference/prompts.h"
 #include "inference/records.h"
 #include "inference/reward_models.h"
 #include "reward/combination.h"

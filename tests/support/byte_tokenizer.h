@@ -44,6 +44,7 @@ class ByteTokenizer : public data::Tokenizer {
     if (text == "<|im_end|>") return kMessageEnd;
     return std::nullopt;
   }
+  std::vector<std::string> special_texts() const override { return {"<|im_start|>", "<|im_end|>"}; }
 
   std::string piece(int64_t id) const {
     static const std::vector<std::string> specials = {"<s>", "</s>", "<start>", "<end>"};

@@ -1,0 +1,80 @@
+// What a request asks of the service, whatever its dialect: texts to score, and how the client reads the answer.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/types.h"
+
+namespace keel::serve::dialects {
+
+struct PlainText {  // no special token is made from it
+  std::string text;
+  bool bos = true;  // put one before it, where the tokenizer's files ask for one
+};
+struct RenderedText {  // as a trainer rendered it: special tokens are spelt out
+  std::string text;
+};
+struct PromptAndAnswer {  // a dialogue of one turn, or what a trainer rendered where the prompt holds tags of the chat format
+  std::string prompt, answer;
+};
+
+struct Item {
+  std::variant<PlainText, RenderedText, PromptAndAnswer, core::Dialogue, core::Ids> content;
+  bool hazard = false;  // the prompt is about safety: Rc is Rs (Llama 2 paper, 3.2.3)
+};
+
+// What happens to a text that is longer than the limit. `own`: the service's choice.
+enum class Overlong { own, keep_end, keep_start, refuse };
+
+// The scores of one item. Raw scores are logits.
+struct Score {
+  double raw = 0;
+  int64_t tokens = 0;
+  bool truncated = false;
+  // By the combination of two models: both scores, and whether the safety model decided. Absent for one model alone.
+  struct Combined {
+    double helpfulness = 0, safety = 0;
+    bool safety_decides = false;
+  };
+  std::optional<Combined> combined = {};
+  // Where the request asks for them: the tokens as text ("" for special ones), and how many at the end are the answer with its end.
+  std::vector<std::string> pieces = {};
+  int64_t answer_tokens = 0;
+};
+
+struct Scored {
+  std::string model;             // "helpfulness", "combined"
+  std::string digest;            // of the model or models
+  std::string id;                // of this request: 32 hexadecimal digits
+  int64_t created = 0;           // seconds since 1970
+  double gate = 0;               // probability below which the safety model decides
+  nlohmann::json metadata = {};  // lineage, limits and truncation policy of the models
+  std::vector<Score> scores;
+};
+
+struct Asked {
+  std::string model = {};  // "": the service's default
+  std::vector<Item> items = {};
+  Overlong overlong = Overlong::own;
+  std::optional<int64_t> max_tokens = {};                   // within the model's limit; a larger one is refused
+  std::string limit_name = "max_tokens";                    // what the client calls it
+  bool with_tokens = false;                                 // of the first model
+  int64_t most_items = 0;                                   // of this dialect; 0: the service's limit
+  std::function<nlohmann::json(const Scored&)> reply = {};  // in the client's form
+};
+
+// A request that cannot be served. The reason repeats nothing of it but names of fields.
+class Refused : public std::runtime_error {
+ public:
+  Refused(int code, const std::string& reason) : std::runtime_error(reason), status(code) {}
+  int status;
+};
+
+}  // namespace keel::serve::dialects

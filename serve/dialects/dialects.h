@@ -1,0 +1,32 @@
+// The forms in which clients ask for scores, each read into Asked with the function that writes its reply. Contracts: docs/serving.md.
+#pragma once
+
+#include <string>
+
+#include "serve/dialects/asked.h"
+
+namespace keel::serve::dialects {
+
+// By whose clients a path is used: they differ in the statuses and the form of errors.
+enum class Family { trainer, vllm, tei };
+
+// Each takes the parsed body, an object, and throws Refused. Lists may be empty where the dialect allows it.
+Asked trainer_request(const nlohmann::json& body);        // OpenRLHF, slime, LLaMA-Factory: told apart by their members
+Asked llama_factory_request(const nlohmann::json& body);  // /v1/score/evaluation
+Asked reward_request(const nlohmann::json& body);         // /v1/reward: keel's own
+Asked classify_request(const nlohmann::json& body);       // vLLM, and SGLang's own
+Asked score_request(const nlohmann::json& body);          // vLLM: pairs
+Asked rerank_request(const nlohmann::json& body);         // vLLM, Jina, Cohere
+Asked tei_rerank_request(const nlohmann::json& body);
+Asked pooling_request(const nlohmann::json& body);     // vLLM, task "classify"
+Asked embeddings_request(const nlohmann::json& body);  // OpenAI's embeddings with the reward in them, for verl on SGLang
+Asked predict_request(const nlohmann::json& body);     // TEI
+
+// The body of an error, at most 1 KiB, in the form of the family; TEI's has no body for 401.
+std::string error_body(Family family, int status, const std::string& reason);
+
+// Statuses that differ between families: a batch of too many texts, no room in the queue, a text over the limit, a failure in the model.
+enum class Trouble { too_many, overloaded, overlong, model };
+int status_of(Trouble trouble, Family family);
+
+}  // namespace keel::serve::dialects

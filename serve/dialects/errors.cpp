@@ -1,0 +1,63 @@
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
+#include "serve/dialects/dialects.h"
+
+namespace keel::serve::dialects {
+namespace {
+
+const char* tei_type(int status) {
+  switch (status) {
+    case 429:
+      return "Overloaded";
+    case 503:
+      return "Unhealthy";
+    case 424:
+      return "Backend";
+    case 400:
+      return "Empty";
+    default:
+      return "Validation";
+  }
+}
+
+const char* openai_type(int status) {
+  switch (status) {
+    case 401:
+      return "Unauthorized";
+    case 404:
+      return "NotFoundError";
+    case 429:
+    case 503:
+      return "ServiceUnavailableError";
+    case 500:
+      return "InternalServerError";
+    default:
+      return "BadRequestError";
+  }
+}
+
+}  // namespace
+
+std::string error_body(Family family, int status, const std::string& reason) {
+  if (family == Family::tei) return status == 401 ? std::string() : core::dump_json({{"error", reason}, {"error_type", tei_type(status)}});
+  if (family == Family::vllm && status == 401) return core::dump_json({{"error", "Unauthorized"}});
+  return core::dump_json({{"error", {{"message", reason}, {"type", openai_type(status)}, {"param", nullptr}, {"code", status}}}});
+}
+
+int status_of(Trouble trouble, Family family) {
+  const bool tei = family == Family::tei;
+  switch (trouble) {
+    case Trouble::too_many:
+      return tei ? 422 : family == Family::vllm ? 400 : 413;
+    case Trouble::overloaded:
+      return tei ? 429 : 503;
+    case Trouble::overlong:
+      return tei ? 422 : 400;
+    case Trouble::model:
+      return tei ? 424 : 500;
+  }
+  return 500;
+}
+
+}  // namespace keel::serve::dialects

@@ -1,0 +1,210 @@
+// vLLM's pooling APIs, and what SGLang names alike.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "serve/dialects/dialects.h"
+#include "serve/dialects/fields.h"
+
+namespace keel::serve::dialects {
+namespace {
+
+Json usage_of(const Scored& scored) {
+  const int64_t tokens = tokens_of(scored);
+  return {{"prompt_tokens", tokens}, {"total_tokens", tokens}, {"completion_tokens", 0}, {"prompt_tokens_details", nullptr}};
+}
+
+Json envelope(const char* prefix, const Scored& scored) {
+  return {{"id", fmt::format("{}-{}", prefix, scored.id)},
+          {"object", "list"},
+          {"created", scored.created},
+          {"model", scored.model},
+          {"usage", usage_of(scored)}};
+}
+
+// "use_activation", formerly "activation": raw scores unless it is true.
+bool wants_sigmoid(const Json& body) {
+  return flag_at(body, "use_activation", flag_at(body, "activation", false));
+}
+
+// -1 is the model's own limit.
+void read_truncation_(const Json& body, Asked& asked) {
+  const auto most = integer_at(body, "truncate_prompt_tokens", -1, INT32_MAX);
+  const std::string side = text_at(body, "truncation_side", "left");
+  if (side != "left" && side != "right") throw Refused(400, "\"truncation_side\" must be \"left\" or \"right\"");
+  if (most == 0) throw Refused(400, "\"truncate_prompt_tokens\" must be -1 or at least 1");
+  if (!most && !has(body, "truncation_side")) return;
+  asked.overlong = side == "left" ? Overlong::keep_end : Overlong::keep_start;
+  if (most && *most > 0) asked.max_tokens = most, asked.limit_name = "truncate_prompt_tokens";
+}
+
+// "input": a text, texts, ids, or lists of ids; or "messages", one dialogue.
+void read_input_(const Json& body, Asked& asked) {
+  refuse_unsupported(body, {"chat_template", "chat_template_kwargs"});
+  if (flag_at(body, "add_generation_prompt", false) || flag_at(body, "continue_final_message", false))
+    throw Refused(400, "\"add_generation_prompt\" and \"continue_final_message\" are not supported: an answer is scored at its end");
+  if (has(body, "messages")) {
+    asked.items.push_back({.content = answered_at(body, "messages")});
+    return;
+  }
+  const Json* input = find(body, "input");
+  if (input == nullptr) throw Refused(400, "\"input\" or \"messages\" is missing");
+  const bool bos = flag_at(body, "add_special_tokens", true);
+  const auto add_text = [&](const Json& text) {
+    if (!text.is_string()) throw Refused(400, "\"input\" must be a string, a list of strings, a list of ids or a list of such lists");
+    if (text.get_ref<const std::string&>().empty()) throw Refused(400, "\"input\" is empty");
+    asked.items.push_back({.content = PlainText{text.get<std::string>(), bos}});
+  };
+  if (!input->is_array()) return add_text(*input);
+  if (input->empty()) throw Refused(400, "\"input\" is empty");
+  if (input->front().is_number()) {
+    asked.items.push_back({.content = ids_of(*input, "input")});
+    return;
+  }
+  for (const Json& one : *input) {
+    if (!one.is_array()) {
+      add_text(one);
+      continue;
+    }
+    if (one.empty()) throw Refused(400, "\"input\" holds an empty list");
+    asked.items.push_back({.content = ids_of(one, "input")});
+  }
+}
+
+Asked with_input(const Json& body) {
+  Asked asked{.model = text_at(body, "model")};
+  read_truncation_(body, asked);
+  read_input_(body, asked);
+  return asked;
+}
+
+// A document is a text or {"text"}.
+std::vector<std::string> documents_at(const Json& body, const std::string& name) {
+  const Json* list = find(body, name);
+  if (list == nullptr || !list->is_array()) throw Refused(400, fmt::format("\"{}\" must be a list of strings", name));
+  std::vector<std::string> texts;
+  for (const Json& one : *list) {
+    const Json* text = one.is_object() ? find(one, "text") : &one;
+    if (text == nullptr || !text->is_string()) throw Refused(400, fmt::format("\"{}\" must be a list of strings", name));
+    texts.push_back(text->get<std::string>());
+  }
+  if (texts.empty()) throw Refused(400, fmt::format("\"{}\" is empty", name));
+  return texts;
+}
+
+// SGLang's own /classify.
+Asked sglang_request(const Json& body) {
+  Asked asked{.model = text_at(body, "model")};
+  for (auto& text : text_or_texts_at(body, "text")) {
+    if (text.empty()) throw Refused(400, "\"text\" is empty");
+    asked.items.push_back({.content = PlainText{std::move(text)}});
+  }
+  if (asked.items.empty()) throw Refused(400, "\"text\" is empty");
+  asked.reply = [](const Scored& scored) {
+    Json rows = Json::array();
+    for (const Score& score : scored.scores)
+      rows.push_back({{"embedding", {scaled(score, false)}}, {"meta_info", {{"id", scored.id}, {"prompt_tokens", score.tokens}}}});
+    return rows;
+  };
+  return asked;
+}
+
+}  // namespace
+
+Asked classify_request(const Json& body) {
+  if (has(body, "text") && !has(body, "input") && !has(body, "messages")) return sglang_request(body);
+  Asked asked = with_input(body);
+  asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
+    Json reply = envelope("classify", scored), rows = Json::array();
+    for (const Score& score : scored.scores)
+      rows.push_back({{"index", rows.size()}, {"label", "score"}, {"probs", {scaled(score, sigmoid)}}, {"num_classes", 1}});
+    reply["data"] = rows;
+    return reply;
+  };
+  return asked;
+}
+
+Asked score_request(const Json& body) {
+  Asked asked{.model = text_at(body, "model")};
+  read_truncation_(body, asked);
+  static const std::vector<std::pair<std::string, std::string>> kPairs = {
+      {"queries", "documents"}, {"queries", "items"}, {"text_1", "text_2"}, {"data_1", "data_2"}};
+  const auto pair =
+      std::find_if(kPairs.begin(), kPairs.end(), [&](const auto& one) { return has(body, one.first) && has(body, one.second); });
+  if (pair == kPairs.end())
+    throw Refused(400,
+                  "one of the pairs \"queries\" and \"documents\", \"queries\" and \"items\", \"text_1\" and \"text_2\", \"data_1\" and "
+                  "\"data_2\" is needed");
+  const auto first = text_or_texts_at(body, pair->first), second = text_or_texts_at(body, pair->second);
+  if (first.empty() || second.empty()) throw Refused(400, fmt::format("\"{}\" is empty", first.empty() ? pair->first : pair->second));
+  if (first.size() != 1 && first.size() != second.size())
+    throw Refused(400, fmt::format("\"{}\" must be one text, or as many as \"{}\"", pair->first, pair->second));
+  for (size_t i = 0; i < second.size(); ++i)
+    asked.items.push_back({.content = PromptAndAnswer{first[first.size() == 1 ? 0 : i], second[i]}});
+  asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
+    Json reply = envelope("score", scored), rows = Json::array();
+    for (const Score& score : scored.scores)
+      rows.push_back({{"index", rows.size()}, {"object", "score"}, {"score", scaled(score, sigmoid)}});
+    reply["data"] = rows;
+    return reply;
+  };
+  return asked;
+}
+
+Asked rerank_request(const Json& body) {
+  Asked asked{.model = text_at(body, "model")};
+  read_truncation_(body, asked);
+  if (const auto most = integer_at(body, "max_tokens_per_doc", 0, INT32_MAX); most && *most > 0)
+    throw Refused(400, "\"max_tokens_per_doc\" is not supported here; leave it out");
+  const Json* query = find(body, "query");
+  if (query == nullptr || !query->is_string()) throw Refused(400, "\"query\" must be a string");
+  const auto documents = documents_at(body, "documents");
+  for (const auto& document : documents)
+    asked.items.push_back({.content = PromptAndAnswer{query->get<std::string>(), document}});
+  const auto top = integer_at(body, "top_n", 0, INT32_MAX).value_or(0);
+  asked.reply = [=, sigmoid = wants_sigmoid(body)](const Scored& scored) -> Json {
+    std::vector<size_t> order = ranked(scored);
+    if (top > 0 && std::ssize(order) > top) order.resize(static_cast<size_t>(top));
+    Json results = Json::array();
+    for (const size_t i : order)
+      results.push_back({{"index", i}, {"document", {{"text", documents[i]}}}, {"relevance_score", scaled(scored.scores[i], sigmoid)}});
+    const int64_t tokens = tokens_of(scored);
+    return {{"id", "rerank-" + scored.id},
+            {"model", scored.model},
+            {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}},
+            {"results", results}};
+  };
+  return asked;
+}
+
+Asked pooling_request(const Json& body) {
+  if (const auto task = text_at(body, "task", "classify"); task != "classify")
+    throw Refused(400, "\"task\" must be \"classify\": a reward model has nothing else to pool");
+  if (const auto encoding = text_at(body, "encoding_format", "float"); encoding != "float")
+    throw Refused(400, "\"encoding_format\" must be \"float\"");
+  Asked asked = with_input(body);
+  asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
+    Json reply = envelope("pool", scored), rows = Json::array();
+    for (const Score& score : scored.scores)
+      rows.push_back({{"index", rows.size()}, {"object", "pooling"}, {"data", {scaled(score, sigmoid)}}});
+    reply["data"] = rows;
+    return reply;
+  };
+  return asked;
+}
+
+Asked embeddings_request(const Json& body) {
+  if (const auto encoding = text_at(body, "encoding_format", "float"); encoding != "float")
+    throw Refused(400, "\"encoding_format\" must be \"float\"");
+  Asked asked = with_input(body);
+  asked.reply = [](const Scored& scored) {
+    Json reply = envelope("embd", scored), rows = Json::array();
+    for (const Score& score : scored.scores)
+      rows.push_back({{"index", rows.size()}, {"object", "embedding"}, {"embedding", {scaled(score, false)}}});
+    reply["data"] = rows;
+    return reply;
+  };
+  return asked;
+}
+
+}  // namespace keel::serve::dialects

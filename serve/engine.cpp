@@ -1,0 +1,152 @@
+#include "serve/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <map>
+#include <utility>
+
+#include "core/log.h"
+
+namespace keel::serve {
+namespace {
+
+int64_t longest(const std::vector<core::Ids>& rows) {
+  int64_t most = 0;
+  for (const auto& row : rows)
+    most = std::max(most, std::ssize(row));
+  return most;
+}
+
+bool has_left(const Job& job) {
+  return job.gone && job.gone->load();
+}
+
+}  // namespace
+
+Engine::Engine(const EngineLimits& limits, std::function<void(const Batch&)> observe)
+    : limits_(limits), observe_(std::move(observe)), thread_([this] { run(); }) {}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+bool Engine::reserve(int64_t texts, int64_t tokens) {
+  const std::lock_guard lock(mutex_);
+  const bool alone = texts_ == 0;
+  if (!alone && (texts_ + texts > limits_.queued_texts || tokens_ + tokens > limits_.queued_tokens)) return false;
+  texts_ += texts;
+  tokens_ += tokens;
+  return true;
+}
+
+void Engine::release(int64_t texts, int64_t tokens) {
+  const std::lock_guard lock(mutex_);
+  texts_ -= texts;
+  tokens_ -= tokens;
+}
+
+void Engine::enter(std::shared_ptr<Job> job) {
+  job->values.resize(job->rows.size());
+  if (job->rows.empty()) return job->finish(End::scored, {});
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(job));
+  }
+  changed_.notify_all();
+}
+
+bool Engine::idle() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.empty() && !computing_;
+}
+
+// One row of each job in turn, until the batch is full. Jobs whose client has left or whose time is over are taken out here, before any
+// work.
+std::vector<Engine::Turn> Engine::next_batch(std::vector<std::shared_ptr<Job>>& expired) {
+  std::vector<Turn> batch;
+  int64_t tokens = 0;
+  const auto now = std::chrono::steady_clock::now();
+  std::erase_if(waiting_, [&](const std::shared_ptr<Job>& job) {
+    if (has_left(*job)) return true;
+    if (now - job->entered < std::chrono::seconds(limits_.queue_seconds)) return false;
+    expired.push_back(job);
+    return true;
+  });
+  while (!waiting_.empty() && std::ssize(batch) < limits_.batch_texts) {
+    const std::shared_ptr<Job> job = waiting_.front();
+    const int64_t more = std::ssize(job->rows[job->next].ids);
+    if (!batch.empty() && tokens + more > limits_.batch_tokens) break;
+    tokens += more;
+    batch.push_back({job, job->next++});
+    waiting_.pop_front();
+    if (job->next < job->rows.size()) waiting_.push_back(job);
+  }
+  return batch;
+}
+
+void Engine::compute(const std::vector<Turn>& batch) {
+  std::map<const Forward*, std::vector<const Turn*>> by_model;
+  for (const Turn& turn : batch)
+    by_model[turn.job->rows[turn.row].model.get()].push_back(&turn);
+  for (const auto& [model, turns] : by_model) {
+    std::vector<core::Ids> rows;
+    for (const Turn* turn : turns)
+      rows.push_back(turn->job->rows[turn->row].ids);
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<Values> values;
+    try {
+      values = (*model)(rows);
+    } catch (const std::exception& error) {
+      core::log_error(std::string("a batch failed: ") + error.what());
+    }
+    Batch measured{.rows = std::ssize(rows), .tokens = 0, .padded_tokens = longest(rows) * std::ssize(rows), .seconds = 0};
+    for (const auto& row : rows)
+      measured.tokens += std::ssize(row);
+    measured.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    observe_(measured);
+    for (size_t i = 0; i < turns.size(); ++i) {
+      Job& job = *turns[i]->job;
+      if (i < values.size())
+        job.values[turns[i]->row] = std::move(values[i]);
+      else
+        job.failed = true;
+    }
+  }
+}
+
+void Engine::finish(const std::vector<Turn>& batch) {
+  for (const Turn& turn : batch) {
+    Job& job = *turn.job;
+    if (++job.done < job.rows.size() || has_left(job)) continue;
+    const bool finite = std::ranges::all_of(
+        job.values, [](const Values& values) { return std::ranges::all_of(values, [](float value) { return std::isfinite(value); }); });
+    job.finish(job.failed ? End::failed : finite ? End::scored : End::not_finite, std::move(job.values));
+  }
+}
+
+void Engine::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    if (stopping_) return;
+    std::vector<std::shared_ptr<Job>> expired;
+    const auto batch = next_batch(expired);
+    computing_ = true;
+    lock.unlock();
+    for (const auto& job : expired)
+      job->finish(End::expired, {});
+    compute(batch);
+    finish(batch);
+    lock.lock();
+    computing_ = false;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace keel::serve

@@ -1,0 +1,106 @@
+// The work of all requests, in batches: tokens of many clients go through a model together, and none waits for another's thousands of
+// texts.
+//
+// Every request that enters gets exactly one outcome.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/config.h"
+#include "core/types.h"
+
+namespace keel::serve {
+
+struct EngineLimits {
+  int64_t batch_tokens = 16384;
+  int64_t batch_texts = 256;
+  int64_t queued_texts = 8192;
+  int64_t queued_tokens = int64_t{1} << 22;
+  int64_t queue_seconds = 150;  // below OpenRLHF's 180
+};
+
+inline void visit(EngineLimits& limits, core::Fields& fields) {
+  fields("batch_tokens", limits.batch_tokens, "most tokens that go through the models together", core::at_least(1));
+  fields("batch_texts", limits.batch_texts, "most texts that go through the models together", core::at_least(1));
+  fields("queued_texts", limits.queued_texts, "most texts that wait; further requests are refused with 503 (TEI: 429)", core::at_least(1));
+  fields("queued_tokens", limits.queued_tokens, "most tokens that wait, estimated by the bytes of a request until they are counted",
+         core::at_least(1));
+  fields("queue_seconds", limits.queue_seconds, "longest wait of a request, seconds; then 503", core::between(1, 86400));
+}
+
+// Values of rows of ids: one a row (a score), or several (log-probabilities).
+using Values = std::vector<float>;
+using Forward = std::function<std::vector<Values>(const std::vector<core::Ids>& rows)>;
+
+// A row for one model. Rows of one model share batches; rows of two never do.
+struct Row {
+  std::shared_ptr<const Forward> model;
+  core::Ids ids;
+};
+
+enum class End { scored, expired, failed, not_finite };
+
+// A request. Fields are the engine's from enter() on.
+struct Job {
+  std::shared_ptr<const std::atomic<bool>> gone;                    // its client has left
+  std::function<void(End end, std::vector<Values> values)> finish;  // called once, from the engine's thread; not where the client left
+  std::chrono::steady_clock::time_point entered = std::chrono::steady_clock::now();
+  std::vector<Row> rows;
+  std::vector<Values> values;
+  size_t next = 0, done = 0;
+  bool failed = false;
+};
+
+// What the engine did, for metrics.
+struct Batch {
+  int64_t rows = 0, tokens = 0, padded_tokens = 0;
+  double seconds = 0;
+};
+
+class Engine {
+ public:
+  Engine(const EngineLimits& limits, std::function<void(const Batch&)> observe);
+  ~Engine();  // what still waits is dropped without an outcome
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Room in the queue, taken before anything costly is done for a request, and given back by release(). False: there is none. A request
+  // that is larger than the whole queue has room when nothing else waits.
+  bool reserve(int64_t texts, int64_t tokens);
+  void release(int64_t texts, int64_t tokens);
+
+  void enter(std::shared_ptr<Job> job);
+  int64_t queued_texts() const { return texts_; }
+  int64_t queued_tokens() const { return tokens_; }
+  bool idle() const;
+
+ private:
+  struct Turn {
+    std::shared_ptr<Job> job;
+    size_t row = 0;
+  };
+  void run();
+  std::vector<Turn> next_batch(std::vector<std::shared_ptr<Job>>& expired);
+  void compute(const std::vector<Turn>& batch);
+  void finish(const std::vector<Turn>& batch);
+
+  EngineLimits limits_;
+  std::function<void(const Batch&)> observe_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<Job>> waiting_;  // the next turn first
+  bool stopping_ = false, computing_ = false;
+  std::atomic<int64_t> texts_{0}, tokens_{0};
+  std::thread thread_;
+};
+
+}  // namespace keel::serve

@@ -1,0 +1,108 @@
+#include "serve/metrics.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+namespace keel::serve {
+namespace {
+
+enum class Kind { counter, gauge, histogram };
+
+struct Described {
+  Kind kind;
+  const char* help;
+  std::vector<double> bounds = {};
+};
+
+const std::vector<double> kSeconds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 150};
+
+// Every name that the service counts under, without its prefix.
+const std::map<std::string, Described>& all_metrics() {
+  static const std::map<std::string, Described> all = {
+      {"requests_total", {Kind::counter, "Requests by path, model and status."}},
+      {"sequences_total", {Kind::counter, "Texts scored, by model."}},
+      {"tokens_total", {Kind::counter, "Tokens scored, by model."}},
+      {"rejected_total", {Kind::counter, "Requests refused, by reason."}},
+      {"truncated_total", {Kind::counter, "Texts of which something was left out."}},
+      {"nonfinite_total", {Kind::counter, "Requests whose score was not finite."}},
+      {"reloads_total", {Kind::counter, "Reloads of the models, by result."}},
+      {"connections_answered_total", {Kind::counter, "Replies written whole."}},
+      {"connections_disconnected_total", {Kind::counter, "Requests whose client left before the reply."}},
+      {"request_seconds", {Kind::histogram, "From the whole request to its reply.", kSeconds}},
+      {"tokenize_seconds", {Kind::histogram, "Parsing and tokenising of a request.", kSeconds}},
+      {"forward_seconds", {Kind::histogram, "Forward passes of a batch.", kSeconds}},
+      {"batch_sequences", {Kind::histogram, "Texts in a batch.", {1, 2, 4, 8, 16, 32, 64, 128, 256}}},
+      {"batch_tokens", {Kind::histogram, "Tokens in a batch.", {64, 256, 1024, 2048, 4096, 8192, 16384, 32768}}},
+      {"score", {Kind::histogram, "Raw scores, by model.", {-8, -4, -2, -1, -0.5, 0, 0.5, 1, 2, 4, 8}}},
+      {"queue_sequences", {Kind::gauge, "Texts that wait or are computed."}},
+      {"queue_tokens", {Kind::gauge, "Their tokens, estimated until they are counted."}},
+      {"connections", {Kind::gauge, "Open connections."}},
+      {"ready", {Kind::gauge, "1 while the service takes work."}},
+      {"model_info", {Kind::gauge, "The models, by name and digest."}}};
+  return all;
+}
+
+const Described& described_as(const std::string& name, Kind kind) {
+  const auto found = all_metrics().find(name);
+  if (found == all_metrics().end() || found->second.kind != kind) throw std::logic_error("no such metric: " + name);
+  return found->second;
+}
+
+std::string in_braces(const std::string& labels) {
+  return labels.empty() ? std::string() : "{" + labels + "}";
+}
+
+}  // namespace
+
+void Metrics::count(const std::string& name, const std::string& labels, double by) {
+  described_as(name, Kind::counter);
+  const std::lock_guard lock(mutex_);
+  counters_[name][labels] += by;
+}
+
+void Metrics::set(const std::string& name, double value, const std::string& labels) {
+  described_as(name, Kind::gauge);
+  const std::lock_guard lock(mutex_);
+  gauges_[name][labels] = value;
+}
+
+void Metrics::observe(const std::string& name, double value, const std::string& labels) {
+  const Described& metric = described_as(name, Kind::histogram);
+  const std::lock_guard lock(mutex_);
+  Histogram& histogram = histograms_[name][labels];
+  histogram.buckets.resize(metric.bounds.size());
+  for (size_t i = 0; i < metric.bounds.size(); ++i)
+    histogram.buckets[i] += value <= metric.bounds[i] ? 1 : 0;
+  histogram.sum += value;
+  histogram.count += 1;
+}
+
+std::string Metrics::text() const {
+  const std::lock_guard lock(mutex_);
+  std::string text;
+  const auto head = [&](const std::string& name, const char* type) {
+    text += fmt::format("# HELP keel_serve_{0} {1}\n# TYPE keel_serve_{0} {2}\n", name, all_metrics().at(name).help, type);
+  };
+  for (const auto& [values, type] : {std::pair(&counters_, "counter"), std::pair(&gauges_, "gauge")})
+    for (const auto& [name, by_labels] : *values) {
+      head(name, type);
+      for (const auto& [labels, value] : by_labels)
+        text += fmt::format("keel_serve_{}{} {}\n", name, in_braces(labels), value);
+    }
+  for (const auto& [name, by_labels] : histograms_) {
+    head(name, "histogram");
+    const auto& bounds = all_metrics().at(name).bounds;
+    for (const auto& [labels, histogram] : by_labels) {
+      const std::string before = labels.empty() ? "" : labels + ",";
+      for (size_t i = 0; i < bounds.size(); ++i)
+        text += fmt::format("keel_serve_{}_bucket{{{}le=\"{}\"}} {}\n", name, before, bounds[i], histogram.buckets[i]);
+      text += fmt::format("keel_serve_{}_bucket{{{}le=\"+Inf\"}} {}\n", name, before, histogram.count);
+      text += fmt::format("keel_serve_{}_sum{} {}\n", name, in_braces(labels), histogram.sum);
+      text += fmt::format("keel_serve_{}_count{} {}\n", name, in_braces(labels), histogram.count);
+    }
+  }
+  return text;
+}
+
+}  // namespace keel::serve

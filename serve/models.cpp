@@ -1,0 +1,227 @@
+#include "serve/models.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/digest_cache.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "core/jsonl.h"
+#include "data/messages.h"
+#include "data/prompts.h"
+#include "data/rendered_text.h"
+#include "inference/records.h"
+#include "inference/reward_models.h"
+#include "policy/logprobs.h"
+
+namespace keel::serve {
+namespace {
+
+namespace fs = std::filesystem;
+using dialects::Asked;
+using dialects::Item;
+using dialects::Overlong;
+using dialects::Refused;
+
+nlohmann::json keel_json(const fs::path& folder) {
+  return fs::exists(folder / "keel.json") ? core::read_json_file(folder / "keel.json") : nlohmann::json::object();
+}
+
+// A folder that was changed by half while it is read has other weights than it records.
+void check_recorded_digest(const fs::path& folder) {
+  const nlohmann::json object = keel_json(folder);
+  if (!object.contains("digest") || !fs::exists(folder / "model.safetensors")) return;
+  if (object.at("digest") != core::sha256_file(folder / "model.safetensors"))
+    throw core::DataError(folder / "model.safetensors", 0, "is not the file whose digest keel.json records: copy the folder again");
+}
+
+std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference::RenderPolicy& limit, const policy::LlamaConfig& shape,
+                                       const data::ChatFormat& format) {
+  auto served = std::make_shared<ServedModel>();
+  core::DigestCache digests;
+  served->name = named.name;
+  served->digest = inference::model_digest(named.folder, digests);
+  served->limit = limit;
+  served->shape = shape;
+  served->format = format;
+  served->most_tokens = limit.max_tokens > 0 ? std::min(limit.max_tokens, shape.max_position_embeddings) : shape.max_position_embeddings;
+  const nlohmann::json object = keel_json(named.folder);
+  served->metadata = {{"digest", served->digest},
+                      {"lineage", object.contains("lineage") ? object.at("lineage") : nlohmann::json()},
+                      {"chat_format", data::to_string(format)},
+                      {"max_tokens", served->most_tokens},
+                      {"drop_oldest_turns", limit.drop_oldest_turns}};
+  return served;
+}
+
+std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const ModelsConfig& config) {
+  check_recorded_digest(named.folder);
+  inference::ScoringModel model = inference::load_scoring_model(named.folder);
+  model.limit.allow_tags = config.allow_tags;
+  auto served = described(named, model.limit, model.model.backbone.config, model.format);
+  served->tokenizer = model.tokenizer;
+  served->reward = std::move(model);
+  const reward::RewardModel& scorer = served->reward->model;
+  const bool apart = config.deterministic;
+  served->forward = std::make_shared<const Forward>([scorer, apart](const std::vector<core::Ids>& rows) {
+    std::vector<Values> values;
+    for (const double score : apart ? reward::score_rows_apart(scorer, rows) : reward::score_rows(scorer, rows))
+      values.push_back({static_cast<float>(score)});
+    return values;
+  });
+  return served;
+}
+
+std::shared_ptr<ServedModel> serve_policy(const NamedFolder& named, const ModelsConfig& config) {
+  check_recorded_digest(named.folder);
+  inference::LanguageModel model = inference::load_language_model(named.folder);
+  model.limit.allow_tags = config.allow_tags;
+  auto served = described(named, model.limit, model.llama.config, model.format);
+  served->tokenizer = model.tokenizer;
+  served->policy = std::move(model);
+  const policy::Llama& llama = served->policy->llama;
+  served->forward = std::make_shared<const Forward>(
+      [llama](const std::vector<core::Ids>& rows) -> std::vector<Values> { return policy::sequence_logprobs(llama, rows); });
+  return served;
+}
+
+// Known rows and their scores: a model that was exchanged or broken on its way does not give them.
+void check_probes(const ServedModel& model, const fs::path& folder) {
+  const fs::path file = folder / "probes.jsonl";
+  if (!fs::exists(file)) return;
+  const data::PromptSet set = data::read_prompts(file);
+  const auto records = inference::dialogues_for(*model.reward, set, {.limit = model.limit});
+  core::JsonlReader reader(file);
+  size_t i = 0;
+  for (nlohmann::json row; reader.next(row); ++i) {
+    const nlohmann::json *expected = data::member(row, "score"), *tolerance = data::member(row, "tolerance");
+    if (expected == nullptr || !expected->is_number()) throw reader.error("a probe needs its \"score\"");
+    if (!records.at(i).too_long.empty()) throw reader.error(records[i].too_long);
+    const double found = (*model.forward)({records[i].ids}).at(0).at(0), most = tolerance != nullptr ? tolerance->get<double>() : 1e-3;
+    if (!(std::abs(found - expected->get<double>()) <= most))
+      throw reader.error(
+          fmt::format("this probe scores {}, not {} +- {}: the model is not the one that it was", found, expected->get<double>(), most));
+  }
+}
+
+bool holds_special(const ServedModel& model, const std::string& text) {
+  return data::holds_tag(model.format, text) || std::ranges::any_of(model.tokenizer->special_texts(), [&](const std::string& special) {
+           return !special.empty() && text.find(special) != std::string::npos;
+         });
+}
+
+core::Dialogue dialogue_of(const dialects::PromptAndAnswer& pair) {
+  return {{{"user", pair.prompt}, {"assistant", pair.answer}}};
+}
+
+Rendered render_dialogue(const ServedModel& model, const core::Dialogue& dialogue) {
+  data::PromptSet set;
+  set.records.emplace_back().messages = dialogue;
+  inference::RenderPolicy limit = model.limit;
+  if (!limit.allow_tags) {  // an answer may hold tags, for a model wrote it
+    core::Dialogue asked = dialogue;
+    asked.messages.pop_back();
+    data::render(model.format, *model.tokenizer, asked, data::TagPolicy::refuse);
+    limit.allow_tags = true;
+  }
+  const auto record = inference::dialogues_for(*model.reward, set, {.limit = limit}).front();
+  const auto whole = data::answered_sequence(set.records[0], model.format, *model.tokenizer, data::TagPolicy::allow);
+  const auto answer = std::ranges::find(whole.loss_mask.rbegin(), whole.loss_mask.rend(), false) - whole.loss_mask.rbegin();
+  return {.ids = record.too_long.empty() ? record.ids : whole.ids, .truncated = record.shortened, .answer_tokens = answer};
+}
+
+Rendered render_whole(const ServedModel& model, const Item& item) {
+  if (const auto* ids = std::get_if<core::Ids>(&item.content)) return {.ids = *ids};
+  if (const auto* plain = std::get_if<dialects::PlainText>(&item.content))
+    return {.ids = data::render_text(*model.tokenizer, plain->text, plain->bos).ids};
+  if (const auto* rendered = std::get_if<dialects::RenderedText>(&item.content))
+    return {.ids = data::rendered_text_ids(*model.tokenizer, rendered->text)};
+  if (const auto* pair = std::get_if<dialects::PromptAndAnswer>(&item.content))
+    return holds_special(model, pair->prompt) ? Rendered{.ids = data::rendered_text_ids(*model.tokenizer, pair->prompt + pair->answer)}
+                                              : render_dialogue(model, dialogue_of(*pair));
+  return render_dialogue(model, std::get<core::Dialogue>(item.content));
+}
+
+}  // namespace
+
+const std::string& ModelSet::default_name() const {
+  static const std::string both = kCombined;
+  return combined ? both : rewards.front()->name;
+}
+
+std::vector<std::shared_ptr<const ServedModel>> ModelSet::behind(const std::string& name) const {
+  const auto named = [&](const std::string& wanted) {
+    std::vector<std::shared_ptr<const ServedModel>> found;
+    for (const auto& model : rewards)
+      if (model->name == wanted) found.push_back(model);
+    return found;
+  };
+  if (name.empty()) return behind(default_name());
+  if (name != kCombined || !combined) return named(name);
+  return {named("helpfulness").at(0), named("safety").at(0)};
+}
+
+std::shared_ptr<const ServedModel> ModelSet::policy(const std::string& name) const {
+  for (const auto& model : policies)
+    if (name.empty() || model->name == name) return model;
+  return nullptr;
+}
+
+std::string ModelSet::digest_of(const std::string& name) const {
+  std::string digests;
+  for (const auto& model : behind(name))
+    digests += (digests.empty() ? "" : "+") + model->digest;
+  return digests;
+}
+
+std::shared_ptr<const ModelSet> load_models(const ModelsConfig& config) {
+  auto set = std::make_shared<ModelSet>();
+  fs::path safety;
+  for (const auto& named : config.rewards) {
+    const auto model = serve_reward(named, config);
+    check_probes(*model, named.folder);
+    set->rewards.push_back(model);
+    if (named.name == "safety") safety = named.folder;
+  }
+  for (const auto& named : config.policies)
+    set->policies.push_back(serve_policy(named, config));
+  set->combined = config.combined;
+  set->deterministic = config.deterministic;
+  if (config.gate)
+    set->gate.gate_threshold = *config.gate;
+  else if (config.combined)
+    set->gate = inference::recorded_gate(safety);
+  return set;
+}
+
+Rendered render(const ServedModel& model, const Item& item, const Asked& asked) {
+  if (asked.max_tokens && *asked.max_tokens > model.shape.max_position_embeddings)
+    throw Refused(400, fmt::format("\"{}\" is more than the model's context of {}", asked.limit_name, model.shape.max_position_embeddings));
+  Rendered rendered;
+  try {
+    rendered = render_whole(model, item);
+  } catch (const std::invalid_argument&) {  // its words may repeat the client's
+    throw Refused(400, "a text is not valid UTF-8, or a message holds a tag of the chat format");
+  } catch (const core::DataError&) {
+    throw Refused(400, "a message holds a tag of the chat format, is empty, or an id lies outside the model's vocabulary");
+  }
+  if (rendered.ids.empty()) throw Refused(400, "a text has no token");
+  for (const int64_t id : rendered.ids)
+    if (id < 0 || id >= model.shape.vocab_size)
+      throw Refused(400, fmt::format("an id lies outside the model's vocabulary 0..{}", model.shape.vocab_size - 1));
+  const int64_t most = std::min(asked.max_tokens.value_or(model.most_tokens), model.most_tokens), tokens = std::ssize(rendered.ids);
+  if (tokens <= most) return rendered;
+  if (asked.overlong == Overlong::refuse) throw TooLong(fmt::format("a text has {} tokens, more than the {} that fit", tokens, most));
+  auto& ids = rendered.ids;
+  if (asked.overlong == Overlong::keep_start)
+    ids.resize(static_cast<size_t>(most));
+  else
+    ids.erase(ids.begin(), ids.end() - most);  // the score is read at the end
+  rendered.truncated = true;
+  return rendered;
+}
+
+}  // namespace keel::serve

@@ -1,0 +1,170 @@
+#include "serve/run.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <exception>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/log.h"
+
+namespace keel::serve {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::atomic<int> terminations{0}, reloads{0};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+void on_terminate(int) {
+  if (terminations.fetch_add(1) > 0) _exit(143);
+}
+void on_reload(int) {
+  reloads.fetch_add(1);
+}
+
+// In place of the handlers by which long work stops: a service goes on until what it accepted is answered.
+void install_handlers() {
+  terminations = 0, reloads = 0;
+  struct sigaction action = {};
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  action.sa_handler = on_terminate;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = on_reload;
+  sigaction(SIGHUP, &action, nullptr);
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
+// Loads models in a thread of its own: the first time, and again for every reload.
+class Loader {
+ public:
+  Loader(const ModelsConfig& config, Service& service) : config_(config), service_(service) {}
+  ~Loader() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+  bool busy() const { return busy_; }
+
+  // `then` is called from the thread with what went wrong, if anything did; the models before stay in use.
+  void start(std::function<void(const std::exception_ptr&)> then) {
+    if (thread_.joinable()) thread_.join();
+    busy_ = true;
+    thread_ = std::thread([this, then = std::move(then)] {
+      std::exception_ptr failure;
+      try {
+        service_.use(load_models(config_));
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      then(failure);
+      busy_ = false;
+    });
+  }
+
+ private:
+  const ModelsConfig& config_;
+  Service& service_;
+  std::thread thread_;
+  std::atomic<bool> busy_{false};
+};
+
+std::string what(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+void check_addresses(const RunConfig& config) {
+  for (const auto& address : config.bind)
+    if (!http::is_local(address) && config.key_file.empty() && !config.insecure)
+      throw core::UsageError(
+          fmt::format("--bind {} can be reached from outside: give --keys FILE, or --insecure if everybody may ask", address));
+}
+
+}  // namespace
+
+void run_service(const RunConfig& config) {
+  check_addresses(config);
+  Service service(config.service, config.key_file);
+  http::Server server(
+      config.bind, config.service.http, [&](const http::Request& head) { return service.screen(head); },
+      [&](http::Request request, http::Respond respond) { service.handle(std::move(request), std::move(respond)); },
+      [&](int status, const std::string& path, const std::string& reason) { return service.refusal(status, path, reason); });
+  install_handlers();
+  for (const auto& address : server.addresses())
+    core::log_info(fmt::format("listening on {}", address));
+
+  std::exception_ptr failed_start;
+  const auto begin = Clock::now();
+  {
+    Loader loader(config.models, service);
+    loader.start([&](const std::exception_ptr& failure) {
+      if (failure) {
+        failed_start = failure;
+        return server.post([&] { server.stop(); });
+      }
+      core::log_info(fmt::format("ready after {:.1f} s", std::chrono::duration<double>(Clock::now() - begin).count()));
+      if (!config.ready_file.empty()) core::write_file(config.ready_file, fmt::format("{}\n", fmt::join(server.addresses(), "\n")));
+    });
+
+    int reloaded = 0;
+    std::optional<Clock::time_point> told;  // to stop
+    bool closed = false;
+    const auto pending = [&] {
+      const http::Counts counts = server.counts();
+      return counts.accepted - counts.answered - counts.disconnected;
+    };
+    server.every(20, [&] {
+      const http::Counts counts = server.counts();
+      Metrics& metrics = service.metrics();
+      metrics.set("connections", static_cast<double>(counts.connections));
+      metrics.set("ready", service.ready() ? 1 : 0);
+      service.measure_queue();
+      if (const int asked = reloads; asked != reloaded && !loader.busy() && service.models() != nullptr) {
+        reloaded = asked;
+        try {
+          service.read_keys();
+        } catch (const std::exception& error) {
+          core::log_error(fmt::format("the keys stay as they were: {}", error.what()));
+        }
+        loader.start([&](const std::exception_ptr& failure) {
+          metrics.count("reloads_total", failure ? "result=\"failed\"" : "result=\"done\"");
+          if (failure)
+            core::log_error(fmt::format("the models stay as they were: {}", what(failure)));
+          else
+            core::log_info("the models are loaded again");
+        });
+      }
+      if (terminations == 0) return;
+      const auto now = Clock::now();
+      if (!told) {
+        told = now;
+        service.drain_soon();
+        core::log_info(fmt::format("stopping: {} requests are still to be answered", pending()));
+      }
+      if (now - *told < std::chrono::seconds(config.service.drain_delay_seconds)) return;
+      if (!closed) {
+        closed = true;
+        service.drain();
+        server.close_listeners();
+      }
+      const auto most = std::chrono::seconds(config.service.drain_delay_seconds + config.service.drain_seconds);
+      if (pending() == 0 || now - *told > most) server.stop();
+    });
+    server.run();
+    if (const auto left = pending(); left > 0 && !failed_start)
+      core::log_warn(fmt::format("{} requests were not answered within drain_seconds", left));
+  }
+  if (failed_start) std::rethrow_exception(failed_start);
+}
+
+}  // namespace keel::serve

@@ -1,0 +1,369 @@
+#include "serve/service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <random>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/version.h"
+#include "data/messages.h"
+#include "inference/records.h"
+#include "serve/dialects/dialects.h"
+#include "serve/openapi.h"
+#include "serve/page.h"
+#include "serve/routes.h"
+
+namespace keel::serve {
+namespace {
+
+using dialects::Family;
+using dialects::Refused;
+using dialects::Trouble;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kTextsATurn = 64;  // tokenised before another request has its turn
+constexpr int64_t kBytesAToken = 4;  // estimate, until the tokens are counted
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+std::string new_id() {
+  static thread_local std::mt19937_64 random{std::random_device{}()};
+  return fmt::format("{:016x}{:016x}", random(), random());
+}
+
+int64_t now_in_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// The body as an object. What a parser says of broken text may repeat it, so it is not passed on.
+json parse_body(const std::string& body) {
+  json parsed;
+  try {
+    parsed = core::parse_json(body, "body");
+  } catch (const core::DataError&) {
+    throw Refused(400, "the body is not JSON in UTF-8 (nested at most 64 deep, no key twice, no NaN)");
+  }
+  if (!parsed.is_object()) throw Refused(400, "the body must be a JSON object");
+  return parsed;
+}
+
+}  // namespace
+
+// A scoring request on its way. Its room in the queue is given back when it goes.
+struct Service::Request {
+  Request(Engine& of, http::Request whole, http::Respond respond_once)
+      : engine(of), http(std::move(whole)), respond(std::move(respond_once)) {}
+  ~Request() { engine.release(texts, tokens); }
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  bool reserve(int64_t more_texts, int64_t more_tokens) {
+    if (!engine.reserve(more_texts - texts, more_tokens - tokens)) return false;
+    texts = more_texts, tokens = more_tokens;
+    return true;
+  }
+
+  Engine& engine;
+  http::Request http;
+  http::Respond respond;
+  Target target;
+  int64_t texts = 0, tokens = 0;  // reserved
+  Clock::time_point received = Clock::now(), prepared = received;
+  std::shared_ptr<const ModelSet> set;
+  std::vector<std::shared_ptr<const ServedModel>> models;  // one, or helpfulness and safety; or a policy
+  std::string model;
+  dialects::Asked asked;
+  std::vector<dialects::Score> scores;
+  std::vector<std::vector<bool>> masks;  // of log-probabilities
+  size_t rendered = 0;                   // items
+  std::shared_ptr<Job> job = std::make_shared<Job>();
+};
+
+Service::Service(const ServiceConfig& config, std::string key_file)
+    : config_(config),
+      key_file_(std::move(key_file)),
+      keys_(std::make_shared<const Keys>()),
+      engine_(config.queue, [this](const Batch& batch) {
+        metrics_.observe("forward_seconds", batch.seconds);
+        metrics_.observe("batch_sequences", static_cast<double>(batch.rows));
+        metrics_.observe("batch_tokens", static_cast<double>(batch.tokens));
+      }) {
+  read_keys();
+}
+
+Service::~Service() = default;
+
+void Service::read_keys() {
+  if (key_file_.empty()) return;
+  auto keys = std::make_shared<const Keys>(key_file_);
+  const std::lock_guard lock(mutex_);
+  keys_ = std::move(keys);
+}
+
+void Service::measure_queue() {
+  metrics_.set("queue_sequences", static_cast<double>(engine_.queued_texts()));
+  metrics_.set("queue_tokens", static_cast<double>(engine_.queued_tokens()));
+}
+
+void Service::use(std::shared_ptr<const ModelSet> models) {
+  for (const auto& list : {models->rewards, models->policies})
+    for (const auto& model : list)
+      metrics_.set("model_info", 1, fmt::format("model=\"{}\",sha=\"{}\"", model->name, model->digest));
+  const std::lock_guard lock(mutex_);
+  models_ = std::move(models);
+}
+
+std::shared_ptr<const ModelSet> Service::models() const {
+  const std::lock_guard lock(mutex_);
+  return models_;
+}
+
+http::Reply Service::refusal(int status, const std::string& path, const std::string& reason) const {
+  http::Reply reply{.status = status, .body = dialects::error_body(family_of(path), status, reason)};
+  if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
+  if (status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"keel\"");
+  return reply;
+}
+
+std::optional<http::Reply> Service::screen(const http::Request& head) const {
+  const auto refuse = [&](int status, const std::string& reason) { return refusal(status, head.path, reason); };
+  const Target target = target_of(head.path);
+  std::shared_ptr<const Keys> keys;
+  {
+    const std::lock_guard lock(mutex_);
+    keys = keys_;
+  }
+  if (!is_public(head.path) && !keys->admit(head)) return refuse(401, "a key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY");
+  const auto methods = methods_of(target);
+  if (methods.empty() || (target.dialect == Dialect::embeddings && !config_.embeddings))
+    return refuse(404, "there is nothing at this path");
+  if (std::ranges::find(methods, head.method) == methods.end()) {
+    auto reply = refuse(405, "this path does not take this method");
+    reply.headers.emplace_back("Allow", fmt::format("{}", fmt::join(methods, ", ")));
+    return reply;
+  }
+  if (head.method != "POST") return std::nullopt;
+  const std::string type = head.content_type.substr(0, head.content_type.find(';'));
+  if (!type.empty() && type != "application/json" && !type.ends_with("+json")) return refuse(415, "send application/json");
+  if (draining_) return refuse(503, "the service is shutting down");
+  if (models() == nullptr) return refuse(503, "the models are being loaded");
+  return std::nullopt;
+}
+
+http::Reply Service::get(const http::Request& request) const {
+  const std::string& path = request.path;
+  const auto set = models();
+  if (path == "/livez") return {.body = "{\"status\":\"ok\"}"};
+  if (is_public(path))
+    return ready() ? http::Reply{.body = "{\"status\":\"ok\"}"}
+                   : refusal(503, path, leaving_ ? "the service is shutting down" : "the models are being loaded");
+  if (path == "/metrics") return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+  if (path == "/version") return {.body = core::dump_json({{"version", core::kVersion}})};
+  if (path == "/openapi.json") return {.body = openapi_json(config_.embeddings)};
+  if (set == nullptr) return refusal(503, path, "the models are being loaded");
+  if (path == "/") return {.body = page_html(*set), .content_type = "text/html; charset=utf-8", .headers = page_headers()};
+  if (path == "/v1/models") return {.body = core::dump_json(models_json(*set))};
+  if (path == "/load") return {.body = core::dump_json({{"server_load", engine_.queued_texts()}})};
+  return {.body = core::dump_json(info_json(*set, config_.queue, config_.most_texts))};
+}
+
+void Service::handle(http::Request received, http::Respond respond) {
+  if (received.method != "POST") return respond(get(received));
+  const auto request = std::make_shared<Request>(engine_, std::move(received), std::move(respond));
+  request->target = target_of(request->http.path);
+  request->job->gone = request->http.gone;
+  if (!request->reserve(1, 1 + std::ssize(request->http.body) / kBytesAToken)) {
+    metrics_.count("rejected_total", "reason=\"overload\"");
+    const int status = status_of(Trouble::overloaded, request->target.family);
+    return finish(*request, refusal(status, request->http.path, "too much work is waiting; try again"));
+  }
+  prepare(request);
+}
+
+// Parses, then renders slice by slice, on the preparer's thread; then the engine has it.
+void Service::prepare(const std::shared_ptr<Request>& request) {
+  preparer_.add([this, request] {
+    if (request->http.gone->load()) return false;
+    const auto refuse = [&](int status, const std::string& reason) { finish(*request, refusal(status, request->http.path, reason)); };
+    try {
+      if (request->set == nullptr) parse(*request);
+      if (tokenize_some(*request)) return true;
+    } catch (const Refused& refused) {
+      metrics_.count("rejected_total", "reason=\"invalid\"");
+      refuse(refused.status, refused.what());
+      return false;
+    } catch (const std::exception& error) {
+      core::log_error(fmt::format("a request to {} could not be prepared: {}", request->target.path, error.what()));
+      refuse(status_of(Trouble::model, request->target.family), "the request could not be prepared");
+      return false;
+    }
+    request->prepared = Clock::now();
+    metrics_.observe("tokenize_seconds", seconds_since(request->received));
+    request->job->finish = [this, request](End end, std::vector<Values> values) { answer(request, end, std::move(values)); };
+    engine_.enter(request->job);
+    return false;
+  });
+}
+
+void Service::parse(Request& request) {
+  const json body = parse_body(request.http.body);
+  request.asked = read_request(request.target, body);
+  auto& asked = request.asked;
+  request.http.body = {};
+  const int64_t most = asked.most_items > 0 ? asked.most_items : config_.most_texts;
+  const auto texts = std::ssize(asked.items);
+  const Family family = request.target.family;
+  if (texts > most) throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
+  if (asked.overlong == dialects::Overlong::own && config_.truncation == Truncation::refuse) asked.overlong = dialects::Overlong::refuse;
+  request.set = models();
+  request.model = !request.target.model.empty() ? request.target.model : asked.model;
+  if (request.target.dialect == Dialect::logprobs) {
+    const auto policy = request.set->policy(request.model);
+    if (policy != nullptr) request.models = {policy}, request.model = policy->name;
+  } else {
+    request.models = request.set->behind(request.model);
+    if (request.model.empty()) request.model = request.set->default_name();
+  }
+  if (request.models.empty()) throw Refused(404, "there is no such model; GET /v1/models names them");
+  if (!request.reserve(std::max<int64_t>(1, texts), request.tokens))
+    throw Refused(status_of(Trouble::overloaded, family), "too much work is waiting; try again");
+}
+
+// Renders the next texts; true while there are more.
+bool Service::tokenize_some(Request& request) {
+  const auto end = std::min(request.asked.items.size(), request.rendered + kTextsATurn);
+  for (; request.rendered < end; ++request.rendered) {
+    const auto& item = request.asked.items[request.rendered];
+    dialects::Score score;
+    try {
+      for (const auto& model : request.models) {
+        Rendered rendered;
+        if (request.target.dialect == Dialect::logprobs) {
+          auto sequence = sequence_of(*model, item);
+          request.masks.push_back(std::move(sequence.loss_mask));
+          rendered.ids = std::move(sequence.ids);
+        } else {
+          rendered = render(*model, item, request.asked);
+        }
+        score.tokens = std::max(score.tokens, std::ssize(rendered.ids));
+        score.truncated = score.truncated || rendered.truncated;
+        if (request.asked.with_tokens && score.pieces.empty()) {
+          for (const int64_t id : rendered.ids)
+            score.pieces.push_back(model->tokenizer->decode({id}));
+          score.answer_tokens = rendered.answer_tokens;
+        }
+        request.job->rows.push_back({.model = model->forward, .ids = std::move(rendered.ids)});
+      }
+    } catch (const TooLong& problem) {
+      throw Refused(status_of(Trouble::overlong, request.target.family), problem.what());
+    }
+    metrics_.count("truncated_total", {}, score.truncated ? 1 : 0);
+    request.scores.push_back(score);
+  }
+  if (request.rendered < request.asked.items.size()) return true;
+  int64_t tokens = 0;
+  for (const Row& row : request.job->rows)
+    tokens += std::ssize(row.ids);
+  request.engine.release(0, request.tokens - tokens);
+  request.tokens = tokens;
+  return false;
+}
+
+// The model's values become scores, and these the reply. On the preparer's thread again: the engine goes on with the next batch.
+void Service::answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values) {
+  const auto shared = std::make_shared<std::vector<Values>>(std::move(values));
+  preparer_.add([this, request, end, shared] {
+    const std::string& path = request->http.path;
+    const Family family = request->target.family;
+    const auto refuse = [&](Trouble trouble, const std::string& reason) {
+      finish(*request, refusal(status_of(trouble, family), path, reason));
+    };
+    if (end == End::expired) {
+      metrics_.count("rejected_total", "reason=\"deadline\"");
+      refuse(Trouble::overloaded, "the request waited too long; try again");
+    } else if (end == End::failed) {
+      refuse(Trouble::model, "the model failed");
+    } else if (end == End::not_finite) {
+      metrics_.count("nonfinite_total");
+      refuse(Trouble::model, "score is NaN");
+    } else {
+      const bool logprobs = request->target.dialect == Dialect::logprobs;
+      http::Reply reply{.body = logprobs ? logprobs_json(*request, *shared) : scores_json(*request, *shared)};
+      const auto milliseconds = [](double seconds) { return fmt::format("{:.0f}", seconds * 1000); };
+      const double whole = seconds_since(request->received),
+                   tokenizing = std::chrono::duration<double>(request->prepared - request->received).count();
+      int64_t tokens = 0;
+      for (const auto& score : request->scores)
+        tokens += score.tokens;
+      reply.headers = {{"x-compute-type", "cpu"},
+                       {"x-compute-tokens", std::to_string(tokens)},
+                       {"x-total-time", milliseconds(whole)},
+                       {"x-tokenization-time", milliseconds(tokenizing)},
+                       {"x-inference-time", milliseconds(whole - tokenizing)},
+                       {"x-model-sha", request->set->digest_of(request->model)}};
+      finish(*request, std::move(reply));
+    }
+    return false;
+  });
+}
+
+std::string Service::scores_json(Request& request, std::vector<Values>& values) {
+  const size_t models = request.models.size();
+  for (size_t i = 0; i < request.scores.size(); ++i) {
+    dialects::Score& score = request.scores[i];
+    score.raw = values[i * models].at(0);
+    if (models == 2) {
+      const double helpfulness = values[i * models].at(0), safety = values[i * models + 1].at(0);
+      const bool decides = reward::safety_decides(safety, request.asked.items[i].hazard, request.set->gate);
+      score.combined = {.helpfulness = helpfulness, .safety = safety, .safety_decides = decides};
+      score.raw = decides ? safety : helpfulness;
+    }
+    metrics_.observe("score", score.raw, fmt::format("model=\"{}\"", request.model));
+  }
+  const std::string label = fmt::format("model=\"{}\"", request.model);
+  dialects::Scored scored{.model = request.model,
+                          .digest = request.set->digest_of(request.model),
+                          .id = new_id(),
+                          .created = now_in_seconds(),
+                          .gate = request.set->gate.gate_threshold,
+                          .metadata = metadata_of(request.models),
+                          .scores = std::move(request.scores)};
+  metrics_.count("sequences_total", label, static_cast<double>(scored.scores.size()));
+  metrics_.count("tokens_total", label, static_cast<double>(request.tokens));
+  std::string text = core::dump_json(request.asked.reply(scored));
+  request.scores = std::move(scored.scores);
+  return text;
+}
+
+std::string Service::logprobs_json(Request& request, std::vector<Values>& values) {
+  json rows = json::array();
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto& ids = request.job->rows[i].ids;
+    json logprobs = json::array(), tokens = json::array();
+    for (size_t t = 1; t < ids.size(); ++t)
+      if (request.masks[i][t]) logprobs.push_back(values[i][t - 1]), tokens.push_back(ids[t]);
+    rows.push_back({{"index", i}, {"ids", tokens}, {"logprobs", logprobs}});
+  }
+  return core::dump_json({{"id", "logprobs-" + new_id()},
+                          {"model", request.model},
+                          {"model_sha", request.models.front()->digest},
+                          {"metadata", metadata_of(request.models)},
+                          {"data", rows}});
+}
+
+void Service::finish(Request& request, http::Reply reply) {
+  metrics_.count("requests_total", fmt::format("path=\"{}\",model=\"{}\",code=\"{}\"", request.target.path,
+                                               request.models.empty() ? "" : request.model, reply.status));
+  metrics_.observe("request_seconds", seconds_since(request.received));
+  request.respond(std::move(reply));
+}
+
+}  // namespace keel::serve

@@ -1,0 +1,96 @@
+// The scoring service: paths, admission, the way of a request from its bytes to its reply. docs/serving.md is its contract.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "core/config.h"
+#include "serve/engine.h"
+#include "serve/http/server.h"
+#include "serve/keys.h"
+#include "serve/metrics.h"
+#include "serve/models.h"
+#include "serve/preparer.h"
+
+namespace keel::serve {
+
+// What becomes of texts over the limit, unless a request says: the end is kept, for the score is read there, or they are refused.
+enum class Truncation { keep_end, refuse };
+constexpr auto names(Truncation) {
+  return std::to_array<core::Named<Truncation>>({{Truncation::keep_end, "keep_end"}, {Truncation::refuse, "refuse"}});
+}
+
+struct ServiceConfig {
+  http::Limits http;
+  EngineLimits queue;
+  int64_t most_texts = 4096;
+  int64_t drain_seconds = 30;
+  int64_t drain_delay_seconds = 0;
+  Truncation truncation = Truncation::keep_end;
+  bool embeddings = false;
+};
+
+inline void visit(ServiceConfig& config, core::Fields& fields) {
+  fields.section("http", config.http, "connections and requests");
+  fields.section("queue", config.queue, "batches, and what may wait");
+  fields("most_texts", config.most_texts, "most texts of a request (TEI's paths: 32)", core::at_least(1));
+  fields("drain_seconds", config.drain_seconds, "after SIGTERM: longest time for what has been accepted", core::between(0, 3600));
+  fields("drain_delay_seconds", config.drain_delay_seconds,
+         "after SIGTERM: time in which /readyz says 503 and new requests are still served", core::between(0, 3600));
+  fields("truncation", config.truncation,
+         "texts over the limit, unless a request says otherwise: their end is scored, or they are refused");
+  fields("embeddings", config.embeddings, "POST /v1/embeddings gives the reward as an embedding, for verl's SGLang client");
+}
+
+class Service {
+ public:
+  // `keys` may be empty, `key_file` is read again on reload().
+  Service(const ServiceConfig& config, std::string key_file);
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  // From the server's thread.
+  std::optional<http::Reply> screen(const http::Request& head) const;
+  void handle(http::Request request, http::Respond respond);
+  http::Reply refusal(int status, const std::string& path, const std::string& reason) const;
+
+  // Puts a set of models in place of the one before, between two requests. From any thread.
+  void use(std::shared_ptr<const ModelSet> models);
+  void read_keys();                       // UsageError keeps the keys before
+  void drain_soon() { leaving_ = true; }  // not ready any more, but serves
+  void drain() { draining_ = true; }      // refuses what comes
+  bool ready() const { return models() != nullptr && !leaving_; }
+  void measure_queue();
+  Metrics& metrics() { return metrics_; }
+  std::shared_ptr<const ModelSet> models() const;
+
+ private:
+  struct Request;
+  http::Reply get(const http::Request& request) const;
+  http::Reply reply_of(int status, const std::string& path, const std::string& body) const;
+  void prepare(const std::shared_ptr<Request>& request);
+  void parse(Request& request);
+  bool tokenize_some(Request& request);
+  void answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values);
+  std::string scores_json(Request& request, std::vector<Values>& values);
+  std::string logprobs_json(Request& request, std::vector<Values>& values);
+  void finish(Request& request, http::Reply reply);
+
+  ServiceConfig config_;
+  std::string key_file_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const ModelSet> models_;
+  std::shared_ptr<const Keys> keys_;
+  std::atomic<bool> leaving_{false}, draining_{false};
+  Metrics metrics_;
+  Preparer preparer_;
+  Engine engine_;
+};
+
+}  // namespace keel::serve
