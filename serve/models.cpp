@@ -33,7 +33,7 @@ nlohmann::json keel_json(const fs::path& folder) {
 // A folder that was changed by half while it is read has other weights than it records.
 void check_recorded_digest(const fs::path& folder) {
   const nlohmann::json object = keel_json(folder);
-  if (!object.contains("digest") || !fs::exists(folder / "model.safetensors")) return;
+  if (object.value("digest", "").empty() || !fs::exists(folder / "model.safetensors")) return;
   if (object.at("digest") != core::sha256_file(folder / "model.safetensors"))
     throw core::DataError(folder / "model.safetensors", 0, "is not the file whose digest keel.json records: copy the folder again");
 }

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "serve/routes.h"
 
 namespace keel::serve {
 namespace {
@@ -98,7 +99,7 @@ void run_service(const RunConfig& config) {
   http::Server server(
       config.bind, config.service.http, [&](const http::Request& head) { return service.screen(head); },
       [&](http::Request request, http::Respond respond) { service.handle(std::move(request), std::move(respond)); },
-      [&](int status, const std::string& path, const std::string& reason) { return service.refusal(status, path, reason); });
+      [&](int status, const std::string& path, const std::string& reason) { return Service::refusal(status, family_of(path), reason); });
   install_handlers();
   for (const auto& address : server.addresses())
     core::log_info(fmt::format("listening on {}", address));

@@ -126,16 +126,16 @@ std::shared_ptr<const ModelSet> Service::models() const {
   return models_;
 }
 
-http::Reply Service::refusal(int status, const std::string& path, const std::string& reason) const {
-  http::Reply reply{.status = status, .body = dialects::error_body(family_of(path), status, reason)};
+http::Reply Service::refusal(int status, Family family, const std::string& reason) {
+  http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason)};
   if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
   if (status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"keel\"");
   return reply;
 }
 
 std::optional<http::Reply> Service::screen(const http::Request& head) const {
-  const auto refuse = [&](int status, const std::string& reason) { return refusal(status, head.path, reason); };
   const Target target = target_of(head.path);
+  const auto refuse = [&](int status, const std::string& reason) { return refusal(status, target.family, reason); };
   std::shared_ptr<const Keys> keys;
   {
     const std::lock_guard lock(mutex_);
@@ -164,11 +164,11 @@ http::Reply Service::get(const http::Request& request) const {
   if (path == "/livez") return {.body = "{\"status\":\"ok\"}"};
   if (is_public(path))
     return ready() ? http::Reply{.body = "{\"status\":\"ok\"}"}
-                   : refusal(503, path, leaving_ ? "the service is shutting down" : "the models are being loaded");
+                   : refusal(503, Family::trainer, leaving_ ? "the service is shutting down" : "the models are being loaded");
   if (path == "/metrics") return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
   if (path == "/version") return {.body = core::dump_json({{"version", core::kVersion}})};
   if (path == "/openapi.json") return {.body = openapi_json(config_.embeddings)};
-  if (set == nullptr) return refusal(503, path, "the models are being loaded");
+  if (set == nullptr) return refusal(503, Family::trainer, "the models are being loaded");
   if (path == "/") return {.body = page_html(*set), .content_type = "text/html; charset=utf-8", .headers = page_headers()};
   if (path == "/v1/models") return {.body = core::dump_json(models_json(*set))};
   if (path == "/load") return {.body = core::dump_json({{"server_load", engine_.queued_texts()}})};
@@ -183,7 +183,7 @@ void Service::handle(http::Request received, http::Respond respond) {
   if (!request->reserve(1, 1 + std::ssize(request->http.body) / kBytesAToken)) {
     metrics_.count("rejected_total", "reason=\"overload\"");
     const int status = status_of(Trouble::overloaded, request->target.family);
-    return finish(*request, refusal(status, request->http.path, "too much work is waiting; try again"));
+    return finish(*request, refusal(status, request->target.family, "too much work is waiting; try again"));
   }
   prepare(request);
 }
@@ -192,7 +192,7 @@ void Service::handle(http::Request received, http::Respond respond) {
 void Service::prepare(const std::shared_ptr<Request>& request) {
   preparer_.add([this, request] {
     if (request->http.gone->load()) return false;
-    const auto refuse = [&](int status, const std::string& reason) { finish(*request, refusal(status, request->http.path, reason)); };
+    const auto refuse = [&](int status, const std::string& reason) { finish(*request, refusal(status, request->target.family, reason)); };
     try {
       if (request->set == nullptr) parse(*request);
       if (tokenize_some(*request)) return true;
@@ -281,10 +281,9 @@ bool Service::tokenize_some(Request& request) {
 void Service::answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values) {
   const auto shared = std::make_shared<std::vector<Values>>(std::move(values));
   preparer_.add([this, request, end, shared] {
-    const std::string& path = request->http.path;
     const Family family = request->target.family;
     const auto refuse = [&](Trouble trouble, const std::string& reason) {
-      finish(*request, refusal(status_of(trouble, family), path, reason));
+      finish(*request, refusal(status_of(trouble, family), family, reason));
     };
     if (end == End::expired) {
       metrics_.count("rejected_total", "reason=\"deadline\"");

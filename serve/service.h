@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/config.h"
+#include "serve/dialects/dialects.h"
 #include "serve/engine.h"
 #include "serve/http/server.h"
 #include "serve/keys.h"
@@ -58,7 +59,7 @@ class Service {
   // From the server's thread.
   std::optional<http::Reply> screen(const http::Request& head) const;
   void handle(http::Request request, http::Respond respond);
-  http::Reply refusal(int status, const std::string& path, const std::string& reason) const;
+  static http::Reply refusal(int status, dialects::Family family, const std::string& reason);
 
   // Puts a set of models in place of the one before, between two requests. From any thread.
   void use(std::shared_ptr<const ModelSet> models);
@@ -73,7 +74,6 @@ class Service {
  private:
   struct Request;
   http::Reply get(const http::Request& request) const;
-  http::Reply reply_of(int status, const std::string& path, const std::string& body) const;
   void prepare(const std::shared_ptr<Request>& request);
   void parse(Request& request);
   bool tokenize_some(Request& request);
