@@ -3,32 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "annotation/http_client.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/json.h"
 #include "data/text.h"
+#include "http/client.h"
 
 namespace keel::annotation {
 namespace {
 
 using nlohmann::json;
-
-// Adds the bearer token that the environment holds, if it does.
-void authorize_(std::map<std::string, std::string>& headers, const ChatServer& server) {
-  const char* key = std::getenv(server.key_variable);
-  if (key == nullptr) return;
-  const std::string token = key;
-  if (std::any_of(token.begin(), token.end(), [](char c) { return c < ' ' || c > '~'; }))
-    throw core::UsageError(fmt::format("{} holds a line break or another character that no key has; set it again", server.key_variable));
-  headers["Authorization"] = "Bearer " + token;
-}
 
 // The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
 std::string shown(const std::string& text) {
@@ -45,12 +33,6 @@ bool worth_repeating(int status) {
 }
 bool refuses_question(int status) {
   return status == 400 || status == 413 || status == 422;
-}
-
-void wait_unless_interrupted(std::chrono::milliseconds time) {
-  const auto end = std::chrono::steady_clock::now() + time;
-  while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 // choices[0].message of a reply; nothing where it has none, or is no JSON: reported by the caller with what came instead.
@@ -72,7 +54,7 @@ std::vector<std::string> problems_of(const ChatServer& server) {
     for (const auto& field : core::set_fields(server))
       problems.push_back(field.name + ": nothing reads it without model");
   try {
-    parse_http_url(server.url);
+    http::parse_url(server.url);
   } catch (const core::UsageError& error) {
     problems.push_back(fmt::format("url: {}", error.what()));
   }
@@ -80,18 +62,18 @@ std::vector<std::string> problems_of(const ChatServer& server) {
 }
 
 ChatReply ask_chat(const ChatServer& server, json request) {
-  HttpUrl url = parse_http_url(server.url);
+  http::Url url = http::parse_url(server.url);
   url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
   request["model"] = server.model;
-  std::map<std::string, std::string> headers;
-  authorize_(headers, server);
+  const char* key = std::getenv(server.key_variable);
+  const auto headers = http::bearer_headers(key == nullptr ? "" : key, server.key_variable);
   std::string failure;
   bool wordless = false;  // the last reply was a model's, without a text
   for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {
-    if (attempt > 0) wait_unless_interrupted(std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6)));
+    if (attempt > 0) http::wait_before_retry(attempt);
     if (core::interrupt_requested()) throw core::Interrupted("stopped while a server was asked");
     try {
-      const HttpReply reply = http_post(url, core::dump_json(request), headers, server.timeout_seconds);
+      const http::Answer reply = http::post(url, core::dump_json(request), headers, server.timeout_seconds);
       if (reply.status == 200) {
         const auto message = message_of(reply.body);
         wordless = message.has_value();

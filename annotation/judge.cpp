@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "annotation/http_client.h"
 #include "annotation/parallel.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -14,6 +13,7 @@
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "http/client.h"
 
 namespace keel::annotation {
 namespace {
@@ -77,7 +77,7 @@ std::vector<Answered> read_shard(const fs::path& file, const Inquiry& inquiry, s
 }  // namespace
 
 std::vector<std::optional<json>> ask_all(const ChatServer& config, const Inquiry& inquiry, const fs::path& folder) {
-  parse_http_url(config.url);  // a wrong address is refused before any work
+  http::parse_url(config.url);  // a wrong address is refused before any work
   const fs::path shards = folder / "ckpt" / "judge";
   core::make_directories(shards);
   const size_t shard_rows = static_cast<size_t>(config.parallel) * 4;

@@ -170,6 +170,11 @@ const std::vector<std::string>& chat_format_names() {
   return names;
 }
 
+std::string_view first_tag(const ChatFormat& format) {
+  const auto tags = tags_of(format);
+  return tags.empty() ? std::string_view() : tags.front();
+}
+
 ChatFormat parse_chat_format(std::string_view name) {
   const auto& names = chat_format_names();
   const auto found = std::find(names.begin(), names.end(), name);

@@ -31,6 +31,9 @@ std::string to_string(const ChatFormat& format);      // the name of its layout
 std::string describe(const ChatFormat& format);       // with its default system turn, for messages
 const std::vector<std::string>& chat_format_names();
 
+// The tag with which a rendered dialogue begins, behind the BOS: "[INST]", "<|im_start|>", "\n\nHuman:"; "" for no format.
+std::string_view first_tag(const ChatFormat& format);
+
 // Whether `text` holds a tag of the format, which render() refuses or keeps as plain text.
 bool holds_tag(const ChatFormat& format, std::string_view text);
 

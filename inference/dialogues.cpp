@@ -84,7 +84,7 @@ std::vector<std::optional<double>> score_dialogues(const ScoringModel& model, co
   std::vector<core::Ids> rows;
   for (const RecordIds& record : records)
     if (record.too_long.empty()) rows.push_back(record.ids);
-  const std::vector<double> scores = reward::score_rows(model.model, rows);
+  const std::vector<double> scores = model.score(rows);
   std::vector<std::optional<double>> result(answered.size());
   for (size_t i = 0, next = 0; i < records.size(); ++i)
     if (records[i].too_long.empty()) result[i] = scores[next++];

@@ -64,8 +64,12 @@ LanguageModel load_language_model(const fs::path& folder, const std::string& cha
 }
 
 ScoringModel load_scoring_model(const fs::path& folder, const std::string& chat) {
-  ScoringModel model{
-      .model = reward::load_reward_model(folder), .tokenizer = nullptr, .limit = {}, .format = data::chat_format_of(folder, chat)};
+  ScoringModel model{.model = reward::load_reward_model(folder),
+                     .score = {},
+                     .tokenizer = nullptr,
+                     .limit = {},
+                     .format = data::chat_format_of(folder, chat)};
+  model.score = reward::scorer_of(model.model);
   model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
   model.limit = recorded_limit(folder);
   return model;
@@ -103,6 +107,12 @@ void require_same_text(const fs::path& folder, const fs::path& other) {
     throw core::DataError(folder, 0,
                           fmt::format("reads the chat format {}, but {} writes {}: its scores would be of other text than it learned",
                                       data::describe(own), other.string(), data::describe(others)));
+}
+
+std::string tokenizer_digest(const fs::path& folder) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model"})  // the first existing file decides, as in load_tokenizer()
+    if (fs::exists(folder / name)) return core::sha256_file(folder / name);
+  return {};
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& to) {

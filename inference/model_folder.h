@@ -37,7 +37,8 @@ struct LanguageModel {
 };
 
 struct ScoringModel {
-  reward::RewardModel model;
+  reward::RewardModel model;     // of a service (inference/remote_reward.h): its shape alone, without weights
+  reward::ScoreRows score = {};  // raw scores of rows of ids
   std::shared_ptr<const data::Tokenizer> tokenizer;
   RenderPolicy limit;  // that it was trained with; tags are refused unless a caller allows them
   data::ChatFormat format = data::ChatFormat::none;
@@ -66,6 +67,9 @@ void require_same_tokenizer(const std::filesystem::path& folder, const std::file
 
 // The same for tokenizer and chat format: what a reward model needs to score the policy's ids.
 void require_same_text(const std::filesystem::path& folder, const std::filesystem::path& other);
+
+// SHA-256 of the tokenizer's own file.
+std::string tokenizer_digest(const std::filesystem::path& folder);
 
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
 

@@ -9,12 +9,18 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "inference/remote_reward.h"
 
 namespace keel::inference {
 namespace {
 
 // "helpfulness", "safety" or "refusal" where keel.json says what the model was trained for, else "".
 std::string trained_for(const std::filesystem::path& folder) {
+  if (is_remote(folder)) {
+    const nlohmann::json metadata = RewardClient(folder.string()).metadata();
+    const auto kind = metadata.is_object() ? metadata.value("/lineage/kind"_json_pointer, nlohmann::json()) : nlohmann::json();
+    return kind.is_string() ? kind.get<std::string>() : std::string();
+  }
   if (!std::filesystem::exists(folder / "keel.json")) return {};
   const nlohmann::json object = core::read_json_file(folder / "keel.json");
   const auto kind = object.is_object() ? object.value("/lineage/kind"_json_pointer, nlohmann::json()) : nlohmann::json();
@@ -40,26 +46,48 @@ void check_refusal_classifier(const std::filesystem::path& folder) {
         fmt::format("{} is no classifier of refusals (keel.json: lineage.kind): keel refusal train makes one", folder.string()));
 }
 
+ScoringModel load_scoring_model_for(const std::filesystem::path& model, const std::filesystem::path& policy) {
+  if (!is_remote(model)) {
+    require_same_text(model, policy);
+    return load_scoring_model(model);
+  }
+  const auto client = std::make_shared<const RewardClient>(model.string());
+  const nlohmann::json& metadata = client->metadata();
+  if (!metadata.is_object())
+    throw core::UsageError(fmt::format("{} is a combination of models: give each by its name, {}/rm/NAME", model.string(), model.string()));
+  const data::ChatFormat format = data::chat_format_of(policy);
+  if (metadata.value("tokenizer", "") != tokenizer_digest(policy) || metadata.value("chat_format", "") != data::describe(format))
+    throw core::DataError(
+        model, 0,
+        fmt::format("reads text with another tokenizer or chat format than {}: its scores would be of other text", policy.string()));
+  ScoringModel scoring{
+      .model = {},
+      .score = [client](const std::vector<core::Ids>& rows) { return client->score(rows); },
+      .tokenizer = data::load_tokenizer(policy),
+      .limit = {.max_tokens = metadata.value("max_tokens", int64_t{0}), .drop_oldest_turns = metadata.value("drop_oldest_turns", false)},
+      .format = format};
+  scoring.model.backbone.config.vocab_size = metadata.value("vocab_size", int64_t{0});
+  scoring.model.backbone.config.max_position_embeddings = metadata.value("context", int64_t{0});
+  return scoring;
+}
+
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,
                                 const std::filesystem::path& policy) {
   check_reward_kinds(helpfulness, safety);
-  require_same_text(helpfulness, policy);
-  RewardModels models{.helpfulness = load_scoring_model(helpfulness), .safety = {}};
-  if (safety.empty()) return models;
-  require_same_text(safety, policy);
-  models.safety = load_scoring_model(safety);
+  RewardModels models{.helpfulness = load_scoring_model_for(helpfulness, policy), .safety = {}};
+  if (!safety.empty()) models.safety = load_scoring_model_for(safety, policy);
   return models;
 }
 
 reward::RewardFunction reward_function(const RewardModels& models, const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
                                        const reward::CombinationConfig& config) {
-  if (models.safety) return reward::gated_reward(models.helpfulness.model, models.safety->model, prompts, hazard, config);
+  if (models.safety) return reward::gated_reward(models.helpfulness.score, models.safety->score, prompts, hazard, config);
   if (const auto marked = std::count(hazard.begin(), hazard.end(), true); marked > 0)
     core::log_warn(fmt::format(
         "{} of {} prompts have \"hazard\": true, which nothing reads without a safety reward model: the helpfulness model scores "
         "their answers too",
         marked, hazard.size()));
-  return reward::plain_reward(models.helpfulness.model, prompts);
+  return reward::plain_reward(models.helpfulness.score, prompts);
 }
 
 reward::CombinationConfig recorded_gate(const std::filesystem::path& safety) {

@@ -24,12 +24,16 @@ void check_reward_kinds(const std::filesystem::path& helpfulness, const std::fil
 // UsageError unless keel.json says that the folder holds a classifier of refusals.
 void check_refusal_classifier(const std::filesystem::path& folder);
 
-// `safety` may be "". DataError when a model's tokenizer or chat format differs from that of `policy`: its answers are scored as ids.
+// A reward model that scores a policy's ids: a folder, or an address of keel serve (inference/remote_reward.h), whose shape alone is here.
+// DataError when its tokenizer or chat format differs from that of `policy`.
+ScoringModel load_scoring_model_for(const std::filesystem::path& model, const std::filesystem::path& policy);
+
+// The same for two; `safety` may be "".
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,
                                 const std::filesystem::path& policy);
 
 // The reward of answers to `prompts`: the combined score, or, without a safety model, the helpfulness score alone, with a warning where
-// `hazard` marks prompts. Holds references to models and prompts.
+// `hazard` marks prompts. Holds a reference to the prompts.
 reward::RewardFunction reward_function(const RewardModels& models, const std::vector<core::Ids>& prompts, const std::vector<bool>& hazard,
                                        const reward::CombinationConfig& config);
 

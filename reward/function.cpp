@@ -17,10 +17,10 @@ std::vector<core::Ids> answered(const std::vector<core::Ids>& prompts, const std
 
 }  // namespace
 
-RewardFunction plain_reward(const RewardModel& model, const std::vector<core::Ids>& prompts) {
-  return [&](const std::vector<core::Sample>& samples) {
+RewardFunction plain_reward(ScoreRows model, const std::vector<core::Ids>& prompts) {
+  return [model = std::move(model), &prompts](const std::vector<core::Sample>& samples) {
     std::vector<AnswerReward> rewards;
-    for (const double logit : score_rows(model, answered(prompts, samples))) {
+    for (const double logit : model(answered(prompts, samples))) {
       const double earned = probability(logit);
       rewards.push_back({.probability = earned, .helpfulness = earned});
     }
@@ -28,13 +28,14 @@ RewardFunction plain_reward(const RewardModel& model, const std::vector<core::Id
   };
 }
 
-RewardFunction gated_reward(const RewardModel& helpfulness, const RewardModel& safety, const std::vector<core::Ids>& prompts,
-                            std::vector<bool> is_safety, const CombinationConfig& config) {
+RewardFunction gated_reward(ScoreRows helpfulness, ScoreRows safety, const std::vector<core::Ids>& prompts, std::vector<bool> is_safety,
+                            const CombinationConfig& config) {
   TORCH_CHECK(is_safety.size() == prompts.size(), "[reward.gated_reward] need one is_safety for each of ", prompts.size(), " prompts, got ",
               is_safety.size());
-  return [&helpfulness, &safety, &prompts, is_safety = std::move(is_safety), config](const std::vector<core::Sample>& samples) {
+  return [helpfulness = std::move(helpfulness), safety = std::move(safety), &prompts, is_safety = std::move(is_safety),
+          config](const std::vector<core::Sample>& samples) {
     const std::vector<core::Ids> rows = answered(prompts, samples);
-    const auto helpful = score_rows(helpfulness, rows), safe = score_rows(safety, rows);
+    const auto helpful = helpfulness(rows), safe = safety(rows);
     std::vector<AnswerReward> rewards;
     for (size_t i = 0; i < rows.size(); ++i) {
       const bool tagged = is_safety[static_cast<size_t>(samples[i].prompt)];

@@ -23,12 +23,12 @@ struct AnswerReward {
 // One reward an answer; Sample::prompt is the index into the prompts that the function was made for. It must throw if a score is missing.
 using RewardFunction = std::function<std::vector<AnswerReward>(const std::vector<core::Sample>&)>;
 
-// One reward model alone: the probability of its raw score. Holds references to model and prompts.
-RewardFunction plain_reward(const RewardModel& model, const std::vector<core::Ids>& prompts);
+// One reward model alone: the probability of its raw score. Holds a reference to the prompts.
+RewardFunction plain_reward(ScoreRows model, const std::vector<core::Ids>& prompts);
 
 // The paper's reward: both models score prompt + answer, the safety model decides where `is_safety[prompt]` or where its score is low.
-// Holds references to models and prompts.
-RewardFunction gated_reward(const RewardModel& helpfulness, const RewardModel& safety, const std::vector<core::Ids>& prompts,
-                            std::vector<bool> is_safety, const CombinationConfig& config);
+// Holds a reference to the prompts.
+RewardFunction gated_reward(ScoreRows helpfulness, ScoreRows safety, const std::vector<core::Ids>& prompts, std::vector<bool> is_safety,
+                            const CombinationConfig& config);
 
 }  // namespace keel::reward

@@ -69,6 +69,10 @@ std::vector<double> score_rows(const RewardModel& model, const std::vector<core:
   return scores;
 }
 
+ScoreRows scorer_of(const RewardModel& model) {
+  return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
+}
+
 std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows) {
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,10 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
 // mates change nothing beyond rounding. Throws core::Interrupted on SIGTERM, c10::Error for an empty row, a row longer than the context and
 // ids outside the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
+
+// Scores of rows of ids, wherever the model lies: raw, in order.
+using ScoreRows = std::function<std::vector<double>(const std::vector<core::Ids>& rows)>;
+ScoreRows scorer_of(const RewardModel& model);  // score_rows(); shares the model's weights
 
 // The same, each row in a forward pass of its own on one thread: its score depends on nothing but the row, to the bit.
 std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows);

@@ -28,17 +28,23 @@ Engine::Engine(const EngineLimits& limits, std::function<void(const Batch&)> obs
     : limits_(limits), observe_(std::move(observe)), thread_([this] { run(); }) {}
 
 Engine::~Engine() {
+  stop();
+}
+
+void Engine::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  for (const auto& job : std::exchange(waiting_, {}))
+    job->finish = nullptr;  // it may hold the job itself
 }
 
-bool Engine::reserve(int64_t texts, int64_t tokens) {
+bool Engine::reserve(int64_t texts, int64_t tokens, int64_t held) {
   const std::lock_guard lock(mutex_);
-  const bool alone = texts_ == 0;
+  const bool alone = texts_ == held;
   if (!alone && (texts_ + texts > limits_.queued_texts || tokens_ + tokens > limits_.queued_tokens)) return false;
   texts_ += texts;
   tokens_ += tokens;
@@ -53,7 +59,7 @@ void Engine::release(int64_t texts, int64_t tokens) {
 
 void Engine::enter(std::shared_ptr<Job> job) {
   job->values.resize(job->rows.size());
-  if (job->rows.empty()) return job->finish(End::scored, {});
+  if (job->rows.empty()) return end(*job, End::scored);
   {
     const std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(job));
@@ -68,12 +74,15 @@ bool Engine::idle() const {
 
 // One row of each job in turn, until the batch is full. Jobs whose client has left or whose time is over are taken out here, before any
 // work.
-std::vector<Engine::Turn> Engine::next_batch(std::vector<std::shared_ptr<Job>>& expired) {
+std::vector<Engine::Turn> Engine::next_batch(std::vector<std::shared_ptr<Job>>& expired, std::vector<std::shared_ptr<Job>>& left) {
   std::vector<Turn> batch;
   int64_t tokens = 0;
   const auto now = std::chrono::steady_clock::now();
   std::erase_if(waiting_, [&](const std::shared_ptr<Job>& job) {
-    if (has_left(*job)) return true;
+    if (has_left(*job)) {
+      left.push_back(job);
+      return true;
+    }
     if (now - job->entered < std::chrono::seconds(limits_.queue_seconds)) return false;
     expired.push_back(job);
     return true;
@@ -83,6 +92,7 @@ std::vector<Engine::Turn> Engine::next_batch(std::vector<std::shared_ptr<Job>>& 
     const int64_t more = std::ssize(job->rows[job->next].ids);
     if (!batch.empty() && tokens + more > limits_.batch_tokens) break;
     tokens += more;
+    if (job->next == 0) job->begun = now;
     batch.push_back({job, job->next++});
     waiting_.pop_front();
     if (job->next < job->rows.size()) waiting_.push_back(job);
@@ -120,13 +130,22 @@ void Engine::compute(const std::vector<Turn>& batch) {
   }
 }
 
+void Engine::end(Job& job, End how) {
+  const auto finish = std::exchange(job.finish, nullptr);
+  finish(how, std::move(job.values));
+}
+
 void Engine::finish(const std::vector<Turn>& batch) {
   for (const Turn& turn : batch) {
     Job& job = *turn.job;
-    if (++job.done < job.rows.size() || has_left(job)) continue;
+    if (++job.done < job.rows.size()) continue;
+    if (has_left(job)) {
+      job.finish = nullptr;
+      continue;
+    }
     const bool finite = std::ranges::all_of(
         job.values, [](const Values& values) { return std::ranges::all_of(values, [](float value) { return std::isfinite(value); }); });
-    job.finish(job.failed ? End::failed : finite ? End::scored : End::not_finite, std::move(job.values));
+    end(job, job.failed ? End::failed : finite ? End::scored : End::not_finite);
   }
 }
 
@@ -135,12 +154,14 @@ void Engine::run() {
   while (true) {
     changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
     if (stopping_) return;
-    std::vector<std::shared_ptr<Job>> expired;
-    const auto batch = next_batch(expired);
+    std::vector<std::shared_ptr<Job>> expired, left;
+    const auto batch = next_batch(expired, left);
     computing_ = true;
     lock.unlock();
+    for (const auto& job : left)
+      job->finish = nullptr;
     for (const auto& job : expired)
-      job->finish(End::expired, {});
+      end(*job, End::expired);
     compute(batch);
     finish(batch);
     lock.lock();

@@ -51,11 +51,13 @@ enum class End { scored, expired, failed, not_finite };
 
 // A request. Fields are the engine's from enter() on.
 struct Job {
-  std::shared_ptr<const std::atomic<bool>> gone;                    // its client has left
-  std::function<void(End end, std::vector<Values> values)> finish;  // called once, from the engine's thread; not where the client left
+  std::shared_ptr<const std::atomic<bool>> gone;  // its client has left
+  // Called once, from the engine's thread, and then let go with all that it holds; only let go where the client has left.
+  std::function<void(End end, std::vector<Values> values)> finish;
   std::chrono::steady_clock::time_point entered = std::chrono::steady_clock::now();
   std::vector<Row> rows;
   std::vector<Values> values;
+  std::chrono::steady_clock::time_point begun = {};  // its first row
   size_t next = 0, done = 0;
   bool failed = false;
 };
@@ -69,16 +71,17 @@ struct Batch {
 class Engine {
  public:
   Engine(const EngineLimits& limits, std::function<void(const Batch&)> observe);
-  ~Engine();  // what still waits is dropped without an outcome
+  ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Room in the queue, taken before anything costly is done for a request, and given back by release(). False: there is none. A request
-  // that is larger than the whole queue has room when nothing else waits.
-  bool reserve(int64_t texts, int64_t tokens);
+  // Room in the queue, taken before anything costly is done for a request, and given back by release(). False: there is none. `held`: texts
+  // that the same request has room for already. A request that is larger than the whole queue has room when nothing else waits.
+  bool reserve(int64_t texts, int64_t tokens, int64_t held = 0);
   void release(int64_t texts, int64_t tokens);
 
   void enter(std::shared_ptr<Job> job);
+  void stop();  // what still waits is dropped without an outcome
   int64_t queued_texts() const { return texts_; }
   int64_t queued_tokens() const { return tokens_; }
   bool idle() const;
@@ -89,7 +92,8 @@ class Engine {
     size_t row = 0;
   };
   void run();
-  std::vector<Turn> next_batch(std::vector<std::shared_ptr<Job>>& expired);
+  std::vector<Turn> next_batch(std::vector<std::shared_ptr<Job>>& expired, std::vector<std::shared_ptr<Job>>& left);
+  static void end(Job& job, End how);
   void compute(const std::vector<Turn>& batch);
   void finish(const std::vector<Turn>& batch);
 

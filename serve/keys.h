@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "serve/http/server.h"
+#include "http/server.h"
 
 namespace keel::serve {
 

@@ -27,8 +27,8 @@ const std::map<std::string, Described>& all_metrics() {
       {"truncated_total", {Kind::counter, "Texts of which something was left out."}},
       {"nonfinite_total", {Kind::counter, "Requests whose score was not finite."}},
       {"reloads_total", {Kind::counter, "Reloads of the models, by result."}},
-      {"connections_answered_total", {Kind::counter, "Replies written whole."}},
-      {"connections_disconnected_total", {Kind::counter, "Requests whose client left before the reply."}},
+      {"answered_total", {Kind::counter, "Replies written whole."}},
+      {"disconnected_total", {Kind::counter, "Requests whose client left before the reply."}},
       {"request_seconds", {Kind::histogram, "From the whole request to its reply.", kSeconds}},
       {"tokenize_seconds", {Kind::histogram, "Parsing and tokenising of a request.", kSeconds}},
       {"forward_seconds", {Kind::histogram, "Forward passes of a batch.", kSeconds}},
@@ -59,6 +59,18 @@ void Metrics::count(const std::string& name, const std::string& labels, double b
   described_as(name, Kind::counter);
   const std::lock_guard lock(mutex_);
   counters_[name][labels] += by;
+}
+
+void Metrics::total(const std::string& name, double value) {
+  described_as(name, Kind::counter);
+  const std::lock_guard lock(mutex_);
+  counters_[name][""] = value;
+}
+
+void Metrics::clear(const std::string& name) {
+  described_as(name, Kind::gauge);
+  const std::lock_guard lock(mutex_);
+  gauges_.erase(name);
 }
 
 void Metrics::set(const std::string& name, double value, const std::string& labels) {

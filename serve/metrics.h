@@ -13,7 +13,9 @@ class Metrics {
  public:
   // `labels`: path="/score",code="200"; they hold names that the service knows, never text of a client.
   void count(const std::string& name, const std::string& labels = {}, double by = 1);
+  void total(const std::string& name, double value);  // a counter that something else counts
   void set(const std::string& name, double value, const std::string& labels = {});
+  void clear(const std::string& name);                                                  // a gauge, with all its labels
   void observe(const std::string& name, double value, const std::string& labels = {});  // into the histogram's buckets
   std::string text() const;
 

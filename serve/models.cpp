@@ -13,6 +13,7 @@
 #include "data/messages.h"
 #include "data/prompts.h"
 #include "data/rendered_text.h"
+#include "data/text.h"
 #include "inference/records.h"
 #include "inference/reward_models.h"
 #include "policy/logprobs.h"
@@ -25,6 +26,13 @@ using dialects::Asked;
 using dialects::Item;
 using dialects::Overlong;
 using dialects::Refused;
+
+// The folder behind links: one that is exchanged while its files are read would give the weights of one model and the digest of another.
+fs::path resolved(const fs::path& folder) {
+  std::error_code missing;
+  const fs::path path = fs::canonical(folder, missing);
+  return missing ? folder : path;
+}
 
 nlohmann::json keel_json(const fs::path& folder) {
   return fs::exists(folder / "keel.json") ? core::read_json_file(folder / "keel.json") : nlohmann::json::object();
@@ -51,7 +59,10 @@ std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference
   const nlohmann::json object = keel_json(named.folder);
   served->metadata = {{"digest", served->digest},
                       {"lineage", object.contains("lineage") ? object.at("lineage") : nlohmann::json()},
-                      {"chat_format", data::to_string(format)},
+                      {"chat_format", data::describe(format)},
+                      {"tokenizer", inference::tokenizer_digest(named.folder)},
+                      {"vocab_size", shape.vocab_size},
+                      {"context", shape.max_position_embeddings},
                       {"max_tokens", served->most_tokens},
                       {"drop_oldest_turns", limit.drop_oldest_turns}};
   return served;
@@ -100,49 +111,91 @@ void check_probes(const ServedModel& model, const fs::path& folder) {
     const nlohmann::json *expected = data::member(row, "score"), *tolerance = data::member(row, "tolerance");
     if (expected == nullptr || !expected->is_number()) throw reader.error("a probe needs its \"score\"");
     if (!records.at(i).too_long.empty()) throw reader.error(records[i].too_long);
-    const double found = (*model.forward)({records[i].ids}).at(0).at(0), most = tolerance != nullptr ? tolerance->get<double>() : 1e-3;
+    const double found = (*model.forward)({records[i].ids}).at(0).at(0),
+                 most = tolerance != nullptr && tolerance->is_number() ? tolerance->get<double>() : 1e-3;
+    if (tolerance != nullptr && !tolerance->is_number()) throw reader.error("\"tolerance\" must be a number");
     if (!(std::abs(found - expected->get<double>()) <= most))
       throw reader.error(
           fmt::format("this probe scores {}, not {} +- {}: the model is not the one that it was", found, expected->get<double>(), most));
   }
 }
 
-bool holds_special(const ServedModel& model, const std::string& text) {
-  return data::holds_tag(model.format, text) || std::ranges::any_of(model.tokenizer->special_texts(), [&](const std::string& special) {
-           return !special.empty() && text.find(special) != std::string::npos;
-         });
+// Whether a text begins as a dialogue of the model's chat format does, i.e. whether a trainer has rendered it. Tags further on in a text
+// that a person typed prove nothing.
+bool begins_rendered(const ServedModel& model, std::string_view text) {
+  const auto bos = model.tokenizer->bos();
+  for (const auto& special : model.tokenizer->special_texts())
+    if (bos && model.tokenizer->special(special) == bos && text.starts_with(special)) text.remove_prefix(special.size());
+  while (text.starts_with(' '))
+    text.remove_prefix(1);
+  const std::string_view tag = data::first_tag(model.format);
+  return !tag.empty() && text.starts_with(tag);
 }
 
-core::Dialogue dialogue_of(const dialects::PromptAndAnswer& pair) {
-  return {{{"user", pair.prompt}, {"assistant", pair.answer}}};
+Rendered render_text(const ServedModel& model, const dialects::PlainText& plain) {
+  if (!begins_rendered(model, plain.text)) return {.ids = data::render_text(*model.tokenizer, plain.text, plain.bos).ids};
+  Rendered rendered{.ids = data::rendered_text_ids(*model.tokenizer, plain.text)};
+  const auto bos = model.tokenizer->bos();
+  if (plain.bos && bos && model.tokenizer->adds_bos() && (rendered.ids.empty() || rendered.ids.front() != *bos))
+    rendered.ids.insert(rendered.ids.begin(), *bos);
+  return rendered;
 }
 
-Rendered render_dialogue(const ServedModel& model, const core::Dialogue& dialogue) {
+// What a decoder gives behind the words of an answer: the special token that ended it.
+std::string without_end(const ServedModel& model, const std::string& answer) {
+  const std::string_view text = data::strip(answer);
+  for (const auto& special : model.tokenizer->special_texts())
+    if (!special.empty() && text.ends_with(special)) return std::string(text.substr(0, text.size() - special.size()));
+  return answer;
+}
+
+// The first tokens of an answer.
+std::string shortened(const ServedModel& model, const std::string& answer, int64_t most) {
+  if (most == 0) return answer;
+  core::Ids ids = model.tokenizer->encode(answer);
+  if (std::ssize(ids) <= most) return answer;
+  ids.resize(static_cast<size_t>(most));
+  return model.tokenizer->decode(ids);
+}
+
+Rendered render_dialogue(const ServedModel& model, core::Dialogue dialogue, bool decoded) {
+  if (decoded) dialogue.messages.back().content = without_end(model, dialogue.messages.back().content);
+  if (!model.limit.allow_tags)  // an answer may hold tags, for a model wrote it
+    for (const auto& message : dialogue.messages)
+      if (message.role != "assistant" && data::holds_tag(model.format, message.content))
+        throw Refused(400, "a message holds a tag of the chat format");
   data::PromptSet set;
-  set.records.emplace_back().messages = dialogue;
-  inference::RenderPolicy limit = model.limit;
-  if (!limit.allow_tags) {  // an answer may hold tags, for a model wrote it
-    core::Dialogue asked = dialogue;
-    asked.messages.pop_back();
-    data::render(model.format, *model.tokenizer, asked, data::TagPolicy::refuse);
-    limit.allow_tags = true;
-  }
-  const auto record = inference::dialogues_for(*model.reward, set, {.limit = limit}).front();
-  const auto whole = data::answered_sequence(set.records[0], model.format, *model.tokenizer, data::TagPolicy::allow);
+  set.records.emplace_back().messages = std::move(dialogue);
+  auto whole = data::answered_sequence(set.records[0], model.format, *model.tokenizer, data::TagPolicy::allow);
   const auto answer = std::ranges::find(whole.loss_mask.rbegin(), whole.loss_mask.rend(), false) - whole.loss_mask.rbegin();
-  return {.ids = record.too_long.empty() ? record.ids : whole.ids, .truncated = record.shortened, .answer_tokens = answer};
+  Rendered rendered{.ids = std::move(whole.ids), .answer_tokens = answer};
+  if (std::ssize(rendered.ids) <= model.most_tokens || !model.limit.drop_oldest_turns) return rendered;
+  inference::RenderPolicy limit = model.limit;
+  limit.allow_tags = true;
+  const auto record = inference::dialogues_for(*model.reward, set, {.limit = limit}).front();
+  if (record.too_long.empty()) rendered.ids = record.ids, rendered.truncated = true;
+  return rendered;
 }
 
-Rendered render_whole(const ServedModel& model, const Item& item) {
+core::Dialogue one_turn(const std::string& prompt, const std::string& answer) {
+  core::Dialogue dialogue;
+  dialogue.messages.push_back({"user", prompt});
+  dialogue.messages.push_back({"assistant", answer});
+  return dialogue;
+}
+
+Rendered render_whole(const ServedModel& model, const Item& item, const Asked& asked) {
   if (const auto* ids = std::get_if<core::Ids>(&item.content)) return {.ids = *ids};
-  if (const auto* plain = std::get_if<dialects::PlainText>(&item.content))
-    return {.ids = data::render_text(*model.tokenizer, plain->text, plain->bos).ids};
+  if (const auto* plain = std::get_if<dialects::PlainText>(&item.content)) return render_text(model, *plain);
   if (const auto* rendered = std::get_if<dialects::RenderedText>(&item.content))
     return {.ids = data::rendered_text_ids(*model.tokenizer, rendered->text)};
   if (const auto* pair = std::get_if<dialects::PromptAndAnswer>(&item.content))
-    return holds_special(model, pair->prompt) ? Rendered{.ids = data::rendered_text_ids(*model.tokenizer, pair->prompt + pair->answer)}
-                                              : render_dialogue(model, dialogue_of(*pair));
-  return render_dialogue(model, std::get<core::Dialogue>(item.content));
+    return render_dialogue(model, one_turn(pair->prompt, shortened(model, pair->answer, asked.max_answer_tokens)), item.decoded);
+  if (const auto* pair = std::get_if<dialects::RenderedPrompt>(&item.content)) {
+    if (begins_rendered(model, pair->prompt)) return {.ids = data::rendered_text_ids(*model.tokenizer, pair->prompt + pair->answer)};
+    return render_dialogue(model, one_turn(pair->prompt, pair->answer), item.decoded);
+  }
+  return render_dialogue(model, std::get<core::Dialogue>(item.content), item.decoded);
 }
 
 }  // namespace
@@ -180,14 +233,17 @@ std::string ModelSet::digest_of(const std::string& name) const {
 std::shared_ptr<const ModelSet> load_models(const ModelsConfig& config) {
   auto set = std::make_shared<ModelSet>();
   fs::path safety;
-  for (const auto& named : config.rewards) {
+  for (NamedFolder named : config.rewards) {
+    if (named.name == "safety") safety = named.folder;
+    named.folder = resolved(named.folder);
     const auto model = serve_reward(named, config);
     check_probes(*model, named.folder);
     set->rewards.push_back(model);
-    if (named.name == "safety") safety = named.folder;
   }
-  for (const auto& named : config.policies)
+  for (NamedFolder named : config.policies) {
+    named.folder = resolved(named.folder);
     set->policies.push_back(serve_policy(named, config));
+  }
   set->combined = config.combined;
   set->deterministic = config.deterministic;
   if (config.gate)
@@ -198,11 +254,11 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& config) {
 }
 
 Rendered render(const ServedModel& model, const Item& item, const Asked& asked) {
-  if (asked.max_tokens && *asked.max_tokens > model.shape.max_position_embeddings)
-    throw Refused(400, fmt::format("\"{}\" is more than the model's context of {}", asked.limit_name, model.shape.max_position_embeddings));
+  if (asked.max_tokens && *asked.max_tokens > model.most_tokens && !asked.limit_name.empty())
+    throw Refused(400, fmt::format("\"{}\" is more than the model's limit of {}", asked.limit_name, model.most_tokens));
   Rendered rendered;
   try {
-    rendered = render_whole(model, item);
+    rendered = render_whole(model, item, asked);
   } catch (const std::invalid_argument&) {  // its words may repeat the client's
     throw Refused(400, "a text is not valid UTF-8, or a message holds a tag of the chat format");
   } catch (const core::DataError&) {
@@ -213,14 +269,14 @@ Rendered render(const ServedModel& model, const Item& item, const Asked& asked) 
     if (id < 0 || id >= model.shape.vocab_size)
       throw Refused(400, fmt::format("an id lies outside the model's vocabulary 0..{}", model.shape.vocab_size - 1));
   const int64_t most = std::min(asked.max_tokens.value_or(model.most_tokens), model.most_tokens), tokens = std::ssize(rendered.ids);
-  if (tokens <= most) return rendered;
+  if (tokens <= most && !(rendered.truncated && asked.overlong == Overlong::refuse)) return rendered;
   if (asked.overlong == Overlong::refuse) throw TooLong(fmt::format("a text has {} tokens, more than the {} that fit", tokens, most));
   auto& ids = rendered.ids;
   if (asked.overlong == Overlong::keep_start)
     ids.resize(static_cast<size_t>(most));
   else
     ids.erase(ids.begin(), ids.end() - most);  // the score is read at the end
-  rendered.truncated = true;
+  rendered.truncated = rendered.cut = true;
   return rendered;
 }
 

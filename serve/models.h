@@ -70,8 +70,8 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& config);
 // Ids of an item, and whether something of it was left out.
 struct Rendered {
   core::Ids ids;
-  bool truncated = false;
-  int64_t answer_tokens = 0;  // at the end, with the end's id; 0 where the item says not what the answer is
+  bool truncated = false, cut = false;  // as of dialects::Score
+  int64_t answer_tokens = 0;            // at the end, with the end's id; 0 where the item says not what the answer is
 };
 
 struct TooLong : std::runtime_error {

@@ -127,7 +127,7 @@ json content(const char* schema) {
 
 json responses(const json& success) {
   json all = {{"200", success}};
-  for (const char* status : {"400", "401", "404", "405", "408", "411", "413", "415", "422", "424", "429", "431", "500", "503"})
+  for (const char* status : {"400", "401", "404", "405", "411", "413", "415", "422", "424", "429", "431", "500", "503"})
     all[status] = {{"description", "refused"}};
   return all;
 }

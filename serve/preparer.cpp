@@ -11,12 +11,17 @@ namespace keel::serve {
 Preparer::Preparer() : thread_([this] { run(); }) {}
 
 Preparer::~Preparer() {
+  stop();
+}
+
+void Preparer::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  std::exchange(waiting_, {}).clear();
 }
 
 void Preparer::add(std::function<bool()> slice) {

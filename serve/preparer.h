@@ -12,12 +12,13 @@ namespace keel::serve {
 class Preparer {
  public:
   Preparer();
-  ~Preparer();  // what still waits is dropped
+  ~Preparer();
   Preparer(const Preparer&) = delete;
   Preparer& operator=(const Preparer&) = delete;
 
   // `slice` returns whether there is more to do; its turn then comes again after the others.
   void add(std::function<bool()> slice);
+  void stop();  // what still waits is dropped
 
  private:
   void run();

@@ -80,12 +80,14 @@ json id2label() {
 
 Target target_of(const std::string& path) {
   std::string rest = path, model;
-  if (path.starts_with("/rm/"))
-    if (const size_t slash = path.find('/', 4); slash != std::string::npos) model = path.substr(4, slash - 4), rest = path.substr(slash);
+  if (path.starts_with("/rm/"))  // the longest path that follows a name; names may hold slashes
+    for (const auto& [known, target] : targets())
+      if (target.dialect != Dialect::none && known != "/" && path.size() > 4 + known.size() && path.ends_with(known) &&
+          (rest == path || known.size() > rest.size()))
+        rest = known, model = path.substr(4, path.size() - 4 - known.size());
   const auto found = targets().find(rest);
   if (found == targets().end()) return {};
   Target target = found->second;
-  if (model.empty() != (rest == path) || (!model.empty() && target.dialect == Dialect::none)) return {};
   target.model = model;
   return target;
 }
@@ -164,7 +166,7 @@ json models_json(const ModelSet& set) {
   return {{"object", "list"}, {"data", list}};
 }
 
-json info_json(const ModelSet& set, const EngineLimits& limits, int64_t most_texts) {
+json info_json(const ModelSet& set, const EngineLimits& limits, int64_t most_texts, bool truncates) {
   const auto models = set.behind(set.default_name());
   int64_t longest = models.front()->most_tokens;
   for (const auto& model : models)
@@ -182,7 +184,7 @@ json info_json(const ModelSet& set, const EngineLimits& limits, int64_t most_tex
                {"max_batch_tokens", limits.batch_tokens},
                {"max_batch_requests", limits.batch_texts},
                {"max_client_batch_size", 32},
-               {"auto_truncate", true},
+               {"auto_truncate", truncates},
                {"tokenization_workers", 1},
                {"version", core::kVersion},
                {"sha", nullptr},

@@ -33,8 +33,9 @@ dialects::Asked read_request(Target& target, const nlohmann::json& body);
 // Of log-probabilities: ids, and true where one is asked for.
 core::TokenSequence sequence_of(const ServedModel& model, const dialects::Item& item);
 
-nlohmann::json models_json(const ModelSet& set);                                                // OpenAI's list
-nlohmann::json info_json(const ModelSet& set, const EngineLimits& limits, int64_t most_texts);  // TEI's, and keel's own members
-nlohmann::json metadata_of(const std::vector<std::shared_ptr<const ServedModel>>& models);      // by name
+nlohmann::json models_json(const ModelSet& set);  // OpenAI's list
+nlohmann::json info_json(const ModelSet& set, const EngineLimits& limits, int64_t most_texts,
+                         bool truncates);                                                   // TEI's, and keel's own members
+nlohmann::json metadata_of(const std::vector<std::shared_ptr<const ServedModel>>& models);  // by name
 
 }  // namespace keel::serve

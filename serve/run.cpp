@@ -11,12 +11,12 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
-#include "serve/routes.h"
 
 namespace keel::serve {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kLastWrites{2};  // for the replies of those that were given up
 
 std::atomic<int> terminations{0}, reloads{0};
 static_assert(std::atomic<int>::is_always_lock_free);
@@ -99,7 +99,7 @@ void run_service(const RunConfig& config) {
   http::Server server(
       config.bind, config.service.http, [&](const http::Request& head) { return service.screen(head); },
       [&](http::Request request, http::Respond respond) { service.handle(std::move(request), std::move(respond)); },
-      [&](int status, const std::string& path, const std::string& reason) { return Service::refusal(status, family_of(path), reason); });
+      [&](int status, const std::string& path, const std::string& reason) { return service.refuse_head(status, path, reason); });
   install_handlers();
   for (const auto& address : server.addresses())
     core::log_info(fmt::format("listening on {}", address));
@@ -119,7 +119,7 @@ void run_service(const RunConfig& config) {
 
     int reloaded = 0;
     std::optional<Clock::time_point> told;  // to stop
-    bool closed = false;
+    bool closed = false, gave_up = false;
     const auto pending = [&] {
       const http::Counts counts = server.counts();
       return counts.accepted - counts.answered - counts.disconnected;
@@ -128,6 +128,8 @@ void run_service(const RunConfig& config) {
       const http::Counts counts = server.counts();
       Metrics& metrics = service.metrics();
       metrics.set("connections", static_cast<double>(counts.connections));
+      metrics.total("answered_total", static_cast<double>(counts.answered));
+      metrics.total("disconnected_total", static_cast<double>(counts.disconnected));
       metrics.set("ready", service.ready() ? 1 : 0);
       service.measure_queue();
       if (const int asked = reloads; asked != reloaded && !loader.busy() && service.models() != nullptr) {
@@ -159,11 +161,19 @@ void run_service(const RunConfig& config) {
         server.close_listeners();
       }
       const auto most = std::chrono::seconds(config.service.drain_delay_seconds + config.service.drain_seconds);
-      if (pending() == 0 || now - *told > most) server.stop();
+      if (now - *told > most && !gave_up) {
+        gave_up = true;
+        core::log_warn(fmt::format("{} requests are not answered within drain_seconds; they get 503", pending()));
+        service.give_up();
+      }
+      if (pending() == 0 || now - *told > most + kLastWrites) server.stop();
     });
     server.run();
-    if (const auto left = pending(); left > 0 && !failed_start)
-      core::log_warn(fmt::format("{} requests were not answered within drain_seconds", left));
+    if (terminations > 0 && loader.busy()) {  // nothing waits for models that are not there yet
+      server.close_listeners();
+      core::log_info("stopped while the models were loaded");
+      std::_Exit(0);
+    }
   }
   if (failed_start) std::rethrow_exception(failed_start);
 }

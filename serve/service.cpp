@@ -43,6 +43,40 @@ int64_t now_in_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+http::Reply refusal(int status, Family family, const std::string& reason) {
+  http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason)};
+  if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
+  if (status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"keel\"");
+  return reply;
+}
+
+bool holds_member(const std::string& body, const char* name) {
+  return body.find(name) != std::string::npos;
+}
+
+// Characters of the texts that a request holds.
+int64_t characters_of(const std::vector<dialects::Item>& items) {
+  const auto count = [](const std::string& text) { return std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }); };
+  int64_t all = 0;
+  for (const auto& item : items) {
+    if (const auto* plain = std::get_if<dialects::PlainText>(&item.content)) all += count(plain->text);
+    if (const auto* rendered = std::get_if<dialects::RenderedText>(&item.content)) all += count(rendered->text);
+    if (const auto* pair = std::get_if<dialects::PromptAndAnswer>(&item.content)) all += count(pair->prompt) + count(pair->answer);
+    if (const auto* pair = std::get_if<dialects::RenderedPrompt>(&item.content)) all += count(pair->prompt) + count(pair->answer);
+    if (const auto* dialogue = std::get_if<core::Dialogue>(&item.content))
+      for (const auto& message : dialogue->messages)
+        all += count(message.content);
+  }
+  return all;
+}
+
+std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models) {
+  std::string digests;
+  for (const auto& model : models)
+    digests += (digests.empty() ? "" : "+") + model->digest;
+  return digests;
+}
+
 // The body as an object. What a parser says of broken text may repeat it, so it is not passed on.
 json parse_body(const std::string& body) {
   json parsed;
@@ -59,23 +93,33 @@ json parse_body(const std::string& body) {
 
 // A scoring request on its way. Its room in the queue is given back when it goes.
 struct Service::Request {
-  Request(Engine& of, http::Request whole, http::Respond respond_once)
-      : engine(of), http(std::move(whole)), respond(std::move(respond_once)) {}
-  ~Request() { engine.release(texts, tokens); }
+  Request(Service& of, http::Request whole, http::Respond respond_once)
+      : service(of), engine(of.engine_), http(std::move(whole)), respond(std::move(respond_once)) {
+    const std::lock_guard lock(service.mutex_);
+    service.requests_.insert(this);
+  }
+  ~Request() {
+    engine.release(texts, tokens);
+    const std::lock_guard lock(service.mutex_);
+    service.requests_.erase(this);
+  }
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
 
   bool reserve(int64_t more_texts, int64_t more_tokens) {
-    if (!engine.reserve(more_texts - texts, more_tokens - tokens)) return false;
+    if (!engine.reserve(more_texts - texts, more_tokens - tokens, texts)) return false;
     texts = more_texts, tokens = more_tokens;
     return true;
   }
 
+  Service& service;
   Engine& engine;
+  std::atomic<bool> answered{false};
   http::Request http;
   http::Respond respond;
   Target target;
   int64_t texts = 0, tokens = 0;  // reserved
+  int64_t characters = 0;
   Clock::time_point received = Clock::now(), prepared = received;
   std::shared_ptr<const ModelSet> set;
   std::vector<std::shared_ptr<const ServedModel>> models;  // one, or helpfulness and safety; or a policy
@@ -99,7 +143,10 @@ Service::Service(const ServiceConfig& config, std::string key_file)
   read_keys();
 }
 
-Service::~Service() = default;
+Service::~Service() {  // each of the two threads hands work to the other
+  engine_.stop();
+  preparer_.stop();
+}
 
 void Service::read_keys() {
   if (key_file_.empty()) return;
@@ -114,6 +161,7 @@ void Service::measure_queue() {
 }
 
 void Service::use(std::shared_ptr<const ModelSet> models) {
+  metrics_.clear("model_info");
   for (const auto& list : {models->rewards, models->policies})
     for (const auto& model : list)
       metrics_.set("model_info", 1, fmt::format("model=\"{}\",sha=\"{}\"", model->name, model->digest));
@@ -126,16 +174,15 @@ std::shared_ptr<const ModelSet> Service::models() const {
   return models_;
 }
 
-http::Reply Service::refusal(int status, Family family, const std::string& reason) {
-  http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason)};
-  if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
-  if (status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"keel\"");
-  return reply;
+http::Reply Service::refuse_head(int status, const std::string& path, const std::string& reason) const {
+  const Target target = target_of(path);
+  metrics_.count("requests_total", fmt::format("path=\"{}\",model=\"\",code=\"{}\"", target.path, status));
+  return refusal(status, target.family, reason);
 }
 
 std::optional<http::Reply> Service::screen(const http::Request& head) const {
   const Target target = target_of(head.path);
-  const auto refuse = [&](int status, const std::string& reason) { return refusal(status, target.family, reason); };
+  const auto refuse = [&](int status, const std::string& reason) { return refuse_head(status, head.path, reason); };
   std::shared_ptr<const Keys> keys;
   {
     const std::lock_guard lock(mutex_);
@@ -172,18 +219,17 @@ http::Reply Service::get(const http::Request& request) const {
   if (path == "/") return {.body = page_html(*set), .content_type = "text/html; charset=utf-8", .headers = page_headers()};
   if (path == "/v1/models") return {.body = core::dump_json(models_json(*set))};
   if (path == "/load") return {.body = core::dump_json({{"server_load", engine_.queued_texts()}})};
-  return {.body = core::dump_json(info_json(*set, config_.queue, config_.most_texts))};
+  return {.body = core::dump_json(info_json(*set, config_.queue, config_.most_texts, config_.truncation == Truncation::keep_end))};
 }
 
 void Service::handle(http::Request received, http::Respond respond) {
   if (received.method != "POST") return respond(get(received));
-  const auto request = std::make_shared<Request>(engine_, std::move(received), std::move(respond));
+  const auto request = std::make_shared<Request>(*this, std::move(received), std::move(respond));
   request->target = target_of(request->http.path);
+  if (request->target.dialect == Dialect::rerank && holds_member(request->http.body, "\"texts\"")) request->target.family = Family::tei;
   request->job->gone = request->http.gone;
   if (!request->reserve(1, 1 + std::ssize(request->http.body) / kBytesAToken)) {
-    metrics_.count("rejected_total", "reason=\"overload\"");
-    const int status = status_of(Trouble::overloaded, request->target.family);
-    return finish(*request, refusal(status, request->target.family, "too much work is waiting; try again"));
+    return refuse(*request, status_of(Trouble::overloaded, request->target.family), "too much work is waiting; try again");
   }
   prepare(request);
 }
@@ -192,17 +238,15 @@ void Service::handle(http::Request received, http::Respond respond) {
 void Service::prepare(const std::shared_ptr<Request>& request) {
   preparer_.add([this, request] {
     if (request->http.gone->load()) return false;
-    const auto refuse = [&](int status, const std::string& reason) { finish(*request, refusal(status, request->target.family, reason)); };
     try {
       if (request->set == nullptr) parse(*request);
       if (tokenize_some(*request)) return true;
     } catch (const Refused& refused) {
-      metrics_.count("rejected_total", "reason=\"invalid\"");
-      refuse(refused.status, refused.what());
+      refuse(*request, refused.status, refused.what());
       return false;
     } catch (const std::exception& error) {
       core::log_error(fmt::format("a request to {} could not be prepared: {}", request->target.path, error.what()));
-      refuse(status_of(Trouble::model, request->target.family), "the request could not be prepared");
+      refuse(*request, status_of(Trouble::model, request->target.family), "the request could not be prepared");
       return false;
     }
     request->prepared = Clock::now();
@@ -217,6 +261,7 @@ void Service::parse(Request& request) {
   const json body = parse_body(request.http.body);
   request.asked = read_request(request.target, body);
   auto& asked = request.asked;
+  request.characters = characters_of(asked.items);
   request.http.body = {};
   const int64_t most = asked.most_items > 0 ? asked.most_items : config_.most_texts;
   const auto texts = std::ssize(asked.items);
@@ -255,6 +300,7 @@ bool Service::tokenize_some(Request& request) {
         }
         score.tokens = std::max(score.tokens, std::ssize(rendered.ids));
         score.truncated = score.truncated || rendered.truncated;
+        score.cut = score.cut || rendered.cut;
         if (request.asked.with_tokens && score.pieces.empty()) {
           for (const int64_t id : rendered.ids)
             score.pieces.push_back(model->tokenizer->decode({id}));
@@ -282,36 +328,45 @@ void Service::answer(const std::shared_ptr<Request>& request, End end, std::vect
   const auto shared = std::make_shared<std::vector<Values>>(std::move(values));
   preparer_.add([this, request, end, shared] {
     const Family family = request->target.family;
-    const auto refuse = [&](Trouble trouble, const std::string& reason) {
-      finish(*request, refusal(status_of(trouble, family), family, reason));
-    };
     if (end == End::expired) {
-      metrics_.count("rejected_total", "reason=\"deadline\"");
-      refuse(Trouble::overloaded, "the request waited too long; try again");
+      refuse(*request, status_of(Trouble::overloaded, family), "the request waited too long; try again");
     } else if (end == End::failed) {
-      refuse(Trouble::model, "the model failed");
+      refuse(*request, status_of(Trouble::model, family), "the model failed");
     } else if (end == End::not_finite) {
       metrics_.count("nonfinite_total");
-      refuse(Trouble::model, "score is NaN");
+      refuse(*request, status_of(Trouble::model, family), "score is NaN");
     } else {
-      const bool logprobs = request->target.dialect == Dialect::logprobs;
-      http::Reply reply{.body = logprobs ? logprobs_json(*request, *shared) : scores_json(*request, *shared)};
-      const auto milliseconds = [](double seconds) { return fmt::format("{:.0f}", seconds * 1000); };
-      const double whole = seconds_since(request->received),
-                   tokenizing = std::chrono::duration<double>(request->prepared - request->received).count();
-      int64_t tokens = 0;
-      for (const auto& score : request->scores)
-        tokens += score.tokens;
-      reply.headers = {{"x-compute-type", "cpu"},
-                       {"x-compute-tokens", std::to_string(tokens)},
-                       {"x-total-time", milliseconds(whole)},
-                       {"x-tokenization-time", milliseconds(tokenizing)},
-                       {"x-inference-time", milliseconds(whole - tokenizing)},
-                       {"x-model-sha", request->set->digest_of(request->model)}};
-      finish(*request, std::move(reply));
+      try {
+        finish(*request, reply_to(*request, *shared));
+      } catch (const std::exception& error) {
+        core::log_error(fmt::format("a reply of {} could not be written: {}", request->target.path, error.what()));
+        refuse(*request, status_of(Trouble::model, family), "the reply could not be written");
+      }
     }
     return false;
   });
+}
+
+http::Reply Service::reply_to(Request& request, std::vector<Values>& values) {
+  const auto milliseconds = [](Clock::duration time) {
+    return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
+  };
+  int64_t tokens = 0;
+  for (const auto& score : request.scores)
+    tokens += score.tokens;
+  const bool logprobs = request.target.dialect == Dialect::logprobs;
+  http::Reply reply{.body = logprobs ? logprobs_json(request, values) : scores_json(request, values)};
+  const auto now = Clock::now(), begun = request.job->begun;
+  reply.headers = {{"x-compute-type", "cpu"},
+                   {"x-compute-tokens", std::to_string(tokens)},
+                   {"x-compute-characters", std::to_string(request.characters)},
+                   {"x-compute-time", milliseconds(now - request.received)},
+                   {"x-total-time", milliseconds(now - request.received)},
+                   {"x-tokenization-time", milliseconds(request.prepared - request.received)},
+                   {"x-queue-time", milliseconds(begun - request.prepared)},
+                   {"x-inference-time", milliseconds(now - begun)},
+                   {"x-model-sha", digest_of(request.models)}};
+  return reply;
 }
 
 std::string Service::scores_json(Request& request, std::vector<Values>& values) {
@@ -329,7 +384,7 @@ std::string Service::scores_json(Request& request, std::vector<Values>& values) 
   }
   const std::string label = fmt::format("model=\"{}\"", request.model);
   dialects::Scored scored{.model = request.model,
-                          .digest = request.set->digest_of(request.model),
+                          .digest = digest_of(request.models),
                           .id = new_id(),
                           .created = now_in_seconds(),
                           .gate = request.set->gate.gate_threshold,
@@ -359,10 +414,25 @@ std::string Service::logprobs_json(Request& request, std::vector<Values>& values
 }
 
 void Service::finish(Request& request, http::Reply reply) {
+  if (request.answered.exchange(true)) return;  // given up meanwhile
   metrics_.count("requests_total", fmt::format("path=\"{}\",model=\"{}\",code=\"{}\"", request.target.path,
                                                request.models.empty() ? "" : request.model, reply.status));
   metrics_.observe("request_seconds", seconds_since(request.received));
   request.respond(std::move(reply));
+}
+
+void Service::refuse(Request& request, int status, const std::string& reason) {
+  const bool overload = status == status_of(Trouble::overloaded, request.target.family);
+  metrics_.count("rejected_total", fmt::format("reason=\"{}\"", overload                         ? "overload"
+                                                                : status >= 500 || status == 424 ? "failure"
+                                                                                                 : "invalid"));
+  finish(request, refusal(status, request.target.family, reason));
+}
+
+void Service::give_up() {
+  const std::lock_guard lock(mutex_);
+  for (Request* request : requests_)
+    refuse(*request, 503, "the service is shutting down");
 }
 
 }  // namespace keel::serve

@@ -6,13 +6,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
 #include "core/config.h"
+#include "http/server.h"
 #include "serve/dialects/dialects.h"
 #include "serve/engine.h"
-#include "serve/http/server.h"
 #include "serve/keys.h"
 #include "serve/metrics.h"
 #include "serve/models.h"
@@ -59,13 +60,14 @@ class Service {
   // From the server's thread.
   std::optional<http::Reply> screen(const http::Request& head) const;
   void handle(http::Request request, http::Respond respond);
-  static http::Reply refusal(int status, dialects::Family family, const std::string& reason);
+  http::Reply refuse_head(int status, const std::string& path, const std::string& reason) const;  // before the body, counted
 
   // Puts a set of models in place of the one before, between two requests. From any thread.
   void use(std::shared_ptr<const ModelSet> models);
   void read_keys();                       // UsageError keeps the keys before
   void drain_soon() { leaving_ = true; }  // not ready any more, but serves
   void drain() { draining_ = true; }      // refuses what comes
+  void give_up();                         // answers all that waits with 503
   bool ready() const { return models() != nullptr && !leaving_; }
   void measure_queue();
   Metrics& metrics() { return metrics_; }
@@ -78,9 +80,11 @@ class Service {
   void parse(Request& request);
   bool tokenize_some(Request& request);
   void answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values);
+  http::Reply reply_to(Request& request, std::vector<Values>& values);
   std::string scores_json(Request& request, std::vector<Values>& values);
   std::string logprobs_json(Request& request, std::vector<Values>& values);
   void finish(Request& request, http::Reply reply);
+  void refuse(Request& request, int status, const std::string& reason);
 
   ServiceConfig config_;
   std::string key_file_;
@@ -88,7 +92,8 @@ class Service {
   std::shared_ptr<const ModelSet> models_;
   std::shared_ptr<const Keys> keys_;
   std::atomic<bool> leaving_{false}, draining_{false};
-  Metrics metrics_;
+  mutable Metrics metrics_;
+  std::set<Request*> requests_;  // that are not answered yet; under mutex_
   Preparer preparer_;
   Engine engine_;
 };

@@ -8,7 +8,9 @@
 #include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "data/messages.h"
 #include "inference/records.h"
+#include "inference/remote_reward.h"
 #include "inference/reward_models.h"
 #include "pipelines/cli/commands.h"
 #include "reward/combination.h"
@@ -18,7 +20,7 @@ namespace {
 
 struct ScoreOptions {
   std::vector<std::string> rewards;
-  std::string combine, in, out, chat;
+  std::string url, combine, in, out, chat;
   double gate_threshold = 0;
   inference::RenderPolicy limit;
 };
@@ -45,9 +47,41 @@ RowScores scores_of(const std::string& folder, const data::PromptSet& set, const
   return result;
 }
 
+nlohmann::json input_of(const data::PromptRecord& record) {
+  if (record.ids) return {{"ids", *record.ids}, {"hazard", record.hazard}};
+  return {{"messages", data::messages_json(data::answered_dialogue(record))}, {"hazard", record.hazard}};
+}
+
+// The same rows from a model that keel serve holds, rendered there.
+void score_by_service(const ScoreOptions& options, const CLI::App& command) {
+  for (const char* other : {"--reward", "--combine", "--gate-threshold", "--chat", "--max-tokens", "--drop-oldest-turns", "--allow-tags"})
+    if (command.count(other) > 0)
+      throw core::UsageError(fmt::format("{}: nothing reads it with --url; the service was started with its own", other));
+  check_output(options.out, {options.in});
+  core::JsonlWriter writer(options.out);
+  const data::PromptSet set = data::read_prompts(options.in);
+  const inference::RewardClient client(options.url);
+  core::log_info(fmt::format("{}: model {}, digest {}", options.url, client.name(), client.digest()));
+  std::vector<nlohmann::json> inputs;
+  for (const auto& record : set.records)
+    inputs.push_back(data::with_place(set.path, record.line, [&] { return input_of(record); }));
+  const auto rows = client.ask(inputs, "own");
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].value("cut", false)) {
+      writer.write({{"score", rows[i].at("score")}, {"probability", rows[i].at("probability")}});
+      continue;
+    }
+    const std::string problem = "the text is longer than the model's limit";
+    core::log_warn(fmt::format("{}:{}: {}", set.path, set.records[i].line, problem));
+    writer.write({{"error", problem}});
+  }
+  writer.commit();
+}
+
 void score_rows(const ScoreOptions& options, const CLI::App& command) {
-  if (options.rewards.size() > 2 || (options.rewards.size() == 2) != !options.combine.empty())
-    throw core::UsageError("give one --reward DIR, or two (helpfulness, then safety) with --combine llama2");
+  if (!options.url.empty()) return score_by_service(options, command);
+  if (options.rewards.empty() || options.rewards.size() > 2 || (options.rewards.size() == 2) != !options.combine.empty())
+    throw core::UsageError("give one --reward DIR (or --url URL), or two (helpfulness, then safety) with --combine llama2");
   const bool gate_given = command.count("--gate-threshold") > 0;
   if (gate_given && options.rewards.size() < 2) throw core::UsageError("--gate-threshold: nothing reads it without --combine llama2");
   check_output(options.out, {options.in});
@@ -86,10 +120,12 @@ void add_score(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<ScoreOptions>();
   CLI::App* command = app.add_subcommand("score", "rewards of answers: raw score and its sigmoid");
   command->add_option("--reward", options->rewards, "reward model folder; twice (helpfulness, safety) with --combine")
-      ->required()
       ->type_name("DIR")
       ->expected(1)
       ->take_all();
+  command
+      ->add_option("--url", options->url, "in place of --reward: keel serve, http://HOST:PORT/rm/NAME; $KEEL_SERVE_KEY is its bearer token")
+      ->type_name("URL");
   command
       ->add_option(
           "--combine", options->combine,

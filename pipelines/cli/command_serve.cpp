@@ -27,10 +27,10 @@ serve::NamedFolder named_folder(const std::string& given, const char* option, co
   serve::NamedFolder named{.name = equals == std::string::npos ? otherwise : given.substr(0, equals),
                            .folder = equals == std::string::npos ? given : given.substr(equals + 1)};
   const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '/';
   };
   if (named.name.empty() || !std::ranges::all_of(named.name, plain))
-    throw core::UsageError(fmt::format("{} {}: a name is made of letters, digits, - _ and .", option, given));
+    throw core::UsageError(fmt::format("{} {}: a name is made of letters, digits, - _ . and /", option, given));
   if (named.name == serve::kCombined) throw core::UsageError(fmt::format("{} {}: this name is that of --combine", option, given));
   return named;
 }

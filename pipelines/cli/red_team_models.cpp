@@ -8,11 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "annotation/chat_client.h"
-#include "annotation/http_client.h"
 #include "annotation/parallel.h"
 #include "core/digest_cache.h"
 #include "core/error.h"
 #include "data/messages.h"
+#include "http/client.h"
 #include "inference/prompts.h"
 #include "inference/records.h"
 #include "inference/reward_models.h"
@@ -99,7 +99,7 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
 }
 
 red_team::Target server_target(const annotation::ChatServer& server, std::string name, const AnswerSettings& settings) {
-  annotation::parse_http_url(server.url);
+  http::parse_url(server.url);
   if (settings.sampling.top_k != 0) throw core::UsageError("sampling.top_k: a server behind OpenAI's interface has no such setting");
   red_team::Target target;
   target.name = !name.empty() ? std::move(name) : server.model.empty() ? server.url : server.model;
@@ -128,7 +128,7 @@ red_team::SafetyScore safety_score(const std::string& folder) {
       rows.push_back(record.ids);
     }
     std::vector<double> probabilities;
-    for (const double score : reward::score_rows(model->model, rows))
+    for (const double score : model->score(rows))
       probabilities.push_back(reward::probability(score));
     return probabilities;
   };

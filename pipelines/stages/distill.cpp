@@ -15,6 +15,7 @@
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "inference/dialogues.h"
+#include "inference/remote_reward.h"
 #include "inference/reward_models.h"
 #include "pipelines/run/run_directory.h"
 #include "pipelines/stages/commands.h"
@@ -76,7 +77,10 @@ nlohmann::json distilled_row(const distillation::Distilled& row) {
 void distill_answers(const DistillSettings& settings, const steps::Context& context) {
   const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
   inference::check_reward_kinds({}, context.at("safety_reward"));
-  const inference::ScoringModel safety = inference::load_scoring_model(context.at("safety_reward"));
+  const steps::fs::path safety_reward = context.at("safety_reward");  // a folder's own tokenizer may be another one
+  const inference::ScoringModel safety = inference::is_remote(safety_reward)
+                                             ? inference::load_scoring_model_for(safety_reward, context.at("model"))
+                                             : inference::load_scoring_model(safety_reward);
   const auto prompts = read_hazards(context.at("prompts"), model, settings.limit);
   const auto file = context.maybe("preprompts");
   const auto preprompts = file.empty() ? distillation::built_in_preprompts() : distillation::read_preprompts(file);

@@ -96,7 +96,7 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
   const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(measures.sft.llama, whole);
   std::map<std::string, std::vector<double>> scores;
   for (const auto& [kind, reward] : measures.rewards)
-    scores[kind] = reward::score_rows(reward.model, whole);
+    scores[kind] = reward.score(whole);
   for (size_t i = 0; i < samples.size(); ++i) {
     const size_t first = prompts.ids[i].size() - 1;  // log-prob i belongs to id i + 1
     const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);

@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "core/rng.h"
 #include "inference/prompts.h"
+#include "inference/remote_reward.h"
 #include "inference/reward_models.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/corpus.h"
@@ -38,6 +39,7 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
   const uint64_t seed = settings.draws.empty() ? context.seed : core::Stream(context.seed, settings.draws).next();
   const inference::LanguageModel policy = inference::load_language_model(context.at("model"));
   core::throw_if_any(ppo::problems_with(config, policy.llama.config));
+  const bool remote = inference::is_remote(context.at("reward"));
   const auto models = inference::load_reward_models(context.at("reward"), context.maybe("safety_reward"), context.at("model"));
   const auto read = [&](const char* role) {
     return inference::read_prompt_file(context.at(role), policy, settings.limit, config.sampling.max_new_tokens);
@@ -64,7 +66,7 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
   for (const auto& [phase, spent] : ppo::row_of(result.times))
     seconds[phase] = spent;
   core::write_file(context.work / "timings.json", core::dump_json(seconds) + "\n");
-  inference::save_scoring_model(context.work / "critic", result.critic, context.at("reward"), policy.format,
+  inference::save_scoring_model(context.work / "critic", result.critic, remote ? context.at("model") : context.at("reward"), policy.format,
                                 {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}}, settings.limit);
   inference::save_language_model(
       context.work, result.policy, context.at("model"), policy.format,
@@ -83,6 +85,10 @@ steps::Step ppo_step(const PpoSettings& settings, const steps::Inputs& inputs) {
       problems.emplace_back(
           "score.whiten_scope: without a safety reward model deciding_model is the same as batch; give --safety-reward, or leave it out");
   }
+  for (const auto& input : inputs)
+    if (input.role == "reward" && settings.ppo.critic == ppo::Critic::reward && inference::is_remote(input.source.path))
+      problems.emplace_back(
+          "critic: the weights of a reward model at an address are not here to start from; set it to \"policy\" or \"shared\"");
   core::throw_if_any(std::move(problems));
   if (steps::has_role(inputs, "pretraining") != (settings.ppo.ptx.weight > 0))
     throw core::UsageError("--pretraining and ptx.weight above 0 go together: give both or neither");

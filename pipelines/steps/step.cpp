@@ -5,6 +5,7 @@
 
 #include "core/files.h"
 #include "inference/model_folder.h"
+#include "inference/remote_reward.h"
 
 namespace keel::pipelines::steps {
 
@@ -70,6 +71,7 @@ run::Stage as_stage(const Step& step, const std::map<std::string, std::string>& 
 }
 
 std::string digest_of(const fs::path& path, core::DigestCache& digests) {
+  if (inference::is_remote(path)) return inference::RewardClient(path.string()).digest();
   return fs::is_directory(path) ? inference::model_digest(path, digests) : digests.sha256(path);
 }
 

@@ -14,20 +14,24 @@
 
 namespace keel::serve::dialects {
 
-struct PlainText {  // no special token is made from it
+struct PlainText {  // no special token is made from it, unless it begins as a rendered dialogue of the model's chat format does
   std::string text;
   bool bos = true;  // put one before it, where the tokenizer's files ask for one
 };
 struct RenderedText {  // as a trainer rendered it: special tokens are spelt out
   std::string text;
 };
-struct PromptAndAnswer {  // a dialogue of one turn, or what a trainer rendered where the prompt holds tags of the chat format
+struct PromptAndAnswer {  // a dialogue of one turn
+  std::string prompt, answer;
+};
+struct RenderedPrompt {  // a prompt as a trainer has it, rendered where it begins as one, and the answer of its decoder
   std::string prompt, answer;
 };
 
 struct Item {
-  std::variant<PlainText, RenderedText, PromptAndAnswer, core::Dialogue, core::Ids> content;
-  bool hazard = false;  // the prompt is about safety: Rc is Rs (Llama 2 paper, 3.2.3)
+  std::variant<PlainText, RenderedText, PromptAndAnswer, RenderedPrompt, core::Dialogue, core::Ids> content;
+  bool decoded = false;  // the answer comes from a trainer's decoder: a special token that ends it is no text
+  bool hazard = false;   // the prompt is about safety: Rc is Rs (Llama 2 paper, 3.2.3)
 };
 
 // What happens to a text that is longer than the limit. `own`: the service's choice.
@@ -37,7 +41,8 @@ enum class Overlong { own, keep_end, keep_start, refuse };
 struct Score {
   double raw = 0;
   int64_t tokens = 0;
-  bool truncated = false;
+  bool truncated = false;  // something was left out: oldest turns, as training did, or what did not fit
+  bool cut = false;        // the latter
   // By the combination of two models: both scores, and whether the safety model decided. Absent for one model alone.
   struct Combined {
     double helpfulness = 0, safety = 0;
@@ -63,8 +68,9 @@ struct Asked {
   std::string model = {};  // "": the service's default
   std::vector<Item> items = {};
   Overlong overlong = Overlong::own;
-  std::optional<int64_t> max_tokens = {};                   // within the model's limit; a larger one is refused
-  std::string limit_name = "max_tokens";                    // what the client calls it
+  std::optional<int64_t> max_tokens = {};                   // within the model's limit
+  std::string limit_name = "max_tokens";                    // what the client calls it; one above the context is refused, unless this is ""
+  int64_t max_answer_tokens = 0;                            // of a PromptAndAnswer, whose answer is cut behind them; 0 = no limit
   bool with_tokens = false;                                 // of the first model
   int64_t most_items = 0;                                   // of this dialect; 0: the service's limit
   std::function<nlohmann::json(const Scored&)> reply = {};  // in the client's form

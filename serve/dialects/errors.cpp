@@ -6,7 +6,7 @@
 namespace keel::serve::dialects {
 namespace {
 
-const char* tei_type(int status) {
+const char* tei_type(int status, const std::string& reason) {
   switch (status) {
     case 429:
       return "Overloaded";
@@ -14,10 +14,8 @@ const char* tei_type(int status) {
       return "Unhealthy";
     case 424:
       return "Backend";
-    case 400:
-      return "Empty";
     default:
-      return "Validation";
+      return reason.ends_with("is empty") ? "Empty" : "Validation";
   }
 }
 
@@ -40,7 +38,8 @@ const char* openai_type(int status) {
 }  // namespace
 
 std::string error_body(Family family, int status, const std::string& reason) {
-  if (family == Family::tei) return status == 401 ? std::string() : core::dump_json({{"error", reason}, {"error_type", tei_type(status)}});
+  if (family == Family::tei)
+    return status == 401 ? std::string() : core::dump_json({{"error", reason}, {"error_type", tei_type(status, reason)}});
   if (family == Family::vllm && status == 401) return core::dump_json({{"error", "Unauthorized"}});
   return core::dump_json({{"error", {{"message", reason}, {"type", openai_type(status)}, {"param", nullptr}, {"code", status}}}});
 }

@@ -30,8 +30,11 @@ Item item_of(const Json& value) {
 }
 
 Json row_of(const Score& score, const Scored& scored) {
-  Json row = {
-      {"score", scaled(score, false)}, {"probability", scaled(score, true)}, {"tokens", score.tokens}, {"truncated", score.truncated}};
+  Json row = {{"score", scaled(score, false)},
+              {"probability", scaled(score, true)},
+              {"tokens", score.tokens},
+              {"truncated", score.truncated},
+              {"cut", score.cut}};
   if (score.combined) {
     const auto side = [&](double raw) -> Json { return {{"score", shortest(raw)}, {"probability", scaled({.raw = raw}, true)}}; };
     row["scores"] = {{"helpfulness", side(score.combined->helpfulness)}, {"safety", side(score.combined->safety)}};

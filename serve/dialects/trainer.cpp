@@ -55,8 +55,9 @@ Asked slime_request(const Json& body) {
   const Json* label = find(body, "label");
   Item item;
   item.hazard = label != nullptr && marks_hazard(*label);
+  item.decoded = true;
   if (prompt != nullptr && prompt->is_string()) {
-    item.content = PromptAndAnswer{prompt->get<std::string>(), answer};
+    item.content = RenderedPrompt{prompt->get<std::string>(), answer};
   } else if (prompt != nullptr && prompt->is_array()) {
     Json messages = *prompt;
     messages.push_back({{"role", "assistant"}, {"content", answer}});
@@ -72,7 +73,8 @@ Asked slime_request(const Json& body) {
 }  // namespace
 
 Asked llama_factory_request(const Json& body) {
-  Asked asked{.model = {}, .items = {}, .overlong = Overlong::own, .max_tokens = integer_at(body, "max_length", 1, INT32_MAX)};
+  Asked asked{
+      .model = {}, .items = {}, .overlong = Overlong::own, .max_tokens = integer_at(body, "max_length", 1, INT32_MAX), .limit_name = ""};
   for (auto& text : texts_at(body, "messages"))
     asked.items.push_back({.content = RenderedText{std::move(text)}});
   asked.reply = [](const Scored& scored) -> Json {

@@ -1,7 +1,10 @@
 // vLLM's pooling APIs, and what SGLang names alike.
 #include <fmt/format.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 
 #include "serve/dialects/dialects.h"
 #include "serve/dialects/fields.h"
@@ -76,6 +79,16 @@ Asked with_input(const Json& body) {
   read_truncation_(body, asked);
   read_input_(body, asked);
   return asked;
+}
+
+// OpenAI's other form of an embedding: float32, little-endian.
+std::string base64_of(double reward) {
+  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(reward));
+  const std::array<unsigned char, 4> bytes = {static_cast<unsigned char>(bits), static_cast<unsigned char>(bits >> 8),
+                                              static_cast<unsigned char>(bits >> 16), static_cast<unsigned char>(bits >> 24)};
+  std::array<unsigned char, 9> text{};
+  EVP_EncodeBlock(text.data(), bytes.data(), bytes.size());
+  return reinterpret_cast<const char*>(text.data());
 }
 
 // A document is a text or {"text"}.
@@ -154,8 +167,7 @@ Asked score_request(const Json& body) {
 Asked rerank_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
   read_truncation_(body, asked);
-  if (const auto most = integer_at(body, "max_tokens_per_doc", 0, INT32_MAX); most && *most > 0)
-    throw Refused(400, "\"max_tokens_per_doc\" is not supported here; leave it out");
+  asked.max_answer_tokens = integer_at(body, "max_tokens_per_doc", 0, INT32_MAX).value_or(0);
   const Json* query = find(body, "query");
   if (query == nullptr || !query->is_string()) throw Refused(400, "\"query\" must be a string");
   const auto documents = documents_at(body, "documents");
@@ -194,13 +206,15 @@ Asked pooling_request(const Json& body) {
 }
 
 Asked embeddings_request(const Json& body) {
-  if (const auto encoding = text_at(body, "encoding_format", "float"); encoding != "float")
-    throw Refused(400, "\"encoding_format\" must be \"float\"");
+  const std::string encoding = text_at(body, "encoding_format", "float");
+  if (encoding != "float" && encoding != "base64") throw Refused(400, "\"encoding_format\" must be \"float\" or \"base64\"");
   Asked asked = with_input(body);
-  asked.reply = [](const Scored& scored) {
+  asked.reply = [base64 = encoding == "base64"](const Scored& scored) {
     Json reply = envelope("embd", scored), rows = Json::array();
-    for (const Score& score : scored.scores)
-      rows.push_back({{"index", rows.size()}, {"object", "embedding"}, {"embedding", {scaled(score, false)}}});
+    for (const Score& score : scored.scores) {
+      const double reward = scaled(score, false);
+      rows.push_back({{"index", rows.size()}, {"object", "embedding"}, {"embedding", base64 ? Json(base64_of(reward)) : Json({reward})}});
+    }
     reply["data"] = rows;
     return reply;
   };

@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "annotation/http_server.h"
 #include "core/log.h"
+#include "http/answering_server.h"
 #include "support/test_plain.h"
 
 namespace keel::annotation {

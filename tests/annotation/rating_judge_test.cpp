@@ -3,11 +3,11 @@
 #include <atomic>
 #include <nlohmann/json.hpp>
 
-#include "annotation/http_server.h"
 #include "annotation/ratings.h"
 #include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "http/answering_server.h"
 #include "support/test_plain.h"
 
 namespace keel::annotation {

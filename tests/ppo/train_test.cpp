@@ -110,7 +110,8 @@ TEST_CASE("ppo (pitfall 8): training by reward models leaves these as they were"
   const auto digests = [&] { return digest(helpfulness) + digest(safety); };
   const std::string before = digests();
   PpoJob job = small_job();
-  job.reward = keel::reward::gated_reward(helpfulness, safety, job.prompts, std::vector<bool>(job.prompts.size(), false), {});
+  job.reward = keel::reward::gated_reward(keel::reward::scorer_of(helpfulness), keel::reward::scorer_of(safety), job.prompts,
+                                          std::vector<bool>(job.prompts.size(), false), {});
   const std::string start = digest(models.policy);
   PpoConfig config = small_config();
   config.iterations = 5;  // ten steps

@@ -1,5 +1,5 @@
 // Ghost Attention and context distillation as commands: keel gatt, keel eval gatt, keel distill.
-#include "annotation/http_server.h"
+#include "http/answering_server.h"
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {

@@ -1,7 +1,7 @@
 // keel eval safety: ratings of people and of a judge, and their figures.
 #include <atomic>
 
-#include "annotation/http_server.h"
+#include "http/answering_server.h"
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "annotation/http_server.h"
+#include "http/answering_server.h"
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {

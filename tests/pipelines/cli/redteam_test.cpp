@@ -4,7 +4,7 @@
 #include <mutex>
 #include <random>
 
-#include "annotation/http_server.h"
+#include "http/answering_server.h"
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::test {

@@ -72,7 +72,7 @@ TEST_CASE("OpenRLHF: rewards, scores in 0..1, and extra_logs whose names never c
 TEST_CASE("slime: the reply is the number itself", "[serve]") {
   CHECK(reply_to(trainer_request, R"({"prompt": "q", "response": "a", "label": 1})") == 0.1);
   const Asked text = trainer_request(json(R"({"prompt": "q", "response": "a"})"));
-  CHECK((content<PromptAndAnswer>(text).prompt == "q" && content<PromptAndAnswer>(text).answer == "a"));
+  CHECK((content<RenderedPrompt>(text).prompt == "q" && content<RenderedPrompt>(text).answer == "a" && text.items[0].decoded));
   const Asked messages =
       trainer_request(json(R"({"prompt": [{"role": "user", "content": "q"}], "response": "a", "label": {"is_safety": true}})"));
   CHECK(content<core::Dialogue>(messages) == core::Dialogue{{{"user", "q"}, {"assistant", "a"}}});
@@ -110,26 +110,26 @@ TEST_CASE("vLLM /classify: probs hold the raw score; verl reads data[-1].probs[-
   CHECK((own.overlong == Overlong::keep_end && !own.max_tokens));
   CHECK(classify_request(json(R"({"input": "a"})")).overlong == Overlong::own);
   for (const std::string& bad : {std::string(R"({"input": ""})"),
-                                std::string(R"({"input": []})"),
-                                std::string(R"({"input": ["a", ""]})"),
-                                std::string(R"({"input": [[]]})"),
-                                std::string(R"({"input": {"SECRET": 1}})"),
-                                std::string(R"({})"),
-                                std::string(R"({"input": [1, -2]})"),
-                                std::string(R"({"input": [1, 2.5]})"),
-                                std::string(R"({"input": [99999999999]})"),
-                                std::string(R"({"input": "a", "truncate_prompt_tokens": 0})"),
-                                std::string(R"({"input": "a", "truncate_prompt_tokens": -2})"),
-                                std::string(R"({"input": "a", "truncate_prompt_tokens": 1.5})"),
-                                std::string(R"({"input": "a", "truncate_prompt_tokens": 1e30})"),
-                                std::string(R"({"input": "a", "truncation_side": "SECRET"})"),
-                                std::string(R"({"input": "a", "chat_template": "SECRET"})"),
-                                "{\"add_generation_prompt\": true, " + dialogue + "}",
-                                std::string(R"({"messages": [{"role": "user", "content": "SECRET"}]})"),
-                                std::string(R"({"messages": [{"role": "SECRET", "content": "a"}]})"),
-                                std::string(R"({"messages": "SECRET"})"),
-                                std::string(R"({"messages": []})"),
-                                std::string(R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]})")}) {
+                                 std::string(R"({"input": []})"),
+                                 std::string(R"({"input": ["a", ""]})"),
+                                 std::string(R"({"input": [[]]})"),
+                                 std::string(R"({"input": {"SECRET": 1}})"),
+                                 std::string(R"({})"),
+                                 std::string(R"({"input": [1, -2]})"),
+                                 std::string(R"({"input": [1, 2.5]})"),
+                                 std::string(R"({"input": [99999999999]})"),
+                                 std::string(R"({"input": "a", "truncate_prompt_tokens": 0})"),
+                                 std::string(R"({"input": "a", "truncate_prompt_tokens": -2})"),
+                                 std::string(R"({"input": "a", "truncate_prompt_tokens": 1.5})"),
+                                 std::string(R"({"input": "a", "truncate_prompt_tokens": 1e30})"),
+                                 std::string(R"({"input": "a", "truncation_side": "SECRET"})"),
+                                 std::string(R"({"input": "a", "chat_template": "SECRET"})"),
+                                 "{\"add_generation_prompt\": true, " + dialogue + "}",
+                                 std::string(R"({"messages": [{"role": "user", "content": "SECRET"}]})"),
+                                 std::string(R"({"messages": [{"role": "SECRET", "content": "a"}]})"),
+                                 std::string(R"({"messages": "SECRET"})"),
+                                 std::string(R"({"messages": []})"),
+                                 std::string(R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]})")}) {
     INFO(bad);
     CHECK(status_of_bad(classify_request, bad) == 400);
   }
@@ -184,6 +184,8 @@ TEST_CASE("vLLM /pooling and OpenAI's embeddings", "[serve]") {
         json(R"([{"index": 0, "object": "pooling", "data": [0.1]}])"));
   CHECK(status_of_bad(pooling_request, R"({"input": "a", "task": "embed"})") == 400);
   CHECK(status_of_bad(pooling_request, R"({"input": "a", "encoding_format": "base64"})") == 400);
+  CHECK(reply_to(embeddings_request, R"({"input": ["a", "b"], "encoding_format": "base64"})")["data"][1]["embedding"] ==
+        "AAAAQA==");  // 2.0
   CHECK(reply_to(embeddings_request, R"({"input": "a"})")["data"] == json(R"([{"index": 0, "object": "embedding", "embedding": [0.1]}])"));
 }
 

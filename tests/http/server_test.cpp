@@ -1,13 +1,13 @@
-#include "serve/http/server.h"
+#include "http/server.h"
 
 #include <mutex>
 #include <thread>
 
 #include "core/error.h"
 #include "core/log.h"
-#include "serve/http/raw_client.h"
+#include "http/raw_client.h"
 
-namespace keel::serve::http {
+namespace keel::http {
 namespace {
 
 using Catch::Matchers::ContainsSubstring;
@@ -242,4 +242,4 @@ TEST_CASE("http: while the server is closing, open connections end with their re
   CHECK_THAT(client.rest(2), ContainsSubstring("Connection: close") && ContainsSubstring("late"));
 }
 
-}  // namespace keel::serve::http
+}  // namespace keel::http

@@ -1,7 +1,8 @@
-#include "annotation/http_client.h"
+#include "http/client.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -11,17 +12,17 @@
 #include <boost/url/parse.hpp>
 #include <charconv>
 #include <chrono>
+#include <thread>
 
 #include "core/error.h"
 #include "core/interrupt.h"
 
-namespace keel::annotation {
+namespace keel::http {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
-namespace http = beast::http;
 
-HttpUrl parse_http_url(const std::string& url) {
+Url parse_url(const std::string& url) {
   if (!url.starts_with("http://")) throw core::UsageError(fmt::format("\"{}\" must begin with http://, e.g. http://127.0.0.1:8000", url));
   if (url.find_first_of(" \t\r\n") != std::string::npos) throw core::UsageError(fmt::format("\"{}\" holds a blank", url));
   const auto parsed = boost::urls::parse_uri(url);
@@ -30,7 +31,7 @@ HttpUrl parse_http_url(const std::string& url) {
   if (parsed->has_userinfo()) throw core::UsageError(fmt::format("\"{}\": give no user or password, they would not be sent", url));
   if (parsed->host_type() == boost::urls::host_type::ipv6 || parsed->host_type() == boost::urls::host_type::ipvfuture)
     throw core::UsageError(fmt::format("\"{}\": give the host by its name or IPv4 address", url));
-  HttpUrl parts{.host = std::string(parsed->encoded_host()), .path = std::string(parsed->encoded_target())};
+  Url parts{.host = std::string(parsed->encoded_host()), .path = std::string(parsed->encoded_target())};
   if (parsed->has_port()) {
     // Boost 1.81 ends a port at its last digit, begins the path there, and lets its number overflow.
     const size_t rest = parts.path.starts_with('/') ? 0 : parts.path.find('/');
@@ -46,22 +47,25 @@ HttpUrl parse_http_url(const std::string& url) {
   return parts;
 }
 
-HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds) {
+namespace {
+
+Answer ask(beast::http::verb method, const Url& url, const std::string& body, const std::map<std::string, std::string>& headers,
+           int64_t seconds) {
   try {
     asio::io_context io;
     asio::ip::tcp::resolver resolver(io);
     beast::tcp_stream stream(io);
-    http::request<http::string_body> request{http::verb::post, url.path, 11};
-    request.set(http::field::host, url.port == "80" ? url.host : url.host + ":" + url.port);
-    request.set(http::field::user_agent, "keel");
-    request.set(http::field::content_type, "application/json");
+    beast::http::request<beast::http::string_body> request{method, url.path.empty() ? "/" : url.path, 11};
+    request.set(beast::http::field::host, url.port == "80" ? url.host : url.host + ":" + url.port);
+    request.set(beast::http::field::user_agent, "keel");
+    if (method == beast::http::verb::post) request.set(beast::http::field::content_type, "application/json");
     for (const auto& [name, value] : headers)
       request.set(name, value);
     request.body() = body;
     request.prepare_payload();
 
     beast::flat_buffer buffer;
-    http::response_parser<http::string_body> parser;
+    beast::http::response_parser<beast::http::string_body> parser;
     parser.body_limit(16 << 20);
     beast::error_code failed;
     // Asynchronous: only then does the stream's timer cut off a silent server.
@@ -80,8 +84,8 @@ HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<
     const auto addresses = resolver.resolve(url.host, url.port);
     stream.expires_after(std::chrono::seconds(seconds));
     step([&](auto done) { stream.async_connect(addresses, done); });
-    step([&](auto done) { http::async_write(stream, request, done); });
-    step([&](auto done) { http::async_read(stream, buffer, parser, done); });
+    step([&](auto done) { beast::http::async_write(stream, request, done); });
+    step([&](auto done) { beast::http::async_read(stream, buffer, parser, done); });
     if (failed) throw beast::system_error(failed);
     stream.socket().shutdown(asio::ip::tcp::socket::shutdown_both, failed);
     return {static_cast<int>(parser.get().result_int()), std::move(parser.get().body())};
@@ -90,4 +94,27 @@ HttpReply http_post(const HttpUrl& url, const std::string& body, const std::map<
   }
 }
 
-}  // namespace keel::annotation
+}  // namespace
+
+Answer get(const Url& url, const std::map<std::string, std::string>& headers, int64_t seconds) {
+  return ask(beast::http::verb::get, url, {}, headers, seconds);
+}
+
+Answer post(const Url& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds) {
+  return ask(beast::http::verb::post, url, body, headers, seconds);
+}
+
+void wait_before_retry(int64_t attempt) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6));
+  while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+}
+
+std::map<std::string, std::string> bearer_headers(const std::string& token, const std::string& variable) {
+  if (token.empty()) return {};
+  if (std::any_of(token.begin(), token.end(), [](char c) { return c < ' ' || c > '~'; }))
+    throw core::UsageError(fmt::format("{} holds a line break or another character that no key has; set it again", variable));
+  return {{"Authorization", "Bearer " + token}};
+}
+
+}  // namespace keel::http

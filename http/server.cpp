@@ -1,4 +1,4 @@
-#include "serve/http/server.h"
+#include "http/server.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -24,7 +24,7 @@
 #include "core/error.h"
 #include "core/log.h"
 
-namespace keel::serve::http {
+namespace keel::http {
 namespace {
 
 namespace asio = boost::asio;
@@ -340,9 +340,7 @@ Server::Server(const std::vector<std::string>& addresses, const Limits& limits, 
 }
 
 Server::~Server() {
-  std::error_code ignored;
-  for (const auto& path : implementation_->socket_paths)
-    fs::remove(path, ignored);
+  close_listeners();
 }
 
 const std::vector<std::string>& Server::addresses() const {
@@ -387,6 +385,9 @@ void Server::close_listeners() {
   for (auto& acceptor : implementation_->local)
     acceptor.close(ignored);
   implementation_->freed.cancel();
+  std::error_code missing;
+  for (const auto& path : std::exchange(implementation_->socket_paths, {}))
+    fs::remove(path, missing);
 }
 
 void Server::stop() {
@@ -403,4 +404,4 @@ Counts Server::counts() const {
   return {.connections = self.connections, .accepted = self.accepted, .answered = self.answered, .disconnected = self.disconnected};
 }
 
-}  // namespace keel::serve::http
+}  // namespace keel::http

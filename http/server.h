@@ -15,7 +15,7 @@
 
 #include "core/config.h"
 
-namespace keel::serve::http {
+namespace keel::http {
 
 struct Limits {
   int64_t header_bytes = 8192;
@@ -100,4 +100,4 @@ class Server {
 // Whether only this machine can reach an address. UsageError for a malformed one.
 bool is_local(const std::string& address);
 
-}  // namespace keel::serve::http
+}  // namespace keel::http

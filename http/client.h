@@ -1,0 +1,32 @@
+// One HTTP request at a time over plain TCP.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace keel::http {
+
+// "http://host[:port][/path]" in parts. UsageError for anything else; https needs a proxy in front.
+struct Url {
+  std::string host, port = "80", path;
+};
+Url parse_url(const std::string& url);
+
+struct Answer {
+  int status = 0;
+  std::string body;  // at most 16 MiB
+};
+
+// POST of a JSON body, or GET; connection and answer within `seconds`. IoError when there is no answer: refused, cut off, too slow, too
+// long. Interrupted on SIGTERM.
+Answer get(const Url& url, const std::map<std::string, std::string>& headers, int64_t seconds);
+Answer post(const Url& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds);
+
+// Waits before another attempt, `attempt` counted from 1: 0.4 s, 0.8 s ... 12.8 s. Returns early on SIGTERM.
+void wait_before_retry(int64_t attempt);
+
+// A bearer token as headers, "" for none. UsageError, naming the variable that it comes from, where it holds characters that no key has.
+std::map<std::string, std::string> bearer_headers(const std::string& token, const std::string& variable);
+
+}  // namespace keel::http

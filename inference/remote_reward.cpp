@@ -1,0 +1,118 @@
+#include "inference/remote_reward.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/json.h"
+
+namespace keel::inference {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kKeyVariable = "KEEL_SERVE_KEY";
+constexpr int64_t kAttempts = 50, kSeconds = 600;
+constexpr size_t kTextsARequest = 256;
+
+bool worth_repeating(int status) {
+  return status == 408 || status == 429 || status >= 500;
+}
+
+}  // namespace
+
+bool is_remote(const std::filesystem::path& model) {
+  return model.string().starts_with("http://") || model.string().starts_with("https://");
+}
+
+RewardClient::RewardClient(const std::string& address) : address_(address) {
+  if (const size_t at = address.find("/rm/"); at != std::string::npos) {
+    address_ = address.substr(0, at);
+    name_ = address.substr(at + 4);
+  }
+  url_ = http::parse_url(address_);
+  const json models = reply("/v1/models", nullptr).value("data", json::array());
+  const json* found = nullptr;
+  for (const json& model : models)
+    if (found == nullptr && (name_.empty() || model.value("id", "") == name_) && model.value("kind", "") == "reward") found = &model;
+  if (found == nullptr)
+    throw core::UsageError(
+        fmt::format("{} holds no reward model \"{}\": GET {}/v1/models names those that it has", address_, name_, address_));
+  name_ = found->at("id");
+  digest_ = found->at("sha");
+  const json info = reply("/info", nullptr).value("keel", json::object());
+  most_texts_ = std::min<size_t>(kTextsARequest, info.value("max_texts", size_t{1}));
+  metadata_ = std::make_shared<const json>(info.value("models", json::object()).value(name_, json()));
+}
+
+http::Answer RewardClient::request(const std::string& path, const std::string* body) const {
+  const char* key = std::getenv(kKeyVariable);
+  const auto headers = http::bearer_headers(key == nullptr ? "" : key, kKeyVariable);
+  http::Url url = url_;
+  url.path += path;
+  std::string failure;
+  for (int64_t attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 0) http::wait_before_retry(attempt);
+    core::stop_if_interrupted("scoring by a service");
+    try {
+      http::Answer answer = body == nullptr ? http::get(url, headers, kSeconds) : http::post(url, *body, headers, kSeconds);
+      if (!worth_repeating(answer.status)) return answer;
+      failure = fmt::format("{}{} answers with status {}", address_, path, answer.status);
+    } catch (const core::IoError& error) {
+      failure = error.what();
+      if (body == nullptr && attempt >= 3) break;  // nothing has begun: a wrong address should be told soon
+    }
+  }
+  throw core::IoError(fmt::format("no score from {}: {}", address_, failure));
+}
+
+json RewardClient::reply(const std::string& path, const std::string* body) const {
+  const http::Answer answer = request(path, body);
+  if (answer.status != 200)
+    throw core::UsageError(fmt::format("{}{} refuses the request with status {}: {}{}", address_, path, answer.status,
+                                       answer.body.substr(0, 300), answer.status == 401 ? fmt::format("; set {}", kKeyVariable) : ""));
+  try {
+    return core::parse_json(answer.body, address_ + path);
+  } catch (const core::DataError&) {
+    throw core::IoError(fmt::format("{}{} answers with something else than JSON: is it keel serve?", address_, path));
+  }
+}
+
+std::vector<json> RewardClient::ask(const std::vector<json>& inputs, const std::string& overlong) const {
+  std::vector<json> rows;
+  for (size_t begin = 0; begin < inputs.size(); begin = rows.size()) {
+    const size_t end = std::min(inputs.size(), begin + most_texts_);
+    const std::string body = core::dump_json({{"model", name_},
+                                              {"overlong", overlong},
+                                              {"inputs", std::vector<json>(inputs.begin() + static_cast<std::ptrdiff_t>(begin),
+                                                                           inputs.begin() + static_cast<std::ptrdiff_t>(end))}});
+    const json answered = reply("/v1/reward", &body);
+    if (answered.value("model_sha", "") != digest_)
+      throw core::UsageError(
+          fmt::format("{} has loaded another model \"{}\" since this work began; give the command again", address_, name_));
+    const json data = answered.value("data", json::array());
+    const auto scored = [](const json& row) { return row.is_object() && row.contains("score") && row.at("score").is_number(); };
+    if (data.size() != end - begin || !std::ranges::all_of(data, scored))
+      throw core::IoError(fmt::format("{} gave {} scores for {} texts", address_, std::ranges::count_if(data, scored), end - begin));
+    rows.insert(rows.end(), data.begin(), data.end());
+  }
+  return rows;
+}
+
+std::vector<double> RewardClient::score(const std::vector<core::Ids>& rows) const {
+  std::vector<json> inputs;
+  for (const auto& ids : rows)
+    inputs.push_back({{"ids", ids}});
+  std::vector<double> scores;
+  for (const json& row : ask(inputs))
+    scores.push_back(static_cast<float>(row.at("score").get<double>()));
+  return scores;
+}
+
+}  // namespace keel::inference

@@ -1,0 +1,376 @@
+// keel serve as its users run it: the binary, over sockets, against keel score.
+#include <fmt/format.h>
+#include <atomic>
+#include <thread>
+
+#include "http/raw_client.h"
+#include "pipelines/cli/keel_binary.h"
+
+namespace keel::pipelines::cli {
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+using test::Outcome;
+using test::RawClient;
+using test::Workplace;
+using Json = nlohmann::json;
+using Words = std::vector<std::string>;
+
+// A running service; its first address.
+class Serving {
+ public:
+  Serving(const Workplace& work, Words arguments) : process_(work.path(), with_common(work, std::move(arguments))) {
+    for (int i = 0; i < 1000 && !work.has("ready"); ++i)
+      usleep(10'000);
+    INFO(process_.errors_so_far());
+    REQUIRE(work.has("ready"));
+    address_ = work.read("ready");
+    address_ = address_.substr(0, address_.find('\n'));
+  }
+
+  const std::string& address() const { return address_; }
+  test::Process& process() { return process_; }
+
+  std::pair<int, Json> ask(const std::string& bytes) const {
+    const RawClient client(address_);
+    client.send(bytes);
+    const std::string reply = client.reply(), body = test::body_of(reply);
+    return {test::status_of(reply), Json::accept(body) ? Json::parse(body) : Json(body)};
+  }
+  std::pair<int, Json> post(const std::string& path, const Json& body, const std::string& headers = {}) const {
+    return ask(test::post(path, body.dump(), headers));
+  }
+  std::pair<int, Json> get(const std::string& path, const std::string& headers = {}) const { return ask(test::get(path, headers)); }
+
+  // Whether `what` becomes true within ten seconds.
+  template <class What>
+  static bool comes_true(What what) {
+    for (int i = 0; i < 500; ++i) {
+      if (what()) return true;
+      usleep(20'000);
+    }
+    return false;
+  }
+
+ private:
+  static Words with_common(const Workplace& work, Words arguments) {
+    std::filesystem::remove(work / "ready");
+    Words all = {"serve", "--bind", "127.0.0.1:0", "--ready-file", "ready"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    return all;
+  }
+  test::Process process_;
+  std::string address_;
+};
+
+const Words kTwo = {"--reward", "helpfulness=reward", "--reward", "safety=other", "--combine", "llama2", "--gate-threshold", "0.45"};
+
+Words with(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+constexpr const char* kRows =
+    R"({"prompt":"who sells bread?","response":"the baker."}
+{"messages":[{"role":"system","content":"be kind"},{"role":"user","content":"how many boats?"},{"role":"assistant","content":"three"},{"role":"user","content":"where?"},{"role":"assistant","content":"in the harbour."}]}
+{"ids":[5,9,77,12,40]}
+{"prompt":"who sells bread?","response":"the tailor mends coats","hazard":true}
+)";
+
+}  // namespace
+
+TEST_CASE("keel serve: every path gives the score of keel score, whatever the form of the request", "[pipelines]") {
+  const Workplace work;
+  work.write_reward("other", 1);
+  work.write("rows.jsonl", kRows);
+  std::vector<Json> inputs;
+  for (Json row : test::rows_in(work / "rows.jsonl"))
+    inputs.push_back(row);
+  const auto offline = work.run_all(
+      {{"score", "--reward", "reward", "--in", "rows.jsonl"},
+       {"score", "--reward", "other", "--in", "rows.jsonl"},
+       {"score", "--reward", "reward", "--reward", "other", "--combine", "llama2", "--gate-threshold", "0.45", "--in", "rows.jsonl"}});
+  const Serving service(work, kTwo);
+  const std::vector<std::string> names = {"helpfulness", "safety", "combined"};
+  for (size_t m = 0; m < names.size(); ++m) {
+    const auto [status, reply] = service.post("/v1/reward", {{"model", names[m]}, {"inputs", inputs}});
+    INFO(names[m] << reply.dump());
+    REQUIRE(status == 200);
+    REQUIRE(reply["data"].size() == inputs.size());
+    for (size_t i = 0; i < inputs.size(); ++i)
+      CHECK(reply["data"][i]["score"].get<double>() == Catch::Approx(offline[m].rows().at(i)["score"].get<double>()).margin(1e-6));
+  }
+  const double expected = offline[0].rows()[0]["score"];
+  const Json dialogue = {{{"role", "user"}, {"content", "who sells bread?"}}, {{"role", "assistant"}, {"content", "the baker."}}};
+  const std::string rendered = "[INST] who sells bread? [/INST] the baker. </s>";
+  const auto score_of = [&](const std::string& path, Json body, const char* pointer) {
+    if (!path.starts_with("/rm/")) body["model"] = "helpfulness";
+    const auto [status, reply] = service.post(path, body);
+    INFO(path << " " << body.dump() << " -> " << status << " " << reply.dump());
+    CHECK(status == 200);
+    CHECK(reply.at(Json::json_pointer(pointer)).get<double>() == Catch::Approx(expected).margin(1e-6));
+  };
+  score_of("/v1/reward", {{"messages", dialogue}}, "/score");
+  score_of("/get_reward", {{"query", {"<s>" + rendered}}}, "/rewards/0");
+  score_of("/rm/helpfulness/get_reward", {{"query", {"<s>" + rendered}}}, "/rewards/0");
+  score_of("/get_reward", {{"query", {"<s> " + rendered}}}, "/rewards/0");  // as some decoders write it
+  score_of("/get_reward", {{"prompt", "who sells bread?"}, {"response", "the baker."}}, "");
+  score_of("/get_reward", {{"prompt", {dialogue[0]}}, {"response", "the baker. </s>"}}, "");
+  score_of("/get_reward", {{"prompt", "<s>[INST] who sells bread? [/INST]"}, {"response", " the baker. </s>"}}, "");
+  score_of("/rm/helpfulness/v1/score/evaluation", {{"messages", {"<s>" + rendered}}}, "/scores/0");
+  score_of("/classify", {{"messages", dialogue}}, "/data/0/probs/0");
+  score_of("/classify", {{"input", rendered}, {"activation", false}}, "/data/0/probs/0");  // verl: without BOS
+  score_of("/v1/classify", {{"text", {rendered}}}, "/0/embedding/0");
+  score_of("/score", {{"text_1", "who sells bread?"}, {"text_2", "the baker."}}, "/data/0/score");
+  score_of("/v1/rerank", {{"query", "who sells bread?"}, {"documents", {"the baker."}}}, "/results/0/relevance_score");
+  score_of("/rm/helpfulness/rerank", {{"query", "who sells bread?"}, {"texts", {"the baker."}}, {"raw_scores", true}}, "/0/score");
+  score_of("/pooling", {{"messages", dialogue}}, "/data/0/data/0");
+  score_of("/rm/helpfulness/predict", {{"inputs", {"who sells bread?", "the baker."}}, {"raw_scores", true}}, "/0/score");
+
+  // Text that a person typed makes no special token.
+  const auto tokens = [&](const Json& body) { return service.post("/v1/reward", body).second["tokens"].get<int>(); };
+  CHECK(tokens({{"prompt", "say </s> twice"}, {"response", "a"}}) > tokens({{"prompt", "say twice"}, {"response", "a"}}) + 2);
+  CHECK(tokens({{"text", "</s>"}}) > 2);
+  CHECK(service.post("/score", {{"text_1", "x [/INST] y"}, {"text_2", "a"}}).first == 400);
+  CHECK(service.post("/score", {{"text_1", "x"}, {"text_2", "a [/INST] b"}}).first == 200);  // a model may write anything
+}
+
+TEST_CASE("keel serve: a score changes with its batch by rounding at most, and not at all with --deterministic", "[pipelines]") {
+  const Workplace work;
+  std::vector<Json> inputs;
+  for (int i = 0; i < 60; ++i)
+    inputs.push_back({{"prompt", "how many boats are in harbour " + std::to_string(i * i) + "?"},
+                      {"response", std::string(static_cast<size_t>(1 + 7 * i % 31), 'a')}});
+  for (const bool deterministic : {false, true}) {
+    const Serving service(work, deterministic ? Words{"--reward", "reward", "--deterministic"} : Words{"--reward", "reward"});
+    const auto bound = service.get("/info").second["keel"]["batch_difference"].get<double>();
+    CHECK((bound == 0) == deterministic);
+    const Json together = service.post("/v1/reward", {{"inputs", inputs}}).second["data"];
+    REQUIRE(together.size() == inputs.size());
+    for (size_t i = 0; i < inputs.size(); i += 7) {
+      const double alone = service.post("/v1/reward", inputs[i]).second["score"],
+                   pair = service.post("/v1/reward", {{"inputs", {inputs[0], inputs[i]}}}).second["data"][1]["score"];
+      CHECK(std::abs(alone - together[i]["score"].get<double>()) <= bound);
+      CHECK(std::abs(alone - pair) <= bound);
+    }
+  }
+}
+
+TEST_CASE("keel serve: the queue gives its room back, a request larger than it is served, overload is told, and the clients come back",
+          "[pipelines]") {
+  const Workplace work;
+  Serving service(work, {"--reward", "reward", "--set", "queue.queued_texts=20"});
+  const Json many = Json{{"query", std::vector<std::string>(200, "<s>a</s>")}};
+  for (int i = 0; i < 5; ++i) {  // ten times the queue each
+    CHECK(service.post("/get_reward", many).first == 200);
+    CHECK(service.post("/get_reward", {{"query", {"<s>b</s>"}}}).first == 200);
+  }
+  CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"] == 0; }));
+  std::atomic<int> served{0}, refused{0}, other{0};
+  std::vector<std::thread> clients;
+  for (int c = 0; c < 16; ++c)
+    clients.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) {
+        const RawClient client(service.address());
+        client.send(test::post("/get_reward", Json{{"query", std::vector<std::string>(8, "<s>" + std::string(60, 'c'))}}.dump()));
+        const std::string reply = client.reply();
+        const int status = test::status_of(reply);
+        (status == 200 ? served : status == 503 && reply.find("Retry-After: 1") != std::string::npos ? refused : other) += 1;
+      }
+    });
+  for (auto& client : clients)
+    client.join();
+  CHECK((served > 0 && refused > 0 && other == 0));
+  CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"] == 0; }));
+  CHECK(service.post("/get_reward", many).first == 200);
+  CHECK(service.get("/livez").first == 200);
+  const std::string metrics = service.get("/metrics").second;
+  CHECK_THAT(metrics, ContainsSubstring(fmt::format("keel_serve_rejected_total{{reason=\"overload\"}} {}\n", refused.load())));
+}
+
+TEST_CASE("keel serve: keys guard every path but health, and are exchanged while it runs", "[pipelines]") {
+  const Workplace work;
+  work.write("keys", "first-key-of-the-team\n");
+  Serving service(work, {"--reward", "reward", "--keys", "keys"});
+  const std::string key = "Authorization: Bearer first-key-of-the-team\r\n", other = "X-Api-Key: second-key-of-the-team\r\n";
+  for (const char* path : {"/", "/metrics", "/info", "/version", "/load", "/v1/models", "/openapi.json", "/nothing"}) {
+    INFO(path);
+    CHECK(service.get(path).first == 401);
+    CHECK(service.get(path, other).first == 401);
+    CHECK(service.get(path, key).first == (std::string(path) == "/nothing" ? 404 : 200));
+  }
+  for (const char* path :
+       {"/get_reward", "/v1/score/evaluation", "/v1/reward", "/v1/logprobs", "/classify", "/v1/classify", "/score", "/v1/score", "/rerank",
+        "/v1/rerank", "/v2/rerank", "/pooling", "/v1/embeddings", "/predict", "/", "/invocations", "/rm/reward/get_reward"}) {
+    INFO(path);
+    CHECK(service.post(path, {{"query", {"a"}}}).first == 401);
+    CHECK(service.post(path, {{"query", {"a"}}}, key).first != 401);
+  }
+  for (const char* path : {"/health", "/ping", "/livez", "/readyz"})
+    CHECK(service.get(path).first == 200);
+  work.write("keys", "second-key-of-the-team\n");
+  service.process().signal(SIGHUP);
+  CHECK(Serving::comes_true([&] { return service.get("/version", other).first == 200; }));
+  CHECK(service.get("/version", key).first == 401);
+  work.write("keys", "short\n");
+  service.process().signal(SIGHUP);
+  CHECK(Serving::comes_true([&] { return service.process().errors_so_far().find("the keys stay as they were") != std::string::npos; }));
+  CHECK(service.get("/version", other).first == 200);
+}
+
+TEST_CASE("keel serve: a reload exchanges the model between requests; one that fails its probes, or is broken, changes nothing",
+          "[pipelines]") {
+  const Workplace work;
+  work.write_reward("other", 1);
+  std::filesystem::create_directory_symlink("reward", work / "current");
+  const auto point_to = [&](const char* folder) {
+    std::filesystem::remove(work / "next");
+    std::filesystem::create_directory_symlink(folder, work / "next");
+    std::filesystem::rename(work / "next", work / "current");
+  };
+  Serving service(work, {"--reward", "rm=current", "--deterministic"});
+  const Json input = {{"prompt", "who sells bread?"}, {"response", "the baker."}};
+  const auto score = [&] { return service.post("/v1/reward", input).second["score"].get<double>(); };
+  const double first = score();
+  point_to("other");
+  CHECK(score() == first);
+  service.process().signal(SIGHUP);
+  CHECK(Serving::comes_true([&] { return score() != first; }));
+  const double second = score();
+  std::map<std::string, double> by_digest;
+  bool exact = true;
+  std::atomic<bool> stop{false};
+  std::thread reloads([&] {
+    for (int i = 0; !stop; ++i) {
+      point_to(i % 2 == 0 ? "reward" : "other");
+      service.process().signal(SIGHUP);
+      usleep(50'000);
+    }
+  });
+  for (int i = 0; i < 150; ++i) {
+    const Json reply = service.post("/v1/reward", {{"inputs", std::vector<Json>(5, input)}}).second;
+    for (const Json& row : reply["data"]) {
+      const double one = by_digest.emplace(reply["model_sha"], row["score"].get<double>()).first->second;
+      exact = exact && row["score"].get<double>() == one && (one == first || one == second);
+    }
+  }
+  stop = true;
+  reloads.join();
+  CHECK(exact);
+  CHECK(by_digest.size() == 2);
+
+  point_to("other");
+  service.process().signal(SIGHUP);
+  CHECK(Serving::comes_true([&] { return score() == second; }));
+  work.write("reward/probes.jsonl", R"({"prompt":"who sells bread?","response":"the baker.","score":99})"
+                                    "\n");
+  point_to("reward");
+  service.process().signal(SIGHUP);
+  CHECK(Serving::comes_true(
+      [&] { return service.process().errors_so_far().find("probes.jsonl:1: this probe scores") != std::string::npos; }));
+  CHECK(score() == second);
+  std::filesystem::remove(work / "reward/probes.jsonl");
+  work.write("reward/model.safetensors", "broken");
+  service.process().signal(SIGHUP);
+  CHECK(Serving::comes_true([&] { return service.process().errors_so_far().find("model.safetensors") != std::string::npos; }));
+  CHECK(score() == second);
+  CHECK(service.get("/readyz").first == 200);
+}
+
+TEST_CASE("keel serve: SIGTERM answers what was accepted, refuses the rest and ends with 0", "[pipelines]") {
+  const Workplace work;
+  Serving service(work, {"--reward", "reward", "--set", "queue.batch_texts=1"});
+  std::vector<std::unique_ptr<RawClient>> clients;
+  const RawClient idle(service.address());
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<RawClient>(service.address()));
+    clients.back()->send(test::post("/get_reward", Json{{"query", std::vector<std::string>(60, "<s>" + std::string(80, 'x'))}}.dump()));
+  }
+  CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"].get<int>() >= 8; }));
+  service.process().signal(SIGTERM);
+  for (const auto& client : clients)
+    CHECK(test::status_of(client->reply()) == 200);
+  const Outcome end = service.process().wait();
+  INFO(end.err);
+  CHECK(end.code == 0);
+}
+
+TEST_CASE("keel serve: what cannot work is refused before it listens", "[pipelines]") {
+  const Workplace work;
+  work.write_reward("other", 1);
+  const auto outcomes = work.run_all({{"serve", "--reward", "reward", "--bind", "0.0.0.0:0"},
+                                      {"serve", "--reward", "a=reward", "--reward", "a=other"},
+                                      {"serve", "--reward", "combined=reward"},
+                                      {"serve", "--reward", "a b=reward"},
+                                      {"serve", "--reward", "x=reward", "--combine", "llama2"},
+                                      {"serve", "--reward", "reward", "--gate-threshold", "0.2"},
+                                      {"serve", "--reward", "nowhere", "--bind", "127.0.0.1:0"},
+                                      {"serve", "--reward", "model", "--bind", "127.0.0.1:0"},
+                                      {"serve", "--reward", "reward", "--keys", "none", "--bind", "127.0.0.1:0"}});
+  const std::vector<std::string> messages = {"give --keys FILE, or --insecure",
+                                             "given twice",
+                                             "that of --combine",
+                                             "a name is made of",
+                                             "needs --reward helpfulness=DIR",
+                                             "nothing reads it without --combine",
+                                             "nowhere",
+                                             "score.weight",
+                                             "none"};
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    INFO(i << " " << outcomes[i].err);
+    CHECK(outcomes[i].code != 0);
+    CHECK(outcomes[i].says(messages[i]));
+  }
+}
+
+TEST_CASE("remote reward models: keel score --url and rejection sampling give what the folder gives, and keys hold the digest",
+          "[pipelines]") {
+  const Workplace work;
+  work.write_reward("other", 1);
+  work.write("rows.jsonl", kRows);
+  work.write("prompts.jsonl", R"({"prompt":"who sells bread?"}
+{"prompt":"how many boats are in the harbour?","hazard":true}
+)");
+  const Words rejection = {"rejection",
+                           "--model",
+                           "model",
+                           "--start",
+                           "model",
+                           "--prompts",
+                           "prompts.jsonl",
+                           "--set",
+                           "samples=2",
+                           "--set",
+                           "sampling.max_new_tokens=4",
+                           "--set",
+                           "selection.finished_only=false",
+                           "--set",
+                           "sft.steps=1",
+                           "--set",
+                           "sft.batch.row_tokens=96",
+                           "--set",
+                           "sft.batch.batch_rows=2"};
+  const auto local = work.run_all({{"score", "--reward", "reward", "--in", "rows.jsonl"},
+                                   with(rejection, {"--reward", "reward", "--safety-reward", "other", "--out", "local"})});
+  INFO(local[1].err);
+  REQUIRE(local[1].code == 0);
+  auto service = std::make_unique<Serving>(work, kTwo);
+  const std::string rm = service->address() + "/rm/";
+  const auto remote = work.run_all({{"score", "--url", rm + "helpfulness", "--in", "rows.jsonl"},
+                                    with(rejection, {"--reward", rm + "helpfulness", "--safety-reward", rm + "safety", "--out", "remote"}),
+                                    with(rejection, {"--reward", rm + "nobody", "--out", "x"}),
+                                    with(rejection, {"--reward", rm + "safety", "--safety-reward", service->address(), "--out", "x"}),
+                                    {"score", "--url", rm + "helpfulness", "--reward", "reward", "--in", "rows.jsonl"}});
+  INFO(remote[0].err << remote[1].err);
+  REQUIRE((remote[0].code == 0 && remote[1].code == 0));
+  for (size_t i = 0; i < 4; ++i)
+    CHECK(remote[0].rows().at(i)["score"].get<double>() == Catch::Approx(local[0].rows().at(i)["score"].get<double>()).margin(1e-6));
+  CHECK(work.read("remote/model.safetensors") == work.read("local/model.safetensors"));
+  const Json external = test::json_in(work, "remote/manifest.json")["material"]["external"],
+             own = test::json_in(work, "local/manifest.json")["material"]["external"];
+  CHECK(external == own);
+  CHECK((remote[2].says("holds no reward model \"nobody\"") && remote[3].says("is a combination of models") &&
+         remote[4].says("nothing reads it with --url")));
+}
+
+}  // namespace keel::pipelines::cli
