@@ -56,16 +56,22 @@ void check_config(const LoraConfig& config) {
 }
 
 // Reads adapter_config.json; refuses features that change the arithmetic and that keel does not implement.
-LoraConfig read_adapter_config(const std::filesystem::path& path) {
+// `head`: a trained scalar head may be saved beside the adapters, under PEFT's names for it.
+LoraConfig read_adapter_config(const std::filesystem::path& path, bool head) {
   const nlohmann::json json = core::read_json_file(path);
   const auto refuse = [&](const std::string& text) { throw core::DataError(path, 0, text); };
   if (!json.is_object() || json.value("peft_type", nlohmann::json()) != "LORA") refuse("peft_type must be \"LORA\"");
   if (const auto bias = json.value("bias", nlohmann::json("none")); bias != "none") refuse("bias must be \"none\", got " + bias.dump());
-  for (const char* key : {"use_dora", "use_rslora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save", "rank_pattern",
-                          "alpha_pattern", "layers_to_transform", "layer_replication", "target_parameters"}) {
+  for (const char* key : {"use_dora", "use_rslora", "use_qalora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern",
+                          "layers_to_transform", "layer_replication", "target_parameters"}) {
     const auto found = json.find(key);
     if (found != json.end() && !found->is_null() && *found != false && !found->empty())
       refuse(fmt::format("{} is not supported, got {}", key, found->dump()));
+  }
+  if (const auto saved = json.find("modules_to_save"); saved != json.end() && !saved->is_null() && !saved->empty()) {
+    const auto is_head = [](const nlohmann::json& module) { return module == "score" || module == "classifier"; };
+    if (!head || !saved->is_array() || !std::all_of(saved->begin(), saved->end(), is_head))
+      refuse(fmt::format("modules_to_save is not supported, got {}", saved->dump()));
   }
   const auto rank = json.find("r"), alpha = json.find("lora_alpha"), modules = json.find("target_modules");
   if (rank == json.end() || !rank->is_number_integer() || *rank < 1) refuse("r must be a positive integer");
@@ -176,9 +182,12 @@ void save_lora(const std::filesystem::path& folder, const Llama& model, const Lo
   core::write_file(folder / "adapter_config.json", json.dump(2) + "\n");
 }
 
-Llama load_lora(const std::filesystem::path& folder, const Llama& base) {
+namespace {
+
+// `score`: also takes the scalar head.
+Llama load_adapters(const std::filesystem::path& folder, const Llama& base, at::Tensor* score) {
   const auto path = folder / "adapter_model.safetensors";
-  const LoraConfig config = read_adapter_config(folder / "adapter_config.json");
+  const LoraConfig config = read_adapter_config(folder / "adapter_config.json", score != nullptr);
   auto tensors = runtime::load_tensors(path).tensors;
   Llama model = without_lora(base);
   std::vector<std::string> problems;
@@ -202,11 +211,28 @@ Llama load_lora(const std::filesystem::path& folder, const Llama& base) {
                .b = take(name + ".lora_B.weight", {weight.size(0), config.rank}),
                .scale = config.alpha / static_cast<double>(config.rank)};
   });
+  if (score != nullptr) *score = take("score.weight", {1, base.config.hidden_size});
   for (const auto& [name, tensor] : tensors)
     problems.push_back(name + " belongs to no adapter of this adapter_config.json");
   if (problems.size() > 8) problems.resize(8);
   if (!problems.empty()) throw core::DataError(path, 0, fmt::format("{}", fmt::join(problems, "; ")));
   return model;
+}
+
+}  // namespace
+
+Llama load_lora(const std::filesystem::path& folder, const Llama& base) {
+  return load_adapters(folder, base, nullptr);
+}
+
+Classifier load_lora_classifier(const std::filesystem::path& folder, const Llama& base) {
+  Classifier model{.backbone = {}, .score = {}};
+  model.backbone = load_adapters(folder, backbone_of(base), &model.score);
+  return model;
+}
+
+bool is_adapter(const std::filesystem::path& folder) {
+  return std::filesystem::exists(folder / "adapter_config.json");
 }
 
 }  // namespace keel::policy

@@ -12,6 +12,7 @@
 
 #include "core/config.h"
 #include "policy/llama.h"
+#include "policy/model_directory.h"
 
 namespace keel::policy {
 
@@ -52,5 +53,10 @@ void save_lora(const std::filesystem::path& folder, const Llama& model, const Lo
 // `base` with the adapters of a folder; strict, as load_llama: DataError for tensors that are missing, unknown or misshapen and for
 // features that keel does not implement (biases, DoRA, rank-stabilised scales, other modules).
 Llama load_lora(const std::filesystem::path& folder, const Llama& base);
+
+// The same with the scalar head that PEFT saves for sequence classification ("score.weight"); the backbone alone of `base` is used.
+Classifier load_lora_classifier(const std::filesystem::path& folder, const Llama& base);
+
+bool is_adapter(const std::filesystem::path& folder);  // it holds an adapter_config.json
 
 }  // namespace keel::policy

@@ -17,6 +17,7 @@
 #include "inference/records.h"
 #include "inference/reward_models.h"
 #include "policy/logprobs.h"
+#include "policy/lora.h"
 
 namespace keel::serve {
 namespace {
@@ -68,11 +69,31 @@ std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference
   return served;
 }
 
-std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const ModelsConfig& config) {
+// A PEFT adapter as a reward model. Tokenizer, chat format and limits are the base's where the adapter's folder has none of its own.
+inference::ScoringModel load_adapter(const fs::path& folder, const inference::LanguageModel& base) {
+  policy::Classifier adapted = policy::load_lora_classifier(folder, base.llama);
+  const bool own = fs::exists(folder / "keel.json");
+  return {.model = {.backbone = std::move(adapted.backbone), .score = std::move(adapted.score)},
+          .score = {},
+          .tokenizer = base.tokenizer,
+          .limit = own ? inference::recorded_limit(folder) : base.limit,
+          .format = own ? data::chat_format_of(folder) : base.format};
+}
+
+// `base`: nullptr where no reward model is an adapter.
+std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const ModelsConfig& config, const inference::LanguageModel* base) {
   check_recorded_digest(named.folder);
-  inference::ScoringModel model = inference::load_scoring_model(named.folder);
+  const bool adapter = policy::is_adapter(named.folder);
+  inference::ScoringModel model = adapter ? load_adapter(named.folder, *base) : inference::load_scoring_model(named.folder);
   model.limit.allow_tags = config.allow_tags;
   auto served = described(named, model.limit, model.model.backbone.config, model.format);
+  if (adapter) {
+    core::DigestCache digests;
+    served->digest = core::sha256(served->digest + core::sha256_file(named.folder / "adapter_config.json") +
+                                  inference::model_digest(config.base, digests));
+    served->metadata["digest"] = served->digest;
+    served->metadata["tokenizer"] = inference::tokenizer_digest(config.base);
+  }
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
   const reward::RewardModel& scorer = served->reward->model;
@@ -233,10 +254,16 @@ std::string ModelSet::digest_of(const std::string& name) const {
 std::shared_ptr<const ModelSet> load_models(const ModelsConfig& config) {
   auto set = std::make_shared<ModelSet>();
   fs::path safety;
+  const bool adapters = std::ranges::any_of(config.rewards, [](const NamedFolder& named) { return policy::is_adapter(named.folder); });
+  if (adapters != !config.base.empty())
+    throw core::UsageError(adapters ? "a reward model is a PEFT adapter: give its base model, --base DIR"
+                                    : "--base: no reward model is a PEFT adapter");
+  std::optional<inference::LanguageModel> base;
+  if (adapters) base = inference::load_language_model(config.base);
   for (NamedFolder named : config.rewards) {
     if (named.name == "safety") safety = named.folder;
     named.folder = resolved(named.folder);
-    const auto model = serve_reward(named, config);
+    const auto model = serve_reward(named, config, base ? &*base : nullptr);
     check_probes(*model, named.folder);
     set->rewards.push_back(model);
   }

@@ -66,7 +66,7 @@ function show(title, result, better) {
   const tokens = document.createElement("div"); tokens.className = "tokens";
   (result.token_texts || []).forEach((text, i, all) => {
     const span = document.createElement("span"), place = document.createElement("small");
-    place.textContent = i; span.append(place, text === "" ? "·" : text);
+    place.textContent = i; span.append(place, text === "" ? "\u00b7" : text);
     if (i >= all.length - result.answer_tokens) span.className = "answer";
     tokens.appendChild(span);
   });

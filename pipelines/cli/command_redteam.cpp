@@ -25,13 +25,11 @@
 namespace keel::pipelines::cli {
 namespace {
 
-constexpr const char* kTargetKey = "KEEL_TARGET_KEY";  // the judge's key is not for the model under attack
-
 // The fields of --config and --set.
 struct RedTeamConfig {
   policy::SamplingConfig sampling;
   int64_t batch_rows = 64;
-  annotation::ChatServer server{.key_variable = kTargetKey};
+  annotation::ChatServer server{.key_variable = "KEEL_TARGET_KEY"};  // the judge's key is not for the model under attack
 };
 
 void visit(RedTeamConfig& config, core::Fields& fields) {
@@ -68,7 +66,7 @@ using Options = std::shared_ptr<RedTeamOptions>;
 
 void add_target_options(CLI::App& command, RedTeamOptions& options) {
   CLI::Option* model = command.add_option("--model", options.model, "model folder under attack")->type_name("DIR");
-  command.add_option("--url", options.url, fmt::format("server under attack, http://HOST:PORT[/v1]; ${} is its bearer token", kTargetKey))
+  command.add_option("--url", options.url, "server under attack, http://HOST:PORT[/v1]; $KEEL_TARGET_KEY is its bearer token")
       ->type_name("URL")
       ->excludes(model);
   command.add_option("--server-model", options.server_model, "name of the model to ask the server for")->type_name("NAME");

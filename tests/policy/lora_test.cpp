@@ -113,6 +113,32 @@ TEST_CASE("lora: a saved adapter has PEFT's names and settings and comes back as
   CHECK_THROWS_AS(save_lora(folder / "none", tiny_llama(), {.rank = 2}), c10::Error);
 }
 
+TEST_CASE("lora: an adapter for sequence classification brings its scalar head, and computes what the merged model does", "[policy]") {
+  const keel::test::TemporaryFolder folder;
+  const Llama model = adapted_by_formula();
+  save_lora(folder.path(), model, {.rank = 2, .alpha = 6, .target_modules = kAll});
+  auto file = keel::runtime::load_tensors(folder / "adapter_model.safetensors");
+  const at::Tensor head = at::arange(8, at::kFloat).view({1, 8}) - 3;
+  keel::runtime::Parameters tensors;
+  for (const auto& [name, tensor] : file.tensors)
+    tensors.push_back({name, tensor.clone()});
+  CHECK_THROWS_WITH(load_lora_classifier(folder.path(), tiny_llama()), Catch::Matchers::ContainsSubstring("score.weight is missing"));
+  tensors.push_back({"base_model.model.score.weight", head});
+  keel::runtime::save_tensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
+  auto config = nlohmann::json::parse(keel::test::read_text(folder / "adapter_config.json"));
+  config["task_type"] = "SEQ_CLS", config["modules_to_save"] = {"classifier", "score"};
+  keel::test::write_text(folder / "adapter_config.json", config.dump());
+  const Classifier loaded = load_lora_classifier(folder.path(), tiny_llama());
+  CHECK(loaded.score.equal(head));
+  const at::NoGradGuard no_grad;
+  const auto batch = keel::runtime::pad_right({{3, 1, 4, 1, 5}, {9, 2}});
+  CHECK_CLOSE(hidden_states(loaded.backbone, batch)[0], hidden_states(merged(model), batch)[0], 1e-5);
+  const Llama base = tiny_llama();  // two adapters share their base
+  CHECK(load_lora_classifier(folder.path(), base).backbone.layers[0].q.data_ptr() ==
+        load_lora_classifier(folder.path(), base).backbone.layers[0].q.data_ptr());
+  CHECK_THROWS_WITH(load_lora(folder.path(), tiny_llama()), Catch::Matchers::ContainsSubstring("modules_to_save"));
+}
+
 TEST_CASE("lora: adapters that do not fit, or that keel would compute wrongly, are refused", "[policy]") {
   const keel::test::TemporaryFolder folder;
   const Llama model = adapted_by_formula();
