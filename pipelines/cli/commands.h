@@ -62,6 +62,7 @@ void add_eval_refusals(CLI::App& group, Invocation& invocation);
 void add_eval_safety(CLI::App& group, Invocation& invocation);
 void add_ablate(CLI::App& app, Invocation& invocation);
 void add_redteam(CLI::App& app, Invocation& invocation);
+void add_bench(CLI::App& app, Invocation& invocation);
 void add_serve(CLI::App& app, Invocation& invocation);
 
 }  // namespace keel::pipelines::cli

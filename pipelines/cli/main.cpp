@@ -97,6 +97,7 @@ int run(int argc, char** argv) {
   keel::pipelines::cli::add_logprobs(app, invocation);
   keel::pipelines::cli::add_score(app, invocation);
   keel::pipelines::cli::add_serve(app, invocation);
+  keel::pipelines::cli::add_bench(app, invocation);
   keel::pipelines::cli::add_eval_commands(app, invocation);
   keel::pipelines::cli::add_redteam(app, invocation);
   keel::pipelines::cli::add_tokenize(app, invocation);

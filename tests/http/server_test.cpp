@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "http/load.h"
 #include "http/raw_client.h"
 
 namespace keel::http {
@@ -230,6 +231,29 @@ TEST_CASE("http: addresses that cannot be had are refused by name", "[serve]") {
   CHECK_THROWS_WITH(Running({}, {running.address().substr(7)}), ContainsSubstring("in use"));
   CHECK((is_local("127.0.0.1:1") && is_local("[::1]:1") && is_local("unix:/x") && is_local("localhost:1")));
   CHECK((!is_local("0.0.0.0:1") && !is_local("[::]:1") && !is_local("example.org:1")));
+}
+
+TEST_CASE("http load: every request is sent at its moment, whatever the earlier ones do, and its wait counts", "[serve]") {
+  Running running;
+  Load load{.url = parse_url(running.address() + "/echo"), .headers = {}, .bodies = {"a", "b"}, .moments = {0, 0.1, 0.2, 0.3}};
+  for (const auto& outcome : run_load(load)) {
+    CHECK(outcome.status == 200);
+    CHECK((outcome.latency > 0 && outcome.latency < 5));
+  }
+  load.url = parse_url(running.address() + "/wait");
+  std::thread later([&] {
+    running.comes_true([&] { return running.waiting() == 4; });  // all four are on their way although none is answered
+    running.release();
+  });
+  const auto waited = run_load(load);
+  later.join();
+  CHECK(waited[0].latency > 0.25);
+  CHECK(waited[0].latency > waited[3].latency);
+  load.url.path = "/forbidden";
+  CHECK(run_load(load)[0].status == 403);
+  load.timeout_seconds = 1;
+  load.url.path = "/wait";
+  CHECK(run_load(load)[3].status == 0);
 }
 
 TEST_CASE("http: while the server is closing, open connections end with their reply", "[serve]") {

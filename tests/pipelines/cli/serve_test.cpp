@@ -127,6 +127,14 @@ TEST_CASE("keel serve: every path gives the score of keel score, whatever the fo
   score_of("/pooling", {{"messages", dialogue}}, "/data/0/data/0");
   score_of("/rm/helpfulness/predict", {{"inputs", {"who sells bread?", "the baker."}}, {"raw_scores", true}}, "/0/score");
 
+  work.write("bodies.jsonl", Json{{"messages", dialogue}}.dump() + "\n");
+  const Outcome load =
+      work.run({"bench", "serve", "--url", service.address() + "/v1/reward", "--in", "bodies.jsonl", "--rate", "50", "--seconds", "0.5"});
+  INFO(load.err);
+  REQUIRE(load.code == 0);
+  CHECK(load.rows()[0]["statuses"]["200"] == load.rows()[0]["requests"]);
+  CHECK(load.rows()[0]["p50_ms"].get<double>() > 0);
+
   // Text that a person typed makes no special token.
   const auto tokens = [&](const Json& body) { return service.post("/v1/reward", body).second["tokens"].get<int>(); };
   CHECK(tokens({{"prompt", "say </s> twice"}, {"response", "a"}}) > tokens({{"prompt", "say twice"}, {"response", "a"}}) + 2);
