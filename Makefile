@@ -40,8 +40,8 @@ asan: setup  ## all tests with address and undefined-behaviour sanitizers
 
 tsan: setup  ## the tests of threads with the thread sanitizer
 	$(CONFIGURE) tsan
-	cmake --build build/tsan --parallel $(JOBS) --target core_test runtime_test annotation_test
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|runtime|annotation)$$'
+	cmake --build build/tsan --parallel $(JOBS) --target core_test runtime_test annotation_test http_test serve_test
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|runtime|annotation|http|serve)$$'
 
 lint:  ## formatting of every source, clang-tidy on the folders without LibTorch (SINCE=COMMIT: on what has changed)
 	@tools/setup.sh lint

@@ -16,12 +16,9 @@ struct RenderLimits {
   TagPolicy tags = TagPolicy::refuse;
 };
 
-// The dialogue without its oldest user turn and the answer to it; a system turn stays. False, with nothing changed, when only the last
-// exchange is left.
-bool drop_oldest_exchange_(core::Dialogue& dialogue);
-
-// Shortens a dialogue until it fits, if it may be shortened. `render` renders it and gives its length in tokens; it is called once for
-// every length, last for the one that stays. True and counted as kept when it fits, else counted as dropped "over_long".
+// Shortens a dialogue until it fits, if it may be shortened: by as few of its oldest user turns, with the answers to them, as possible; a
+// system turn and the last exchange stay. `render` renders it and gives its length in tokens; it is called last for the dialogue that
+// stays. True and counted as kept when it fits, else counted as dropped "over_long".
 bool shorten_until_fits_(core::Dialogue& dialogue, const RenderLimits& limits, Counts& counts,
                          const std::function<int64_t(const core::Dialogue&)>& render);
 

@@ -38,8 +38,9 @@ asio::awaitable<int> ask(Work& work, const std::string& body) {
   beast::tcp_stream stream(work.io);
   stream.expires_after(std::chrono::seconds(work.load.timeout_seconds));
   if (const auto [error, endpoint] = co_await stream.async_connect(work.endpoints, kToken); error) co_return 0;
-  beast::http::request<beast::http::string_body> request{beast::http::verb::post, work.load.url.path, 11};
-  request.set(beast::http::field::host, work.load.url.host);
+  beast::http::request<beast::http::string_body> request{beast::http::verb::post, work.load.url.path.empty() ? "/" : work.load.url.path,
+                                                         11};
+  request.set(beast::http::field::host, work.load.url.host + ":" + work.load.url.port);
   request.set(beast::http::field::content_type, "application/json");
   for (const auto& [name, value] : work.load.headers)
     request.set(name, value);
@@ -80,7 +81,8 @@ std::vector<LoadOutcome> run_load(const Load& load) {
   }
   work.start = Clock::now();
   asio::co_spawn(work.io, send_all(work), asio::detached);
-  work.io.run();
+  while (!work.io.stopped() && !core::interrupt_requested())
+    work.io.run_for(std::chrono::milliseconds(100));
   if (core::interrupt_requested()) throw core::Interrupted("the load was stopped");
   return work.outcomes;
 }

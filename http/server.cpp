@@ -1,13 +1,13 @@
 #include "http/server.h"
 
 #include <fmt/format.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
@@ -20,6 +20,7 @@
 #include <charconv>
 #include <filesystem>
 #include <list>
+#include <map>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -71,6 +72,8 @@ void free_socket_path(const fs::path& path, asio::io_context& io) {
   boost::system::error_code refused;
   probe.connect(asio::local::stream_protocol::endpoint(path.string()), refused);
   if (!refused) throw core::UsageError(fmt::format("--bind unix:{}: another server listens there", path.string()));
+  if (refused != asio::error::connection_refused)
+    throw core::UsageError(fmt::format("--bind unix:{}: {}", path.string(), refused.message()));
   fs::remove(path);
 }
 
@@ -110,6 +113,24 @@ bool has_left(Stream& stream) {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
+// Rethrown out of run(): whatever ends a listener or a repeated task unasked ends the server.
+constexpr auto kRethrow = [](const std::exception_ptr& failed) {
+  if (failed) std::rethrow_exception(failed);
+};
+
+// Bytes of bodies that are being read or worked on.
+class Held {
+ public:
+  Held(std::atomic<int64_t>& all, int64_t bytes) : all_(all), bytes_(bytes) { all_ += bytes_; }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+  ~Held() { all_ -= bytes_; }
+
+ private:
+  std::atomic<int64_t>& all_;
+  int64_t bytes_;
+};
+
 }  // namespace
 
 // Sessions hold it by reference: they live in its io_context. Replies, which come from other threads, share it.
@@ -129,12 +150,20 @@ struct Server::Implementation {
   asio::io_context io{1};
   std::list<asio::ip::tcp::acceptor> tcp;
   std::list<asio::local::stream_protocol::acceptor> local;
-  asio::steady_timer freed;  // wakes the listener up when a connection ends
+  asio::steady_timer freed;  // wakes the listener up when a connection ends or has nothing to do
   std::vector<fs::path> socket_paths;
   std::vector<std::string> addresses;
   bool draining = false;
   uint64_t numbers = 0;
-  std::atomic<int64_t> connections{0}, accepted{0}, answered{0}, disconnected{0};
+  std::atomic<int64_t> connections{0}, accepted{0}, answered{0}, disconnected{0}, held{0};
+  std::map<uint64_t, Stream*> idle;  // connections that wait for a request, the oldest first
+
+  ~Implementation() { remove_sockets(); }
+  void remove_sockets() {
+    std::error_code missing;
+    for (const auto& path : std::exchange(socket_paths, {}))
+      fs::remove(path, missing);
+  }
 
   void listen(const std::string& bind);
   template <class Acceptor>
@@ -175,7 +204,7 @@ void Server::Implementation::listen(const std::string& bind) {
 template <class Acceptor>
 awaitable<void> Server::Implementation::accept(Acceptor& acceptor) {
   while (acceptor.is_open()) {
-    if (connections >= limits.connections) {
+    if (connections >= limits.connections && idle.empty()) {
       co_await freed.async_wait(kToken);
       continue;
     }
@@ -188,8 +217,11 @@ awaitable<void> Server::Implementation::accept(Acceptor& acceptor) {
       continue;
     }
     int yes = 1;
-    ::setsockopt(socket.native_handle(), IPPROTO_TCP, 1 /* TCP_NODELAY */, &yes, sizeof yes);
-    ++connections;
+    ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    if (++connections > limits.connections && !idle.empty()) {  // the one that has asked nothing for longest makes room
+      idle.begin()->second->cancel();
+      idle.erase(idle.begin());
+    }
     asio::co_spawn(io, serve(Stream(std::move(socket)), ++numbers), [this](const std::exception_ptr& failed) {
       --connections;
       freed.cancel();
@@ -212,7 +244,10 @@ awaitable<void> Server::Implementation::serve(Stream stream, uint64_t number) {
 awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_buffer& buffer, uint64_t number, bool last) {
   if (buffer.size() == 0) {
     stream.expires_after(std::chrono::seconds(limits.idle_seconds));
+    idle.emplace(number, &stream);
+    freed.cancel();
     const auto [error, bytes] = co_await stream.async_read_some(buffer.prepare(4096), kToken);
+    idle.erase(number);
     if (error) co_return false;
     buffer.commit(bytes);
   }
@@ -241,15 +276,16 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
     request.authorization = text_of(head[Field::authorization]);
     request.api_key = text_of(head["X-Api-Key"]);
     request.content_type = text_of(head[Field::content_type]);
-    request.body_bytes = static_cast<int64_t>(parser.content_length().value_or(0));
-    request.connection = number;
     refused = screen(request);
+    if (!refused && held + static_cast<int64_t>(parser.content_length().value_or(0)) > limits.bodies_bytes)
+      refused = refuse({503, "too many bytes are waiting; try again"});
   }
   if (refused) {  // its body is not read, so nothing can follow on this connection
     if (co_await write(stream, std::move(*refused), false, head_only, 11)) co_await linger(stream);
     co_return false;
   }
 
+  const Held body(held, static_cast<int64_t>(parser.content_length().value_or(0)));
   stream.expires_after(std::chrono::seconds(limits.body_seconds));
   if (beast::iequals(head[Field::expect], "100-continue")) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -270,12 +306,18 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
   request.gone = gone;
   const auto pending = std::make_shared<Pending>(io);
   ++accepted;
-  handler(std::move(request), [owner = owner.lock(), pending](Reply reply) {
-    asio::post(owner->io, [pending, reply = std::move(reply)]() mutable {
-      pending->reply = std::move(reply);
-      pending->arrived.cancel();
+  const std::string path = request.path;
+  try {
+    handler(std::move(request), [owner = owner.lock(), pending](Reply reply) {
+      asio::post(owner->io, [pending, reply = std::move(reply)]() mutable {
+        pending->reply = std::move(reply);
+        pending->arrived.cancel();
+      });
     });
-  });
+  } catch (const std::exception& problem) {
+    core::log_error(fmt::format("a request could not be handled: {}", problem.what()));
+    pending->reply = refusal(500, path, "the request could not be handled");
+  }
   stream.expires_never();
   auto reply = co_await wait_for_reply(stream, buffer, *pending);
   if (!reply || !co_await write(stream, std::move(*reply), keep_alive && !draining, head_only, version)) {
@@ -325,10 +367,9 @@ awaitable<void> Server::Implementation::linger(Stream& stream) {
   stream.socket().shutdown(asio::socket_base::shutdown_send, ignored);
   stream.expires_after(kLinger);
   char dropped[4096];
-  for (size_t read = 0; read < (1U << 20);) {
+  for (bool open = true; open;) {
     const auto [error, bytes] = co_await stream.async_read_some(asio::buffer(dropped), kToken);
-    if (error) break;
-    read += bytes;
+    open = !error;
   }
 }
 
@@ -350,9 +391,9 @@ const std::vector<std::string>& Server::addresses() const {
 void Server::run() {
   auto& self = *implementation_;
   for (auto& acceptor : self.tcp)
-    asio::co_spawn(self.io, self.accept(acceptor), asio::detached);
+    asio::co_spawn(self.io, self.accept(acceptor), kRethrow);
   for (auto& acceptor : self.local)
-    asio::co_spawn(self.io, self.accept(acceptor), asio::detached);
+    asio::co_spawn(self.io, self.accept(acceptor), kRethrow);
   const auto work = asio::make_work_guard(self.io);
   self.io.run();
 }
@@ -367,14 +408,17 @@ awaitable<void> repeat(asio::io_context& io, std::chrono::milliseconds pause, st
   for (;;) {
     timer.expires_after(pause);
     co_await timer.async_wait(kToken);
-    work();
+    try {
+      work();
+    } catch (const std::exception& problem) {
+      core::log_error(problem.what());
+    }
   }
 }
 }  // namespace
 
 void Server::every(int64_t milliseconds, std::function<void()> work) {
-  asio::co_spawn(implementation_->io, repeat(implementation_->io, std::chrono::milliseconds(milliseconds), std::move(work)),
-                 asio::detached);
+  asio::co_spawn(implementation_->io, repeat(implementation_->io, std::chrono::milliseconds(milliseconds), std::move(work)), kRethrow);
 }
 
 void Server::close_listeners() {
@@ -385,9 +429,7 @@ void Server::close_listeners() {
   for (auto& acceptor : implementation_->local)
     acceptor.close(ignored);
   implementation_->freed.cancel();
-  std::error_code missing;
-  for (const auto& path : std::exchange(implementation_->socket_paths, {}))
-    fs::remove(path, missing);
+  implementation_->remove_sockets();
 }
 
 void Server::stop() {
@@ -396,7 +438,9 @@ void Server::stop() {
 
 bool is_local(const std::string& address) {
   const Address where = parse_address(address);
-  return !where.socket.empty() || where.host == "localhost" || where.host == "::1" || where.host.starts_with("127.");
+  boost::system::error_code no_address;
+  const auto address_of_host = asio::ip::make_address(where.host, no_address);
+  return !where.socket.empty() || where.host == "localhost" || (!no_address && address_of_host.is_loopback());
 }
 
 Counts Server::counts() const {

@@ -21,6 +21,7 @@ struct Limits {
   int64_t header_bytes = 8192;
   int64_t headers = 64;
   int64_t body_bytes = 16 << 20;
+  int64_t bodies_bytes = int64_t{1} << 30;
   int64_t connections = 4096;
   int64_t header_seconds = 10;
   int64_t body_seconds = 30;
@@ -32,7 +33,10 @@ inline void visit(Limits& limits, core::Fields& fields) {
   fields("header_bytes", limits.header_bytes, "longest request line and headers", core::between(1024, 1 << 20));
   fields("headers", limits.headers, "most headers of a request", core::between(8, 1000));
   fields("body_bytes", limits.body_bytes, "longest body", core::between(1024, int64_t{1} << 30));
-  fields("connections", limits.connections, "most open connections; further ones wait", core::between(1, 100'000));
+  fields("bodies_bytes", limits.bodies_bytes, "most bytes of bodies in memory, of all connections; further requests get 503",
+         core::at_least(1024));
+  fields("connections", limits.connections, "most open connections; a further one takes the place of the longest idle one, or waits",
+         core::between(1, 100'000));
   fields("header_seconds", limits.header_seconds, "longest time for the headers, in all", core::between(1, 3600));
   fields("body_seconds", limits.body_seconds, "longest time for the body, and for the reply to be taken, in all", core::between(1, 3600));
   fields("idle_seconds", limits.idle_seconds, "how long a connection may wait for its next request", core::between(1, 86400));
@@ -42,9 +46,7 @@ inline void visit(Limits& limits, core::Fields& fields) {
 struct Request {
   std::string method, path, query;  // the path as it was sent, without "?" and what follows
   std::string authorization, api_key, content_type;
-  int64_t body_bytes = 0;  // as announced
   std::string body;
-  uint64_t connection = 0;                        // a number of its own for each
   std::shared_ptr<const std::atomic<bool>> gone;  // true once the client has closed the connection
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -18,8 +19,8 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kKeyVariable = "KEEL_SERVE_KEY";
-constexpr int64_t kAttempts = 50, kSeconds = 600;
-constexpr size_t kTextsARequest = 256;
+constexpr std::chrono::seconds kPatience{600};  // for one reply, over all attempts
+constexpr size_t kTextsARequest = 256, kBytesARequest = 1 << 20;
 
 bool worth_repeating(int status) {
   return status == 408 || status == 429 || status >= 500;
@@ -57,11 +58,14 @@ http::Answer RewardClient::request(const std::string& path, const std::string* b
   http::Url url = url_;
   url.path += path;
   std::string failure;
-  for (int64_t attempt = 0; attempt < kAttempts; ++attempt) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (int64_t attempt = 0;; ++attempt) {
+    const auto left = std::chrono::duration_cast<std::chrono::seconds>(begin + kPatience - std::chrono::steady_clock::now()).count();
+    if (left <= 0) break;
     if (attempt > 0) http::wait_before_retry(attempt);
     core::stop_if_interrupted("scoring by a service");
     try {
-      http::Answer answer = body == nullptr ? http::get(url, headers, kSeconds) : http::post(url, *body, headers, kSeconds);
+      http::Answer answer = body == nullptr ? http::get(url, headers, left) : http::post(url, *body, headers, left);
       if (!worth_repeating(answer.status)) return answer;
       failure = fmt::format("{}{} answers with status {}", address_, path, answer.status);
     } catch (const core::IoError& error) {
@@ -77,17 +81,22 @@ json RewardClient::reply(const std::string& path, const std::string* body) const
   if (answer.status != 200)
     throw core::UsageError(fmt::format("{}{} refuses the request with status {}: {}{}", address_, path, answer.status,
                                        answer.body.substr(0, 300), answer.status == 401 ? fmt::format("; set {}", kKeyVariable) : ""));
+  json parsed;
   try {
-    return core::parse_json(answer.body, address_ + path);
-  } catch (const core::DataError&) {
-    throw core::IoError(fmt::format("{}{} answers with something else than JSON: is it keel serve?", address_, path));
+    parsed = core::parse_json(answer.body, address_ + path);
+  } catch (const core::DataError&) {  // told below
   }
+  if (!parsed.is_object())
+    throw core::IoError(fmt::format("{}{} answers with something else than a JSON object: is it keel serve?", address_, path));
+  return parsed;
 }
 
 std::vector<json> RewardClient::ask(const std::vector<json>& inputs, const std::string& overlong) const {
   std::vector<json> rows;
   for (size_t begin = 0; begin < inputs.size(); begin = rows.size()) {
-    const size_t end = std::min(inputs.size(), begin + most_texts_);
+    size_t end = begin;
+    for (size_t bytes = 0; end < inputs.size() && end - begin < most_texts_ && (end == begin || bytes < kBytesARequest); ++end)
+      bytes += core::dump_json(inputs[end]).size();
     const std::string body = core::dump_json({{"model", name_},
                                               {"overlong", overlong},
                                               {"inputs", std::vector<json>(inputs.begin() + static_cast<std::ptrdiff_t>(begin),

@@ -17,7 +17,7 @@ namespace keel::inference {
 bool is_remote(const std::filesystem::path& model);
 
 // One model of a service. $KEEL_SERVE_KEY is sent as the bearer token. A request that fails (no answer, 429, 5xx) is repeated with growing
-// pauses for about ten minutes; then, and for any other refusal, for a reply that lacks a score, and when the service has meanwhile loaded
+// pauses for ten minutes; then, and for any other refusal, for a reply that lacks a score, and when the service has meanwhile loaded
 // another model, the work stops with an error: no score is ever made up.
 class RewardClient {
  public:

@@ -59,17 +59,13 @@ void Engine::release(int64_t texts, int64_t tokens) {
 
 void Engine::enter(std::shared_ptr<Job> job) {
   job->values.resize(job->rows.size());
+  job->begun = std::chrono::steady_clock::now();
   if (job->rows.empty()) return end(*job, End::scored);
   {
     const std::lock_guard lock(mutex_);
     waiting_.push_back(std::move(job));
   }
   changed_.notify_all();
-}
-
-bool Engine::idle() const {
-  const std::lock_guard lock(mutex_);
-  return waiting_.empty() && !computing_;
 }
 
 // One row of each job in turn, until the batch is full. Jobs whose client has left or whose time is over are taken out here, before any
@@ -83,7 +79,7 @@ std::vector<Engine::Turn> Engine::next_batch(std::vector<std::shared_ptr<Job>>& 
       left.push_back(job);
       return true;
     }
-    if (now - job->entered < std::chrono::seconds(limits_.queue_seconds)) return false;
+    if (job->next > 0 || now - job->entered < std::chrono::seconds(limits_.queue_seconds)) return false;  // one that is begun goes on
     expired.push_back(job);
     return true;
   });
@@ -138,7 +134,8 @@ void Engine::end(Job& job, End how) {
 void Engine::finish(const std::vector<Turn>& batch) {
   for (const Turn& turn : batch) {
     Job& job = *turn.job;
-    if (++job.done < job.rows.size()) continue;
+    ++job.done;
+    if (job.finish == nullptr || (job.done < job.rows.size() && !job.failed)) continue;
     if (has_left(job)) {
       job.finish = nullptr;
       continue;
@@ -156,7 +153,6 @@ void Engine::run() {
     if (stopping_) return;
     std::vector<std::shared_ptr<Job>> expired, left;
     const auto batch = next_batch(expired, left);
-    computing_ = true;
     lock.unlock();
     for (const auto& job : left)
       job->finish = nullptr;
@@ -165,8 +161,7 @@ void Engine::run() {
     compute(batch);
     finish(batch);
     lock.lock();
-    computing_ = false;
-    changed_.notify_all();
+    std::erase_if(waiting_, [](const std::shared_ptr<Job>& job) { return job->finish == nullptr; });  // that failed
   }
 }
 

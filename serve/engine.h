@@ -1,7 +1,7 @@
 // The work of all requests, in batches: tokens of many clients go through a model together, and none waits for another's thousands of
 // texts.
 //
-// Every request that enters gets exactly one outcome.
+// Every request that enters gets exactly one outcome, unless its client leaves or the engine stops first.
 #pragma once
 
 #include <atomic>
@@ -34,14 +34,15 @@ inline void visit(EngineLimits& limits, core::Fields& fields) {
   fields("queued_texts", limits.queued_texts, "most texts that wait; further requests are refused with 503 (TEI: 429)", core::at_least(1));
   fields("queued_tokens", limits.queued_tokens, "most tokens that wait, estimated by the bytes of a request until they are counted",
          core::at_least(1));
-  fields("queue_seconds", limits.queue_seconds, "longest wait of a request, seconds; then 503", core::between(1, 86400));
+  fields("queue_seconds", limits.queue_seconds, "longest wait until a request's first text is computed, seconds; then 503",
+         core::between(1, 86400));
 }
 
 // Values of rows of ids: one a row (a score), or several (log-probabilities).
 using Values = std::vector<float>;
 using Forward = std::function<std::vector<Values>(const std::vector<core::Ids>& rows)>;
 
-// A row for one model. Rows of one model share batches; rows of two never do.
+// A row for one model. The rows of a batch go through their models apart.
 struct Row {
   std::shared_ptr<const Forward> model;
   core::Ids ids;
@@ -52,7 +53,8 @@ enum class End { scored, expired, failed, not_finite };
 // A request. Fields are the engine's from enter() on.
 struct Job {
   std::shared_ptr<const std::atomic<bool>> gone;  // its client has left
-  // Called once, from the engine's thread, and then let go with all that it holds; only let go where the client has left.
+  // Called once, from the engine's thread (by enter() where there are no rows), and then let go with all that it holds; only let go where
+  // the client has left.
   std::function<void(End end, std::vector<Values> values)> finish;
   std::chrono::steady_clock::time_point entered = std::chrono::steady_clock::now();
   std::vector<Row> rows;
@@ -84,7 +86,6 @@ class Engine {
   void stop();  // what still waits is dropped without an outcome
   int64_t queued_texts() const { return texts_; }
   int64_t queued_tokens() const { return tokens_; }
-  bool idle() const;
 
  private:
   struct Turn {
@@ -102,7 +103,7 @@ class Engine {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> waiting_;  // the next turn first
-  bool stopping_ = false, computing_ = false;
+  bool stopping_ = false;
   std::atomic<int64_t> texts_{0}, tokens_{0};
   std::thread thread_;
 };

@@ -1,5 +1,6 @@
 #include "serve/models.h"
 
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -73,11 +74,23 @@ std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference
 inference::ScoringModel load_adapter(const fs::path& folder, const inference::LanguageModel& base) {
   policy::Classifier adapted = policy::load_lora_classifier(folder, base.llama);
   const bool own = fs::exists(folder / "keel.json");
-  return {.model = {.backbone = std::move(adapted.backbone), .score = std::move(adapted.score)},
-          .score = {},
+  const reward::RewardModel model{.backbone = std::move(adapted.backbone), .score = std::move(adapted.score)};
+  return {.model = model,
+          .score = reward::scorer_of(model),
           .tokenizer = base.tokenizer,
           .limit = own ? inference::recorded_limit(folder) : base.limit,
           .format = own ? data::chat_format_of(folder) : base.format};
+}
+
+// LibTorch's errors carry a backtrace in their text.
+std::shared_ptr<const Forward> forward_of(Forward forward) {
+  return std::make_shared<const Forward>([forward = std::move(forward)](const std::vector<core::Ids>& rows) {
+    try {
+      return forward(rows);
+    } catch (const c10::Error& error) {
+      throw std::runtime_error(error.what_without_backtrace());
+    }
+  });
 }
 
 // `base`: nullptr where no reward model is an adapter.
@@ -98,7 +111,7 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   served->reward = std::move(model);
   const reward::RewardModel& scorer = served->reward->model;
   const bool apart = config.deterministic;
-  served->forward = std::make_shared<const Forward>([scorer, apart](const std::vector<core::Ids>& rows) {
+  served->forward = forward_of([scorer, apart](const std::vector<core::Ids>& rows) {
     std::vector<Values> values;
     for (const double score : apart ? reward::score_rows_apart(scorer, rows) : reward::score_rows(scorer, rows))
       values.push_back({static_cast<float>(score)});
@@ -115,8 +128,8 @@ std::shared_ptr<ServedModel> serve_policy(const NamedFolder& named, const Models
   served->tokenizer = model.tokenizer;
   served->policy = std::move(model);
   const policy::Llama& llama = served->policy->llama;
-  served->forward = std::make_shared<const Forward>(
-      [llama](const std::vector<core::Ids>& rows) -> std::vector<Values> { return policy::sequence_logprobs(llama, rows); });
+  served->forward =
+      forward_of([llama](const std::vector<core::Ids>& rows) -> std::vector<Values> { return policy::sequence_logprobs(llama, rows); });
   return served;
 }
 
@@ -185,6 +198,8 @@ Rendered render_dialogue(const ServedModel& model, core::Dialogue dialogue, bool
     for (const auto& message : dialogue.messages)
       if (message.role != "assistant" && data::holds_tag(model.format, message.content))
         throw Refused(400, "a message holds a tag of the chat format");
+  if (std::ssize(dialogue.messages) > model.most_tokens + 1 && !model.limit.drop_oldest_turns)
+    throw TooLong(fmt::format("a dialogue has {} messages, more than tokens fit", dialogue.messages.size()));
   data::PromptSet set;
   set.records.emplace_back().messages = std::move(dialogue);
   auto whole = data::answered_sequence(set.records[0], model.format, *model.tokenizer, data::TagPolicy::allow);
@@ -251,7 +266,9 @@ std::string ModelSet::digest_of(const std::string& name) const {
   return digests;
 }
 
-std::shared_ptr<const ModelSet> load_models(const ModelsConfig& config) {
+std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
+  ModelsConfig config = given;
+  config.base = given.base.empty() ? given.base : resolved(given.base);
   auto set = std::make_shared<ModelSet>();
   fs::path safety;
   const bool adapters = std::ranges::any_of(config.rewards, [](const NamedFolder& named) { return policy::is_adapter(named.folder); });
@@ -288,6 +305,8 @@ Rendered render(const ServedModel& model, const Item& item, const Asked& asked) 
     rendered = render_whole(model, item, asked);
   } catch (const std::invalid_argument&) {  // its words may repeat the client's
     throw Refused(400, "a text is not valid UTF-8, or a message holds a tag of the chat format");
+  } catch (const core::UsageError&) {
+    throw Refused(400, "this model has no chat format, or no end of a turn: send \"input\", \"text\" or \"ids\"");
   } catch (const core::DataError&) {
     throw Refused(400, "a message holds a tag of the chat format, is empty, or an id lies outside the model's vocabulary");
   }
@@ -297,7 +316,9 @@ Rendered render(const ServedModel& model, const Item& item, const Asked& asked) 
       throw Refused(400, fmt::format("an id lies outside the model's vocabulary 0..{}", model.shape.vocab_size - 1));
   const int64_t most = std::min(asked.max_tokens.value_or(model.most_tokens), model.most_tokens), tokens = std::ssize(rendered.ids);
   if (tokens <= most && !(rendered.truncated && asked.overlong == Overlong::refuse)) return rendered;
-  if (asked.overlong == Overlong::refuse) throw TooLong(fmt::format("a text has {} tokens, more than the {} that fit", tokens, most));
+  if (asked.overlong == Overlong::refuse)
+    throw TooLong(tokens > most ? fmt::format("a text has {} tokens, more than the {} that fit", tokens, most)
+                                : fmt::format("a dialogue fits the {} tokens only without its oldest turns", most));
   auto& ids = rendered.ids;
   if (asked.overlong == Overlong::keep_start)
     ids.resize(static_cast<size_t>(most));

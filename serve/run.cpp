@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/interrupt.h"
 #include "core/log.h"
 
 namespace keel::serve {
@@ -53,18 +54,19 @@ class Loader {
 
   bool busy() const { return busy_; }
 
-  // `then` is called from the thread with what went wrong, if anything did; the models before stay in use.
-  void start(std::function<void(const std::exception_ptr&)> then) {
+  // One of the two is called from the thread, the latter with what went wrong; the models before then stay in use.
+  void start(std::function<void()> loaded, std::function<void(const std::exception_ptr&)> failed) {
     if (thread_.joinable()) thread_.join();
     busy_ = true;
-    thread_ = std::thread([this, then = std::move(then)] {
+    thread_ = std::thread([this, loaded = std::move(loaded), failed = std::move(failed)] {
       std::exception_ptr failure;
       try {
         service_.use(load_models(config_));
+        loaded();
       } catch (...) {
         failure = std::current_exception();
       }
-      then(failure);
+      if (failure) failed(failure);
       busy_ = false;
     });
   }
@@ -95,12 +97,15 @@ void check_addresses(const RunConfig& config) {
 
 void run_service(const RunConfig& config) {
   check_addresses(config);
+  install_handlers();
+  if (core::interrupt_requested()) throw core::Interrupted("stopped before the service began");
+  std::error_code missing;
+  if (!config.ready_file.empty()) std::filesystem::remove(config.ready_file, missing);  // of an earlier start
   Service service(config.service, config.key_file);
   http::Server server(
       config.bind, config.service.http, [&](const http::Request& head) { return service.screen(head); },
       [&](http::Request request, http::Respond respond) { service.handle(std::move(request), std::move(respond)); },
       [&](int status, const std::string& path, const std::string& reason) { return service.refuse_head(status, path, reason); });
-  install_handlers();
   for (const auto& address : server.addresses())
     core::log_info(fmt::format("listening on {}", address));
 
@@ -108,14 +113,15 @@ void run_service(const RunConfig& config) {
   const auto begin = Clock::now();
   {
     Loader loader(config.models, service);
-    loader.start([&](const std::exception_ptr& failure) {
-      if (failure) {
-        failed_start = failure;
-        return server.post([&] { server.stop(); });
-      }
-      core::log_info(fmt::format("ready after {:.1f} s", std::chrono::duration<double>(Clock::now() - begin).count()));
-      if (!config.ready_file.empty()) core::write_file(config.ready_file, fmt::format("{}\n", fmt::join(server.addresses(), "\n")));
-    });
+    loader.start(
+        [&] {
+          core::log_info(fmt::format("ready after {:.1f} s", std::chrono::duration<double>(Clock::now() - begin).count()));
+          if (!config.ready_file.empty()) core::write_file(config.ready_file, fmt::format("{}\n", fmt::join(server.addresses(), "\n")));
+        },
+        [&](const std::exception_ptr& failure) {
+          failed_start = failure;
+          server.post([&] { server.stop(); });
+        });
 
     int reloaded = 0;
     std::optional<Clock::time_point> told;  // to stop
@@ -128,6 +134,7 @@ void run_service(const RunConfig& config) {
       const http::Counts counts = server.counts();
       Metrics& metrics = service.metrics();
       metrics.set("connections", static_cast<double>(counts.connections));
+      metrics.total("accepted_total", static_cast<double>(counts.accepted));
       metrics.total("answered_total", static_cast<double>(counts.answered));
       metrics.total("disconnected_total", static_cast<double>(counts.disconnected));
       metrics.set("ready", service.ready() ? 1 : 0);
@@ -139,13 +146,15 @@ void run_service(const RunConfig& config) {
         } catch (const std::exception& error) {
           core::log_error(fmt::format("the keys stay as they were: {}", error.what()));
         }
-        loader.start([&](const std::exception_ptr& failure) {
-          metrics.count("reloads_total", failure ? "result=\"failed\"" : "result=\"done\"");
-          if (failure)
-            core::log_error(fmt::format("the models stay as they were: {}", what(failure)));
-          else
-            core::log_info("the models are loaded again");
-        });
+        loader.start(
+            [&] {
+              metrics.count("reloads_total", "result=\"done\"");
+              core::log_info("the models are loaded again");
+            },
+            [&](const std::exception_ptr& failure) {
+              metrics.count("reloads_total", "result=\"failed\"");
+              core::log_error(fmt::format("the models stay as they were: {}", what(failure)));
+            });
       }
       if (terminations == 0) return;
       const auto now = Clock::now();
@@ -169,6 +178,7 @@ void run_service(const RunConfig& config) {
       if (pending() == 0 || now - *told > most + kLastWrites) server.stop();
     });
     server.run();
+    core::request_interrupt();                // a batch that is still computed stops at its next part
     if (terminations > 0 && loader.busy()) {  // nothing waits for models that are not there yet
       server.close_listeners();
       core::log_info("stopped while the models were loaded");

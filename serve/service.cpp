@@ -11,7 +11,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "core/version.h"
-#include "data/messages.h"
+#include "data/text.h"
 #include "inference/records.h"
 #include "serve/dialects/dialects.h"
 #include "serve/openapi.h"
@@ -27,8 +27,8 @@ using dialects::Trouble;
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kTextsATurn = 64;  // tokenised before another request has its turn
-constexpr int64_t kBytesAToken = 4;  // estimate, until the tokens are counted
+constexpr int64_t kTextsATurn = 64, kBytesATurn = 1 << 16;  // tokenised before another request has its turn
+constexpr int64_t kBytesAToken = 4;                         // estimate, until the tokens are counted
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -50,24 +50,50 @@ http::Reply refusal(int status, Family family, const std::string& reason) {
   return reply;
 }
 
+// Without parameters, in lower case.
+std::string media_type(const std::string& header) {
+  std::string type(data::strip(header.substr(0, header.find(';'))));
+  std::ranges::transform(type, type.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return type;
+}
+
+// Lists of texts are counted before anything is made of them; lists of numbers are ids.
+void check_lengths(const json& body, int64_t most, Family family) {
+  for (const auto& [name, value] : body.items())
+    if (value.is_array() && std::ssize(value) > most && !value.front().is_number())
+      throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
+}
+
 bool holds_member(const std::string& body, const char* name) {
   return body.find(name) != std::string::npos;
 }
 
-// Characters of the texts that a request holds.
+// The texts of an item.
+std::vector<const std::string*> texts_of(const dialects::Item& item) {
+  std::vector<const std::string*> texts;
+  if (const auto* plain = std::get_if<dialects::PlainText>(&item.content)) texts = {&plain->text};
+  if (const auto* rendered = std::get_if<dialects::RenderedText>(&item.content)) texts = {&rendered->text};
+  if (const auto* pair = std::get_if<dialects::PromptAndAnswer>(&item.content)) texts = {&pair->prompt, &pair->answer};
+  if (const auto* pair = std::get_if<dialects::RenderedPrompt>(&item.content)) texts = {&pair->prompt, &pair->answer};
+  if (const auto* dialogue = std::get_if<core::Dialogue>(&item.content))
+    for (const auto& message : dialogue->messages)
+      texts.push_back(&message.content);
+  return texts;
+}
+
+int64_t bytes_of(const dialects::Item& item) {
+  int64_t bytes = 0;
+  for (const std::string* text : texts_of(item))
+    bytes += std::ssize(*text);
+  return bytes;
+}
+
 int64_t characters_of(const std::vector<dialects::Item>& items) {
-  const auto count = [](const std::string& text) { return std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }); };
-  int64_t all = 0;
-  for (const auto& item : items) {
-    if (const auto* plain = std::get_if<dialects::PlainText>(&item.content)) all += count(plain->text);
-    if (const auto* rendered = std::get_if<dialects::RenderedText>(&item.content)) all += count(rendered->text);
-    if (const auto* pair = std::get_if<dialects::PromptAndAnswer>(&item.content)) all += count(pair->prompt) + count(pair->answer);
-    if (const auto* pair = std::get_if<dialects::RenderedPrompt>(&item.content)) all += count(pair->prompt) + count(pair->answer);
-    if (const auto* dialogue = std::get_if<core::Dialogue>(&item.content))
-      for (const auto& message : dialogue->messages)
-        all += count(message.content);
-  }
-  return all;
+  int64_t characters = 0;
+  for (const auto& item : items)
+    for (const std::string* text : texts_of(item))
+      characters += std::ranges::count_if(*text, [](char c) { return (c & 0xC0) != 0x80; });
+  return characters;
 }
 
 std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models) {
@@ -99,6 +125,7 @@ struct Service::Request {
     service.requests_.insert(this);
   }
   ~Request() {
+    if (!answered.exchange(true) && !http.gone->load()) respond(refusal(500, target.family, "the request was lost"));
     engine.release(texts, tokens);
     const std::lock_guard lock(service.mutex_);
     service.requests_.erase(this);
@@ -138,6 +165,8 @@ Service::Service(const ServiceConfig& config, std::string key_file)
       engine_(config.queue, [this](const Batch& batch) {
         metrics_.observe("forward_seconds", batch.seconds);
         metrics_.observe("batch_sequences", static_cast<double>(batch.rows));
+        metrics_.observe("batch_padding_ratio",
+                         static_cast<double>(batch.padded_tokens) / static_cast<double>(std::max<int64_t>(1, batch.tokens)));
         metrics_.observe("batch_tokens", static_cast<double>(batch.tokens));
       }) {
   read_keys();
@@ -198,7 +227,7 @@ std::optional<http::Reply> Service::screen(const http::Request& head) const {
     return reply;
   }
   if (head.method != "POST") return std::nullopt;
-  const std::string type = head.content_type.substr(0, head.content_type.find(';'));
+  const std::string type = media_type(head.content_type);
   if (!type.empty() && type != "application/json" && !type.ends_with("+json")) return refuse(415, "send application/json");
   if (draining_) return refuse(503, "the service is shutting down");
   if (models() == nullptr) return refuse(503, "the models are being loaded");
@@ -259,6 +288,7 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
 
 void Service::parse(Request& request) {
   const json body = parse_body(request.http.body);
+  check_lengths(body, config_.most_texts, request.target.family);
   request.asked = read_request(request.target, body);
   auto& asked = request.asked;
   request.characters = characters_of(asked.items);
@@ -285,8 +315,12 @@ void Service::parse(Request& request) {
 // Renders the next texts; true while there are more.
 bool Service::tokenize_some(Request& request) {
   const auto end = std::min(request.asked.items.size(), request.rendered + kTextsATurn);
-  for (; request.rendered < end; ++request.rendered) {
+  for (int64_t bytes = 0; request.rendered < end && bytes < kBytesATurn; ++request.rendered) {
     const auto& item = request.asked.items[request.rendered];
+    bytes += bytes_of(item);
+    if (bytes_of(item) > config_.most_text_bytes)
+      throw Refused(status_of(Trouble::overlong, request.target.family),
+                    fmt::format("a text is longer than {} bytes", config_.most_text_bytes));
     dialects::Score score;
     try {
       for (const auto& model : request.models) {
@@ -310,6 +344,8 @@ bool Service::tokenize_some(Request& request) {
       }
     } catch (const TooLong& problem) {
       throw Refused(status_of(Trouble::overlong, request.target.family), problem.what());
+    } catch (const Refused& refused) {
+      throw Refused(status_of(Trouble::invalid, request.target.family), refused.what());
     }
     metrics_.count("truncated_total", {}, score.truncated ? 1 : 0);
     request.scores.push_back(score);
@@ -326,7 +362,7 @@ bool Service::tokenize_some(Request& request) {
 // The model's values become scores, and these the reply. On the preparer's thread again: the engine goes on with the next batch.
 void Service::answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values) {
   const auto shared = std::make_shared<std::vector<Values>>(std::move(values));
-  preparer_.add([this, request, end, shared] {
+  preparer_.add_first([this, request, end, shared] {
     const Family family = request->target.family;
     if (end == End::expired) {
       refuse(*request, status_of(Trouble::overloaded, family), "the request waited too long; try again");
@@ -343,7 +379,6 @@ void Service::answer(const std::shared_ptr<Request>& request, End end, std::vect
         refuse(*request, status_of(Trouble::model, family), "the reply could not be written");
       }
     }
-    return false;
   });
 }
 
@@ -357,6 +392,7 @@ http::Reply Service::reply_to(Request& request, std::vector<Values>& values) {
   const bool logprobs = request.target.dialect == Dialect::logprobs;
   http::Reply reply{.body = logprobs ? logprobs_json(request, values) : scores_json(request, values)};
   const auto now = Clock::now(), begun = request.job->begun;
+  metrics_.observe("queue_seconds", std::chrono::duration<double>(begun - request.prepared).count());
   reply.headers = {{"x-compute-type", "cpu"},
                    {"x-compute-tokens", std::to_string(tokens)},
                    {"x-compute-characters", std::to_string(request.characters)},
@@ -413,26 +449,32 @@ std::string Service::logprobs_json(Request& request, std::vector<Values>& values
                           {"data", rows}});
 }
 
-void Service::finish(Request& request, http::Reply reply) {
-  if (request.answered.exchange(true)) return;  // given up meanwhile
+// True where this is the request's answer, i.e. where it was not given up before.
+bool Service::finish(Request& request, http::Reply reply) {
+  if (request.answered.exchange(true)) return false;
   metrics_.count("requests_total", fmt::format("path=\"{}\",model=\"{}\",code=\"{}\"", request.target.path,
                                                request.models.empty() ? "" : request.model, reply.status));
   metrics_.observe("request_seconds", seconds_since(request.received));
   request.respond(std::move(reply));
+  return true;
 }
 
 void Service::refuse(Request& request, int status, const std::string& reason) {
-  const bool overload = status == status_of(Trouble::overloaded, request.target.family);
-  metrics_.count("rejected_total", fmt::format("reason=\"{}\"", overload                         ? "overload"
-                                                                : status >= 500 || status == 424 ? "failure"
-                                                                                                 : "invalid"));
-  finish(request, refusal(status, request.target.family, reason));
+  if (!finish(request, refusal(status, request.target.family, reason))) return;
+  const char* kind = draining_                                                         ? "ending"
+                     : status == status_of(Trouble::overloaded, request.target.family) ? "overload"
+                     : status >= 500 || status == 424                                  ? "failure"
+                                                                                       : "invalid";
+  metrics_.count("rejected_total", fmt::format("reason=\"{}\"", kind));
 }
 
+// On the preparer's thread, between its slices, which change requests.
 void Service::give_up() {
-  const std::lock_guard lock(mutex_);
-  for (Request* request : requests_)
-    refuse(*request, 503, "the service is shutting down");
+  preparer_.add_first([this] {
+    const std::lock_guard lock(mutex_);
+    for (Request* request : requests_)
+      refuse(*request, 503, "the service is shutting down");
+  });
 }
 
 }  // namespace keel::serve

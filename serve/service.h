@@ -31,6 +31,7 @@ struct ServiceConfig {
   http::Limits http;
   EngineLimits queue;
   int64_t most_texts = 4096;
+  int64_t most_text_bytes = 1 << 20;
   int64_t drain_seconds = 30;
   int64_t drain_delay_seconds = 0;
   Truncation truncation = Truncation::keep_end;
@@ -41,6 +42,7 @@ inline void visit(ServiceConfig& config, core::Fields& fields) {
   fields.section("http", config.http, "connections and requests");
   fields.section("queue", config.queue, "batches, and what may wait");
   fields("most_texts", config.most_texts, "most texts of a request (TEI's paths: 32)", core::at_least(1));
+  fields("most_text_bytes", config.most_text_bytes, "longest text, or dialogue, of a request in bytes", core::at_least(1));
   fields("drain_seconds", config.drain_seconds, "after SIGTERM: longest time for what has been accepted", core::between(0, 3600));
   fields("drain_delay_seconds", config.drain_delay_seconds,
          "after SIGTERM: time in which /readyz says 503 and new requests are still served", core::between(0, 3600));
@@ -51,7 +53,7 @@ inline void visit(ServiceConfig& config, core::Fields& fields) {
 
 class Service {
  public:
-  // `keys` may be empty, `key_file` is read again on reload().
+  // `key_file`: "" for none; read_keys() reads it again.
   Service(const ServiceConfig& config, std::string key_file);
   ~Service();
   Service(const Service&) = delete;
@@ -83,7 +85,7 @@ class Service {
   http::Reply reply_to(Request& request, std::vector<Values>& values);
   std::string scores_json(Request& request, std::vector<Values>& values);
   std::string logprobs_json(Request& request, std::vector<Values>& values);
-  void finish(Request& request, http::Reply reply);
+  bool finish(Request& request, http::Reply reply);
   void refuse(Request& request, int status, const std::string& reason);
 
   ServiceConfig config_;

@@ -65,7 +65,7 @@ void score_by_service(const ScoreOptions& options, const CLI::App& command) {
   std::vector<nlohmann::json> inputs;
   for (const auto& record : set.records)
     inputs.push_back(data::with_place(set.path, record.line, [&] { return input_of(record); }));
-  const auto rows = client.ask(inputs, "own");
+  const auto rows = client.ask(inputs, "keep_end");
   for (size_t i = 0; i < rows.size(); ++i) {
     if (!rows[i].value("cut", false)) {
       writer.write({{"score", rows[i].at("score")}, {"probability", rows[i].at("probability")}});

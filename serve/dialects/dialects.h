@@ -25,8 +25,9 @@ Asked predict_request(const nlohmann::json& body);     // TEI
 // The body of an error, at most 1 KiB, in the form of the family; TEI's has no body for 401.
 std::string error_body(Family family, int status, const std::string& reason);
 
-// Statuses that differ between families: a batch of too many texts, no room in the queue, a text over the limit, a failure in the model.
-enum class Trouble { too_many, overloaded, overlong, model };
+// Statuses that differ between families: text that cannot be rendered, a batch of too many texts, no room in the queue, a text over the
+// limit, a failure in the model.
+enum class Trouble { invalid, too_many, overloaded, overlong, model };
 int status_of(Trouble trouble, Family family);
 
 }  // namespace keel::serve::dialects

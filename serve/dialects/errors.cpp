@@ -47,6 +47,8 @@ std::string error_body(Family family, int status, const std::string& reason) {
 int status_of(Trouble trouble, Family family) {
   const bool tei = family == Family::tei;
   switch (trouble) {
+    case Trouble::invalid:
+      return tei ? 422 : 400;
     case Trouble::too_many:
       return tei ? 422 : family == Family::vllm ? 400 : 413;
     case Trouble::overloaded:

@@ -72,7 +72,7 @@ class Running {
 
 }  // namespace
 
-TEST_CASE("http: requests follow each other on one connection, and their parts arrive whole", "[serve]") {
+TEST_CASE("http: requests follow each other on one connection, and their parts arrive whole", "[http]") {
   Running running;
   const RawClient client(running.address());
   CHECK(client.send(test::post("/echo?a=b", "one", "X-Api-Key: k\r\n")));
@@ -91,7 +91,7 @@ TEST_CASE("http: requests follow each other on one connection, and their parts a
   CHECK(test::body_of(old.rest()) == "||");  // and it is closed
 }
 
-TEST_CASE("http: what may not be is refused with its status before the body is read, and nothing follows on the connection", "[serve]") {
+TEST_CASE("http: what may not be is refused with its status before the body is read, and nothing follows on the connection", "[http]") {
   Running running({.header_bytes = 2048, .headers = 10, .body_bytes = 1024});
   const std::string start = "POST /echo HTTP/1.1\r\nHost: x\r\n", end = "\r\n\r\n", next = test::get("/echo");
   std::string many;
@@ -105,7 +105,7 @@ TEST_CASE("http: what may not be is refused with its status before the body is r
       {"compressed", start + "Content-Encoding: gzip\r\nContent-Length: 5" + end + "hello", 415},
       {"negative length", start + "Content-Length: -5" + end + "hello", 400},
       {"huge length", start + "Content-Length: 99999999999999999999" + end + "hello", 400},
-      {"long body", start + "Content-Length: 1025" + end, 413},
+      {"long body", start + "Content-Length: 8000000" + end + std::string(8'000'000, 'x'), 413},
       {"many headers", start + many + "Content-Length: 0" + end, 431},
       {"long header", start + "A: " + std::string(4000, 'x') + end, 431},
       {"long target", "GET /" + std::string(4000, 'x') + " HTTP/1.1" + end, 431},
@@ -132,7 +132,7 @@ TEST_CASE("http: what may not be is refused with its status before the body is r
   }
 }
 
-TEST_CASE("http: Expect: 100-continue is answered, and the body is waited for", "[serve]") {
+TEST_CASE("http: Expect: 100-continue is answered, and the body is waited for", "[http]") {
   Running running;
   const RawClient client(running.address());
   CHECK(client.send("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
@@ -141,7 +141,7 @@ TEST_CASE("http: Expect: 100-continue is answered, and the body is waited for", 
   CHECK(test::body_of(client.reply()) == "ok||");
 }
 
-TEST_CASE("http: slow senders are cut off after their time in all, silent ones after the idle time, and others do not notice", "[serve]") {
+TEST_CASE("http: slow senders are cut off after their time in all, silent ones after the idle time, and others do not notice", "[http]") {
   Running running({.header_seconds = 1, .body_seconds = 1, .idle_seconds = 2});
   const RawClient header(running.address()), body(running.address()), silent(running.address());
   CHECK(header.send("GET /echo HTTP/1.1\r\n"));
@@ -162,7 +162,7 @@ TEST_CASE("http: slow senders are cut off after their time in all, silent ones a
   CHECK(running.comes_true([&] { return running.server().counts().connections == 0; }));
 }
 
-TEST_CASE("http: a client that leaves is noticed while its request is worked on; every request is counted once", "[serve]") {
+TEST_CASE("http: a client that leaves is noticed while its request is worked on; every request is counted once", "[http]") {
   Running running;
   std::vector<std::unique_ptr<RawClient>> clients;
   for (int i = 0; i < 6; ++i) {
@@ -182,21 +182,48 @@ TEST_CASE("http: a client that leaves is noticed while its request is worked on;
   }));
 }
 
-TEST_CASE("http: at the limit of connections further ones wait, and come in when one ends", "[serve]") {
+TEST_CASE("http: at the limit of connections an idle one makes room; while all are at work further ones wait", "[http]") {
   Running running({.connections = 2});
-  RawClient one(running.address()), two(running.address());
+  const RawClient one(running.address()), two(running.address());
   for (const auto* client : {&one, &two}) {
     CHECK(client->send(test::get("/echo")));
     CHECK(test::status_of(client->reply()) == 200);
   }
   const RawClient three(running.address());
-  CHECK(three.send(test::get("/echo")));
-  CHECK(three.rest(0.3).empty());
-  one.close();
-  CHECK(test::status_of(three.reply()) == 200);
+  CHECK(three.send(test::post("/wait", "x")));
+  CHECK(one.rest(2).empty());  // the longest idle one is closed
+  CHECK(two.send(test::post("/wait", "x")));
+  REQUIRE(running.comes_true([&] { return running.waiting() == 2; }));
+  const RawClient four(running.address());
+  CHECK(four.send(test::get("/echo")));
+  CHECK(four.rest(0.3).empty());
+  running.release();
+  CHECK(test::body_of(three.reply()) == "late");
+  CHECK(test::status_of(four.reply()) == 200);
 }
 
-TEST_CASE("http: a Unix socket beside a port; its file goes with the server, and a dead server's file is taken over", "[serve]") {
+TEST_CASE("http: a connection ends after its last request, and bodies over the room for all of them are refused", "[http]") {
+  Running running({.body_bytes = 4096, .bodies_bytes = 4096, .requests = 2});
+  const RawClient client(running.address());
+  for (int i = 0; i < 3; ++i)
+    client.send(test::get("/echo"));
+  const std::string replies = client.rest(2);
+  CHECK(replies.find("HTTP/1.1 200", replies.find("HTTP/1.1 200") + 1) != std::string::npos);
+  CHECK_THAT(replies, ContainsSubstring("Connection: close"));
+  const RawClient slow(running.address()), other(running.address());
+  CHECK(slow.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n"));
+  CHECK(running.comes_true([&] {
+    const RawClient probe(running.address());
+    probe.send(test::post("/echo", std::string(200, 'x')));
+    return test::status_of(probe.reply()) == 503;
+  }));
+  slow.send(std::string(4000, 'x'));
+  CHECK(test::status_of(slow.reply()) == 200);
+  CHECK(other.send(test::post("/echo", std::string(200, 'x'))));
+  CHECK(test::status_of(other.reply()) == 200);
+}
+
+TEST_CASE("http: a Unix socket beside a port; its file goes with the server, and a dead server's file is taken over", "[http]") {
   const test::TemporaryFolder folder;
   const std::string socket = "unix:" + (folder / "s.sock").string();
   {
@@ -221,7 +248,7 @@ TEST_CASE("http: a Unix socket beside a port; its file goes with the server, and
   CHECK(test::read_text(folder / "file") == "precious");
 }
 
-TEST_CASE("http: addresses that cannot be had are refused by name", "[serve]") {
+TEST_CASE("http: addresses that cannot be had are refused by name", "[http]") {
   for (const char* address :
        {"", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "127.0.0.1:80x", "unix:", "no.such.host.invalid:1"}) {
     INFO(address);
@@ -233,7 +260,7 @@ TEST_CASE("http: addresses that cannot be had are refused by name", "[serve]") {
   CHECK((!is_local("0.0.0.0:1") && !is_local("[::]:1") && !is_local("example.org:1")));
 }
 
-TEST_CASE("http load: every request is sent at its moment, whatever the earlier ones do, and its wait counts", "[serve]") {
+TEST_CASE("http load: every request is sent at its moment, whatever the earlier ones do, and its wait counts", "[http]") {
   Running running;
   Load load{.url = parse_url(running.address() + "/echo"), .headers = {}, .bodies = {"a", "b"}, .moments = {0, 0.1, 0.2, 0.3}};
   for (const auto& outcome : run_load(load)) {
@@ -256,7 +283,7 @@ TEST_CASE("http load: every request is sent at its moment, whatever the earlier 
   CHECK(run_load(load)[3].status == 0);
 }
 
-TEST_CASE("http: while the server is closing, open connections end with their reply", "[serve]") {
+TEST_CASE("http: while the server is closing, open connections end with their reply", "[http]") {
   Running running;
   const RawClient client(running.address());
   CHECK(client.send(test::post("/wait", "x")));

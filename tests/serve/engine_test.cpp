@@ -129,13 +129,13 @@ TEST_CASE("engine: a batch holds no more tokens than it may, or one row; models 
 TEST_CASE("engine: jobs whose client has left or whose time is over cost no work", "[serve]") {
   Gated model;
   Outcomes outcomes;
-  Engine engine({.batch_texts = 1, .queue_seconds = 1}, ignore);
+  Engine engine({.batch_texts = 1, .queue_seconds = 100}, ignore);
   engine.enter(outcomes.job(model.forward, 1, 1));
   model.wait_until_entered();
   const auto gone = std::make_shared<std::atomic<bool>>(false);
   auto left = outcomes.job(model.forward, 2, 1), late = outcomes.job(model.forward, 3, 1), good = outcomes.job(model.forward, 4, 1);
   left->gone = gone;
-  late->entered -= std::chrono::seconds(2);
+  late->entered -= std::chrono::seconds(200);
   for (const auto& job : {left, late, good})
     engine.enter(job);
   gone->store(true);
@@ -145,6 +145,26 @@ TEST_CASE("engine: jobs whose client has left or whose time is over cost no work
   CHECK(outcomes.ends[4] == std::vector{End::scored});
   CHECK_FALSE(outcomes.ends.contains(2));
   CHECK(model.batches.size() == 2);
+}
+
+TEST_CASE("engine: a job that is begun is not given up, however long it takes; one whose client leaves half-way is", "[serve]") {
+  Gated model;
+  Outcomes outcomes;
+  Engine engine({.batch_texts = 1, .queue_seconds = 1}, ignore);
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  auto long_one = outcomes.job(model.forward, 10, 3), left = outcomes.job(model.forward, 20, 3);
+  left->gone = gone;
+  engine.enter(long_one);
+  model.wait_until_entered();
+  engine.enter(left);
+  long_one->entered -= std::chrono::seconds(100);
+  gone->store(true);
+  model.open();
+  outcomes.wait_for(1);
+  CHECK(outcomes.ends[10] == std::vector{End::scored});
+  CHECK_FALSE(outcomes.ends.contains(20));
+  CHECK(long_one->finish == nullptr);
+  CHECK(left->finish == nullptr);  // it holds its request, which holds room in the queue
 }
 
 TEST_CASE("engine: a model that fails or gives no number ends its jobs alone, and the next ones are served", "[serve]") {
