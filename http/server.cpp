@@ -204,10 +204,6 @@ void Server::Implementation::listen(const std::string& bind) {
 template <class Acceptor>
 awaitable<void> Server::Implementation::accept(Acceptor& acceptor) {
   while (acceptor.is_open()) {
-    if (connections >= limits.connections && idle.empty()) {
-      co_await freed.async_wait(kToken);
-      continue;
-    }
     asio::generic::stream_protocol::socket socket(io);
     const auto [error] = co_await acceptor.async_accept(socket, kToken);
     if (error) {
@@ -218,10 +214,13 @@ awaitable<void> Server::Implementation::accept(Acceptor& acceptor) {
     }
     int yes = 1;
     ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    if (++connections > limits.connections && !idle.empty()) {  // the one that has asked nothing for longest makes room
+    while (connections >= limits.connections && idle.empty())
+      co_await freed.async_wait(kToken);
+    if (connections >= limits.connections) {  // the one that has asked nothing for longest makes room
       idle.begin()->second->cancel();
       idle.erase(idle.begin());
     }
+    ++connections;
     asio::co_spawn(io, serve(Stream(std::move(socket)), ++numbers), [this](const std::exception_ptr& failed) {
       --connections;
       freed.cancel();
