@@ -57,10 +57,10 @@ std::string media_type(const std::string& header) {
   return type;
 }
 
-// Lists of texts are counted before anything is made of them; lists of numbers are ids.
+// Lists of texts are counted before anything is made of them; lists of numbers are ids, and of {"role"} one dialogue.
 void check_lengths(const json& body, int64_t most, Family family) {
   for (const auto& [name, value] : body.items())
-    if (value.is_array() && std::ssize(value) > most && !value.front().is_number())
+    if (value.is_array() && std::ssize(value) > most && !value.front().is_number() && !value.front().contains("role"))
       throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
 }
 

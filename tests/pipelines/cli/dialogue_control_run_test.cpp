@@ -58,9 +58,9 @@ TEST_CASE("keel run: from a version on, fine-tuning learns Ghost Attention and d
   const Outcome beyond = work.run({"run", "run.json", "--out", "other", "--set", "gatt.from_version=3"});
   CHECK(beyond.code == 2);
   CHECK(beyond.says("gatt.from_version must be at most 2, the last version that is fine-tuned, got 3"));
-  const Outcome unread = work.run({"run", "run.json", "--out", "other", "--set", "gatt.from_version=0"});
+  const Outcome unread = work.run({"run", "run.json", "--out", "other", "--set", "gatt.from_version=0", "--set", "gatt.weight=0.6"});
   CHECK(unread.code == 2);
-  CHECK(unread.says("a run with gatt.from_version 0 does not read it"));
+  CHECK(unread.says("gatt.weight: a run with gatt.from_version 0 does not read it"));
 }
 
 }  // namespace keel::pipelines::cli

@@ -285,25 +285,130 @@ TEST_CASE("keel serve: a reload exchanges the model between requests; one that f
   CHECK(service.get("/readyz").first == 200);
 }
 
-TEST_CASE("keel serve: SIGTERM answers what was accepted, refuses the rest and ends with 0", "[pipelines]") {
+TEST_CASE("keel serve: SIGTERM answers what was accepted, refuses the rest and ends with 0; what takes too long gets 503", "[pipelines]") {
   const Workplace work;
-  Serving service(work, {"--reward", "reward", "--set", "queue.batch_texts=1"});
-  std::vector<std::unique_ptr<RawClient>> clients;
-  const RawClient idle(service.address());
-  for (int i = 0; i < 8; ++i) {
-    clients.push_back(std::make_unique<RawClient>(service.address()));
-    clients.back()->send(test::post("/get_reward", Json{{"query", std::vector<std::string>(60, "<s>" + std::string(80, 'x'))}}.dump()));
+  const auto many = test::post("/get_reward", Json{{"query", std::vector<std::string>(60, "<s>" + std::string(80, 'x'))}}.dump());
+  {
+    Serving service(work, {"--reward", "reward", "--set", "queue.batch_texts=1"});
+    std::vector<std::unique_ptr<RawClient>> clients;
+    const RawClient kept_open(service.address());
+    kept_open.send(test::get("/livez"));
+    CHECK(test::status_of(kept_open.reply()) == 200);
+    for (int i = 0; i < 8; ++i) {
+      clients.push_back(std::make_unique<RawClient>(service.address()));
+      clients.back()->send(many);
+    }
+    CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"].get<int>() >= 100; }));
+    service.process().signal(SIGTERM);
+    usleep(100'000);
+    kept_open.send(test::post("/get_reward", R"({"query": ["<s>late"]})"));
+    CHECK(test::status_of(kept_open.reply()) == 503);
+    for (const auto& client : clients)
+      CHECK(test::status_of(client->reply()) == 200);
+    const Outcome end = service.process().wait();
+    INFO(end.err);
+    CHECK(end.code == 0);
   }
-  CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"].get<int>() >= 8; }));
+  Serving service(work, {"--reward", "reward", "--set", "queue.batch_texts=1", "--set", "drain_seconds=0"});
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(std::make_unique<RawClient>(service.address()));
+    clients.back()->send(many);
+  }
+  CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"].get<int>() >= 1000; }));
   service.process().signal(SIGTERM);
-  for (const auto& client : clients)
-    CHECK(test::status_of(client->reply()) == 200);
+  int served = 0, refused = 0;
+  for (const auto& client : clients) {
+    const int status = test::status_of(client->reply());
+    served += status == 200 ? 1 : 0;
+    refused += status == 503 ? 1 : 0;
+  }
+  CHECK(served + refused == 40);
+  CHECK(refused > 0);
   const Outcome end = service.process().wait();
   INFO(end.err);
   CHECK(end.code == 0);
 }
 
-TEST_CASE("keel serve: what cannot work is refused before it listens", "[pipelines]") {
+TEST_CASE("keel serve: the status of each case in each family", "[pipelines]") {
+  const Workplace work;
+  work.write_reward("other", 1);
+  auto nan = test::tiny_weights();  // no weight is, but the score overflows
+  nan.push_back({.name = "score.weight", .shape = {1, test::kTinyWidth}, .values = std::vector<float>(test::kTinyWidth, 3e38F)});
+  test::write_tiny_folder(work / "nan", nan,
+                          {{"architectures", {"LlamaForSequenceClassification"}}, {"num_labels", 1}, {"pad_token_id", 3}},
+                          work / "tokenizer.model");
+  const Serving service(work, {"--reward", "rm=reward", "--reward", "nan=nan", "--policy", "lm=model", "--set", "most_texts=40"});
+  const std::vector<std::string> many(41, "a");
+  const std::string longest(2000, 'x');
+  const std::vector<std::tuple<std::string, Json, int>> cases = {
+      {"/get_reward", {{"query", Json::array()}}, 200},
+      {"/classify", {{"input", Json::array()}}, 400},
+      {"/predict", {{"inputs", Json::array()}}, 400},
+      {"/get_reward", {{"query", many}}, 413},
+      {"/classify", {{"input", many}}, 400},
+      {"/rerank", {{"query", "q"}, {"texts", std::vector<std::string>(33, "a")}}, 422},
+      {"/v1/reward", {{"text", longest}}, 200},  // its end is scored
+      {"/v1/reward", {{"text", longest}, {"overlong", "refuse"}}, 400},
+      {"/predict", {{"inputs", longest}, {"truncate", false}}, 422},
+      {"/classify", {{"input", "a"}, {"truncate_prompt_tokens", 97}}, 400},
+      {"/classify", {{"input", "a"}, {"model", "nobody"}}, 404},
+      {"/rm/nobody/get_reward", {{"query", {"a"}}}, 404},
+      {"/rm/nan/get_reward", {{"query", {"a"}}}, 500},
+      {"/rm/nan/classify", {{"input", "a"}}, 500},
+      {"/rm/nan/predict", {{"inputs", "a"}}, 424},
+      {"/classify", {{"input", {319, 320}}}, 400},  // 320 is no id
+      {"/v1/embeddings", {{"input", "a"}}, 404},
+      {"/predict", {{"inputs", {"[/INST]", "a"}}}, 422},
+      {"/score", {{"text_1", "[/INST]"}, {"text_2", "a"}}, 400},
+      {"/v1/logprobs", {{"model", "rm"}, {"ids", {1, 2}}}, 404},
+      {"/v1/logprobs", {{"ids", {5, 9, 77}}}, 200}};
+  for (const auto& [path, body, status] : cases) {
+    const auto [found, reply] = service.post(path, body);
+    INFO(path << " " << body.dump().substr(0, 100) << " -> " << reply.dump().substr(0, 300));
+    CHECK(found == status);
+  }
+  CHECK(service.ask("DELETE /classify HTTP/1.1\r\nHost: x\r\n\r\n").first == 405);
+  CHECK(service.ask("POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}").first == 415);
+  CHECK(service
+            .ask("POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: Application/JSON ; charset=utf-8\r\nContent-Length: "
+                 "13\r\n\r\n{\"input\":\"a\"}")
+            .first == 200);
+
+  work.write("ids.jsonl", R"({"ids":[5,9,77,12]}
+{"messages":[{"role":"user","content":"who?"},{"role":"assistant","content":"the baker."}]}
+)");
+  const auto offline = work.run({"logprobs", "--model", "model", "--in", "ids.jsonl"}).rows();
+  const auto rows = test::rows_in(work / "ids.jsonl");
+  const Json served = service.post("/v1/logprobs", {{"inputs", rows}}).second["data"];
+  for (size_t i = 0; i < 2; ++i) {
+    REQUIRE(served[i]["logprobs"].size() == offline.at(i)["logprobs"].size());
+    for (size_t t = 0; t < offline[i]["logprobs"].size(); ++t)
+      CHECK(served[i]["logprobs"][t].get<double>() == Catch::Approx(offline[i]["logprobs"][t].get<double>()).margin(1e-6));
+  }
+}
+
+TEST_CASE("keel serve: a history of thousands of exchanges and a text of a megabyte hold nobody up", "[pipelines]") {
+  const Workplace work;
+  Json config = Json::parse(work.read("reward/keel.json"));
+  config["limit"] = {{"max_tokens", 64}, {"drop_oldest_turns", true}};
+  work.write("reward/keel.json", config.dump());
+  const Serving service(work, {"--reward", "reward"});
+  Json history = Json::array();
+  for (int i = 0; i < 5000; ++i) {
+    history.push_back({{"role", "user"}, {"content", "how many boats?"}});
+    history.push_back({{"role", "assistant"}, {"content", "three"}});
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const Json reply = service.post("/v1/reward", {{"messages", history}}).second;
+  INFO(reply.dump().substr(0, 500));
+  CHECK((reply["truncated"] == true && reply["cut"] == false && reply["tokens"].get<int>() <= 64));
+  CHECK(service.post("/v1/reward", {{"text", std::string(1 << 20, 'x')}}).first == 200);
+  CHECK(service.post("/v1/reward", {{"text", std::string((1 << 20) + 1, 'x')}}).first == 400);
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(60));  // minutes to hours, were each length tried in turn
+}
+
+TEST_CASE("keel serve: what cannot work is refused", "[pipelines]") {
   const Workplace work;
   work.write_reward("other", 1);
   const auto outcomes = work.run_all({{"serve", "--reward", "reward", "--bind", "0.0.0.0:0"},
@@ -314,7 +419,8 @@ TEST_CASE("keel serve: what cannot work is refused before it listens", "[pipelin
                                       {"serve", "--reward", "reward", "--gate-threshold", "0.2"},
                                       {"serve", "--reward", "nowhere", "--bind", "127.0.0.1:0"},
                                       {"serve", "--reward", "model", "--bind", "127.0.0.1:0"},
-                                      {"serve", "--reward", "reward", "--keys", "none", "--bind", "127.0.0.1:0"}});
+                                      {"serve", "--reward", "reward", "--keys", "none", "--bind", "127.0.0.1:0"},
+                                      {"serve", "--reward", "reward", "--base", "model", "--bind", "127.0.0.1:0"}});
   const std::vector<std::string> messages = {"give --keys FILE, or --insecure",
                                              "given twice",
                                              "that of --combine",
@@ -323,10 +429,11 @@ TEST_CASE("keel serve: what cannot work is refused before it listens", "[pipelin
                                              "nothing reads it without --combine",
                                              "nowhere",
                                              "score.weight",
-                                             "none"};
+                                             "none",
+                                             "no reward model is a PEFT adapter"};
   for (size_t i = 0; i < outcomes.size(); ++i) {
     INFO(i << " " << outcomes[i].err);
-    CHECK(outcomes[i].code != 0);
+    CHECK((outcomes[i].code == 2 || outcomes[i].code == 3));
     CHECK(outcomes[i].says(messages[i]));
   }
 }
