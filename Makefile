@@ -2,13 +2,15 @@
 # KEEL_DEPS and KEEL_TORCH: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build setup model bench asan tsan lint format docs clean
+.PHONY: help demo test build setup model compat bench asan tsan lint format docs clean
 
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
 BINARY := build/keel
 CONFIGURE = cmake --log-level=WARNING -DKEEL_DEPS="$(KEEL_DEPS)" -DKEEL_TORCH="$(KEEL_TORCH)" --preset
 CTEST = ctest --output-on-failure --no-label-summary --no-tests=error --parallel $(JOBS) --test-dir
 SMOLLM2 := models/smollm2-135m-instruct
+HELPFULNESS ?= runs/demo/reward_models/helpfulness
+SAFETY ?= runs/demo/reward_models/safety
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -29,6 +31,9 @@ setup:  ## packages, Catch2 and LibTorch: what is missing of them
 
 model: build  ## SmolLM2-135M-Instruct in models/
 	tools/fetch_model.sh $(BINARY) $(SMOLLM2)
+
+compat: build  ## keel serve against clients of other trainers (pip install -r tests/serve/compat/requirements.txt; HELPFULNESS, SAFETY: models)
+	python3 tests/serve/compat/compat.py --keel $(BINARY) --helpfulness $(HELPFULNESS) --safety $(SAFETY)
 
 bench: build  ## the benchmarks
 	build/release/bench/keel_bench
