@@ -96,6 +96,8 @@ std::optional<std::pair<int, std::string>> header_problem(const Parser& parser, 
   if (head.count(Field::content_encoding) > 0) return {{415, "Content-Encoding is not accepted; send the body as it is"}};
   if (const auto length = parser.content_length(); length && *length > static_cast<uint64_t>(limits.body_bytes))
     return {{413, fmt::format("the body is longer than {} bytes", limits.body_bytes)}};
+  if ((head.method() == beast::http::verb::get || head.method() == beast::http::verb::head) && parser.content_length().value_or(0) > 0)
+    return {{400, "this method takes no body"}};
   if (head.target().empty() || head.target()[0] != '/') return {{400, "the request's target must be a path"}};
   return std::nullopt;
 }
@@ -170,7 +172,7 @@ struct Server::Implementation {
   awaitable<void> accept(Acceptor& acceptor);
   awaitable<void> serve(Stream stream, uint64_t number);
   awaitable<bool> serve_one(Stream& stream, beast::flat_buffer& buffer, uint64_t number, bool last);
-  awaitable<std::optional<Reply>> wait_for_reply(Stream& stream, const beast::flat_buffer& buffer, Pending& pending);
+  awaitable<std::optional<Reply>> wait_for_reply(Stream& stream, beast::flat_buffer& buffer, Pending& pending);
   awaitable<bool> write(Stream& stream, Reply reply, bool keep_alive, bool head_only, unsigned version);
   awaitable<void> linger(Stream& stream);
 };
@@ -329,18 +331,19 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
 }
 
 // Nothing where the client leaves first.
-awaitable<std::optional<Reply>> Server::Implementation::wait_for_reply(Stream& stream, const beast::flat_buffer& buffer, Pending& pending) {
+awaitable<std::optional<Reply>> Server::Implementation::wait_for_reply(Stream& stream, beast::flat_buffer& buffer, Pending& pending) {
   using namespace asio::experimental::awaitable_operators;
-  bool watch = buffer.size() == 0;  // else its next request is here, and its end cannot be seen
   while (!pending.reply) {
-    if (!watch) {
+    if (buffer.size() >= static_cast<size_t>(limits.header_bytes)) {  // its next requests are here already: its end cannot be seen
       co_await pending.arrived.async_wait(kToken);
       continue;
     }
     const auto first = co_await (pending.arrived.async_wait(kToken) || stream.socket().async_wait(asio::socket_base::wait_read, kToken));
     if (first.index() == 0 || pending.reply) continue;
     if (has_left(stream)) co_return std::nullopt;
-    watch = false;
+    const auto [error, bytes] = co_await stream.async_read_some(buffer.prepare(4096), kToken);
+    if (error) co_return std::nullopt;
+    buffer.commit(bytes);
   }
   co_return std::move(pending.reply);
 }
@@ -350,7 +353,7 @@ awaitable<bool> Server::Implementation::write(Stream& stream, Reply reply, bool 
   response.set(Field::server, "keel");
   response.set(Field::content_type, reply.content_type);
   for (const auto& [name, value] : reply.headers)
-    response.set(name, value);
+    response.insert(name, value);
   response.keep_alive(keep_alive);
   response.body() = std::move(reply.body);
   response.prepare_payload();

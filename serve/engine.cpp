@@ -44,8 +44,11 @@ void Engine::stop() {
 
 bool Engine::reserve(int64_t texts, int64_t tokens, int64_t held) {
   const std::lock_guard lock(mutex_);
+  constexpr int64_t kSmall = 64;
   const bool alone = texts_ == held;
-  if (!alone && (texts_ + texts > limits_.queued_texts || tokens_ + tokens > limits_.queued_tokens)) return false;
+  const int64_t tenths = texts + held > kSmall ? 9 : 10;
+  if (!alone && (texts_ + texts > limits_.queued_texts * tenths / 10 || tokens_ + tokens > limits_.queued_tokens * tenths / 10))
+    return false;
   texts_ += texts;
   tokens_ += tokens;
   return true;
@@ -135,6 +138,10 @@ void Engine::finish(const std::vector<Turn>& batch) {
   for (const Turn& turn : batch) {
     Job& job = *turn.job;
     ++job.done;
+    const auto texts = static_cast<int64_t>(job.done) * job.texts / std::ssize(job.rows) - job.released_texts;
+    const auto tokens = job.texts > 0 ? std::ssize(job.rows[turn.row].ids) : 0;
+    release(texts, tokens);
+    job.released_texts += texts, job.released_tokens += tokens;
     if (job.finish == nullptr || (job.done < job.rows.size() && !job.failed)) continue;
     if (has_left(job)) {
       job.finish = nullptr;

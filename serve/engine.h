@@ -61,6 +61,8 @@ struct Job {
   std::vector<Values> values;
   std::chrono::steady_clock::time_point begun = {};  // its first row
   size_t next = 0, done = 0;
+  int64_t texts = 0;                                // that it has room for in the queue
+  int64_t released_texts = 0, released_tokens = 0;  // what the engine has given back of it, row by row
   bool failed = false;
 };
 
@@ -78,7 +80,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Room in the queue, taken before anything costly is done for a request, and given back by release(). False: there is none. `held`: texts
-  // that the same request has room for already. A request that is larger than the whole queue has room when nothing else waits.
+  // that the same request has room for already. A request that is larger than the whole queue has room when nothing else waits; large ones
+  // leave a tenth to small ones.
   bool reserve(int64_t texts, int64_t tokens, int64_t held = 0);
   void release(int64_t texts, int64_t tokens);
 

@@ -320,10 +320,13 @@ Rendered render(const ServedModel& model, const Item& item, const Asked& asked) 
     throw TooLong(tokens > most ? fmt::format("a text has {} tokens, more than the {} that fit", tokens, most)
                                 : fmt::format("a dialogue fits the {} tokens only without its oldest turns", most));
   auto& ids = rendered.ids;
-  if (asked.overlong == Overlong::keep_start)
+  if (asked.overlong == Overlong::keep_start) {
+    rendered.answer_tokens = std::max<int64_t>(0, rendered.answer_tokens - (tokens - most));
     ids.resize(static_cast<size_t>(most));
-  else
-    ids.erase(ids.begin(), ids.end() - most);  // the score is read at the end
+  } else {  // the score is read at the end
+    rendered.answer_tokens = std::min(rendered.answer_tokens, most);
+    ids.erase(ids.begin(), ids.end() - most);
+  }
   rendered.truncated = rendered.cut = true;
   return rendered;
 }

@@ -72,14 +72,16 @@ function show(title, result, better) {
   });
   box.appendChild(tokens); $("results").appendChild(box);
 }
+let asked = 0;
 $("form").addEventListener("submit", async event => {
-  event.preventDefault(); $("error").textContent = ""; $("results").replaceChildren();
+  event.preventDefault(); const own = ++asked; $("error").textContent = ""; $("results").replaceChildren();
   const answers = [$("a").value]; if ($("b").value.trim()) answers.push($("b").value);
   const inputs = answers.map(answer => ({messages: messages(answer), hazard: $("hazard").checked}));
   try {
     const reply = await fetch("v1/reward", {method: "POST", headers: headers(), body: JSON.stringify({model: $("model").value, inputs, return_tokens: true})});
     const body = await reply.json();
     if (!reply.ok) throw new Error(body.error.message || body.error);
+    if (own !== asked) return;
     const best = Math.max(...body.data.map(one => one.score));
     body.data.forEach((one, i) => show("Answer " + "AB"[i], one, body.data.length > 1 && one.score === best));
   } catch (problem) { $("error").textContent = problem.message; }

@@ -183,7 +183,7 @@ json info_json(const ModelSet& set, const EngineLimits& limits, int64_t most_tex
                {"max_input_length", longest},
                {"max_batch_tokens", limits.batch_tokens},
                {"max_batch_requests", limits.batch_texts},
-               {"max_client_batch_size", 32},
+               {"max_client_batch_size", dialects::kMostTeiTexts},
                {"auto_truncate", truncates},
                {"tokenization_workers", 1},
                {"version", core::kVersion},

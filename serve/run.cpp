@@ -1,8 +1,10 @@
 #include "serve/run.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -86,6 +88,19 @@ std::string what(const std::exception_ptr& failure) {
   }
 }
 
+// As many file descriptors as connections and models need, where the system lets us.
+void allow_connections(int64_t connections) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const auto wanted = static_cast<rlim_t>(connections) + 256;
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted)
+    core::log_warn(fmt::format("{} open files are allowed, too few for http.connections {}: raise the limit (ulimit -n, LimitNOFILE)",
+                               limit.rlim_cur, connections));
+}
+
 void check_addresses(const RunConfig& config) {
   for (const auto& address : config.bind)
     if (!http::is_local(address) && config.key_file.empty() && !config.insecure)
@@ -97,6 +112,7 @@ void check_addresses(const RunConfig& config) {
 
 void run_service(const RunConfig& config) {
   check_addresses(config);
+  allow_connections(config.service.http.connections);
   install_handlers();
   if (core::interrupt_requested()) throw core::Interrupted("stopped before the service began");
   std::error_code missing;

@@ -46,7 +46,8 @@ int64_t now_in_seconds() {
 http::Reply refusal(int status, Family family, const std::string& reason) {
   http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason)};
   if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
-  if (status == 401) reply.headers.emplace_back("WWW-Authenticate", "Bearer, Basic realm=\"keel\"");
+  if (status == 401)  // a header each: browsers read one challenge a line
+    reply.headers.insert(reply.headers.end(), {{"WWW-Authenticate", "Basic realm=\"keel\""}, {"WWW-Authenticate", "Bearer"}});
   return reply;
 }
 
@@ -57,11 +58,19 @@ std::string media_type(const std::string& header) {
   return type;
 }
 
-// Lists of texts are counted before anything is made of them; lists of numbers are ids, and of {"role"} one dialogue.
+// Lists of texts are counted before anything is made of them; lists of numbers are ids, and of messages one dialogue. A text that would be
+// repeated for each of a list counts as often.
 void check_lengths(const json& body, int64_t most, Family family) {
-  for (const auto& [name, value] : body.items())
-    if (value.is_array() && std::ssize(value) > most && !value.front().is_number() && !value.front().contains("role"))
-      throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
+  constexpr int64_t kMostBytes = 1 << 26;
+  int64_t texts = 0, bytes = 0;
+  for (const auto& [name, value] : body.items()) {
+    if (value.is_string()) bytes = std::max(bytes, std::ssize(value.get_ref<const std::string&>()));
+    const bool dialogue = name == "messages" && value.is_array() && !value.empty() && value.front().is_object();
+    if (value.is_array() && !value.empty() && !value.front().is_number() && !dialogue) texts = std::max(texts, std::ssize(value));
+  }
+  if (texts > most) throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
+  if (texts > 1 && texts * bytes > kMostBytes)
+    throw Refused(status_of(Trouble::too_many, family), fmt::format("{} texts with a text of {} bytes each are too many", texts, bytes));
 }
 
 bool holds_member(const std::string& body, const char* name) {
@@ -126,7 +135,7 @@ struct Service::Request {
   }
   ~Request() {
     if (!answered.exchange(true) && !http.gone->load()) respond(refusal(500, target.family, "the request was lost"));
-    engine.release(texts, tokens);
+    engine.release(texts - job->released_texts, tokens - job->released_tokens);
     const std::lock_guard lock(service.mutex_);
     service.requests_.erase(this);
   }
@@ -288,7 +297,9 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
 
 void Service::parse(Request& request) {
   const json body = parse_body(request.http.body);
-  check_lengths(body, config_.most_texts, request.target.family);
+  check_lengths(body,
+                request.target.family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts,
+                request.target.family);
   request.asked = read_request(request.target, body);
   auto& asked = request.asked;
   request.characters = characters_of(asked.items);
@@ -356,6 +367,7 @@ bool Service::tokenize_some(Request& request) {
     tokens += std::ssize(row.ids);
   request.engine.release(0, request.tokens - tokens);
   request.tokens = tokens;
+  request.job->texts = request.texts;
   return false;
 }
 

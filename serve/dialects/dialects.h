@@ -10,6 +10,8 @@ namespace keel::serve::dialects {
 // By whose clients a path is used: they differ in the statuses and the form of errors.
 enum class Family { trainer, vllm, tei };
 
+inline constexpr int64_t kMostTeiTexts = 32;  // its --max-client-batch-size
+
 // Each takes the parsed body, an object, and throws Refused. Lists may be empty where the dialect allows it.
 Asked trainer_request(const nlohmann::json& body);        // OpenRLHF, slime, LLaMA-Factory: told apart by their members
 Asked llama_factory_request(const nlohmann::json& body);  // /v1/score/evaluation

@@ -5,8 +5,6 @@
 namespace keel::serve::dialects {
 namespace {
 
-constexpr int64_t kMostTexts = 32;  // its --max-client-batch-size
-
 // "truncate": true keeps the side that "truncation_direction" does not cut, false refuses; the service's choice where it is missing.
 void read_direction_(const Json& body, Asked& asked) {
   const std::string direction = text_at(body, "truncation_direction", "Right");
@@ -34,7 +32,7 @@ Item text_or_pair(const Json& value) {
 
 Asked read_predict(const Json& body) {
   Asked asked;
-  asked.most_items = kMostTexts;
+  asked.most_items = kMostTeiTexts;
   read_direction_(body, asked);
   const Json* inputs = find(body, "inputs");
   if (inputs == nullptr) throw Refused(400, "\"inputs\" is missing");
@@ -59,7 +57,7 @@ Asked read_predict(const Json& body) {
 
 Asked read_rerank(const Json& body) {
   Asked asked;
-  asked.most_items = kMostTexts;
+  asked.most_items = kMostTeiTexts;
   read_direction_(body, asked);
   const Json* query = find(body, "query");
   if (query == nullptr || !query->is_string()) throw Refused(400, "\"query\" must be a string");
