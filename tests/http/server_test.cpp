@@ -107,6 +107,7 @@ TEST_CASE("http: what may not be is refused with its status before the body is r
       {"huge length", start + "Content-Length: 99999999999999999999" + end + "hello", 400},
       {"long body", start + "Content-Length: 8000000" + end + std::string(8'000'000, 'x'), 413},
       {"many headers", start + many + "Content-Length: 0" + end, 431},
+      {"GET with a body", "GET /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5" + end + "hello", 400},
       {"long header", start + "A: " + std::string(4000, 'x') + end, 431},
       {"long target", "GET /" + std::string(4000, 'x') + " HTTP/1.1" + end, 431},
       {"no path", "GET echo HTTP/1.1\r\nHost: x" + end, 400},
@@ -171,6 +172,7 @@ TEST_CASE("http: a client that leaves is noticed while its request is worked on;
   }
   REQUIRE(running.comes_true([&] { return running.waiting() == 6; }));
   clients[0]->close();
+  CHECK(clients[3]->send("\r\n" + test::get("/echo")));  // a client that has sent its next request is watched, too
   clients[3]->close();
   CHECK(running.comes_true([&] { return running.server().counts().disconnected == 2; }));
   running.release();

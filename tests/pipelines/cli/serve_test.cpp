@@ -205,6 +205,9 @@ TEST_CASE("keel serve: keys guard every path but health, and are exchanged while
     INFO(path);
     CHECK(service.get(path).first == 401);
     CHECK(service.get(path, other).first == 401);
+    const RawClient browser(service.address());
+    browser.send(test::get(path));
+    CHECK_THAT(browser.reply(), ContainsSubstring("WWW-Authenticate: Basic realm=\"keel\"\r\n"));
     CHECK(service.get(path, key).first == (std::string(path) == "/nothing" ? 404 : 200));
   }
   for (const char* path :
@@ -348,7 +351,8 @@ TEST_CASE("keel serve: the status of each case in each family", "[pipelines]") {
       {"/get_reward", {{"query", many}}, 413},
       {"/classify", {{"input", many}}, 400},
       {"/rerank", {{"query", "q"}, {"texts", std::vector<std::string>(33, "a")}}, 422},
-      {"/v1/reward", {{"text", longest}}, 200},  // its end is scored
+      {"/rerank", {{"query", std::string(3'000'000, 'q')}, {"documents", std::vector<std::string>(40, "a")}}, 400},  // 120 MB of prompts
+      {"/v1/reward", {{"text", longest}}, 200},                                                                      // its end is scored
       {"/v1/reward", {{"text", longest}, {"overlong", "refuse"}}, 400},
       {"/predict", {{"inputs", longest}, {"truncate", false}}, 422},
       {"/classify", {{"input", "a"}, {"truncate_prompt_tokens", 97}}, 400},
