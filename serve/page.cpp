@@ -18,7 +18,7 @@ button{font:inherit;padding:.5em 1.2em;border:0;border-radius:4px;background:#0b
 button.plain{background:#e4ebf2;color:#1b2733} :focus-visible{outline:3px solid #f0a202;outline-offset:1px}
 table{border-collapse:collapse;margin:.8em 0;width:100%} td,th{text-align:left;padding:.25em .6em .25em 0;border-bottom:1px solid #e4ebf2;font-variant-numeric:tabular-nums}
 .check{display:flex;align-items:center;gap:.5em} .check input{width:auto} .check label{margin:0;font-weight:400}
-.tokens{line-height:2;word-break:break-word} .tokens span{background:#eef2f6;border-radius:3px;padding:1px 3px;margin:1px;white-space:pre-wrap}
+.tokens{line-height:2;word-break:break-word} .tokens span{background:#eef2f6;border-radius:3px;padding:1px 3px;margin:1px;white-space:pre-wrap;display:inline-block}
 .tokens span.answer{background:#cfe4f7} .tokens small{color:#627d98;margin-right:2px} .better{color:#0b6b2d;font-weight:600} #error{color:#a61b1b;font-weight:600}
 </style></head><body>
 <h1>Reward models</h1>
