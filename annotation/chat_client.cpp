@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -65,8 +64,7 @@ ChatReply ask_chat(const ChatServer& server, json request) {
   http::Url url = http::parse_url(server.url);
   url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
   request["model"] = server.model;
-  const char* key = std::getenv(server.key_variable);
-  const auto headers = http::bearer_headers(key == nullptr ? "" : key, server.key_variable);
+  const auto headers = http::bearer_headers(server.key_variable);
   std::string failure;
   bool wordless = false;  // the last reply was a model's, without a text
   for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {

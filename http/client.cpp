@@ -12,6 +12,7 @@
 #include <boost/url/parse.hpp>
 #include <charconv>
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "core/error.h"
@@ -110,7 +111,9 @@ void wait_before_retry(int64_t attempt) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
-std::map<std::string, std::string> bearer_headers(const std::string& token, const std::string& variable) {
+std::map<std::string, std::string> bearer_headers(const char* variable) {
+  const char* value = std::getenv(variable);
+  const std::string token = value == nullptr ? "" : value;
   if (token.empty()) return {};
   if (std::any_of(token.begin(), token.end(), [](char c) { return c < ' ' || c > '~'; }))
     throw core::UsageError(fmt::format("{} holds a line break or another character that no key has; set it again", variable));

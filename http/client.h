@@ -26,7 +26,8 @@ Answer post(const Url& url, const std::string& body, const std::map<std::string,
 // Waits before another attempt, `attempt` counted from 1: 0.4 s, 0.8 s ... 12.8 s. Returns early on SIGTERM.
 void wait_before_retry(int64_t attempt);
 
-// A bearer token as headers, "" for none. UsageError, naming the variable that it comes from, where it holds characters that no key has.
-std::map<std::string, std::string> bearer_headers(const std::string& token, const std::string& variable);
+// The bearer token that an environment variable holds, as headers; none where it is not set. UsageError, naming the variable, where it
+// holds characters that no key has.
+std::map<std::string, std::string> bearer_headers(const char* variable);
 
 }  // namespace keel::http

@@ -34,6 +34,10 @@ struct Work {
   std::vector<LoadOutcome> outcomes;
 };
 
+Clock::time_point due(const Work& work, size_t i) {
+  return work.start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(work.load.moments[i]));
+}
+
 asio::awaitable<int> ask(Work& work, const std::string& body) {
   beast::tcp_stream stream(work.io);
   stream.expires_after(std::chrono::seconds(work.load.timeout_seconds));
@@ -56,15 +60,14 @@ asio::awaitable<int> ask(Work& work, const std::string& body) {
 }
 
 asio::awaitable<void> one_request(Work& work, size_t i) {
-  const auto due = work.start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(work.load.moments[i]));
   work.outcomes[i].status = co_await ask(work, work.load.bodies[i % work.load.bodies.size()]);
-  work.outcomes[i].latency = std::chrono::duration<double>(Clock::now() - due).count();
+  work.outcomes[i].latency = std::chrono::duration<double>(Clock::now() - due(work, i)).count();
 }
 
 asio::awaitable<void> send_all(Work& work) {
   asio::steady_timer timer(work.io);
   for (size_t i = 0; i < work.load.moments.size() && !core::interrupt_requested(); ++i) {
-    timer.expires_at(work.start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(work.load.moments[i])));
+    timer.expires_at(due(work, i));
     co_await timer.async_wait(kToken);
     asio::co_spawn(work.io, one_request(work, i), asio::detached);
   }

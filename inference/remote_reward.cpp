@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -53,8 +52,7 @@ RewardClient::RewardClient(const std::string& address) : address_(address) {
 }
 
 http::Answer RewardClient::request(const std::string& path, const std::string* body) const {
-  const char* key = std::getenv(kKeyVariable);
-  const auto headers = http::bearer_headers(key == nullptr ? "" : key, kKeyVariable);
+  const auto headers = http::bearer_headers(kKeyVariable);
   http::Url url = url_;
   url.path += path;
   std::string failure;

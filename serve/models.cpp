@@ -260,8 +260,12 @@ std::shared_ptr<const ServedModel> ModelSet::policy(const std::string& name) con
 }
 
 std::string ModelSet::digest_of(const std::string& name) const {
+  return serve::digest_of(behind(name));
+}
+
+std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models) {
   std::string digests;
-  for (const auto& model : behind(name))
+  for (const auto& model : models)
     digests += (digests.empty() ? "" : "+") + model->digest;
   return digests;
 }

@@ -74,6 +74,8 @@ struct Rendered {
   int64_t answer_tokens = 0;            // at the end, with the end's id; 0 where the item says not what the answer is
 };
 
+std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models);  // of several, joined by "+"
+
 struct TooLong : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

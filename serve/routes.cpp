@@ -103,10 +103,6 @@ bool is_public(const std::string& path) {
   return path == "/health" || path == "/ping" || path == "/livez" || path == "/readyz";
 }
 
-Family family_of(const std::string& path) {
-  return target_of(path).family;
-}
-
 Asked read_request(Target& target, const json& body) {
   switch (target.dialect) {
     case Dialect::trainer:

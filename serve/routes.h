@@ -25,7 +25,6 @@ struct Target {
 Target target_of(const std::string& path);
 std::vector<std::string> methods_of(const Target& target);  // "GET", "HEAD", "POST"; empty for an unknown path
 bool is_public(const std::string& path);                    // health: no key is needed
-dialects::Family family_of(const std::string& path);
 
 // The request of a dialect's body. A body at a rerank path decides itself whether it is TEI's; `target` then follows.
 dialects::Asked read_request(Target& target, const nlohmann::json& body);

@@ -105,13 +105,6 @@ int64_t characters_of(const std::vector<dialects::Item>& items) {
   return characters;
 }
 
-std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models) {
-  std::string digests;
-  for (const auto& model : models)
-    digests += (digests.empty() ? "" : "+") + model->digest;
-  return digests;
-}
-
 // The body as an object. What a parser says of broken text may repeat it, so it is not passed on.
 json parse_body(const std::string& body) {
   json parsed;

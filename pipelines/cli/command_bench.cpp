@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -65,8 +64,7 @@ void bench_serve(const BenchOptions& options, uint64_t seed) {
   check_output(options.out, {options.in});
   core::JsonlWriter writer(options.out);
   http::Load load{.url = http::parse_url(options.url), .headers = {}, .bodies = {}, .moments = {}};
-  const char* key = std::getenv("KEEL_SERVE_KEY");
-  load.headers = http::bearer_headers(key == nullptr ? "" : key, "KEEL_SERVE_KEY");
+  load.headers = http::bearer_headers("KEEL_SERVE_KEY");
   core::JsonlReader reader(options.in);
   for (nlohmann::json row; reader.next(row);)
     load.bodies.push_back(core::dump_json(row));

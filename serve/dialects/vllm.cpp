@@ -25,6 +25,19 @@ Json envelope(const char* prefix, const Scored& scored) {
           {"usage", usage_of(scored)}};
 }
 
+// An envelope with one row a score, each with its index.
+template <class Row>
+Json list_reply(const char* prefix, const Scored& scored, Row row_of) {
+  Json reply = envelope(prefix, scored), rows = Json::array();
+  for (const Score& score : scored.scores) {
+    Json row = row_of(score);
+    row["index"] = rows.size();
+    rows.push_back(std::move(row));
+  }
+  reply["data"] = rows;
+  return reply;
+}
+
 // "use_activation", formerly "activation": raw scores unless it is true.
 bool wants_sigmoid(const Json& body) {
   return flag_at(body, "use_activation", flag_at(body, "activation", false));
@@ -128,11 +141,9 @@ Asked classify_request(const Json& body) {
   if (has(body, "text") && !has(body, "input") && !has(body, "messages")) return sglang_request(body);
   Asked asked = with_input(body);
   asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
-    Json reply = envelope("classify", scored), rows = Json::array();
-    for (const Score& score : scored.scores)
-      rows.push_back({{"index", rows.size()}, {"label", "score"}, {"probs", {scaled(score, sigmoid)}}, {"num_classes", 1}});
-    reply["data"] = rows;
-    return reply;
+    return list_reply("classify", scored, [&](const Score& score) -> Json {
+      return {{"label", "score"}, {"probs", {scaled(score, sigmoid)}}, {"num_classes", 1}};
+    });
   };
   return asked;
 }
@@ -155,11 +166,9 @@ Asked score_request(const Json& body) {
   for (size_t i = 0; i < second.size(); ++i)
     asked.items.push_back({.content = PromptAndAnswer{first[first.size() == 1 ? 0 : i], second[i]}});
   asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
-    Json reply = envelope("score", scored), rows = Json::array();
-    for (const Score& score : scored.scores)
-      rows.push_back({{"index", rows.size()}, {"object", "score"}, {"score", scaled(score, sigmoid)}});
-    reply["data"] = rows;
-    return reply;
+    return list_reply("score", scored, [&](const Score& score) -> Json {
+      return {{"object", "score"}, {"score", scaled(score, sigmoid)}};
+    });
   };
   return asked;
 }
@@ -196,11 +205,9 @@ Asked pooling_request(const Json& body) {
     throw Refused(400, "\"encoding_format\" must be \"float\"");
   Asked asked = with_input(body);
   asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
-    Json reply = envelope("pool", scored), rows = Json::array();
-    for (const Score& score : scored.scores)
-      rows.push_back({{"index", rows.size()}, {"object", "pooling"}, {"data", {scaled(score, sigmoid)}}});
-    reply["data"] = rows;
-    return reply;
+    return list_reply("pool", scored, [&](const Score& score) -> Json {
+      return {{"object", "pooling"}, {"data", {scaled(score, sigmoid)}}};
+    });
   };
   return asked;
 }
@@ -210,13 +217,10 @@ Asked embeddings_request(const Json& body) {
   if (encoding != "float" && encoding != "base64") throw Refused(400, "\"encoding_format\" must be \"float\" or \"base64\"");
   Asked asked = with_input(body);
   asked.reply = [base64 = encoding == "base64"](const Scored& scored) {
-    Json reply = envelope("embd", scored), rows = Json::array();
-    for (const Score& score : scored.scores) {
+    return list_reply("embd", scored, [&](const Score& score) -> Json {
       const double reward = scaled(score, false);
-      rows.push_back({{"index", rows.size()}, {"object", "embedding"}, {"embedding", base64 ? Json(base64_of(reward)) : Json({reward})}});
-    }
-    reply["data"] = rows;
-    return reply;
+      return {{"object", "embedding"}, {"embedding", base64 ? Json(base64_of(reward)) : Json({reward})}};
+    });
   };
   return asked;
 }
