@@ -73,13 +73,14 @@ ScoreRows scorer_of(const RewardModel& model) {
   return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
 }
 
-std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows) {
+std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows, bool one_thread) {
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
-  // At least as many pieces as threads, so that none has a second thread, whatever the number of rows.
-  const auto pieces = std::max<int64_t>(std::ssize(rows), at::get_num_threads());
+  // As many pieces as threads leave none with a second thread.
+  const int64_t count = std::ssize(rows), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
   runtime::for_each_piece(pieces, [&](int64_t piece) {
+    core::stop_if_interrupted("scoring");
     const auto row = static_cast<size_t>(piece);
     if (row < rows.size()) scores[row] = last_token_scores(model, runtime::pad_right({rows[row]})).item<float>();
   });

@@ -46,12 +46,14 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
 // ids outside the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
 
+// The same, each row in a forward pass of its own: no padding, and no other row changes its score, but where there are fewer rows than
+// threads several of them share a pass, and a sum may be split in another way. `one_thread` keeps every pass to one thread, so that the
+// score depends on nothing but the row, to the bit.
+std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows, bool one_thread = false);
+
 // Scores of rows of ids, wherever the model lies: raw, in order.
 using ScoreRows = std::function<std::vector<double>(const std::vector<core::Ids>& rows)>;
 ScoreRows scorer_of(const RewardModel& model);  // score_rows(); shares the model's weights
-
-// The same, each row in a forward pass of its own on one thread: its score depends on nothing but the row, to the bit.
-std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows);
 
 // A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an
 // id of the vocabulary that no text uses (a tokenizer's pad or unknown id). Throws c10::Error for an id outside the vocabulary.

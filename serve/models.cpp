@@ -110,10 +110,9 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
   const reward::RewardModel& scorer = served->reward->model;
-  const bool apart = config.deterministic;
-  served->forward = forward_of([scorer, apart](const std::vector<core::Ids>& rows) {
+  served->forward = forward_of([scorer, one_thread = config.deterministic](const std::vector<core::Ids>& rows) {
     std::vector<Values> values;
-    for (const double score : apart ? reward::score_rows_apart(scorer, rows) : reward::score_rows(scorer, rows))
+    for (const double score : reward::score_rows_apart(scorer, rows, one_thread))
       values.push_back({static_cast<float>(score)});
     return values;
   });

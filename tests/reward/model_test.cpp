@@ -1,5 +1,6 @@
 #include "reward/model.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <nlohmann/json.hpp>
@@ -40,6 +41,37 @@ TEST_CASE("reward model (pitfall 6): a row's score is the same alone, with longe
     CHECK(together[i] == Catch::Approx(apart[i]).margin(1e-5));
   }
   CHECK(score_rows(model, {}).empty());
+}
+
+TEST_CASE("reward model: apart, a row's score has the same bits whatever rows are beside it, on any number of threads", "[reward]") {
+  const RewardModel model = make_reward_model(keel::policy::make_llama({.vocab_size = 97,
+                                                                        .hidden_size = 96,
+                                                                        .intermediate_size = 260,
+                                                                        .num_hidden_layers = 2,
+                                                                        .num_attention_heads = 4,
+                                                                        .num_key_value_heads = 2,
+                                                                        .max_position_embeddings = 256},
+                                                                       5),
+                                              HeadStart::normal, 5);
+  std::vector<Ids> rows;
+  for (int64_t i = 0; i < 24; ++i) {
+    rows.emplace_back();
+    for (int64_t t = 0; t < 3 + i * 37 % 200; ++t)
+      rows.back().push_back((7 * i + 11 * t) % 97);
+  }
+  const int before = at::get_num_threads();
+  const std::vector<double> together = score_rows_apart(model, rows);
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    CHECK(score_rows_apart(model, rows) == together);
+    for (size_t i = 0; i < rows.size(); i += 5)
+      CHECK(score_rows_apart(model, {rows[i]}, true) == std::vector{together[i]});
+  }
+  at::set_num_threads(before);
+  const std::vector<double> batched = score_rows(model, rows);
+  for (size_t i = 0; i < rows.size(); ++i)
+    CHECK(together[i] == Catch::Approx(batched[i]).margin(1e-5));
+  CHECK(score_rows_apart(model, {}).empty());
 }
 
 TEST_CASE("reward model (pitfall 3): a row that ends with, or holds, the id that pads shorter rows has the score that it has alone",
@@ -117,5 +149,6 @@ TEST_CASE("reward model: a signal stops scoring before the next batch", "[reward
   const RewardModel model = formula_reward_model();
   keel::core::request_interrupt();
   CHECK_THROWS_AS(score_rows(model, kRows), keel::core::Interrupted);
+  CHECK_THROWS_AS(score_rows_apart(model, kRows), keel::core::Interrupted);
   keel::core::clear_interrupt();
 }

@@ -143,7 +143,7 @@ TEST_CASE("keel serve: every path gives the score of keel score, whatever the fo
   CHECK(service.post("/score", {{"text_1", "x"}, {"text_2", "a [/INST] b"}}).first == 200);  // a model may write anything
 }
 
-TEST_CASE("keel serve: a score changes with its batch by rounding at most, and not at all with --deterministic", "[pipelines]") {
+TEST_CASE("keel serve: a score changes with the texts beside it by rounding at most, and not at all with --deterministic", "[pipelines]") {
   const Workplace work;
   std::vector<Json> inputs;
   for (int i = 0; i < 60; ++i)

@@ -90,16 +90,6 @@ def check_thousand(setup):
     all_agree(rewards, [sample.score for sample in samples])
 
 
-def check_default_batches(setup):
-    """a thousand texts in one call to a service that is not --deterministic: within the difference that /info names"""
-    samples = list(itertools.islice(itertools.cycle(setup.samples), 1000))
-    with serve(setup.keel, *[part for part in setup.both if part != "--deterministic"]) as url:
-        most = requests.get(f"{url}/info").json()["keel"]["batch_difference"]
-        rewards = fetch_rollout(f"{url}/get_reward", samples)
-    found = max(abs(reward - sample.score) for reward, sample in zip(rewards, samples))
-    assert found <= most, f"a score differs by {found}, {most} is promised"
-
-
 def check_old_request(setup):
     """a call without prompts and labels (0.5 and before)"""
     all_agree(fetch_rollout(f"{setup.url}/get_reward", setup.samples), [sample.score for sample in setup.samples])
