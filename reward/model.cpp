@@ -8,7 +8,9 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/interrupt.h"
 #include "core/rng.h"
@@ -77,12 +79,16 @@ std::vector<double> score_rows_apart(const RewardModel& model, const std::vector
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
+  std::vector<size_t> order(rows.size());  // the longest first, so that threads that take every n-th row finish together
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater{}, [&](size_t row) { return rows[row].size(); });
   // As many pieces as threads leave none with a second thread.
   const int64_t count = std::ssize(rows), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
   runtime::for_each_piece(pieces, [&](int64_t piece) {
     core::stop_if_interrupted("scoring");
-    const auto row = static_cast<size_t>(piece);
-    if (row < rows.size()) scores[row] = last_token_scores(model, runtime::pad_right({rows[row]})).item<float>();
+    if (piece >= count) return;
+    const size_t row = order[static_cast<size_t>(piece)];
+    scores[row] = last_token_scores(model, runtime::pad_right({rows[row]})).item<float>();
   });
   return scores;
 }

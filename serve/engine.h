@@ -21,7 +21,7 @@
 namespace keel::serve {
 
 struct EngineLimits {
-  int64_t batch_tokens = 16384;
+  int64_t batch_tokens = 4096;
   int64_t batch_texts = 256;
   int64_t queued_texts = 8192;
   int64_t queued_tokens = int64_t{1} << 22;
