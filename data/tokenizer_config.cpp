@@ -229,11 +229,11 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   return config;
 }
 
-bool same_ids(const TokenizerConfig& one, const TokenizerConfig& other) {
-  const auto same = [](const AddedToken& a, const AddedToken& b) { return a.id == b.id && a.text == b.text; };
-  return one.legacy.value_or(true) == other.legacy.value_or(true) &&
-         one.add_prefix_space.value_or(true) == other.add_prefix_space.value_or(true) &&
-         std::equal(one.added.begin(), one.added.end(), other.added.begin(), other.added.end(), same);
+std::string id_rules(const TokenizerConfig& config) {
+  std::string rules = fmt::format("legacy {}, prefix space {}", config.legacy.value_or(true), config.add_prefix_space.value_or(true));
+  for (const AddedToken& token : config.added)
+    rules += fmt::format("\n{} {}", token.id, token.text);
+  return rules;
 }
 
 void check_named_tokens(const TokenizerConfig& config, const std::string& vocabulary,

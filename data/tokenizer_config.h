@@ -42,8 +42,8 @@ TokenizerConfig parse_tokenizer_config(const nlohmann::json& document, const std
 // Reads the files that exist; fields of missing files stay unset. Where two files name different tokens, tokenizer_config.json wins.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
-// Whether two folders with one vocabulary give text the same ids: the same added tokens and blanks.
-bool same_ids(const TokenizerConfig& one, const TokenizerConfig& other);
+// What makes ids beside the vocabulary, as text: added tokens and blanks. Folders with one vocabulary and the same rules give the same ids.
+std::string id_rules(const TokenizerConfig& config);
 
 // DataError for a BOS or EOS that `is_token` does not know: any other token in its place would begin or end texts wrongly. Other names
 // are warned about. `vocabulary` names the file that holds the tokens.

@@ -17,6 +17,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "http/message.h"
 
 namespace keel::http {
 
@@ -48,6 +49,19 @@ Url parse_url(const std::string& url) {
   return parts;
 }
 
+beast::http::request<beast::http::string_body> message(beast::http::verb method, const Url& url, const std::string& body,
+                                                       const std::map<std::string, std::string>& headers) {
+  beast::http::request<beast::http::string_body> request{method, url.path.empty() ? "/" : url.path, 11};
+  request.set(beast::http::field::host, url.port == "80" ? url.host : url.host + ":" + url.port);
+  request.set(beast::http::field::user_agent, "keel");
+  if (method == beast::http::verb::post) request.set(beast::http::field::content_type, "application/json");
+  for (const auto& [name, value] : headers)
+    request.set(name, value);
+  request.body() = body;
+  request.prepare_payload();
+  return request;
+}
+
 namespace {
 
 Answer ask(beast::http::verb method, const Url& url, const std::string& body, const std::map<std::string, std::string>& headers,
@@ -56,15 +70,7 @@ Answer ask(beast::http::verb method, const Url& url, const std::string& body, co
     asio::io_context io;
     asio::ip::tcp::resolver resolver(io);
     beast::tcp_stream stream(io);
-    beast::http::request<beast::http::string_body> request{method, url.path.empty() ? "/" : url.path, 11};
-    request.set(beast::http::field::host, url.port == "80" ? url.host : url.host + ":" + url.port);
-    request.set(beast::http::field::user_agent, "keel");
-    if (method == beast::http::verb::post) request.set(beast::http::field::content_type, "application/json");
-    for (const auto& [name, value] : headers)
-      request.set(name, value);
-    request.body() = body;
-    request.prepare_payload();
-
+    const auto request = message(method, url, body, headers);
     beast::flat_buffer buffer;
     beast::http::response_parser<beast::http::string_body> parser;
     parser.body_limit(16 << 20);

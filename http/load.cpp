@@ -16,6 +16,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "http/message.h"
 
 namespace keel::http {
 namespace {
@@ -42,15 +43,8 @@ asio::awaitable<int> ask(Work& work, const std::string& body) {
   beast::tcp_stream stream(work.io);
   stream.expires_after(std::chrono::seconds(work.load.timeout_seconds));
   if (const auto [error, endpoint] = co_await stream.async_connect(work.endpoints, kToken); error) co_return 0;
-  beast::http::request<beast::http::string_body> request{beast::http::verb::post, work.load.url.path.empty() ? "/" : work.load.url.path,
-                                                         11};
-  request.set(beast::http::field::host, work.load.url.host + ":" + work.load.url.port);
-  request.set(beast::http::field::content_type, "application/json");
-  for (const auto& [name, value] : work.load.headers)
-    request.set(name, value);
+  auto request = message(beast::http::verb::post, work.load.url, body, work.load.headers);
   request.keep_alive(false);
-  request.body() = body;
-  request.prepare_payload();
   if (const auto [error, bytes] = co_await beast::http::async_write(stream, request, kToken); error) co_return 0;
   beast::flat_buffer buffer;
   beast::http::response_parser<beast::http::string_body> parser;

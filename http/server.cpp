@@ -120,7 +120,7 @@ constexpr auto kRethrow = [](const std::exception_ptr& failed) {
   if (failed) std::rethrow_exception(failed);
 };
 
-// Bytes of bodies that are being read or worked on.
+// Adds to a count while it lives.
 class Held {
  public:
   Held(std::atomic<int64_t>& all, int64_t bytes) : all_(all), bytes_(bytes) { all_ += bytes_; }
@@ -157,7 +157,8 @@ struct Server::Implementation {
   std::vector<std::string> addresses;
   bool draining = false;
   uint64_t numbers = 0;
-  std::atomic<int64_t> connections{0}, accepted{0}, answered{0}, disconnected{0}, held{0};
+  std::atomic<int64_t> connections{0}, accepted{0}, answered{0}, disconnected{0}, receiving{0};
+  std::atomic<int64_t> held{0};      // bytes of bodies that are being read or worked on
   std::map<uint64_t, Stream*> idle;  // connections that wait for a request, the oldest first
 
   ~Implementation() { remove_sockets(); }
@@ -287,6 +288,7 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
   }
 
   const Held body(held, static_cast<int64_t>(parser.content_length().value_or(0)));
+  std::optional<Held> being_read(std::in_place, receiving, 1);
   stream.expires_after(std::chrono::seconds(limits.body_seconds));
   if (beast::iequals(head[Field::expect], "100-continue")) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -307,6 +309,7 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
   request.gone = gone;
   const auto pending = std::make_shared<Pending>(io);
   ++accepted;
+  being_read.reset();
   const std::string path = request.path;
   try {
     handler(std::move(request), [owner = owner.lock(), pending](Reply reply) {
@@ -447,7 +450,11 @@ bool is_local(const std::string& address) {
 
 Counts Server::counts() const {
   const auto& self = *implementation_;
-  return {.connections = self.connections, .accepted = self.accepted, .answered = self.answered, .disconnected = self.disconnected};
+  return {.connections = self.connections,
+          .receiving = self.receiving,
+          .accepted = self.accepted,
+          .answered = self.answered,
+          .disconnected = self.disconnected};
 }
 
 }  // namespace keel::http

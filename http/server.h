@@ -69,6 +69,7 @@ using Refusal = std::function<Reply(int status, const std::string& path, const s
 
 struct Counts {
   int64_t connections = 0;   // open now
+  int64_t receiving = 0;     // requests whose body is being read now
   int64_t accepted = 0;      // requests that reached the handler
   int64_t answered = 0;      // replies that were written whole
   int64_t disconnected = 0;  // clients that left before

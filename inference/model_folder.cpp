@@ -88,13 +88,8 @@ RenderPolicy recorded_limit(const fs::path& folder) {
 }
 
 void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
-  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {  // the first existing file decides, as in load_tokenizer()
-    if (!fs::exists(folder / name) && !fs::exists(other / name)) continue;
-    if (fs::exists(folder / name) && fs::exists(other / name) && core::sha256_file(folder / name) == core::sha256_file(other / name) &&
-        data::same_ids(data::read_tokenizer_config(folder), data::read_tokenizer_config(other)))
-      return;
-    break;
-  }
+  const std::string digest = tokenizer_digest(folder);
+  if (!digest.empty() && digest == tokenizer_digest(other)) return;
   throw core::DataError(
       folder, 0,
       fmt::format("has another tokenizer than {}: ids of one mean nothing to the other; train it from that model", other.string()));
@@ -111,7 +106,8 @@ void require_same_text(const fs::path& folder, const fs::path& other) {
 
 std::string tokenizer_digest(const fs::path& folder) {
   for (const char* name : {"tokenizer.json", "tokenizer.model"})  // the first existing file decides, as in load_tokenizer()
-    if (fs::exists(folder / name)) return core::sha256_file(folder / name);
+    if (fs::exists(folder / name))
+      return core::sha256(core::sha256_file(folder / name) + data::id_rules(data::read_tokenizer_config(folder)));
   return {};
 }
 

@@ -68,7 +68,7 @@ void require_same_tokenizer(const std::filesystem::path& folder, const std::file
 // The same for tokenizer and chat format: what a reward model needs to score the policy's ids.
 void require_same_text(const std::filesystem::path& folder, const std::filesystem::path& other);
 
-// SHA-256 of the tokenizer's own file.
+// SHA-256 of all that makes ids of a text: the tokenizer's own file, and what stands beside it. "" for a folder without a tokenizer.
 std::string tokenizer_digest(const std::filesystem::path& folder);
 
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);

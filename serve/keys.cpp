@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "data/text.h"
 
 namespace keel::serve {
@@ -57,6 +58,9 @@ Keys::Keys(const std::filesystem::path& file) {
           fmt::format("{}:{}: a key needs at least {} printable ASCII characters without blanks", file.string(), number, kShortest));
     digests_.push_back(core::sha256(key));
   }
+  std::error_code unknown;
+  if ((std::filesystem::status(file, unknown).permissions() & std::filesystem::perms::others_read) != std::filesystem::perms::none)
+    core::log_warn(fmt::format("{} can be read by every user of this machine: chmod o-r", file.string()));
   if (digests_.empty()) throw core::UsageError(fmt::format("{} holds no key", file.string()));
 }
 

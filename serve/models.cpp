@@ -28,6 +28,7 @@ using dialects::Asked;
 using dialects::Item;
 using dialects::Overlong;
 using dialects::Refused;
+using dialects::Trouble;
 
 // The folder behind links: one that is exchanged while its files are read would give the weights of one model and the digest of another.
 fs::path resolved(const fs::path& folder) {
@@ -196,9 +197,9 @@ Rendered render_dialogue(const ServedModel& model, core::Dialogue dialogue, bool
   if (!model.limit.allow_tags)  // an answer may hold tags, for a model wrote it
     for (const auto& message : dialogue.messages)
       if (message.role != "assistant" && data::holds_tag(model.format, message.content))
-        throw Refused(400, "a message holds a tag of the chat format");
+        throw Refused(Trouble::invalid, "a message holds a tag of the chat format");
   if (std::ssize(dialogue.messages) > model.most_tokens + 1 && !model.limit.drop_oldest_turns)
-    throw TooLong(fmt::format("a dialogue has {} messages, more than tokens fit", dialogue.messages.size()));
+    throw Refused(Trouble::overlong, fmt::format("a dialogue has {} messages, more than tokens fit", dialogue.messages.size()));
   data::PromptSet set;
   set.records.emplace_back().messages = std::move(dialogue);
   auto whole = data::answered_sequence(set.records[0], model.format, *model.tokenizer, data::TagPolicy::allow);
@@ -302,26 +303,26 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
 
 Rendered render(const ServedModel& model, const Item& item, const Asked& asked) {
   if (asked.max_tokens && *asked.max_tokens > model.most_tokens && !asked.limit_name.empty())
-    throw Refused(400, fmt::format("\"{}\" is more than the model's limit of {}", asked.limit_name, model.most_tokens));
+    throw Refused(Trouble::invalid, fmt::format("\"{}\" is more than the model's limit of {}", asked.limit_name, model.most_tokens));
   Rendered rendered;
   try {
     rendered = render_whole(model, item, asked);
   } catch (const std::invalid_argument&) {  // its words may repeat the client's
-    throw Refused(400, "a text is not valid UTF-8, or a message holds a tag of the chat format");
+    throw Refused(Trouble::invalid, "a text is not valid UTF-8, or a message holds a tag of the chat format");
   } catch (const core::UsageError&) {
-    throw Refused(400, "this model has no chat format, or no end of a turn: send \"input\", \"text\" or \"ids\"");
+    throw Refused(Trouble::invalid, "this model has no chat format, or no end of a turn: send \"input\", \"text\" or \"ids\"");
   } catch (const core::DataError&) {
-    throw Refused(400, "a message holds a tag of the chat format, is empty, or an id lies outside the model's vocabulary");
+    throw Refused(Trouble::invalid, "a message holds a tag of the chat format, is empty, or an id lies outside the model's vocabulary");
   }
-  if (rendered.ids.empty()) throw Refused(400, "a text has no token");
+  if (rendered.ids.empty()) throw Refused(Trouble::invalid, "a text has no token");
   for (const int64_t id : rendered.ids)
     if (id < 0 || id >= model.shape.vocab_size)
-      throw Refused(400, fmt::format("an id lies outside the model's vocabulary 0..{}", model.shape.vocab_size - 1));
+      throw Refused(Trouble::invalid, fmt::format("an id lies outside the model's vocabulary 0..{}", model.shape.vocab_size - 1));
   const int64_t most = std::min(asked.max_tokens.value_or(model.most_tokens), model.most_tokens), tokens = std::ssize(rendered.ids);
   if (tokens <= most && !(rendered.truncated && asked.overlong == Overlong::refuse)) return rendered;
   if (asked.overlong == Overlong::refuse)
-    throw TooLong(tokens > most ? fmt::format("a text has {} tokens, more than the {} that fit", tokens, most)
-                                : fmt::format("a dialogue fits the {} tokens only without its oldest turns", most));
+    throw Refused(Trouble::overlong, tokens > most ? fmt::format("a text has {} tokens, more than the {} that fit", tokens, most)
+                                                   : fmt::format("a dialogue fits the {} tokens only without its oldest turns", most));
   auto& ids = rendered.ids;
   if (asked.overlong == Overlong::keep_start) {
     rendered.answer_tokens = std::max<int64_t>(0, rendered.answer_tokens - (tokens - most));

@@ -76,12 +76,8 @@ struct Rendered {
 
 std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models);  // of several, joined by "+"
 
-struct TooLong : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// Throws TooLong for a text over the limit where it is to be refused; dialects::Refused for tags, ids outside the vocabulary, empty texts,
-// invalid UTF-8 and a limit above the model's context.
+// Throws dialects::Refused for a text over the limit where it is to be refused, tags, ids outside the vocabulary, empty texts, invalid
+// UTF-8 and a limit above the model's context.
 Rendered render(const ServedModel& model, const dialects::Item& item, const dialects::Asked& asked);
 
 }  // namespace keel::serve

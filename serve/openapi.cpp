@@ -136,10 +136,17 @@ json responses(const json& success) {
 
 std::string openapi_json(bool embeddings) {
   json paths;
-  const auto post = [&](const char* path, const char* summary, const char* request, const char* reply) {
-    paths[path]["post"] = {{"summary", summary},
-                           {"requestBody", {{"required", true}, {"content", content(request)}}},
-                           {"responses", responses({{"description", "scores"}, {"content", content(reply)}})}};
+  // Each also at /rm/NAME before its path.
+  const auto post = [&](const std::string& path, const char* summary, const char* request, const char* reply) {
+    const json operation = {{"summary", summary},
+                            {"requestBody", {{"required", true}, {"content", content(request)}}},
+                            {"responses", responses({{"description", "scores"}, {"content", content(reply)}})}};
+    paths[path]["post"] = operation;
+    if (path == "/") return;
+    json& named = paths["/rm/{name}" + path];
+    named["post"] = operation;
+    named["parameters"] = json::array(
+        {{{"name", "name"}, {"in", "path"}, {"required", true}, {"description", "a model that GET /v1/models names"}, {"schema", text()}}});
   };
   const auto get = [&](const char* path, const char* summary, const char* type, bool open = false) {
     paths[path]["get"] = {{"summary", summary},

@@ -19,6 +19,7 @@ using dialects::Asked;
 using dialects::Family;
 using dialects::Item;
 using dialects::Refused;
+using dialects::Trouble;
 using nlohmann::json;
 
 const std::map<std::string, Target>& targets() {
@@ -45,31 +46,6 @@ const std::map<std::string, Target>& targets() {
     return map;
   }();
   return all;
-}
-
-// /v1/logprobs: {"messages"}, {"prompt", "response"} (raw text) or {"ids"}, or a list of them under "inputs".
-Asked logprobs_request(const json& body) {
-  Asked asked{.model = dialects::text_at(body, "model")};
-  const auto add = [&](const json& one) {
-    if (!one.is_object()) throw Refused(400, "each of \"inputs\" must be an object");
-    if (dialects::has(one, "messages"))
-      asked.items.push_back({.content = dialects::answered_at(one, "messages")});
-    else if (dialects::has(one, "prompt") && dialects::has(one, "response"))
-      asked.items.push_back({.content = dialects::PromptAndAnswer{dialects::text_at(one, "prompt"), dialects::text_at(one, "response")}});
-    else if (const json* ids = dialects::find(one, "ids"); ids != nullptr && ids->is_array())
-      asked.items.push_back({.content = dialects::ids_of(*ids, "ids")});
-    else
-      throw Refused(400, "an input needs \"messages\", \"prompt\" with \"response\", or \"ids\"");
-  };
-  const json* inputs = dialects::find(body, "inputs");
-  if (inputs == nullptr) {
-    add(body);
-    return asked;
-  }
-  if (!inputs->is_array()) throw Refused(400, "\"inputs\" must be a list");
-  for (const json& one : *inputs)
-    add(one);
-  return asked;
 }
 
 json id2label() {
@@ -122,7 +98,7 @@ Asked read_request(Target& target, const json& body) {
     case Dialect::predict:
       return dialects::predict_request(body);
     case Dialect::logprobs:
-      return logprobs_request(body);
+      return dialects::logprobs_request(body);
     case Dialect::rerank:
       if (!dialects::has(body, "texts")) return dialects::rerank_request(body);
       target.family = Family::tei;
@@ -130,7 +106,7 @@ Asked read_request(Target& target, const json& body) {
     case Dialect::none:
       break;
   }
-  throw Refused(404, "there is nothing at this path");
+  throw Refused(Trouble::unknown, "there is nothing at this path");
 }
 
 core::TokenSequence sequence_of(const ServedModel& model, const Item& item) {
@@ -145,7 +121,8 @@ core::TokenSequence sequence_of(const ServedModel& model, const Item& item) {
   try {
     return inference::answers_for(*model.policy, set, {.bos = true, .limit = model.limit}).front();
   } catch (const core::DataError&) {  // its words may repeat the client's
-    throw Refused(400, "an input holds tags of the chat format, ids outside the vocabulary, no token, or more than the context holds");
+    throw Refused(Trouble::invalid,
+                  "an input holds tags of the chat format, ids outside the vocabulary, no token, or more than the context holds");
   }
 }
 

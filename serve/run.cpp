@@ -122,6 +122,7 @@ void run_service(const RunConfig& config) {
       config.bind, config.service.http, [&](const http::Request& head) { return service.screen(head); },
       [&](http::Request request, http::Respond respond) { service.handle(std::move(request), std::move(respond)); },
       [&](int status, const std::string& path, const std::string& reason) { return service.refuse_head(status, path, reason); });
+  service.count_with([&] { return server.counts(); });
   for (const auto& address : server.addresses())
     core::log_info(fmt::format("listening on {}", address));
 
@@ -144,17 +145,9 @@ void run_service(const RunConfig& config) {
     bool closed = false, gave_up = false;
     const auto pending = [&] {
       const http::Counts counts = server.counts();
-      return counts.accepted - counts.answered - counts.disconnected;
+      return counts.receiving + counts.accepted - counts.answered - counts.disconnected;
     };
     server.every(20, [&] {
-      const http::Counts counts = server.counts();
-      Metrics& metrics = service.metrics();
-      metrics.set("connections", static_cast<double>(counts.connections));
-      metrics.total("accepted_total", static_cast<double>(counts.accepted));
-      metrics.total("answered_total", static_cast<double>(counts.answered));
-      metrics.total("disconnected_total", static_cast<double>(counts.disconnected));
-      metrics.set("ready", service.ready() ? 1 : 0);
-      service.measure_queue();
       if (const int asked = reloads; asked != reloaded && !loader.busy() && service.models() != nullptr) {
         reloaded = asked;
         try {
@@ -164,11 +157,11 @@ void run_service(const RunConfig& config) {
         }
         loader.start(
             [&] {
-              metrics.count("reloads_total", "result=\"done\"");
+              service.metrics().count("reloads_total", "result=\"done\"");
               core::log_info("the models are loaded again");
             },
             [&](const std::exception_ptr& failure) {
-              metrics.count("reloads_total", "result=\"failed\"");
+              service.metrics().count("reloads_total", "result=\"failed\"");
               core::log_error(fmt::format("the models stay as they were: {}", what(failure)));
             });
       }

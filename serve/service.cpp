@@ -43,12 +43,16 @@ int64_t now_in_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-http::Reply refusal(int status, Family family, const std::string& reason) {
-  http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason)};
+http::Reply refusal(int status, Family family, const std::string& reason, bool empty = false) {
+  http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason, empty)};
   if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
   if (status == 401)  // a header each: browsers read one challenge a line
     reply.headers.insert(reply.headers.end(), {{"WWW-Authenticate", "Basic realm=\"keel\""}, {"WWW-Authenticate", "Bearer"}});
   return reply;
+}
+
+http::Reply refusal(Trouble trouble, Family family, const std::string& reason) {
+  return refusal(status_of(trouble, family), family, reason, trouble == Trouble::empty);
 }
 
 // Without parameters, in lower case.
@@ -60,7 +64,7 @@ std::string media_type(const std::string& header) {
 
 // Lists of texts are counted before anything is made of them; lists of numbers are ids, and of messages one dialogue. A text that would be
 // repeated for each of a list counts as often.
-void check_lengths(const json& body, int64_t most, Family family) {
+void check_lengths(const json& body, int64_t most) {
   constexpr int64_t kMostBytes = 1 << 26;
   int64_t texts = 0, bytes = 0;
   for (const auto& [name, value] : body.items()) {
@@ -68,9 +72,9 @@ void check_lengths(const json& body, int64_t most, Family family) {
     const bool dialogue = name == "messages" && value.is_array() && !value.empty() && value.front().is_object();
     if (value.is_array() && !value.empty() && !value.front().is_number() && !dialogue) texts = std::max(texts, std::ssize(value));
   }
-  if (texts > most) throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
+  if (texts > most) throw Refused(Trouble::too_many, fmt::format("a request may hold at most {} texts", most));
   if (texts > 1 && texts * bytes > kMostBytes)
-    throw Refused(status_of(Trouble::too_many, family), fmt::format("{} texts with a text of {} bytes each are too many", texts, bytes));
+    throw Refused(Trouble::too_many, fmt::format("{} texts with a text of {} bytes each are too many", texts, bytes));
 }
 
 bool holds_member(const std::string& body, const char* name) {
@@ -111,9 +115,9 @@ json parse_body(const std::string& body) {
   try {
     parsed = core::parse_json(body, "body");
   } catch (const core::DataError&) {
-    throw Refused(400, "the body is not JSON in UTF-8 (nested at most 64 deep, no key twice, no NaN)");
+    throw Refused(Trouble::malformed, "the body is not JSON in UTF-8 (nested at most 64 deep, no key twice, no NaN)");
   }
-  if (!parsed.is_object()) throw Refused(400, "the body must be a JSON object");
+  if (!parsed.is_object()) throw Refused(Trouble::malformed, "the body must be a JSON object");
   return parsed;
 }
 
@@ -186,7 +190,13 @@ void Service::read_keys() {
   keys_ = std::move(keys);
 }
 
-void Service::measure_queue() {
+void Service::measure() const {
+  const http::Counts counts = counts_();
+  metrics_.set("connections", static_cast<double>(counts.connections));
+  metrics_.total("accepted_total", static_cast<double>(counts.accepted));
+  metrics_.total("answered_total", static_cast<double>(counts.answered));
+  metrics_.total("disconnected_total", static_cast<double>(counts.disconnected));
+  metrics_.set("ready", ready() ? 1 : 0);
   metrics_.set("queue_sequences", static_cast<double>(engine_.queued_texts()));
   metrics_.set("queue_tokens", static_cast<double>(engine_.queued_tokens()));
 }
@@ -243,7 +253,10 @@ http::Reply Service::get(const http::Request& request) const {
   if (is_public(path))
     return ready() ? http::Reply{.body = "{\"status\":\"ok\"}"}
                    : refusal(503, Family::trainer, leaving_ ? "the service is shutting down" : "the models are being loaded");
-  if (path == "/metrics") return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+  if (path == "/metrics") {
+    measure();
+    return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+  }
   if (path == "/version") return {.body = core::dump_json({{"version", core::kVersion}})};
   if (path == "/openapi.json") return {.body = openapi_json(config_.embeddings)};
   if (set == nullptr) return refusal(503, Family::trainer, "the models are being loaded");
@@ -260,7 +273,7 @@ void Service::handle(http::Request received, http::Respond respond) {
   if (request->target.dialect == Dialect::rerank && holds_member(request->http.body, "\"texts\"")) request->target.family = Family::tei;
   request->job->gone = request->http.gone;
   if (!request->reserve(1, 1 + std::ssize(request->http.body) / kBytesAToken)) {
-    return refuse(*request, status_of(Trouble::overloaded, request->target.family), "too much work is waiting; try again");
+    return refuse(*request, Trouble::overloaded, "too much work is waiting; try again");
   }
   prepare(request);
 }
@@ -273,11 +286,11 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
       if (request->set == nullptr) parse(*request);
       if (tokenize_some(*request)) return true;
     } catch (const Refused& refused) {
-      refuse(*request, refused.status, refused.what());
+      refuse(*request, refused.trouble, refused.what());
       return false;
     } catch (const std::exception& error) {
       core::log_error(fmt::format("a request to {} could not be prepared: {}", request->target.path, error.what()));
-      refuse(*request, status_of(Trouble::model, request->target.family), "the request could not be prepared");
+      refuse(*request, Trouble::model, "the request could not be prepared");
       return false;
     }
     request->prepared = Clock::now();
@@ -290,17 +303,15 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
 
 void Service::parse(Request& request) {
   const json body = parse_body(request.http.body);
-  check_lengths(body,
-                request.target.family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts,
-                request.target.family);
+  const Family family = request.target.family;
+  check_lengths(body, family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts);
   request.asked = read_request(request.target, body);
   auto& asked = request.asked;
   request.characters = characters_of(asked.items);
   request.http.body = {};
   const int64_t most = asked.most_items > 0 ? asked.most_items : config_.most_texts;
   const auto texts = std::ssize(asked.items);
-  const Family family = request.target.family;
-  if (texts > most) throw Refused(status_of(Trouble::too_many, family), fmt::format("a request may hold at most {} texts", most));
+  if (texts > most) throw Refused(Trouble::too_many, fmt::format("a request may hold at most {} texts", most));
   if (asked.overlong == dialects::Overlong::own && config_.truncation == Truncation::refuse) asked.overlong = dialects::Overlong::refuse;
   request.set = models();
   request.model = !request.target.model.empty() ? request.target.model : asked.model;
@@ -311,9 +322,9 @@ void Service::parse(Request& request) {
     request.models = request.set->behind(request.model);
     if (request.model.empty()) request.model = request.set->default_name();
   }
-  if (request.models.empty()) throw Refused(404, "there is no such model; GET /v1/models names them");
+  if (request.models.empty()) throw Refused(Trouble::unknown, "there is no such model; GET /v1/models names them");
   if (!request.reserve(std::max<int64_t>(1, texts), request.tokens))
-    throw Refused(status_of(Trouble::overloaded, family), "too much work is waiting; try again");
+    throw Refused(Trouble::overloaded, "too much work is waiting; try again");
 }
 
 // Renders the next texts; true while there are more.
@@ -323,33 +334,26 @@ bool Service::tokenize_some(Request& request) {
     const auto& item = request.asked.items[request.rendered];
     bytes += bytes_of(item);
     if (bytes_of(item) > config_.most_text_bytes)
-      throw Refused(status_of(Trouble::overlong, request.target.family),
-                    fmt::format("a text is longer than {} bytes", config_.most_text_bytes));
+      throw Refused(Trouble::overlong, fmt::format("a text is longer than {} bytes", config_.most_text_bytes));
     dialects::Score score;
-    try {
-      for (const auto& model : request.models) {
-        Rendered rendered;
-        if (request.target.dialect == Dialect::logprobs) {
-          auto sequence = sequence_of(*model, item);
-          request.masks.push_back(std::move(sequence.loss_mask));
-          rendered.ids = std::move(sequence.ids);
-        } else {
-          rendered = render(*model, item, request.asked);
-        }
-        score.tokens = std::max(score.tokens, std::ssize(rendered.ids));
-        score.truncated = score.truncated || rendered.truncated;
-        score.cut = score.cut || rendered.cut;
-        if (request.asked.with_tokens && score.pieces.empty()) {
-          for (const int64_t id : rendered.ids)
-            score.pieces.push_back(model->tokenizer->decode({id}));
-          score.answer_tokens = rendered.answer_tokens;
-        }
-        request.job->rows.push_back({.model = model->forward, .ids = std::move(rendered.ids)});
+    for (const auto& model : request.models) {
+      Rendered rendered;
+      if (request.target.dialect == Dialect::logprobs) {
+        auto sequence = sequence_of(*model, item);
+        request.masks.push_back(std::move(sequence.loss_mask));
+        rendered.ids = std::move(sequence.ids);
+      } else {
+        rendered = render(*model, item, request.asked);
       }
-    } catch (const TooLong& problem) {
-      throw Refused(status_of(Trouble::overlong, request.target.family), problem.what());
-    } catch (const Refused& refused) {
-      throw Refused(status_of(Trouble::invalid, request.target.family), refused.what());
+      score.tokens = std::max(score.tokens, std::ssize(rendered.ids));
+      score.truncated = score.truncated || rendered.truncated;
+      score.cut = score.cut || rendered.cut;
+      if (request.asked.with_tokens && score.pieces.empty()) {
+        for (const int64_t id : rendered.ids)
+          score.pieces.push_back(model->tokenizer->decode({id}));
+        score.answer_tokens = rendered.answer_tokens;
+      }
+      request.job->rows.push_back({.model = model->forward, .ids = std::move(rendered.ids)});
     }
     metrics_.count("truncated_total", {}, score.truncated ? 1 : 0);
     request.scores.push_back(score);
@@ -368,20 +372,19 @@ bool Service::tokenize_some(Request& request) {
 void Service::answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values) {
   const auto shared = std::make_shared<std::vector<Values>>(std::move(values));
   preparer_.add_first([this, request, end, shared] {
-    const Family family = request->target.family;
     if (end == End::expired) {
-      refuse(*request, status_of(Trouble::overloaded, family), "the request waited too long; try again");
+      refuse(*request, Trouble::overloaded, "the request waited too long; try again");
     } else if (end == End::failed) {
-      refuse(*request, status_of(Trouble::model, family), "the model failed");
+      refuse(*request, Trouble::model, "the model failed");
     } else if (end == End::not_finite) {
       metrics_.count("nonfinite_total");
-      refuse(*request, status_of(Trouble::model, family), "score is NaN");
+      refuse(*request, Trouble::model, "score is NaN");
     } else {
       try {
         finish(*request, reply_to(*request, *shared));
       } catch (const std::exception& error) {
         core::log_error(fmt::format("a reply of {} could not be written: {}", request->target.path, error.what()));
-        refuse(*request, status_of(Trouble::model, family), "the reply could not be written");
+        refuse(*request, Trouble::model, "the reply could not be written");
       }
     }
   });
@@ -464,12 +467,12 @@ bool Service::finish(Request& request, http::Reply reply) {
   return true;
 }
 
-void Service::refuse(Request& request, int status, const std::string& reason) {
-  if (!finish(request, refusal(status, request.target.family, reason))) return;
-  const char* kind = draining_                                                         ? "ending"
-                     : status == status_of(Trouble::overloaded, request.target.family) ? "overload"
-                     : status >= 500 || status == 424                                  ? "failure"
-                                                                                       : "invalid";
+void Service::refuse(Request& request, Trouble trouble, const std::string& reason) {
+  if (!finish(request, refusal(trouble, request.target.family, reason))) return;
+  const char* kind = trouble == Trouble::ending       ? "ending"
+                     : trouble == Trouble::overloaded ? "overload"
+                     : trouble == Trouble::model      ? "failure"
+                                                      : "invalid";
   metrics_.count("rejected_total", fmt::format("reason=\"{}\"", kind));
 }
 
@@ -478,7 +481,7 @@ void Service::give_up() {
   preparer_.add_first([this] {
     const std::lock_guard lock(mutex_);
     for (Request* request : requests_)
-      refuse(*request, 503, "the service is shutting down");
+      refuse(*request, Trouble::ending, "the service is shutting down");
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -71,13 +72,14 @@ class Service {
   void drain() { draining_ = true; }      // refuses what comes
   void give_up();                         // answers all that waits with 503
   bool ready() const { return models() != nullptr && !leaving_; }
-  void measure_queue();
+  void count_with(std::function<http::Counts()> counts) { counts_ = std::move(counts); }  // of the server, for /metrics
   Metrics& metrics() { return metrics_; }
   std::shared_ptr<const ModelSet> models() const;
 
  private:
   struct Request;
   http::Reply get(const http::Request& request) const;
+  void measure() const;  // into the metrics, what is counted elsewhere
   void prepare(const std::shared_ptr<Request>& request);
   void parse(Request& request);
   bool tokenize_some(Request& request);
@@ -86,13 +88,14 @@ class Service {
   std::string scores_json(Request& request, std::vector<Values>& values);
   std::string logprobs_json(Request& request, std::vector<Values>& values);
   bool finish(Request& request, http::Reply reply);
-  void refuse(Request& request, int status, const std::string& reason);
+  void refuse(Request& request, dialects::Trouble trouble, const std::string& reason);
 
   ServiceConfig config_;
   std::string key_file_;
   mutable std::mutex mutex_;
   std::shared_ptr<const ModelSet> models_;
   std::shared_ptr<const Keys> keys_;
+  std::function<http::Counts()> counts_ = [] { return http::Counts{}; };
   std::atomic<bool> leaving_{false}, draining_{false};
   mutable Metrics metrics_;
   std::set<Request*> requests_;  // that are not answered yet; under mutex_

@@ -12,6 +12,7 @@
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "evaluation/statistics/describe.h"
 #include "http/load.h"
 #include "pipelines/cli/commands.h"
 
@@ -33,11 +34,6 @@ std::vector<double> arrivals(double rate, double seconds, uint64_t seed) {
   return moments;
 }
 
-double percentile(const std::vector<double>& sorted, double share) {
-  if (sorted.empty()) return NAN;
-  return sorted[std::min(sorted.size() - 1, static_cast<size_t>(share * static_cast<double>(sorted.size())))];
-}
-
 nlohmann::json row_of(double rate, const http::Load& load, const std::vector<http::LoadOutcome>& outcomes) {
   std::vector<double> latencies;
   std::map<std::string, int64_t> statuses;
@@ -48,8 +44,9 @@ nlohmann::json row_of(double rate, const http::Load& load, const std::vector<htt
     if (outcome.status == 200) latencies.push_back(outcome.latency);
     end = std::max(end, load.moments[i] + outcome.latency);
   }
-  std::ranges::sort(latencies);
-  const auto milliseconds = [&](double share) { return nlohmann::json(std::round(percentile(latencies, share) * 1e4) / 10); };
+  const auto milliseconds = [&](double share) {
+    return nlohmann::json(std::round(evaluation::statistics::quantile(latencies, share) * 1e4) / 10);
+  };
   return {{"offered", rate},
           {"requests", outcomes.size()},
           {"served", end > 0 ? static_cast<double>(latencies.size()) / end : 0},

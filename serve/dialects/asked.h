@@ -76,11 +76,15 @@ struct Asked {
   std::function<nlohmann::json(const Scored&)> reply = {};  // in the client's form
 };
 
+// Why a request is refused: no JSON, nothing to score, a member that is not as it must be or a text that cannot be rendered, too many
+// texts, a text over the limit, a name that is not known, no room in the queue, the end of the service, a failure in the model.
+enum class Trouble { malformed, empty, invalid, too_many, overlong, unknown, overloaded, ending, model };
+
 // A request that cannot be served. The reason repeats nothing of it but names of fields.
 class Refused : public std::runtime_error {
  public:
-  Refused(int code, const std::string& reason) : std::runtime_error(reason), status(code) {}
-  int status;
+  Refused(Trouble why, const std::string& reason) : std::runtime_error(reason), trouble(why) {}
+  Trouble trouble;
 };
 
 }  // namespace keel::serve::dialects

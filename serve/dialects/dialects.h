@@ -16,6 +16,7 @@ inline constexpr int64_t kMostTeiTexts = 32;  // its --max-client-batch-size
 Asked trainer_request(const nlohmann::json& body);        // OpenRLHF, slime, LLaMA-Factory: told apart by their members
 Asked llama_factory_request(const nlohmann::json& body);  // /v1/score/evaluation
 Asked reward_request(const nlohmann::json& body);         // /v1/reward: keel's own
+Asked logprobs_request(const nlohmann::json& body);       // /v1/logprobs: the same inputs, without a function that writes the reply
 Asked classify_request(const nlohmann::json& body);       // vLLM, and SGLang's own
 Asked score_request(const nlohmann::json& body);          // vLLM: pairs
 Asked rerank_request(const nlohmann::json& body);         // vLLM, Jina, Cohere
@@ -24,12 +25,10 @@ Asked pooling_request(const nlohmann::json& body);     // vLLM, task "classify"
 Asked embeddings_request(const nlohmann::json& body);  // OpenAI's embeddings with the reward in them, for verl on SGLang
 Asked predict_request(const nlohmann::json& body);     // TEI
 
-// The body of an error, at most 1 KiB, in the form of the family; TEI's has no body for 401.
-std::string error_body(Family family, int status, const std::string& reason);
-
-// Statuses that differ between families: text that cannot be rendered, a batch of too many texts, no room in the queue, a text over the
-// limit, a failure in the model.
-enum class Trouble { invalid, too_many, overloaded, overlong, model };
 int status_of(Trouble trouble, Family family);
+
+// The body of an error, at most 1 KiB, in the form of the family; TEI's has no body for 401. `empty`: Trouble::empty, a type of its own
+// there.
+std::string error_body(Family family, int status, const std::string& reason, bool empty = false);
 
 }  // namespace keel::serve::dialects

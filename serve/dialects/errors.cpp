@@ -6,7 +6,7 @@
 namespace keel::serve::dialects {
 namespace {
 
-const char* tei_type(int status, const std::string& reason) {
+const char* tei_type(int status, bool empty) {
   switch (status) {
     case 429:
       return "Overloaded";
@@ -15,7 +15,7 @@ const char* tei_type(int status, const std::string& reason) {
     case 424:
       return "Backend";
     default:
-      return reason.ends_with("is empty") ? "Empty" : "Validation";
+      return empty ? "Empty" : "Validation";
   }
 }
 
@@ -37,9 +37,9 @@ const char* openai_type(int status) {
 
 }  // namespace
 
-std::string error_body(Family family, int status, const std::string& reason) {
+std::string error_body(Family family, int status, const std::string& reason, bool empty) {
   if (family == Family::tei)
-    return status == 401 ? std::string() : core::dump_json({{"error", reason}, {"error_type", tei_type(status, reason)}});
+    return status == 401 ? std::string() : core::dump_json({{"error", reason}, {"error_type", tei_type(status, empty)}});
   if (family == Family::vllm && status == 401) return core::dump_json({{"error", "Unauthorized"}});
   return core::dump_json({{"error", {{"message", reason}, {"type", openai_type(status)}, {"param", nullptr}, {"code", status}}}});
 }
@@ -47,14 +47,20 @@ std::string error_body(Family family, int status, const std::string& reason) {
 int status_of(Trouble trouble, Family family) {
   const bool tei = family == Family::tei;
   switch (trouble) {
+    case Trouble::malformed:
+    case Trouble::empty:
+      return 400;
     case Trouble::invalid:
+    case Trouble::overlong:
       return tei ? 422 : 400;
     case Trouble::too_many:
       return tei ? 422 : family == Family::vllm ? 400 : 413;
+    case Trouble::unknown:
+      return 404;
     case Trouble::overloaded:
       return tei ? 429 : 503;
-    case Trouble::overlong:
-      return tei ? 422 : 400;
+    case Trouble::ending:
+      return 503;
     case Trouble::model:
       return tei ? 424 : 500;
   }

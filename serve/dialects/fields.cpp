@@ -7,48 +7,41 @@
 #include <cmath>
 #include <numeric>
 
-#include "data/messages.h"
-
 namespace keel::serve::dialects {
 namespace {
 
 [[noreturn]] void refuse(const std::string& name, const std::string& must) {
-  throw Refused(400, fmt::format("\"{}\" must be {}", name, must));
+  throw Refused(Trouble::invalid, fmt::format("\"{}\" must be {}", name, must));
 }
 
 const Json& required(const Json& body, const std::string& name) {
-  const Json* value = find(body, name);
-  if (value == nullptr) throw Refused(400, fmt::format("\"{}\" is missing", name));
+  const Json* value = member(body, name);
+  if (value == nullptr) throw Refused(Trouble::invalid, fmt::format("\"{}\" is missing", name));
   return *value;
 }
 
 }  // namespace
 
-const Json* find(const Json& body, const std::string& name) {
-  const auto found = body.find(name);
-  return found == body.end() || found->is_null() ? nullptr : &*found;
-}
-
 bool has(const Json& body, const std::string& name) {
-  return find(body, name) != nullptr;
+  return member(body, name) != nullptr;
 }
 
 std::string text_at(const Json& body, const std::string& name, const std::string& otherwise) {
-  const Json* value = find(body, name);
+  const Json* value = member(body, name);
   if (value == nullptr) return otherwise;
   if (!value->is_string()) refuse(name, "a string");
   return value->get<std::string>();
 }
 
 bool flag_at(const Json& body, const std::string& name, bool otherwise) {
-  const Json* value = find(body, name);
+  const Json* value = member(body, name);
   if (value == nullptr) return otherwise;
   if (!value->is_boolean()) refuse(name, "true or false");
   return value->get<bool>();
 }
 
 std::optional<int64_t> integer_at(const Json& body, const std::string& name, int64_t lowest, int64_t highest) {
-  const Json* value = find(body, name);
+  const Json* value = member(body, name);
   if (value == nullptr) return std::nullopt;
   const bool fits = value->is_number_unsigned()  ? value->get<uint64_t>() <= static_cast<uint64_t>(highest)
                     : value->is_number_integer() ? value->get<int64_t>() <= highest
@@ -104,8 +97,8 @@ core::Ids ids_of(const Json& list, const std::string& name) {
 
 void refuse_unsupported(const Json& body, const std::vector<std::string>& names) {
   for (const auto& name : names)
-    if (const Json* value = find(body, name); value != nullptr && !value->empty())
-      throw Refused(400, fmt::format("\"{}\" is not supported here; leave it out", name));
+    if (const Json* value = member(body, name); value != nullptr && !value->empty())
+      throw Refused(Trouble::invalid, fmt::format("\"{}\" is not supported here; leave it out", name));
 }
 
 double shortest(double score) {

@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "data/messages.h"
 #include "serve/dialects/asked.h"
 
 namespace keel::serve::dialects {
 
 using Json = nlohmann::json;
 
-const Json* find(const Json& body, const std::string& name);  // nullptr where it is missing or null
+using data::member;  // nullptr where it is missing or null
 bool has(const Json& body, const std::string& name);
 
 std::string text_at(const Json& body, const std::string& name, const std::string& otherwise = {});

@@ -1,4 +1,4 @@
-// keel's own: POST /v1/reward.
+// keel's own: POST /v1/reward and /v1/logprobs.
 #include <fmt/format.h>
 
 #include "serve/dialects/dialects.h"
@@ -10,23 +10,35 @@ namespace {
 // {"messages"}, {"prompt", "response"}, {"ids"} or {"text"} (raw), each with "hazard"; or a list of messages by itself.
 Item item_of(const Json& value) {
   if (value.is_array()) return {.content = answered_dialogue(value, "inputs")};
-  if (!value.is_object()) throw Refused(400, "each of \"inputs\" must be a list of messages or an object");
+  if (!value.is_object()) throw Refused(Trouble::invalid, "each of \"inputs\" must be a list of messages or an object");
   Item item{.content = {}, .hazard = flag_at(value, "hazard", false)};
   int given = 0;
   if (has(value, "messages")) ++given, item.content = answered_at(value, "messages");
   if (has(value, "prompt")) {
     ++given;
-    if (!has(value, "response")) throw Refused(400, "\"prompt\" needs the \"response\" to score");
+    if (!has(value, "response")) throw Refused(Trouble::invalid, "\"prompt\" needs the \"response\" to score");
     item.content = PromptAndAnswer{text_at(value, "prompt"), text_at(value, "response")};
   }
-  if (const Json* ids = find(value, "ids")) {
+  if (const Json* ids = member(value, "ids")) {
     ++given;
-    if (!ids->is_array()) throw Refused(400, "\"ids\" must be a list of ids");
+    if (!ids->is_array()) throw Refused(Trouble::invalid, "\"ids\" must be a list of ids");
     item.content = ids_of(*ids, "ids");
   }
   if (has(value, "text")) ++given, item.content = PlainText{text_at(value, "text")};
-  if (given != 1) throw Refused(400, "an input needs one of \"messages\", \"prompt\" with \"response\", \"ids\" and \"text\"");
+  if (given != 1) throw Refused(Trouble::invalid, "an input needs one of \"messages\", \"prompt\" with \"response\", \"ids\" and \"text\"");
   return item;
+}
+
+// The body itself, or those under "inputs".
+void read_inputs(const Json& body, Asked& asked) {
+  const Json* inputs = member(body, "inputs");
+  if (inputs == nullptr) {
+    asked.items.push_back(item_of(body));
+    return;
+  }
+  if (!inputs->is_array()) throw Refused(Trouble::invalid, "\"inputs\" must be a list");
+  for (const Json& one : *inputs)
+    asked.items.push_back(item_of(one));
 }
 
 Json row_of(const Score& score, const Scored& scored) {
@@ -57,18 +69,10 @@ Asked reward_request(const Json& body) {
   else if (overlong == "refuse")
     asked.overlong = Overlong::refuse;
   else if (overlong != "own")
-    throw Refused(400, "\"overlong\" must be \"own\", \"keep_end\", \"keep_start\" or \"refuse\"");
+    throw Refused(Trouble::invalid, "\"overlong\" must be \"own\", \"keep_end\", \"keep_start\" or \"refuse\"");
   asked.with_tokens = flag_at(body, "return_tokens", false);
-  const Json* inputs = find(body, "inputs");
-  if (inputs != nullptr) {
-    if (!inputs->is_array()) throw Refused(400, "\"inputs\" must be a list");
-    for (const Json& one : *inputs)
-      asked.items.push_back(item_of(one));
-  } else {
-    asked.items.push_back(item_of(body));
-  }
-  const bool list = inputs != nullptr;
-  asked.reply = [list](const Scored& scored) {
+  read_inputs(body, asked);
+  asked.reply = [list = has(body, "inputs")](const Scored& scored) {
     Json reply = {{"id", "reward-" + scored.id},
                   {"model", scored.model},
                   {"model_sha", scored.digest},
@@ -86,6 +90,16 @@ Asked reward_request(const Json& body) {
     reply["data"] = rows;
     return reply;
   };
+  return asked;
+}
+
+Asked logprobs_request(const Json& body) {
+  Asked asked{.model = text_at(body, "model")};
+  read_inputs(body, asked);
+  for (const Item& item : asked.items)
+    if (std::holds_alternative<PlainText>(item.content))
+      throw Refused(Trouble::invalid,
+                    "\"text\" has no answer whose log-probabilities could be asked for; send \"prompt\" and \"response\"");
   return asked;
 }
 

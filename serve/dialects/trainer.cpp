@@ -12,7 +12,7 @@ namespace {
 bool marks_hazard(const Json& label) {
   if (!label.is_object()) return false;
   for (const char* name : {"is_safety", "hazard"})
-    if (const Json* value = find(label, name); value != nullptr && value->is_boolean() && value->get<bool>()) return true;
+    if (const Json* value = member(label, name); value != nullptr && value->is_boolean() && value->get<bool>()) return true;
   return false;
 }
 
@@ -32,8 +32,9 @@ Asked openrlhf_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
   for (auto& text : text_or_texts_at(body, "query"))
     asked.items.push_back({.content = RenderedText{std::move(text)}});
-  if (const Json* labels = find(body, "labels"); labels != nullptr && labels->is_array()) {
-    if (labels->size() != asked.items.size() && !labels->empty()) throw Refused(400, "\"labels\" and \"query\" must be equally long");
+  if (const Json* labels = member(body, "labels"); labels != nullptr && labels->is_array()) {
+    if (labels->size() != asked.items.size() && !labels->empty())
+      throw Refused(Trouble::invalid, "\"labels\" and \"query\" must be equally long");
     for (size_t i = 0; i < labels->size(); ++i)
       asked.items[i].hazard = marks_hazard((*labels)[i]);
   }
@@ -50,9 +51,9 @@ Asked openrlhf_request(const Json& body) {
 
 Asked slime_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
-  const Json* prompt = find(body, "prompt");
+  const Json* prompt = member(body, "prompt");
   const std::string answer = text_at(body, "response");
-  const Json* label = find(body, "label");
+  const Json* label = member(body, "label");
   Item item;
   item.hazard = label != nullptr && marks_hazard(*label);
   item.decoded = true;
@@ -63,7 +64,7 @@ Asked slime_request(const Json& body) {
     messages.push_back({{"role", "assistant"}, {"content", answer}});
     item.content = answered_dialogue(messages, "prompt");
   } else {
-    throw Refused(400, "\"prompt\" must be a string or a list of messages");
+    throw Refused(Trouble::invalid, "\"prompt\" must be a string or a list of messages");
   }
   asked.items.push_back(std::move(item));
   asked.reply = [](const Scored& scored) -> Json { return scaled(scored.scores.at(0), false); };
@@ -90,7 +91,7 @@ Asked trainer_request(const Json& body) {
   if (has(body, "query")) return openrlhf_request(body);
   if (body.contains("response")) return slime_request(body);
   if (has(body, "messages")) return llama_factory_request(body);
-  throw Refused(400, "\"query\" (OpenRLHF), \"prompt\" and \"response\" (slime) or \"messages\" (LLaMA-Factory) is missing");
+  throw Refused(Trouble::invalid, "\"query\" (OpenRLHF), \"prompt\" and \"response\" (slime) or \"messages\" (LLaMA-Factory) is missing");
 }
 
 }  // namespace keel::serve::dialects

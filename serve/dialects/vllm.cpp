@@ -47,8 +47,8 @@ bool wants_sigmoid(const Json& body) {
 void read_truncation_(const Json& body, Asked& asked) {
   const auto most = integer_at(body, "truncate_prompt_tokens", -1, INT32_MAX);
   const std::string side = text_at(body, "truncation_side", "left");
-  if (side != "left" && side != "right") throw Refused(400, "\"truncation_side\" must be \"left\" or \"right\"");
-  if (most == 0) throw Refused(400, "\"truncate_prompt_tokens\" must be -1 or at least 1");
+  if (side != "left" && side != "right") throw Refused(Trouble::invalid, "\"truncation_side\" must be \"left\" or \"right\"");
+  if (most == 0) throw Refused(Trouble::invalid, "\"truncate_prompt_tokens\" must be -1 or at least 1");
   if (!most && !has(body, "truncation_side")) return;
   asked.overlong = side == "left" ? Overlong::keep_end : Overlong::keep_start;
   if (most && *most > 0) asked.max_tokens = most, asked.limit_name = "truncate_prompt_tokens";
@@ -58,21 +58,23 @@ void read_truncation_(const Json& body, Asked& asked) {
 void read_input_(const Json& body, Asked& asked) {
   refuse_unsupported(body, {"chat_template", "chat_template_kwargs"});
   if (flag_at(body, "add_generation_prompt", false) || flag_at(body, "continue_final_message", false))
-    throw Refused(400, "\"add_generation_prompt\" and \"continue_final_message\" are not supported: an answer is scored at its end");
+    throw Refused(Trouble::invalid,
+                  "\"add_generation_prompt\" and \"continue_final_message\" are not supported: an answer is scored at its end");
   if (has(body, "messages")) {
     asked.items.push_back({.content = answered_at(body, "messages")});
     return;
   }
-  const Json* input = find(body, "input");
-  if (input == nullptr) throw Refused(400, "\"input\" or \"messages\" is missing");
+  const Json* input = member(body, "input");
+  if (input == nullptr) throw Refused(Trouble::invalid, "\"input\" or \"messages\" is missing");
   const bool bos = flag_at(body, "add_special_tokens", true);
   const auto add_text = [&](const Json& text) {
-    if (!text.is_string()) throw Refused(400, "\"input\" must be a string, a list of strings, a list of ids or a list of such lists");
-    if (text.get_ref<const std::string&>().empty()) throw Refused(400, "\"input\" is empty");
+    if (!text.is_string())
+      throw Refused(Trouble::invalid, "\"input\" must be a string, a list of strings, a list of ids or a list of such lists");
+    if (text.get_ref<const std::string&>().empty()) throw Refused(Trouble::empty, "\"input\" is empty");
     asked.items.push_back({.content = PlainText{text.get<std::string>(), bos}});
   };
   if (!input->is_array()) return add_text(*input);
-  if (input->empty()) throw Refused(400, "\"input\" is empty");
+  if (input->empty()) throw Refused(Trouble::empty, "\"input\" is empty");
   if (input->front().is_number()) {
     asked.items.push_back({.content = ids_of(*input, "input")});
     return;
@@ -82,7 +84,7 @@ void read_input_(const Json& body, Asked& asked) {
       add_text(one);
       continue;
     }
-    if (one.empty()) throw Refused(400, "\"input\" holds an empty list");
+    if (one.empty()) throw Refused(Trouble::invalid, "\"input\" holds an empty list");
     asked.items.push_back({.content = ids_of(one, "input")});
   }
 }
@@ -106,15 +108,15 @@ std::string base64_of(double reward) {
 
 // A document is a text or {"text"}.
 std::vector<std::string> documents_at(const Json& body, const std::string& name) {
-  const Json* list = find(body, name);
-  if (list == nullptr || !list->is_array()) throw Refused(400, fmt::format("\"{}\" must be a list of strings", name));
+  const Json* list = member(body, name);
+  if (list == nullptr || !list->is_array()) throw Refused(Trouble::invalid, fmt::format("\"{}\" must be a list of strings", name));
   std::vector<std::string> texts;
   for (const Json& one : *list) {
-    const Json* text = one.is_object() ? find(one, "text") : &one;
-    if (text == nullptr || !text->is_string()) throw Refused(400, fmt::format("\"{}\" must be a list of strings", name));
+    const Json* text = one.is_object() ? member(one, "text") : &one;
+    if (text == nullptr || !text->is_string()) throw Refused(Trouble::invalid, fmt::format("\"{}\" must be a list of strings", name));
     texts.push_back(text->get<std::string>());
   }
-  if (texts.empty()) throw Refused(400, fmt::format("\"{}\" is empty", name));
+  if (texts.empty()) throw Refused(Trouble::empty, fmt::format("\"{}\" is empty", name));
   return texts;
 }
 
@@ -122,10 +124,10 @@ std::vector<std::string> documents_at(const Json& body, const std::string& name)
 Asked sglang_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
   for (auto& text : text_or_texts_at(body, "text")) {
-    if (text.empty()) throw Refused(400, "\"text\" is empty");
+    if (text.empty()) throw Refused(Trouble::empty, "\"text\" is empty");
     asked.items.push_back({.content = PlainText{std::move(text)}});
   }
-  if (asked.items.empty()) throw Refused(400, "\"text\" is empty");
+  if (asked.items.empty()) throw Refused(Trouble::empty, "\"text\" is empty");
   asked.reply = [](const Scored& scored) {
     Json rows = Json::array();
     for (const Score& score : scored.scores)
@@ -156,13 +158,14 @@ Asked score_request(const Json& body) {
   const auto pair =
       std::find_if(kPairs.begin(), kPairs.end(), [&](const auto& one) { return has(body, one.first) && has(body, one.second); });
   if (pair == kPairs.end())
-    throw Refused(400,
+    throw Refused(Trouble::invalid,
                   "one of the pairs \"queries\" and \"documents\", \"queries\" and \"items\", \"text_1\" and \"text_2\", \"data_1\" and "
                   "\"data_2\" is needed");
   const auto first = text_or_texts_at(body, pair->first), second = text_or_texts_at(body, pair->second);
-  if (first.empty() || second.empty()) throw Refused(400, fmt::format("\"{}\" is empty", first.empty() ? pair->first : pair->second));
+  if (first.empty() || second.empty())
+    throw Refused(Trouble::empty, fmt::format("\"{}\" is empty", first.empty() ? pair->first : pair->second));
   if (first.size() != 1 && first.size() != second.size())
-    throw Refused(400, fmt::format("\"{}\" must be one text, or as many as \"{}\"", pair->first, pair->second));
+    throw Refused(Trouble::invalid, fmt::format("\"{}\" must be one text, or as many as \"{}\"", pair->first, pair->second));
   for (size_t i = 0; i < second.size(); ++i)
     asked.items.push_back({.content = PromptAndAnswer{first[first.size() == 1 ? 0 : i], second[i]}});
   asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
@@ -177,8 +180,8 @@ Asked rerank_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
   read_truncation_(body, asked);
   asked.max_answer_tokens = integer_at(body, "max_tokens_per_doc", 0, INT32_MAX).value_or(0);
-  const Json* query = find(body, "query");
-  if (query == nullptr || !query->is_string()) throw Refused(400, "\"query\" must be a string");
+  const Json* query = member(body, "query");
+  if (query == nullptr || !query->is_string()) throw Refused(Trouble::invalid, "\"query\" must be a string");
   const auto documents = documents_at(body, "documents");
   for (const auto& document : documents)
     asked.items.push_back({.content = PromptAndAnswer{query->get<std::string>(), document}});
@@ -200,9 +203,9 @@ Asked rerank_request(const Json& body) {
 
 Asked pooling_request(const Json& body) {
   if (const auto task = text_at(body, "task", "classify"); task != "classify")
-    throw Refused(400, "\"task\" must be \"classify\": a reward model has nothing else to pool");
+    throw Refused(Trouble::invalid, "\"task\" must be \"classify\": a reward model has nothing else to pool");
   if (const auto encoding = text_at(body, "encoding_format", "float"); encoding != "float")
-    throw Refused(400, "\"encoding_format\" must be \"float\"");
+    throw Refused(Trouble::invalid, "\"encoding_format\" must be \"float\"");
   Asked asked = with_input(body);
   asked.reply = [sigmoid = wants_sigmoid(body)](const Scored& scored) {
     return list_reply("pool", scored, [&](const Score& score) -> Json {
@@ -214,7 +217,7 @@ Asked pooling_request(const Json& body) {
 
 Asked embeddings_request(const Json& body) {
   const std::string encoding = text_at(body, "encoding_format", "float");
-  if (encoding != "float" && encoding != "base64") throw Refused(400, "\"encoding_format\" must be \"float\" or \"base64\"");
+  if (encoding != "float" && encoding != "base64") throw Refused(Trouble::invalid, "\"encoding_format\" must be \"float\" or \"base64\"");
   Asked asked = with_input(body);
   asked.reply = [base64 = encoding == "base64"](const Scored& scored) {
     return list_reply("embd", scored, [&](const Score& score) -> Json {

@@ -137,12 +137,12 @@ TEST_CASE("companions: tokens beside a tokenizer.json are added to its own", "[d
 }
 
 TEST_CASE("companions: two folders have the same ids when their added tokens and blanks are the same", "[data]") {
-  const auto config = [](const char* text) { return keel::data::parse_tokenizer_config(json::parse(text), "t"); };
-  const auto plain = config(R"({"added_tokens_decoder": {"330": {"content": "<x>"}}})");
-  CHECK(keel::data::same_ids(plain, config(R"({"legacy": true, "added_tokens_decoder": {"330": {"content": "<x>", "special": true}}})")));
-  CHECK_FALSE(keel::data::same_ids(plain, config(R"({"added_tokens_decoder": {"330": {"content": "<y>"}}})")));
-  CHECK_FALSE(keel::data::same_ids(plain, config("{}")));
-  CHECK_FALSE(keel::data::same_ids(config("{}"), config(R"({"legacy": false})")));
+  const auto rules = [](const char* text) { return keel::data::id_rules(keel::data::parse_tokenizer_config(json::parse(text), "t")); };
+  const auto plain = rules(R"({"added_tokens_decoder": {"330": {"content": "<x>"}}})");
+  CHECK(plain == rules(R"({"legacy": true, "added_tokens_decoder": {"330": {"content": "<x>", "special": true}}})"));
+  CHECK(plain != rules(R"({"added_tokens_decoder": {"330": {"content": "<y>"}}})"));
+  CHECK(plain != rules("{}"));
+  CHECK(rules("{}") != rules(R"({"legacy": false})"));
 }
 
 TEST_CASE("companions: a tag of the chat format that takes blanks is refused where it would be written", "[data]") {

@@ -302,12 +302,18 @@ TEST_CASE("keel serve: SIGTERM answers what was accepted, refuses the rest and e
       clients.back()->send(many);
     }
     CHECK(Serving::comes_true([&] { return service.get("/load").second["server_load"].get<int>() >= 100; }));
+    const RawClient slow(service.address());
+    const std::string whole = test::post("/get_reward", R"({"query": ["<s>slow"]})");
+    slow.send(whole.substr(0, whole.size() - 3));  // let in: its body is on its way
+    usleep(100'000);
     service.process().signal(SIGTERM);
     usleep(100'000);
     kept_open.send(test::post("/get_reward", R"({"query": ["<s>late"]})"));
     CHECK(test::status_of(kept_open.reply()) == 503);
     for (const auto& client : clients)
       CHECK(test::status_of(client->reply()) == 200);
+    slow.send(whole.substr(whole.size() - 3));
+    CHECK(test::status_of(slow.reply()) == 200);
     const Outcome end = service.process().wait();
     INFO(end.err);
     CHECK(end.code == 0);
@@ -342,6 +348,10 @@ TEST_CASE("keel serve: the status of each case in each family", "[pipelines]") {
                           {{"architectures", {"LlamaForSequenceClassification"}}, {"num_labels", 1}, {"pad_token_id", 3}},
                           work / "tokenizer.model");
   const Serving service(work, {"--reward", "rm=reward", "--reward", "nan=nan", "--policy", "lm=model", "--set", "most_texts=40"});
+  const Json paths = service.get("/openapi.json").second["paths"];
+  for (const char* path : {"/v1/reward", "/rm/{name}/v1/reward", "/rm/{name}/get_reward", "/predict", "/v1/logprobs", "/metrics"})
+    CHECK(paths.contains(path));
+  CHECK_FALSE(paths.contains("/v1/embeddings"));
   const std::vector<std::string> many(41, "a");
   const std::string longest(2000, 'x');
   const std::vector<std::tuple<std::string, Json, int>> cases = {

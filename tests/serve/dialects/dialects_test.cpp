@@ -32,13 +32,13 @@ Json reply_to(Read read, const std::string& body, const std::string& model = "he
   return asked.reply(scored(asked, model));
 }
 
-int status_of_bad(Read read, const std::string& body) {
+int status_of_bad(Read read, const std::string& body, Family family = Family::vllm) {
   try {
     read(json(body));
   } catch (const Refused& refused) {
     INFO(refused.what());
     CHECK_THAT(refused.what(), !ContainsSubstring("SECRET"));
-    return refused.status;
+    return status_of(refused.trouble, family);
   }
   return 200;
 }
@@ -200,12 +200,12 @@ TEST_CASE("TEI /predict: two strings are one pair; probabilities unless raw_scor
   CHECK(predict_request(json(R"({"inputs": "a", "truncate": false})")).overlong == Overlong::refuse);
   CHECK(predict_request(json(R"({"inputs": "a", "truncate": true})")).overlong == Overlong::keep_start);
   CHECK(predict_request(json(R"({"inputs": "a", "truncate": true, "truncation_direction": "left"})")).overlong == Overlong::keep_end);
-  CHECK(status_of_bad(predict_request, R"({"inputs": ""})") == 400);
-  CHECK(status_of_bad(predict_request, R"({"inputs": []})") == 400);
-  CHECK(status_of_bad(predict_request, R"({})") == 422);
-  CHECK(status_of_bad(predict_request, R"({"inputs": ["a", "b", "c"]})") == 422);
-  CHECK(status_of_bad(predict_request, R"({"inputs": [["a"], "b"]})") == 422);
-  CHECK(status_of_bad(predict_request, R"({"inputs": "a", "truncation_direction": "SECRET"})") == 422);
+  CHECK(status_of_bad(predict_request, R"({"inputs": ""})", Family::tei) == 400);
+  CHECK(status_of_bad(predict_request, R"({"inputs": []})", Family::tei) == 400);
+  CHECK(status_of_bad(predict_request, R"({})", Family::tei) == 422);
+  CHECK(status_of_bad(predict_request, R"({"inputs": ["a", "b", "c"]})", Family::tei) == 422);
+  CHECK(status_of_bad(predict_request, R"({"inputs": [["a"], "b"]})", Family::tei) == 422);
+  CHECK(status_of_bad(predict_request, R"({"inputs": "a", "truncation_direction": "SECRET"})", Family::tei) == 422);
 }
 
 TEST_CASE("/v1/reward: one dialogue or a list; both scores and the gate of a combination", "[serve]") {
@@ -234,6 +234,16 @@ TEST_CASE("/v1/reward: one dialogue or a list; both scores and the gate of a com
     CHECK(status_of_bad(reward_request, bad) == 400);
 }
 
+TEST_CASE("/v1/logprobs: the inputs of /v1/reward, but text, which has no answer", "[serve]") {
+  const std::string dialogue = R"([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}])";
+  const Asked asked =
+      logprobs_request(json(R"({"model": "p", "inputs": [)" + dialogue + R"(, {"prompt": "q", "response": "a"}, {"ids": [1, 2]}]})"));
+  REQUIRE((asked.items.size() == 3 && asked.model == "p"));
+  CHECK(content<core::Ids>(asked, 2) == core::Ids{1, 2});
+  for (const char* bad : {R"({"text": "t"})", R"({})", R"({"prompt": "q"})", R"({"inputs": [{"text": "t"}]})"})
+    CHECK(status_of_bad(logprobs_request, bad) == 400);
+}
+
 TEST_CASE("errors: the form and the status of each family", "[serve]") {
   CHECK(json(error_body(Family::tei, 429, "full")) == json(R"({"error": "full", "error_type": "Overloaded"})"));
   CHECK(json(error_body(Family::tei, 422, "bad"))["error_type"] == "Validation");
@@ -245,6 +255,12 @@ TEST_CASE("errors: the form and the status of each family", "[serve]") {
     return std::vector{status_of(trouble, Family::trainer), status_of(trouble, Family::vllm), status_of(trouble, Family::tei)};
   };
   CHECK(statuses(Trouble::too_many) == std::vector{413, 400, 422});
+  CHECK(statuses(Trouble::malformed) == std::vector{400, 400, 400});
+  CHECK(statuses(Trouble::empty) == std::vector{400, 400, 400});
+  CHECK(statuses(Trouble::invalid) == std::vector{400, 400, 422});
+  CHECK(statuses(Trouble::unknown) == std::vector{404, 404, 404});
+  CHECK(statuses(Trouble::ending) == std::vector{503, 503, 503});
+  CHECK(json(error_body(Family::tei, 400, "empty", true))["error_type"] == "Empty");
   CHECK(statuses(Trouble::overloaded) == std::vector{503, 503, 429});
   CHECK(statuses(Trouble::overlong) == std::vector{400, 400, 422});
   CHECK(statuses(Trouble::model) == std::vector{500, 500, 424});
