@@ -1,6 +1,7 @@
 #include "serve/run.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ namespace keel::serve {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kTrimAfter{5};
 constexpr std::chrono::seconds kLastWrites{2};  // for the replies of those that were given up
 
 std::atomic<int> terminations{0}, reloads{0};
@@ -147,7 +149,14 @@ void run_service(const RunConfig& config) {
       const http::Counts counts = server.counts();
       return counts.receiving + counts.accepted - counts.answered - counts.disconnected;
     };
+    int64_t trimmed = 0;  // requests accepted until then
+    Clock::time_point last_trim = Clock::now();
     server.every(20, [&] {
+      const int64_t accepted = server.counts().accepted;
+      if (accepted != trimmed && pending() == 0 && Clock::now() - last_trim > kTrimAfter) {  // glibc keeps what a storm has freed
+        malloc_trim(0);
+        trimmed = accepted, last_trim = Clock::now();
+      }
       if (const int asked = reloads; asked != reloaded && !loader.busy() && service.models() != nullptr) {
         reloaded = asked;
         try {
