@@ -2,7 +2,7 @@
 # KEEL_DEPS and KEEL_TORCH: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build setup model compat bench asan tsan lint format docs clean
+.PHONY: help demo test build setup model compat bench deb asan tsan lint format docs clean
 
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
 BINARY := build/keel
@@ -37,6 +37,9 @@ compat: build  ## keel serve against clients of other trainers (pip install -r t
 
 bench: build  ## the benchmarks
 	build/release/bench/keel_bench
+
+deb: build  ## build/keel_VERSION_amd64.deb: keel with LibTorch's libraries, for Debian 12
+	cd build && cpack --config release/CPackConfig.cmake -B deb && cp deb/*.deb .
 
 asan: setup  ## all tests with address and undefined-behaviour sanitizers
 	$(CONFIGURE) asan
