@@ -2,7 +2,7 @@
 # KEEL_DEPS and KEEL_TORCH: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build setup model compat bench deb asan tsan lint format docs clean
+.PHONY: help demo test build setup model compat bench deb asan tsan fuzz lint format docs clean
 
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
 BINARY := build/keel
@@ -50,6 +50,12 @@ tsan: setup  ## the tests of threads with the thread sanitizer
 	$(CONFIGURE) tsan
 	cmake --build build/tsan --parallel $(JOBS) --target core_test runtime_test annotation_test http_test serve_test
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|runtime|annotation|http|serve)$$'
+
+fuzz: setup  ## SECONDS (600) of random bodies through the dialects of keel serve
+	$(CONFIGURE) fuzz
+	cmake --build build/fuzz --parallel $(JOBS) --target dialects_fuzz
+	mkdir -p build/fuzz/corpus && build/fuzz/tests/dialects_fuzz -max_total_time=$(or $(SECONDS),600) -max_len=4096 \
+	  -dict=tests/serve/dialects/members.dict -artifact_prefix=build/fuzz/ build/fuzz/corpus
 
 lint:  ## formatting of every source, clang-tidy on the folders without LibTorch (SINCE=COMMIT: on what has changed)
 	@tools/setup.sh lint

@@ -13,6 +13,7 @@
 #include "core/version.h"
 #include "data/text.h"
 #include "inference/records.h"
+#include "serve/dialects/body.h"
 #include "serve/dialects/dialects.h"
 #include "serve/openapi.h"
 #include "serve/page.h"
@@ -62,21 +63,6 @@ std::string media_type(const std::string& header) {
   return type;
 }
 
-// Lists of texts are counted before anything is made of them; lists of numbers are ids, and of messages one dialogue. A text that would be
-// repeated for each of a list counts as often.
-void check_lengths(const json& body, int64_t most) {
-  constexpr int64_t kMostBytes = 1 << 26;
-  int64_t texts = 0, bytes = 0;
-  for (const auto& [name, value] : body.items()) {
-    if (value.is_string()) bytes = std::max(bytes, std::ssize(value.get_ref<const std::string&>()));
-    const bool dialogue = name == "messages" && value.is_array() && !value.empty() && value.front().is_object();
-    if (value.is_array() && !value.empty() && !value.front().is_number() && !dialogue) texts = std::max(texts, std::ssize(value));
-  }
-  if (texts > most) throw Refused(Trouble::too_many, fmt::format("a request may hold at most {} texts", most));
-  if (texts > 1 && texts * bytes > kMostBytes)
-    throw Refused(Trouble::too_many, fmt::format("{} texts with a text of {} bytes each are too many", texts, bytes));
-}
-
 bool holds_member(const std::string& body, const char* name) {
   return body.find(name) != std::string::npos;
 }
@@ -107,18 +93,6 @@ int64_t characters_of(const std::vector<dialects::Item>& items) {
     for (const std::string* text : texts_of(item))
       characters += std::ranges::count_if(*text, [](char c) { return (c & 0xC0) != 0x80; });
   return characters;
-}
-
-// The body as an object. What a parser says of broken text may repeat it, so it is not passed on.
-json parse_body(const std::string& body) {
-  json parsed;
-  try {
-    parsed = core::parse_json(body, "body");
-  } catch (const core::DataError&) {
-    throw Refused(Trouble::malformed, "the body is not JSON in UTF-8 (nested at most 64 deep, no key twice, no NaN)");
-  }
-  if (!parsed.is_object()) throw Refused(Trouble::malformed, "the body must be a JSON object");
-  return parsed;
 }
 
 }  // namespace
@@ -302,9 +276,10 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
 }
 
 void Service::parse(Request& request) {
-  const json body = parse_body(request.http.body);
+  const json body = dialects::parse_body(request.http.body);
   const Family family = request.target.family;
-  check_lengths(body, family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts);
+  dialects::check_lengths(body,
+                          family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts);
   request.asked = read_request(request.target, body);
   auto& asked = request.asked;
   request.characters = characters_of(asked.items);
