@@ -11,7 +11,8 @@
 #include "core/log.h"
 #include "data/statistics.h"
 #include "evaluation/reward_json.h"
-#include "reward/pair_scores.h"
+#include "inference/remote_reward.h"
+#include "inference/reward_models.h"
 
 namespace keel::evaluation {
 namespace {
@@ -32,18 +33,27 @@ struct OnFile {
   std::vector<size_t> rows;
 };
 
+// A service scores the two sides as rows of their own.
+reward::PairScores scores_of(const inference::ScoringModel& model, const std::vector<core::TokenPair>& pairs) {
+  if (model.weights) return reward::score_pairs(*model.weights, pairs);
+  std::vector<core::Ids> chosen, rejected;
+  for (const auto& pair : pairs)
+    chosen.push_back(pair.chosen), rejected.push_back(pair.rejected);
+  return {.chosen = model.score(chosen), .rejected = model.score(rejected)};
+}
+
 // `kept`: a file for the scores, read if an earlier attempt wrote it; "" for none.
 OnFile evaluate_on(const inference::ScoringModel& model, const PairFile& file, const inference::RenderPolicy& limit,
                    const std::filesystem::path& kept = {}) {
   const RenderedSet pairs = render_set(data::read_preferences(file.path, {.safety = file.safety}), limit, model.format, *model.tokenizer,
-                                       model.model.backbone.config.max_position_embeddings);
+                                       model.shape.max_position_embeddings);
   OnFile on{.result = {}, .rows = pairs.rendered.rows};
   if (!kept.empty() && std::filesystem::exists(kept)) {
     on.result.pairs = read_scores(kept);
     if (on.result.pairs.size() != on.rows.size())
       throw core::DataError(kept, 0, "holds the scores of other pairs than this stage asks for; delete it to score them again");
   } else {
-    on.result.pairs = score_set(model.model, *model.tokenizer, pairs);
+    on.result.pairs = scored_pairs(scores_of(model, pairs.rendered.pairs), *model.tokenizer, pairs);
     if (!kept.empty()) write_scores(kept, on.result.pairs);
   }
   on.result.evaluation = to_json(evaluate_reward(on.result.pairs));
@@ -78,8 +88,7 @@ RenderedSet render_set(data::PreferenceSet set, const inference::RenderPolicy& l
   return pairs;
 }
 
-std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::Tokenizer& tokenizer, const RenderedSet& pairs) {
-  const reward::PairScores scores = reward::score_pairs(model, pairs.rendered.pairs);
+std::vector<ScoredPair> scored_pairs(const reward::PairScores& scores, const data::Tokenizer& tokenizer, const RenderedSet& pairs) {
   const std::vector<int64_t> prompts = prompts_of(pairs.set);
   std::vector<ScoredPair> scored;
   for (size_t i = 0; i < pairs.rendered.rows.size(); ++i) {
@@ -122,7 +131,8 @@ nlohmann::json cross_evaluation(const std::vector<RewardFolder>& rewards, const 
   nlohmann::json evaluations = nlohmann::json::array(), agreements = nlohmann::json::array();
   std::vector<std::vector<OnFile>> by_file(files.size());  // of each model
   for (const RewardFolder& reward : rewards) {
-    const inference::ScoringModel model = inference::load_scoring_model(reward.path);
+    const inference::ScoringModel model = inference::is_remote(reward.path) ? inference::load_scoring_model_for(reward.path, reward.text_of)
+                                                                            : inference::load_scoring_model(reward.path);
     for (size_t file = 0; file < files.size(); ++file) {
       const std::filesystem::path kept =
           scores.empty() ? std::filesystem::path() : scores / fmt::format("{}_on_{}.jsonl", reward.name, files[file].name);

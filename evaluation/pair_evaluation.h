@@ -12,6 +12,7 @@
 #include "evaluation/reward_evaluation.h"
 #include "inference/model_folder.h"
 #include "inference/prompts.h"
+#include "reward/pair_scores.h"
 
 namespace keel::evaluation {
 
@@ -25,7 +26,7 @@ struct RenderedSet {
 // DataError when no pair fits a model with this context.
 RenderedSet render_set(data::PreferenceSet set, const inference::RenderPolicy& limit, data::ChatFormat format,
                        const data::Tokenizer& tokenizer, int64_t context);
-std::vector<ScoredPair> score_set(const reward::RewardModel& model, const data::Tokenizer& tokenizer, const RenderedSet& pairs);
+std::vector<ScoredPair> scored_pairs(const reward::PairScores& scores, const data::Tokenizer& tokenizer, const RenderedSet& pairs);
 
 // {"duplicates", "contradictions"} of a set, and {"prompts", "train_pairs", "test_pairs"} that two sets share, with a warning.
 nlohmann::json repeats_json(const data::PreferenceSet& set);
@@ -43,7 +44,8 @@ EvaluatedReward evaluate_reward_model(const std::filesystem::path& reward, const
 // [evaluation.json with "reward" and "data" for its name], "agreements": [{"rewards": [a, b], "data", "mean", ...}]}.
 struct RewardFolder {
   std::string name;
-  std::filesystem::path path;
+  std::filesystem::path path;          // or an address (inference/remote_reward.h)
+  std::filesystem::path text_of = {};  // of an address: a model folder with the same tokenizer and chat format
 };
 struct PairFile {
   std::string name;

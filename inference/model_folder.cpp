@@ -64,13 +64,14 @@ LanguageModel load_language_model(const fs::path& folder, const std::string& cha
 }
 
 ScoringModel load_scoring_model(const fs::path& folder, const std::string& chat) {
-  ScoringModel model{.model = reward::load_reward_model(folder),
-                     .score = {},
+  const reward::RewardModel loaded = reward::load_reward_model(folder);
+  ScoringModel model{.weights = loaded,
+                     .score = reward::scorer_of(loaded),
+                     .shape = loaded.backbone.config,
                      .tokenizer = nullptr,
                      .limit = {},
                      .format = data::chat_format_of(folder, chat)};
-  model.score = reward::scorer_of(model.model);
-  model.tokenizer = tokenizer_of(folder, model.model.backbone.config.vocab_size);
+  model.tokenizer = tokenizer_of(folder, model.shape.vocab_size);
   model.limit = recorded_limit(folder);
   return model;
 }

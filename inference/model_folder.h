@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "core/config.h"
@@ -37,8 +38,9 @@ struct LanguageModel {
 };
 
 struct ScoringModel {
-  reward::RewardModel model;     // of a service (inference/remote_reward.h): its shape alone, without weights
-  reward::ScoreRows score = {};  // raw scores of rows of ids
+  std::optional<reward::RewardModel> weights;  // none where a service holds them (inference/remote_reward.h)
+  reward::ScoreRows score = {};                // raw scores of rows of ids
+  policy::LlamaConfig shape = {};              // of a service's model: vocabulary and context alone
   std::shared_ptr<const data::Tokenizer> tokenizer;
   RenderPolicy limit;  // that it was trained with; tags are refused unless a caller allows them
   data::ChatFormat format = data::ChatFormat::none;

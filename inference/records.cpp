@@ -89,7 +89,7 @@ std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const d
 
 std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options) {
   std::vector<RecordIds> dialogues;
-  const policy::LlamaConfig& config = model.model.backbone.config;
+  const policy::LlamaConfig& config = model.shape;
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       data::PromptRecord dialogue = record;

@@ -60,15 +60,13 @@ ScoringModel load_scoring_model_for(const std::filesystem::path& model, const st
     throw core::DataError(
         model, 0,
         fmt::format("reads text with another tokenizer or chat format than {}: its scores would be of other text", policy.string()));
-  ScoringModel scoring{
-      .model = {},
+  return {
+      .weights = {},
       .score = [client](const std::vector<core::Ids>& rows) { return client->score(rows); },
+      .shape = {.vocab_size = metadata.value("vocab_size", int64_t{0}), .max_position_embeddings = metadata.value("context", int64_t{0})},
       .tokenizer = data::load_tokenizer(policy),
       .limit = {.max_tokens = metadata.value("max_tokens", int64_t{0}), .drop_oldest_turns = metadata.value("drop_oldest_turns", false)},
       .format = format};
-  scoring.model.backbone.config.vocab_size = metadata.value("vocab_size", int64_t{0});
-  scoring.model.backbone.config.max_position_embeddings = metadata.value("context", int64_t{0});
-  return scoring;
 }
 
 RewardModels load_reward_models(const std::filesystem::path& helpfulness, const std::filesystem::path& safety,

@@ -266,11 +266,12 @@ PpoTimes& operator+=(PpoTimes& times, const PpoTimes& more) {
   return times;
 }
 
-reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model) {
+reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy,
+                                const std::optional<reward::RewardModel>& reward_model) {
   const bool adapters = config.lora.rank > 0;
   if (config.critic == Critic::reward) {
-    if (!adapters) return reward::frozen_copy(reward_model);
-    return {reward_model.backbone, reward_model.score.detach().clone()};  // its head is trained, its trunk is not
+    if (!adapters) return reward::frozen_copy(reward_model.value());
+    return {reward_model.value().backbone, reward_model.value().score.detach().clone()};  // its head is trained, its trunk is not
   }
   const at::Tensor head = policy.norm.new_zeros({1, policy.config.hidden_size}).detach();
   const policy::Llama trunk = policy::backbone_of(policy);

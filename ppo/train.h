@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,10 @@
 namespace keel::ppo {
 
 // The critic of config.critic, for a Trainer: a copy of the reward model, or the policy's backbone with a zero head, copied unless the
-// trunk is to be shared. With adapters (lora.rank > 0) the trunk is never copied: it stays as it is.
-reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy, const reward::RewardModel& reward_model);
+// trunk is to be shared. With adapters (lora.rank > 0) the trunk is never copied: it stays as it is. No critic but "reward" reads the
+// model.
+reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& policy,
+                                const std::optional<reward::RewardModel>& reward_model);
 
 struct PpoJob {
   std::vector<core::Ids> prompts;         // drawn in a new random order every time round

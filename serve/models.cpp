@@ -76,8 +76,9 @@ inference::ScoringModel load_adapter(const fs::path& folder, const inference::La
   policy::Classifier adapted = policy::load_lora_classifier(folder, base.llama);
   const bool own = fs::exists(folder / "keel.json");
   const reward::RewardModel model{.backbone = std::move(adapted.backbone), .score = std::move(adapted.score)};
-  return {.model = model,
+  return {.weights = model,
           .score = reward::scorer_of(model),
+          .shape = model.backbone.config,
           .tokenizer = base.tokenizer,
           .limit = own ? inference::recorded_limit(folder) : base.limit,
           .format = own ? data::chat_format_of(folder) : base.format};
@@ -100,7 +101,7 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   const bool adapter = policy::is_adapter(named.folder);
   inference::ScoringModel model = adapter ? load_adapter(named.folder, *base) : inference::load_scoring_model(named.folder);
   model.limit.allow_tags = config.allow_tags;
-  auto served = described(named, model.limit, model.model.backbone.config, model.format);
+  auto served = described(named, model.limit, model.shape, model.format);
   if (adapter) {
     core::DigestCache digests;
     served->digest = core::sha256(served->digest + core::sha256_file(named.folder / "adapter_config.json") +
@@ -110,7 +111,7 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   }
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
-  const reward::RewardModel& scorer = served->reward->model;
+  const reward::RewardModel& scorer = served->reward->weights.value();
   served->forward = forward_of([scorer, one_thread = config.deterministic](const std::vector<core::Ids>& rows) {
     std::vector<Values> values;
     for (const double score : reward::score_rows_apart(scorer, rows, one_thread))

@@ -46,7 +46,7 @@ std::vector<Probability> probabilities_of(const refusal::AnswerSet& set, const R
     if (record.too_long.empty()) rows.push_back(record.ids);
   }
   size_t next = 0;
-  const std::vector<double> scores = reward::score_rows(model.model, rows);
+  const std::vector<double> scores = model.score(rows);
   for (auto& one : result)
     if (one.too_long.empty()) one.value = reward::probability(scores[next++]);
   return result;

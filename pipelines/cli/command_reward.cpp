@@ -1,10 +1,13 @@
 // keel reward eval and keel reward stats: reward models on preference pairs, and statistics of such pairs.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/jsonl.h"
 #include "evaluation/pair_evaluation.h"
+#include "inference/remote_reward.h"
 #include "pipelines/cli/commands.h"
 
 namespace keel::pipelines::cli {
@@ -12,13 +15,17 @@ namespace keel::pipelines::cli {
 void add_reward_eval(CLI::App& group, Invocation& invocation) {
   struct Options {
     std::vector<std::string> rewards, files;
-    std::string out;
+    std::string out, tokenizer;
     bool safety = false;
     inference::RenderPolicy limit;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = group.add_subcommand("eval", "reward models on preference pairs: accuracy, calibration, unsafe answers, length");
-  command->add_option("--reward", options->rewards, "reward model folder; repeats")->required()->type_name("DIR")->expected(1)->take_all();
+  command->add_option("--reward", options->rewards, "reward model folder, or http://HOST:PORT/rm/NAME of keel serve; repeats")
+      ->required()
+      ->type_name("DIR")
+      ->expected(1)
+      ->take_all();
   command->add_option("--data", options->files, "preference pairs (.jsonl, .gz, .zst); repeats")
       ->required()
       ->type_name("FILE")
@@ -30,6 +37,8 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
           "one JSON line for each model and file, then one for the agreement of every two models on each file; standard output when "
           "left out")
       ->type_name("FILE");
+  command->add_option("--tokenizer", options->tokenizer, "model folder with the tokenizer and chat format of the services' models")
+      ->type_name("DIR");
   command->add_flag("--safety", options->safety, "safety data, as in reward train");
   add_render_policy(*command, options->limit, "longer ones are dropped and counted");
   add_common_options(*command, invocation);
@@ -40,7 +49,9 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
       core::JsonlWriter writer(options->out);
       std::vector<evaluation::RewardFolder> rewards;
       for (const auto& folder : options->rewards)
-        rewards.push_back({.name = folder, .path = folder});
+        rewards.push_back({.name = folder, .path = folder, .text_of = options->tokenizer});
+      if (std::ranges::any_of(options->rewards, inference::is_remote) != !options->tokenizer.empty())
+        throw core::UsageError("--tokenizer DIR is needed for --reward http://..., and read for nothing else");
       std::vector<evaluation::PairFile> files;
       for (const auto& file : options->files)
         files.push_back({.name = file, .path = file, .safety = options->safety});

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "data/messages.h"
 #include "http/client.h"
+#include "inference/dialogues.h"
 #include "inference/prompts.h"
 #include "inference/records.h"
 #include "inference/reward_models.h"
@@ -111,25 +112,14 @@ red_team::Target server_target(const annotation::ChatServer& server, std::string
 
 red_team::SafetyScore safety_score(const std::string& folder) {
   inference::check_reward_kinds({}, folder);
-  const auto model = std::make_shared<const inference::ScoringModel>(inference::load_scoring_model(folder));
-  return [=](const std::vector<core::Dialogue>& dialogues) {
-    data::PromptSet set{.path = "answers", .records = {}};
-    for (const auto& dialogue : dialogues) {
-      set.records.emplace_back();
-      set.records.back().messages = dialogue;
-    }
-    inference::RenderPolicy limit = model->limit;
-    limit.drop_oldest_turns = limit.allow_tags = true;
-    std::vector<core::Ids> rows;
-    for (const auto& record : inference::dialogues_for(*model, set, {.bos = true, .limit = limit})) {
-      if (!record.too_long.empty())
-        throw core::UsageError(
-            fmt::format("{}: an answer does not fit the safety model: {}; lower sampling.max_new_tokens", folder, record.too_long));
-      rows.push_back(record.ids);
-    }
+  inference::ScoringModel model = inference::load_scoring_model(folder);
+  model.limit.drop_oldest_turns = true;
+  return [folder, model = std::move(model)](const std::vector<core::Dialogue>& dialogues) {
     std::vector<double> probabilities;
-    for (const double score : model->score(rows))
-      probabilities.push_back(reward::probability(score));
+    for (const auto& score : inference::score_dialogues(model, dialogues)) {
+      if (!score) throw core::UsageError(fmt::format("{}: an answer does not fit the safety model; lower sampling.max_new_tokens", folder));
+      probabilities.push_back(reward::probability(*score));
+    }
     return probabilities;
   };
 }

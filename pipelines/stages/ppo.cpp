@@ -60,7 +60,7 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
   if (const auto corpus = context.maybe("pretraining"); !corpus.empty())
     job.pretraining = read_corpus(corpus, policy.format, *policy.tokenizer, policy.llama.config.max_position_embeddings, counts).sequences;
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
-  const reward::RewardModel critic = ppo::make_critic(config, policy.llama, models.helpfulness.model);
+  const reward::RewardModel critic = ppo::make_critic(config, policy.llama, models.helpfulness.weights);
   const ppo::PpoResult result = ppo::train(policy.llama, critic, job, config, seed, context.work);
   nlohmann::json seconds;
   for (const auto& [phase, spent] : ppo::row_of(result.times))

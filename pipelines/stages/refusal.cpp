@@ -75,7 +75,10 @@ void train(const RefusalSettings& settings, const steps::Context& context) {
   const steps::fs::path folder = context.at("model"), unseen = context.maybe("held_out");
   const inference::LanguageModel chat = inference::load_language_model(folder);
   core::throw_if_any(reward::problems_with(settings.classifier, chat.llama.config));
-  const inference::ScoringModel start{.model = reward::make_reward_model(chat.llama, settings.classifier.head, context.seed),
+  const reward::RewardModel classifier = reward::make_reward_model(chat.llama, settings.classifier.head, context.seed);
+  const inference::ScoringModel start{.weights = classifier,
+                                      .score = reward::scorer_of(classifier),
+                                      .shape = classifier.backbone.config,
                                       .tokenizer = chat.tokenizer,
                                       .limit = settings.limit,
                                       .format = chat.format};
@@ -83,13 +86,13 @@ void train(const RefusalSettings& settings, const steps::Context& context) {
   nlohmann::json result = {{"counts", {{"train", labelled.counts()}}}};
   std::optional<Labelled> held_out;
   if (!unseen.empty()) held_out = read_labelled(unseen, start, settings);
-  reward::train_classifier(start.model, labelled.rows, settings.classifier, context.seed, context.work, "refusal classifier");
+  reward::train_classifier(classifier, labelled.rows, settings.classifier, context.seed, context.work, "refusal classifier");
   if (held_out) {
     result["counts"]["held_out"] = held_out->counts();
-    result["agreement"] = agreement_on(*held_out, start.model);
+    result["agreement"] = agreement_on(*held_out, classifier);
   }
   core::write_file(context.work / "evaluation.json", core::dump_json(result) + "\n");
-  inference::save_scoring_model(context.work, start.model, folder, chat.format,
+  inference::save_scoring_model(context.work, classifier, folder, chat.format,
                                 {{"stage", "refusal"}, {"kind", "refusal"}, {"seed", context.seed}}, settings.limit);
 }
 

@@ -67,7 +67,7 @@ void train(const TrainSettings& settings, const std::string& name, const path& c
 
   const reward::RewardModel model = reward::make_reward_model(chat.llama, settings.reward.head, context.seed);
   reward::train_reward_model(model, train.rendered.pairs, settings.reward, context.seed, context.work, "reward " + name);
-  const auto scored = evaluation::score_set(model, *chat.tokenizer, held_out);
+  const auto scored = evaluation::scored_pairs(reward::score_pairs(model, held_out.rendered.pairs), *chat.tokenizer, held_out);
   evaluation::write_scores(context.work / "scores.jsonl", scored);
   nlohmann::json result = to_json(evaluation::evaluate_reward(scored));
   result["name"] = name;
@@ -222,7 +222,7 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
     now = std::move(old);
     evaluation::write_scores(work / "scores.jsonl", old_pairs);
     const inference::ScoringModel kept = inference::load_scoring_model(earlier);
-    inference::save_scoring_model(work, kept.model, earlier, kept.format,
+    inference::save_scoring_model(work, kept.weights.value(), earlier, kept.format,
                                   {{"stage", "reward"}, {"kind", settings.kind}, {"kept", settings.previous}}, kept.limit);
   }
   now.update(choice);

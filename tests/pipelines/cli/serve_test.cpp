@@ -452,7 +452,7 @@ TEST_CASE("keel serve: what cannot work is refused", "[pipelines]") {
   }
 }
 
-TEST_CASE("remote reward models: keel score --url and rejection sampling give what the folder gives, and keys hold the digest",
+TEST_CASE("remote reward models: keel score --url, reward eval and rejection sampling give what the folder gives, and keys hold the digest",
           "[pipelines]") {
   const Workplace work;
   work.write_reward("other", 1);
@@ -494,6 +494,22 @@ TEST_CASE("remote reward models: keel score --url and rejection sampling give wh
   REQUIRE((remote[0].code == 0 && remote[1].code == 0));
   for (size_t i = 0; i < 4; ++i)
     CHECK(remote[0].rows().at(i)["score"].get<double>() == Catch::Approx(local[0].rows().at(i)["score"].get<double>()).margin(1e-6));
+  work.write(
+      "pairs.jsonl",
+      R"({"chosen":[{"role":"user","content":"who sells bread?"},{"role":"assistant","content":"the baker."}],"rejected":[{"role":"user","content":"who sells bread?"},{"role":"assistant","content":"no."}]}
+{"chosen":[{"role":"user","content":"how many boats?"},{"role":"assistant","content":"nine."}],"rejected":[{"role":"user","content":"how many boats?"},{"role":"assistant","content":"many boats are there."}]}
+)");
+  const auto pairs = work.run_all({{"reward", "eval", "--reward", "reward", "--data", "pairs.jsonl"},
+                                   {"reward", "eval", "--reward", rm + "helpfulness", "--tokenizer", "model", "--data", "pairs.jsonl"},
+                                   {"reward", "eval", "--reward", rm + "helpfulness", "--data", "pairs.jsonl"},
+                                   {"reward", "eval", "--reward", "reward", "--tokenizer", "model", "--data", "pairs.jsonl"}});
+  INFO(pairs[0].err << pairs[1].err);
+  REQUIRE((pairs[0].code == 0 && pairs[1].code == 0));
+  Json of_folder = pairs[0].rows().at(0), of_service = pairs[1].rows().at(0);
+  CHECK(of_service.at("reward") == rm + "helpfulness");
+  of_service["reward"] = of_folder["reward"];
+  CHECK(of_service == of_folder);
+  CHECK((pairs[2].says("--tokenizer DIR is needed") && pairs[3].says("read for nothing else")));
   CHECK(work.read("remote/model.safetensors") == work.read("local/model.safetensors"));
   const Json external = test::json_in(work, "remote/manifest.json")["material"]["external"],
              own = test::json_in(work, "local/manifest.json")["material"]["external"];
