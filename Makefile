@@ -39,7 +39,8 @@ bench: build  ## the benchmarks
 	build/release/bench/keel_bench
 
 deb: build  ## build/keel_VERSION_amd64.deb: keel with LibTorch's libraries, for Debian 12
-	cd build && cpack --config release/CPackConfig.cmake -B deb && cp deb/*.deb .
+	@tools/setup.sh deb
+	cd build && rm -rf deb keel_*.deb && cpack --config release/CPackConfig.cmake -B deb && mv deb/*.deb .
 
 asan: setup  ## all tests with address and undefined-behaviour sanitizers
 	$(CONFIGURE) asan
@@ -51,7 +52,8 @@ tsan: setup  ## the tests of threads with the thread sanitizer
 	cmake --build build/tsan --parallel $(JOBS) --target core_test runtime_test annotation_test http_test serve_test
 	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|runtime|annotation|http|serve)$$'
 
-fuzz: setup  ## SECONDS (600) of random bodies through the dialects of keel serve
+fuzz:  ## SECONDS (600) of random bodies through the dialects of keel serve
+	@tools/setup.sh fuzz
 	$(CONFIGURE) fuzz
 	cmake --build build/fuzz --parallel $(JOBS) --target dialects_fuzz
 	mkdir -p build/fuzz/corpus && build/fuzz/tests/dialects_fuzz -max_total_time=$(or $(SECONDS),600) -max_len=4096 \

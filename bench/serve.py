@@ -15,6 +15,7 @@ import os
 import pathlib
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def single(score):
+    """The float32 that a score was before it was printed."""
+    return struct.unpack("f", struct.pack("f", score))[0]
 
 
 async def request(port, body):
@@ -50,7 +56,7 @@ async def ask_all(port, bodies, connections):
 
     async def client():
         for i, body in waiting:
-            rewards[i] = (await request(port, body))["rewards"][0]
+            rewards[i] = single((await request(port, body))["rewards"][0])
 
     begin = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(connections)))
@@ -84,7 +90,7 @@ def offline_seconds(args, rows):
         subprocess.run([KEEL, "score", "--reward", args.model, "--in", source, "--out", result, "--threads", str(args.threads),
                         "--log-level", "error"], check=True)
         seconds = time.perf_counter() - begin
-        return seconds, [json.loads(line)["score"] for line in result.read_text().splitlines()]
+        return seconds, [single(json.loads(line)["score"]) for line in result.read_text().splitlines()]
 
 
 def main():
@@ -104,6 +110,8 @@ def main():
     tokens = sum(map(len, rows))
     allocator = subprocess.run("ldconfig -p | awk '/libtcmalloc_minimal.so.4/ {print $NF; exit}'", shell=True, capture_output=True,
                                text=True).stdout.strip()
+    if not allocator:
+        raise SystemExit("libtcmalloc_minimal.so.4 is missing, with which the peer is tuned: apt-get install libtcmalloc-minimal4")
     speeds = {"offline": [], "serve": [], "fastapi": []}
     difference = {"serve": 0.0, "fastapi": 0.0}
     for _ in range(args.pairs):

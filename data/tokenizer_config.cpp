@@ -230,10 +230,11 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
 }
 
 std::string id_rules(const TokenizerConfig& config) {
-  std::string rules = fmt::format("legacy {}, prefix space {}", config.legacy.value_or(true), config.add_prefix_space.value_or(true));
+  nlohmann::json added = nlohmann::json::array();
   for (const AddedToken& token : config.added)
-    rules += fmt::format("\n{} {}", token.id, token.text);
-  return rules;
+    added.push_back({token.id, token.text});
+  return core::dump_json(
+      {{"legacy", config.legacy.value_or(true)}, {"add_prefix_space", config.add_prefix_space.value_or(true)}, {"added", added}});
 }
 
 void check_named_tokens(const TokenizerConfig& config, const std::string& vocabulary,

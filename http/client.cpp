@@ -17,7 +17,6 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "http/message.h"
 
 namespace keel::http {
 
@@ -49,28 +48,25 @@ Url parse_url(const std::string& url) {
   return parts;
 }
 
-beast::http::request<beast::http::string_body> message(beast::http::verb method, const Url& url, const std::string& body,
-                                                       const std::map<std::string, std::string>& headers) {
-  beast::http::request<beast::http::string_body> request{method, url.path.empty() ? "/" : url.path, 11};
-  request.set(beast::http::field::host, url.port == "80" ? url.host : url.host + ":" + url.port);
-  request.set(beast::http::field::user_agent, "keel");
-  if (method == beast::http::verb::post) request.set(beast::http::field::content_type, "application/json");
+std::string request_text(const std::string& method, const Url& url, const std::string& body,
+                         const std::map<std::string, std::string>& headers) {
+  std::string text = fmt::format("{} {} HTTP/1.1\r\nHost: {}{}\r\nUser-Agent: keel\r\nConnection: close\r\n", method,
+                                 url.path.empty() ? "/" : url.path, url.host, url.port == "80" ? "" : ":" + url.port);
   for (const auto& [name, value] : headers)
-    request.set(name, value);
-  request.body() = body;
-  request.prepare_payload();
-  return request;
+    text += fmt::format("{}: {}\r\n", name, value);
+  if (method == "POST") text += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n", body.size());
+  return text + "\r\n" + body;
 }
 
 namespace {
 
-Answer ask(beast::http::verb method, const Url& url, const std::string& body, const std::map<std::string, std::string>& headers,
+Answer ask(const std::string& method, const Url& url, const std::string& body, const std::map<std::string, std::string>& headers,
            int64_t seconds) {
   try {
     asio::io_context io;
     asio::ip::tcp::resolver resolver(io);
     beast::tcp_stream stream(io);
-    const auto request = message(method, url, body, headers);
+    const std::string request = request_text(method, url, body, headers);
     beast::flat_buffer buffer;
     beast::http::response_parser<beast::http::string_body> parser;
     parser.body_limit(16 << 20);
@@ -91,7 +87,7 @@ Answer ask(beast::http::verb method, const Url& url, const std::string& body, co
     const auto addresses = resolver.resolve(url.host, url.port);
     stream.expires_after(std::chrono::seconds(seconds));
     step([&](auto done) { stream.async_connect(addresses, done); });
-    step([&](auto done) { beast::http::async_write(stream, request, done); });
+    step([&](auto done) { asio::async_write(stream, asio::buffer(request), done); });
     step([&](auto done) { beast::http::async_read(stream, buffer, parser, done); });
     if (failed) throw beast::system_error(failed);
     stream.socket().shutdown(asio::ip::tcp::socket::shutdown_both, failed);
@@ -104,11 +100,11 @@ Answer ask(beast::http::verb method, const Url& url, const std::string& body, co
 }  // namespace
 
 Answer get(const Url& url, const std::map<std::string, std::string>& headers, int64_t seconds) {
-  return ask(beast::http::verb::get, url, {}, headers, seconds);
+  return ask("GET", url, {}, headers, seconds);
 }
 
 Answer post(const Url& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds) {
-  return ask(beast::http::verb::post, url, body, headers, seconds);
+  return ask("POST", url, body, headers, seconds);
 }
 
 void wait_before_retry(int64_t attempt) {

@@ -23,6 +23,10 @@ struct Answer {
 Answer get(const Url& url, const std::map<std::string, std::string>& headers, int64_t seconds);
 Answer post(const Url& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds);
 
+// The bytes of a request on a connection of its own; the body of a POST is JSON. Headers must hold no line break.
+std::string request_text(const std::string& method, const Url& url, const std::string& body,
+                         const std::map<std::string, std::string>& headers);
+
 // Waits before another attempt, `attempt` counted from 1: 0.4 s, 0.8 s ... 12.8 s. Returns early on SIGTERM.
 void wait_before_retry(int64_t attempt);
 

@@ -16,7 +16,6 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
-#include "http/message.h"
 
 namespace keel::http {
 namespace {
@@ -43,9 +42,8 @@ asio::awaitable<int> ask(Work& work, const std::string& body) {
   beast::tcp_stream stream(work.io);
   stream.expires_after(std::chrono::seconds(work.load.timeout_seconds));
   if (const auto [error, endpoint] = co_await stream.async_connect(work.endpoints, kToken); error) co_return 0;
-  auto request = message(beast::http::verb::post, work.load.url, body, work.load.headers);
-  request.keep_alive(false);
-  if (const auto [error, bytes] = co_await beast::http::async_write(stream, request, kToken); error) co_return 0;
+  const std::string request = request_text("POST", work.load.url, body, work.load.headers);
+  if (const auto [error, bytes] = co_await asio::async_write(stream, asio::buffer(request), kToken); error) co_return 0;
   beast::flat_buffer buffer;
   beast::http::response_parser<beast::http::string_body> parser;
   parser.body_limit(uint64_t{1} << 30);

@@ -121,16 +121,16 @@ constexpr auto kRethrow = [](const std::exception_ptr& failed) {
 };
 
 // Adds to a count while it lives.
-class Held {
+class Counted {
  public:
-  Held(std::atomic<int64_t>& all, int64_t bytes) : all_(all), bytes_(bytes) { all_ += bytes_; }
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-  ~Held() { all_ -= bytes_; }
+  Counted(std::atomic<int64_t>& count, int64_t amount) : count_(count), amount_(amount) { count_ += amount_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() { count_ -= amount_; }
 
  private:
-  std::atomic<int64_t>& all_;
-  int64_t bytes_;
+  std::atomic<int64_t>& count_;
+  int64_t amount_;
 };
 
 }  // namespace
@@ -149,6 +149,9 @@ struct Server::Implementation {
   Screen screen;
   Handler handler;
   Refusal refusal;
+  // Before io, whose sessions count until it destroys them.
+  std::atomic<int64_t> connections{0}, accepted{0}, answered{0}, disconnected{0}, receiving{0};
+  std::atomic<int64_t> body_bytes{0};  // bytes of bodies that are being read or worked on
   asio::io_context io{1};
   std::list<asio::ip::tcp::acceptor> tcp;
   std::list<asio::local::stream_protocol::acceptor> local;
@@ -157,8 +160,6 @@ struct Server::Implementation {
   std::vector<std::string> addresses;
   bool draining = false;
   uint64_t numbers = 0;
-  std::atomic<int64_t> connections{0}, accepted{0}, answered{0}, disconnected{0}, receiving{0};
-  std::atomic<int64_t> held{0};      // bytes of bodies that are being read or worked on
   std::map<uint64_t, Stream*> idle;  // connections that wait for a request, the oldest first
 
   ~Implementation() { remove_sockets(); }
@@ -279,7 +280,7 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
     request.api_key = text_of(head["X-Api-Key"]);
     request.content_type = text_of(head[Field::content_type]);
     refused = screen(request);
-    if (!refused && held + static_cast<int64_t>(parser.content_length().value_or(0)) > limits.bodies_bytes)
+    if (!refused && body_bytes + static_cast<int64_t>(parser.content_length().value_or(0)) > limits.bodies_bytes)
       refused = refuse({503, "too many bytes are waiting; try again"});
   }
   if (refused) {  // its body is not read, so nothing can follow on this connection
@@ -287,8 +288,8 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
     co_return false;
   }
 
-  const Held body(held, static_cast<int64_t>(parser.content_length().value_or(0)));
-  std::optional<Held> being_read(std::in_place, receiving, 1);
+  const Counted body(body_bytes, static_cast<int64_t>(parser.content_length().value_or(0)));
+  std::optional<Counted> being_read(std::in_place, receiving, 1);
   stream.expires_after(std::chrono::seconds(limits.body_seconds));
   if (beast::iequals(head[Field::expect], "100-continue")) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -297,7 +298,7 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
   }
   const bool keep_alive = head.keep_alive() && !last;
   const unsigned version = head.version();
-  const auto [bad_body, body_bytes] = co_await beast::http::async_read(stream, buffer, parser, kToken);
+  const auto [bad_body, read_bytes] = co_await beast::http::async_read(stream, buffer, parser, kToken);
   if (bad_body == beast::error::timeout || bad_body == beast::http::error::partial_message) co_return false;
   if (bad_body) {
     if (co_await write(stream, refuse(read_problem(bad_body, limits)), false, head_only, 11)) co_await linger(stream);

@@ -70,7 +70,8 @@ void require_same_tokenizer(const std::filesystem::path& folder, const std::file
 // The same for tokenizer and chat format: what a reward model needs to score the policy's ids.
 void require_same_text(const std::filesystem::path& folder, const std::filesystem::path& other);
 
-// SHA-256 of all that makes ids of a text: the tokenizer's own file, and what stands beside it. "" for a folder without a tokenizer.
+// SHA-256 of all that makes the ids of a dialogue: the tokenizer's own file, and what beside it adds tokens or blanks. "" for a folder
+// without a tokenizer.
 std::string tokenizer_digest(const std::filesystem::path& folder);
 
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -46,8 +46,8 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
 // ids outside the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
 
-// The same, each row in a forward pass of its own: no padding, and no other row changes its score, but where there are fewer rows than
-// threads several of them share a pass, and a sum may be split in another way. `one_thread` keeps every pass to one thread, so that the
+// The same, each row in a forward pass of its own: no padding, and no other row changes its score. Where there are fewer rows than threads,
+// several threads share a pass and may split a sum in another way. `one_thread` keeps every pass to one thread, so that the
 // score depends on nothing but the row, to the bit.
 std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows, bool one_thread = false);
 

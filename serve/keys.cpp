@@ -58,8 +58,9 @@ Keys::Keys(const std::filesystem::path& file) {
           fmt::format("{}:{}: a key needs at least {} printable ASCII characters without blanks", file.string(), number, kShortest));
     digests_.push_back(core::sha256(key));
   }
-  std::error_code unknown;
-  if ((std::filesystem::status(file, unknown).permissions() & std::filesystem::perms::others_read) != std::filesystem::perms::none)
+  std::error_code failed;
+  const auto mode = std::filesystem::status(file, failed).permissions();
+  if (!failed && (mode & std::filesystem::perms::others_read) != std::filesystem::perms::none)
     core::log_warn(fmt::format("{} can be read by every user of this machine: chmod o-r", file.string()));
   if (digests_.empty()) throw core::UsageError(fmt::format("{} holds no key", file.string()));
 }

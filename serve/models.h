@@ -17,7 +17,7 @@
 namespace keel::serve {
 
 inline constexpr const char* kCombined = "combined";  // the name of the paper's reward of two models
-inline constexpr double kBatchDifference = 1e-5;      // most that a score may differ with the texts beside it, unless deterministic
+inline constexpr double kBatchDifference = 1e-4;      // most that a score may differ with the texts beside it, unless deterministic
 
 struct NamedFolder {
   std::string name;  // "helpfulness", "safety"

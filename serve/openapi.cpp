@@ -41,13 +41,15 @@ json schemas() {
   const json ids = list_of(integer(0)), texts = list_of(text()), text_or_texts = any_of({text(), texts});
   const json messages = {{"type", "array"}, {"items", reference("Message")}, {"minItems", 2}};
   const json scores = list_of(number());
-  const json truncation = {{"truncate_prompt_tokens", {{"type", "integer"}, {"minimum", -1}}},
+  const json truncation = {{"truncate_prompt_tokens", any_of({{{"type", "integer"}, {"enum", {-1}}}, integer(1)})},
                            {"truncation_side", {{"type", "string"}, {"enum", {"left", "right"}}}}};
   const auto with = [](json properties, const json& more) {
     properties.update(more);
     return properties;
   };
-  const json switches = {{"model", text()}, {"use_activation", flag("probabilities in place of raw scores")}};
+  const json switches = {{"model", text()},
+                         {"use_activation", flag("probabilities in place of raw scores")},
+                         {"activation", flag("use_activation's old name")}};
   const json tei = {{"truncate", flag("false: a text over the limit is refused")},
                     {"truncation_direction", {{"type", "string"}, {"enum", {"Left", "Right", "left", "right"}}}},
                     {"raw_scores", flag("raw scores in place of probabilities")}};
@@ -77,18 +79,26 @@ json schemas() {
                                {"probability", number()},
                                {"tokens", integer(0)},
                                {"truncated", flag("something was left out")},
+                               {"cut", flag("what did not fit, not oldest turns alone")},
+                               {"scores", object(json::object())},
+                               {"gate", object({{"decides", text()}, {"threshold", number()}})},
+                               {"token_texts", texts},
+                               {"answer_tokens", integer(0)},
                                {"data", list_of(object(json::object()))}});
-  all["GetRewardRequest"] =
-      any_of({object({{"query", text_or_texts},
-                      {"prompts", {{"description", "not read"}}},
-                      {"labels", {{"description", "a list; {\"is_safety\": true} marks a prompt about safety"}}}},
-                     {"query"}),
-              object({{"prompt", any_of({text(), list_of(reference("Message"))})}, {"response", text()}, {"label", json::object()}},
-                     {"prompt", "response"}),
-              object({{"messages", texts}, {"max_length", integer(1)}}, {"messages"})});
+  all["GetRewardRequest"] = any_of({object({{"model", text()},
+                                            {"query", text_or_texts},
+                                            {"prompts", {{"description", "not read"}}},
+                                            {"labels", {{"description", "a list; {\"is_safety\": true} marks a prompt about safety"}}}},
+                                           {"query"}),
+                                    object({{"model", text()},
+                                            {"prompt", any_of({text(), list_of(reference("Message"))})},
+                                            {"response", text()},
+                                            {"label", json::object()}},
+                                           {"prompt", "response"}),
+                                    object({{"messages", texts}, {"max_length", integer(1)}}, {"messages"})});
   all["GetRewardReply"] = any_of(
       {object({{"rewards", scores}, {"scores", scores}, {"extra_logs", object(json::object())}}), number(), object({{"scores", scores}})});
-  all["EvaluationRequest"] = object({{"model", text()}, {"messages", texts}, {"max_length", integer(1)}}, {"messages"});
+  all["EvaluationRequest"] = object({{"messages", texts}, {"max_length", integer(1)}}, {"messages"});
   all["ClassifyRequest"] =
       object(with(with(switches, truncation), with(input, {{"text", text_or_texts}, {"add_special_tokens", flag("BOS before a text")}})));
   all["ScoreRequest"] = object(with(with(switches, truncation), {{"text_1", text_or_texts},
@@ -103,18 +113,20 @@ json schemas() {
                                                           {"documents", list_of(any_of({text(), object({{"text", text()}}, {"text"})}))},
                                                           {"texts", texts},
                                                           {"top_n", integer(0)},
+                                                          {"max_tokens_per_doc", integer(1)},
                                                           {"return_text", flag("the texts, too")}}),
              {"query"});
-  all["PoolingRequest"] =
-      object(with(with(switches, truncation), with(input, {{"task", {{"type", "string"}, {"enum", {"classify"}}}},
-                                                           {"encoding_format", {{"type", "string"}, {"enum", {"float"}}}}})));
+  const json pooled = with(with(switches, truncation), with(input, {{"add_special_tokens", flag("BOS before a text")}}));
+  const auto encodings = [](const json& names) { return json{{"type", "string"}, {"enum", names}}; };
+  all["PoolingRequest"] = object(with(pooled, {{"task", encodings({"classify"})}, {"encoding_format", encodings({"float"})}}));
+  all["EmbeddingsRequest"] = object(with(pooled, {{"encoding_format", encodings({"float", "base64"})}}));
   all["PredictRequest"] = object(with(tei, {{"inputs", any_of({text(), texts, list_of(texts)})}}), {"inputs"});
   all["LogprobsRequest"] = object({{"model", text()},
                                    {"messages", messages},
                                    {"prompt", text()},
                                    {"response", text()},
                                    {"ids", ids},
-                                   {"inputs", list_of(object(json::object()))}});
+                                   {"inputs", list_of(any_of({messages, object(json::object())}))}});
   all["Anything"] = json::object();
   all["Error"] =
       json{{"description", "{\"error\": {\"message\", \"type\", \"param\", \"code\"}}; on TEI's paths {\"error\", \"error_type\"}"}};
@@ -128,7 +140,7 @@ json content(const char* schema) {
 json responses(const json& success) {
   json all = {{"200", success}};
   for (const char* status : {"400", "401", "404", "405", "411", "413", "415", "422", "424", "429", "431", "500", "503"})
-    all[status] = {{"description", "refused"}};
+    all[status] = {{"description", "refused"}, {"content", content("Error")}};
   return all;
 }
 
@@ -163,7 +175,7 @@ std::string openapi_json(bool embeddings) {
   for (const char* path : {"/rerank", "/v1/rerank", "/v2/rerank"})
     post(path, "vLLM, Jina, Cohere; TEI with \"texts\"", "RerankRequest", "Anything");
   post("/pooling", "vLLM", "PoolingRequest", "Anything");
-  if (embeddings) post("/v1/embeddings", "the reward as an embedding", "PoolingRequest", "Anything");
+  if (embeddings) post("/v1/embeddings", "the reward as an embedding", "EmbeddingsRequest", "Anything");
   for (const char* path : {"/predict", "/invocations", "/"})
     post(path, "TEI", "PredictRequest", "Anything");
   post("/v1/logprobs", "log-probabilities of answers under a policy", "LogprobsRequest", "Anything");

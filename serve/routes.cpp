@@ -1,7 +1,5 @@
 #include "serve/routes.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -79,7 +77,7 @@ bool is_public(const std::string& path) {
   return path == "/health" || path == "/ping" || path == "/livez" || path == "/readyz";
 }
 
-Asked read_request(Target& target, const json& body) {
+Asked read_request(const Target& target, const json& body) {
   switch (target.dialect) {
     case Dialect::trainer:
       return dialects::trainer_request(body);
@@ -100,9 +98,7 @@ Asked read_request(Target& target, const json& body) {
     case Dialect::logprobs:
       return dialects::logprobs_request(body);
     case Dialect::rerank:
-      if (!dialects::has(body, "texts")) return dialects::rerank_request(body);
-      target.family = Family::tei;
-      return dialects::tei_rerank_request(body);
+      return target.family == Family::tei ? dialects::tei_rerank_request(body) : dialects::rerank_request(body);
     case Dialect::none:
       break;
   }

@@ -26,8 +26,8 @@ Target target_of(const std::string& path);
 std::vector<std::string> methods_of(const Target& target);  // "GET", "HEAD", "POST"; empty for an unknown path
 bool is_public(const std::string& path);                    // health: no key is needed
 
-// The request of a dialect's body. A body at a rerank path decides itself whether it is TEI's; `target` then follows.
-dialects::Asked read_request(Target& target, const nlohmann::json& body);
+// The request of a dialect's body. At the rerank paths the family says whose form it has.
+dialects::Asked read_request(const Target& target, const nlohmann::json& body);
 
 // Of log-probabilities: ids, and true where one is asked for.
 core::TokenSequence sequence_of(const ServedModel& model, const dialects::Item& item);

@@ -149,13 +149,13 @@ void run_service(const RunConfig& config) {
       const http::Counts counts = server.counts();
       return counts.receiving + counts.accepted - counts.answered - counts.disconnected;
     };
-    int64_t trimmed = 0;  // requests accepted until then
-    Clock::time_point last_trim = Clock::now();
+    bool trimmed = true;
+    Clock::time_point last_work = Clock::now();
     server.every(20, [&] {
-      const int64_t accepted = server.counts().accepted;
-      if (accepted != trimmed && pending() == 0 && Clock::now() - last_trim > kTrimAfter) {  // glibc keeps what a storm has freed
-        malloc_trim(0);
-        trimmed = accepted, last_trim = Clock::now();
+      if (pending() > 0 || service.queued_texts() > 0 || loader.busy()) {
+        last_work = Clock::now(), trimmed = false;
+      } else if (!trimmed && Clock::now() - last_work > kTrimAfter) {  // glibc keeps what a storm, or an old model, has freed
+        trimmed = malloc_trim(0) >= 0;
       }
       if (const int asked = reloads; asked != reloaded && !loader.busy() && service.models() != nullptr) {
         reloaded = asked;
@@ -190,7 +190,8 @@ void run_service(const RunConfig& config) {
       const auto most = std::chrono::seconds(config.service.drain_delay_seconds + config.service.drain_seconds);
       if (now - *told > most && !gave_up) {
         gave_up = true;
-        core::log_warn(fmt::format("{} requests are not answered within drain_seconds; they get 503", pending()));
+        core::log_warn(fmt::format(
+            "{} requests are not answered within drain_seconds; they get 503, or are cut off if they are still being sent", pending()));
         service.give_up();
       }
       if (pending() == 0 || now - *told > most + kLastWrites) server.stop();

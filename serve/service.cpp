@@ -4,17 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <random>
 
-#include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/version.h"
 #include "data/text.h"
-#include "inference/records.h"
 #include "serve/dialects/body.h"
 #include "serve/dialects/dialects.h"
+#include "serve/dialects/fields.h"
 #include "serve/openapi.h"
 #include "serve/page.h"
 #include "serve/routes.h"
@@ -44,8 +42,8 @@ int64_t now_in_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-http::Reply refusal(int status, Family family, const std::string& reason, bool empty = false) {
-  http::Reply reply{.status = status, .body = dialects::error_body(family, status, reason, empty)};
+http::Reply refusal(int status, std::string body) {
+  http::Reply reply{.status = status, .body = std::move(body)};
   if (status == 503 || status == 429) reply.headers.emplace_back("Retry-After", "1");
   if (status == 401)  // a header each: browsers read one challenge a line
     reply.headers.insert(reply.headers.end(), {{"WWW-Authenticate", "Basic realm=\"keel\""}, {"WWW-Authenticate", "Bearer"}});
@@ -53,7 +51,7 @@ http::Reply refusal(int status, Family family, const std::string& reason, bool e
 }
 
 http::Reply refusal(Trouble trouble, Family family, const std::string& reason) {
-  return refusal(status_of(trouble, family), family, reason, trouble == Trouble::empty);
+  return refusal(status_of(trouble, family), dialects::error_body(family, trouble, reason));
 }
 
 // Without parameters, in lower case.
@@ -100,12 +98,15 @@ int64_t characters_of(const std::vector<dialects::Item>& items) {
 // A scoring request on its way. Its room in the queue is given back when it goes.
 struct Service::Request {
   Request(Service& of, http::Request whole, http::Respond respond_once)
-      : service(of), engine(of.engine_), http(std::move(whole)), respond(std::move(respond_once)) {
+      : service(of), engine(of.engine_), http(std::move(whole)), respond(std::move(respond_once)), target(target_of(http.path)) {
+    job->gone = http.gone;
+    // The body decides (parse()), but one that is no JSON is refused in somebody's form, too.
+    if (target.dialect == Dialect::rerank && holds_member(http.body, "\"texts\"")) target.family = Family::tei;
     const std::lock_guard lock(service.mutex_);
     service.requests_.insert(this);
   }
   ~Request() {
-    if (!answered.exchange(true) && !http.gone->load()) respond(refusal(500, target.family, "the request was lost"));
+    if (!answered.exchange(true) && !http.gone->load()) respond(refusal(Trouble::model, target.family, "the request was lost"));
     engine.release(texts - job->released_texts, tokens - job->released_tokens);
     const std::lock_guard lock(service.mutex_);
     service.requests_.erase(this);
@@ -192,7 +193,7 @@ std::shared_ptr<const ModelSet> Service::models() const {
 http::Reply Service::refuse_head(int status, const std::string& path, const std::string& reason) const {
   const Target target = target_of(path);
   metrics_.count("requests_total", fmt::format("path=\"{}\",model=\"\",code=\"{}\"", target.path, status));
-  return refusal(status, target.family, reason);
+  return refusal(status, dialects::error_body(target.family, status, reason));
 }
 
 std::optional<http::Reply> Service::screen(const http::Request& head) const {
@@ -226,14 +227,14 @@ http::Reply Service::get(const http::Request& request) const {
   if (path == "/livez") return {.body = "{\"status\":\"ok\"}"};
   if (is_public(path))
     return ready() ? http::Reply{.body = "{\"status\":\"ok\"}"}
-                   : refusal(503, Family::trainer, leaving_ ? "the service is shutting down" : "the models are being loaded");
+                   : refusal(Trouble::ending, Family::trainer, leaving_ ? "the service is shutting down" : "the models are being loaded");
   if (path == "/metrics") {
     measure();
     return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
   }
   if (path == "/version") return {.body = core::dump_json({{"version", core::kVersion}})};
   if (path == "/openapi.json") return {.body = openapi_json(config_.embeddings)};
-  if (set == nullptr) return refusal(503, Family::trainer, "the models are being loaded");
+  if (set == nullptr) return refusal(Trouble::ending, Family::trainer, "the models are being loaded");
   if (path == "/") return {.body = page_html(*set), .content_type = "text/html; charset=utf-8", .headers = page_headers()};
   if (path == "/v1/models") return {.body = core::dump_json(models_json(*set))};
   if (path == "/load") return {.body = core::dump_json({{"server_load", engine_.queued_texts()}})};
@@ -243,12 +244,9 @@ http::Reply Service::get(const http::Request& request) const {
 void Service::handle(http::Request received, http::Respond respond) {
   if (received.method != "POST") return respond(get(received));
   const auto request = std::make_shared<Request>(*this, std::move(received), std::move(respond));
-  request->target = target_of(request->http.path);
-  if (request->target.dialect == Dialect::rerank && holds_member(request->http.body, "\"texts\"")) request->target.family = Family::tei;
-  request->job->gone = request->http.gone;
-  if (!request->reserve(1, 1 + std::ssize(request->http.body) / kBytesAToken)) {
+  if (gave_up_) return refuse(*request, Trouble::ending, "the service is shutting down");
+  if (!request->reserve(1, 1 + std::ssize(request->http.body) / kBytesAToken))
     return refuse(*request, Trouble::overloaded, "too much work is waiting; try again");
-  }
   prepare(request);
 }
 
@@ -277,6 +275,7 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
 
 void Service::parse(Request& request) {
   const json body = dialects::parse_body(request.http.body);
+  if (request.target.dialect == Dialect::rerank) request.target.family = dialects::has(body, "texts") ? Family::tei : Family::vllm;
   const Family family = request.target.family;
   dialects::check_lengths(body,
                           family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts);
@@ -453,6 +452,7 @@ void Service::refuse(Request& request, Trouble trouble, const std::string& reaso
 
 // On the preparer's thread, between its slices, which change requests.
 void Service::give_up() {
+  gave_up_ = true;
   preparer_.add_first([this] {
     const std::lock_guard lock(mutex_);
     for (Request* request : requests_)

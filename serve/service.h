@@ -70,9 +70,10 @@ class Service {
   void read_keys();                       // UsageError keeps the keys before
   void drain_soon() { leaving_ = true; }  // not ready any more, but serves
   void drain() { draining_ = true; }      // refuses what comes
-  void give_up();                         // answers all that waits with 503
+  void give_up();                         // answers all that waits, and what still comes, with 503
   bool ready() const { return models() != nullptr && !leaving_; }
   void count_with(std::function<http::Counts()> counts) { counts_ = std::move(counts); }  // of the server, for /metrics
+  int64_t queued_texts() const { return engine_.queued_texts(); }
   Metrics& metrics() { return metrics_; }
   std::shared_ptr<const ModelSet> models() const;
 
@@ -96,7 +97,7 @@ class Service {
   std::shared_ptr<const ModelSet> models_;
   std::shared_ptr<const Keys> keys_;
   std::function<http::Counts()> counts_ = [] { return http::Counts{}; };
-  std::atomic<bool> leaving_{false}, draining_{false};
+  std::atomic<bool> leaving_{false}, draining_{false}, gave_up_{false};
   mutable Metrics metrics_;
   std::set<Request*> requests_;  // that are not answered yet; under mutex_
   Preparer preparer_;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up: tools and libraries from Debian 12, Catch2 v3 from its backports, LibTorch from the PyPI wheel. Installs what is missing
-# and nothing else; takes a moment when all is there. The groups lint, docs and model add what those make targets need.
+# and nothing else; takes a moment when all is there. The groups lint, deb, fuzz, docs and model add what those make targets need.
 #
 # KEEL_DEPS   where Catch2 and LibTorch go (default: ${XDG_CACHE_HOME:-~/.cache}/keel)
 # KEEL_TORCH  a LibTorch 2.11 that is already there (the folder with include/ and lib/); the wheel is then not fetched
@@ -157,9 +157,11 @@ system=$(. /etc/os-release 2>/dev/null && echo "${ID-} ${VERSION_ID-}") || syste
 for group in "$@"; do
   case $group in
     lint) requirements+=$'clang-format  program clang-format\nclang-tidy  program clang-tidy\n' ;;
+    deb) requirements+=$'dpkg-dev  program dpkg-shlibdeps\nfile  program file\n' ;;
+    fuzz) requirements+=$'clang  program clang++\n' ;;
     docs) requirements+=$'doxygen  program doxygen\n' ;;
     model) requirements+=$pip_requirement ;;
-    *) say "usage: tools/setup.sh [lint] [docs] [model]"; exit 2 ;;
+    *) say "usage: tools/setup.sh [lint] [deb] [fuzz] [docs] [model]"; exit 2 ;;
   esac
 done
 have_torch || requirements+=$pip_requirement

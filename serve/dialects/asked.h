@@ -76,9 +76,18 @@ struct Asked {
   std::function<nlohmann::json(const Scored&)> reply = {};  // in the client's form
 };
 
-// Why a request is refused: no JSON, nothing to score, a member that is not as it must be or a text that cannot be rendered, too many
-// texts, a text over the limit, a name that is not known, no room in the queue, the end of the service, a failure in the model.
-enum class Trouble { malformed, empty, invalid, too_many, overlong, unknown, overloaded, ending, model };
+// Why a request is refused.
+enum class Trouble {
+  malformed,   // no JSON object
+  empty,       // nothing to score
+  invalid,     // a member is not as it must be, or a text cannot be rendered
+  too_many,    // texts
+  overlong,    // a text is over the limit
+  unknown,     // no such model or path
+  overloaded,  // no room in the queue, or it waited too long
+  ending,      // models are not loaded yet, or the service ends
+  model,       // the model failed
+};
 
 // A request that cannot be served. The reason repeats nothing of it but names of fields.
 class Refused : public std::runtime_error {

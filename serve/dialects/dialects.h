@@ -16,10 +16,10 @@ inline constexpr int64_t kMostTeiTexts = 32;  // its --max-client-batch-size
 Asked trainer_request(const nlohmann::json& body);        // OpenRLHF, slime, LLaMA-Factory: told apart by their members
 Asked llama_factory_request(const nlohmann::json& body);  // /v1/score/evaluation
 Asked reward_request(const nlohmann::json& body);         // /v1/reward: keel's own
-Asked logprobs_request(const nlohmann::json& body);       // /v1/logprobs: the same inputs, without a function that writes the reply
-Asked classify_request(const nlohmann::json& body);       // vLLM, and SGLang's own
-Asked score_request(const nlohmann::json& body);          // vLLM: pairs
-Asked rerank_request(const nlohmann::json& body);         // vLLM, Jina, Cohere
+Asked logprobs_request(const nlohmann::json& body);  // /v1/logprobs: inputs of /v1/reward but "text"; no function that writes the reply
+Asked classify_request(const nlohmann::json& body);  // vLLM, and SGLang's own
+Asked score_request(const nlohmann::json& body);     // vLLM: pairs
+Asked rerank_request(const nlohmann::json& body);    // vLLM, Jina, Cohere
 Asked tei_rerank_request(const nlohmann::json& body);
 Asked pooling_request(const nlohmann::json& body);     // vLLM, task "classify"
 Asked embeddings_request(const nlohmann::json& body);  // OpenAI's embeddings with the reward in them, for verl on SGLang
@@ -27,8 +27,9 @@ Asked predict_request(const nlohmann::json& body);     // TEI
 
 int status_of(Trouble trouble, Family family);
 
-// The body of an error, at most 1 KiB, in the form of the family; TEI's has no body for 401. `empty`: Trouble::empty, a type of its own
-// there.
-std::string error_body(Family family, int status, const std::string& reason, bool empty = false);
+// The body of an error, at most 1 KiB, in the form of the family; TEI's has none for 401. The second is for what is refused before the body
+// is read, e.g. 404.
+std::string error_body(Family family, Trouble trouble, const std::string& reason);
+std::string error_body(Family family, int status, const std::string& reason);
 
 }  // namespace keel::serve::dialects

@@ -6,7 +6,7 @@
 namespace keel::serve::dialects {
 namespace {
 
-const char* tei_type(int status, bool empty) {
+const char* tei_type(int status) {
   switch (status) {
     case 429:
       return "Overloaded";
@@ -15,7 +15,7 @@ const char* tei_type(int status, bool empty) {
     case 424:
       return "Backend";
     default:
-      return empty ? "Empty" : "Validation";
+      return "Validation";
   }
 }
 
@@ -35,13 +35,21 @@ const char* openai_type(int status) {
   }
 }
 
+std::string tei_body(const char* type, const std::string& reason) {
+  return core::dump_json({{"error", reason}, {"error_type", type}});
+}
+
 }  // namespace
 
-std::string error_body(Family family, int status, const std::string& reason, bool empty) {
-  if (family == Family::tei)
-    return status == 401 ? std::string() : core::dump_json({{"error", reason}, {"error_type", tei_type(status, empty)}});
+std::string error_body(Family family, int status, const std::string& reason) {
+  if (family == Family::tei) return status == 401 ? std::string() : tei_body(tei_type(status), reason);
   if (family == Family::vllm && status == 401) return core::dump_json({{"error", "Unauthorized"}});
   return core::dump_json({{"error", {{"message", reason}, {"type", openai_type(status)}, {"param", nullptr}, {"code", status}}}});
+}
+
+std::string error_body(Family family, Trouble trouble, const std::string& reason) {
+  if (family == Family::tei && trouble == Trouble::empty) return tei_body("Empty", reason);
+  return error_body(family, status_of(trouble, family), reason);
 }
 
 int status_of(Trouble trouble, Family family) {

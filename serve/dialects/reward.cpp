@@ -8,7 +8,7 @@ namespace keel::serve::dialects {
 namespace {
 
 // {"messages"}, {"prompt", "response"}, {"ids"} or {"text"} (raw), each with "hazard"; or a list of messages by itself.
-Item item_of(const Json& value) {
+Item item_of(const Json& value, bool text_too) {
   if (value.is_array()) return {.content = answered_dialogue(value, "inputs")};
   if (!value.is_object()) throw Refused(Trouble::invalid, "each of \"inputs\" must be a list of messages or an object");
   Item item{.content = {}, .hazard = flag_at(value, "hazard", false)};
@@ -24,21 +24,23 @@ Item item_of(const Json& value) {
     if (!ids->is_array()) throw Refused(Trouble::invalid, "\"ids\" must be a list of ids");
     item.content = ids_of(*ids, "ids");
   }
-  if (has(value, "text")) ++given, item.content = PlainText{text_at(value, "text")};
-  if (given != 1) throw Refused(Trouble::invalid, "an input needs one of \"messages\", \"prompt\" with \"response\", \"ids\" and \"text\"");
+  if (text_too && has(value, "text")) ++given, item.content = PlainText{text_at(value, "text")};
+  if (given != 1)
+    throw Refused(Trouble::invalid, fmt::format("an input needs one of \"messages\", \"prompt\" with \"response\"{} \"ids\"{}",
+                                                text_too ? "," : " and", text_too ? " and \"text\"" : ""));
   return item;
 }
 
 // The body itself, or those under "inputs".
-void read_inputs(const Json& body, Asked& asked) {
+void read_inputs(const Json& body, bool text_too, Asked& asked) {
   const Json* inputs = member(body, "inputs");
   if (inputs == nullptr) {
-    asked.items.push_back(item_of(body));
+    asked.items.push_back(item_of(body, text_too));
     return;
   }
   if (!inputs->is_array()) throw Refused(Trouble::invalid, "\"inputs\" must be a list");
   for (const Json& one : *inputs)
-    asked.items.push_back(item_of(one));
+    asked.items.push_back(item_of(one, text_too));
 }
 
 Json row_of(const Score& score, const Scored& scored) {
@@ -71,7 +73,7 @@ Asked reward_request(const Json& body) {
   else if (overlong != "own")
     throw Refused(Trouble::invalid, "\"overlong\" must be \"own\", \"keep_end\", \"keep_start\" or \"refuse\"");
   asked.with_tokens = flag_at(body, "return_tokens", false);
-  read_inputs(body, asked);
+  read_inputs(body, true, asked);
   asked.reply = [list = has(body, "inputs")](const Scored& scored) {
     Json reply = {{"id", "reward-" + scored.id},
                   {"model", scored.model},
@@ -95,11 +97,7 @@ Asked reward_request(const Json& body) {
 
 Asked logprobs_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
-  read_inputs(body, asked);
-  for (const Item& item : asked.items)
-    if (std::holds_alternative<PlainText>(item.content))
-      throw Refused(Trouble::invalid,
-                    "\"text\" has no answer whose log-probabilities could be asked for; send \"prompt\" and \"response\"");
+  read_inputs(body, false, asked);
   return asked;
 }
 

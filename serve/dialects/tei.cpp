@@ -5,6 +5,8 @@
 namespace keel::serve::dialects {
 namespace {
 
+constexpr const char* kForms = "\"inputs\" must be a string, a list of one or two strings, or a list of such lists";
+
 // "truncate": true keeps the side that "truncation_direction" does not cut, false refuses; the service's choice where it is missing.
 void read_direction(const Json& body, Asked& asked) {
   const std::string direction = text_at(body, "truncation_direction", "Right");
@@ -22,14 +24,13 @@ void read_direction(const Json& body, Asked& asked) {
 Item text_or_pair(const Json& value) {
   std::vector<std::string> texts;
   for (const Json& one : value.is_array() ? value : Json::array({value})) {
-    if (!one.is_string())
-      throw Refused(Trouble::invalid, "\"inputs\" must be a string, a list of one or two strings, or a list of such lists");
+    if (!one.is_string()) throw Refused(Trouble::invalid, kForms);
     texts.push_back(one.get<std::string>());
     if (texts.back().empty()) throw Refused(Trouble::empty, "\"inputs\" is empty");
   }
   if (texts.size() == 1) return {.content = PlainText{texts[0]}};
   if (texts.size() == 2) return {.content = PromptAndAnswer{texts[0], texts[1]}};
-  throw Refused(Trouble::invalid, "\"inputs\" must be a string, a list of one or two strings, or a list of such lists");
+  throw Refused(Trouble::invalid, kForms);
 }
 
 }  // namespace
@@ -44,8 +45,7 @@ Asked predict_request(const Json& body) {
   const bool batch = inputs->is_array() && inputs->front().is_array();
   if (batch)
     for (const Json& one : *inputs) {
-      if (!one.is_array())
-        throw Refused(Trouble::invalid, "\"inputs\" must be a string, a list of one or two strings, or a list of such lists");
+      if (!one.is_array()) throw Refused(Trouble::invalid, kForms);
       asked.items.push_back(text_or_pair(one));
     }
   else

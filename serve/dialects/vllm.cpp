@@ -44,7 +44,7 @@ bool wants_sigmoid(const Json& body) {
 }
 
 // -1 is the model's own limit.
-void read_truncation_(const Json& body, Asked& asked) {
+void read_truncation(const Json& body, Asked& asked) {
   const auto most = integer_at(body, "truncate_prompt_tokens", -1, INT32_MAX);
   const std::string side = text_at(body, "truncation_side", "left");
   if (side != "left" && side != "right") throw Refused(Trouble::invalid, "\"truncation_side\" must be \"left\" or \"right\"");
@@ -55,7 +55,7 @@ void read_truncation_(const Json& body, Asked& asked) {
 }
 
 // "input": a text, texts, ids, or lists of ids; or "messages", one dialogue.
-void read_input_(const Json& body, Asked& asked) {
+void read_input(const Json& body, Asked& asked) {
   refuse_unsupported(body, {"chat_template", "chat_template_kwargs"});
   if (flag_at(body, "add_generation_prompt", false) || flag_at(body, "continue_final_message", false))
     throw Refused(Trouble::invalid,
@@ -91,8 +91,8 @@ void read_input_(const Json& body, Asked& asked) {
 
 Asked with_input(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
-  read_truncation_(body, asked);
-  read_input_(body, asked);
+  read_truncation(body, asked);
+  read_input(body, asked);
   return asked;
 }
 
@@ -152,7 +152,7 @@ Asked classify_request(const Json& body) {
 
 Asked score_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
-  read_truncation_(body, asked);
+  read_truncation(body, asked);
   static const std::vector<std::pair<std::string, std::string>> kPairs = {
       {"queries", "documents"}, {"queries", "items"}, {"text_1", "text_2"}, {"data_1", "data_2"}};
   const auto pair =
@@ -178,7 +178,7 @@ Asked score_request(const Json& body) {
 
 Asked rerank_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
-  read_truncation_(body, asked);
+  read_truncation(body, asked);
   asked.max_answer_tokens = integer_at(body, "max_tokens_per_doc", 0, INT32_MAX).value_or(0);
   const Json* query = member(body, "query");
   if (query == nullptr || !query->is_string()) throw Refused(Trouble::invalid, "\"query\" must be a string");

@@ -260,7 +260,7 @@ TEST_CASE("errors: the form and the status of each family", "[serve]") {
   CHECK(statuses(Trouble::invalid) == std::vector{400, 400, 422});
   CHECK(statuses(Trouble::unknown) == std::vector{404, 404, 404});
   CHECK(statuses(Trouble::ending) == std::vector{503, 503, 503});
-  CHECK(json(error_body(Family::tei, 400, "empty", true))["error_type"] == "Empty");
+  CHECK(json(error_body(Family::tei, Trouble::empty, "empty"))["error_type"] == "Empty");
   CHECK(statuses(Trouble::overloaded) == std::vector{503, 503, 429});
   CHECK(statuses(Trouble::overlong) == std::vector{400, 400, 422});
   CHECK(statuses(Trouble::model) == std::vector{500, 500, 424});
