@@ -96,8 +96,6 @@ std::optional<std::pair<int, std::string>> header_problem(const Parser& parser, 
   if (head.count(Field::content_encoding) > 0) return {{415, "Content-Encoding is not accepted; send the body as it is"}};
   if (const auto length = parser.content_length(); length && *length > static_cast<uint64_t>(limits.body_bytes))
     return {{413, fmt::format("the body is longer than {} bytes", limits.body_bytes)}};
-  if ((head.method() == beast::http::verb::get || head.method() == beast::http::verb::head) && parser.content_length().value_or(0) > 0)
-    return {{400, "this method takes no body"}};
   if (head.target().empty() || head.target()[0] != '/') return {{400, "the request's target must be a path"}};
   return std::nullopt;
 }
@@ -280,6 +278,8 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
     request.api_key = text_of(head["X-Api-Key"]);
     request.content_type = text_of(head[Field::content_type]);
     refused = screen(request);
+    const bool takes_body = head.method() != beast::http::verb::get && !head_only;
+    if (!refused && !takes_body && parser.content_length().value_or(0) > 0) refused = refuse({400, "this method takes no body"});
     if (!refused && body_bytes + static_cast<int64_t>(parser.content_length().value_or(0)) > limits.bodies_bytes)
       refused = refuse({503, "too many bytes are waiting; try again"});
   }

@@ -13,11 +13,17 @@ using nlohmann::json;
 json text() {
   return {{"type", "string"}};
 }
+json some_text() {
+  return {{"type", "string"}, {"minLength", 1}};
+}
 json flag(const char* what) {
   return {{"type", "boolean"}, {"description", what}};
 }
 json list_of(const json& items) {
   return {{"type", "array"}, {"items", items}};
+}
+json some_of(const json& items) {
+  return {{"type", "array"}, {"items", items}, {"minItems", 1}};
 }
 json any_of(const json& options) {
   return {{"anyOf", options}};
@@ -27,11 +33,17 @@ json object(const json& properties, const json& required = json::array()) {
   if (!required.empty()) schema["required"] = required;
   return schema;
 }
+// A schema of which one of several sets of members must be there.
+json needing(json schema, const std::vector<std::vector<std::string>>& sets) {
+  for (const auto& set : sets)
+    schema["anyOf"].push_back({{"required", set}});
+  return schema;
+}
 json number() {
   return {{"type", "number"}};
 }
 json integer(int64_t lowest) {
-  return {{"type", "integer"}, {"minimum", lowest}};
+  return {{"type", "integer"}, {"minimum", lowest}, {"maximum", INT32_MAX}};
 }
 json reference(const char* name) {
   return {{"$ref", std::string("#/components/schemas/") + name}};
@@ -39,6 +51,7 @@ json reference(const char* name) {
 
 json schemas() {
   const json ids = list_of(integer(0)), texts = list_of(text()), text_or_texts = any_of({text(), texts});
+  const json some_texts = any_of({some_text(), some_of(some_text())});
   const json messages = {{"type", "array"}, {"items", reference("Message")}, {"minItems", 2}};
   const json scores = list_of(number());
   const json truncation = {{"truncate_prompt_tokens", any_of({{{"type", "integer"}, {"enum", {-1}}}, integer(1)})},
@@ -53,23 +66,25 @@ json schemas() {
   const json tei = {{"truncate", flag("false: a text over the limit is refused")},
                     {"truncation_direction", {{"type", "string"}, {"enum", {"Left", "Right", "left", "right"}}}},
                     {"raw_scores", flag("raw scores in place of probabilities")}};
-  const json input = {{"input", any_of({text(), texts, ids, list_of(ids)})}, {"messages", messages}};
+  const json input = {{"input", any_of({some_text(), some_of(some_text()), some_of(integer(0)), some_of(some_of(integer(0)))})},
+                      {"messages", messages}};
   json all;
   all["Message"] =
       object({{"role", {{"type", "string"}, {"enum", {"system", "user", "assistant"}}}}, {"content", text()}}, {"role", "content"});
-  all["RewardInput"] = object({{"messages", messages},
-                               {"prompt", text()},
-                               {"response", text()},
-                               {"ids", ids},
-                               {"text", text()},
-                               {"hazard", flag("the prompt is about safety")}});
+  all["RewardInput"] = needing(object({{"messages", messages},
+                                       {"prompt", text()},
+                                       {"response", text()},
+                                       {"ids", ids},
+                                       {"text", text()},
+                                       {"hazard", flag("the prompt is about safety")}}),
+                               {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}});
   json reward = all["RewardInput"]["properties"];
   reward.update({{"model", text()},
                  {"inputs", list_of(any_of({messages, reference("RewardInput")}))},
                  {"max_tokens", integer(1)},
                  {"overlong", {{"type", "string"}, {"enum", {"own", "keep_end", "keep_start", "refuse"}}}},
                  {"return_tokens", flag("the tokens as text")}});
-  all["RewardRequest"] = object(reward);
+  all["RewardRequest"] = needing(object(reward), {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}, {"inputs"}});
   all["RewardReply"] = object({{"id", text()},
                                {"model", text()},
                                {"model_sha", text()},
@@ -99,34 +114,40 @@ json schemas() {
   all["GetRewardReply"] = any_of(
       {object({{"rewards", scores}, {"scores", scores}, {"extra_logs", object(json::object())}}), number(), object({{"scores", scores}})});
   all["EvaluationRequest"] = object({{"messages", texts}, {"max_length", integer(1)}}, {"messages"});
-  all["ClassifyRequest"] =
-      object(with(with(switches, truncation), with(input, {{"text", text_or_texts}, {"add_special_tokens", flag("BOS before a text")}})));
-  all["ScoreRequest"] = object(with(with(switches, truncation), {{"text_1", text_or_texts},
-                                                                 {"text_2", text_or_texts},
-                                                                 {"queries", text_or_texts},
-                                                                 {"documents", text_or_texts},
-                                                                 {"items", text_or_texts},
-                                                                 {"data_1", text_or_texts},
-                                                                 {"data_2", text_or_texts}}));
-  all["RerankRequest"] =
+  all["ClassifyRequest"] = needing(
+      object(with(with(switches, truncation), with(input, {{"text", some_texts}, {"add_special_tokens", flag("BOS before a text")}}))),
+      {{"input"}, {"messages"}, {"text"}});
+  all["ScoreRequest"] = needing(object(with(with(switches, truncation), {{"text_1", some_texts},
+                                                                         {"text_2", some_texts},
+                                                                         {"queries", some_texts},
+                                                                         {"documents", some_texts},
+                                                                         {"items", some_texts},
+                                                                         {"data_1", some_texts},
+                                                                         {"data_2", some_texts}})),
+                                {{"text_1", "text_2"}, {"queries", "documents"}, {"queries", "items"}, {"data_1", "data_2"}});
+  all["RerankRequest"] = needing(
       object(with(with(switches, with(truncation, tei)), {{"query", text()},
-                                                          {"documents", list_of(any_of({text(), object({{"text", text()}}, {"text"})}))},
-                                                          {"texts", texts},
+                                                          {"documents", some_of(any_of({text(), object({{"text", text()}}, {"text"})}))},
+                                                          {"texts", some_of(text())},
                                                           {"top_n", integer(0)},
                                                           {"max_tokens_per_doc", integer(1)},
                                                           {"return_text", flag("the texts, too")}}),
-             {"query"});
+             {"query"}),
+      {{"documents"}, {"texts"}});
   const json pooled = with(with(switches, truncation), with(input, {{"add_special_tokens", flag("BOS before a text")}}));
-  const auto encodings = [](const json& names) { return json{{"type", "string"}, {"enum", names}}; };
-  all["PoolingRequest"] = object(with(pooled, {{"task", encodings({"classify"})}, {"encoding_format", encodings({"float"})}}));
-  all["EmbeddingsRequest"] = object(with(pooled, {{"encoding_format", encodings({"float", "base64"})}}));
-  all["PredictRequest"] = object(with(tei, {{"inputs", any_of({text(), texts, list_of(texts)})}}), {"inputs"});
-  all["LogprobsRequest"] = object({{"model", text()},
-                                   {"messages", messages},
-                                   {"prompt", text()},
-                                   {"response", text()},
-                                   {"ids", ids},
-                                   {"inputs", list_of(any_of({messages, object(json::object())}))}});
+  const auto one_of = [](const json& names) { return json{{"type", "string"}, {"enum", names}}; };
+  all["PoolingRequest"] =
+      needing(object(with(pooled, {{"task", one_of({"classify"})}, {"encoding_format", one_of({"float"})}})), {{"input"}, {"messages"}});
+  all["EmbeddingsRequest"] = needing(object(with(pooled, {{"encoding_format", one_of({"float", "base64"})}})), {{"input"}, {"messages"}});
+  all["PredictRequest"] =
+      object(with(tei, {{"inputs", any_of({some_text(), some_of(some_text()), some_of(some_of(some_text()))})}}), {"inputs"});
+  all["LogprobsRequest"] = needing(object({{"model", text()},
+                                           {"messages", messages},
+                                           {"prompt", text()},
+                                           {"response", text()},
+                                           {"ids", ids},
+                                           {"inputs", list_of(any_of({messages, object(json::object())}))}}),
+                                   {{"messages"}, {"prompt", "response"}, {"ids"}, {"inputs"}});
   all["Anything"] = json::object();
   all["Error"] =
       json{{"description", "{\"error\": {\"message\", \"type\", \"param\", \"code\"}}; on TEI's paths {\"error\", \"error_type\"}"}};
