@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "policy/logprobs.h"
 #include "reward/ranking_loss.h"
-#include "reward/training_plan.h"
 #include "runtime/batch.h"
 #include "runtime/parallel.h"
 
@@ -37,10 +36,6 @@ at::Tensor loss_of_rows(const RewardModel& model, std::span<const LabelledRow> r
 }
 
 }  // namespace
-
-std::vector<std::string> problems_with(const ClassifierTrainConfig& config, const policy::LlamaConfig& shape) {
-  return problems_of_frozen_layers(config.frozen_layers, shape);
-}
 
 void train_classifier(const RewardModel& model, const std::vector<LabelledRow>& rows, const ClassifierTrainConfig& config, uint64_t seed,
                       const std::filesystem::path& folder, const std::string& label) {
@@ -77,17 +72,7 @@ void train_classifier(const RewardModel& model, const std::vector<LabelledRow>& 
   };
 
   const int64_t steps = (std::ssize(order) + config.batch_rows - 1) / config.batch_rows;
-  runtime::run_training({.label = label,
-                         .steps = steps,
-                         .parameters = weights,
-                         .optimizer = config.optimizer,
-                         .schedule = {.learning_rate = config.learning_rate,
-                                      .schedule = runtime::Schedule::cosine,
-                                      .final_ratio = config.final_ratio,
-                                      .warmup_steps = warmup_steps(config.warmup_share, config.warmup_min_steps, steps)},
-                         .accumulate = accumulate,
-                         .validate = {}},
-                        folder);
+  train_head(config, weights, steps, accumulate, folder, label);
 }
 
 }  // namespace keel::reward

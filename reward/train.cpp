@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "reward/pair_scores.h"
-#include "reward/training_plan.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
@@ -66,14 +65,6 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
 
 }  // namespace
 
-std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape) {
-  return problems_of_frozen_layers(config.frozen_layers, shape);
-}
-
-int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps) {
-  return warmup_steps(config.warmup_share, config.warmup_min_steps, steps);
-}
-
 std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config) {
   std::vector<int64_t> tokens;
   for (const core::TokenPair& pair : pairs)
@@ -110,17 +101,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
   };
 
   const int64_t steps = (std::ssize(order) + config.batch_pairs - 1) / config.batch_pairs;
-  runtime::run_training({.label = label,
-                         .steps = steps,
-                         .parameters = weights,
-                         .optimizer = config.optimizer,
-                         .schedule = {.learning_rate = config.learning_rate,
-                                      .schedule = runtime::Schedule::cosine,
-                                      .final_ratio = config.final_ratio,
-                                      .warmup_steps = warmup_steps(config, steps)},
-                         .accumulate = accumulate,
-                         .validate = {}},
-                        folder);
+  train_head(config, weights, steps, accumulate, folder, label);
 }
 
 }  // namespace keel::reward

@@ -7,56 +7,34 @@
 #include <vector>
 
 #include "core/types.h"
-#include "reward/model.h"
 #include "reward/ranking_loss.h"
+#include "reward/training_plan.h"
 #include "runtime/batch.h"
-#include "runtime/training.h"
 
 namespace keel::reward {
 
-struct RewardTrainConfig {
+struct RewardTrainConfig : HeadTrainConfig {
   RewardLossConfig loss;
-  HeadStart head = HeadStart::normal;  // not in the paper
-  int64_t epochs = 1;                  // paper: longer training overfits
-  int64_t batch_pairs = 512;           // paper: 512 pairs = 1024 rows
+  int64_t epochs = 1;         // paper: longer training overfits
+  int64_t batch_pairs = 512;  // paper: 512 pairs = 1024 rows
   int64_t micro_pairs = 32;
-  int64_t micro_tokens = 1024;   // docs/performance.md, Memory
-  double learning_rate = 1e-5;   // paper: 5e-6 for 70B, 1e-5 for the others
-  double final_ratio = 0.1;      // paper
-  double warmup_share = 0.03;    // paper
-  int64_t warmup_min_steps = 5;  // paper
-  int64_t frozen_layers = 0;     // paper: none
-  runtime::AdamWConfig optimizer;
+  int64_t micro_tokens = 1024;  // docs/performance.md, Memory
 };
 
 inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields.section("loss", config.loss, "ranking loss and its additions");
-  fields("head", config.head, "first weights of the scalar head: N(0, s) with s = 1 / (hidden size + 1), or zeros");
   fields("epochs", config.epochs, "passes over the pairs", core::at_least(1));
   fields("batch_pairs", config.batch_pairs, "pairs an optimiser step", core::at_least(1));
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
   fields("micro_tokens", config.micro_tokens,
          "most tokens a forward pass, both sides of each pair padded (or one pair); limits micro_pairs, same result", core::at_least(1));
-  fields("learning_rate", config.learning_rate, "peak of the cosine schedule", core::at_least(0));
-  fields("final_ratio", config.final_ratio, "last learning rate as a share of the peak", core::between(0, 1));
-  fields("warmup_share", config.warmup_share, "linear warm-up as a share of all steps", core::between(0, 1));
-  fields("warmup_min_steps", config.warmup_min_steps, "shortest warm-up in steps, up to a fifth of all steps", core::at_least(0));
-  fields("frozen_layers", config.frozen_layers,
-         "lowest transformer blocks that stay as they are, with the embedding below them: cheaper by their backward pass",
-         core::at_least(0));
-  fields.section("optimizer", config.optimizer, "AdamW");
+  visit(static_cast<HeadTrainConfig&>(config), fields);
 }
 
 // Every violated rule between the fields.
 inline std::vector<std::string> problems_of(const RewardTrainConfig& config) {
   return problems_of(config.loss);
 }
-
-// Problems with this model shape.
-std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape);
-
-// Warm-up steps of a run of `steps`: warmup_share of them, at least warmup_min_steps, but at most a fifth of all.
-int64_t warmup_steps(const RewardTrainConfig& config, int64_t steps);
 
 // Groups of neighbouring `pairs` for one forward pass: at most micro_pairs pairs and micro_tokens tokens, counted as if every side were
 // padded to the longest (a prompt that is computed once takes less), or one pair.

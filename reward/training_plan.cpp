@@ -36,14 +36,30 @@ runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_
   return all;
 }
 
-std::vector<std::string> problems_of_frozen_layers(int64_t frozen_layers, const policy::LlamaConfig& shape) {
-  if (frozen_layers <= shape.num_hidden_layers) return {};
-  return {fmt::format("frozen_layers must be at most the {} layers of the model, got {}", shape.num_hidden_layers, frozen_layers)};
+std::vector<std::string> problems_with(const HeadTrainConfig& config, const policy::LlamaConfig& shape) {
+  if (config.frozen_layers <= shape.num_hidden_layers) return {};
+  return {fmt::format("frozen_layers must be at most the {} layers of the model, got {}", shape.num_hidden_layers, config.frozen_layers)};
 }
 
-int64_t warmup_steps(double share, int64_t min_steps, int64_t steps) {
-  const auto of_share = static_cast<int64_t>(std::ceil(share * static_cast<double>(steps)));
-  return std::min(std::max(of_share, min_steps), steps / 5);
+int64_t warmup_steps(const HeadTrainConfig& config, int64_t steps) {
+  const auto of_share = static_cast<int64_t>(std::ceil(config.warmup_share * static_cast<double>(steps)));
+  return std::min(std::max(of_share, config.warmup_min_steps), steps / 5);
+}
+
+void train_head(const HeadTrainConfig& config, const runtime::Parameters& weights, int64_t steps,
+                const std::function<runtime::Measured(int64_t step)>& accumulate, const std::filesystem::path& folder,
+                const std::string& label) {
+  runtime::run_training({.label = label,
+                         .steps = steps,
+                         .parameters = weights,
+                         .optimizer = config.optimizer,
+                         .schedule = {.learning_rate = config.learning_rate,
+                                      .schedule = runtime::Schedule::cosine,
+                                      .final_ratio = config.final_ratio,
+                                      .warmup_steps = warmup_steps(config, steps)},
+                         .accumulate = accumulate,
+                         .validate = {}},
+                        folder);
 }
 
 }  // namespace keel::reward

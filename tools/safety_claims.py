@@ -20,11 +20,15 @@ MEASURES = {
 }
 
 
-def manifests(folder):
-    """(folder, manifest) of every finished result of a stage."""
+def manifests(folder, seen=None):
+    """(folder, manifest) of every finished result of a stage but those in `seen`: runs may share results."""
     for file in sorted(folder.glob("*/manifest.json")):
-        if not file.parent.is_symlink():
-            yield file.parent, json.loads(file.read_text())
+        manifest = json.loads(file.read_text())
+        if file.parent.is_symlink() or (seen is not None and manifest["key"] in seen):
+            continue
+        if seen is not None:
+            seen.add(manifest["key"])
+        yield file.parent, manifest
 
 
 def variant(stages, rs2):
@@ -58,13 +62,14 @@ def main():
     found = collections.defaultdict(dict)  # (seed, split) -> variant -> answers
     kept = collections.defaultdict(lambda: collections.Counter())  # (model, variant, group, turn) -> kept, trials
     by_seed = collections.defaultdict(dict)
+    seen = set()
     for run in map(pathlib.Path, sys.argv[1:]):
         stages = run / "stages"
         v2 = {manifest["key"]: variant(stages, manifest) for _, manifest in manifests(stages / "rs2")}
-        for folder, manifest in manifests(stages / "evaluation"):
+        for folder, manifest in manifests(stages / "evaluation", seen):
             split = manifest["material"]["config"]["evaluation"]["split"]
             found[manifest["material"]["seed"], split][v2[manifest["inputs"]["rs2"]["key"]]] = answers(folder)
-        for folder, manifest in manifests(stages / "gatt_evaluation"):
+        for folder, manifest in manifests(stages / "gatt_evaluation", seen):
             name = v2[manifest["inputs"]["rs2"]["key"]]
             for row in map(json.loads, (folder / "retention.jsonl").read_text().splitlines()):
                 count = round(row["kept"]["mean"] * row["trials"])

@@ -18,27 +18,20 @@
 #include "inference/remote_reward.h"
 #include "inference/reward_models.h"
 #include "pipelines/run/run_directory.h"
+#include "pipelines/stages/answer_settings.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
 
 namespace keel::pipelines::stages {
 namespace {
 
-struct DistillSettings {
+struct DistillSettings : AnswerSettings {
   distillation::DistillConfig distill;
-  recipe::AnswerConfig answers;
-  std::string chat_format;
-  inference::DialogueLimit limit;
-  int64_t version = 1;
 };
 
 void visit(DistillSettings& settings, core::Fields& fields) {
   visit(settings.distill, fields);
-  visit(settings.answers, fields);
-  fields("chat_format", settings.chat_format, "chat format; empty = the model folder's own");
-  fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
-  fields("version", settings.version, "N of the version VN that learns them: each draws its preprompts and answers apart",
-         core::between(1, 1e6));
+  visit(static_cast<AnswerSettings&>(settings), fields);
 }
 
 // Prompts with "hazard": true; helpful ones are left alone.
@@ -127,11 +120,11 @@ void add_distill(steps::Plan& plan, const recipe::Version& version) {
     inputs.push_back({"preprompts", steps::output_of("preprompts", "preprompts.jsonl")});
   else if (!recipe.distill.preprompts.empty())
     inputs.push_back({"preprompts", steps::from_outside("distill.preprompts", recipe.distill.preprompts)});
-  steps::Step step = distill_step({.distill = recipe.distill.data,
-                                   .answers = recipe.distill.answers,
-                                   .chat_format = {},
-                                   .limit = steps::dialogue_limit(recipe),
-                                   .version = version.number},
+  steps::Step step = distill_step({{.answers = recipe.distill.answers,
+                                    .chat_format = {},
+                                    .limit = steps::dialogue_limit(recipe),
+                                    .version = version.number},
+                                   recipe.distill.data},
                                   inputs);
   step.name = version.distill;
   plan.add(step);

@@ -15,29 +15,22 @@
 #include "core/rng.h"
 #include "data/messages.h"
 #include "inference/dialogues.h"
+#include "pipelines/stages/answer_settings.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
 
 namespace keel::pipelines::stages {
 namespace {
 
-struct GattSettings {
+struct GattSettings : AnswerSettings {
   gatt::GattConfig gatt;
-  recipe::AnswerConfig answers;
   recipe::ListedValues listed;
-  std::string chat_format;
-  inference::DialogueLimit limit;
-  int64_t version = 1;
 };
 
 void visit(GattSettings& settings, core::Fields& fields) {
   visit(settings.gatt, fields);
-  visit(settings.answers, fields);
+  visit(static_cast<AnswerSettings&>(settings), fields);
   fields.section("listed", settings.listed, "instructions from values that the model lists");
-  fields("chat_format", settings.chat_format, "chat format; empty = the model folder's own");
-  fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
-  fields("version", settings.version, "N of the version VN that learns them: each draws its instructions and answers apart",
-         core::between(1, 1e6));
 }
 
 // An instruction longer than the context could be in no prompt; one with a tag could be in no training row.
@@ -140,12 +133,12 @@ void add_gatt(steps::Plan& plan, const recipe::Version& version) {
   if (version.gatt.empty()) return;
   const recipe::Recipe& recipe = plan.recipe;
   const bool sandbox = recipe::from_sandbox(recipe);
-  steps::Step step = gatt_step({.gatt = recipe.gatt.data,
-                                .answers = recipe.gatt.answers,
-                                .listed = recipe.gatt.listed,
-                                .chat_format = {},
-                                .limit = steps::dialogue_limit(recipe),
-                                .version = version.number},
+  steps::Step step = gatt_step({{.answers = recipe.gatt.answers,
+                                 .chat_format = {},
+                                 .limit = steps::dialogue_limit(recipe),
+                                 .version = version.number},
+                                recipe.gatt.data,
+                                recipe.gatt.listed},
                                {{"model", steps::output_of(version.newest)},
                                 {"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_train.jsonl")
                                                       : steps::from_outside("gatt.dialogues", recipe.gatt.dialogues)},
