@@ -73,8 +73,8 @@ def main():
             name = v2[manifest["inputs"]["rs2"]["key"]]
             for row in map(json.loads, (folder / "retention.jsonl").read_text().splitlines()):
                 count = round(row["kept"]["mean"] * row["trials"])
-                if row["model"] == "rs1":
-                    who = "V1"
+                if row["model"] == "rs1" and manifest["material"]["seed"] not in by_seed["V1", row["group"], row["turn"]]:
+                    who = "V1"  # the same beside every V2 of the seed
                 elif row["model"] == "rs2":
                     who = "V2, " + name
                 else:

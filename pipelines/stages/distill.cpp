@@ -120,12 +120,10 @@ void add_distill(steps::Plan& plan, const recipe::Version& version) {
     inputs.push_back({"preprompts", steps::output_of("preprompts", "preprompts.jsonl")});
   else if (!recipe.distill.preprompts.empty())
     inputs.push_back({"preprompts", steps::from_outside("distill.preprompts", recipe.distill.preprompts)});
-  steps::Step step = distill_step({{.answers = recipe.distill.answers,
-                                    .chat_format = {},
-                                    .limit = steps::dialogue_limit(recipe),
-                                    .version = version.number},
-                                   recipe.distill.data},
-                                  inputs);
+  steps::Step step = distill_step(
+      {{.answers = recipe.distill.answers, .chat_format = {}, .limit = steps::dialogue_limit(recipe), .version = version.number},
+       recipe.distill.data},
+      inputs);
   step.name = version.distill;
   plan.add(step);
 }

@@ -364,6 +364,16 @@ TEST_CASE("keel serve: the status of each case in each family", "[pipelines]") {
   for (const char* path : {"/v1/reward", "/rm/{name}/v1/reward", "/rm/{name}/get_reward", "/predict", "/v1/logprobs", "/metrics"})
     CHECK(paths.contains(path));
   CHECK_FALSE(paths.contains("/v1/embeddings"));
+  for (const auto& [path, operations] : paths.items()) {
+    INFO(path);
+    const size_t name = path.find("{name}");
+    const std::string there = name == std::string::npos ? path : std::string(path).replace(name, 6, "rm");
+    if (operations.contains("post")) {
+      const int status = service.post(there, Json::object()).first;
+      CHECK((status == 400 || status == 422));  // it is there, and misses its members
+    }
+    if (operations.contains("get")) CHECK(service.get(there).first == 200);
+  }
   CHECK(service.post("/rerank", {{"query", "q"}, {"documents", std::vector<std::string>(33, "texts")}}).first == 200);  // not TEI's form
   const std::vector<std::string> many(41, "a");
   const std::string longest(2000, 'x');
