@@ -8,9 +8,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <functional>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "core/interrupt.h"
 #include "core/rng.h"
@@ -53,14 +51,18 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
   return at::linear(hidden.reshape({rows * width, -1}).index_select(0, last), model.score).squeeze(-1).to(at::kFloat);
 }
 
-std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
+namespace {
+
+// One batch a piece; pieces beyond the batches do nothing.
+std::vector<double> score_batches(const RewardModel& model, const std::vector<core::Ids>& rows,
+                                  const std::vector<std::vector<size_t>>& batches, int64_t pieces) {
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
-  const auto batches = runtime::batches_by_length(rows, batch_tokens);
-  runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
-    const auto& batch = batches[static_cast<size_t>(piece)];
+  runtime::for_each_piece(pieces, [&](int64_t piece) {
     core::stop_if_interrupted("scoring");
+    if (piece >= std::ssize(batches)) return;
+    const auto& batch = batches[static_cast<size_t>(piece)];
     std::vector<core::Ids> group;
     for (const size_t row : batch)
       group.push_back(rows[row]);
@@ -71,26 +73,23 @@ std::vector<double> score_rows(const RewardModel& model, const std::vector<core:
   return scores;
 }
 
+}  // namespace
+
+std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
+  const auto batches = runtime::batches_by_length(rows, batch_tokens);
+  return score_batches(model, rows, batches, std::ssize(batches));
+}
+
 ScoreRows scorer_of(const RewardModel& model) {
   return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
 }
 
 std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows, bool one_thread) {
-  const at::NoGradGuard no_grad;
-  policy::check_ids(model.backbone, rows);
-  std::vector<double> scores(rows.size());
-  std::vector<size_t> order(rows.size());  // the longest first, so that threads that take every n-th row finish together
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater{}, [&](size_t row) { return rows[row].size(); });
+  auto batches = runtime::batches_by_length(rows, 1);  // a row each
+  std::ranges::reverse(batches);                       // the longest first, so that threads that take every n-th finish together
   // As many pieces as threads leave none with a second thread.
-  const int64_t count = std::ssize(rows), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
-  runtime::for_each_piece(pieces, [&](int64_t piece) {
-    core::stop_if_interrupted("scoring");
-    if (piece >= count) return;
-    const size_t row = order[static_cast<size_t>(piece)];
-    scores[row] = last_token_scores(model, runtime::pad_right({rows[row]})).item<float>();
-  });
-  return scores;
+  const int64_t count = std::ssize(batches), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
+  return score_batches(model, rows, batches, pieces);
 }
 
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id) {

@@ -9,8 +9,9 @@ import collections
 import json
 import math
 import pathlib
-import statistics
 import sys
+
+from study_claims import normal_interval
 
 MEASURES = {
     "gold helpfulness": lambda row: None if row["hazard"] else row["gold_helpfulness"],
@@ -43,12 +44,6 @@ def variant(stages, rs2):
 def answers(folder):
     rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
     return {row["prompt"]: row for row in rows if row["model"] == "rs2"}
-
-
-def interval(values):
-    mean = statistics.mean(values)
-    half = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
 def wilson(kept, trials):
@@ -92,10 +87,10 @@ def main():
                 before = variants["none"]
                 differences = [value(rows[i]) - value(before[i]) for i in rows if value(rows[i]) is not None]
                 together[name][measure] += differences
-                cells.append(interval(differences))
+                cells.append(normal_interval(differences))
             print(f"| {name} | {seed}{'' if split == 'test' else ', ' + split} | " + " | ".join(cells) + " |")
     for name, measures in sorted(together.items()):
-        print(f"| {name} | all | " + " | ".join(interval(values) for values in measures.values()) + " |")
+        print(f"| {name} | all | " + " | ".join(normal_interval(values) for values in measures.values()) + " |")
     turns = sorted({turn for _, _, turn in kept if turn in (2, 4, 6, 10, 12, 20)})
     print("\n| model | instruction | " + " | ".join(f"turn {turn}" for turn in turns) + " | turn 20 by seed |\n|---|---|" + "---|" * (len(turns) + 1))
     for who, group in sorted({(who, group) for who, group, _ in kept}):
