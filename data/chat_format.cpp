@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "data/chat_template.h"
 #include "data/messages.h"
 #include "data/text.h"
@@ -15,230 +16,276 @@
 namespace keel::data {
 namespace {
 
-constexpr std::string_view kMessageStart = "<|im_start|>", kMessageEnd = "<|im_end|>";
-constexpr std::string_view kHuman = "\n\nHuman:", kAssistant = "\n\nAssistant:";
-
-std::vector<std::string_view> tags_of(const ChatFormat& format) {
-  switch (format.layout) {
-    case ChatFormat::llama2:
-      return {"[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"};
-    case ChatFormat::chatml:
-      return {kMessageStart, kMessageEnd};
-    case ChatFormat::hh:
-      return {kHuman, kAssistant};
-    case ChatFormat::none:
-      return {};
-  }
-  return {};
-}
-
-void refuse_tags(const ChatFormat& format, const core::Dialogue& dialogue) {
-  for (const core::Message& message : dialogue.messages) {
-    for (const std::string_view tag : tags_of(format)) {
-      if (message.content.find(tag) == std::string::npos) continue;
-      const bool breaks_lines = tag.starts_with("\n\n");
-      throw std::invalid_argument(fmt::format("the {} turn holds the {} tag \"{}{}\"; --allow-tags keeps it as plain text", message.role,
-                                              to_string(format), breaks_lines ? "\\n\\n" : "", breaks_lines ? tag.substr(2) : tag));
-    }
-  }
-}
+// A part of a declared text: plain text, or the id that stands there.
+struct Part {
+  std::string text;
+  std::optional<int64_t> id;
+};
+using Parts = std::vector<Part>;
 
 int64_t required(std::optional<int64_t> id, const ChatFormat& format, std::string_view name) {
   if (id) return *id;
   throw core::UsageError(
-      fmt::format("chat format {} needs {}, which the tokenizer does not have; choose another --chat format", to_string(format), name));
+      fmt::format("chat format {} needs {}, which the tokenizer does not have; choose another --chat format", format.name, name));
 }
 
-// The id of a tag. Tags that take the blanks around them are not supported.
-int64_t required_tag(const Tokenizer& tokenizer, const ChatFormat& format, std::string_view tag) {
-  const int64_t id = required(tokenizer.special(tag), format, tag);
-  if (tokenizer.trims(id))
-    throw core::UsageError(
-        fmt::format("chat format {}: the tokenizer's files give {} lstrip, rstrip or single_word, which is not supported for a tag of the "
-                    "format; set them to false there",
-                    to_string(format), tag));
-  return id;
-}
+// The declared texts of a format under a tokenizer.
+class Texts {
+ public:
+  Texts(const ChatFormat& format, const Tokenizer& tokenizer) : format_(format), tokenizer_(tokenizer) {
+    for (const std::string& token : format.tokens)
+      required(tokenizer.special(token), format, token);
+    for (const std::string& special : tokenizer.special_texts())
+      if (!special.empty() && occurs(special)) specials_.push_back(special);
+    std::ranges::stable_sort(specials_, std::ranges::greater(), &std::string::size);
+  }
 
-// Where prompt and answer meet: `one_text` keeps what the tokenizer makes of both together, even when it merges across the seam;
-// `prefix` then encodes the answer apart.
-enum class Seam { one_text, prefix };
+  Parts parts(std::string_view text) const {
+    Parts parts;
+    const auto add = [&](std::optional<int64_t> id, size_t length) {
+      parts.push_back({{}, id});
+      text.remove_prefix(length);
+    };
+    while (!text.empty()) {
+      const auto special = std::ranges::find_if(specials_, [&](const std::string& one) { return text.starts_with(one); });
+      if (special != specials_.end()) {
+        add(tag_id(*special), special->size());
+      } else if (text.starts_with(kBos)) {
+        add(required(tokenizer_.bos(), format_, "a BOS"), kBos.size());
+      } else if (text.starts_with(kEos)) {
+        add(required(tokenizer_.eos(), format_, "an EOS"), kEos.size());
+      } else {
+        if (parts.empty() || parts.back().id) parts.emplace_back();
+        parts.back().text += text[0];
+        text.remove_prefix(1);
+      }
+    }
+    return parts;
+  }
 
+  // What ends an answer, its last part a special id, and what a template writes behind it. Without such an id all of it ends the answer.
+  std::pair<Parts, Parts> answer_suffix() const {
+    Parts all = parts(format_.assistant.suffix);
+    const auto end = std::ranges::find_if(all, [](const Part& part) { return part.id.has_value(); });
+    if (end == all.end()) return {all, {}};
+    return {{all.begin(), end + 1}, {end + 1, all.end()}};
+  }
+
+ private:
+  static constexpr std::string_view kBos = "{bos}", kEos = "{eos}";
+
+  bool occurs(std::string_view special) const {
+    return std::ranges::any_of(std::array{&format_.system, &format_.user, &format_.assistant}, [&](const TurnTexts* turn) {
+      return turn->prefix.find(special) != std::string::npos || turn->suffix.find(special) != std::string::npos;
+    }) || format_.end.find(special) != std::string::npos;
+  }
+
+  // Tags that take the blanks around them are not supported.
+  int64_t tag_id(const std::string& tag) const {
+    const int64_t id = *tokenizer_.special(tag);
+    if (tokenizer_.trims(id))
+      throw core::UsageError(
+          fmt::format("chat format {}: the tokenizer's files give {} lstrip, rstrip or single_word, which is not supported for a tag of the "
+                      "format; set them to false there",
+                      format_.name, tag));
+    return id;
+  }
+
+  const ChatFormat& format_;
+  const Tokenizer& tokenizer_;
+  std::vector<std::string> specials_;  // those that the declared texts hold, the longest first
+};
+
+// Collects text and ids; the text between two ids is encoded as one.
 class Writer {
  public:
   explicit Writer(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
-  void id(int64_t id, bool learn) { ids({id}, learn); }
-  void prompt(const std::string& text) { ids(encode(text), false); }
-
-  void prompt_and_answer(const std::string& prompt, const std::string& answer, Seam seam, bool learn) {
-    const core::Ids head = encode(prompt);
-    const core::Ids whole = encode(prompt + answer);
-    const auto boundary = std::mismatch(head.begin(), head.end(), whole.begin(), whole.end()).second;
-    if (seam == Seam::prefix && boundary - whole.begin() < std::ssize(head)) {
-      ids(head, false);
-      ids(encode(answer), learn);
-      return;
+  void context(const Parts& parts) {
+    for (const Part& part : parts) {
+      if (part.id) {
+        id(*part.id, false);
+      } else {
+        context(part.text);
+      }
     }
-    ids({whole.begin(), boundary}, false);
-    ids({boundary, whole.end()}, learn);
+  }
+  void context(std::string_view text) {
+    if (in_answer_) flush();
+    context_ += text;
+  }
+  void answer(const Parts& parts, bool learned) {
+    for (const Part& part : parts) {
+      if (part.id) {
+        id(*part.id, learned);
+      } else {
+        answer(part.text, learned);
+      }
+    }
+  }
+  void answer(std::string_view text, bool learned) {
+    in_answer_ = true;
+    learned_ = learned;
+    answer_ += text;
+  }
+  void id(int64_t id, bool learned) {
+    flush();
+    ids({id}, learned);
   }
 
-  core::TokenSequence finish() { return std::move(sequence_); }
+  core::TokenSequence finish() {
+    flush();
+    return std::move(sequence_);
+  }
 
  private:
+  void flush() {
+    const core::Ids head = encode(context_);
+    if (in_answer_) {
+      const core::Ids whole = encode(context_ + answer_);
+      const auto boundary = std::mismatch(head.begin(), head.end(), whole.begin(), whole.end()).second;
+      ids({whole.begin(), boundary}, false);
+      ids({boundary, whole.end()}, learned_);
+    } else {
+      ids(head, false);
+    }
+    context_.clear(), answer_.clear(), in_answer_ = false;
+  }
+
   core::Ids encode(const std::string& text) const {
+    if (text.empty()) return {};
     return sequence_.ids.empty() ? tokenizer_.encode(text) : tokenizer_.encode_behind_special(text);
   }
 
-  void ids(const core::Ids& more, bool learn) {
+  void ids(const core::Ids& more, bool learned) {
     sequence_.ids.insert(sequence_.ids.end(), more.begin(), more.end());
-    sequence_.loss_mask.resize(sequence_.ids.size(), learn);
+    sequence_.loss_mask.resize(sequence_.ids.size(), learned);
   }
 
   const Tokenizer& tokenizer_;
   core::TokenSequence sequence_;
+  std::string context_, answer_;
+  bool in_answer_ = false, learned_ = false;
 };
 
-core::TokenSequence render_llama2(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
-  const int64_t bos = required(tokenizer.bos(), ChatFormat::llama2, "a BOS");
-  const int64_t eos = required(tokenizer.eos(), ChatFormat::llama2, "an EOS");
-  const size_t first = messages[0].role == "system" ? 1 : 0;
-  Writer writer(tokenizer);
-  for (size_t i = first; i < messages.size(); i += 2) {
-    std::string user = messages[i].content;
-    if (i == 1 && first == 1) user = fmt::format("<<SYS>>\n{}\n<</SYS>>\n\n{}", messages[0].content, user);
-    const std::string prompt = fmt::format("[INST] {} [/INST]", strip(user));
-    writer.id(bos, false);
-    if (i + 1 == messages.size()) {
-      writer.prompt(prompt);
-    } else {
-      const auto& [role, answer, learned] = messages[i + 1];
-      writer.prompt_and_answer(prompt, fmt::format(" {} ", strip(answer)), Seam::one_text, learned);
-      writer.id(eos, learned);
-    }
-  }
-  return writer.finish();
+bool begins_with_bos(const ChatFormat& format, const Tokenizer& tokenizer) {
+  return format.bos == BosRule::once || (format.bos == BosRule::as_tokenizer && tokenizer.adds_bos());
 }
 
-core::TokenSequence render_chatml(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
-  const int64_t start = required_tag(tokenizer, ChatFormat::chatml, kMessageStart);
-  const int64_t end = required_tag(tokenizer, ChatFormat::chatml, kMessageEnd);
-  Writer writer(tokenizer);
-  if (tokenizer.adds_bos()) writer.id(required(tokenizer.bos(), ChatFormat::chatml, "a BOS"), false);
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const bool answer = messages[i].role == "assistant";
-    if (i > 0) writer.prompt("\n");
-    writer.id(start, false);
-    if (answer) {
-      writer.prompt_and_answer("assistant\n", messages[i].content, Seam::prefix, messages[i].learned);
-    } else {
-      writer.prompt(messages[i].role + "\n" + messages[i].content);
-    }
-    writer.id(end, answer && messages[i].learned);
-  }
-  if (messages.back().role == "user") {
-    writer.prompt("\n");
-    writer.id(start, false);
-    writer.prompt("assistant\n");
-  }
-  return writer.finish();
+std::vector<std::string> tags_of(const ChatFormat& format) {
+  std::vector<std::string> tags = format.tokens;
+  tags.insert(tags.end(), format.tags.begin(), format.tags.end());
+  return tags;
 }
 
-core::TokenSequence render_hh(const Tokenizer& tokenizer, const std::vector<core::Message>& messages) {
-  if (messages[0].role == "system") {
-    throw std::invalid_argument("chat format hh has no system turn: put the instruction into the first user turn");
-  }
-  Writer writer(tokenizer);
-  if (tokenizer.adds_bos()) writer.id(required(tokenizer.bos(), ChatFormat::hh, "a BOS"), false);
-  for (size_t i = 0; i < messages.size(); i += 2) {
-    const std::string prompt = fmt::format("{} {}{}", kHuman, strip(messages[i].content), kAssistant);
-    if (i + 1 == messages.size()) {
-      writer.prompt(prompt);
-    } else {
-      writer.prompt_and_answer(prompt, fmt::format(" {}", strip(messages[i + 1].content)), Seam::prefix, messages[i + 1].learned);
+void refuse_tags(const ChatFormat& format, const core::Dialogue& dialogue) {
+  for (const core::Message& message : dialogue.messages) {
+    for (std::string tag : tags_of(format)) {
+      if (message.content.find(tag) == std::string::npos) continue;
+      for (size_t at = tag.find('\n'); at != std::string::npos; at = tag.find('\n', at))
+        tag.replace(at, 1, "\\n");
+      throw std::invalid_argument(
+          fmt::format("the {} turn holds the {} tag \"{}\"; --allow-tags keeps it as plain text", message.role, format.name, tag));
     }
   }
-  if (messages.back().role == "assistant") writer.id(required(tokenizer.eos(), ChatFormat::hh, "an EOS"), messages.back().learned);
-  return writer.finish();
+}
+
+void require_messages(const ChatFormat& format) {
+  if (format == ChatFormat::none)
+    throw core::UsageError(fmt::format(
+        "the model has no chat format, so messages cannot be rendered: name one (--chat {}, or a .json file that declares one) or give raw text",
+        fmt::join(chat_format_names().begin() + 1, chat_format_names().end(), ", ")));
+}
+
+// Where the model's own tokenizer puts BOS as its template does, chatml stays the built-in one, which leaves it to the tokenizer.
+void leave_bos_to_tokenizer_(ChatFormat& format, const std::filesystem::path& path) {
+  if (ChatFormat::chatml.bos == format.bos || format.name != ChatFormat::chatml.name) return;
+  if (std::filesystem::is_directory(path) && !std::filesystem::exists(path / "tokenizer.json") &&
+      !std::filesystem::exists(path / "tokenizer.model"))
+    return;
+  if ((format.bos == BosRule::once) == load_tokenizer(path)->adds_bos()) format.bos = BosRule::as_tokenizer;
 }
 
 }  // namespace
 
-const std::vector<std::string>& chat_format_names() {
-  static const std::vector<std::string> names = {"none", "llama2", "chatml", "hh"};  // in the order of the enumeration
-  return names;
-}
-
-std::string_view first_tag(const ChatFormat& format) {
-  const auto tags = tags_of(format);
-  return tags.empty() ? std::string_view() : tags.front();
-}
-
-ChatFormat parse_chat_format(std::string_view name) {
-  const auto& names = chat_format_names();
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) {
-    throw core::UsageError(fmt::format("unknown chat format \"{}\": must be one of {}", name, fmt::join(names, ", ")));
-  }
-  return static_cast<ChatFormat::Layout>(found - names.begin());
-}
-
-std::string to_string(const ChatFormat& format) {
-  return chat_format_names()[static_cast<size_t>(format.layout)];
-}
-
-std::string describe(const ChatFormat& format) {
-  if (format.default_system.empty()) return to_string(format);
-  return fmt::format("{} with the default system turn \"{}\"", to_string(format), format.default_system);
-}
-
 ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string& chat) {
-  if (!chat.empty()) return parse_chat_format(chat);
   const std::filesystem::path path = folder / "keel.json";
-  if (!std::filesystem::exists(path)) {
-    const auto found = find_chat_template(folder);
-    return found ? format_of_template(*found) : ChatFormat::none;
-  }
-  const nlohmann::json object = core::read_json_file(path);
-  const auto found = object.is_object() ? object.find("chat_format") : object.end();
-  if (found == object.end() || !found->is_string())
-    throw core::DataError(path, 0, "\"chat_format\" must be text; write this folder with keel convert");
-  const auto name = found->get<std::string>();
-  if (const auto& known = chat_format_names(); std::find(known.begin(), known.end(), name) == known.end())
-    throw core::DataError(
-        path, 0, fmt::format("\"chat_format\" must be one of {}, got \"{}\"; correct it or pass --chat", fmt::join(known, ", "), name));
-  ChatFormat format = parse_chat_format(name);
-  if (const auto system = object.find("default_system"); system != object.end()) {
-    if (!system->is_string()) throw core::DataError(path, 0, "\"default_system\" must be text");
-    format.default_system = system->get<std::string>();
-  }
-  return format;
+  const bool recorded = std::filesystem::exists(path);
+  if (chat.empty() && recorded) return format_of_keel_json(core::read_json_file(path), path);
+  const auto found = recorded ? std::nullopt : find_chat_template(folder);
+  if (!found) return chat.empty() ? ChatFormat::none : parse_chat_format(chat);
+  ChatFormat format = format_of_template(*found);
+  leave_bos_to_tokenizer_(format, folder);
+  if (chat.empty()) return format;
+  const ChatFormat named = parse_chat_format(chat);
+  if (named != format && format != ChatFormat::none)
+    core::log_warn_once(fmt::format("{} writes {}, but {} is used, as asked", found->origin, describe(format), describe(named)));
+  return named;
+}
+
+bool begins_rendered(const ChatFormat& format, std::string_view text) {
+  const auto begins = [&](std::string_view start) {
+    if (start.starts_with("{bos}")) start.remove_prefix(5);
+    start = strip(start);
+    return !start.empty() && text.starts_with(start);
+  };
+  if (format.system_place == SystemPlace::turn || format.system_place == SystemPlace::always)
+    if (begins(format.system.prefix) || begins(format.default_system)) return true;
+  return begins(format.user.prefix) || begins(format.tags.empty() ? "" : format.tags.front());
 }
 
 bool holds_tag(const ChatFormat& format, std::string_view text) {
-  const auto tags = tags_of(format);
-  return std::any_of(tags.begin(), tags.end(), [&](std::string_view tag) { return text.find(tag) != std::string_view::npos; });
+  return std::ranges::any_of(tags_of(format), [&](const std::string& tag) { return text.find(tag) != std::string_view::npos; });
 }
 
-core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer, const core::Dialogue& given, TagPolicy tags) {
-  check_roles(given);
-  core::Dialogue dialogue = given;
-  if (!format.default_system.empty() && dialogue.messages[0].role != "system")
-    dialogue.messages.insert(dialogue.messages.begin(), {"system", format.default_system});
-  if (tags == TagPolicy::refuse) refuse_tags(format, dialogue);
-  switch (format.layout) {
-    case ChatFormat::llama2:
-      return render_llama2(tokenizer, dialogue.messages);
-    case ChatFormat::chatml:
-      return render_chatml(tokenizer, dialogue.messages);
-    case ChatFormat::hh:
-      return render_hh(tokenizer, dialogue.messages);
-    case ChatFormat::none:
-      break;
+core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer, const core::Dialogue& dialogue, TagPolicy tags) {
+  check_roles(dialogue);
+  require_messages(format);
+  std::vector<core::Message> messages = dialogue.messages;
+  if (messages[0].role != "system" && (!format.default_system.empty() || format.system_place == SystemPlace::always))
+    messages.insert(messages.begin(), {"system", format.default_system});
+  if (messages[0].role == "system" && format.system_place == SystemPlace::none)
+    throw std::invalid_argument(
+        fmt::format("chat format {} has no system turn: put the instruction into the first user turn", format.name));
+  if (tags == TagPolicy::refuse) refuse_tags(format, {messages});
+
+  const Texts texts(format, tokenizer);
+  const auto content = [&](const std::string& text, bool stripped) { return stripped ? std::string(strip(text)) : text; };
+  Writer writer(tokenizer);
+  if (begins_with_bos(format, tokenizer)) writer.id(required(tokenizer.bos(), format, "a BOS"), false);
+  std::string before_first_user;
+  for (const auto& [role, text, learned] : messages) {
+    if (role == "assistant") {
+      const auto [ends, behind] = texts.answer_suffix();
+      writer.context(texts.parts(format.generation_prompt));
+      writer.answer(format.assistant.prefix.substr(format.generation_prompt.size()) + content(text, format.strip), learned);
+      writer.answer(ends, learned);
+      if (&text == &messages.back().content)
+        writer.answer(texts.parts(format.end), learned);
+      else
+        writer.context(behind);
+    } else if (role == "system" && format.system_place == SystemPlace::first_user) {
+      before_first_user = format.system.prefix + text + format.system.suffix;
+    } else {
+      const TurnTexts& turn = role == "system" ? format.system : format.user;
+      writer.context(texts.parts(turn.prefix));
+      writer.context(content(before_first_user + text, role == "system" ? format.strip_system : format.strip));
+      writer.context(texts.parts(turn.suffix));
+      before_first_user.clear();
+    }
   }
-  throw core::UsageError(
-      "the model has no chat format, so messages cannot be rendered: name one (--chat llama2, chatml or hh) or give raw text");
+  if (messages.back().role == "user") writer.context(texts.parts(format.generation_prompt));
+  return writer.finish();
+}
+
+void check_renderable(const ChatFormat& format, const Tokenizer& tokenizer) {
+  if (format == ChatFormat::none) return;
+  render(format, tokenizer, {{{"user", "a"}, {"assistant", "b"}}});
+  const Texts texts(format, tokenizer);
+  for (const Parts& ends : {texts.answer_suffix().first, texts.parts(format.end)})
+    if (!ends.empty() && ends.back().id) return;
+  throw core::UsageError(fmt::format(
+      "chat format {}: an answer has no end; put {{eos}} or a special token of the tokenizer into assistant.suffix or end", format.name));
 }
 
 core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos, bool eos) {
@@ -260,10 +307,11 @@ core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view tex
 
 core::Ids stop_ids(const ChatFormat& format, const Tokenizer& tokenizer) {
   core::Ids ids;
-  if (format == ChatFormat::chatml) ids.push_back(required_tag(tokenizer, format, kMessageEnd));
   const auto add = [&](int64_t id) {
     if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
   };
+  const Parts ends = Texts(format, tokenizer).answer_suffix().first;
+  if (!ends.empty() && ends.back().id) add(*ends.back().id);
   if (tokenizer.eos()) add(*tokenizer.eos());
   for (const int64_t id : tokenizer.stops())
     add(id);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -12,6 +11,8 @@
 #include "core/gguf.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "data/template_reader.h"
+#include "data/template_steps.h"
 #include "data/text.h"
 
 namespace keel::data {
@@ -32,248 +33,16 @@ std::optional<std::string> template_text(const nlohmann::json& value, const fs::
   throw core::DataError(path, 0, "chat_template must be text, or a list of {\"name\", \"template\"} with one named \"default\"");
 }
 
-// ---- Normal form: equal for different spellings of one template ----
-
-// Template code between its delimiters, or text between such pieces.
-struct Piece {
-  char kind;  // '%' statement, '{' expression, 't' text
-  std::string code;
-};
-
-// Cuts a template. {%- -%} remove the blanks beside them, {# #} is removed. As transformers configures Jinja, the line break after a
-// statement and the blanks before a statement at the start of a line are removed too.
-std::vector<Piece> cut_template(std::string_view text) {
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  std::vector<Piece> pieces;
-  bool trim_next = false, after_block = false;
-  while (!text.empty()) {
-    size_t open = text.find('{');
-    while (open != std::string_view::npos && open + 1 < text.size() &&
-           std::string_view("%{#").find(text[open + 1]) == std::string_view::npos)
-      open = text.find('{', open + 1);
-    if (open != std::string_view::npos && open + 1 == text.size()) open = std::string_view::npos;
-    std::string between(text.substr(0, open));
-    if (trim_next) between.erase(0, std::min(between.find_first_not_of(" \t\r\n"), between.size()));
-    if (!trim_next && after_block && between.starts_with('\n')) between.erase(0, 1);
-    if (open == std::string_view::npos) {
-      pieces.push_back({'t', between});
-      break;
-    }
-    const char kind = text[open + 1];
-    const bool trims_before = open + 2 < text.size() && text[open + 2] == '-';
-    if (trims_before) {
-      between.erase(between.find_last_not_of(" \t\r\n") + 1);
-    } else if (kind != '{') {
-      const size_t line = between.find_last_not_of(" \t") + 1;
-      if (line == 0 ? pieces.empty() || after_block : between[line - 1] == '\n') between.erase(line);
-    }
-    pieces.push_back({'t', between});
-    const std::string close = kind == '%' ? "%}" : kind == '{' ? "}}" : "#}";
-    const size_t end = text.find(close, open + 2);
-    if (end == std::string_view::npos) return {};  // not a template
-    std::string code(text.substr(open + 2, end - open - 2));
-    trim_next = code.ends_with('-');
-    if (trims_before || code.starts_with('+')) code.erase(0, 1);
-    if (trim_next && !code.empty()) code.pop_back();
-    if (kind != '#') pieces.push_back({kind, code});
-    after_block = kind != '{';
-    text.remove_prefix(end + 2);
-  }
-  return pieces;
-}
-
-constexpr char kQuote = '\1';  // a quote inside a string of the normal form
-
-std::string with_quotes(std::string_view text) {
-  std::string result(text);
-  std::replace(result.begin(), result.end(), kQuote, '\'');
-  return result;
-}
-
-// Code without blanks outside strings, strings in single quotes with their escapes resolved, m['role'] as m.role, ~ as +, and adjacent
-// strings as one.
-std::string normal_code(std::string_view code) {
-  std::string normal;
-  for (size_t i = 0; i < code.size(); ++i) {
-    const char c = code[i];
-    if (c == '\'' || c == '"') {
-      std::string text;
-      for (++i; i < code.size() && code[i] != c; ++i) {
-        if (code[i] != '\\' || i + 1 == code.size()) {
-          text += code[i];
-          continue;
-        }
-        const char escaped = code[++i];
-        text += escaped == 'n' ? '\n' : escaped == 't' ? '\t' : escaped;
-      }
-      std::replace(text.begin(), text.end(), '\'', kQuote);
-      const bool is_key = normal.ends_with('[') && i + 1 < code.size() && code[i + 1] == ']';
-      if (is_key) {
-        normal.pop_back();
-        normal += "." + text;
-        ++i;
-      } else if (normal.ends_with("'+")) {
-        normal.erase(normal.size() - 2);
-        normal += text + "'";
-      } else {
-        normal += "'" + text + "'";
-      }
-    } else if (c == '~') {
-      normal += '+';
-    } else if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
-      const bool word = !normal.empty() && std::isalnum(static_cast<unsigned char>(normal.back())) != 0;
-      const size_t next = code.find_first_not_of(" \t\r\n", i);
-      if (word && next != std::string_view::npos && (std::isalnum(static_cast<unsigned char>(code[next])) != 0 || code[next] == '_'))
-        normal += ' ';
-      i = std::min(next, code.size()) - 1;
-    } else {
-      normal += c;
-    }
-  }
-  return normal;
-}
-
-// The template in one line: statements as %...%, its output as expressions joined by '+' between braces.
-std::string normal_form(std::string_view text) {
-  std::string normal, written;
-  const auto flush = [&] {
-    if (!written.empty()) normal += "{" + normal_code(written) + "}";
-    written.clear();
-  };
-  for (const Piece& piece : cut_template(text)) {
-    if (piece.code.empty()) continue;
-    if (piece.kind == '%') {
-      flush();
-      std::string code = normal_code(piece.code);
-      normal += "%" + code + "%";
-      continue;
-    }
-    std::string part = piece.code;
-    if (piece.kind == 't') {
-      std::string quoted;
-      for (const char c : part)
-        quoted += c == '\'' || c == '\\' ? std::string("\\") + c : std::string(1, c);
-      part = "'" + quoted + "'";
-    }
-    written += (written.empty() ? "" : "+") + part;
-  }
-  flush();
-  return normal;
-}
-
-// ---- The forms of each format ----
-
-// Removes the prefix `start` from `text`; false if it is not there.
-bool take(std::string_view& text, std::string_view start) {
-  if (!text.starts_with(start)) return false;
-  text.remove_prefix(start.size());
-  return true;
-}
-
-bool take_any(std::string_view& text, std::initializer_list<std::string_view> starts) {
-  return std::any_of(starts.begin(), starts.end(), [&](std::string_view start) { return take(text, start); });
-}
-
-// `start`, any text without a quote, `end`.
-std::optional<std::string> take_between(std::string_view& text, std::string_view start, std::string_view end) {
-  if (!text.starts_with(start)) return std::nullopt;
-  const size_t stop = text.find(end, start.size());
-  if (stop == std::string_view::npos) return std::nullopt;
-  const std::string_view found = text.substr(start.size(), stop - start.size());
-  if (found.find('\'') != std::string_view::npos) return std::nullopt;
-  text.remove_prefix(stop + end.size());
-  return with_quotes(found);
-}
-
-std::optional<ChatFormat> match_chatml(std::string_view form) {
-  ChatFormat format = ChatFormat::chatml;
-  take_any(form, {"%if not add_generation_prompt is defined%%set add_generation_prompt=false%%endif%",
-                  "%if add_generation_prompt is not defined%%set add_generation_prompt=false%%endif%",
-                  "%if not add_generation_prompt is defined%%set add_generation_prompt=False%%endif%"});
-  take(form, "{bos_token}");
-  // A default system turn before the loop, or in its first round.
-  constexpr std::string_view kOpen = "{'<|im_start|>system\n", kClose = "<|im_end|>\n'}%endif%";
-  const auto default_turn = [&](std::initializer_list<std::string_view> conditions) {
-    for (const std::string_view condition : conditions) {
-      std::string_view rest = form;
-      if (!take(rest, condition)) continue;
-      const auto text = take_between(rest, kOpen, kClose);
-      if (!text) continue;
-      format.default_system = *text;
-      form = rest;
-    }
-  };
-  default_turn({"%if messages[0].role!='system'%", "%if not messages[0].role=='system'%"});
-  if (!take(form, "%for message in messages%")) return std::nullopt;
-  if (format.default_system.empty())
-    default_turn({"%if loop.first and messages[0].role!='system'%", "%if loop.first and message.role!='system'%",
-                  "%if(loop.first and messages[0].role!='system')%", "%if loop.index0==0 and message.role!='system'%",
-                  "%if loop.first and not message.role=='system'%"});
-  if (!take_any(form, {"{'<|im_start|>'+message.role+'\n'+message.content+'<|im_end|>\n'}",
-                       "{('<|im_start|>'+message.role+'\n'+message.content+'<|im_end|>\n')}",
-                       "{'<|im_start|>'+message.role+'\n'+message.content+'<|im_end|>'+'\n'}"}))
-    return std::nullopt;
-  if (!take(form, "%endfor%")) return std::nullopt;
-  if (take(form, "%if add_generation_prompt%"))
-    if (!take(form, "{'<|im_start|>assistant\n'}%endif%")) return std::nullopt;
-  if (!form.empty()) return std::nullopt;
-  return format;
-}
-
-// The template of Llama-2-Chat and of those written after it.
-std::optional<ChatFormat> match_llama2(std::string_view form) {
-  ChatFormat format = ChatFormat::llama2;
-  if (!take(form, "%if messages[0].role=='system'%%set loop_messages=messages[1:]%%set system_message=messages[0].content%"))
-    return std::nullopt;
-  // The condition has true or false in place of "use_default_system_prompt".
-  for (const bool used : {true, false}) {
-    std::string_view rest = form;
-    if (!take(rest, used ? "%elif true==true and not'<<SYS>>'in messages[0].content%"
-                         : "%elif false==true and not'<<SYS>>'in messages[0].content%"))
-      continue;
-    if (!take(rest, "%set loop_messages=messages%")) return std::nullopt;
-    const auto text = take_between(rest, "%set system_message='", "'%");
-    if (!text) return std::nullopt;
-    if (used) format.default_system = *text;
-    form = rest;
-  }
-  take(form, "%else%%set loop_messages=messages%%set system_message=false%");
-  if (!take(form, "%endif%%for message in loop_messages%")) return std::nullopt;
-  if (take(form, "%if(message.role=='user')!=(loop.index0%2==0)%")) {  // roles out of turn are refused in keel as well
-    const size_t end = form.find("%endif%");
-    if (end == std::string_view::npos) return std::nullopt;
-    form.remove_prefix(end + 7);
-  }
-  if (!take_any(form, {"%if loop.index0==0 and system_message!=false%", "%if loop.first and system_message%",
-                       "%if loop.index0==0 and system_message%"}))
-    return std::nullopt;
-  if (!take(form, "%set content='<<SYS>>\n'+system_message+'\n<</SYS>>\n\n'+message.content%%else%%set content=message.content%%endif%"))
-    return std::nullopt;
-  if (!take_any(form, {"%if message.role=='user'%{bos_token+'[INST] '+content.strip()+' [/INST]'}",
-                       "%if message.role=='user'%{bos_token+'[INST] '+content|trim+' [/INST]'}"}))
-    return std::nullopt;
-  if (take(form, "%elif message.role=='system'%")) {  // a second system turn, which keel refuses
-    const size_t end = form.find("%elif");
-    if (end == std::string_view::npos) return std::nullopt;
-    form.remove_prefix(end);
-  }
-  if (!take_any(form, {"%elif message.role=='assistant'%{' '+content.strip()+' '+eos_token}",
-                       "%elif message.role=='assistant'%{' '+content|trim+' '+eos_token}"}))
-    return std::nullopt;
-  if (form != "%endif%%endfor%") return std::nullopt;
-  return format;
-}
-
 // ---- Unrecognised templates ----
 
 // The default system turn of a template that writes exactly one.
-std::string default_system_of(std::string_view form, std::string_view open, std::string_view close) {
+std::string default_system_of(std::string_view code, std::string_view open, std::string_view close) {
   std::string found;
-  for (size_t at = form.find(open); at != std::string_view::npos; at = form.find(open, at + 1)) {
-    const size_t begin = at + open.size(), end = form.find(close, begin);
-    const size_t quote = form.find('\'', begin);
+  for (size_t at = code.find(open); at != std::string_view::npos; at = code.find(open, at + 1)) {
+    const size_t begin = at + open.size(), end = code.find(close, begin);
+    const size_t quote = code.find('\'', begin);
     if (end == std::string_view::npos || quote < end || end == begin) continue;
-    const std::string text = with_quotes(form.substr(begin, end - begin));
+    const std::string text = with_quotes(code.substr(begin, end - begin));
     if (!found.empty() && found != text) return {};
     found = text;
   }
@@ -281,13 +50,13 @@ std::string default_system_of(std::string_view form, std::string_view open, std:
 }
 
 // Longer texts of a template that the format used instead leaves out.
-std::string other_texts(std::string_view form, const std::string& used) {
+std::string other_texts(std::string_view code, const std::string& used) {
   std::string list;
   size_t texts = 0;
-  for (size_t at = form.find('\''); at != std::string_view::npos; at = form.find('\'', at)) {
-    const size_t end = form.find('\'', at + 1);
+  for (size_t at = code.find('\''); at != std::string_view::npos; at = code.find('\'', at)) {
+    const size_t end = code.find('\'', at + 1);
     if (end == std::string_view::npos) break;
-    const std::string text = single_spaced(with_quotes(form.substr(at + 1, end - at - 1)));
+    const std::string text = single_spaced(with_quotes(code.substr(at + 1, end - at - 1)));
     at = end + 1;
     const bool says_much = std::count(text.begin(), text.end(), ' ') >= 2;
     if (!says_much || (!used.empty() && text.find(single_spaced(used)) != std::string::npos) || texts++ >= 3) continue;
@@ -320,22 +89,35 @@ std::optional<ChatTemplate> find_chat_template(const fs::path& path) {
 }
 
 ChatFormat format_of_template(const ChatTemplate& chat_template) {
-  const std::string form = normal_form(chat_template.text);
-  if (const auto format = match_chatml(form)) return *format;
-  if (const auto format = match_llama2(form)) return *format;
-  ChatFormat format = ChatFormat::none;
-  if (form.find("<|im_start|>") != std::string::npos) {
-    format = ChatFormat::chatml;
-    format.default_system = default_system_of(form, "<|im_start|>system\n", "<|im_end|>");
-  } else if (form.find("[INST]") != std::string::npos) {
-    format = ChatFormat::llama2;
+  const std::vector<TemplateStep> steps = template_steps(chat_template.text);
+  if (auto format = read_template(steps)) {
+    const std::string& suffix = format->assistant.suffix;
+    if (suffix.find("{eos}") == std::string::npos && suffix.find('<') == std::string::npos) {
+      format->end = "{eos}";
+      core::log_warn_once(fmt::format("{} writes no end of an answer: keel ends the last answer of a dialogue with EOS", chat_template.origin));
+    }
+    if (chat_template.text.find("strftime_now") != std::string::npos)
+      core::log_warn_once(fmt::format("{} writes the date of the day; keel always writes the date that the template has for programs without "
+                                      "a clock: {}",
+                                      chat_template.origin, single_spaced(format->system.prefix)));
+    return *format;
   }
+  std::string code;
+  for (const TemplateStep& step : steps)
+    code += step.code + "\n";
+  ChatFormat format = ChatFormat::none;
+  const std::pair<std::string_view, const ChatFormat&> families[] = {{"<|start_header_id|>", ChatFormat::llama3},
+                                                                     {"<|im_start|>", ChatFormat::chatml},
+                                                                     {"[INST]", ChatFormat::llama2}};
+  const auto family = std::ranges::find_if(families, [&](const auto& one) { return code.find(one.first) != std::string::npos; });
+  if (family != std::end(families)) format = family->second;
+  if (format == ChatFormat::chatml) format.default_system = default_system_of(code, format.system.prefix, "<|im_end|>");
   std::string warning = fmt::format("{} is not one that keel recognises in full", chat_template.origin);
   if (format == ChatFormat::none)
     warning += "; messages need --chat FORMAT, with a format that the model knows";
   else
     warning += "; its turns are written as " + describe(format);
-  if (const std::string left_out = other_texts(form, format.default_system); !left_out.empty()) warning += "; left out are " + left_out;
+  if (const std::string left_out = other_texts(code, format.default_system); !left_out.empty()) warning += "; left out are " + left_out;
   core::log_warn_once(warning);
   return format;
 }

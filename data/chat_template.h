@@ -1,5 +1,4 @@
-// Recognises which of keel's chat formats a Jinja chat template writes. There is no interpreter: a template is compared, piece by piece,
-// with the usual spellings of the formats.
+// The chat format that a checkpoint's Jinja chat template writes.
 #pragma once
 
 #include <filesystem>

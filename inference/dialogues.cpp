@@ -35,7 +35,7 @@ std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, co
       if (!limit.allow_tags && data::holds_tag(model.format, message.content))
         throw std::invalid_argument(
             fmt::format("\"content\" of message {} holds a tag of the chat format {}; --allow-tags keeps it as plain text", i + 1,
-                        data::to_string(model.format)));
+                        model.format.name));
     }
     dialogues.push_back(std::move(dialogue));
   };

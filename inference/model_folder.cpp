@@ -120,12 +120,11 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit) {
   nlohmann::json object = {{"keel", core::kVersion},
-                           {"chat_format", data::to_string(format)},
                            {"digest", core::sha256_file(folder / "model.safetensors")},
                            {"lineage", lineage}};
   if (limit.max_tokens > 0 || limit.drop_oldest_turns)
     object["limit"] = {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}};
-  if (!format.default_system.empty()) object["default_system"] = format.default_system;
+  object.update(data::keel_json_of(format));
   core::write_file(folder / "keel.json", object.dump(2) + "\n");
 }
 

@@ -34,7 +34,7 @@ struct LanguageModel {
   policy::Llama llama;
   std::shared_ptr<const data::Tokenizer> tokenizer;
   RenderPolicy limit;  // that it was trained with; tags are refused unless a caller allows them
-  data::ChatFormat format = data::ChatFormat::none;
+  data::ChatFormat format;
 };
 
 struct ScoringModel {
@@ -43,7 +43,7 @@ struct ScoringModel {
   policy::LlamaConfig shape = {};              // of a service's model: vocabulary and context alone
   std::shared_ptr<const data::Tokenizer> tokenizer;
   RenderPolicy limit;  // that it was trained with; tags are refused unless a caller allows them
-  data::ChatFormat format = data::ChatFormat::none;
+  data::ChatFormat format;
 };
 
 // `chat` overrides the format of keel.json or, without one, of the chat template; "" keeps it. UsageError for a folder without a model,

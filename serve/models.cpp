@@ -163,8 +163,7 @@ bool begins_rendered(const ServedModel& model, std::string_view text) {
     if (bos && model.tokenizer->special(special) == bos && text.starts_with(special)) text.remove_prefix(special.size());
   while (text.starts_with(' '))
     text.remove_prefix(1);
-  const std::string_view tag = data::first_tag(model.format);
-  return !tag.empty() && text.starts_with(tag);
+  return data::begins_rendered(model.format, text);
 }
 
 Rendered render_text(const ServedModel& model, const dialects::PlainText& plain) {

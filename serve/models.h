@@ -40,7 +40,7 @@ struct ServedModel {
   std::string digest;       // SHA-256 of weights, configuration and tokenizer
   nlohmann::json metadata;  // "lineage", "chat_format", "max_tokens", "drop_oldest_turns"
   std::shared_ptr<const data::Tokenizer> tokenizer;
-  data::ChatFormat format = data::ChatFormat::none;
+  data::ChatFormat format;
   inference::RenderPolicy limit;
   policy::LlamaConfig shape;
   int64_t most_tokens = 0;

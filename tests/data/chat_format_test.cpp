@@ -21,6 +21,11 @@ namespace {
 
 const Dialogue kTwoTurns = {{{"system", "Be brief."}, {"user", " hi "}, {"assistant", " yo\n"}, {"user", "bye"}, {"assistant", "ciao"}}};
 
+// All built-in formats that ByteTokenizer can write: it has no <|start_header_id|>.
+std::vector<ChatFormat> formats() {
+  return {ChatFormat::llama2, ChatFormat::chatml, ChatFormat::zephyr, ChatFormat::vicuna, ChatFormat::alpaca, ChatFormat::hh};
+}
+
 Dialogue without_last(Dialogue dialogue) {
   dialogue.messages.pop_back();
   return dialogue;
@@ -29,6 +34,21 @@ Dialogue without_last(Dialogue dialogue) {
 Ids slice(const Ids& ids, size_t begin, size_t end) {
   return {ids.begin() + static_cast<long>(begin), ids.begin() + static_cast<long>(end)};
 }
+
+// ByteTokenizer with the tags of Llama 3.
+class Llama3Tokenizer : public ByteTokenizer {
+ public:
+  static constexpr int64_t kTurnEnd = kFirstMerge;
+  Llama3Tokenizer() : ByteTokenizer({"<eot>"}, false) {}
+  std::optional<int64_t> special(std::string_view text) const override {
+    if (text == "<|start_header_id|>") return kMessageStart;
+    if (text == "<|end_header_id|>") return kMessageEnd;
+    if (text == "<|eot_id|>") return kTurnEnd;
+    return std::nullopt;
+  }
+  std::vector<std::string> special_texts() const override { return {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}; }
+  bool is_special(int64_t id) const override { return id >= kBos; }
+};
 
 }  // namespace
 
@@ -76,12 +96,19 @@ TEST_CASE("hh: one text of Human and Assistant turns, EOS after the last answer 
         "\n\nHuman: hi\n\nAssistant:{ yo}\n\nHuman: bye\n\nAssistant:");
 }
 
-TEST_CASE("hh and chatml: a prompt's ids are a prefix of the finished dialogue's, whatever the tokenizer merges", "[data]") {
-  const ByteTokenizer merging({": ", "\ny", "o\n\nH", "assistant\n", "\n\n", " y"});
+TEST_CASE("chatml: a tokenizer that merges the prompt's last line break with the answer's blank encodes both as one text", "[data]") {
+  const ByteTokenizer merging({"\n "}, false);  // "assistant\n yo" becomes "assistant", "\n ", "yo", as in transformers
+  CHECK(merging.show(render(ChatFormat::chatml, merging, {{{"user", "hi"}, {"assistant", " yo"}}})) ==
+        "<start>user\nhi<end>\n<start>assistant{\n yo<end>}");
+}
+
+TEST_CASE("a prompt's ids are a prefix of the finished dialogue's in every format", "[data]") {
+  const ByteTokenizer bytes({"o\n\nH", "\n\n", " y"});
   const Dialogue dialogue = {{{"user", "hi"}, {"assistant", "yo"}, {"user", "so"}, {"assistant", "yes"}}};
-  for (const ChatFormat format : {ChatFormat::hh, ChatFormat::chatml}) {
-    const auto finished = render(format, merging, dialogue);
-    const auto prompt = render(format, merging, without_last(dialogue));
+  for (const ChatFormat& format : formats()) {
+    INFO(format.name);
+    const auto finished = render(format, bytes, dialogue);
+    const auto prompt = render(format, bytes, without_last(dialogue));
     REQUIRE(prompt.ids.size() < finished.ids.size());
     CHECK(slice(finished.ids, 0, prompt.ids.size()) == prompt.ids);
     CHECK(finished.loss_mask[prompt.ids.size()]);
@@ -89,9 +116,88 @@ TEST_CASE("hh and chatml: a prompt's ids are a prefix of the finished dialogue's
   }
 }
 
+TEST_CASE("zephyr: each turn under its tag, closed by EOS, no BOS", "[data]") {
+  const ByteTokenizer bytes;
+  CHECK(bytes.show(render(ChatFormat::zephyr, bytes, kTwoTurns)) ==
+        "<|system|>\nBe brief.</s>\n<|user|>\n hi </s>\n<|assistant|>\n{ yo\n</s>}\n<|user|>\nbye</s>\n<|assistant|>\n{ciao</s>}");
+  CHECK(bytes.show(render(ChatFormat::zephyr, bytes, {{{"user", "hi"}}})) == "<|user|>\nhi</s>\n<|assistant|>\n");
+}
+
+TEST_CASE("vicuna: one line of USER: and ASSISTANT:, behind its default system turn", "[data]") {
+  const ByteTokenizer bytes;
+  CHECK(bytes.show(render(ChatFormat::vicuna, bytes, kTwoTurns)) ==
+        "<s>Be brief. USER: hi ASSISTANT:{ yo</s>}USER: bye ASSISTANT:{ ciao</s>}");
+  CHECK(bytes.show(render(ChatFormat::vicuna, bytes, {{{"user", "hi"}}})) ==
+        "<s>" + ChatFormat::vicuna.default_system + " USER: hi ASSISTANT:");
+}
+
+TEST_CASE("alpaca: instruction and response under their headings", "[data]") {
+  const ByteTokenizer bytes;
+  CHECK(bytes.show(render(ChatFormat::alpaca, bytes, kTwoTurns)) ==
+        "<s>Be brief.\n\n### Instruction:\n hi \n\n### Response:\n{ yo\n</s>}\n\n### Instruction:\nbye\n\n### Response:\n{ciao</s>}");
+}
+
+TEST_CASE("llama3: the tags of its turns are special tokens, contents without blanks around them", "[data]") {
+  const Llama3Tokenizer tokenizer;
+  CHECK(tokenizer.show(render(ChatFormat::llama3, tokenizer, kTwoTurns)) ==
+        "<s><start>system<end>\n\nBe brief.<eot><start>user<end>\n\nhi<eot><start>assistant<end>\n\n{yo<eot>}<start>user<end>\n\nbye<eot>"
+        "<start>assistant<end>\n\n{ciao<eot>}");
+  CHECK(keel::data::stop_ids(ChatFormat::llama3, tokenizer) == Ids{Llama3Tokenizer::kTurnEnd, ByteTokenizer::kEos});
+  CHECK_THROWS_WITH(render(ChatFormat::llama3, ByteTokenizer(), kTwoTurns), Catch::Matchers::ContainsSubstring("<|start_header_id|>"));
+}
+
+TEST_CASE("a format of one's own is read from a file, recorded in keel.json and read there again", "[data]") {
+  const keel::test::TemporaryFolder folder;
+  const auto file = folder / "radio.json";
+  keel::test::write_text(file, R"({
+    // a comment
+    "bos": "never", "system_place": "first_user", "system": {"prefix": "(", "suffix": ") "},
+    "user": {"prefix": "Q: ", "suffix": " "}, "assistant": {"prefix": "A: ", "suffix": " over{eos} "}, "generation_prompt": "A:"})");
+  const ChatFormat format = keel::data::parse_chat_format(file.string());
+  CHECK(format.name == "radio");
+  const ByteTokenizer bytes;
+  CHECK(bytes.show(render(format, bytes, kTwoTurns)) == "Q: (Be brief.)  hi  A:{  yo\n over</s>} Q: bye A:{ ciao over</s>}");
+  CHECK_THROWS_WITH(render(format, bytes, {{{"user", "what is Q: here"}}}), Catch::Matchers::ContainsSubstring("\"Q:\""));
+
+  const auto recorded = keel::data::keel_json_of(format);
+  CHECK(recorded["chat_format"] == "radio");
+  CHECK(keel::data::format_of_keel_json(recorded, "keel.json") == format);
+  for (const std::string& name : keel::data::chat_format_names()) {
+    const ChatFormat known = keel::data::parse_chat_format(name);
+    CHECK(keel::data::keel_json_of(known) == nlohmann::json{{"chat_format", name}});
+    CHECK(keel::data::format_of_keel_json({{"chat_format", name}}, "keel.json") == known);
+  }
+}
+
+TEST_CASE("a declaration that cannot be used is refused by name", "[data]") {
+  const keel::test::TemporaryFolder folder;
+  const auto problem = [&](const std::string& text) {
+    keel::test::write_text(folder / "own.json", text);
+    try {
+      keel::data::parse_chat_format((folder / "own.json").string());
+    } catch (const std::exception& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const std::string turns = R"("user": {"prefix": "Q: "}, "assistant": {"prefix": "A: ", "suffix": "{eos}"})";
+  CHECK(problem("{" + turns + "}").empty());
+  CHECK_THAT(problem("{" + turns + R"(, "prefx": ""})"), Catch::Matchers::ContainsSubstring("prefx"));
+  CHECK_THAT(problem("{" + turns + R"(, "name": "chatml"})"), Catch::Matchers::ContainsSubstring("built-in"));
+  CHECK_THAT(problem("{" + turns + R"(, "generation_prompt": "B:"})"), Catch::Matchers::ContainsSubstring("generation_prompt"));
+  CHECK_THAT(problem(R"({"name": "x"})"), Catch::Matchers::ContainsSubstring("must differ"));
+
+  const ByteTokenizer bytes;
+  ChatFormat endless = ChatFormat::zephyr;
+  endless.assistant.suffix = "\n";
+  CHECK_THROWS_WITH(keel::data::check_renderable(endless, bytes), Catch::Matchers::ContainsSubstring("no end"));
+  for (const ChatFormat& format : formats())
+    CHECK_NOTHROW(keel::data::check_renderable(format, bytes));
+}
+
 TEST_CASE("an unanswered prompt has nothing to learn, an empty answer only its end", "[data]") {
   const ByteTokenizer bytes;
-  for (const ChatFormat format : {ChatFormat::llama2, ChatFormat::chatml, ChatFormat::hh}) {
+  for (const ChatFormat& format : formats()) {
     const auto prompt = render(format, bytes, {{{"user", "hi"}}});
     CHECK(std::count(prompt.loss_mask.begin(), prompt.loss_mask.end(), true) == 0);
   }
@@ -134,7 +240,7 @@ TEST_CASE("roles out of turn are refused in every format", "[data]") {
       GENERATE(Dialogue{}, Dialogue{{{"system", "s"}}}, Dialogue{{{"assistant", "a"}}}, Dialogue{{{"user", "a"}, {"user", "b"}}},
                Dialogue{{{"user", "a"}, {"system", "b"}}}, Dialogue{{{"system", "a"}, {"system", "b"}, {"user", "c"}}},
                Dialogue{{{"user", "a"}, {"assistant", "b"}, {"assistant", "c"}}}, Dialogue{{{"tool", "a"}}});
-  for (const ChatFormat format : {ChatFormat::llama2, ChatFormat::chatml, ChatFormat::hh}) {
+  for (const ChatFormat& format : formats()) {
     CHECK_THROWS_AS(render(format, bytes, wrong), std::invalid_argument);
   }
 }
@@ -152,9 +258,9 @@ TEST_CASE("a format that cannot be rendered says what to do", "[data]") {
 
 TEST_CASE("chat formats are known by name, and an unknown one names them", "[data]") {
   for (const std::string& name : keel::data::chat_format_names())
-    CHECK(to_string(keel::data::parse_chat_format(name)) == name);
-  CHECK_THROWS_AS(keel::data::parse_chat_format("vicuna"), UsageError);
-  CHECK_THROWS_WITH(keel::data::parse_chat_format("Llama2"), Catch::Matchers::ContainsSubstring("none, llama2, chatml, hh"));
+    CHECK(keel::data::parse_chat_format(name).name == name);
+  CHECK_THROWS_AS(keel::data::parse_chat_format("Vicuna"), UsageError);
+  CHECK_THROWS_WITH(keel::data::parse_chat_format("Llama2"), Catch::Matchers::ContainsSubstring("none, llama2, llama3, chatml"));
 }
 
 TEST_CASE("raw text carries the BOS that the tokenizer asks for, and an EOS when a document ends", "[data]") {
