@@ -166,7 +166,7 @@ std::vector<core::TokenPair> input_pairs(int64_t count) {
   const auto tokenizer = data::load_tokenizer(folder);
   const auto ids_of = [&](const std::string& text) {
     core::Ids ids = tokenizer->encode(std::string_view(text).substr(text.find_first_not_of('\n')));
-    if (tokenizer->adds_bos()) ids.insert(ids.begin(), *tokenizer->bos());
+    if (tokenizer->start()) ids.insert(ids.begin(), *tokenizer->start());
     ids.resize(std::min<size_t>(ids.size(), 512));
     return ids;
   };

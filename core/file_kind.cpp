@@ -64,4 +64,15 @@ void refuse_foreign_file(std::string_view head, const std::string& path) {
   if (const std::string kind = foreign_file(head); !kind.empty()) throw DataError(path, 0, "is " + kind);
 }
 
+void refuse_other_file(std::string_view head, const std::string& path, WholeFile wanted) {
+  refuse_foreign_file(head, path);
+  if (head.starts_with("\x1F\x8B")) throw DataError(path, 0, "is compressed with gzip: unpack it");
+  if (head.starts_with("\x28\xB5\x2F\xFD")) throw DataError(path, 0, "is compressed with zstd: unpack it");
+  if (head.starts_with("GGUF") && wanted != WholeFile::gguf)
+    throw DataError(path, 0, "is a GGUF file: keel convert makes a model folder of it (keel convert FILE.gguf DST)");
+  const bool safetensors = head.size() > 10 && head.substr(5, 3) == std::string_view("\0\0\0", 3) && head.substr(8, 2) == "{\"";
+  if (safetensors && wanted != WholeFile::safetensors)
+    throw DataError(path, 0, "is a safetensors file: name the model folder that holds it, with its config.json and tokenizer");
+}
+
 }  // namespace keel::core

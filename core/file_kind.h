@@ -12,4 +12,9 @@ std::string foreign_file(std::string_view head);
 // Throws DataError for such a file.
 void refuse_foreign_file(std::string_view head, const std::string& path);
 
+enum class WholeFile { json, safetensors, gguf };
+
+// The same for a file that is read as it lies, as one of those: a compressed one, and one of the others, is refused by name too.
+void refuse_other_file(std::string_view head, const std::string& path, WholeFile wanted);
+
 }  // namespace keel::core

@@ -208,7 +208,7 @@ void check_ranges(const GgufReader& reader, const std::vector<GgufTensor>& tenso
 }  // namespace
 
 GgufFile::GgufFile(const std::filesystem::path& path) : path_(path.string()), file_(std::make_unique<MappedFile>(path)) {
-  refuse_foreign_file(file_->bytes(), path_);
+  refuse_other_file(file_->bytes(), path_, WholeFile::gguf);
   GgufReader reader(file_->bytes(), path_);
   if (reader.take(4, "the magic") != "GGUF") reader.fail("a GGUF file must begin with 'GGUF'");
   const auto version = reader.number<uint32_t>("the version");

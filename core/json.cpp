@@ -189,7 +189,7 @@ json parse_json(std::string_view text, const std::string& origin, int64_t first_
 
 json read_json_file(const std::filesystem::path& path) {
   const std::string text = read_file(path);
-  refuse_foreign_file(text, path.string());
+  refuse_other_file(text, path.string(), WholeFile::json);
   return parse_json(text, path.string(), 1, true);
 }
 

@@ -121,7 +121,7 @@ uint64_t dtype_bytes(std::string_view dtype) {
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(std::make_unique<MappedFile>(path)) {
   const std::string_view bytes = file_->bytes();
-  refuse_foreign_file(bytes, path_);
+  refuse_other_file(bytes, path_, WholeFile::safetensors);
   if (bytes.size() < kLengthBytes) bad_safetensors(path_, fmt::format("a safetensors file has at least 8 bytes, got {}", bytes.size()));
   const uint64_t length = little_endian_u64(bytes);
   if (length > kLongestHeader) bad_safetensors(path_, fmt::format("the header must be at most {} bytes, says {}", kLongestHeader, length));

@@ -44,12 +44,12 @@ constexpr size_t kLongestRemembered = 32;  // bytes: words of a text repeat, who
 }  // namespace
 
 BpeTokenizer::BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::optional<int64_t> eos, std::optional<int64_t> pad,
-                           bool adds_bos)
+                           std::optional<int64_t> start)
     : parts_(std::move(parts)), is_special_(parts_.pieces.size(), false) {
   bos_ = bos;
   eos_ = eos;
   pad_ = pad;
-  adds_bos_ = adds_bos;
+  start_ = start;
   for (const AddedToken& token : parts_.added) {
     if (token.special) {
       is_special_[static_cast<size_t>(token.id)] = true;

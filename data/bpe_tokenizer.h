@@ -31,7 +31,8 @@ struct BpeParts {
 // Added tokens that are not special are found in text before everything else, the longest first; special ones never are.
 class BpeTokenizer : public Tokenizer {
  public:
-  BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::optional<int64_t> eos, std::optional<int64_t> pad, bool adds_bos);
+  BpeTokenizer(BpeParts parts, std::optional<int64_t> bos, std::optional<int64_t> eos, std::optional<int64_t> pad,
+               std::optional<int64_t> start);
 
   core::Ids encode(std::string_view text) const override { return encode_at(text, true); }
   core::Ids encode_behind_special(std::string_view text) const override { return encode_at(text, false); }

@@ -168,8 +168,10 @@ class Writer {
   bool in_answer_ = false, learned_ = false;
 };
 
-bool begins_with_bos(const ChatFormat& format, const Tokenizer& tokenizer) {
-  return format.bos == BosRule::once || (format.bos == BosRule::as_tokenizer && tokenizer.adds_bos());
+// The id that a dialogue begins with, before its first turn.
+std::optional<int64_t> first_id(const ChatFormat& format, const Tokenizer& tokenizer) {
+  if (format.bos == BosRule::once) return required(tokenizer.bos(), format, "a BOS");
+  return format.bos == BosRule::as_tokenizer ? tokenizer.start() : std::nullopt;
 }
 
 std::vector<std::string> tags_of(const ChatFormat& format) {
@@ -252,7 +254,7 @@ core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer,
   const Texts texts(format, tokenizer);
   const auto content = [&](const std::string& text, bool stripped) { return stripped ? std::string(strip(text)) : text; };
   Writer writer(tokenizer);
-  if (begins_with_bos(format, tokenizer)) writer.id(required(tokenizer.bos(), format, "a BOS"), false);
+  if (const auto first = first_id(format, tokenizer)) writer.id(*first, false);
   std::string before_first_user;
   for (const auto& [role, text, learned] : messages) {
     if (role == "assistant") {
@@ -290,9 +292,8 @@ void check_renderable(const ChatFormat& format, const Tokenizer& tokenizer) {
 
 core::TokenSequence render_text(const Tokenizer& tokenizer, std::string_view text, bool bos, bool eos) {
   core::TokenSequence sequence;
-  if (bos && tokenizer.adds_bos()) {
-    if (!tokenizer.bos()) throw core::UsageError("the tokenizer's files ask for a BOS that it does not have");
-    sequence.ids.push_back(*tokenizer.bos());
+  if (bos && tokenizer.start()) {
+    sequence.ids.push_back(*tokenizer.start());
     sequence.loss_mask.push_back(false);
   }
   const core::Ids ids = tokenizer.encode(text);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/file_kind.h"
 #include "core/files.h"
 #include "core/gguf.h"
 #include "core/json.h"
@@ -75,8 +76,11 @@ std::optional<ChatTemplate> find_chat_template(const fs::path& path) {
     return ChatTemplate{gguf.text("tokenizer.chat_template"), fmt::format("{}: tokenizer.chat_template", path.string())};
   }
   if (!fs::is_directory(path)) return std::nullopt;
-  if (const fs::path file = path / "chat_template.jinja"; fs::is_regular_file(file))
-    return ChatTemplate{core::read_file(file), file.string()};
+  if (const fs::path file = path / "chat_template.jinja"; fs::is_regular_file(file)) {
+    std::string text = core::read_file(file);
+    core::refuse_foreign_file(text, file);
+    return ChatTemplate{std::move(text), file.string()};
+  }
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
     const fs::path file = path / name;
     if (!fs::is_regular_file(file)) continue;

@@ -37,7 +37,7 @@ bool is_harmless_setting(const std::string& key) {
       "cache_config",         "max_length",         "max_new_tokens",    "return_dict_in_generate",
       "output_scores",        "output_logits",      "output_attentions", "output_hidden_states",
       "num_return_sequences", "trust_remote_code",  "disable_compile",   "do_sample"};
-  return kHarmless.contains(key) || key.ends_with("_token_id") || key.starts_with("assistant_");
+  return kHarmless.contains(key) || (key.ends_with("_token_id") && !key.starts_with("forced_")) || key.starts_with("assistant_");
 }
 
 // The value that means "off" in transformers.

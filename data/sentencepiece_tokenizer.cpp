@@ -52,7 +52,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& model, const s
   bos_ = choose(config.bos, processor_->bos_id());
   eos_ = choose(config.eos, processor_->eos_id());
   pad_ = choose(config.pad, processor_->pad_id());
-  adds_bos_ = bos_ && config.add_bos.value_or(true);
+  if (config.add_bos.value_or(true)) start_ = bos_;
 
   // A config with `legacy` follows transformers: all blanks of a text stay, and a text that begins with a blank gets no other. Without it
   // the reference is SentencePiece itself.

@@ -35,7 +35,9 @@ class Tokenizer {
   std::optional<int64_t> bos() const { return bos_; }
   std::optional<int64_t> eos() const { return eos_; }
   std::optional<int64_t> pad() const { return pad_; }
-  bool adds_bos() const { return adds_bos_; }  // whether raw text starts with BOS, by the tokenizer's own files
+  // What raw text starts with by the tokenizer's own files: BOS, unless the post_processor of a tokenizer.json names another token.
+  std::optional<int64_t> start() const { return start_; }
+  bool adds_bos() const { return start_.has_value(); }
   virtual bool is_special(int64_t id) const { return id == bos_ || id == eos_ || id == pad_; }
   virtual bool trims(int64_t) const { return false; }  // whether the special id takes the blanks around it (lstrip, rstrip)
 
@@ -44,9 +46,8 @@ class Tokenizer {
   void set_stops(core::Ids stops) { stops_ = std::move(stops); }
 
  protected:
-  std::optional<int64_t> bos_, eos_, pad_;
+  std::optional<int64_t> bos_, eos_, pad_, start_;
   core::Ids stops_;
-  bool adds_bos_ = false;
 };
 
 // PATH is a SentencePiece .model, a tokenizer.json, a .gguf, or a folder that holds tokenizer.json or tokenizer.model (tokenizer.json wins

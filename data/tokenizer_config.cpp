@@ -233,8 +233,12 @@ std::string id_rules(const TokenizerConfig& config) {
   nlohmann::json added = nlohmann::json::array();
   for (const AddedToken& token : config.added)
     added.push_back({token.id, token.text});
-  return core::dump_json(
-      {{"legacy", config.legacy.value_or(true)}, {"add_prefix_space", config.add_prefix_space.value_or(true)}, {"added", added}});
+  return core::dump_json({{"legacy", config.legacy.value_or(true)},
+                          {"add_prefix_space", config.add_prefix_space.value_or(true)},
+                          {"add_bos", config.add_bos.value_or(true)},
+                          {"bos", config.bos.value_or("")},
+                          {"eos", config.eos.value_or("")},
+                          {"added", added}});
 }
 
 void check_named_tokens(const TokenizerConfig& config, const std::string& vocabulary,

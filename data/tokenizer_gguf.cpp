@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/utf8.h"
 
 namespace keel::data {
@@ -229,6 +231,23 @@ core::Ids gguf_stops(const core::GgufFile& file) {
   for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
     if (const auto text = named_token(file, key); text && file.integer(key) != eos) stops.push_back(file.integer(key));
   return stops;
+}
+
+void warn_of_unknown_keys(const core::GgufFile& file) {
+  constexpr std::string_view kKnown[] = {"model",        "pre",           "tokens",        "token_type",       "token_type_count",
+                                         "scores",       "merges",        "add_bos_token", "add_eos_token",    "add_space_prefix",
+                                         "remove_extra_whitespaces"};
+  std::string unknown;
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with("tokenizer.") || key == "tokenizer.chat_template") continue;
+    const std::string name = key.starts_with("tokenizer.ggml.") ? key.substr(15) : key;
+    const bool off = value == core::GgufValue(false) || value == core::GgufValue(int64_t{0});
+    if (off || name.ends_with("_token_id") || std::ranges::find(kKnown, name) != std::end(kKnown)) continue;
+    unknown += (unknown.empty() ? "" : ", ") + key;
+  }
+  if (!unknown.empty())
+    core::log_warn_once(fmt::format("{}: {} not known to keel and not applied; texts may get other ids than with the program that wrote it",
+                                    file.path(), unknown));
 }
 
 nlohmann::json gguf_tokenizer_config(const core::GgufFile& file) {

@@ -149,6 +149,7 @@ std::vector<std::string> pieces_by_id(const nlohmann::json& vocabulary, const st
 // The ids that the post-processor puts around a text.
 struct Surround {
   std::optional<std::string> start;  // text of the special token before it
+  std::optional<int64_t> start_id;
   bool ends = false;                 // a special token after it
 };
 
@@ -159,7 +160,7 @@ Surround parse_post_processor(const nlohmann::json& part) {
   if (type == "Sequence") {
     for (const auto& inner : part.at("processors")) {
       const Surround found = parse_post_processor(inner);
-      if (found.start) surround.start = found.start;
+      if (found.start) surround.start = found.start, surround.start_id = found.start_id;
       surround.ends |= found.ends;
     }
     return surround;
@@ -180,6 +181,10 @@ Surround parse_post_processor(const nlohmann::json& part) {
       throw std::invalid_argument("a template that begins with two special tokens is not supported");
     } else {
       surround.start = item["SpecialToken"].at("id").get<std::string>();
+      const auto& ids = part.at("special_tokens").at(*surround.start).at("ids");
+      if (!ids.is_array() || ids.size() != 1)
+        throw std::invalid_argument(fmt::format("'{}' must be one id in 'special_tokens'", *surround.start));
+      surround.start_id = read_id(ids[0]);
     }
   }
   return surround;
@@ -230,6 +235,23 @@ void add_named_(std::vector<AddedToken>& added, const TokenizerConfig& config, c
     if (token.text == "<|im_start|>" || token.text == "<|im_end|>") token.special = true;
 }
 
+// Whether text is cut with a blank in front, and whether text behind a special token is too, is said by the parts of a tokenizer.json.
+// transformers 5 lets the keys of a LlamaTokenizer's config decide instead.
+void warn_of_blanks(const nlohmann::json& document, const TokenizerConfig& config) {
+  const std::string parts = member(document, "normalizer").dump() + member(document, "pre_tokenizer").dump();
+  const auto has = [&](std::string_view text) { return parts.find(text) != std::string::npos; };
+  const bool every = has("\"Prepend\"") || has("\"prepend_scheme\":\"always\"");
+  const bool front = every || has("\"prepend_scheme\":\"first\"") || has("\"add_prefix_space\":true");
+  std::string unused;
+  if (config.add_prefix_space && *config.add_prefix_space != front) unused = fmt::format("add_prefix_space = {}", *config.add_prefix_space);
+  if (config.legacy == false && every) unused += unused.empty() ? "legacy = false" : ", legacy = false";
+  if (!unused.empty())
+    core::log_warn_once(
+        fmt::format("{}: {} is not applied to tokenizer.json, whose own parts decide about blanks as in the library tokenizers; transformers 5 "
+                    "applies it, and its ids may differ at blanks and behind special tokens",
+                    config.origin, unused));
+}
+
 // The first of `names` that is a special token.
 std::optional<int64_t> first_special(const std::vector<AddedToken>& added, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
@@ -263,6 +285,7 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, c
                  .decode = part("decoder", parse_decoder)};
   const Surround surround = part("post_processor", parse_post_processor);
   const std::optional<std::string>& start = surround.start;
+  warn_of_blanks(document, config);
   if (surround.ends)
     core::log_warn_once(
         fmt::format("{}: the post_processor puts a special token behind a text, which is not applied: raw text gets no EOS, documents and "
@@ -278,7 +301,10 @@ std::unique_ptr<Tokenizer> tokenizer_from_json(const nlohmann::json& document, c
   const auto bos = choose(config.bos ? config.bos : start, {"<s>", "<|begin_of_text|>"});
   const auto eos = choose(config.eos, {"</s>", "<|end_of_text|>", "<|endoftext|>"});
   const auto pad = choose(config.pad, {"<pad>"});
-  return std::make_unique<BpeTokenizer>(std::move(parts), bos, eos, pad, bos && config.add_bos.value_or(start.has_value()));
+  const auto first = config.add_bos.value_or(start.has_value()) ? (start ? surround.start_id : bos) : std::nullopt;
+  if (first && (*first < 0 || *first >= std::ssize(parts.pieces)))
+    throw core::DataError(origin, 0, fmt::format("post_processor: the id {} is no token", *first));
+  return std::make_unique<BpeTokenizer>(std::move(parts), bos, eos, pad, first);
 }
 
 }  // namespace keel::data

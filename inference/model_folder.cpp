@@ -131,6 +131,9 @@ void write_keel_json(const fs::path& folder, data::ChatFormat format, const nloh
 void save_language_model(const fs::path& folder, const policy::Llama& llama, const fs::path& tokenizer_from, data::ChatFormat format,
                          const nlohmann::json& lineage, const RenderPolicy& limit) {
   copy_tokenizer(tokenizer_from, folder);
+  // A config.json may name stops that no other file does; the folder's own takes its place below.
+  if (fs::exists(tokenizer_from / "config.json") && !fs::exists(folder / "config.json"))
+    core::write_file(folder / "config.json", core::read_file(tokenizer_from / "config.json"));
   nlohmann::json extra = policy::causal_model_json();
   extra.update(token_ids(*data::load_tokenizer(folder)));
   policy::save_weights(folder, llama.config, policy::parameters(llama), extra);

@@ -72,17 +72,16 @@ std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::Promp
   return prompts;
 }
 
-std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options) {
-  std::vector<core::TokenSequence> sequences;
+std::vector<std::optional<core::TokenSequence>> answers_for(const LanguageModel& model, const data::PromptSet& set,
+                                                            const RecordOptions& options) {
+  std::vector<std::optional<core::TokenSequence>> sequences;
   for (const auto& record : set.records)
     data::with_place(set.path, record.line, [&] {
       sequences.push_back(record.text && record.response
                               ? raw_answer(*model.tokenizer, *record.text, *record.response, options.bos)
                               : data::answered_sequence(record, model.format, *model.tokenizer, tags_of(options)));
-      check_ids(sequences.back().ids, model.llama.config);
-      if (std::ssize(sequences.back().ids) > model.llama.config.max_position_embeddings)
-        throw std::invalid_argument(fmt::format("{} tokens are more than the model's context of {}", sequences.back().ids.size(),
-                                                model.llama.config.max_position_embeddings));
+      check_ids(sequences.back()->ids, model.llama.config);
+      if (std::ssize(sequences.back()->ids) > model.llama.config.max_position_embeddings) sequences.back().reset();
     });
   return sequences;
 }

@@ -1,6 +1,8 @@
 // Rows of the commands generate, logprobs and score, checked against the model that will read them.
 #pragma once
 
+#include <optional>
+
 #include "core/types.h"
 #include "data/prompts.h"
 #include "inference/model_folder.h"
@@ -25,8 +27,9 @@ struct RecordIds {
 std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options,
                                    int64_t max_new_tokens);
 
-// Sequences whose mask is true on the answer, or on every id but the first of {"ids"}. {"prompt", "response"} is raw text.
-std::vector<core::TokenSequence> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
+// Sequences whose mask is true on the answer, or on every id but the first of {"ids"}; {"prompt", "response"} is raw text. Nothing for a row
+// that is longer than the model's context.
+std::vector<std::optional<core::TokenSequence>> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
 
 // Finished dialogues to score, rendered as in training: shortened by their oldest turns where the limit says so.
 std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options);

@@ -115,11 +115,12 @@ core::TokenSequence sequence_of(const ServedModel& model, const Item& item) {
   else
     record.messages = std::get<core::Dialogue>(item.content);
   try {
-    return inference::answers_for(*model.policy, set, {.bos = true, .limit = model.limit}).front();
+    if (auto sequence = inference::answers_for(*model.policy, set, {.bos = true, .limit = model.limit}).front())
+      return std::move(*sequence);
   } catch (const core::DataError&) {  // its words may repeat the client's
-    throw Refused(Trouble::invalid,
-                  "an input holds tags of the chat format, ids outside the vocabulary, no token, or more than the context holds");
+    throw Refused(Trouble::invalid, "an input holds tags of the chat format, ids outside the vocabulary, or no token");
   }
+  throw Refused(Trouble::overlong, "an input is longer than the model's context");
 }
 
 json models_json(const ModelSet& set) {

@@ -9,6 +9,7 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "data/generation_config.h"
+#include "data/chat_format.h"
 #include "data/tokenizer_export.h"
 #include "inference/model_folder.h"
 #include "pipelines/cli/commands.h"
@@ -43,6 +44,13 @@ data::ChatFormat source_format(const ConvertOptions& options) {
   return own == data::ChatFormat::none && !options.tokenizer.empty() ? data::chat_format_of(options.tokenizer) : own;
 }
 
+// What SRC itself says of stops and templates, and its config.json, which may name stops that no other file does: before what stands beside
+// another tokenizer.
+void copy_own_companions(const fs::path& source, const fs::path& work) {
+  for (const char* name : {"config.json", "generation_config.json", "chat_template.jinja", "chat_template.json"})
+    if (fs::is_regular_file(source / name)) core::write_file(work / name, core::read_file(source / name));
+}
+
 void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
   const fs::path target = core::output_folder(options.target);
@@ -58,6 +66,8 @@ void convert(const ConvertOptions& options) {
   core::make_directories(work);
   try {
     data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
+    copy_own_companions(options.source, work);
+    data::check_renderable(format, *data::load_tokenizer(work));
     core::DigestCache digests;
     inference::save_language_model(
         work, llama, work, format,
@@ -89,7 +99,7 @@ void add_convert(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
       ->type_name("PATH");
-  command->add_option("--chat", options->chat, "chat format to record; default: that of the source's template");
+  command->add_option("--chat", options->chat, "chat format to record, a name or a .json file that declares one; default: that of the source's template");
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {

@@ -103,7 +103,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
   command->add_option("--max-new-tokens", options->config.sampling.max_new_tokens, "longest answer in tokens")
       ->capture_default_str()
       ->each(setting("max_new_tokens"));
-  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   add_render_policy(*command, options->limit, "a longer row gets an \"error\"");
   add_common_options(*command, invocation);

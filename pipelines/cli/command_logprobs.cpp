@@ -1,5 +1,7 @@
 // keel logprobs: log-probabilities of given text.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
+
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -24,13 +26,19 @@ void logprobs_rows(const LogprobsOptions& options) {
   const auto sequences = inference::answers_for(model, set, {.bos = !options.no_bos, .limit = {.allow_tags = options.allow_tags}});
   std::vector<core::Ids> rows;
   for (const auto& sequence : sequences)
-    rows.push_back(sequence.ids);
+    if (sequence) rows.push_back(sequence->ids);
   const auto logprobs = policy::sequence_logprobs(model.llama, rows);
-  for (size_t i = 0; i < sequences.size(); ++i) {
+  size_t row = 0;
+  for (const auto& sequence : sequences) {
+    if (!sequence) {
+      writer.write({{"error", fmt::format("more tokens than the model's context of {}", model.llama.config.max_position_embeddings)}});
+      continue;
+    }
     std::vector<float> asked;
-    for (size_t t = 1; t < sequences[i].ids.size(); ++t)
-      if (sequences[i].loss_mask[t]) asked.push_back(logprobs[i][t - 1]);
+    for (size_t t = 1; t < sequence->ids.size(); ++t)
+      if (sequence->loss_mask[t]) asked.push_back(logprobs[row][t - 1]);
     writer.write({{"logprobs", asked}});
+    ++row;
   }
   writer.commit();
 }
@@ -44,8 +52,8 @@ void add_logprobs(CLI::App& app, Invocation& invocation) {
   command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");
-  command->add_option("--out", options->out, "rows {\"logprobs\"}; standard output when left out")->type_name("FILE");
-  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_option("--out", options->out, "rows {\"logprobs\"}, or {\"error\"} for one that does not fit; standard output when left out")->type_name("FILE");
+  command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
   add_common_options(*command, invocation);

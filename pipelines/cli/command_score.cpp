@@ -140,7 +140,7 @@ void add_score(CLI::App& app, Invocation& invocation) {
                    "gate of --combine; that of combination.json beside the safety model's folder when left out, else 0.15")
       ->type_name("NUMBER")
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--chat", options->chat, "chat format instead of the one in keel.json");
+  command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
   add_render_policy(*command, options->limit, "a longer row gets an \"error\"");
   add_common_options(*command, invocation);
   command->callback([options, command, &invocation] {

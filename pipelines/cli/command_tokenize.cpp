@@ -59,7 +59,7 @@ void add_tokenize(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("tokenize", "text or dialogues to token ids, and back");
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or model folder")->required()->type_name("PATH");
   command->add_option("--chat", options->chat,
-                      "chat format of {\"messages\"} rows: llama2, chatml or hh; a model folder's own when left out");
+                      "chat format of {\"messages\"} rows: a name, or a .json file that declares one; a model folder's own when left out");
   command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");

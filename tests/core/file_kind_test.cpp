@@ -1,6 +1,9 @@
 #include "core/file_kind.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
+#include "core/gguf.h"
 #include "core/json.h"
 #include "core/safetensors.h"
 #include "support/test_plain.h"
@@ -30,4 +33,24 @@ TEST_CASE("file kind: a Git LFS pointer is called that in place of weights and o
   CHECK_THROWS_WITH(keel::core::SafetensorsFile(folder / "model.safetensors"),
                     ContainsSubstring("model.safetensors: is a Git LFS pointer") && ContainsSubstring("git lfs pull"));
   CHECK_THROWS_WITH(keel::core::read_json_file(folder / "model.safetensors"), ContainsSubstring("Git LFS pointer"));
+}
+
+TEST_CASE("file kind: a compressed file and another container are called that, not damaged", "[core]") {
+  const keel::test::TemporaryFolder folder;
+  const auto path = folder / "file";
+  const std::string safetensors = std::string("\x02\0\0\0\0\0\0\0", 8) + R"({"a":1})";
+  struct Case {
+    std::string bytes, says;
+  };
+  for (const auto& [bytes, says] : {Case{"\x1F\x8B\x08\x08", "compressed with gzip"}, Case{"\x28\xB5\x2F\xFDx", "compressed with zstd"}}) {
+    keel::test::write_text(path, bytes);
+    CHECK_THROWS_WITH(keel::core::SafetensorsFile(path), ContainsSubstring(says));
+    CHECK_THROWS_WITH(keel::core::GgufFile(path), ContainsSubstring(says));
+    CHECK_THROWS_WITH(keel::core::read_json_file(path), ContainsSubstring(says));
+  }
+  keel::test::write_text(path, "GGUF\3");
+  CHECK_THROWS_WITH(keel::core::SafetensorsFile(path), ContainsSubstring("is a GGUF file"));
+  keel::test::write_text(path, safetensors);
+  CHECK_THROWS_WITH(keel::core::GgufFile(path), ContainsSubstring("is a safetensors file"));
+  CHECK_THROWS_WITH(keel::core::read_json_file(path), ContainsSubstring("is a safetensors file"));
 }

@@ -113,7 +113,8 @@ TEST_CASE("preferences: the prompt of whole dialogues is what both share, whatev
   };
   // The first turn, the last one, with other blanks, cut, the whole as HH-RLHF text, a list without the system turn; or nothing.
   for (const json& prompt :
-       {json("Hi, I need help"), json("Name a river"), json(" Name a  river\n"), json("Hi, I need"), json(""), json(nullptr),
+       {json("Hi, I need help"), json("Name a river"), json(" Name a  river\n"), json("Hi, I need"), json(""), json(nullptr), json::array(),
+        json::array({{{"role", "system"}, {"content", "Be brief."}}}),
         json("\n\nHuman: Hi, I need help\n\nAssistant: Sure.\n\nHuman: Name a river\n\nAssistant:"), json::array({user("Name a river")})}) {
     const auto pair = parse(row(prompt));
     INFO(prompt.dump());

@@ -142,7 +142,9 @@ TEST_CASE("companions: two folders have the same ids when their added tokens and
   CHECK(plain == rules(R"({"legacy": true, "added_tokens_decoder": {"330": {"content": "<x>", "special": true}}})"));
   CHECK(plain != rules(R"({"added_tokens_decoder": {"330": {"content": "<y>"}}})"));
   CHECK(plain != rules("{}"));
-  CHECK(rules("{}") != rules(R"({"legacy": false})"));
+  for (const char* other : {R"({"legacy": false})", R"({"add_bos_token": false})", R"({"bos_token": "<x>"})", R"({"eos_token": "<x>"})"})
+    CHECK(rules("{}") != rules(other));
+  CHECK(rules("{}") == rules(R"({"add_bos_token": true})"));
 }
 
 TEST_CASE("companions: a tag of the chat format that takes blanks is refused where it would be written", "[data]") {

@@ -146,6 +146,20 @@ TEST_CASE("tokenizer.json: template, config and special tokens decide BOS, EOS a
   CHECK(tokenizer_from_json(golden_document("gpt2"), {.add_bos = true}, "t")->adds_bos());
 }
 
+TEST_CASE("tokenizer.json: raw text begins with the token of the post_processor, a template's bos_token is the config's", "[data]") {
+  json document = golden_document("llama3");
+  const int64_t the = document["model"]["vocab"]["the"];
+  document["post_processor"] = {{"type", "TemplateProcessing"},
+                                {"single", {{{"SpecialToken", {{"id", "the"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+                                {"special_tokens", {{"the", {{"id", "the"}, {"ids", {the}}, {"tokens", {"the"}}}}}}};
+  const auto tokenizer = tokenizer_from_json(document, {.bos = "<s>"}, "t");
+  CHECK(tokenizer->bos() == tokenizer->special("<s>"));
+  CHECK(tokenizer->start() == the);
+  CHECK(keel::data::render_text(*tokenizer, "cats").ids.front() == the);
+  document["post_processor"]["special_tokens"]["the"]["ids"] = {the, the};
+  CHECK_THROWS_AS(tokenizer_from_json(document, {}, "t"), DataError);
+}
+
 TEST_CASE("tokenizer.json: a folder is read with its tokenizer_config.json and special_tokens_map.json", "[data]") {
   const TemporaryFolder folder;
   CHECK_THROWS_AS(load_tokenizer(folder.path()), keel::core::UsageError);

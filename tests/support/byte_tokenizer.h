@@ -17,7 +17,7 @@ class ByteTokenizer : public data::Tokenizer {
   explicit ByteTokenizer(std::vector<std::string> merges = {}, bool adds_bos = true) : merges_(std::move(merges)) {
     bos_ = kBos;
     eos_ = kEos;
-    adds_bos_ = adds_bos;
+    if (adds_bos) start_ = kBos;
   }
 
   core::Ids encode(std::string_view text) const override {

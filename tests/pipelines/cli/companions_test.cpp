@@ -61,6 +61,59 @@ TEST_CASE("cli: convert reads the companions of a checkpoint and takes them alon
   CHECK(outcomes[0].out != outcomes[3].out);
 }
 
+TEST_CASE("cli: stops that config.json alone names, and those of SRC beside another tokenizer, stay with the model", "[pipelines]") {
+  const Workplace work;
+  json config = json::parse(work.read("model/config.json"));
+  config["eos_token_id"] = {2, 9};
+  work.write("model/config.json", config.dump());
+  work.write("model/tokenizer_config.json", R"({"eos_token": "</s>", "additional_special_tokens": ["<0x06>"]})");
+  std::filesystem::remove(work / "model/generation_config.json");
+  work.write("rows.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
+  work.write("quick.json", R"({"epochs": 1, "batch": {"batch_rows": 1, "row_tokens": 64}})");
+  std::filesystem::copy(work / "model", work / "plain", std::filesystem::copy_options::recursive);
+  for (const char* name : {"plain/tokenizer.model", "plain/tokenizer_config.json"})
+    std::filesystem::remove(work / name);
+  work.write("plain/generation_config.json", R"({"eos_token_id": [2, 9]})");
+  const auto outcomes = work.run_all({{"convert", "model", "converted"},
+                                      {"sft", "--model", "model", "--chat", "llama2", "--data", "rows.jsonl", "--config", "quick.json", "--out", "tuned"},
+                                      {"convert", "plain", "with_tokenizer", "--tokenizer", "model"}});
+  for (const auto& outcome : outcomes) {
+    INFO(outcome.err);
+    REQUIRE(outcome.code == 0);
+  }
+  for (const char* folder : {"converted", "tuned", "with_tokenizer"})
+    CHECK(json::parse(work.read(std::string(folder) + "/config.json"))["eos_token_id"] == json({2, 9}));
+}
+
+TEST_CASE("cli: a chat format of one's own goes from a file into the model folder, and one that the tokenizer cannot write is refused",
+          "[pipelines]") {
+  const Workplace work;
+  std::filesystem::remove(work / "model/keel.json");
+  work.write("radio.json", R"({"bos": "once", "user": {"prefix": "Q: ", "suffix": "\n"}, "assistant": {"prefix": "A: ", "suffix": "{eos}"}})");
+  work.write("chat.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who\"}]}\n{\"text\":\"Q: who\\nA: \"}\n");
+  const auto refused = work.run({"convert", "model", "converted", "--chat", "llama3"});
+  CHECK(refused.code == 2);
+  CHECK(refused.says("<|start_header_id|>"));
+  REQUIRE(work.run({"convert", "model", "converted", "--chat", "radio.json"}).code == 0);
+  CHECK(json::parse(work.read("converted/keel.json"))["chat_format"] == "radio");
+  REQUIRE(work.run({"tokenize", "--tokenizer", "converted", "--in", "chat.jsonl", "--out", "ids.jsonl"}).code == 0);
+  const auto rows = rows_in(work / "ids.jsonl");
+  CHECK(rows[0] == rows[1]);
+}
+
+TEST_CASE("cli: logprobs of a row that is longer than the context fail alone", "[pipelines]") {
+  const Workplace work;
+  const json config = json::parse(work.read("model/config.json"));
+  const json longest(std::vector<int>(config["max_position_embeddings"].get<size_t>() + 1, 5));
+  work.write("rows.jsonl", json{{"ids", {5, 6}}}.dump() + "\n" + json{{"ids", longest}}.dump() + "\n" + json{{"ids", {7, 8, 9}}}.dump() + "\n");
+  REQUIRE(work.run({"logprobs", "--model", "model", "--in", "rows.jsonl", "--out", "out.jsonl"}).code == 0);
+  const auto rows = rows_in(work / "out.jsonl");
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0]["logprobs"].size() == 1);
+  CHECK(rows[1].contains("error"));
+  CHECK(rows[2]["logprobs"].size() == 2);
+}
+
 TEST_CASE("cli: a template that is not recognised is named, with the format that is read in its place", "[pipelines]") {
   const Workplace work;
   std::filesystem::remove(work / "model/keel.json");
