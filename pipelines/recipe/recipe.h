@@ -68,17 +68,23 @@ inline void visit(DataConfig& config, core::Fields& fields) {
   visit(static_cast<FileDataConfig&>(config), fields);
 }
 
-struct SandboxDataConfig {
+struct SandboxCorpusConfig {
   int64_t vocab_size = 1024;
   sandbox::CorpusConfig corpus;
+};
+
+inline void visit(SandboxCorpusConfig& config, core::Fields& fields) {
+  fields("vocab_size", config.vocab_size, "pieces of the tokenizer that is trained on the corpus", core::between(512, 8192));
+  fields.section("corpus", config.corpus, "pretraining text");
+}
+
+struct SandboxDataConfig {
   sandbox::DemonstrationConfig demonstrations;
   int64_t helpful_prompts = 1200, hazard_prompts = 400, lookalike_prompts = 240;  // train, a version; a quarter of each for validation
   int64_t test_helpful = 240, test_hazard = 220, test_lookalike = 200;
 };
 
 inline void visit(SandboxDataConfig& config, core::Fields& fields) {
-  fields("vocab_size", config.vocab_size, "pieces of the tokenizer that is trained on the corpus", core::between(512, 8192));
-  fields.section("corpus", config.corpus, "pretraining text");
   fields.section("demonstrations", config.demonstrations, "SFT data");
   fields("helpful_prompts", config.helpful_prompts, "training prompts on skills, of each version", core::at_least(12));
   fields("hazard_prompts", config.hazard_prompts, "training prompts that must be refused, of each version", core::at_least(3));
@@ -88,12 +94,13 @@ inline void visit(SandboxDataConfig& config, core::Fields& fields) {
   fields("test_lookalike", config.test_lookalike, "test prompts that only look hazardous", core::at_least(3));
 }
 
-struct SandboxConfig : SandboxDataConfig {
+struct SandboxConfig : SandboxCorpusConfig, SandboxDataConfig {
   std::string absent_skill;
   sandbox::DialogueConfig dialogues;
 };
 
 inline void visit(SandboxConfig& config, core::Fields& fields) {
+  visit(static_cast<SandboxCorpusConfig&>(config), fields);
   visit(static_cast<SandboxDataConfig&>(config), fields);
   fields("absent_skill", config.absent_skill, "skill that prompts from V2 on leave out, e.g. rhyme; empty = none", {},
          {"several versions"});

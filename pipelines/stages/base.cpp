@@ -78,9 +78,9 @@ void add_base(steps::Plan& plan) {
   const recipe::Recipe& recipe = plan.recipe;
   if (!recipe::from_sandbox(recipe)) return;
   plan.add(base_step({.llama = recipe.llama, .pretrain = recipe.pretrain, .chat_format = recipe.chat_format},
-                     {{"data", steps::output_of("data", "corpus.jsonl")},
-                      {"validation", steps::output_of("data", "corpus_validation.jsonl")},
-                      {"tokenizer", steps::output_of("data")}}));
+                     {{"data", steps::output_of("corpus", "corpus.jsonl")},
+                      {"validation", steps::output_of("corpus", "corpus_validation.jsonl")},
+                      {"tokenizer", steps::output_of("corpus")}}));
 }
 
 steps::Command pretrain_command() {

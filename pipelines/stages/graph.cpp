@@ -4,6 +4,7 @@
 // recipe has none, nothing. `once` is called once, `each` for every version.
 // clang-format off
 #define KEEL_FIRST_STAGES(once)     \
+  once(collection, sandbox_corpus)  \
   once(collection, sandbox_data)    \
   once(collection, file_data)       \
   once(collection, sandbox_dialogues) \
