@@ -75,19 +75,21 @@ class Texts {
   static constexpr std::string_view kBos = "{bos}", kEos = "{eos}";
 
   bool occurs(std::string_view special) const {
-    return std::ranges::any_of(std::array{&format_.system, &format_.user, &format_.assistant}, [&](const TurnTexts* turn) {
-      return turn->prefix.find(special) != std::string::npos || turn->suffix.find(special) != std::string::npos;
-    }) || format_.end.find(special) != std::string::npos;
+    return std::ranges::any_of(std::array{&format_.system, &format_.user, &format_.assistant},
+                               [&](const TurnTexts* turn) {
+                                 return turn->prefix.find(special) != std::string::npos || turn->suffix.find(special) != std::string::npos;
+                               }) ||
+           format_.end.find(special) != std::string::npos;
   }
 
   // Tags that take the blanks around them are not supported.
   int64_t tag_id(const std::string& tag) const {
     const int64_t id = *tokenizer_.special(tag);
     if (tokenizer_.trims(id))
-      throw core::UsageError(
-          fmt::format("chat format {}: the tokenizer's files give {} lstrip, rstrip or single_word, which is not supported for a tag of the "
-                      "format; set them to false there",
-                      format_.name, tag));
+      throw core::UsageError(fmt::format(
+          "chat format {}: the tokenizer's files give {} lstrip, rstrip or single_word, which is not supported for a tag of the "
+          "format; set them to false there",
+          format_.name, tag));
     return id;
   }
 
@@ -194,9 +196,10 @@ void refuse_tags(const ChatFormat& format, const core::Dialogue& dialogue) {
 
 void require_messages(const ChatFormat& format) {
   if (format == ChatFormat::none)
-    throw core::UsageError(fmt::format(
-        "the model has no chat format, so messages cannot be rendered: name one (--chat {}, or a .json file that declares one) or give raw text",
-        fmt::join(chat_format_names().begin() + 1, chat_format_names().end(), ", ")));
+    throw core::UsageError(
+        fmt::format("the model has no chat format, so messages cannot be rendered: name one (--chat {}, or a .json file that declares one) "
+                    "or give raw text",
+                    fmt::join(chat_format_names().begin() + 1, chat_format_names().end(), ", ")));
 }
 
 // Where the model's own tokenizer puts BOS as its template does, chatml stays the built-in one, which leaves it to the tokenizer.

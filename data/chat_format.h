@@ -18,16 +18,13 @@ namespace keel::data {
 
 enum class BosRule { as_tokenizer, never, once };  // whether a dialogue begins with BOS; as_tokenizer: where raw text does
 constexpr auto names(BosRule) {
-  return std::to_array<core::Named<BosRule>>(
-      {{BosRule::as_tokenizer, "as_tokenizer"}, {BosRule::never, "never"}, {BosRule::once, "once"}});
+  return std::to_array<core::Named<BosRule>>({{BosRule::as_tokenizer, "as_tokenizer"}, {BosRule::never, "never"}, {BosRule::once, "once"}});
 }
 
 enum class SystemPlace { none, turn, always, first_user };  // always: a turn that is written, empty, where a dialogue has none
 constexpr auto names(SystemPlace) {
-  return std::to_array<core::Named<SystemPlace>>({{SystemPlace::none, "none"},
-                                                  {SystemPlace::turn, "turn"},
-                                                  {SystemPlace::always, "always"},
-                                                  {SystemPlace::first_user, "first_user"}});
+  return std::to_array<core::Named<SystemPlace>>(
+      {{SystemPlace::none, "none"}, {SystemPlace::turn, "turn"}, {SystemPlace::always, "always"}, {SystemPlace::first_user, "first_user"}});
 }
 
 // The texts around the content of a turn. "{bos}" and "{eos}" in them are those ids, and so is the text of every special token of the

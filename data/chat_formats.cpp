@@ -24,7 +24,8 @@ ChatFormat turns(std::string name, SystemPlace place, TurnTexts system, TurnText
 }
 
 ChatFormat make_llama2() {
-  ChatFormat format = turns("llama2", SystemPlace::first_user, {"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"{bos}[INST] ", " [/INST]"}, {" ", " {eos}"});
+  ChatFormat format =
+      turns("llama2", SystemPlace::first_user, {"<<SYS>>\n", "\n<</SYS>>\n\n"}, {"{bos}[INST] ", " [/INST]"}, {" ", " {eos}"});
   format.bos = BosRule::never;  // each user turn has its own
   format.generation_prompt = "";
   format.strip = true;
@@ -64,7 +65,8 @@ ChatFormat make_vicuna() {
   format.generation_prompt = "ASSISTANT:";
   format.strip = format.strip_system = true;
   format.default_system =
-      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to "
+      "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers "
+      "to "
       "the user's questions.";
   format.tags = {"USER:", "ASSISTANT:"};
   return format;
@@ -73,8 +75,7 @@ ChatFormat make_vicuna() {
 ChatFormat make_alpaca() {
   ChatFormat format = turns("alpaca", SystemPlace::turn, {"", "\n\n"}, {"### Instruction:\n", "\n\n"}, {"### Response:\n", "{eos}\n\n"});
   format.bos = BosRule::once;
-  format.default_system =
-      "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
+  format.default_system = "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
   format.tags = {"### Instruction:", "### Response:"};
   return format;
 }
@@ -185,9 +186,10 @@ ChatFormat format_of_keel_json(const nlohmann::json& object, const std::filesyst
   }
   const ChatFormat* known = built_in(name);
   if (known == nullptr)
-    throw core::DataError(place, 0,
-                          fmt::format("\"chat_format\" must be one of {}, or be declared under \"chat\", got \"{}\"; correct it or pass --chat",
-                                      fmt::join(chat_format_names(), ", "), name));
+    throw core::DataError(
+        place, 0,
+        fmt::format("\"chat_format\" must be one of {}, or be declared under \"chat\", got \"{}\"; correct it or pass --chat",
+                    fmt::join(chat_format_names(), ", "), name));
   ChatFormat format = *known;
   if (const auto system = object.find("default_system"); system != object.end()) {
     if (!system->is_string()) throw core::DataError(place, 0, "\"default_system\" must be text");

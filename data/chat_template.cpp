@@ -98,21 +98,22 @@ ChatFormat format_of_template(const ChatTemplate& chat_template) {
     const std::string& suffix = format->assistant.suffix;
     if (suffix.find("{eos}") == std::string::npos && suffix.find('<') == std::string::npos) {
       format->end = "{eos}";
-      core::log_warn_once(fmt::format("{} writes no end of an answer: keel ends the last answer of a dialogue with EOS", chat_template.origin));
+      core::log_warn_once(
+          fmt::format("{} writes no end of an answer: keel ends the last answer of a dialogue with EOS", chat_template.origin));
     }
     if (chat_template.text.find("strftime_now") != std::string::npos)
-      core::log_warn_once(fmt::format("{} writes the date of the day; keel always writes the date that the template has for programs without "
-                                      "a clock: {}",
-                                      chat_template.origin, single_spaced(format->system.prefix)));
+      core::log_warn_once(
+          fmt::format("{} writes the date of the day; keel always writes the date that the template has for programs without "
+                      "a clock: {}",
+                      chat_template.origin, single_spaced(format->system.prefix)));
     return *format;
   }
   std::string code;
   for (const TemplateStep& step : steps)
     code += step.code + "\n";
   ChatFormat format = ChatFormat::none;
-  const std::pair<std::string_view, const ChatFormat&> families[] = {{"<|start_header_id|>", ChatFormat::llama3},
-                                                                     {"<|im_start|>", ChatFormat::chatml},
-                                                                     {"[INST]", ChatFormat::llama2}};
+  const std::pair<std::string_view, const ChatFormat&> families[] = {
+      {"<|start_header_id|>", ChatFormat::llama3}, {"<|im_start|>", ChatFormat::chatml}, {"[INST]", ChatFormat::llama2}};
   const auto family = std::ranges::find_if(families, [&](const auto& one) { return code.find(one.first) != std::string::npos; });
   if (family != std::end(families)) format = family->second;
   if (format == ChatFormat::chatml) format.default_system = default_system_of(code, format.system.prefix, "<|im_end|>");

@@ -201,10 +201,10 @@ class Steps {
 // What stands before the loop over the messages.
 struct Head {
   bool bos = false;
-  std::optional<Terms> system;          // written before the loop where there is a system turn
+  std::optional<Terms> system;           // written before the loop where there is a system turn
   std::optional<std::string> otherwise;  // written there where there is none
-  bool system_in_loop = false;            // system_message is kept for the loop
-  Terms message;                          // what system_message holds where there is a system turn
+  bool system_in_loop = false;           // system_message is kept for the loop
+  Terms message;                         // what system_message holds where there is a system turn
   std::string default_message;           // its text where there is no system turn
 };
 
@@ -363,8 +363,8 @@ bool skip_role_check(Steps& steps) {
 
 // Llama 2's: the system turn in the first user turn.
 bool read_system_in_first_user(Steps& steps, std::optional<Turn>& system) {
-  if (!steps.any_statement({"if loop.index0==0 and system_message!=false", "if loop.first and system_message",
-                            "if loop.index0==0 and system_message"}))
+  if (!steps.any_statement(
+          {"if loop.index0==0 and system_message!=false", "if loop.first and system_message", "if loop.index0==0 and system_message"}))
     return true;
   const auto code = steps.statement_after("set content=");
   const auto terms = code ? terms_of(*code) : std::nullopt;
@@ -442,8 +442,8 @@ std::optional<ChatFormat> read_template(const std::vector<TemplateStep>& code) {
   else
     steps.back_to(start);
   if (!read_default_turn(steps, default_turn) || !read_system_branch(steps, head) ||
-      !read_loop(steps, turns, head, in_user, default_turn, prompt) || !read_generation_prompt(steps, {"if add_generation_prompt"}, prompt) ||
-      !steps.at_end())
+      !read_loop(steps, turns, head, in_user, default_turn, prompt) ||
+      !read_generation_prompt(steps, {"if add_generation_prompt"}, prompt) || !steps.at_end())
     return std::nullopt;
 
   ChatFormat format;

@@ -16,7 +16,7 @@ struct TemplateStep {
   std::string code;
 };
 
-constexpr char kQuote = '\1';                     // a quote inside a string
+constexpr char kQuote = '\1';                      // a quote inside a string
 std::string with_quotes(std::string_view string);  // the text of such a string
 
 // Empty for a text that is no template.

@@ -234,9 +234,9 @@ core::Ids gguf_stops(const core::GgufFile& file) {
 }
 
 void warn_of_unknown_keys(const core::GgufFile& file) {
-  constexpr std::string_view kKnown[] = {"model",        "pre",           "tokens",        "token_type",       "token_type_count",
-                                         "scores",       "merges",        "add_bos_token", "add_eos_token",    "add_space_prefix",
-                                         "remove_extra_whitespaces"};
+  constexpr std::string_view kKnown[] = {
+      "model",  "pre",           "tokens",        "token_type",       "token_type_count",        "scores",
+      "merges", "add_bos_token", "add_eos_token", "add_space_prefix", "remove_extra_whitespaces"};
   std::string unknown;
   for (const auto& [key, value] : file.metadata()) {
     if (!key.starts_with("tokenizer.") || key == "tokenizer.chat_template") continue;

@@ -150,7 +150,7 @@ std::vector<std::string> pieces_by_id(const nlohmann::json& vocabulary, const st
 struct Surround {
   std::optional<std::string> start;  // text of the special token before it
   std::optional<int64_t> start_id;
-  bool ends = false;                 // a special token after it
+  bool ends = false;  // a special token after it
 };
 
 Surround parse_post_processor(const nlohmann::json& part) {
@@ -246,10 +246,10 @@ void warn_of_blanks(const nlohmann::json& document, const TokenizerConfig& confi
   if (config.add_prefix_space && *config.add_prefix_space != front) unused = fmt::format("add_prefix_space = {}", *config.add_prefix_space);
   if (config.legacy == false && every) unused += unused.empty() ? "legacy = false" : ", legacy = false";
   if (!unused.empty())
-    core::log_warn_once(
-        fmt::format("{}: {} is not applied to tokenizer.json, whose own parts decide about blanks as in the library tokenizers; transformers 5 "
-                    "applies it, and its ids may differ at blanks and behind special tokens",
-                    config.origin, unused));
+    core::log_warn_once(fmt::format(
+        "{}: {} is not applied to tokenizer.json, whose own parts decide about blanks as in the library tokenizers; transformers 5 "
+        "applies it, and its ids may differ at blanks and behind special tokens",
+        config.origin, unused));
 }
 
 // The first of `names` that is a special token.

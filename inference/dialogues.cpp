@@ -33,9 +33,8 @@ std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, co
       if (message.role == "user" && data::strip(message.content).empty())
         throw std::invalid_argument(fmt::format("\"content\" of message {} is empty: a user turn needs words", i + 1));
       if (!limit.allow_tags && data::holds_tag(model.format, message.content))
-        throw std::invalid_argument(
-            fmt::format("\"content\" of message {} holds a tag of the chat format {}; --allow-tags keeps it as plain text", i + 1,
-                        model.format.name));
+        throw std::invalid_argument(fmt::format(
+            "\"content\" of message {} holds a tag of the chat format {}; --allow-tags keeps it as plain text", i + 1, model.format.name));
     }
     dialogues.push_back(std::move(dialogue));
   };

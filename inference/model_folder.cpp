@@ -119,9 +119,7 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 }
 
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit) {
-  nlohmann::json object = {{"keel", core::kVersion},
-                           {"digest", core::sha256_file(folder / "model.safetensors")},
-                           {"lineage", lineage}};
+  nlohmann::json object = {{"keel", core::kVersion}, {"digest", core::sha256_file(folder / "model.safetensors")}, {"lineage", lineage}};
   if (limit.max_tokens > 0 || limit.drop_oldest_turns)
     object["limit"] = {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}};
   object.update(data::keel_json_of(format));

@@ -27,9 +27,10 @@ struct RecordIds {
 std::vector<RecordIds> prompts_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options,
                                    int64_t max_new_tokens);
 
-// Sequences whose mask is true on the answer, or on every id but the first of {"ids"}; {"prompt", "response"} is raw text. Nothing for a row
-// that is longer than the model's context.
-std::vector<std::optional<core::TokenSequence>> answers_for(const LanguageModel& model, const data::PromptSet& set, const RecordOptions& options);
+// Sequences whose mask is true on the answer, or on every id but the first of {"ids"}; {"prompt", "response"} is raw text. Nothing for a
+// row that is longer than the model's context.
+std::vector<std::optional<core::TokenSequence>> answers_for(const LanguageModel& model, const data::PromptSet& set,
+                                                            const RecordOptions& options);
 
 // Finished dialogues to score, rendered as in training: shortened by their oldest turns where the limit says so.
 std::vector<RecordIds> dialogues_for(const ScoringModel& model, const data::PromptSet& set, const RecordOptions& options);

@@ -8,12 +8,13 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
-#include "data/generation_config.h"
 #include "data/chat_format.h"
+#include "data/generation_config.h"
 #include "data/tokenizer_export.h"
 #include "inference/model_folder.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/run/manifest.h"
+#include "pipelines/steps/step.h"
 #include "policy/import.h"
 #include "policy/model_directory.h"
 #include "policy/other_checkpoints.h"
@@ -99,7 +100,8 @@ void add_convert(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
       ->type_name("PATH");
-  command->add_option("--chat", options->chat, "chat format to record, a name or a .json file that declares one; default: that of the source's template");
+  command->add_option("--chat", options->chat,
+                      "chat format to record, a name or a .json file that declares one; default: that of the source's template");
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {

@@ -52,7 +52,8 @@ void add_logprobs(CLI::App& app, Invocation& invocation) {
   command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");
-  command->add_option("--out", options->out, "rows {\"logprobs\"}, or {\"error\"} for one that does not fit; standard output when left out")->type_name("FILE");
+  command->add_option("--out", options->out, "rows {\"logprobs\"}, or {\"error\"} for one that does not fit; standard output when left out")
+      ->type_name("FILE");
   command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");

@@ -38,9 +38,9 @@ void check_instruction(const gatt::Instruction& instruction, const inference::La
                        const steps::fs::path& file) {
   for (const auto& [field, text] : {std::pair{"text", instruction.text}, {"short", instruction.brief}})
     if (data::holds_tag(model.format, text))
-      throw core::DataError(file, instruction.line,
-                            fmt::format("\"{}\" holds a tag of the chat format {}: no dialogue with it could be learned", field,
-                                        model.format.name));
+      throw core::DataError(
+          file, instruction.line,
+          fmt::format("\"{}\" holds a tag of the chat format {}: no dialogue with it could be learned", field, model.format.name));
   if (const auto tokens = std::ssize(model.tokenizer->encode(instruction.text)); tokens >= most)
     throw core::DataError(file, instruction.line,
                           fmt::format("\"text\" has {} tokens, and no dialogue with it fits the limit of {}; shorten it", tokens, most));

@@ -111,7 +111,8 @@ TEST_CASE("chat template: zephyr's is recognised, with its turns by role in any 
 }
 
 TEST_CASE("chat template: Llama 3's, and 3.1's with its dated system turn before every dialogue", "[data]") {
-  const std::string turn = R"('<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>')";
+  const std::string turn =
+      R"('<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>')";
   const std::string ask = R"({% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})";
   CHECK(read("{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = " + turn +
              " %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}" + ask) ==
@@ -152,13 +153,16 @@ TEST_CASE("chat template: a system message that is split off before the loop, as
 
 TEST_CASE("chat template: escapes of a string are Python's", "[data]") {
   const std::string start = R"({% if messages[0].role != 'system' %}{{ '<|im_start|>system\n)";
-  const auto system = [&](const std::string& text) { return read(start + text + R"(<|im_end|>\n' }}{% endif %})" + kLoop + kAsk).default_system; };
+  const auto system = [&](const std::string& text) {
+    return read(start + text + R"(<|im_end|>\n' }}{% endif %})" + kLoop + kAsk).default_system;
+  };
   CHECK(system(R"(Caf\u00e9\r\x41\\\d\")") == "Caf\xc3\xa9\rA\\\\d\"");
 }
 
 TEST_CASE("chat template: a template without an end of answers gets EOS behind the last one", "[data]") {
   const ChatFormat format = read(
-      "{% for message in messages %}{% if message.role == 'user' %}{{ 'Q: ' + message.content + '\n' }}{% elif message.role == 'assistant' %}"
+      "{% for message in messages %}{% if message.role == 'user' %}{{ 'Q: ' + message.content + '\n' }}{% elif message.role == 'assistant' "
+      "%}"
       "{{ 'A: ' + message.content + '\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'A:' }}{% endif %}");
   CHECK(format.end == "{eos}");
   CHECK(format.system_place == keel::data::SystemPlace::none);

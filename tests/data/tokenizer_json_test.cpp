@@ -149,9 +149,10 @@ TEST_CASE("tokenizer.json: template, config and special tokens decide BOS, EOS a
 TEST_CASE("tokenizer.json: raw text begins with the token of the post_processor, a template's bos_token is the config's", "[data]") {
   json document = golden_document("llama3");
   const int64_t the = document["model"]["vocab"]["the"];
-  document["post_processor"] = {{"type", "TemplateProcessing"},
-                                {"single", {{{"SpecialToken", {{"id", "the"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-                                {"special_tokens", {{"the", {{"id", "the"}, {"ids", {the}}, {"tokens", {"the"}}}}}}};
+  document["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {{{"SpecialToken", {{"id", "the"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"the", {{"id", "the"}, {"ids", {the}}, {"tokens", {"the"}}}}}}};
   const auto tokenizer = tokenizer_from_json(document, {.bos = "<s>"}, "t");
   CHECK(tokenizer->bos() == tokenizer->special("<s>"));
   CHECK(tokenizer->start() == the);

@@ -26,8 +26,8 @@ constexpr const char* kPairs =
     "no\"}\n"
     "{\"prompt\":\"how many?\",\"chosen\":\"three\",\"rejected\":\" three \"}\n";
 
-const std::vector<std::string> kStages = {"corpus",      "data",        "base",   "sft", "comparisons", "preferences", "reward_helpfulness", "reward_safety",
-                                          "rs1", "ppo", "evaluation", "report"};
+const std::vector<std::string> kStages = {"corpus",        "data", "base", "sft",        "comparisons", "preferences", "reward_helpfulness",
+                                          "reward_safety", "rs1",  "ppo",  "evaluation", "report"};
 
 nlohmann::json summary_of(const Workplace& work, const std::string& run) {
   nlohmann::json summary = json_in(work, run + "/summary.json");

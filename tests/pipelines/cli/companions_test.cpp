@@ -74,9 +74,10 @@ TEST_CASE("cli: stops that config.json alone names, and those of SRC beside anot
   for (const char* name : {"plain/tokenizer.model", "plain/tokenizer_config.json"})
     std::filesystem::remove(work / name);
   work.write("plain/generation_config.json", R"({"eos_token_id": [2, 9]})");
-  const auto outcomes = work.run_all({{"convert", "model", "converted"},
-                                      {"sft", "--model", "model", "--chat", "llama2", "--data", "rows.jsonl", "--config", "quick.json", "--out", "tuned"},
-                                      {"convert", "plain", "with_tokenizer", "--tokenizer", "model"}});
+  const auto outcomes =
+      work.run_all({{"convert", "model", "converted"},
+                    {"sft", "--model", "model", "--chat", "llama2", "--data", "rows.jsonl", "--config", "quick.json", "--out", "tuned"},
+                    {"convert", "plain", "with_tokenizer", "--tokenizer", "model"}});
   for (const auto& outcome : outcomes) {
     INFO(outcome.err);
     REQUIRE(outcome.code == 0);
@@ -89,7 +90,8 @@ TEST_CASE("cli: a chat format of one's own goes from a file into the model folde
           "[pipelines]") {
   const Workplace work;
   std::filesystem::remove(work / "model/keel.json");
-  work.write("radio.json", R"({"bos": "once", "user": {"prefix": "Q: ", "suffix": "\n"}, "assistant": {"prefix": "A: ", "suffix": "{eos}"}})");
+  work.write("radio.json",
+             R"({"bos": "once", "user": {"prefix": "Q: ", "suffix": "\n"}, "assistant": {"prefix": "A: ", "suffix": "{eos}"}})");
   work.write("chat.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"who\"}]}\n{\"text\":\"Q: who\\nA: \"}\n");
   const auto refused = work.run({"convert", "model", "converted", "--chat", "llama3"});
   CHECK(refused.code == 2);
@@ -105,7 +107,8 @@ TEST_CASE("cli: logprobs of a row that is longer than the context fail alone", "
   const Workplace work;
   const json config = json::parse(work.read("model/config.json"));
   const json longest(std::vector<int>(config["max_position_embeddings"].get<size_t>() + 1, 5));
-  work.write("rows.jsonl", json{{"ids", {5, 6}}}.dump() + "\n" + json{{"ids", longest}}.dump() + "\n" + json{{"ids", {7, 8, 9}}}.dump() + "\n");
+  work.write("rows.jsonl",
+             json{{"ids", {5, 6}}}.dump() + "\n" + json{{"ids", longest}}.dump() + "\n" + json{{"ids", {7, 8, 9}}}.dump() + "\n");
   REQUIRE(work.run({"logprobs", "--model", "model", "--in", "rows.jsonl", "--out", "out.jsonl"}).code == 0);
   const auto rows = rows_in(work / "out.jsonl");
   REQUIRE(rows.size() == 3);
