@@ -72,7 +72,7 @@ std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
     changed.insert(field.name);
   const auto unread = unread_fields(recipe), unread_by_file = unread_fields(as_long_as_file);
   std::vector<std::string> problems;
-  for (const auto& field : departures(recipe)) {
+  for (const auto& field : changed_settings(recipe)) {
     const auto reason = unread.find(field.name);
     const bool left_over = !changed.contains(field.name) && !unread_by_file.contains(field.name);
     if (reason != unread.end() && !left_over)
@@ -228,8 +228,15 @@ Recipe read_recorded_recipe(const std::string& config, const std::filesystem::pa
   return recipe;
 }
 
-std::vector<core::Difference> departures(const Recipe& recipe) {
-  return core::set_fields(recipe);  // the defaults are the paper's
+std::vector<core::Difference> changed_settings(const Recipe& recipe) {
+  return core::set_fields(recipe);
+}
+
+std::vector<std::string> unread_settings(const Recipe& recipe) {
+  std::vector<std::string> names;
+  for (const auto& [name, reason] : unread_fields(recipe))
+    names.push_back(name);
+  return names;
 }
 
 }  // namespace keel::pipelines::recipe

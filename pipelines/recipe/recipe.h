@@ -1,4 +1,5 @@
-// A recipe: every setting of a staged run, one section a stage. The defaults are the paper's; a recipe file sets its own sizes and rates.
+// A recipe: every setting of a staged run, one section a stage. The defaults are the paper's where it states them (departures.h has the
+// exceptions); a recipe file sets its own sizes and rates.
 #pragma once
 
 #include <cstdint>
@@ -301,7 +302,10 @@ Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay
 Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
                             const std::vector<std::string>& settings);
 
-// What a recipe sets differently from the paper's defaults.
-std::vector<core::Difference> departures(const Recipe& recipe);
+// What a recipe sets otherwise than the defaults.
+std::vector<core::Difference> changed_settings(const Recipe& recipe);
+
+// Names of the fields that no stage of the recipe's run reads.
+std::vector<std::string> unread_settings(const Recipe& recipe);
 
 }  // namespace keel::pipelines::recipe

@@ -11,6 +11,7 @@
 #include "data/messages.h"
 #include "evaluation/assemble.h"
 #include "evaluation/statistics/json.h"
+#include "pipelines/recipe/departures.h"
 #include "pipelines/recipe/versions.h"
 #include "pipelines/report/sections.h"
 #include "pipelines/run/manifest.h"
@@ -22,13 +23,19 @@ using evaluation::Section;
 Section record_section(const recipe::Recipe& recipe, const Results& results, const Folders& folders) {
   using evaluation::ColumnKind;
   Section section{.heading = "Record", .text = {}, .blocks = {}};
-  evaluation::Table settings{.title = "Settings that differ from the paper's defaults",
+  evaluation::Table settings{.title = "Settings that differ from keel's defaults",
                              .columns = {{"setting", ColumnKind::code}, {"here"}, {"default"}},
                              .rows = {},
                              .note = {}};
-  for (const auto& difference : recipe::departures(recipe))
+  for (const auto& difference : recipe::changed_settings(recipe))
     if (difference.keyed)  // where files lie is no part of the report's key, so it would show old places
       settings.rows.push_back({difference.name, difference.a, difference.b});
+  evaluation::Table departures{.title = "Defaults that depart from the paper",
+                               .columns = {{"setting", ColumnKind::code}, {"here"}, {"the paper, and the reason"}},
+                               .rows = {},
+                               .note = "All other defaults are the paper's, or are values that it leaves open."};
+  for (const recipe::Departure& departure : recipe::departures_of(recipe))
+    departures.rows.push_back({fmt::format("{}", fmt::join(departure.fields, ", ")), departure.value, departure.why});
   evaluation::GraphPlot lineage{.title = "Lineage",
                                 .nodes = {},
                                 .note =
@@ -51,7 +58,7 @@ Section record_section(const recipe::Recipe& recipe, const Results& results, con
     places[stage] = lineage.nodes.size();
     lineage.nodes.push_back(std::move(node));
   }
-  section.blocks = {evaluation::time_plot("Time by stage", results.seconds), settings, lineage};
+  section.blocks = {evaluation::time_plot("Time by stage", results.seconds), settings, departures, lineage};
   return section;
 }
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "pipelines/recipe/departures.h"
 #include "pipelines/recipe/recipe.h"
 #include "support/test_plain.h"
 
@@ -12,11 +13,7 @@ namespace {
 using Catch::Matchers::ContainsSubstring;
 
 // Fields with a common default, as JSON, and its source: the place in the paper, or the reason.
-struct Defaults {
-  std::vector<std::string> fields;
-  std::string value;
-  std::string why;
-};
+using Defaults = Departure;
 
 // Values that the paper states; `why` is its section or table.
 const std::vector<Defaults>& stated_defaults() {
@@ -68,26 +65,6 @@ const std::vector<Defaults>& stated_defaults() {
       {{"ppo.kl.controller"}, "\"fixed\"", "3.2.3: beta is a constant"},
       {{"ppo.kl.placement"}, "\"reward\"", "3.2.3, equation 4"},
       {{"ppo.score.whiten"}, "true", "3.2.3"},
-  };
-  return table;
-}
-
-// Values that keel sets differently from the paper. docs/recipe.md names every one.
-const std::vector<Defaults>& departing_defaults() {
-  static const std::vector<Defaults> table = {
-      {{"data.max_tokens"}, "512", "a context of 4,096 tokens (table 1): memory"},
-      {{"data.train_prompts"}, "1024", "PPO alone draws 512 new prompts an iteration (3.2.3): time"},
-      {{"data.max_demonstrations"}, "2000", "27,540 demonstrations (3.1): time"},
-      {{"data.validation_prompts"}, "64", "584 and 1,586 prompts (3.4): time"},
-      {{"data.test_prompts"}, "200", "more than 4,000 prompts (3.4): time"},
-      {{"data.held_out"}, "0.2", "1,000 examples a batch (3.2.1), which smaller data does not have"},
-      {{"preferences.held_out"}, "0.15", "1,000 examples a batch (3.2.1), which smaller batches do not have"},
-      {{"preferences.pairs", "preferences.later_pairs"}, "4000", "5,561 to 249,356 comparisons a batch (table 26): time"},
-      {{"evaluation.max_new_tokens"}, "256", "1,000 or 2,000 tokens with the context (3.4): time"},
-      {{"preferences.annotator"}, "\"middle\"", "people (3.2.1); the default data is the sandbox, which has annotators of its own"},
-      {{"gatt.from_version"}, "0", "after RLHF V3 (3.3), i.e. from V4 on: it needs dialogues and instructions"},
-      {{"sandbox.demonstrations.count"}, "1200", "27,540 demonstrations (3.1): the sandbox's world is small"},
-      {{"sandbox.vocab_size"}, "1024", "32,000 pieces (2.2): the sandbox's world has few words"},
   };
   return table;
 }
