@@ -231,12 +231,12 @@ ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string
 bool begins_rendered(const ChatFormat& format, std::string_view text) {
   const auto begins = [&](std::string_view start) {
     if (start.starts_with("{bos}")) start.remove_prefix(5);
-    start = strip(start);
-    return !start.empty() && text.starts_with(start);
+    const std::string_view inner = strip(start);
+    return !inner.empty() && text.starts_with(start.substr(0, static_cast<size_t>(inner.end() - start.begin())));
   };
   if (format.system_place == SystemPlace::turn || format.system_place == SystemPlace::always)
     if (begins(format.system.prefix) || begins(format.default_system)) return true;
-  return begins(format.user.prefix) || begins(format.tags.empty() ? "" : format.tags.front());
+  return begins(format.user.prefix);
 }
 
 bool holds_tag(const ChatFormat& format, std::string_view text) {
@@ -259,13 +259,14 @@ core::TokenSequence render(const ChatFormat& format, const Tokenizer& tokenizer,
   Writer writer(tokenizer);
   if (const auto first = first_id(format, tokenizer)) writer.id(*first, false);
   std::string before_first_user;
-  for (const auto& [role, text, learned] : messages) {
+  for (const core::Message& message : messages) {
+    const auto& [role, text, learned] = message;
     if (role == "assistant") {
       const auto [ends, behind] = texts.answer_suffix();
       writer.context(texts.parts(format.generation_prompt));
       writer.answer(format.assistant.prefix.substr(format.generation_prompt.size()) + content(text, format.strip), learned);
       writer.answer(ends, learned);
-      if (&text == &messages.back().content)
+      if (&message == &messages.back())
         writer.answer(texts.parts(format.end), learned);
       else
         writer.context(behind);

@@ -283,6 +283,18 @@ TEST_CASE("an answer that is not learned is context, with its end, in every form
         "<start>user\na<end>\n<start>assistant\nb<end>\n<start>user\nc<end>\n<start>assistant\n{d<end>}");
 }
 
+TEST_CASE("a rendered dialogue is told from a text by how it begins", "[data]") {
+  const auto begins = keel::data::begins_rendered;
+  CHECK(begins(ChatFormat::llama2, "[INST] hi [/INST]"));
+  CHECK(begins(ChatFormat::chatml, "<|im_start|>system\nBe brief.<|im_end|>"));
+  CHECK(begins(ChatFormat::hh, "\n\nHuman: hi"));
+  CHECK(begins(ChatFormat::zephyr, "<|user|>\nhi"));
+  CHECK(begins(ChatFormat::vicuna, ChatFormat::vicuna.default_system + " USER: hi"));
+  CHECK_FALSE(begins(ChatFormat::hh, "Human: hi"));
+  CHECK_FALSE(begins(ChatFormat::llama2, "what is [INST]?"));
+  CHECK_FALSE(begins(ChatFormat::none, ""));
+}
+
 TEST_CASE("generation stops at the format's end and at EOS, and the answer's text holds neither", "[data]") {
   const ByteTokenizer bytes;
   const BareTokenizer bare;
