@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "annotation/obedience_judge.h"
@@ -236,8 +237,22 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
   core::write_file(context.work / "report.html", evaluation::render_html(page));
 }
 
-steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
+// A problem for each model of a command that an earlier --model names already: their rows could not be told apart.
+std::vector<std::string> repeated_models(const steps::Inputs& inputs) {
   std::vector<std::string> problems;
+  std::map<steps::fs::path, steps::fs::path> seen;  // by the folder that it leads to
+  for (const auto& input : inputs) {
+    if (input.role != "model") continue;
+    const auto [first, is_new] = seen.emplace(steps::fs::weakly_canonical(input.source.path), input.source.path);
+    if (!is_new)
+      problems.push_back(
+          fmt::format("--model {} is --model {} once more; leave one out", input.source.path.string(), first->second.string()));
+  }
+  return problems;
+}
+
+steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
+  std::vector<std::string> problems = repeated_models(inputs);
   if (settings.retention.turns.empty()) problems.emplace_back("turns must name at least one turn");
   core::add_problems(problems, "judge.", annotation::problems_of(settings.judge));
   core::throw_if_any(std::move(problems));
