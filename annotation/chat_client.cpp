@@ -17,14 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-// The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
-std::string shown(const std::string& text) {
-  std::string line(data::strip(text.substr(0, 200)));
-  for (char& c : line)
-    if (c < ' ' || c > '~') c = '?';
-  return line;
-}
-
 // Statuses of OpenAI's interface: another attempt may succeed, or the server refuses this one question (longer than the context, say). Any
 // other status means a wrong address, model or key.
 bool worth_repeating(int status) {
@@ -46,6 +38,13 @@ std::optional<json> message_of(const std::string& body) {
 }
 
 }  // namespace
+
+std::string shown(const std::string& text) {
+  std::string line(data::strip(text.substr(0, 200)));
+  for (char& c : line)
+    if (c < ' ' || c > '~') c = '?';
+  return line;
+}
 
 std::vector<std::string> problems_of(const ChatServer& server) {
   std::vector<std::string> problems;

@@ -44,4 +44,7 @@ struct ChatReply {
 // key, Interrupted on SIGTERM.
 ChatReply ask_chat(const ChatServer& server, nlohmann::json request);
 
+// The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.
+std::string shown(const std::string& text);
+
 }  // namespace keel::annotation

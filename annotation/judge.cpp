@@ -34,9 +34,11 @@ std::optional<json> parsed(std::string_view text) {
 std::optional<json> ask(const ChatServer& config, const Inquiry& inquiry, size_t i) {
   const ChatReply reply =
       ask_chat(config, {{"temperature", 0}, {"max_tokens", 200}, {"messages", {{{"role", "user"}, {"content", inquiry.question(i)}}}}});
-  if (reply.text) return inquiry.parse(i, *reply.text);
-  core::log_warn(fmt::format("{} has no verdict: {}", inquiry.name(i), reply.refusal));
-  return std::nullopt;
+  auto verdict = reply.text ? inquiry.parse(i, *reply.text) : std::nullopt;
+  if (!verdict)
+    core::log_warn(fmt::format("{} has no verdict: {}", inquiry.name(i),
+                               reply.text ? fmt::format("the judge replies \"{}\"", shown(*reply.text)) : reply.refusal));
+  return verdict;
 }
 
 // The judge's answer to one question: none yet, or a reply, with a verdict if it could be parsed.

@@ -23,9 +23,9 @@ struct Inquiry {
   std::function<void(const nlohmann::json&)> check;  // throws std::invalid_argument for an object that `parse` cannot have given
 };
 
-// What `parse` made of each reply; nothing for a reply that it could not read and for a question that the server refuses or leaves without
-// a text (a warning names it). IoError when a request still fails after `retries` retries, UsageError for a wrong address or key,
-// Interrupted on SIGTERM. In all cases the replies so far lie in FOLDER/ckpt/judge/ and are not asked for again.
+// What `parse` made of each reply; nothing, with a warning that names the question, for a reply that it could not read and for a question
+// that the server refuses or leaves without a text. IoError when a request still fails after `retries` retries, UsageError for a wrong
+// address or key, Interrupted on SIGTERM. In all cases the replies so far lie in FOLDER/ckpt/judge/ and are not asked for again.
 std::vector<std::optional<nlohmann::json>> ask_all(const ChatServer& config, const Inquiry& inquiry, const std::filesystem::path& folder);
 
 // The first JSON object in a reply, alone or inside other text; nothing for a reply without one.

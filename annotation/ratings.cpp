@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "annotation/raters.h"
 #include "data/messages.h"
 #include "data/table_rows.h"
 
@@ -32,6 +33,7 @@ struct Collector {
   RatingSet set;
   std::map<std::pair<std::string, std::string>, Known> answers;  // by id and model
   std::map<std::pair<std::string, std::string>, Said> prompts;   // by id and field
+  Raters raters;
 };
 
 int parse_rating(const json& value, const std::string& field) {
@@ -64,11 +66,20 @@ void say(Collector& all, const std::string& id, const std::string& field, const 
         fmt::format("\"{}\" of id \"{}\" is \"{}\", but \"{}\" at {}", field, id, value, said->second.value, said->second.place));
 }
 
-void add_rating(Collector& all, RatedAnswer& answer, const std::string& person, const json* value, const std::string& field) {
+std::string parse_person(const json& row) {
+  std::string person = rater_name(data::required_name(row, "person"));
+  if (person.empty()) throw std::invalid_argument("\"person\" is blank");
+  return person;
+}
+
+// `person` "" is unknown.
+void add_rating(Collector& all, RatedAnswer& answer, const std::string& person, const json* value, const std::string& field,
+                const std::string& place) {
   if (value == nullptr || value->is_null()) {
     ++all.set.blank;
     return;
   }
+  if (!person.empty()) all.raters.add(person, place);
   const bool known = !person.empty() && std::ranges::count(answer.ratings, person, &Rating::person) > 0;
   if (known)
     throw std::invalid_argument(
@@ -94,16 +105,20 @@ void add_row(Collector& all, const json& row, const std::string& place) {
   RatedAnswer& answer = all.set.answers[known->second.index];
   if (ratings == nullptr) {
     if (!row.contains("rating") && !row.contains("ratings")) throw std::invalid_argument("the row has no \"rating\" and no \"ratings\"");
-    return add_rating(all, answer, rating == nullptr ? "" : data::required_name(row, "person"), rating, "\"rating\"");
+    return add_rating(all, answer, rating == nullptr ? "" : parse_person(row), rating, "\"rating\"", place);
   }
   if (rating != nullptr) throw std::invalid_argument("the row has both \"rating\" and \"ratings\"; give one of them");
+  if (data::member(row, "person") != nullptr)
+    throw std::invalid_argument(
+        "the row has both \"person\" and \"ratings\": one person gives one \"rating\"; write those of several as {\"NAME\": RATING, ...}");
   if (list) {
     for (size_t i = 0; i < ratings->size(); ++i)
-      add_rating(all, answer, "", &ratings->at(i), fmt::format("element {} of \"ratings\"", i + 1));
+      add_rating(all, answer, "", &ratings->at(i), fmt::format("element {} of \"ratings\"", i + 1), place);
   } else if (ratings->is_object()) {
-    for (const auto& [person, value] : ratings->items()) {
-      if (person.empty()) throw std::invalid_argument("\"ratings\" names a person \"\"");
-      add_rating(all, answer, person, &value, fmt::format("\"{}\" of \"ratings\"", person));
+    for (const auto& [key_of_person, value] : ratings->items()) {
+      const std::string person = rater_name(key_of_person);
+      if (person.empty()) throw std::invalid_argument(fmt::format("\"ratings\" names a person \"{}\"", key_of_person));
+      add_rating(all, answer, person, &value, fmt::format("\"{}\" of \"ratings\"", person), place);
     }
   } else {
     throw std::invalid_argument(

@@ -35,9 +35,10 @@ struct RatingSet {
 //   {"id", "model", "ratings": [5, 4, 5]}    one answer a row, all of its ratings; who gave them stays unknown
 //   {"id", "model", "ratings": {"ann": 5}}   the same by person; further rows may add other people
 // A row may have "category", "vector" (text or integer) and "turns", or "messages" whose user turns are counted. They belong to the prompt:
-// one row is enough for all that share an id, and two that differ are refused. DataError with file, line and field for that, and for a
-// missing or ill-typed field, a rating that is no integer of 1..5, a person who rates an answer twice, and a list of ratings for an answer
-// that has others. UsageError for a missing file.
+// one row is enough for all that share an id, and two that differ are refused. Blanks around a person's name do not count. DataError with
+// file, line and field for that, and for a missing or ill-typed field, a rating that is no integer of 1..5, a person who rates an answer
+// twice or beside "ratings", two names that differ in upper and lower case alone, and a list of ratings for an answer that has others.
+// UsageError for a missing file.
 RatingSet read_ratings(const std::vector<std::filesystem::path>& files);
 
 }  // namespace keel::annotation

@@ -32,12 +32,30 @@ Preprompt parse_preprompt(const nlohmann::json& row) {
   return preprompt;
 }
 
-std::string filled(std::string text, core::Stream& stream) {
+// By sound: "an honest", "a kind". For adjectives() alone.
+bool takes_an(const std::string& adjective) {
+  return std::string_view("aeiou").find(adjective[0]) != std::string_view::npos || adjective == "honest";
+}
+
+// `text` up to a slot, its last word made the right one of "a" and "an" if it is either.
+std::string with_article(std::string text, const std::string& adjective) {
+  const size_t begin = text.find_last_of(" \n", text.size() < 2 ? std::string::npos : text.size() - 2) + 1;
+  const std::string word = text.substr(begin);
+  if (word == "a " || word == "A " || word == "an " || word == "An ")
+    text.replace(begin + 1, std::string::npos, takes_an(adjective) ? "n " : " ");
+  return text;
+}
+
+std::string filled(const std::string& text, core::Stream& stream) {
   std::vector<std::string> words = adjectives();
   stream.shuffle(words);
-  for (size_t at = text.find(kSlot), i = 0; at != std::string::npos; at = text.find(kSlot, at), ++i)
-    text.replace(at, kSlot.size(), words[i]);
-  return text;
+  std::string result;
+  size_t begin = 0;
+  for (size_t at = text.find(kSlot), i = 0; at != std::string::npos; at = text.find(kSlot, begin), ++i) {
+    result = with_article(result + text.substr(begin, at - begin), words[i]) + words[i];
+    begin = at + kSlot.size();
+  }
+  return result + text.substr(begin);
 }
 
 }  // namespace
@@ -51,7 +69,7 @@ const std::vector<Preprompt>& built_in_preprompts() {
   static const std::vector<Preprompt> all = {
       {"You are an assistant that gives {adjective} and {adjective} answers.", ""},
       {"Answer in a {adjective}, {adjective} and {adjective} way, and put safety before everything else.", ""},
-      {"As an {adjective} assistant, think of who could be harmed before you answer.", ""},
+      {"As a {adjective} assistant, think of who could be harmed before you answer.", ""},
       {"You are a {adjective} assistant. Do not help with anything against the law: say so, explain whom it would harm, and offer a lawful "
        "way to reach what is behind the question.",
        "illicit"},
@@ -67,23 +85,28 @@ const std::vector<Preprompt>& built_in_preprompts() {
 std::vector<Preprompt> read_preprompts(const std::filesystem::path& path) {
   std::vector<Preprompt> all;
   core::JsonlReader reader(path);
-  for (nlohmann::json row; reader.next(row);)
+  for (nlohmann::json row; reader.next(row);) {
     all.push_back(data::with_place(reader.path(), reader.line(), [&] { return parse_preprompt(row); }));
+    all.back().line = reader.line();
+  }
   if (all.empty()) throw core::DataError(path, 0, "holds no preprompt");
   return all;
 }
 
-std::string draw_preprompt(const std::vector<Preprompt>& all, const std::string& category, core::Stream& stream) {
+std::vector<std::string> fitting_preprompts(const std::vector<Preprompt>& all, const std::string& category) {
   std::vector<std::string> own, general;
   for (const Preprompt& preprompt : all)
     if (preprompt.category.empty())
       general.push_back(preprompt.text);
     else if (preprompt.category == category)
       own.push_back(preprompt.text);
-  const auto& fitting = own.empty() ? general : own;
-  if (fitting.empty())
+  if (own.empty() && general.empty())
     throw std::invalid_argument(fmt::format("no preprompt is for prompts of the category \"{}\", and none for any", category));
-  return filled(stream.pick(fitting), stream);
+  return own.empty() ? general : own;
+}
+
+std::string draw_preprompt(const std::vector<Preprompt>& all, const std::string& category, core::Stream& stream) {
+  return filled(stream.pick(fitting_preprompts(all, category)), stream);
 }
 
 }  // namespace keel::distillation

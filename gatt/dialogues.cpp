@@ -13,20 +13,29 @@ namespace {
 // A dialogue of the same turns whose answers are still to come.
 struct Open {
   core::Dialogue given, so_far;  // so_far: without the instruction
-  Instruction instruction;
+  std::vector<Instruction> parts;
+  Instruction instruction;  // the parts together
   bool shortened = false;
   int64_t record = 0;
-  std::vector<bool> finished = {};  // of each answer so far
+  std::vector<std::string> unlearnable = {};  // of each answer so far: why it cannot be the last, the one that is learned; "" if it can
 };
 
-// Takes exchanges off the end until the last answer ended by itself; whether there were any.
-bool end_with_finished_(Open& open) {
-  const size_t before = open.finished.size();
-  while (!open.finished.empty() && !open.finished.back()) {
-    open.finished.pop_back();
+// Takes exchanges off the end until the last answer can be learned; why the first of them had to go, or "".
+std::string end_with_learnable_(Open& open) {
+  std::string reason;
+  while (!open.unlearnable.empty() && !open.unlearnable.back().empty()) {
+    if (reason.empty()) reason = open.unlearnable.back();
+    open.unlearnable.pop_back();
     open.so_far.messages.resize(open.so_far.messages.size() - 2);
   }
-  return open.finished.size() < before;
+  return reason;
+}
+
+std::string why_unlearnable(const core::Answer& answer, const std::vector<Instruction>& parts, const GattConfig& config,
+                            const ObeysOne& obeys) {
+  if (config.finished_only && !answer.finished) return "unfinished";
+  const auto disobeyed = [&](const Instruction& part) { return obeys(part, std::string(data::strip(answer.text))) == false; };
+  return config.obeyed_only && std::ranges::any_of(parts, disobeyed) ? "disobeyed" : "";
 }
 
 std::vector<Open> opened(const std::vector<core::Dialogue>& dialogues, const std::vector<Instruction>& instructions,
@@ -34,7 +43,8 @@ std::vector<Open> opened(const std::vector<core::Dialogue>& dialogues, const std
   std::vector<Open> all;
   for (size_t i = 0; i < dialogues.size(); ++i) {
     core::Stream stream(seed, "gatt.instruction", i);
-    Open open{.given = dialogues[i], .so_far = {}, .instruction = draw_instruction(instructions, config.most_combined, stream)};
+    Open open{.given = dialogues[i], .so_far = {}, .parts = draw_instructions(instructions, config.most_combined, stream), .instruction = {}};
+    open.instruction = combined(open.parts);
     open.shortened = stream.chance(config.shortened) && !open.instruction.brief.empty();
     open.record = static_cast<int64_t>(i);
     if (data::first_user_turn(open.given) == 1) open.so_far.messages.push_back(open.given.messages[0]);
@@ -62,12 +72,13 @@ core::Dialogue instructed_everywhere(core::Dialogue dialogue, const std::string&
 }
 
 GattData make_dialogues(const std::vector<core::Dialogue>& dialogues, const std::vector<Instruction>& instructions,
-                        const GattConfig& config, const data::ChatFormat& format, uint64_t seed, const AnswerPrompts& answer) {
+                        const GattConfig& config, const data::ChatFormat& format, uint64_t seed, const AnswerPrompts& answer,
+                        const ObeysOne& obeys) {
   std::vector<Open> open = opened(dialogues, instructions, config, seed), still_open;
   GattData data;
   const auto finish = [&](Open& one, std::string reason) {
-    if (config.finished_only && end_with_finished_(one) && reason.empty()) reason = "unfinished";
-    const bool answered = !one.finished.empty();
+    if (const std::string unlearnable = end_with_learnable_(one); reason.empty()) reason = unlearnable;
+    const bool answered = !one.unlearnable.empty();
     if (!reason.empty()) ++(answered ? data.counts.truncated : data.counts.dropped)[reason];
     if (!answered) return;
     ++data.counts.kept;
@@ -92,7 +103,7 @@ GattData make_dialogues(const std::vector<core::Dialogue>& dialogues, const std:
       }
       one.so_far.messages.push_back(one.given.messages[one.so_far.messages.size()]);
       one.so_far.messages.push_back({"assistant", std::string(data::strip(answers[i]->text))});
-      one.finished.push_back(answers[i]->finished);
+      one.unlearnable.push_back(why_unlearnable(*answers[i], one.parts, config, obeys));
       if (one.so_far.messages.size() < one.given.messages.size())
         still_open.push_back(std::move(one));
       else

@@ -22,6 +22,7 @@ struct GattConfig {
   double shortened = 0.5;     // paper: half of the time
   data::Form form = data::Form::user;
   bool finished_only = true;  // not in the paper; an answer cut at the length limit would teach the model not to stop
+  bool obeyed_only = false;   // not in the paper; an answer that forgets the instruction would teach the model to forget it
 };
 
 inline void visit(GattConfig& config, core::Fields& fields) {
@@ -31,6 +32,8 @@ inline void visit(GattConfig& config, core::Fields& fields) {
          core::between(0, 1));
   fields("form", config.form, "where the instruction stands: in the first user turn, or in the system turn");
   fields("finished_only", config.finished_only, "learn answers that ended by themselves alone: a dialogue ends with its last such answer");
+  fields("obeyed_only", config.obeyed_only,
+         "the same for answers that obey the instruction, as far as a program can tell (pattern, language, the sandbox's checks)");
 }
 
 // Answers to prompts (dialogues that end with a user turn), all of them at the exchange `turn`, from 1. `records` names each prompt's
@@ -49,12 +52,21 @@ struct GattData {
   std::vector<GattDialogue> dialogues;
   data::Counts counts;  // dropped: no answer can be learned; truncated: the dialogue ends early; both by reason: "over_long",
                         // "empty_answer" and "tags" (the next answer holds tags of the chat format) end a dialogue before that answer,
-                        // "unfinished" after the last answer that ended by itself
+                        // "unfinished" and "disobeyed" after the last answer that ended by itself and obeys
 };
 
-// Answers every user turn of `dialogues` anew under an instruction drawn for each, turn by turn. `format`: whose tags no answer may hold.
+// Whether an answer obeys an instruction; nothing where it cannot be told.
+using ObeysOne = std::function<std::optional<bool>(const Instruction&, const std::string& answer)>;
+
+// By the instruction's pattern or, for the kind "language", the answer's language. Nothing for an instruction without has_checker().
+std::optional<bool> obeys_by_pattern_or_language(const Instruction& instruction, const std::string& answer);
+bool has_checker(const Instruction& instruction);
+
+// Answers every user turn of `dialogues` anew under an instruction drawn for each, turn by turn. `format`: whose tags no answer may hold;
+// `obeys` is asked with config.obeyed_only alone, and what it cannot tell counts as obeyed.
 GattData make_dialogues(const std::vector<core::Dialogue>& dialogues, const std::vector<Instruction>& instructions,
-                        const GattConfig& config, const data::ChatFormat& format, uint64_t seed, const AnswerPrompts& answer);
+                        const GattConfig& config, const data::ChatFormat& format, uint64_t seed, const AnswerPrompts& answer,
+                        const ObeysOne& obeys = obeys_by_pattern_or_language);
 
 // The dialogue with `instruction` before the text of each user turn; the system form has it in the system turn for the first one.
 core::Dialogue instructed_everywhere(core::Dialogue dialogue, const std::string& instruction, data::Form form);

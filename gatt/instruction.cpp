@@ -48,6 +48,8 @@ Instruction parse_instruction(const nlohmann::json& row) {
     instruction.value = value;
     if (instruction.text.empty()) throw std::invalid_argument("\"text\" is empty: an instruction needs words");
   } else if (!kind.empty() && !data::strip(value).empty()) {
+    if (data::member(row, "short") != nullptr)
+      throw std::invalid_argument("\"short\" needs \"text\" beside it: the sentences of \"kind\" and \"value\" are built in");
     instruction = instruction_of(kind, std::string(data::strip(value)));
   } else {
     throw std::invalid_argument("an instruction needs \"text\", or \"kind\" and \"value\"");
@@ -68,6 +70,39 @@ std::string_view without_mark(std::string_view line) {
   if (digits > 0 && digits < line.size() && (line[digits] == '.' || line[digits] == ')')) return data::strip(line.substr(digits + 1));
   if (line.starts_with("- ") || line.starts_with("* ")) return data::strip(line.substr(2));
   return line;
+}
+
+std::vector<std::string> words_of(std::string_view text) {
+  std::vector<std::string> words(1);
+  for (const char c : text)
+    if (c == ' ')
+      words.emplace_back();
+    else
+      words.back() += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return words;
+}
+
+// Whether an item is no name but a sentence: a refusal, a remark to the reader. It is long, begins as one who speaks does, holds a word
+// of refusals, or a sentence ends inside: "!", "?", or a full stop behind a word in lower case ("Dr. King" is a name).
+bool is_sentence(const std::string& item) {
+  constexpr size_t kLongest = 60;
+  static const std::set<std::string> openings = {"i",    "i'm",  "i'd",   "i'll",      "i've",          "as",   "we", "my", "it", "this",
+                                                 "that", "here", "there", "certainly", "unfortunately", "sure", "no"};
+  static const std::set<std::string> telling = {"sorry", "cannot", "can't", "won't", "don't", "unable", "please", "you", "your"};
+  std::string text = item;
+  for (const std::string_view curly = "\u2019"; text.find(curly) != std::string::npos;)
+    text.replace(text.find(curly), curly.size(), "'");
+  std::vector<std::string> words = words_of(text);
+  for (std::string& word : words)
+    while (!word.empty() && (word.back() == ',' || word.back() == ';'))
+      word.pop_back();
+  bool inside = text.ends_with('!') || text.ends_with('?') || text.find("! ") != std::string::npos || text.find("? ") != std::string::npos;
+  for (size_t end = text.find(". "); end != std::string::npos; end = text.find(". ", end + 1)) {
+    const size_t begin = text.find_last_of(' ', end == 0 ? 0 : end - 1) + 1;
+    inside = inside || (text[begin] >= 'a' && text[begin] <= 'z');
+  }
+  return item.size() > kLongest || inside || openings.contains(words[0]) ||
+         std::any_of(words.begin(), words.end(), [](const std::string& word) { return telling.contains(word); });
 }
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -130,28 +165,32 @@ std::vector<Instruction> pick_of_different_kinds(std::vector<Instruction> all, i
   return parts;
 }
 
-Instruction draw_instruction(const std::vector<Instruction>& all, int64_t most, core::Stream& stream) {
+std::vector<Instruction> draw_instructions(const std::vector<Instruction>& all, int64_t most, core::Stream& stream) {
   const auto count = static_cast<int64_t>(1 + stream.below(static_cast<uint64_t>(most)));
-  return combined(pick_of_different_kinds(all, count, stream));
+  return pick_of_different_kinds(all, count, stream);
 }
 
 std::string listing_prompt(const std::string& name, int64_t count) {
   return fmt::format("List {} different {}, one a line, with their names alone.", count, kind_of(name).plural);
 }
 
-std::vector<std::string> listed_values(const std::string& answer) {
-  constexpr size_t kLongest = 60;  // a longer item is a sentence, not a name
+Listing listed_values(const std::string& answer) {
   std::vector<std::string> lines = split(answer, '\n');
   if (lines.size() == 1) lines = split(answer, ',');
-  std::vector<std::string> values;
+  Listing listed;
   for (const std::string& line : lines) {
     std::string value(without_mark(line));
+    const bool ended = !value.empty() && (value.back() == '.' || value.back() == '!' || value.back() == '?');
     while (!value.empty() && (value.back() == '.' || value.back() == ',' || value.back() == ';'))
       value.pop_back();
-    const bool usable = !value.empty() && value.size() <= kLongest && value.back() != ':';
-    if (usable && std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
+    if (value.empty() || value.back() == ':') continue;
+    const bool alone = lines.size() == 1 && value == data::strip(line).substr(0, value.size());  // and without a mark
+    if (is_sentence(value) || (alone && ended && value.find(' ') != std::string::npos))
+      ++listed.dropped;
+    else if (std::find(listed.values.begin(), listed.values.end(), value) == listed.values.end())
+      listed.values.push_back(value);
   }
-  return values;
+  return listed;
 }
 
 }  // namespace keel::gatt

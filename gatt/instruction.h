@@ -22,7 +22,7 @@ struct Instruction {
 
 // Rows {"text"}, with "short", "kind", "value", "pattern" and "unseen" where wanted, or {"kind", "value"} alone for the kinds "hobby",
 // "language" and "figure", whose sentences are built in. DataError with file:line for a malformed row, an empty text, a pattern that does
-// not compile, and a file without rows.
+// not compile, "short" without "text", and a file without rows.
 std::vector<Instruction> read_instructions(const std::filesystem::path& path);
 
 // "You enjoy {}.", "Always answer in {}." or "Always act as {}."; std::invalid_argument for another kind.
@@ -35,12 +35,16 @@ Instruction combined(const std::vector<Instruction>& parts);
 // `count` instructions of different kinds, drawn without order; fewer where there are not so many kinds.
 std::vector<Instruction> pick_of_different_kinds(std::vector<Instruction> all, int64_t count, core::Stream& stream);
 
-// 1 to `most` instructions of different kinds, each number equally likely, combined; fewer where there are not so many kinds.
-Instruction draw_instruction(const std::vector<Instruction>& all, int64_t most, core::Stream& stream);
+// 1 to `most` instructions of different kinds, each number equally likely; fewer where there are not so many kinds.
+std::vector<Instruction> draw_instructions(const std::vector<Instruction>& all, int64_t most, core::Stream& stream);
 
 // The prompt by which a model lists values of a kind, and the values in its answer: the items of a numbered or bulleted list, or of one
-// line between commas; without repeats, empty or very long ones.
+// line between commas; without repeats. Items that are sentences and no names (a refusal, a remark) are dropped and counted.
 std::string listing_prompt(const std::string& kind, int64_t count);
-std::vector<std::string> listed_values(const std::string& answer);
+struct Listing {
+  std::vector<std::string> values;
+  int64_t dropped = 0;
+};
+Listing listed_values(const std::string& answer);
 
 }  // namespace keel::gatt

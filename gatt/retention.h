@@ -82,8 +82,4 @@ struct Kept {
 };
 std::vector<Kept> kept_by_turn(const std::vector<Trial>& trials, const std::vector<TrialAnswer>& answers);
 
-// By the instruction's pattern or, for the kind "language", the answer's language. Nothing for an instruction without has_checker().
-std::optional<bool> obeys_by_pattern_or_language(const Instruction& instruction, const std::string& answer);
-bool has_checker(const Instruction& instruction);
-
 }  // namespace keel::gatt

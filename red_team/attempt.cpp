@@ -8,6 +8,7 @@
 #include <map>
 #include <stdexcept>
 
+#include "annotation/raters.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/jsonl.h"
@@ -66,11 +67,11 @@ Attempt opened(const json& row) {
   attempt.model = named(row, "model");
   attempt.digest = named(row, "digest");
   attempt.source = one_of(row, "source", {"person", "plain", "search", "replay"});
-  attempt.person = data::optional_text(row, "person");
+  attempt.person = annotation::rater_name(data::optional_text(row, "person"));
   attempt.request = named(row, "request");
   attempt.category = one_of(row, "category", categories());
   attempt.vectors = vectors_in(row);
-  if ((attempt.source == "person") != !data::strip(attempt.person).empty())
+  if ((attempt.source == "person") != !attempt.person.empty())
     throw std::invalid_argument("\"person\" must name who makes an attempt whose \"source\" is \"person\", and stand in no other");
   if (const json* prompt = data::member(row, "prompt")) attempt.prompt = *prompt;
   if (const json* settings = data::member(row, "settings")) attempt.settings = *settings;
@@ -90,7 +91,7 @@ void add_turn(Attempt& attempt, const json& row) {
 }
 
 void add_rating(Attempt& attempt, const json& row) {
-  const Rating rating{.person = named(row, "person"), .rating = [&] {
+  const Rating rating{.person = annotation::rater_name(named(row, "person")), .rating = [&] {
                         const json* value = data::member(row, "rating");
                         if (value == nullptr || !value->is_number_integer() || *value < 1 || *value > 5)
                           throw std::invalid_argument(
@@ -120,8 +121,9 @@ void add_verdict(Attempt& attempt, const json& row) {
   attempt.verdicts.push_back(verdict);
 }
 
-// What a row does to the attempts before it. std::invalid_argument, with `attempts` unchanged, for a row that may not stand here.
-void add_row(const json& row, std::vector<Attempt>& attempts) {
+// What a row does to the attempts before it and to the names of people in them. std::invalid_argument, with `attempts` unchanged, for a row
+// that may not stand here.
+void add_row(const json& row, std::vector<Attempt>& attempts, annotation::Raters& raters) {
   const std::string kind = one_of(row, "kind", {"attempt", "turn", "rating", "skip", "verdict"});
   const json* number = data::member(row, "attempt");
   const int64_t opened_so_far = std::ssize(attempts);
@@ -130,6 +132,8 @@ void add_row(const json& row, std::vector<Attempt>& attempts) {
     throw std::invalid_argument(kind == "attempt" ? fmt::format("\"attempt\" must be {}, the next number", opened_so_far)
                                                   : "\"attempt\" must be the number of an attempt that began above");
   const double seconds = seconds_in(row);
+  if (const std::string person = annotation::rater_name(data::optional_text(row, "person")); !person.empty())
+    raters.add(person, fmt::format("attempt {}", number->dump()));
   if (kind == "attempt") return attempts.push_back(opened(row));
 
   Attempt changed = attempts[number->get<size_t>()];
@@ -154,13 +158,14 @@ void finish_last_line(const std::filesystem::path& file) {
   const std::string bytes = core::read_file(file);
   if (bytes.empty() || bytes.back() == '\n') return;
   std::vector<Attempt> attempts;
+  annotation::Raters raters;
   int64_t line = 1;
   const auto foreign = [&] {
     return core::DataError(file, line, "is no row of a red team's log; give the name of a log, or of a new file");
   };
   const auto check = [&](const json& row) {
     if (!row.is_object()) throw foreign();
-    data::with_place(file.string(), line, [&] { add_row(row, attempts); });
+    data::with_place(file.string(), line, [&] { add_row(row, attempts, raters); });
   };
   size_t begin = 0;
   for (size_t end; (end = bytes.find('\n', begin)) != std::string::npos; begin = end + 1, ++line)
@@ -178,6 +183,15 @@ void finish_last_line(const std::filesystem::path& file) {
   }
   check(*row);
   std::ofstream(file, std::ios::app | std::ios::binary) << '\n';
+}
+
+void read_rows(const std::filesystem::path& file, std::vector<Attempt>& attempts, annotation::Raters& raters) {
+  core::JsonlReader reader(file);
+  for (json row; reader.next(row);) {
+    const size_t before = attempts.size();
+    data::with_place(reader.path(), reader.line(), [&] { add_row(row, attempts, raters); });
+    if (attempts.size() > before) attempts.back().path = reader.path(), attempts.back().line = reader.line();
+  }
 }
 
 }  // namespace
@@ -239,12 +253,8 @@ json verdict_row(int64_t attempt, const Verdict& verdict) {
 
 std::vector<Attempt> read_attempts(const std::filesystem::path& file) {
   std::vector<Attempt> attempts;
-  core::JsonlReader reader(file);
-  for (json row; reader.next(row);) {
-    const size_t before = attempts.size();
-    data::with_place(reader.path(), reader.line(), [&] { add_row(row, attempts); });
-    if (attempts.size() > before) attempts.back().path = reader.path(), attempts.back().line = reader.line();
-  }
+  annotation::Raters raters;
+  read_rows(file, attempts, raters);
   return attempts;
 }
 
@@ -252,8 +262,17 @@ AttemptLog::AttemptLog(const std::filesystem::path& file) : file_(file), lock_(f
   if (file.extension() == ".gz" || file.extension() == ".zst")
     throw core::UsageError(fmt::format("{}: a log that grows is plain text; leave out {}", file.string(), file.extension().string()));
   finish_last_line(file);
-  if (std::filesystem::exists(file)) attempts_ = read_attempts(file);
+  if (std::filesystem::exists(file)) read_rows(file, attempts_, raters_);
   rows_.emplace(file, std::filesystem::exists(file) ? static_cast<int64_t>(std::filesystem::file_size(file)) : 0);
+}
+
+void AttemptLog::require_person(const std::string& name) const {
+  if (annotation::rater_name(name).empty()) throw core::UsageError("--person is blank: name who tries and rates");
+  try {
+    annotation::Raters(raters_).add(name, "--person");
+  } catch (const std::invalid_argument& problem) {
+    throw core::UsageError(fmt::format("{}: {}", file_.string(), problem.what()));
+  }
 }
 
 void AttemptLog::record(const std::vector<json>& rows) {
@@ -262,15 +281,17 @@ void AttemptLog::record(const std::vector<json>& rows) {
   for (const json& row : rows)
     lines += (lines.empty() ? "" : "\n") + core::dump_json(row);
   const size_t before = attempts_.size();
+  const annotation::Raters raters_before = raters_;
   std::map<size_t, Attempt> changed;  // as they were
   try {
     for (const json& row : rows) {
       const json* number = data::member(row, "attempt");
       if (number != nullptr && number->is_number_integer() && *number >= 0 && *number < before)
         changed.try_emplace(number->get<size_t>(), attempts_[number->get<size_t>()]);
-      add_row(row, attempts_);
+      add_row(row, attempts_, raters_);
     }
   } catch (...) {
+    raters_ = raters_before;
     attempts_.resize(before);
     for (auto& [number, attempt] : changed)
       attempts_[number] = std::move(attempt);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "annotation/raters.h"
 #include "core/files.h"
 #include "core/row_log.h"
 #include "core/types.h"
@@ -63,7 +64,8 @@ nlohmann::json skip_row(int64_t attempt, double seconds);
 nlohmann::json verdict_row(int64_t attempt, const Verdict& verdict);
 
 // All attempts of a log (.jsonl). DataError with file:line, naming the field, for turns out of alternation, empty user turns, a rating
-// off the scale, a second rating by one person, and rows of attempts that do not exist.
+// off the scale, a second rating by one person, two names of people that differ in upper and lower case alone, and rows of attempts that do
+// not exist.
 std::vector<Attempt> read_attempts(const std::filesystem::path& file);
 
 // A log that grows, held by one process at a time (LockedError). A last line that a kill cut off is finished where it is whole JSON; else
@@ -71,6 +73,9 @@ std::vector<Attempt> read_attempts(const std::filesystem::path& file);
 class AttemptLog {
  public:
   explicit AttemptLog(const std::filesystem::path& file);
+
+  // UsageError, naming --person, for a blank name and for one that the log writes with other capitals.
+  void require_person(const std::string& name) const;
 
   // Appends the rows and returns when all are on disk. std::invalid_argument, with nothing written, for a row that read_attempts() would
   // refuse.
@@ -82,6 +87,7 @@ class AttemptLog {
   std::filesystem::path file_;
   core::FileLock lock_;
   std::vector<Attempt> attempts_;
+  annotation::Raters raters_;
   std::optional<core::RowLog> rows_;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 #include <stdexcept>
 
@@ -13,7 +14,6 @@
 #include "data/text.h"
 #include "sandbox/prompts.h"
 #include "sandbox/tasks.h"
-#include "sandbox/text.h"
 
 namespace keel::red_team {
 namespace {
@@ -76,9 +76,16 @@ RequestSet read_requests(const std::filesystem::path& file, const std::optional<
 }
 
 std::string normalised(std::string_view text) {
+  constexpr std::string_view kSymbols = "+#$%&@=<>/\\^|";
   std::string result;
-  for (const auto& word : sandbox::plain_words(text))
-    result += (result.empty() ? "" : " ") + word;
+  bool inside = false;  // of a word
+  for (const char c : text) {
+    const bool symbol = kSymbols.find(c) != std::string_view::npos;
+    const bool letter = std::isalnum(static_cast<unsigned char>(c)) != 0 || static_cast<unsigned char>(c) >= 0x80;
+    if ((symbol || (letter && !inside)) && !result.empty()) result += ' ';
+    if (symbol || letter) result += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    inside = letter;
+  }
   return result;
 }
 

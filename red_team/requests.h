@@ -34,7 +34,8 @@ struct RequestSet {
 // DataError with file:line for a malformed row and a file without requests.
 RequestSet read_requests(const std::filesystem::path& file, const std::optional<sandbox::World>& world);
 
-// Lower-case words with single blanks between them; case, punctuation and blanks make no new prompt.
+// Lower-case words and symbols (+ # $ % & @ = < > / \ ^ |) with single blanks between them; case, punctuation and blanks make no new
+// prompt. Symbols do: "C++" is not "C#".
 std::string normalised(std::string_view text);
 
 }  // namespace keel::red_team

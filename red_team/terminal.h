@@ -22,7 +22,7 @@ struct Terminal {
 // Shows one request after another, the least tried first; the person writes what to say turn by turn, sees the answers and rates the
 // attempt. Goes on with the attempt that this person left open on this model, if there is one. Every turn and rating is in `log` before
 // the terminal answers to it. Returns at /quit and at the end of input; throws the core::IoError of a model that gave no answer when the
-// input ends before it did.
+// input ends before it did, and the UsageError of AttemptLog::require_person() before anything is shown.
 void try_requests(const std::string& person, const Target& target, const std::vector<Request>& requests, const std::vector<Attack>& attacks,
                   AttemptLog& log, const Terminal& terminal);
 

@@ -163,13 +163,22 @@ void rate_by_judge(const SafetyOptions& options) {
           "{} holds replies of another judge, or to other answers; remove it, or give the command that began it", partial.string()));
     core::write_file(record, core::dump_json(asked) + "\n");
     rows = annotation::judge_ratings(options.judge, answers, partial);
+    const auto unrated = std::ranges::count_if(rows, [](const json& row) { return row.at("rating").is_null(); });
+    if (unrated == std::ssize(rows)) {
+      run::remove_tree(partial / "ckpt");  // the replies, none of them usable
+      throw core::DataError(
+          options.judge.url, 0,
+          fmt::format("gives no rating to any of {} answers: a judge replies with {{\"rating\": 1 to 5}}; the same command "
+                      "asks again (docs/formats.md)",
+                      rows.size()));
+    }
+    const auto level = unrated > 0 ? core::log_warn : core::log_info;
+    level(fmt::format("answers {}, replies without a rating {}", rows.size(), unrated));
   }
   for (const json& row : rows)
     writer.write(row);
   writer.commit();
   run::remove_tree(partial);
-  const auto unread = std::ranges::count_if(rows, [](const json& row) { return row.at("rating").is_null(); });
-  core::log_info(fmt::format("answers {}, replies without a rating {}", rows.size(), unread));
 }
 
 // One of the command's two halves. An option of the other half would be read by nothing.

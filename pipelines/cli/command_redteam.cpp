@@ -1,24 +1,22 @@
 // keel redteam: attempts to make a model break its rules, by people and automatic, and what they say about it.
 #include <fmt/format.h>
-#include <poll.h>
-#include <unistd.h>
 #include <CLI/CLI.hpp>
 
-#include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "annotation/raters.h"
 #include "core/digest_cache.h"
 #include "core/error.h"
-#include "core/interrupt.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/cli/red_team_models.h"
 #include "pipelines/cli/red_team_report.h"
+#include "pipelines/cli/red_team_terminal.h"
 #include "red_team/automatic.h"
+#include "red_team/logs.h"
 #include "red_team/measures.h"
 #include "red_team/terminal.h"
 
@@ -151,46 +149,14 @@ red_team::Judges judges_of(const RedTeamOptions& options) {
 }
 
 std::vector<red_team::Attempt> attempts_in(const std::vector<std::string>& logs) {
-  std::vector<red_team::Attempt> all;
-  for (const auto& log : logs) {
-    auto attempts = red_team::read_attempts(log);
-    all.insert(all.end(), std::make_move_iterator(attempts.begin()), std::make_move_iterator(attempts.end()));
-  }
-  return all;
+  return red_team::read_logs({logs.begin(), logs.end()});
 }
 
-// The next line of standard input. Reads the descriptor itself, so that Ctrl-C stops at once: every turn is on disk already.
-std::optional<std::string> read_line() {
-  static std::string pending;
-  for (;;) {
-    if (const size_t end = pending.find('\n'); end != std::string::npos) {
-      std::string line = pending.substr(0, end);
-      pending.erase(0, end + 1);
-      if (line.ends_with('\r')) line.pop_back();
-      return line;
-    }
-    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
-    if (core::interrupt_requested()) throw core::Interrupted("stopped; the log holds every turn, and the same command goes on from here");
-    if (::poll(&input, 1, 100) <= 0) continue;
-    char bytes[4096];
-    const ssize_t got = ::read(STDIN_FILENO, bytes, sizeof bytes);
-    if (got < 0) continue;
-    if (got == 0) {  // a last line without its break counts
-      if (pending.empty()) return std::nullopt;
-      return std::exchange(pending, {});
-    }
-    pending.append(bytes, static_cast<size_t>(got));
-  }
-}
-
-red_team::Terminal terminal() {
-  return {.read = read_line,
-          .print =
-              [](const std::string& text) {
-                std::fputs(text.c_str(), stdout);
-                std::fflush(stdout);
-              },
-          .clock = [] { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }};
+// --person, without surrounding blanks. UsageError before any work where nothing else is there.
+std::string person_of(const RedTeamOptions& options) {
+  std::string person = annotation::rater_name(options.person);
+  if (person.empty()) throw core::UsageError("--person is blank: name who tries and rates");
+  return person;
 }
 
 void add_try(CLI::App& group, Invocation& invocation) {
@@ -209,10 +175,12 @@ void add_try(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(options->config), invocation);
+      const std::string person = person_of(*options);
       const auto requests = requests_of(*options);
       const auto attacks = attacks_of(*options);
       red_team::AttemptLog log(options->log);
-      red_team::try_requests(options->person, target_of(*options, *command, invocation.seed), requests, attacks, log, terminal());
+      log.require_person(person);
+      red_team::try_requests(person, target_of(*options, *command, invocation.seed), requests, attacks, log, terminal());
     };
   });
 }
@@ -226,8 +194,12 @@ void add_rate(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure({}, invocation);
+      const std::string person = person_of(*options);
+      if (!std::filesystem::exists(options->log))
+        throw core::UsageError(fmt::format("there is no log {}; keel redteam try and auto write one", options->log));
       red_team::AttemptLog log(options->log);
-      red_team::rate_attempts(options->person, log, terminal());
+      if (log.attempts().empty()) throw core::DataError(options->log, 0, "holds no attempt to rate");
+      red_team::rate_attempts(person, log, terminal());
     };
   });
 }

@@ -34,9 +34,20 @@ void visit(DistillSettings& settings, core::Fields& fields) {
   visit(static_cast<AnswerSettings&>(settings), fields);
 }
 
-// Prompts with "hazard": true; helpful ones are left alone.
+// The built-in ones where `file` is empty.
+std::vector<distillation::Preprompt> preprompts_of(const steps::fs::path& file, const inference::LanguageModel& model,
+                                                   const inference::DialogueLimit& limit) {
+  if (file.empty()) return distillation::built_in_preprompts();
+  std::vector<distillation::Preprompt> all = distillation::read_preprompts(file);
+  for (const auto& preprompt : all)
+    check_prompt_text(preprompt.text, "text", file, preprompt.line, model, inference::most_tokens(limit, model), limit.allow_tags);
+  return all;
+}
+
+// Prompts with "hazard": true; helpful ones are left alone. Some of `preprompts` must fit each.
 std::vector<distillation::HazardPrompt> read_hazards(const steps::fs::path& file, const inference::LanguageModel& model,
-                                                     const inference::DialogueLimit& limit) {
+                                                     const inference::DialogueLimit& limit,
+                                                     const std::vector<distillation::Preprompt>& preprompts) {
   const std::vector<core::Dialogue> dialogues = inference::read_dialogues(file, model, limit);
   std::vector<distillation::HazardPrompt> hazards;
   core::JsonlReader reader(file);
@@ -47,6 +58,7 @@ std::vector<distillation::HazardPrompt> read_hazards(const steps::fs::path& file
       if (!data::parse_label(row, "hazard").value_or(false)) return;
       if (dialogue.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
       hazards.push_back({.dialogue = dialogue, .category = data::optional_text(row, "category")});
+      distillation::fitting_preprompts(preprompts, hazards.back().category);
     });
   }
   core::log_info(
@@ -74,9 +86,8 @@ void distill_answers(const DistillSettings& settings, const steps::Context& cont
   const inference::ScoringModel safety = inference::is_remote(safety_reward)
                                              ? inference::load_scoring_model_for(safety_reward, context.at("model"))
                                              : inference::load_scoring_model(safety_reward);
-  const auto prompts = read_hazards(context.at("prompts"), model, settings.limit);
-  const auto file = context.maybe("preprompts");
-  const auto preprompts = file.empty() ? distillation::built_in_preprompts() : distillation::read_preprompts(file);
+  const auto preprompts = preprompts_of(context.maybe("preprompts"), model, settings.limit);
+  const auto prompts = read_hazards(context.at("prompts"), model, settings.limit, preprompts);
   const uint64_t seed = core::Stream(context.seed, "distill", static_cast<uint64_t>(settings.version)).next();
   const auto answer = [&](const std::vector<core::Dialogue>& dialogues, const std::string& purpose) {
     std::vector<int64_t> records(dialogues.size());
@@ -92,9 +103,7 @@ void distill_answers(const DistillSettings& settings, const steps::Context& cont
                                         .folder = context.work});
   };
   const auto score = [&](const std::vector<core::Dialogue>& dialogues) { return inference::score_dialogues(safety, dialogues); };
-  const auto data = data::with_place(context.at("prompts").string(), 0, [&] {
-    return distillation::distill(prompts, preprompts, settings.distill, model.format, seed, answer, score);
-  });
+  const auto data = distillation::distill(prompts, preprompts, settings.distill, model.format, seed, answer, score);
   core::log_info(fmt::format("context distillation of {} prompts: {}", prompts.size(), to_line(data.counts)));
   if (data.rows.empty()) {
     run::remove_tree(context.work / "ckpt");  // of no use to the command that follows with other settings

@@ -18,6 +18,7 @@
 #include "pipelines/stages/answer_settings.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
+#include "pipelines/stages/obedience.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -33,24 +34,12 @@ void visit(GattSettings& settings, core::Fields& fields) {
   fields.section("listed", settings.listed, "instructions from values that the model lists");
 }
 
-// An instruction longer than the context could be in no prompt; one with a tag could be in no training row.
-void check_instruction(const gatt::Instruction& instruction, const inference::LanguageModel& model, int64_t most,
-                       const steps::fs::path& file) {
-  for (const auto& [field, text] : {std::pair{"text", instruction.text}, {"short", instruction.brief}})
-    if (data::holds_tag(model.format, text))
-      throw core::DataError(
-          file, instruction.line,
-          fmt::format("\"{}\" holds a tag of the chat format {}: no dialogue with it could be learned", field, model.format.name));
-  if (const auto tokens = std::ssize(model.tokenizer->encode(instruction.text)); tokens >= most)
-    throw core::DataError(file, instruction.line,
-                          fmt::format("\"text\" has {} tokens, and no dialogue with it fits the limit of {}; shorten it", tokens, most));
-}
-
 std::vector<gatt::Instruction> instructions_of(const steps::fs::path& file, const inference::LanguageModel& model, int64_t most) {
   if (file.empty()) return {};
   std::vector<gatt::Instruction> all = gatt::read_instructions(file);
   for (const auto& instruction : all)
-    check_instruction(instruction, model, most, file);
+    for (const auto& [field, text] : {std::pair{"text", instruction.text}, {"short", instruction.brief}})
+      check_prompt_text(text, field, file, instruction.line, model, most, false);  // they stand in training rows
   const auto unseen = std::erase_if(all, [](const auto& instruction) { return instruction.unseen; });
   core::log_info(fmt::format("{}: {} instructions; {} more are marked as unseen and left out", file.string(), all.size(), unseen));
   if (all.empty()) throw core::DataError(file, 0, "marks all instructions as unseen: none is left to learn");
@@ -69,10 +58,15 @@ std::vector<gatt::Instruction> listed_instructions(const recipe::ListedValues& l
     const std::string prompt = gatt::listing_prompt(kind, listed.count);
     job.label = "gatt listing " + kind;
     const auto answer = inference::answer_dialogues(model, {{{{"user", prompt}}}}, {static_cast<int64_t>(i)}, job).front();
-    auto values = gatt::listed_values(answer ? answer->text : "");
+    auto [values, dropped] = gatt::listed_values(answer ? answer->text : "");
     if (answer && !answer->finished && !values.empty()) values.pop_back();  // the last one may be cut
     core::log_info(fmt::format("asked \"{}\", the model named: {}", prompt, fmt::join(values, "; ")));
-    if (values.empty()) throw core::UsageError(fmt::format("the model named no value of kind \"{}\"; give them in --instructions", kind));
+    if (values.empty())
+      throw core::UsageError(
+          fmt::format("the model named no value of kind \"{}\" ({} sentences were dropped); give them in --instructions", kind, dropped));
+    if (std::ssize(values) < listed.count)
+      core::log_warn(fmt::format("the model named {} values of kind \"{}\", {} were asked for; {} sentences were dropped", values.size(),
+                                 kind, listed.count, dropped));
     for (const auto& value : values)
       all.push_back(gatt::instruction_of(kind, value));
   }
@@ -104,7 +98,7 @@ void make_gatt_rows(const GattSettings& settings, const steps::Context& context)
     job.purpose = job.label = fmt::format("gatt turn {}", turn);
     return inference::answer_dialogues(model, prompts, records, job);
   };
-  const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer);
+  const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer, obeys_by_program);
   core::log_info(fmt::format("{}: {}", context.at("dialogues").string(), to_line(data.counts)));
   if (data.dialogues.empty()) {
     run::remove_tree(context.work / "ckpt");  // of no use to the command that follows with other settings

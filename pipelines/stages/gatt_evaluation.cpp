@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "annotation/obedience_judge.h"
@@ -20,8 +21,8 @@
 #include "pipelines/report/gatt_section.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
+#include "pipelines/stages/obedience.h"
 #include "policy/attention_weights.h"
-#include "sandbox/instructions.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -42,15 +43,6 @@ void visit(RetentionSettings& settings, core::Fields& fields) {
   fields.section("limit", settings.limit, "dialogues that do not fit, and tags in messages");
   fields.section("judge", settings.judge, "a language model that tells whether an instruction is obeyed which no program can check");
   fields("models", settings.models, "names of the models in a run; empty = their folders");
-}
-
-bool checked_by_program(const gatt::Instruction& one) {
-  return sandbox::find_instruction(one.text) != nullptr || gatt::has_checker(one);
-}
-
-std::optional<bool> obeys_by_program(const gatt::Instruction& instruction, const std::string& answer) {
-  if (const auto* of_sandbox = sandbox::find_instruction(instruction.text)) return sandbox::follows(*of_sandbox, answer);
-  return gatt::obeys_by_pattern_or_language(instruction, answer);
 }
 
 // By a program where one can tell, else by the judge, whose replies are kept in `folder`.
@@ -236,8 +228,22 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
   core::write_file(context.work / "report.html", evaluation::render_html(page));
 }
 
-steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
+// A problem for each model of a command that an earlier --model names already: their rows could not be told apart.
+std::vector<std::string> repeated_models(const steps::Inputs& inputs) {
   std::vector<std::string> problems;
+  std::map<steps::fs::path, steps::fs::path> seen;  // by the folder that it leads to
+  for (const auto& input : inputs) {
+    if (input.role != "model") continue;
+    const auto [first, is_new] = seen.emplace(steps::fs::weakly_canonical(input.source.path), input.source.path);
+    if (!is_new)
+      problems.push_back(
+          fmt::format("--model {} is --model {} once more; leave one out", input.source.path.string(), first->second.string()));
+  }
+  return problems;
+}
+
+steps::Step retention_step(const RetentionSettings& settings, const steps::Inputs& inputs) {
+  std::vector<std::string> problems = repeated_models(inputs);
   if (settings.retention.turns.empty()) problems.emplace_back("turns must name at least one turn");
   core::add_problems(problems, "judge.", annotation::problems_of(settings.judge));
   core::throw_if_any(std::move(problems));

@@ -100,6 +100,10 @@ TEST_CASE("ratings: a row that cannot be right is refused with its file, line an
   refused(R"({"id":"q","model":"m","ratings":{"":5}})", "names a person \"\"");
   refused(R"({"id":"q","model":"m","ratings":5})", "\"ratings\" must be a list of ratings or an object");
   refused(R"({"id":"q","model":"m","ratings":[5],"rating":5})", "both \"rating\" and \"ratings\"");
+  refused(R"({"id":"q","model":"m","person":"ann","ratings":[1,2,3]})", "both \"person\" and \"ratings\": one person gives one \"rating\"");
+  refused(R"({"id":"q","model":"m","person":"ann","ratings":{"ann":1}})", "both \"person\" and \"ratings\"");
+  refused(R"({"id":"q","model":"m","person":"  ","rating":5})", "\"person\" is blank");
+  refused(R"({"id":"q","model":"m","ratings":{" ":5}})", "names a person \" \"");
   refused(R"({"id":"p","model":"n","person":"ann","rating":5,"category":"illicit"})",
           "\"category\" of id \"p\" is \"illicit\", but \"hate\" at ");
   refused(R"({"id":"p","model":"n","person":"ann","rating":5,"turns":1})", "\"turns\" of id \"p\" is \"1\", but \"2\" at ");
@@ -114,6 +118,18 @@ TEST_CASE("ratings: a row that cannot be right is refused with its file, line an
   for (const std::string& row : {list, std::string(R"({"id":"q","model":"m","person":"ann","rating":5})")})
     CHECK_THROWS_WITH(read({{"a.jsonl", list}, {"b.jsonl", row}}),
                       ContainsSubstring("b.jsonl:1: ") && ContainsSubstring("a.jsonl:1; a list"));
+}
+
+TEST_CASE("ratings: a person's name is one name, with blanks around it or not; with other capitals it is refused", "[annotation]") {
+  const std::string table = "id,model,person,rating\n1,m,ann,5\n";
+  CHECK(lines_of(read({{"r.csv", table + "2,m, ann ,1\n"}, {"s.jsonl", R"({"id":3,"model":"m","ratings":{"ann\t":4}})"}})) ==
+        std::vector<std::string>{"1 m   0: ann=5", "2 m   0: ann=1", "3 m   0: ann=4"});
+  CHECK_THROWS_WITH(read({{"r.csv", table + "1,m,ann ,1\n"}}),
+                    ContainsSubstring("r.csv:3: \"ann\" rates the answer of \"m\" to id \"1\" a "));
+  CHECK_THROWS_WITH(read({{"r.csv", table + "1,m,Ann,1\n"}}),
+                    ContainsSubstring("r.csv:3: \"person\" is \"Ann\" here and \"ann\" at ") && ContainsSubstring("r.csv:2: write one"));
+  CHECK_THROWS_WITH(read({{"r.csv", table}, {"s.jsonl", R"({"id":7,"model":"n","ratings":{"ANN":4}})"}}),
+                    ContainsSubstring("s.jsonl:1: \"person\" is \"ANN\" here and \"ann\""));
 }
 
 TEST_CASE("ratings: a table without a column, or with a cell that is no rating, is refused with its file and line", "[annotation]") {

@@ -105,12 +105,12 @@ TEST_CASE("distillation: answers that cannot be learned are counted by reason", 
 
 TEST_CASE("preprompts: slots get different adjectives, and a category has its own preprompts", "[distillation]") {
   keel::core::Stream stream(1, "test");
-  const std::vector<Preprompt> all = {{"A {adjective} and {adjective} one.", ""}, {"No crime.", "illicit"}};
+  const std::vector<Preprompt> all = {{"My {adjective} and {adjective} one.", ""}, {"No crime.", "illicit"}};
   std::set<std::string> seen;
   for (int i = 0; i < 200; ++i) {
     const std::string text = draw_preprompt(all, "hateful", stream);
     CHECK(text.find('{') == std::string::npos);
-    const std::string first = text.substr(2, text.find(' ', 2) - 2),
+    const std::string first = text.substr(3, text.find(' ', 3) - 3),
                       second = text.substr(text.find("and ") + 4, text.rfind(' ') - text.find("and ") - 4);
     CHECK(first != second);
     seen.insert(first);
@@ -122,6 +122,31 @@ TEST_CASE("preprompts: slots get different adjectives, and a category has its ow
     CHECK_FALSE(draw_preprompt(built_in_preprompts(), category, stream).empty());
 }
 
+TEST_CASE("preprompts: the article before an adjective is the right one", "[distillation]") {
+  keel::core::Stream stream(1, "test");
+  std::set<std::string> seen;
+  for (int i = 0; i < 100; ++i)
+    for (const char* text :
+         {"A {adjective} one", "be an {adjective} one", "An {adjective} one", "{adjective} a {adjective}", "Panama {adjective}"})
+      seen.insert(draw_preprompt({{text, ""}}, "", stream));
+  for (const char* text :
+       {"A kind one", "An honest one", "be a wise one", "be an honest one", "kind an honest", "honest a kind", "Panama honest"})
+    CHECK(seen.contains(text));
+  for (const auto& text : seen) {
+    INFO(text);
+    for (const char* wrong : {" a honest", " A honest", " an kind", " An kind"})
+      CHECK((" " + text).find(wrong) == std::string::npos);
+  }
+  for (int i = 0; i < 200; ++i)
+    for (const char* category : {"illicit", "hateful", "unqualified", ""}) {
+      const std::string text = draw_preprompt(built_in_preprompts(), category, stream);
+      for (const auto& adjective : adjectives()) {
+        INFO(text);
+        CHECK(text.find((adjective == "honest" ? " a " : " an ") + adjective) == std::string::npos);
+      }
+    }
+}
+
 TEST_CASE("preprompts: a broken row is refused with its line and field", "[distillation]") {
   const auto [row, text] = GENERATE(table<std::string, std::string>({{R"({"text": ""})", "\"text\" is empty"},
                                                                      {R"({"category": "illicit"})", "no \"text\""},
@@ -130,4 +155,6 @@ TEST_CASE("preprompts: a broken row is refused with its line and field", "[disti
   const keel::test::TemporaryFolder folder;
   keel::test::write_text(folder / "p.jsonl", "{\"text\": \"fine\"}\n" + row + "\n");
   CHECK_THROWS_WITH(read_preprompts(folder / "p.jsonl"), ContainsSubstring("p.jsonl:2: ") && ContainsSubstring(text));
+  keel::test::write_text(folder / "p.jsonl", "\n{\"text\": \"fine\"}\n");
+  CHECK(read_preprompts(folder / "p.jsonl").at(0).line == 2);
 }

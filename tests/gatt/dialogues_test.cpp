@@ -131,7 +131,7 @@ TEST_CASE("gatt: instructions of different kinds are combined, each number of th
   std::map<int64_t, int> by_number;
   for (uint64_t i = 0; i < 3000; ++i) {
     keel::core::Stream stream(1, "test", i);
-    const auto drawn = keel::gatt::draw_instruction(all, 3, stream);
+    const auto drawn = keel::gatt::combined(keel::gatt::draw_instructions(all, 3, stream));
     const auto has = [&](const char* text) { return drawn.text.find(text) != std::string::npos; };
     CHECK_FALSE((has("pirate") && has("king")));
     ++by_number[has("Act") + has("chess") + has("Rhyme")];
@@ -143,6 +143,33 @@ TEST_CASE("gatt: instructions of different kinds are combined, each number of th
   const auto both = keel::gatt::combined({all[0], all[2], all[3]});
   CHECK(both.text == "Act as a pirate. You love chess. Rhyme.");
   CHECK(both.brief == "Figure: pirate. Hobby: chess. Rhyme.");
+}
+
+TEST_CASE("gatt: with obeyed_only a dialogue ends with its last answer that obeys every part of the instruction", "[gatt]") {
+  const Instruction shout = {.text = "Shout.", .pattern = "!$"}, rhyme = {.text = "Rhyme."};  // nobody can tell a rhyme
+  const auto made = [&](const std::vector<std::string>& answers, bool obeyed_only = true, const Instruction& instruction = {}) {
+    return make_dialogues({asked(static_cast<int64_t>(answers.size()))}, {instruction.text.empty() ? shout : instruction},
+                          {.most_combined = 1, .shortened = 0, .obeyed_only = obeyed_only}, ChatFormat::llama2, 1,
+                          by([&](const Dialogue&, int64_t turn) {
+                            return std::optional(Answer{answers.at(static_cast<size_t>(turn - 1)), true});
+                          }));
+  };
+  const auto cut = made({"yes!", "no", "well"});
+  CHECK(learned(cut.dialogues.at(0)) == "<s>[INST] Shout.\nq1 [/INST]{ yes! </s>}");
+  CHECK(to_line(cut.counts) == "kept 1, dropped 0, truncated 1 (disobeyed 1)");
+  // What comes before the learned answer is context, obedient or not.
+  CHECK(to_line(made({"no", "yes!"}).counts) == "kept 1, dropped 0, truncated 0");
+  CHECK(to_line(made({"no", "well"}).counts) == "kept 0, dropped 1 (disobeyed 1), truncated 0");
+  CHECK(to_line(made({"no", "well"}, false).counts) == "kept 1, dropped 0, truncated 0");
+  CHECK(to_line(made({"no", "well"}, true, rhyme).counts) == "kept 1, dropped 0, truncated 0");
+  // All parts of a combined instruction must be obeyed.
+  const Instruction quiet = {.text = "Be quiet.", .kind = "volume", .pattern = "^[a-z!]*$"}, loud = {.text = "Shout.", .kind = "style", .pattern = "!$"};
+  for (const auto& [answer, counts] : {std::pair{"yes!", "kept 20, dropped 0, truncated 0"}, {"YES!", "disobeyed"}}) {
+    const std::string text = answer;
+    const auto both = make_dialogues(std::vector<Dialogue>(20, asked(1)), {quiet, loud}, {.most_combined = 2, .shortened = 0, .obeyed_only = true},
+                                     ChatFormat::llama2, 1, by([&](const Dialogue&, int64_t) { return std::optional(Answer{text, true}); }));
+    CHECK_THAT(to_line(both.counts), Catch::Matchers::ContainsSubstring(counts));
+  }
 }
 
 TEST_CASE("gatt: a dialogue ends before an answer that cannot be used, and is left out where the first one cannot; both are counted",

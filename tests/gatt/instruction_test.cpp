@@ -38,6 +38,7 @@ TEST_CASE("instructions: a broken row is refused with its line and field", "[gat
       {R"({"kind": "figure"})", R"(needs "text", or "kind" and "value")"},
       {R"({"kind": "planet", "value": "Mars"})", R"("kind" "planet" has no sentence of its own)"},
       {R"({"text": "a", "pattern": "("})", "parenthes"},
+      {R"({"kind": "figure", "value": "Napoleon", "short": "Nap."})", R"("short" needs "text" beside it)"},
       {R"({"text": "a", "unseen": "yes"})", R"("unseen" must be true or false)"},
   }));
   const keel::test::TemporaryFolder folder;
@@ -50,10 +51,27 @@ TEST_CASE("instructions: a broken row is refused with its line and field", "[gat
 
 TEST_CASE("instructions: the values that a model lists", "[gatt]") {
   using Values = std::vector<std::string>;
-  CHECK(listed_values("Here are some:\n1. Napoleon\n2) Marie Curie.\n- Ada Lovelace\n* Napoleon\n\n") ==
+  CHECK(listed_values("Here are some:\n1. Napoleon\n2) Marie Curie.\n- Ada Lovelace\n* Napoleon\n\n").values ==
         Values{"Napoleon", "Marie Curie", "Ada Lovelace"});
-  CHECK(listed_values("tennis, chess, and, swimming.") == Values{"tennis", "chess", "and", "swimming"});
-  CHECK(listed_values("1984 Olympics\n3. 2 be") == Values{"1984 Olympics", "2 be"});
-  CHECK(listed_values("").empty());
-  CHECK(listed_values(std::string(61, 'x') + "\nshort\n") == Values{"short"});
+  CHECK(listed_values("tennis, chess, and, swimming.").values == Values{"tennis", "chess", "and", "swimming"});
+  CHECK(listed_values("1984 Olympics\n3. 2 be").values == Values{"1984 Olympics", "2 be"});
+  CHECK(listed_values("").values.empty());
+  const std::string names = "1. Dr. Martin Luther King Jr.\n2. J. R. R. Tolkien\n3. Elizabeth I\n4. I. M. Pei\n5. O\u2019Neill";
+  CHECK(listed_values(names).values == Values{"Dr. Martin Luther King Jr", "J. R. R. Tolkien", "Elizabeth I", "I. M. Pei", "O\u2019Neill"});
+  CHECK(listed_values("1. tennis").values == Values{"tennis"});
+  CHECK(listed_values("Tennis.").values == Values{"Tennis"});
+}
+
+TEST_CASE("instructions: a refusal and a sentence are no values; they are dropped and counted", "[gatt]") {
+  for (const char* text :
+       {"I cannot help with that. Please ask the doctor.", "I cannot help with that", "I'm sorry, but I can't list hobbies.",
+        "I\u2019m sorry, but I can\u2019t do this", "As an AI, I do not have hobbies.", "Ask the doctor.",
+        "The doctor can help you with this.", "Sure! Here is my list", "No, I won't.", "Unfortunately this is not possible"}) {
+    INFO(text);
+    CHECK(listed_values(text).values.empty());
+    CHECK(listed_values(text).dropped > 0);
+  }
+  const auto mixed = listed_values("Here are some:\n1. tennis\nI hope that this helps!\n2. chess\n3. " + std::string(61, 'x'));
+  CHECK(mixed.values == std::vector<std::string>{"tennis", "chess"});
+  CHECK(mixed.dropped == 2);
 }

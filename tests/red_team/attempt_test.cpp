@@ -127,6 +127,8 @@ TEST_CASE("log: rows that may not stand are refused with file, line and field, r
            {{start, user, model, with(rating, "rating", 2.5)}, "\"rating\" must be a whole number from 1"},
            {{start, user, model, with(rating, "rating", "2")}, "\"rating\" must be a whole number from 1"},
            {{start, user, model, with(rating, "person", " ")}, "\"person\" must not be empty"},
+           {{start, user, model, with(rating, "person", "ANN")}, "\"person\" is \"ANN\" here and \"ann\" at attempt 0"},
+           {{start, user, model, rating, with(rating, "person", " ann ")}, "\"person\": ann has rated this attempt already, with 2"},
            {{start, user, model, with(rating, "category", "rude")}, "\"category\" must be one of illicit"},
            {{start, user, model, with(rating, "vectors", json::array())}, "\"vectors\" must be a list"},
            {{start, user, model, rating, with(rating, "rating", 4)}, "\"person\": ann has rated this attempt already, with 2"},

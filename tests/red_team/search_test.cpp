@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "red_team/automatic.h"
 #include "red_team/measures.h"
+#include "sandbox/prompts.h"
 #include "support/test_plain.h"
 
 namespace keel::red_team {

@@ -190,11 +190,46 @@ TEST_CASE("terminal: control characters of an answer do not reach the terminal, 
   const test::TemporaryFolder folder;
   AttemptLog log(folder / "log.jsonl");
   Target target = echoing();
-  target.ask = [](const std::vector<Question>&) { return std::vector<annotation::ChatReply>{{.text = "\x1b[2Jgone", .refusal = {}}}; };
+  // ESC, DEL, the one-byte CSI of C1, and the marks that turn the direction of text; then what must stay as it is.
+  const std::string answer =
+      "\x1b[2Jgone\x7f \u009b31m \u0080\u009f \u202aa\u202e b\u2066c\u2069 caf\u00e9 \u00a0\u2029\u206a \U0001f600\tz\ny";
+  target.ask = [&](const std::vector<Question>&) { return std::vector<annotation::ChatReply>{{.text = answer, .refusal = {}}}; };
   Typist ann{.lines = {"x"}};
   try_requests("ann", target, two_requests(), {}, log, ann.terminal());
-  CHECK(ann.seen.find('\x1b') == std::string::npos);
-  CHECK(log.attempts()[0].dialogue.messages[1].content == "\x1b[2Jgone");
+  CHECK_THAT(ann.seen, ContainsSubstring("model> \\u001b[2Jgone\\u007f \\u009b31m \\u0080\\u009f \\u202aa\\u202e b\\u2066c\\u2069 "
+                                         "caf\u00e9 \u00a0\u2029\u206a \U0001f600\tz\ny\n"));
+  CHECK(log.attempts()[0].dialogue.messages[1].content == answer);
+}
+
+TEST_CASE("terminal: a rating corrects the category, in try and in rate", "[red_team]") {
+  const test::TemporaryFolder folder;
+  AttemptLog log(folder / "log.jsonl");
+  Typist ann{.lines = {"one", "/rate 2 category=rude", "/rate 2 category=unqualified logic", "two", "/rate 5"}};
+  try_requests("ann", echoing(), two_requests(), {}, log, ann.terminal());
+  CHECK_THAT(ann.seen, ContainsSubstring("\"rude\" is no category of risk: name one of illicit, hateful, unqualified, other"));
+  CHECK(log.attempts().at(0).category == "unqualified");
+  CHECK(log.attempts()[0].vectors == std::vector<std::string>{"logic"});
+  CHECK(log.attempts().at(1).category == "hateful");
+  Typist bob{.lines = {"1 category=illicit", "5 other category=other"}};
+  rate_attempts("bob", log, bob.terminal());
+  CHECK((log.attempts()[0].category == "illicit" && log.attempts()[0].vectors == std::vector<std::string>{"logic"}));
+  CHECK((log.attempts()[1].category == "other" && log.attempts()[1].vectors == std::vector<std::string>{"other"}));
+}
+
+TEST_CASE("terminal: a blank person, and one whom the log writes with other capitals, is refused before anything is asked", "[red_team]") {
+  const test::TemporaryFolder folder;
+  AttemptLog log(folder / "log.jsonl");
+  Typist ann{.lines = {"one", "/rate 2", "/quit"}};
+  try_requests("ann", echoing(), two_requests(), {}, log, ann.terminal());
+  const std::string before = test::read_text(folder / "log.jsonl");
+  for (const auto& [person, text] : std::vector<std::pair<std::string, std::string>>{
+           {"", "--person is blank"}, {" \t", "--person is blank"}, {"Ann", "\"person\" is \"Ann\" here and \"ann\" at attempt 0"}}) {
+    Typist typist{.lines = {"two"}};
+    CHECK_THROWS_WITH(try_requests(person, echoing(), two_requests(), {}, log, typist.terminal()), ContainsSubstring(text));
+    CHECK_THROWS_AS(rate_attempts(person, log, typist.terminal()), core::UsageError);
+    CHECK((typist.lines.size() == 1 && typist.seen.empty()));
+  }
+  CHECK(test::read_text(folder / "log.jsonl") == before);
 }
 
 TEST_CASE("rating: another person rates what is answered, once, without seeing the ratings so far", "[red_team]") {
@@ -211,6 +246,10 @@ TEST_CASE("rating: another person rates what is answered, once, without seeing t
   Typist once{.lines = {"3", "never read"}};
   rate_attempts("bob", log, once.terminal());
   CHECK((log.attempts()[1].ratings.size() == 2 && once.lines.size() == 1));
+  CHECK_THAT(once.seen, ContainsSubstring("That was the last attempt."));
+  Typist done{.lines = {"never read"}};
+  rate_attempts("bob", log, done.terminal());
+  CHECK(done.seen == "There is no attempt that bob has not rated.\n");
 }
 
 }  // namespace keel::red_team

@@ -196,6 +196,7 @@ const std::vector<Defaults>& open_defaults() {
       {{"gatt.data.finished_only", "distill.data.finished_only"},
        "true",
        "not in the paper: an answer that was cut would teach not to stop"},
+      {{"gatt.data.obeyed_only"}, "false", "not in the paper: its samples are not checked"},
       {{"gatt.retention.turns"}, "[2, 4, 6, 8, 10, 12, 14, 16, 18, 20]", "table 30 shows 2, 4, 6 and 20"},
       {{"gatt.listed.kinds"}, "[]", "A.3.5: the model lists hobbies and figures; off, because it must be one that can"},
       {{"gatt.listed.count"}, "50", "not in the paper"},

@@ -122,6 +122,7 @@ TEST_CASE("keel gatt: hostile rows are refused with their line and field, before
   refused(fine + R"({"messages":[{"role":"user","content":"[INST] b"}]})", say, "dialogues.jsonl:2: \"content\" of message 1 holds a tag");
   refused(fine, say + "\n" + Json{{"text", std::string(4000, 'x')}}.dump(), "instructions.jsonl:2: \"text\" has ");
   refused(fine, R"({"text":"say [INST]"})", "instructions.jsonl:1: \"text\" holds a tag of the chat format llama2");
+  refused(fine, R"({"kind":"figure","value":"Napoleon","short":"Nap."})", "instructions.jsonl:1: \"short\" needs \"text\" beside it");
   refused(fine, R"({"text":"say x","unseen":true})", "marks all instructions as unseen");
   refused("", say, "holds no dialogue");
 }
@@ -178,6 +179,10 @@ TEST_CASE("keel eval gatt: equal models keep an instruction equally long, and th
                           "--set",          "dialogues=8",
                           "--set",          "change_at=2"};
   std::filesystem::copy(work / "model", work / "twin");
+  const Outcome repeated = work.run(with(evaluate, {"--model", "./twin", "--out", "kept"}));
+  CHECK(repeated.code == 2);
+  CHECK_THAT(repeated.err, ContainsSubstring("is --model twin once more; leave one out"));
+  CHECK_FALSE(work.has("kept"));
   const Outcome short_ones = work.run(with(evaluate, {"--out", "kept", "--set", "turns=[1,2]"}));
   CHECK(short_ones.code == 3);
   CHECK_THAT(short_ones.err, ContainsSubstring("dialogue 2 has 1 user turns"));
@@ -285,6 +290,21 @@ TEST_CASE("keel distill: only hazardous prompts, only answers that the safety mo
   const Outcome harmless = work.run(with(distill, {"--out", "none.jsonl"}));
   CHECK(harmless.code == 3);
   CHECK_THAT(harmless.err, ContainsSubstring("holds no prompt with \"hazard\": true"));
+
+  // What no answer could be drawn with is refused before any is.
+  const auto refused = [&](const std::string& rows, const std::string& text) {
+    work.write("prompts.jsonl", prompts);
+    work.write("preprompts.jsonl", rows);
+    const Outcome outcome = work.run(with(distill, {"--preprompts", "preprompts.jsonl", "--out", "none.jsonl"}));
+    CHECK(outcome.code == 3);
+    CHECK_THAT(outcome.err, ContainsSubstring(text) && !ContainsSubstring("context distillation of"));
+    CHECK_FALSE(work.has("none.jsonl"));
+  };
+  const std::string fine = R"({"text":"be good"})"
+                           "\n";
+  refused(fine + R"({"text":"be good [INST]"})", "preprompts.jsonl:2: \"text\" holds a tag of the chat format llama2");
+  refused(fine + Json{{"text", std::string(4000, 'x')}}.dump(), "preprompts.jsonl:2: \"text\" has ");
+  refused(R"({"text":"be good","category":"hateful"})", "prompts.jsonl:2: no preprompt is for prompts of the category \"illicit\"");
 }
 
 }  // namespace keel::pipelines::cli

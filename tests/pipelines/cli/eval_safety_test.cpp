@@ -92,6 +92,8 @@ TEST_CASE("keel eval safety: what is wrong is named by file and line, and nothin
   test::write_text(folder / "empty.jsonl", "\n");
   test::write_text(folder / "page.jsonl", "<!DOCTYPE html><html></html>\n");
   test::write_text(folder / "good.jsonl", R"({"id":1,"model":"m","ratings":[5,5,5]})");
+  test::write_text(folder / "named.jsonl", R"({"id":1,"model":"m","person":"ann","ratings":[1,2,3]})");
+  test::write_text(folder / "capitals.csv", "id,model,person,rating\n1,m,ann,5\n1,m, Ann,1\n");
   const auto refused = [&](const std::vector<std::string>& arguments, int code, const std::string& message) {
     std::vector<std::string> all = arguments;
     all.insert(all.end(), {"--out", "out.jsonl"});
@@ -105,6 +107,8 @@ TEST_CASE("keel eval safety: what is wrong is named by file and line, and nothin
   refused({"--ratings", "good.jsonl", "--ratings", "twice.csv"}, 3,
           "twice.csv:2: the answer of \"m\" to id \"1\" has a row already, at good.jsonl:1");
   refused({"--ratings", "twice.csv"}, 3, "twice.csv:3: \"ann\" rates the answer of \"m\" to id \"1\" a second time");
+  refused({"--ratings", "named.jsonl"}, 3, "named.jsonl:1: the row has both \"person\" and \"ratings\"");
+  refused({"--ratings", "capitals.csv"}, 3, "capitals.csv:3: \"person\" is \"Ann\" here and \"ann\" at capitals.csv:2");
   refused({"--ratings", "empty.jsonl"}, 3, "empty.jsonl: holds no rows");
   refused({"--ratings", "page.jsonl"}, 3, "is a web page");
   refused({"--ratings", "missing.jsonl"}, 2, "missing.jsonl");
@@ -159,6 +163,42 @@ TEST_CASE("keel eval safety: a judge's ratings appear whole; after a failure the
   CHECK(figures.rows()[0]["violations"] == 2);
   CHECK(figures.rows()[0]["unrated"] == 1);
   CHECK(figures.rows().back()["ac1"]["mean"].is_null());  // one rater
+}
+
+TEST_CASE("keel eval safety: a judge that rates nothing is an error; the same command asks again; some blanks are a warning",
+          "[pipelines]") {
+  const TemporaryFolder folder;
+  test::write_text(folder / "answers.jsonl", R"({"id":1,"model":"m","prompt":"how?","response":"so"}
+{"id":2,"model":"m","prompt":"why?","response":"thus"}
+)");
+  std::atomic<int> rated{0};  // how many of the two questions get a rating
+  const test::Server server([&](const std::string& body) {
+    const std::string question = json::parse(body)["messages"][0]["content"];
+    const bool first = question.find("how?") != std::string::npos;
+    return test::completion(rated > (first ? 0 : 1) ? "{\"rating\": 2}" : "I would say that it is rather safe.");
+  });
+  const std::vector<std::string> command = {"--answers", "answers.jsonl", "--judge-url",   server.url(),  "--judge-model",
+                                            "gpt",       "--out",         "ratings.jsonl", "--log-level", "warn"};
+  const auto none = eval_safety(folder, command);
+  CHECK(none.code == 3);
+  CHECK(none.says("gives no rating to any of 2 answers"));
+  CHECK(none.says("the answer of \"m\" to id \"1\" has no verdict: the judge replies \"I would say that it is rather safe.\""));
+  CHECK_FALSE(std::filesystem::exists(folder / "ratings.jsonl"));
+  CHECK(std::filesystem::exists(folder / "ratings.jsonl.partial"));
+  CHECK(server.requests() == 2);
+
+  rated = 1;
+  const auto one = eval_safety(folder, command);
+  INFO(one.err);
+  CHECK(one.code == 0);
+  CHECK(one.says("answers 2, replies without a rating 1"));  // at the level of warnings
+  CHECK(server.requests() == 4);
+  CHECK_FALSE(std::filesystem::exists(folder / "ratings.jsonl.partial"));
+
+  rated = 2;
+  const auto all = eval_safety(folder, command);
+  CHECK(all.code == 0);
+  CHECK_FALSE(all.says("without a rating"));
 }
 
 TEST_CASE("keel eval safety: an option that nothing would read is refused", "[pipelines]") {

@@ -241,16 +241,29 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   for (const auto& row : rows_in(work / "next.jsonl"))
     CHECK((row.at("hazard") == true && row.at("messages").back().at("role") == "user"));
 
+  work.write("empty.jsonl", "");
+  work.write("copy.jsonl", work.read("v1.jsonl"));
   for (const auto& [arguments, text] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"redteam", "try", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"}, "give --model DIR or --url URL"},
            {{"redteam", "try", "--url", "https://a", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"},
             "must begin with http://"},
            {{"redteam", "export", "--log", "requests.jsonl"}, "requests.jsonl:1: "},
-           {{"redteam", "report", "--log", "none.jsonl"}, "none.jsonl"}}) {
+           {{"redteam", "report", "--log", "none.jsonl"}, "none.jsonl"},
+           {{"redteam", "report", "--log", "empty.jsonl"}, "empty.jsonl: holds no attempt"},
+           {{"redteam", "report", "--log", "v1.jsonl", "--log", "v1.jsonl"}, "v1.jsonl and v1.jsonl are one log, which would count twice"},
+           {{"redteam", "report", "--log", "v1.jsonl", "--log", "copy.jsonl"}, "copy.jsonl:1: the attempt stands at v1.jsonl:1 too"},
+           {{"redteam", "rate", "--log", "none.jsonl", "--person", "ann"}, "there is no log none.jsonl"},
+           {{"redteam", "rate", "--log", "empty.jsonl", "--person", "ann"}, "empty.jsonl: holds no attempt to rate"},
+           {{"redteam", "rate", "--log", "v1.jsonl", "--person", " "}, "--person is blank"},
+           {{"redteam", "try", "--url", "http://127.0.0.1:1", "--prompts", "requests.jsonl", "--log", "y.jsonl", "--person", ""},
+            "--person is blank"}}) {
     const Outcome refused = work.run(arguments);
+    INFO(text << "\n" << refused.err);
     CHECK((refused.code == 2 || refused.code == 3));
     CHECK(refused.says(text));
   }
+  for (const char* file : {"none.jsonl", "none.jsonl.lock", "y.jsonl"})
+    CHECK_FALSE(work.has(file));
 }
 
 TEST_CASE("redteam: an option or setting that nothing reads is refused by name", "[cli]") {
