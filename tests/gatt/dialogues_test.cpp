@@ -148,7 +148,7 @@ TEST_CASE("gatt: instructions of different kinds are combined, each number of th
 TEST_CASE("gatt: with obeyed_only a dialogue ends with its last answer that obeys every part of the instruction", "[gatt]") {
   const Instruction shout = {.text = "Shout.", .pattern = "!$"}, rhyme = {.text = "Rhyme."};  // nobody can tell a rhyme
   const auto made = [&](const std::vector<std::string>& answers, bool obeyed_only = true, const Instruction& instruction = {}) {
-    return make_dialogues({asked(static_cast<int64_t>(answers.size()))}, {instruction.text.empty() ? shout : instruction},
+    return make_dialogues({asked(static_cast<int>(answers.size()))}, {instruction.text.empty() ? shout : instruction},
                           {.most_combined = 1, .shortened = 0, .obeyed_only = obeyed_only}, ChatFormat::llama2, 1,
                           by([&](const Dialogue&, int64_t turn) {
                             return std::optional(Answer{answers.at(static_cast<size_t>(turn - 1)), true});
