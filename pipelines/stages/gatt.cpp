@@ -15,6 +15,7 @@
 #include "core/rng.h"
 #include "data/messages.h"
 #include "inference/dialogues.h"
+#include "pipelines/run/run_directory.h"
 #include "pipelines/stages/answer_settings.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
