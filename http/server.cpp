@@ -1,5 +1,6 @@
 #include "http/server.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <charconv>
+#include <ctime>
 #include <filesystem>
 #include <list>
 #include <map>
@@ -77,6 +79,11 @@ void free_socket_path(const fs::path& path, asio::io_context& io) {
   fs::remove(path);
 }
 
+// "Sun, 06 Nov 1994 08:49:37 GMT", RFC 9110, 5.6.7.
+std::string date_now() {
+  return fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(std::time(nullptr)));
+}
+
 std::string text_of(beast::string_view view) {
   return {view.data(), view.size()};
 }
@@ -94,8 +101,13 @@ std::optional<std::pair<int, std::string>> header_problem(const Parser& parser, 
   if (std::distance(head.begin(), head.end()) > limits.headers) return {{431, fmt::format("more than {} headers", limits.headers)}};
   if (head.count(Field::transfer_encoding) > 0) return {{411, "Transfer-Encoding is not accepted; send Content-Length"}};
   if (head.count(Field::content_encoding) > 0) return {{415, "Content-Encoding is not accepted; send the body as it is"}};
-  if (const auto length = parser.content_length(); length && *length > static_cast<uint64_t>(limits.body_bytes))
-    return {{413, fmt::format("the body is longer than {} bytes", limits.body_bytes)}};
+  const auto hosts = head.count(Field::host);  // RFC 9112, 3.2
+  if (hosts > 1 || (hosts == 0 && head.version() >= 11)) return {{400, "a request needs one Host header"}};
+  if (const auto length = head[Field::content_length]; head.count(Field::content_length) > 1 || length.find(',') != length.npos)
+    return {{400, "a request needs one Content-Length"}};
+  const int64_t longest = std::min(limits.body_bytes, limits.bodies_bytes);
+  if (const auto length = parser.content_length(); length && *length > static_cast<uint64_t>(longest))
+    return {{413, fmt::format("the body is longer than {} bytes", longest)}};
   if (head.target().empty() || head.target()[0] != '/') return {{400, "the request's target must be a path"}};
   return std::nullopt;
 }
@@ -277,6 +289,7 @@ awaitable<bool> Server::Implementation::serve_one(Stream& stream, beast::flat_bu
     request.authorization = text_of(head[Field::authorization]);
     request.api_key = text_of(head["X-Api-Key"]);
     request.content_type = text_of(head[Field::content_type]);
+    request.fetch_site = text_of(head["Sec-Fetch-Site"]);
     refused = screen(request);
     const bool takes_body = head.method() != beast::http::verb::get && !head_only;
     if (!refused && !takes_body && parser.content_length().value_or(0) > 0) refused = refuse({400, "this method takes no body"});
@@ -355,6 +368,7 @@ awaitable<std::optional<Reply>> Server::Implementation::wait_for_reply(Stream& s
 awaitable<bool> Server::Implementation::write(Stream& stream, Reply reply, bool keep_alive, bool head_only, unsigned version) {
   beast::http::response<beast::http::string_body> response(static_cast<beast::http::status>(reply.status), version);
   response.set(Field::server, "keel");
+  response.set(Field::date, date_now());
   response.set(Field::content_type, reply.content_type);
   for (const auto& [name, value] : reply.headers)
     response.insert(name, value);

@@ -1,7 +1,8 @@
 // An asynchronous HTTP/1.1 server for small JSON requests (Boost.Beast behind a plain interface). It knows nothing of scoring.
 //
 // Every limit below is a total, not one a read: a client that sends one byte a second is cut off like one that sends none. Refused before
-// the body is read: Transfer-Encoding (411), Content-Encoding (415), a body over the limit (413), and whatever Screen refuses.
+// the body is read: Transfer-Encoding (411), Content-Encoding (415), a body over the limit (413), two lengths, no Host or two (400), and
+// whatever Screen refuses.
 #pragma once
 
 #include <atomic>
@@ -46,6 +47,7 @@ inline void visit(Limits& limits, core::Fields& fields) {
 struct Request {
   std::string method, path, query;  // the path as it was sent, without "?" and what follows
   std::string authorization, api_key, content_type;
+  std::string fetch_site;  // a browser's Sec-Fetch-Site: "cross-site", "same-origin"
   std::string body;
   std::shared_ptr<const std::atomic<bool>> gone;  // true once the client has closed the connection
 };

@@ -47,10 +47,13 @@ bool Engine::reserve(int64_t texts, int64_t tokens, int64_t held) {
   constexpr int64_t kSmall = 64;
   const bool alone = texts_ == held;
   const int64_t tenths = texts + held > kSmall ? 9 : 10;
-  if (!alone && (texts_ + texts > limits_.queued_texts * tenths / 10 || tokens_ + tokens > limits_.queued_tokens * tenths / 10))
+  if (!alone && (texts_ + texts > limits_.queued_texts * tenths / 10 || tokens_ + tokens > limits_.queued_tokens * tenths / 10)) {
+    full_ = full_ || nearly_full();  // else it is the request that is large
     return false;
+  }
   texts_ += texts;
   tokens_ += tokens;
+  full_ = full_ || texts_ >= limits_.queued_texts || tokens_ >= limits_.queued_tokens;
   return true;
 }
 
@@ -58,6 +61,7 @@ void Engine::release(int64_t texts, int64_t tokens) {
   const std::lock_guard lock(mutex_);
   texts_ -= texts;
   tokens_ -= tokens;
+  full_ = full_ && nearly_full();
 }
 
 void Engine::enter(std::shared_ptr<Job> job) {

@@ -87,10 +87,13 @@ class Engine {
 
   void enter(std::shared_ptr<Job> job);
   void stop();  // what still waits is dropped without an outcome
+  // Whether new work is refused: from a full queue on until a tenth of it is free, so that who asks does not see every single place.
+  bool full() const { return full_; }
   int64_t queued_texts() const { return texts_; }
   int64_t queued_tokens() const { return tokens_; }
 
  private:
+  bool nearly_full() const { return texts_ > limits_.queued_texts * 9 / 10 || tokens_ > limits_.queued_tokens * 9 / 10; }
   struct Turn {
     std::shared_ptr<Job> job;
     size_t row = 0;
@@ -108,6 +111,7 @@ class Engine {
   std::deque<std::shared_ptr<Job>> waiting_;  // the next turn first
   bool stopping_ = false;
   std::atomic<int64_t> texts_{0}, tokens_{0};
+  std::atomic<bool> full_{false};
   std::thread thread_;
 };
 

@@ -35,10 +35,8 @@ std::string basic_password(const std::string& encoded) {
   return colon == std::string::npos ? std::string() : decoded.substr(colon + 1);
 }
 
-// What the request gives as its key; "" where it gives none.
-std::string given_key(const http::Request& request) {
-  if (!request.api_key.empty()) return request.api_key;
-  const std::string& given = request.authorization;
+// The key of an Authorization header; "" where it gives none.
+std::string authorized_key(const std::string& given) {
   if (starts_with_word(given, "bearer")) return std::string(data::strip(given.substr(7)));
   if (starts_with_word(given, "basic")) return basic_password(std::string(data::strip(given.substr(6))));
   return {};
@@ -67,10 +65,12 @@ Keys::Keys(const std::filesystem::path& file) {
 
 bool Keys::admit(const http::Request& request) const {
   if (digests_.empty()) return true;
-  const std::string digest = core::sha256(given_key(request));
   bool known = false;
-  for (const auto& one : digests_)
-    known = CRYPTO_memcmp(one.data(), digest.data(), digest.size()) == 0 || known;
+  for (const auto& given : {request.api_key, authorized_key(request.authorization)}) {
+    const std::string digest = core::sha256(given);
+    for (const auto& one : digests_)
+      known = CRYPTO_memcmp(one.data(), digest.data(), digest.size()) == 0 || known;
+  }
   return known;
 }
 

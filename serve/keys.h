@@ -19,7 +19,8 @@ class Keys {
   bool empty() const { return digests_.empty(); }
 
   // Whether the request holds one of the keys: "Authorization: Bearer KEY", "X-Api-Key: KEY", or Basic with the key as password, which is
-  // what a key inside a URL becomes. Digests are compared, in a time that does not depend on them.
+  // what a key inside a URL becomes. One that a gateway adds beside it does no harm. Digests are compared, in a time that does not depend
+  // on them.
   bool admit(const http::Request& request) const;
 
  private:

@@ -192,7 +192,7 @@ std::string shortened(const ServedModel& model, const std::string& answer, int64
   return model.tokenizer->decode(ids);
 }
 
-Rendered render_dialogue(const ServedModel& model, core::Dialogue dialogue, bool decoded) {
+Rendered render_dialogue(const ServedModel& model, core::Dialogue dialogue, bool decoded, bool shortens = true) {
   if (decoded) dialogue.messages.back().content = without_end(model, dialogue.messages.back().content);
   if (!model.limit.allow_tags)  // an answer may hold tags, for a model wrote it
     for (const auto& message : dialogue.messages)
@@ -205,7 +205,7 @@ Rendered render_dialogue(const ServedModel& model, core::Dialogue dialogue, bool
   auto whole = data::answered_sequence(set.records[0], model.format, *model.tokenizer, data::TagPolicy::allow);
   const auto answer = std::ranges::find(whole.loss_mask.rbegin(), whole.loss_mask.rend(), false) - whole.loss_mask.rbegin();
   Rendered rendered{.ids = std::move(whole.ids), .answer_tokens = answer};
-  if (std::ssize(rendered.ids) <= model.most_tokens || !model.limit.drop_oldest_turns) return rendered;
+  if (std::ssize(rendered.ids) <= model.most_tokens || !model.limit.drop_oldest_turns || !shortens) return rendered;
   inference::RenderPolicy limit = model.limit;
   limit.allow_tags = true;
   const auto record = inference::dialogues_for(*model.reward, set, {.limit = limit}).front();
@@ -239,6 +239,20 @@ Rendered render_whole(const ServedModel& model, const Item& item, const Asked& a
 const std::string& ModelSet::default_name() const {
   static const std::string both = kCombined;
   return combined ? both : rewards.front()->name;
+}
+
+std::vector<std::string> ModelSet::reward_names() const {
+  std::vector<std::string> names;
+  if (combined) names.emplace_back(kCombined);
+  for (const auto& model : rewards)
+    names.push_back(model->name);
+  return names;
+}
+
+std::string ModelSet::served_name(const std::string& in_path) const {
+  for (const auto& name : {in_path, "/" + in_path})
+    if (!in_path.empty() && (!behind(name).empty() || policy(name) != nullptr)) return name;
+  return {};
 }
 
 std::vector<std::shared_ptr<const ServedModel>> ModelSet::behind(const std::string& name) const {
@@ -301,12 +315,14 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
   return set;
 }
 
-Rendered render(const ServedModel& model, const Item& item, const Asked& asked) {
-  if (asked.max_tokens && *asked.max_tokens > model.most_tokens && !asked.limit_name.empty())
-    throw Refused(Trouble::invalid, fmt::format("\"{}\" is more than the model's limit of {}", asked.limit_name, model.most_tokens));
+namespace {
+
+// What `work` gives, its errors as Refused.
+template <class Work>
+Rendered rendered_by(const ServedModel& model, Work work) {
   Rendered rendered;
   try {
-    rendered = render_whole(model, item, asked);
+    rendered = work();
   } catch (const std::invalid_argument&) {  // its words may repeat the client's
     throw Refused(Trouble::invalid, "a text is not valid UTF-8, or a message holds a tag of the chat format");
   } catch (const core::UsageError&) {
@@ -318,6 +334,23 @@ Rendered render(const ServedModel& model, const Item& item, const Asked& asked) 
   for (const int64_t id : rendered.ids)
     if (id < 0 || id >= model.shape.vocab_size)
       throw Refused(Trouble::invalid, fmt::format("an id lies outside the model's vocabulary 0..{}", model.shape.vocab_size - 1));
+  return rendered;
+}
+
+}  // namespace
+
+core::Ids whole_ids(const ServedModel& model, const Item& item) {
+  const auto* dialogue = std::get_if<core::Dialogue>(&item.content);
+  return rendered_by(
+             model,
+             [&] { return dialogue != nullptr ? render_dialogue(model, *dialogue, item.decoded, false) : render_whole(model, item, {}); })
+      .ids;
+}
+
+Rendered render(const ServedModel& model, const Item& item, const Asked& asked) {
+  if (asked.max_tokens && *asked.max_tokens > model.most_tokens && !asked.limit_name.empty())
+    throw Refused(Trouble::invalid, fmt::format("\"{}\" is more than the model's limit of {}", asked.limit_name, model.most_tokens));
+  Rendered rendered = rendered_by(model, [&] { return render_whole(model, item, asked); });
   const int64_t most = std::min(asked.max_tokens.value_or(model.most_tokens), model.most_tokens), tokens = std::ssize(rendered.ids);
   if (tokens <= most && !(rendered.truncated && asked.overlong == Overlong::refuse)) return rendered;
   if (asked.overlong == Overlong::refuse)

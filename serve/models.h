@@ -56,6 +56,9 @@ struct ModelSet {
   reward::CombinationConfig gate;
 
   const std::string& default_name() const;
+  std::vector<std::string> reward_names() const;  // "combined" too
+  // The name that a path means: one that begins with a slash may have lost it there. "" for an unknown one.
+  std::string served_name(const std::string& in_path) const;
   // The models behind a name: one, or helpfulness and safety. Empty for an unknown name.
   std::vector<std::shared_ptr<const ServedModel>> behind(const std::string& name) const;
   std::shared_ptr<const ServedModel> policy(const std::string& name) const;  // nullptr: unknown; "" is the first
@@ -75,6 +78,9 @@ struct Rendered {
 };
 
 std::string digest_of(const std::vector<std::shared_ptr<const ServedModel>>& models);  // of several, joined by "+"
+
+// Ids of an item, uncut and with all its turns. Throws as render().
+core::Ids whole_ids(const ServedModel& model, const dialects::Item& item);
 
 // Throws dialects::Refused for a text over the limit where it is to be refused, tags, ids outside the vocabulary, empty texts, invalid
 // UTF-8 and a limit above the model's context.

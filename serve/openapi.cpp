@@ -50,8 +50,11 @@ json reference(const char* name) {
 }
 
 json schemas() {
-  const json ids = list_of(integer(0)), texts = list_of(text()), text_or_texts = any_of({text(), texts});
-  const json some_texts = any_of({some_text(), some_of(some_text())});
+  const json parts = reference("Parts"), prose = any_of({text(), parts}), some_prose = any_of({some_text(), parts});
+  const json ids = list_of(integer(0)), texts = list_of(prose), text_or_texts = any_of({text(), parts, texts});
+  const json some_texts = any_of({some_text(), parts, some_of(some_prose)});
+  const json side = any_of({some_text(), parts, object({{"text", some_prose}}, {"text"}), object({{"content", some_prose}}, {"content"})});
+  const json sides = any_of({side, some_of(side)});
   const json messages = {{"type", "array"}, {"items", reference("Message")}, {"minItems", 2}};
   const json scores = list_of(number());
   const json truncation = {{"truncate_prompt_tokens", any_of({{{"type", "integer"}, {"enum", {-1}}}, integer(1)})},
@@ -66,87 +69,103 @@ json schemas() {
   const json tei = {{"truncate", flag("false: a text over the limit is refused")},
                     {"truncation_direction", {{"type", "string"}, {"enum", {"Left", "Right", "left", "right"}}}},
                     {"raw_scores", flag("raw scores in place of probabilities")}};
-  const json input = {{"input", any_of({some_text(), some_of(some_text()), some_of(integer(0)), some_of(some_of(integer(0)))})},
+  const json input = {{"input", any_of({some_text(), parts, some_of(some_prose), some_of(integer(0)), some_of(some_of(integer(0)))})},
                       {"messages", messages}};
   json all;
-  all["Message"] =
-      object({{"role", {{"type", "string"}, {"enum", {"system", "user", "assistant"}}}}, {"content", text()}}, {"role", "content"});
+  const auto one_of = [](const json& names) { return json{{"type", "string"}, {"enum", names}}; };
+  all["Parts"] = some_of(object({{"type", one_of({"text"})}, {"text", text()}}, {"type", "text"}));
+  all["Parts"]["description"] = "texts, joined by line breaks";
+  all["Message"] = object({{"role", one_of({"system", "user", "assistant"})}, {"content", prose}}, {"role", "content"});
   all["RewardInput"] = needing(object({{"messages", messages},
-                                       {"prompt", text()},
-                                       {"response", text()},
+                                       {"prompt", prose},
+                                       {"response", prose},
                                        {"ids", ids},
-                                       {"text", text()},
+                                       {"text", prose},
                                        {"hazard", flag("the prompt is about safety")}}),
                                {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}});
   json reward = all["RewardInput"]["properties"];
   reward.update({{"model", text()},
                  {"inputs", list_of(any_of({messages, reference("RewardInput")}))},
+                 {"conversations", list_of(messages)},
+                 {"pairs", list_of(object({{"prompt", prose}, {"response", prose}}, {"prompt", "response"}))},
+                 {"input", any_of({text(), parts, texts, ids, list_of(ids)})},
+                 {"return", list_of(one_of({"raw", "logit", "sigmoid", "tokens", "per_model"}))},
                  {"max_tokens", integer(1)},
                  {"overlong", {{"type", "string"}, {"enum", {"own", "keep_end", "keep_start", "refuse"}}}},
                  {"return_tokens", flag("the tokens as text")}});
-  all["RewardRequest"] = needing(object(reward), {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}, {"inputs"}});
+  all["RewardRequest"] = needing(
+      object(reward), {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}, {"inputs"}, {"conversations"}, {"pairs"}, {"input"}});
+  const json anything = object(json::object());
   all["RewardReply"] = object({{"id", text()},
                                {"model", text()},
                                {"model_sha", text()},
                                {"created", integer(0)},
-                               {"metadata", object(json::object())},
+                               {"metadata", anything},
+                               {"usage", anything},
+                               {"timings", anything},
                                {"score", number()},
+                               {"reward", number()},
                                {"probability", number()},
                                {"tokens", integer(0)},
                                {"truncated", flag("something was left out")},
                                {"cut", flag("what did not fit, not oldest turns alone")},
-                               {"scores", object(json::object())},
+                               {"scores", anything},
                                {"gate", object({{"decides", text()}, {"threshold", number()}})},
                                {"token_texts", texts},
                                {"answer_tokens", integer(0)},
-                               {"data", list_of(object(json::object()))}});
+                               {"data", list_of(anything)}});
   all["GetRewardRequest"] = any_of({object({{"model", text()},
                                             {"query", text_or_texts},
                                             {"prompts", {{"description", "not read"}}},
                                             {"labels", {{"description", "a list; {\"is_safety\": true} marks a prompt about safety"}}}},
                                            {"query"}),
                                     object({{"model", text()},
-                                            {"prompt", any_of({text(), list_of(reference("Message"))})},
-                                            {"response", text()},
+                                            {"prompt", any_of({text(), parts, list_of(reference("Message"))})},
+                                            {"response", prose},
                                             {"label", json::object()}},
                                            {"prompt", "response"}),
-                                    object({{"messages", texts}, {"max_length", integer(1)}}, {"messages"})});
+                                    object({{"model", json::object()}, {"messages", texts}, {"max_length", integer(1)}}, {"messages"})});
   all["GetRewardReply"] = any_of(
       {object({{"rewards", scores}, {"scores", scores}, {"extra_logs", object(json::object())}}), number(), object({{"scores", scores}})});
-  all["EvaluationRequest"] = object({{"messages", texts}, {"max_length", integer(1)}}, {"messages"});
+  all["EvaluationRequest"] = object({{"model", json::object()}, {"messages", texts}, {"max_length", integer(1)}}, {"messages"});
   all["ClassifyRequest"] = needing(
       object(with(with(switches, truncation), with(input, {{"text", some_texts}, {"add_special_tokens", flag("BOS before a text")}}))),
       {{"input"}, {"messages"}, {"text"}});
-  all["ScoreRequest"] = needing(object(with(with(switches, truncation), {{"text_1", some_texts},
-                                                                         {"text_2", some_texts},
-                                                                         {"queries", some_texts},
-                                                                         {"documents", some_texts},
-                                                                         {"items", some_texts},
-                                                                         {"data_1", some_texts},
-                                                                         {"data_2", some_texts}})),
+  all["ScoreRequest"] = needing(object(with(with(switches, truncation), {{"text_1", sides},
+                                                                         {"text_2", sides},
+                                                                         {"queries", sides},
+                                                                         {"documents", sides},
+                                                                         {"items", sides},
+                                                                         {"data_1", sides},
+                                                                         {"data_2", sides}})),
                                 {{"text_1", "text_2"}, {"queries", "documents"}, {"queries", "items"}, {"data_1", "data_2"}});
-  all["RerankRequest"] = needing(
-      object(with(with(switches, with(truncation, tei)), {{"query", text()},
-                                                          {"documents", some_of(any_of({text(), object({{"text", text()}}, {"text"})}))},
-                                                          {"texts", some_of(text())},
-                                                          {"top_n", integer(0)},
-                                                          {"max_tokens_per_doc", integer(1)},
-                                                          {"return_text", flag("the texts, too")}}),
-             {"query"}),
-      {{"documents"}, {"texts"}});
+  all["RerankRequest"] = needing(object(with(with(switches, with(truncation, tei)), {{"query", side},
+                                                                                     {"documents", some_of(side)},
+                                                                                     {"texts", some_of(prose)},
+                                                                                     {"top_n", integer(0)},
+                                                                                     {"max_tokens_per_doc", integer(1)},
+                                                                                     {"return_text", flag("the texts, too")}}),
+                                        {"query"}),
+                                 {{"documents"}, {"texts"}});
   const json pooled = with(with(switches, truncation), with(input, {{"add_special_tokens", flag("BOS before a text")}}));
-  const auto one_of = [](const json& names) { return json{{"type", "string"}, {"enum", names}}; };
   all["PoolingRequest"] =
       needing(object(with(pooled, {{"task", one_of({"classify"})}, {"encoding_format", one_of({"float"})}})), {{"input"}, {"messages"}});
   all["EmbeddingsRequest"] = needing(object(with(pooled, {{"encoding_format", one_of({"float", "base64"})}})), {{"input"}, {"messages"}});
-  all["PredictRequest"] =
-      object(with(tei, {{"inputs", any_of({some_text(), some_of(some_text()), some_of(some_of(some_text()))})}}), {"inputs"});
+  all["PredictRequest"] = object(
+      with(tei, {{"model", json::object()}, {"inputs", any_of({some_prose, some_of(some_prose), some_of(some_of(prose))})}}), {"inputs"});
+  all["TokenizeRequest"] = needing(object({{"model", json::object()},
+                                           {"prompt", prose},
+                                           {"messages", some_of(reference("Message"))},
+                                           {"inputs", some_texts},
+                                           {"add_special_tokens", flag("BOS before a text")},
+                                           {"return_token_strs", flag("vLLM: the tokens as text, too")}}),
+                                   {{"prompt"}, {"messages"}, {"inputs"}});
   all["LogprobsRequest"] = needing(object({{"model", text()},
                                            {"messages", messages},
-                                           {"prompt", text()},
-                                           {"response", text()},
+                                           {"prompt", prose},
+                                           {"response", prose},
                                            {"ids", ids},
-                                           {"inputs", list_of(any_of({messages, object(json::object())}))}}),
+                                           {"inputs", list_of(any_of({messages, anything}))}}),
                                    {{"messages"}, {"prompt", "response"}, {"ids"}, {"inputs"}});
   all["Anything"] = json::object();
   all["Error"] =
@@ -160,7 +179,7 @@ json content(const char* schema) {
 
 json responses(const json& success) {
   json all = {{"200", success}};
-  for (const char* status : {"400", "401", "404", "405", "411", "413", "415", "422", "424", "429", "431", "500", "503"})
+  for (const char* status : {"400", "401", "403", "404", "405", "411", "413", "415", "422", "424", "429", "431", "500", "503"})
     all[status] = {{"description", "refused"}, {"content", content("Error")}};
   return all;
 }
@@ -169,19 +188,20 @@ json responses(const json& success) {
 
 std::string openapi_json(bool embeddings) {
   json paths;
+  const json name = json::array(
+      {{{"name", "name"}, {"in", "path"}, {"required", true}, {"description", "a model that GET /v1/models names"}, {"schema", text()}}});
   // Each also at /rm/NAME before its path.
   const auto post = [&](const std::string& path, const char* summary, const char* request, const char* reply) {
     const json operation = {{"summary", summary},
                             {"requestBody", {{"required", true}, {"content", content(request)}}},
                             {"responses", responses({{"description", "scores"}, {"content", content(reply)}})}};
     paths[path]["post"] = operation;
-    if (path == "/") return;
-    json& named = paths["/rm/{name}" + path];
+    json& named = paths[path == "/" ? "/rm/{name}" : "/rm/{name}" + path];
     named["post"] = operation;
-    named["parameters"] = json::array(
-        {{{"name", "name"}, {"in", "path"}, {"required", true}, {"description", "a model that GET /v1/models names"}, {"schema", text()}}});
+    named["parameters"] = name;
   };
-  const auto get = [&](const char* path, const char* summary, const char* type, bool open = false) {
+  const auto get = [&](const std::string& path, const char* summary, const char* type, bool open = false) {
+    if (path.find('{') != std::string::npos) paths[path]["parameters"] = name;
     paths[path]["get"] = {{"summary", summary},
                           {"responses", responses({{"description", summary}, {"content", {{type, {{"schema", json::object()}}}}}})}};
     if (open) paths[path]["get"]["security"] = json::array({json::object()});
@@ -199,11 +219,13 @@ std::string openapi_json(bool embeddings) {
   if (embeddings) post("/v1/embeddings", "the reward as an embedding", "EmbeddingsRequest", "Anything");
   for (const char* path : {"/predict", "/invocations", "/"})
     post(path, "TEI", "PredictRequest", "Anything");
+  post("/tokenize", "TEI with \"inputs\"; vLLM", "TokenizeRequest", "Anything");
   post("/v1/logprobs", "log-probabilities of answers under a policy", "LogprobsRequest", "Anything");
   get("/", "a page to score by hand", "text/html");
   for (const char* path : {"/health", "/ping", "/livez", "/readyz"})
     get(path, "health", "application/json", true);
-  for (const char* path : {"/info", "/version", "/load", "/v1/models", "/openapi.json"})
+  get("/rm/{name}/health", "health", "application/json");
+  for (const char* path : {"/info", "/rm/{name}/info", "/version", "/load", "/v1/models", "/v1/models/{name}", "/openapi.json"})
     get(path, "about the service", "application/json");
   get("/metrics", "Prometheus", "text/plain");
   return core::dump_json(

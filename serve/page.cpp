@@ -59,7 +59,7 @@ function show(title, result, better) {
   head.textContent = title; head.style.fontSize = "1.1em"; box.append(head, table);
   line(table, "score", number(result.score) + (better ? "  (better)" : ""), better);
   line(table, "probability", number(result.probability));
-  for (const [name, one] of Object.entries(result.scores || {})) line(table, name, number(one.score) + "  (" + number(one.probability) + ")");
+  for (const [name, one] of Object.entries(result.scores || {})) if (name !== "combined") line(table, name, number(one.score) + "  (" + number(one.probability) + ")");
   if (result.gate) line(table, "decided by", result.gate.decides + " (gate " + result.gate.threshold + ")");
   line(table, "tokens", result.tokens + (result.truncated ? ", shortened to fit" : ""));
   line(table, "answer", result.answer_tokens + " tokens");

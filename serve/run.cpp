@@ -123,7 +123,7 @@ void run_service(const RunConfig& config) {
   http::Server server(
       config.bind, config.service.http, [&](const http::Request& head) { return service.screen(head); },
       [&](http::Request request, http::Respond respond) { service.handle(std::move(request), std::move(respond)); },
-      [&](int status, const std::string& path, const std::string& reason) { return service.refuse_head(status, path, reason); });
+      [&](int status, const std::string& path, const std::string& reason) { return service.refuse_unread(status, path, reason); });
   service.count_with([&] { return server.counts(); });
   for (const auto& address : server.addresses())
     core::log_info(fmt::format("listening on {}", address));

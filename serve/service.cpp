@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <random>
 
 #include "core/json.h"
 #include "core/log.h"
@@ -12,34 +11,30 @@
 #include "data/text.h"
 #include "serve/dialects/body.h"
 #include "serve/dialects/dialects.h"
-#include "serve/dialects/fields.h"
+#include "serve/dialects/paths.h"
 #include "serve/openapi.h"
 #include "serve/page.h"
+#include "serve/request.h"
 #include "serve/routes.h"
+#include "serve/tokens.h"
 
 namespace keel::serve {
 namespace {
 
+using dialects::Dialect;
 using dialects::Family;
 using dialects::Refused;
+using dialects::Target;
 using dialects::Trouble;
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kTextsATurn = 64, kBytesATurn = 1 << 16;  // tokenised before another request has its turn
 constexpr int64_t kBytesAToken = 4;                         // estimate, until the tokens are counted
+constexpr const char* kNoModel = "there is no such model; GET /v1/models names them";
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-std::string new_id() {
-  static thread_local std::mt19937_64 random{std::random_device{}()};
-  return fmt::format("{:016x}{:016x}", random(), random());
-}
-
-int64_t now_in_seconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 http::Reply refusal(int status, std::string body) {
@@ -95,49 +90,28 @@ int64_t characters_of(const std::vector<dialects::Item>& items) {
 
 }  // namespace
 
-// A scoring request on its way. Its room in the queue is given back when it goes.
-struct Service::Request {
-  Request(Service& of, http::Request whole, http::Respond respond_once)
-      : service(of), engine(of.engine_), http(std::move(whole)), respond(std::move(respond_once)), target(target_of(http.path)) {
-    job->gone = http.gone;
-    // The body decides (parse()), but one that is no JSON is refused in somebody's form, too.
-    if (target.dialect == Dialect::rerank && holds_member(http.body, "\"texts\"")) target.family = Family::tei;
-    const std::lock_guard lock(service.mutex_);
-    service.requests_.insert(this);
-  }
-  ~Request() {
-    if (!answered.exchange(true) && !http.gone->load()) respond(refusal(Trouble::model, target.family, "the request was lost"));
-    engine.release(texts - job->released_texts, tokens - job->released_tokens);
-    const std::lock_guard lock(service.mutex_);
-    service.requests_.erase(this);
-  }
-  Request(const Request&) = delete;
-  Request& operator=(const Request&) = delete;
+Service::Request::Request(Service& of, http::Request whole, http::Respond respond_once)
+    : service(of), engine(of.engine_), http(std::move(whole)), respond(std::move(respond_once)), target(dialects::target_of(http.path)) {
+  job->gone = http.gone;
+  // The body decides (parse()), but one that is no JSON is refused in somebody's form, too.
+  if (target.dialect == Dialect::rerank && holds_member(http.body, "\"texts\"")) target.family = Family::tei;
+  if (target.dialect == Dialect::tokenize && holds_member(http.body, "\"inputs\"")) target.family = Family::tei;
+  const std::lock_guard lock(service.mutex_);
+  service.requests_.insert(this);
+}
 
-  bool reserve(int64_t more_texts, int64_t more_tokens) {
-    if (!engine.reserve(more_texts - texts, more_tokens - tokens, texts)) return false;
-    texts = more_texts, tokens = more_tokens;
-    return true;
-  }
+Service::Request::~Request() {
+  if (!answered.exchange(true) && !http.gone->load()) respond(refusal(Trouble::model, target.family, "the request was lost"));
+  engine.release(texts - job->released_texts, tokens - job->released_tokens);
+  const std::lock_guard lock(service.mutex_);
+  service.requests_.erase(this);
+}
 
-  Service& service;
-  Engine& engine;
-  std::atomic<bool> answered{false};
-  http::Request http;
-  http::Respond respond;
-  Target target;
-  int64_t texts = 0, tokens = 0;  // reserved
-  int64_t characters = 0;
-  Clock::time_point received = Clock::now(), prepared = received;
-  std::shared_ptr<const ModelSet> set;
-  std::vector<std::shared_ptr<const ServedModel>> models;  // one, or helpfulness and safety; or a policy
-  std::string model;
-  dialects::Asked asked;
-  std::vector<dialects::Score> scores;
-  std::vector<std::vector<bool>> masks;  // of log-probabilities
-  size_t rendered = 0;                   // items
-  std::shared_ptr<Job> job = std::make_shared<Job>();
-};
+bool Service::Request::reserve(int64_t more_texts, int64_t more_tokens) {
+  if (!engine.reserve(more_texts - texts, more_tokens - tokens, texts)) return false;
+  texts = more_texts, tokens = more_tokens;
+  return true;
+}
 
 Service::Service(const ServiceConfig& config, std::string key_file)
     : config_(config),
@@ -171,7 +145,12 @@ void Service::measure() const {
   metrics_.total("accepted_total", static_cast<double>(counts.accepted));
   metrics_.total("answered_total", static_cast<double>(counts.answered));
   metrics_.total("disconnected_total", static_cast<double>(counts.disconnected));
-  metrics_.set("ready", ready() ? 1 : 0);
+  metrics_.set("ready", takes_work() ? 1 : 0);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto inflight = std::ranges::count_if(requests_, [](const Request* request) { return !request->answered; });
+    metrics_.set("inflight", static_cast<double>(inflight));
+  }
   metrics_.set("queue_sequences", static_cast<double>(engine_.queued_texts()));
   metrics_.set("queue_tokens", static_cast<double>(engine_.queued_tokens()));
 }
@@ -181,6 +160,13 @@ void Service::use(std::shared_ptr<const ModelSet> models) {
   for (const auto& list : {models->rewards, models->policies})
     for (const auto& model : list)
       metrics_.set("model_info", 1, fmt::format("model=\"{}\",sha=\"{}\"", model->name, model->digest));
+  for (const auto& path : dialects::scoring_paths())
+    if (const Dialect dialect = dialects::target_of(path).dialect;
+        dialect != Dialect::logprobs && (dialect != Dialect::embeddings || config_.embeddings))
+      metrics_.begin("requests_total", fmt::format("path=\"{}\",model=\"{}\",code=\"200\"", path, models->default_name()));
+  for (const auto& name : models->reward_names())
+    for (const char* metric : {"sequences_total", "tokens_total", "score"})
+      metrics_.begin(metric, fmt::format("model=\"{}\"", name));
   const std::lock_guard lock(mutex_);
   models_ = std::move(models);
 }
@@ -191,43 +177,58 @@ std::shared_ptr<const ModelSet> Service::models() const {
 }
 
 http::Reply Service::refuse_head(int status, const std::string& path, const std::string& reason) const {
-  const Target target = target_of(path);
+  const Target target = dialects::target_of(dialects::normal_path(path));
   metrics_.count("requests_total", fmt::format("path=\"{}\",model=\"\",code=\"{}\"", target.path, status));
   return refusal(status, dialects::error_body(target.family, status, reason));
 }
 
+http::Reply Service::refuse_unread(int status, const std::string& path, const std::string& reason) const {
+  const Target target = dialects::target_of(dialects::normal_path(path));
+  return refuse_head(status == 503 ? dialects::status_of(Trouble::overloaded, target.family) : status, path, reason);
+}
+
 std::optional<http::Reply> Service::screen(const http::Request& head) const {
-  const Target target = target_of(head.path);
+  const std::string path = dialects::normal_path(head.path);
+  const Target target = dialects::target_of(path);
+  const auto set = models();
   const auto refuse = [&](int status, const std::string& reason) { return refuse_head(status, head.path, reason); };
   std::shared_ptr<const Keys> keys;
   {
     const std::lock_guard lock(mutex_);
     keys = keys_;
   }
-  if (!is_public(head.path) && !keys->admit(head)) return refuse(401, "a key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY");
-  const auto methods = methods_of(target);
+  if (!dialects::is_public(path) && !keys->admit(head)) return refuse(401, "a key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY");
+  const auto methods = dialects::methods_of(target);
   if (methods.empty() || (target.dialect == Dialect::embeddings && !config_.embeddings))
     return refuse(404, "there is nothing at this path");
+  if (set != nullptr && !target.model.empty() && (target.get || target.path == "/") && set->served_name(target.model).empty())
+    return refuse(404, kNoModel);
   if (std::ranges::find(methods, head.method) == methods.end()) {
     auto reply = refuse(405, "this path does not take this method");
     reply.headers.emplace_back("Allow", fmt::format("{}", fmt::join(methods, ", ")));
     return reply;
   }
   if (head.method != "POST") return std::nullopt;
+  if (head.fetch_site == "cross-site" && head.authorization.empty() && head.api_key.empty())
+    return refuse(403, "a page of another site may not ask here without a key");
   const std::string type = media_type(head.content_type);
   if (!type.empty() && type != "application/json" && !type.ends_with("+json")) return refuse(415, "send application/json");
   if (draining_) return refuse(503, "the service is shutting down");
-  if (models() == nullptr) return refuse(503, "the models are being loaded");
+  if (set == nullptr) return refuse(503, "the models are being loaded");
   return std::nullopt;
 }
 
 http::Reply Service::get(const http::Request& request) const {
-  const std::string& path = request.path;
+  const Target target = dialects::target_of(request.path);
+  const std::string& path = target.path;
   const auto set = models();
-  if (path == "/livez") return {.body = "{\"status\":\"ok\"}"};
-  if (is_public(path))
-    return ready() ? http::Reply{.body = "{\"status\":\"ok\"}"}
-                   : refusal(Trouble::ending, Family::trainer, leaving_ ? "the service is shutting down" : "the models are being loaded");
+  const http::Reply good{.body = "{\"status\":\"ok\"}"};
+  if (path == "/livez") return good;
+  if (dialects::is_public(path)) {  // or /rm/NAME/health
+    if (!ready())
+      return refusal(Trouble::ending, Family::trainer, leaving_ ? "the service is shutting down" : "the models are being loaded");
+    return path == "/readyz" && !takes_work() ? refusal(Trouble::overloaded, Family::trainer, "the queue is full") : good;
+  }
   if (path == "/metrics") {
     measure();
     return {.body = metrics_.text(), .content_type = "text/plain; version=0.0.4; charset=utf-8"};
@@ -238,10 +239,14 @@ http::Reply Service::get(const http::Request& request) const {
   if (path == "/") return {.body = page_html(*set), .content_type = "text/html; charset=utf-8", .headers = page_headers()};
   if (path == "/v1/models") return {.body = core::dump_json(models_json(*set))};
   if (path == "/load") return {.body = core::dump_json({{"server_load", engine_.queued_texts()}})};
-  return {.body = core::dump_json(info_json(*set, config_.queue, config_.most_texts, config_.truncation == Truncation::keep_end))};
+  const std::string name = target.model.empty() ? set->default_name() : set->served_name(target.model);
+  if (name.empty()) return refusal(Trouble::unknown, target.family, kNoModel);  // not there any more
+  if (path != "/info") return {.body = core::dump_json(model_json(*set, name))};
+  return {.body = core::dump_json(info_json(*set, name, config_.queue, config_.most_texts, config_.truncation == Truncation::keep_end))};
 }
 
 void Service::handle(http::Request received, http::Respond respond) {
+  received.path = dialects::normal_path(received.path);
   if (received.method != "POST") return respond(get(received));
   const auto request = std::make_shared<Request>(*this, std::move(received), std::move(respond));
   if (gave_up_) return refuse(*request, Trouble::ending, "the service is shutting down");
@@ -275,11 +280,10 @@ void Service::prepare(const std::shared_ptr<Request>& request) {
 
 void Service::parse(Request& request) {
   const json body = dialects::parse_body(request.http.body);
-  if (request.target.dialect == Dialect::rerank) request.target.family = dialects::has(body, "texts") ? Family::tei : Family::vllm;
-  const Family family = request.target.family;
+  const Family family = request.target.family = dialects::family_of(request.target, body);
   dialects::check_lengths(body,
                           family == Family::tei ? std::min<int64_t>(config_.most_texts, dialects::kMostTeiTexts) : config_.most_texts);
-  request.asked = read_request(request.target, body);
+  request.asked = dialects::read_request(request.target, body);
   auto& asked = request.asked;
   request.characters = characters_of(asked.items);
   request.http.body = {};
@@ -288,17 +292,24 @@ void Service::parse(Request& request) {
   if (texts > most) throw Refused(Trouble::too_many, fmt::format("a request may hold at most {} texts", most));
   if (asked.overlong == dialects::Overlong::own && config_.truncation == Truncation::refuse) asked.overlong = dialects::Overlong::refuse;
   request.set = models();
-  request.model = !request.target.model.empty() ? request.target.model : asked.model;
-  if (request.target.dialect == Dialect::logprobs) {
-    const auto policy = request.set->policy(request.model);
-    if (policy != nullptr) request.models = {policy}, request.model = policy->name;
-  } else {
-    request.models = request.set->behind(request.model);
-    if (request.model.empty()) request.model = request.set->default_name();
-  }
-  if (request.models.empty()) throw Refused(Trouble::unknown, "there is no such model; GET /v1/models names them");
+  choose_model(request);
   if (!request.reserve(std::max<int64_t>(1, texts), request.tokens))
     throw Refused(Trouble::overloaded, "too much work is waiting; try again");
+}
+
+// That of the path, or of the body, or the default.
+void Service::choose_model(Request& request) {
+  const ModelSet& set = *request.set;
+  const std::string& in_path = request.target.model;
+  request.model = in_path.empty() ? request.asked.model : set.served_name(in_path);
+  if (in_path.empty() && request.asked.model_optional && set.behind(request.model).empty()) request.model.clear();
+  if (!in_path.empty() && request.model.empty()) throw Refused(Trouble::unknown, kNoModel);
+  const bool wants_policy = request.target.dialect == Dialect::logprobs;
+  if (!wants_policy) request.models = set.behind(request.model);
+  if (wants_policy || (request.asked.lists_tokens && request.models.empty()))
+    if (const auto policy = set.policy(request.model); policy != nullptr) request.models = {policy};
+  if (request.models.empty()) throw Refused(Trouble::unknown, kNoModel);
+  if (request.model.empty()) request.model = wants_policy ? request.models.front()->name : set.default_name();
 }
 
 // Renders the next texts; true while there are more.
@@ -309,7 +320,12 @@ bool Service::tokenize_some(Request& request) {
     bytes += bytes_of(item);
     if (bytes_of(item) > config_.most_text_bytes)
       throw Refused(Trouble::overlong, fmt::format("a text is longer than {} bytes", config_.most_text_bytes));
-    dialects::Score score;
+    dialects::Score& score = request.scores.emplace_back();
+    if (request.asked.lists_tokens) {
+      score.listed = listed_tokens(*request.models.front(), item);
+      score.tokens = std::ssize(score.listed);
+      continue;
+    }
     for (const auto& model : request.models) {
       Rendered rendered;
       if (request.target.dialect == Dialect::logprobs) {
@@ -330,7 +346,6 @@ bool Service::tokenize_some(Request& request) {
       request.job->rows.push_back({.model = model->forward, .ids = std::move(rendered.ids)});
     }
     metrics_.count("truncated_total", {}, score.truncated ? 1 : 0);
-    request.scores.push_back(score);
   }
   if (request.rendered < request.asked.items.size()) return true;
   int64_t tokens = 0;
@@ -362,73 +377,6 @@ void Service::answer(const std::shared_ptr<Request>& request, End end, std::vect
       }
     }
   });
-}
-
-http::Reply Service::reply_to(Request& request, std::vector<Values>& values) {
-  const auto milliseconds = [](Clock::duration time) {
-    return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
-  };
-  int64_t tokens = 0;
-  for (const auto& score : request.scores)
-    tokens += score.tokens;
-  const bool logprobs = request.target.dialect == Dialect::logprobs;
-  http::Reply reply{.body = logprobs ? logprobs_json(request, values) : scores_json(request, values)};
-  const auto now = Clock::now(), begun = request.job->begun;
-  metrics_.observe("queue_seconds", std::chrono::duration<double>(begun - request.prepared).count());
-  reply.headers = {{"x-compute-type", "cpu"},
-                   {"x-compute-tokens", std::to_string(tokens)},
-                   {"x-compute-characters", std::to_string(request.characters)},
-                   {"x-compute-time", milliseconds(now - request.received)},
-                   {"x-total-time", milliseconds(now - request.received)},
-                   {"x-tokenization-time", milliseconds(request.prepared - request.received)},
-                   {"x-queue-time", milliseconds(begun - request.prepared)},
-                   {"x-inference-time", milliseconds(now - begun)},
-                   {"x-model-sha", digest_of(request.models)}};
-  return reply;
-}
-
-std::string Service::scores_json(Request& request, std::vector<Values>& values) {
-  const size_t models = request.models.size();
-  for (size_t i = 0; i < request.scores.size(); ++i) {
-    dialects::Score& score = request.scores[i];
-    score.raw = values[i * models].at(0);
-    if (models == 2) {
-      const double helpfulness = values[i * models].at(0), safety = values[i * models + 1].at(0);
-      const bool decides = reward::safety_decides(safety, request.asked.items[i].hazard, request.set->gate);
-      score.combined = {.helpfulness = helpfulness, .safety = safety, .safety_decides = decides};
-      score.raw = decides ? safety : helpfulness;
-    }
-    metrics_.observe("score", score.raw, fmt::format("model=\"{}\"", request.model));
-  }
-  const std::string label = fmt::format("model=\"{}\"", request.model);
-  dialects::Scored scored{.model = request.model,
-                          .digest = digest_of(request.models),
-                          .id = new_id(),
-                          .created = now_in_seconds(),
-                          .gate = request.set->gate.gate_threshold,
-                          .metadata = metadata_of(request.models),
-                          .scores = std::move(request.scores)};
-  metrics_.count("sequences_total", label, static_cast<double>(scored.scores.size()));
-  metrics_.count("tokens_total", label, static_cast<double>(request.tokens));
-  std::string text = core::dump_json(request.asked.reply(scored));
-  request.scores = std::move(scored.scores);
-  return text;
-}
-
-std::string Service::logprobs_json(Request& request, std::vector<Values>& values) {
-  json rows = json::array();
-  for (size_t i = 0; i < values.size(); ++i) {
-    const auto& ids = request.job->rows[i].ids;
-    json logprobs = json::array(), tokens = json::array();
-    for (size_t t = 1; t < ids.size(); ++t)
-      if (request.masks[i][t]) logprobs.push_back(values[i][t - 1]), tokens.push_back(ids[t]);
-    rows.push_back({{"index", i}, {"ids", tokens}, {"logprobs", logprobs}});
-  }
-  return core::dump_json({{"id", "logprobs-" + new_id()},
-                          {"model", request.model},
-                          {"model_sha", request.models.front()->digest},
-                          {"metadata", metadata_of(request.models)},
-                          {"data", rows}});
 }
 
 // True where this is the request's answer, i.e. where it was not given up before.

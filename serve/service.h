@@ -63,7 +63,7 @@ class Service {
   // From the server's thread.
   std::optional<http::Reply> screen(const http::Request& head) const;
   void handle(http::Request request, http::Respond respond);
-  http::Reply refuse_head(int status, const std::string& path, const std::string& reason) const;  // before the body, counted
+  http::Reply refuse_unread(int status, const std::string& path, const std::string& reason) const;  // what the server refuses, counted
 
   // Puts a set of models in place of the one before, between two requests. From any thread.
   void use(std::shared_ptr<const ModelSet> models);
@@ -72,6 +72,7 @@ class Service {
   void drain() { draining_ = true; }      // refuses what comes
   void give_up();                         // answers all that waits, and what still comes, with 503
   bool ready() const { return models() != nullptr && !leaving_; }
+  bool takes_work() const { return ready() && !engine_.full(); }
   void count_with(std::function<http::Counts()> counts) { counts_ = std::move(counts); }  // of the server, for /metrics
   int64_t queued_texts() const { return engine_.queued_texts(); }
   Metrics& metrics() { return metrics_; }
@@ -80,14 +81,16 @@ class Service {
  private:
   struct Request;
   http::Reply get(const http::Request& request) const;
+  http::Reply refuse_head(int status, const std::string& path, const std::string& reason) const;  // before the body
   void measure() const;  // into the metrics, what is counted elsewhere
   void prepare(const std::shared_ptr<Request>& request);
   void parse(Request& request);
+  static void choose_model(Request& request);
   bool tokenize_some(Request& request);
   void answer(const std::shared_ptr<Request>& request, End end, std::vector<Values> values);
-  http::Reply reply_to(Request& request, std::vector<Values>& values);
-  std::string scores_json(Request& request, std::vector<Values>& values);
-  std::string logprobs_json(Request& request, std::vector<Values>& values);
+  http::Reply reply_to(Request& request, std::vector<Values>& values);  // these in replies.cpp
+  void fill_scores(Request& request, std::vector<Values>& values);
+  std::string scores_json(Request& request, const dialects::Timings& timings) const;
   bool finish(Request& request, http::Reply reply);
   void refuse(Request& request, dialects::Trouble trouble, const std::string& reason);
 

@@ -37,6 +37,14 @@ struct Item {
 // What happens to a text that is longer than the limit. `own`: the service's choice.
 enum class Overlong { own, keep_end, keep_start, refuse };
 
+// An id of a text, and where it stands there: bytes begin to end, or neither for a special id and for a part of a character.
+struct Token {
+  int64_t id = 0;
+  std::string text = {};
+  bool special = false;
+  std::optional<int64_t> begin = {}, end = {};
+};
+
 // The scores of one item. Raw scores are logits.
 struct Score {
   double raw = 0;
@@ -52,6 +60,12 @@ struct Score {
   // Where the request asks for them: the tokens as text ("" for special ones), and how many at the end are the answer with its end.
   std::vector<std::string> pieces = {};
   int64_t answer_tokens = 0;
+  std::vector<Token> listed = {};  // where Asked::lists_tokens
+};
+
+// Milliseconds of a request's way.
+struct Timings {
+  double tokenization = 0, queue = 0, inference = 0, total = 0;
 };
 
 struct Scored {
@@ -61,17 +75,21 @@ struct Scored {
   int64_t created = 0;           // seconds since 1970
   double gate = 0;               // probability below which the safety model decides
   nlohmann::json metadata = {};  // lineage, limits and truncation policy of the models
+  Timings timings = {};
+  int64_t most_tokens = 0;  // the limit of the models
   std::vector<Score> scores;
 };
 
 struct Asked {
-  std::string model = {};  // "": the service's default
+  std::string model = {};       // "": the service's default
+  bool model_optional = false;  // a model that is not served stands for the default: the client names something else there
   std::vector<Item> items = {};
   Overlong overlong = Overlong::own;
   std::optional<int64_t> max_tokens = {};                   // within the model's limit
   std::string limit_name = "max_tokens";                    // what the client calls it; one above the context is refused, unless this is ""
   int64_t max_answer_tokens = 0;                            // of a PromptAndAnswer, whose answer is cut behind them; 0 = no limit
   bool with_tokens = false;                                 // of the first model
+  bool lists_tokens = false;                                // instead of scores, of all that the items hold
   int64_t most_items = 0;                                   // of this dialect; 0: the service's limit
   std::function<nlohmann::json(const Scored&)> reply = {};  // in the client's form
 };

@@ -25,6 +25,9 @@ Asked pooling_request(const nlohmann::json& body);     // vLLM, task "classify"
 Asked embeddings_request(const nlohmann::json& body);  // OpenAI's embeddings with the reward in them, for verl on SGLang
 Asked predict_request(const nlohmann::json& body);     // TEI
 
+Asked tokenize_request(const nlohmann::json& body);      // vLLM: "prompt" or "messages"
+Asked tei_tokenize_request(const nlohmann::json& body);  // "inputs"
+
 int status_of(Trouble trouble, Family family);
 
 // The body of an error, at most 1 KiB, in the form of the family; TEI's has none for 401. The second is for what is refused before the body

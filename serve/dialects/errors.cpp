@@ -23,6 +23,8 @@ const char* openai_type(int status) {
   switch (status) {
     case 401:
       return "Unauthorized";
+    case 403:
+      return "PermissionDeniedError";
     case 404:
       return "NotFoundError";
     case 429:

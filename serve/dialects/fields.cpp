@@ -33,6 +33,32 @@ std::string text_at(const Json& body, const std::string& name, const std::string
   return value->get<std::string>();
 }
 
+bool is_parts(const Json& value) {
+  return value.is_array() && !value.empty() && value.front().is_object() && value.front().contains("type");
+}
+
+std::string text_of(const Json& value, const std::string& name) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!is_parts(value)) refuse(name, "a string, or parts {\"type\": \"text\", \"text\"}");
+  std::string text;
+  for (const Json& part : value) {
+    if (!part.is_object() || text_at(part, "type") != "text") {
+      const std::string type = part.is_object() ? text_at(part, "type") : "";
+      for (const char* known : {"image_url", "image", "input_image", "input_audio", "audio_url", "video_url", "file", "refusal"})
+        if (type == known) throw Refused(Trouble::invalid, fmt::format("\"{}\" holds a part \"{}\": only text is scored", name, known));
+      throw Refused(Trouble::invalid, fmt::format("\"{}\" holds a part whose \"type\" is not \"text\": only text is scored", name));
+    }
+    if (&part != &value.front()) text += '\n';  // as vLLM joins them
+    required(part, "text");
+    text += text_at(part, "text");
+  }
+  return text;
+}
+
+std::string prose_at(const Json& body, const std::string& name) {
+  return text_of(required(body, name), name);
+}
+
 bool flag_at(const Json& body, const std::string& name, bool otherwise) {
   const Json* value = member(body, name);
   if (value == nullptr) return otherwise;
@@ -54,32 +80,39 @@ std::vector<std::string> texts_at(const Json& body, const std::string& name) {
   const Json& list = required(body, name);
   if (!list.is_array()) refuse(name, "a list of strings");
   std::vector<std::string> texts;
-  for (const Json& one : list) {
-    if (!one.is_string()) refuse(name, "a list of strings");
-    texts.push_back(one.get<std::string>());
-  }
+  for (const Json& one : list)
+    texts.push_back(text_of(one, name));
   return texts;
 }
 
 std::vector<std::string> text_or_texts_at(const Json& body, const std::string& name) {
   const Json& value = required(body, name);
-  if (value.is_string()) return {value.get<std::string>()};
+  if (value.is_string() || is_parts(value)) return {text_of(value, name)};
   if (!value.is_array()) refuse(name, "a string or a list of strings");
   return texts_at(body, name);
 }
 
-core::Dialogue answered_dialogue(const Json& messages, const std::string& name) {
+core::Dialogue dialogue_of(const Json& messages, const std::string& name) {
   if (!messages.is_array()) refuse(name, "a list of messages {\"role\", \"content\"}");
-  for (const Json& message : messages)
-    if (!message.is_object() || !message.contains("role") || !message.contains("content") || !message.at("content").is_string())
-      refuse(name, "a list of messages {\"role\", \"content\"} whose contents are strings");
-  try {
-    core::Dialogue dialogue = data::parse_messages(messages, name);
-    data::check_roles(dialogue);
-    if (dialogue.messages.back().role == "assistant") return dialogue;
-  } catch (const std::invalid_argument&) {  // its words may repeat the client's
+  core::Dialogue dialogue;
+  for (const Json& message : messages) {
+    if (!message.is_object() || !has(message, "role") || !has(message, "content"))
+      refuse(name, "a list of messages {\"role\", \"content\"}");
+    dialogue.messages.push_back({text_at(message, "role"), text_of(message.at("content"), "content")});
   }
-  refuse(name, "messages with the roles [system] user assistant user ... that end with an assistant turn, the answer to score");
+  try {
+    data::check_roles(dialogue);
+  } catch (const std::invalid_argument&) {  // its words may repeat the client's
+    refuse(name, "messages with the roles [system] user assistant user ...");
+  }
+  return dialogue;
+}
+
+core::Dialogue answered_dialogue(const Json& messages, const std::string& name) {
+  core::Dialogue dialogue = dialogue_of(messages, name);
+  if (dialogue.messages.back().role != "assistant")
+    refuse(name, "messages with the roles [system] user assistant user ... that end with an assistant turn, the answer to score");
+  return dialogue;
 }
 
 core::Dialogue answered_at(const Json& body, const std::string& name) {
@@ -93,6 +126,11 @@ core::Ids ids_of(const Json& list, const std::string& name) {
     ids.push_back(one.get<int64_t>());
   }
   return ids;
+}
+
+void read_optional_model(const Json& body, Asked& asked) {
+  asked.model_optional = true;
+  if (const Json* model = member(body, "model"); model != nullptr && model->is_string()) asked.model = model->get<std::string>();
 }
 
 void refuse_unsupported(const Json& body, const std::vector<std::string>& names) {
@@ -118,6 +156,11 @@ int64_t tokens_of(const Scored& scored) {
   for (const Score& score : scored.scores)
     tokens += score.tokens;
   return tokens;
+}
+
+Json usage_of(const Scored& scored) {
+  const int64_t tokens = tokens_of(scored);
+  return {{"prompt_tokens", tokens}, {"total_tokens", tokens}, {"completion_tokens", 0}, {"prompt_tokens_details", nullptr}};
 }
 
 std::vector<size_t> ranked(const Scored& scored) {

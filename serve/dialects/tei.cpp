@@ -1,4 +1,6 @@
 // Hugging Face's text-embeddings-inference (TEI).
+#include <algorithm>
+
 #include "serve/dialects/dialects.h"
 #include "serve/dialects/fields.h"
 
@@ -20,14 +22,14 @@ void read_direction(const Json& body, Asked& asked) {
   asked.overlong = !flag_at(body, "truncate", false) ? Overlong::refuse : left ? Overlong::keep_end : Overlong::keep_start;
 }
 
-// A text, or a list of one text or of two: an answer and the prompt before it.
+// A text, or a list of one text or of two: a prompt and its answer. As in TEI a pair is empty where both are.
 Item text_or_pair(const Json& value) {
   std::vector<std::string> texts;
-  for (const Json& one : value.is_array() ? value : Json::array({value})) {
-    if (!one.is_string()) throw Refused(Trouble::invalid, kForms);
-    texts.push_back(one.get<std::string>());
-    if (texts.back().empty()) throw Refused(Trouble::empty, "\"inputs\" is empty");
+  for (const Json& one : is_list(value) ? value : Json::array({value})) {
+    if (!one.is_string() && !is_parts(one)) throw Refused(Trouble::invalid, kForms);
+    texts.push_back(text_of(one, "inputs"));
   }
+  if (!texts.empty() && std::ranges::all_of(texts, &std::string::empty)) throw Refused(Trouble::empty, "\"inputs\" is empty");
   if (texts.size() == 1) return {.content = PlainText{texts[0]}};
   if (texts.size() == 2) return {.content = PromptAndAnswer{texts[0], texts[1]}};
   throw Refused(Trouble::invalid, kForms);
@@ -37,15 +39,16 @@ Item text_or_pair(const Json& value) {
 
 Asked predict_request(const Json& body) {
   Asked asked;
+  read_optional_model(body, asked);
   asked.most_items = kMostTeiTexts;
   read_direction(body, asked);
   const Json* inputs = member(body, "inputs");
   if (inputs == nullptr) throw Refused(Trouble::invalid, "\"inputs\" is missing");
   if (inputs->is_array() && inputs->empty()) throw Refused(Trouble::empty, "\"inputs\" is empty");
-  const bool batch = inputs->is_array() && inputs->front().is_array();
+  const bool batch = is_list(*inputs) && is_list(inputs->front());
   if (batch)
     for (const Json& one : *inputs) {
-      if (!one.is_array()) throw Refused(Trouble::invalid, kForms);
+      if (!is_list(one)) throw Refused(Trouble::invalid, kForms);
       asked.items.push_back(text_or_pair(one));
     }
   else
@@ -62,14 +65,16 @@ Asked predict_request(const Json& body) {
 
 Asked tei_rerank_request(const Json& body) {
   Asked asked;
+  read_optional_model(body, asked);
   asked.most_items = kMostTeiTexts;
   read_direction(body, asked);
-  const Json* query = member(body, "query");
-  if (query == nullptr || !query->is_string()) throw Refused(Trouble::invalid, "\"query\" must be a string");
+  const std::string query = prose_at(body, "query");
   const auto texts = texts_at(body, "texts");
   if (texts.empty()) throw Refused(Trouble::empty, "\"texts\" is empty");
-  for (const auto& text : texts)
-    asked.items.push_back({.content = PromptAndAnswer{*query, text}});
+  for (const auto& text : texts) {
+    if (query.empty() && text.empty()) throw Refused(Trouble::empty, "\"query\" and one of \"texts\" are empty");  // TEI's rule of a pair
+    asked.items.push_back({.content = PromptAndAnswer{query, text}});
+  }
   const bool raw = flag_at(body, "raw_scores", false), with_text = flag_at(body, "return_text", false);
   asked.reply = [=](const Scored& scored) {
     Json rows = Json::array();

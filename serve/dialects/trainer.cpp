@@ -23,7 +23,7 @@ Json extra_logs(const Scored& scored, bool combined) {
   for (const Score& score : scored.scores) {
     helpfulness.push_back(shortest(score.combined->helpfulness));
     safety.push_back(shortest(score.combined->safety));
-    decides.push_back(score.combined->safety_decides ? 1.0 : 0.0);
+    decides.push_back(score.combined->safety_decides ? 1.0 : 0.0);  // a float as the others: clients make tensors of them
   }
   return {{"helpfulness", helpfulness}, {"safety", safety}, {"safety_decides", decides}};
 }
@@ -52,13 +52,13 @@ Asked openrlhf_request(const Json& body) {
 Asked slime_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
   const Json* prompt = member(body, "prompt");
-  const std::string answer = text_at(body, "response");
+  const std::string answer = prose_at(body, "response");
   const Json* label = member(body, "label");
   Item item;
   item.hazard = label != nullptr && marks_hazard(*label);
   item.decoded = true;
-  if (prompt != nullptr && prompt->is_string()) {
-    item.content = RenderedPrompt{prompt->get<std::string>(), answer};
+  if (prompt != nullptr && (prompt->is_string() || is_parts(*prompt))) {
+    item.content = RenderedPrompt{text_of(*prompt, "prompt"), answer};
   } else if (prompt != nullptr && prompt->is_array()) {
     Json messages = *prompt;
     messages.push_back({{"role", "assistant"}, {"content", answer}});
@@ -74,8 +74,10 @@ Asked slime_request(const Json& body) {
 }  // namespace
 
 Asked llama_factory_request(const Json& body) {
-  Asked asked{
-      .model = {}, .items = {}, .overlong = Overlong::own, .max_tokens = integer_at(body, "max_length", 1, INT32_MAX), .limit_name = ""};
+  Asked asked;
+  read_optional_model(body, asked);  // clients name the model that they think is there
+  asked.max_tokens = integer_at(body, "max_length", 1, INT32_MAX);
+  asked.limit_name = "";
   for (auto& text : texts_at(body, "messages"))
     asked.items.push_back({.content = RenderedText{std::move(text)}});
   asked.reply = [](const Scored& scored) -> Json {
@@ -89,7 +91,7 @@ Asked llama_factory_request(const Json& body) {
 
 Asked trainer_request(const Json& body) {
   if (has(body, "query")) return openrlhf_request(body);
-  if (body.contains("response")) return slime_request(body);
+  if (has(body, "response")) return slime_request(body);  // null is the answer of an aborted rollout: no reward is due
   if (has(body, "messages")) return llama_factory_request(body);
   throw Refused(Trouble::invalid, "\"query\" (OpenRLHF), \"prompt\" and \"response\" (slime) or \"messages\" (LLaMA-Factory) is missing");
 }

@@ -12,11 +12,6 @@
 namespace keel::serve::dialects {
 namespace {
 
-Json usage_of(const Scored& scored) {
-  const int64_t tokens = tokens_of(scored);
-  return {{"prompt_tokens", tokens}, {"total_tokens", tokens}, {"completion_tokens", 0}, {"prompt_tokens_details", nullptr}};
-}
-
 Json envelope(const char* prefix, const Scored& scored) {
   return {{"id", fmt::format("{}-{}", prefix, scored.id)},
           {"object", "list"},
@@ -56,31 +51,32 @@ void read_truncation(const Json& body, Asked& asked) {
 
 // "input": a text, texts, ids, or lists of ids; or "messages", one dialogue.
 void read_input(const Json& body, Asked& asked) {
-  refuse_unsupported(body, {"chat_template", "chat_template_kwargs"});
-  if (flag_at(body, "add_generation_prompt", false) || flag_at(body, "continue_final_message", false))
-    throw Refused(Trouble::invalid,
-                  "\"add_generation_prompt\" and \"continue_final_message\" are not supported: an answer is scored at its end");
-  if (has(body, "messages")) {
+  if (has(body, "messages")) {  // what would render them otherwise; it means nothing beside "input", which is not rendered
+    refuse_unsupported(body, {"chat_template", "chat_template_kwargs"});
+    if (flag_at(body, "add_generation_prompt", false) || flag_at(body, "continue_final_message", false))
+      throw Refused(Trouble::invalid,
+                    "\"add_generation_prompt\" and \"continue_final_message\" are not supported: an answer is scored at its end");
     asked.items.push_back({.content = answered_at(body, "messages")});
     return;
   }
   const Json* input = member(body, "input");
   if (input == nullptr) throw Refused(Trouble::invalid, "\"input\" or \"messages\" is missing");
   const bool bos = flag_at(body, "add_special_tokens", true);
-  const auto add_text = [&](const Json& text) {
-    if (!text.is_string())
+  const auto add_text = [&](const Json& value) {
+    if (!value.is_string() && !is_parts(value))
       throw Refused(Trouble::invalid, "\"input\" must be a string, a list of strings, a list of ids or a list of such lists");
-    if (text.get_ref<const std::string&>().empty()) throw Refused(Trouble::empty, "\"input\" is empty");
-    asked.items.push_back({.content = PlainText{text.get<std::string>(), bos}});
+    std::string text = text_of(value, "input");
+    if (text.empty()) throw Refused(Trouble::empty, "\"input\" is empty");
+    asked.items.push_back({.content = PlainText{std::move(text), bos}});
   };
-  if (!input->is_array()) return add_text(*input);
+  if (!is_list(*input)) return add_text(*input);
   if (input->empty()) throw Refused(Trouble::empty, "\"input\" is empty");
   if (input->front().is_number()) {
     asked.items.push_back({.content = ids_of(*input, "input")});
     return;
   }
   for (const Json& one : *input) {
-    if (!one.is_array()) {
+    if (!is_list(one)) {
       add_text(one);
       continue;
     }
@@ -106,18 +102,24 @@ std::string base64_of(double reward) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-// A document is a text or {"text"}.
-std::vector<std::string> documents_at(const Json& body, const std::string& name) {
-  const Json* list = member(body, name);
-  if (list == nullptr || !list->is_array()) throw Refused(Trouble::invalid, fmt::format("\"{}\" must be a list of strings", name));
-  std::vector<std::string> texts;
-  for (const Json& one : *list) {
-    const Json* text = one.is_object() ? member(one, "text") : &one;
-    if (text == nullptr || !text->is_string()) throw Refused(Trouble::invalid, fmt::format("\"{}\" must be a list of strings", name));
-    texts.push_back(text->get<std::string>());
-  }
-  if (texts.empty()) throw Refused(Trouble::empty, fmt::format("\"{}\" is empty", name));
-  return texts;
+// A side of a pair: a text, or one in an object, {"text"} or vLLM's {"content"}. None may be empty.
+std::string side_of(const Json& value, const std::string& name) {
+  const Json* text = !value.is_object() ? &value : has(value, "content") ? member(value, "content") : member(value, "text");
+  if (text == nullptr) throw Refused(Trouble::invalid, fmt::format("\"{}\" holds an object without \"text\" and \"content\"", name));
+  std::string side = text_of(*text, name);
+  if (side.empty()) throw Refused(Trouble::empty, fmt::format("\"{}\" holds an empty text", name));
+  return side;
+}
+
+// A side or a list of sides.
+std::vector<std::string> sides_at(const Json& body, const std::string& name) {
+  const Json& value = *member(body, name);
+  if (!is_list(value)) return {side_of(value, name)};
+  std::vector<std::string> sides;
+  for (const Json& one : value)
+    sides.push_back(side_of(one, name));
+  if (sides.empty()) throw Refused(Trouble::empty, fmt::format("\"{}\" is empty", name));
+  return sides;
 }
 
 // SGLang's own /classify.
@@ -161,9 +163,7 @@ Asked score_request(const Json& body) {
     throw Refused(Trouble::invalid,
                   "one of the pairs \"queries\" and \"documents\", \"queries\" and \"items\", \"text_1\" and \"text_2\", \"data_1\" and "
                   "\"data_2\" is needed");
-  const auto first = text_or_texts_at(body, pair->first), second = text_or_texts_at(body, pair->second);
-  if (first.empty() || second.empty())
-    throw Refused(Trouble::empty, fmt::format("\"{}\" is empty", first.empty() ? pair->first : pair->second));
+  const auto first = sides_at(body, pair->first), second = sides_at(body, pair->second);
   if (first.size() != 1 && first.size() != second.size())
     throw Refused(Trouble::invalid, fmt::format("\"{}\" must be one text, or as many as \"{}\"", pair->first, pair->second));
   for (size_t i = 0; i < second.size(); ++i)
@@ -180,11 +180,13 @@ Asked rerank_request(const Json& body) {
   Asked asked{.model = text_at(body, "model")};
   read_truncation(body, asked);
   asked.max_answer_tokens = integer_at(body, "max_tokens_per_doc", 0, INT32_MAX).value_or(0);
-  const Json* query = member(body, "query");
-  if (query == nullptr || !query->is_string()) throw Refused(Trouble::invalid, "\"query\" must be a string");
-  const auto documents = documents_at(body, "documents");
+  const Json *given = member(body, "query"), *list = member(body, "documents");
+  if (given == nullptr || is_list(*given)) throw Refused(Trouble::invalid, "\"query\" must be a string");
+  if (list == nullptr || !is_list(*list)) throw Refused(Trouble::invalid, "\"documents\" must be a list of strings");
+  const std::string query = side_of(*given, "query");
+  const auto documents = sides_at(body, "documents");
   for (const auto& document : documents)
-    asked.items.push_back({.content = PromptAndAnswer{query->get<std::string>(), document}});
+    asked.items.push_back({.content = PromptAndAnswer{query, document}});
   const auto top = integer_at(body, "top_n", 0, INT32_MAX).value_or(0);
   asked.reply = [=, sigmoid = wants_sigmoid(body)](const Scored& scored) -> Json {
     std::vector<size_t> order = ranked(scored);
@@ -192,11 +194,7 @@ Asked rerank_request(const Json& body) {
     Json results = Json::array();
     for (const size_t i : order)
       results.push_back({{"index", i}, {"document", {{"text", documents[i]}}}, {"relevance_score", scaled(scored.scores[i], sigmoid)}});
-    const int64_t tokens = tokens_of(scored);
-    return {{"id", "rerank-" + scored.id},
-            {"model", scored.model},
-            {"usage", {{"prompt_tokens", tokens}, {"total_tokens", tokens}}},
-            {"results", results}};
+    return {{"id", "rerank-" + scored.id}, {"model", scored.model}, {"usage", usage_of(scored)}, {"results", results}};
   };
   return asked;
 }

@@ -86,6 +86,9 @@ TEST_CASE("http: requests follow each other on one connection, and their parts a
   const RawClient head(running.address());
   CHECK(head.send("HEAD /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
   CHECK_THAT(head.rest(), ContainsSubstring("Content-Length: 2") && Catch::Matchers::EndsWith("\r\n\r\n"));
+  CHECK(client.send(test::get("/echo")));
+  CHECK_THAT(client.reply(), Catch::Matchers::Matches("[^]*\r\nDate: (Mon|Tue|Wed|Thu|Fri|Sat|Sun), \\d\\d [A-Z][a-z]{2} \\d{4} "
+                                                      "\\d\\d:\\d\\d:\\d\\d GMT\r\n[^]*"));
   const RawClient old(running.address());
   CHECK(old.send("GET /echo HTTP/1.0\r\n\r\n"));
   CHECK(test::body_of(old.rest()) == "||");  // and it is closed
@@ -100,6 +103,12 @@ TEST_CASE("http: what may not be is refused with its status before the body is r
   const std::vector<std::tuple<std::string, std::string, int>> cases = {
       {"chunked", start + "Transfer-Encoding: chunked" + end + "5\r\nhello\r\n0\r\n\r\n", 411},
       {"two lengths", start + "Content-Length: 5\r\nContent-Length: 6" + end + "hello!", 400},
+      {"two equal lengths", start + "Content-Length: 5\r\nContent-Length: 5" + end + "hello", 400},
+      {"a list of lengths", start + "Content-Length: 5, 5" + end + "hello", 400},
+      {"no host", "POST /echo HTTP/1.1\r\nContent-Length: 5" + end + "hello", 400},
+      {"two hosts", start + "Host: y\r\nContent-Length: 5" + end + "hello", 400},
+      {"two equal hosts", start + "Host: x\r\nContent-Length: 5" + end + "hello", 400},
+      {"an empty host", "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 5" + end + "hello", 200},
       {"length and chunked", start + "Content-Length: 5\r\nTransfer-Encoding: chunked" + end + "0\r\n\r\n", 400},
       {"gzip transfer", start + "Content-Length: 5\r\nTransfer-Encoding: gzip" + end + "hello", 400},
       {"compressed", start + "Content-Encoding: gzip\r\nContent-Length: 5" + end + "hello", 415},
@@ -205,7 +214,7 @@ TEST_CASE("http: at the limit of connections an idle one makes room; while all a
 }
 
 TEST_CASE("http: a connection ends after its last request, and bodies over the room for all of them are refused", "[http]") {
-  Running running({.body_bytes = 4096, .bodies_bytes = 4096, .requests = 2});
+  Running running({.body_bytes = 8192, .bodies_bytes = 4096, .requests = 2});
   const RawClient client(running.address());
   for (int i = 0; i < 3; ++i)
     client.send(test::get("/echo"));
@@ -219,6 +228,9 @@ TEST_CASE("http: a connection ends after its last request, and bodies over the r
     probe.send(test::post("/echo", std::string(200, 'x')));
     return test::status_of(probe.reply()) == 503;
   }));
+  const RawClient never(running.address());  // not even alone: another try would not help
+  CHECK(never.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n"));
+  CHECK(test::status_of(never.reply()) == 413);
   slow.send(std::string(4000, 'x'));
   CHECK(test::status_of(slow.reply()) == 200);
   CHECK(other.send(test::post("/echo", std::string(200, 'x'))));

@@ -201,6 +201,32 @@ TEST_CASE("engine: the queue has room up to its limits; a request larger than al
   CHECK((engine.queued_texts() == 10 && engine.queued_tokens() == 100));
 }
 
+TEST_CASE("engine: full from the last place on, or from the first small request that finds none, until a tenth is free", "[serve]") {
+  Engine engine({.queued_texts = 20, .queued_tokens = 1000}, ignore);
+  CHECK_FALSE(engine.full());
+  CHECK(engine.reserve(19, 100));
+  CHECK_FALSE(engine.full());
+  CHECK(engine.reserve(1, 10));
+  CHECK(engine.full());
+  engine.release(1, 10);
+  CHECK(engine.full());  // 19 of 20
+  engine.release(1, 10);
+  CHECK_FALSE(engine.full());
+  CHECK_FALSE(engine.reserve(1, 950));  // a large request: small ones have room
+  CHECK_FALSE(engine.full());
+  CHECK(engine.reserve(1, 880));
+  CHECK_FALSE(engine.full());
+  CHECK_FALSE(engine.reserve(1, 40));
+  CHECK(engine.full());
+  engine.release(19, 970);
+  CHECK_FALSE(engine.full());
+  Engine one({.queued_texts = 1, .queued_tokens = 100}, ignore);
+  CHECK(one.reserve(1, 5));
+  CHECK(one.full());
+  one.release(1, 5);
+  CHECK_FALSE(one.full());
+}
+
 TEST_CASE("engine: of many jobs from many threads every one whose client stays has one outcome, with its own scores", "[serve]") {
   Gated model;
   model.open();

@@ -143,7 +143,8 @@ TEST_CASE("keel serve: keys guard every path but health, and are exchanged while
   const auto warned = [&] { return service.process().errors_so_far().find("can be read by every user") != std::string::npos; };
   CHECK_FALSE(warned());
   const std::string key = "Authorization: Bearer first-key-of-the-team\r\n", other = "X-Api-Key: second-key-of-the-team\r\n";
-  for (const char* path : {"/", "/metrics", "/info", "/version", "/load", "/v1/models", "/openapi.json", "/nothing"}) {
+  for (const char* path : {"/", "/metrics", "//metrics", "/info", "/version", "/load", "/v1/models", "/v1/models/reward", "/rm/reward/info",
+                           "/rm/reward/health", "/openapi.json", "/nothing"}) {
     INFO(path);
     CHECK(service.get(path).first == 401);
     CHECK(service.get(path, other).first == 401);
@@ -152,9 +153,26 @@ TEST_CASE("keel serve: keys guard every path but health, and are exchanged while
     CHECK_THAT(browser.reply(), ContainsSubstring("WWW-Authenticate: Basic realm=\"keel\"\r\n"));
     CHECK(service.get(path, key).first == (std::string(path) == "/nothing" ? 404 : 200));
   }
-  for (const char* path :
-       {"/get_reward", "/v1/score/evaluation", "/v1/reward", "/v1/logprobs", "/classify", "/v1/classify", "/score", "/v1/score", "/rerank",
-        "/v1/rerank", "/v2/rerank", "/pooling", "/v1/embeddings", "/predict", "/", "/invocations", "/rm/reward/get_reward"}) {
+  for (const char* path : {"/get_reward",
+                           "/v1/score/evaluation",
+                           "/v1/reward",
+                           "/v1/logprobs",
+                           "/classify",
+                           "/v1/classify",
+                           "/score",
+                           "/v1/score",
+                           "/rerank",
+                           "/v1/rerank",
+                           "/v2/rerank",
+                           "/pooling",
+                           "/v1/embeddings",
+                           "/predict",
+                           "/",
+                           "/invocations",
+                           "/tokenize",
+                           "/rm/reward",
+                           "/rm/reward/",
+                           "/rm/reward/get_reward"}) {
     INFO(path);
     CHECK(service.post(path, {{"query", {"a"}}}).first == 401);
     CHECK(service.post(path, {{"query", {"a"}}}, key).first != 401);

@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "core/json.h"
 #include "serve/dialects/body.h"
 #include "serve/dialects/dialects.h"
 
@@ -19,14 +18,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   for (const auto read : {trainer_request, llama_factory_request, reward_request, logprobs_request, classify_request, score_request,
-                          rerank_request, tei_rerank_request, pooling_request, embeddings_request, predict_request}) {
+                          rerank_request, tei_rerank_request, pooling_request, embeddings_request, predict_request, tokenize_request,
+                          tei_tokenize_request}) {
     try {
       const Asked asked = read(parsed);
       if (!asked.reply) continue;
       Scored scored{.model = "combined", .digest = "d", .id = "i", .scores = {}};
       for (size_t i = 0; i < asked.items.size(); ++i)
         scored.scores.push_back({.raw = static_cast<double>(i % 7) - 3, .tokens = 5, .combined = Score::Combined{.helpfulness = 1}});
-      keel::core::dump_json(asked.reply(scored));
+      reply_body(asked.reply(scored));
     } catch (const Refused& refused) {
       error_body(Family::tei, refused.trouble, refused.what());
     }

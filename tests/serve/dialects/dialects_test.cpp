@@ -79,6 +79,7 @@ TEST_CASE("slime: the reply is the number itself", "[serve]") {
   CHECK(messages.items[0].hazard);
   CHECK(status_of_bad(trainer_request, R"({"prompt": [{"role": "assistant", "content": "SECRET"}], "response": "a"})") == 400);
   CHECK(status_of_bad(trainer_request, R"({"response": "a"})") == 400);
+  CHECK(status_of_bad(trainer_request, R"({"prompt": "q", "response": null})") == 400);  // an aborted rollout has no answer
 }
 
 TEST_CASE("LLaMA-Factory: scores, at both of its paths", "[serve]") {
@@ -123,7 +124,9 @@ TEST_CASE("vLLM /classify: probs hold the raw score; verl reads data[-1].probs[-
                                  std::string(R"({"input": "a", "truncate_prompt_tokens": 1.5})"),
                                  std::string(R"({"input": "a", "truncate_prompt_tokens": 1e30})"),
                                  std::string(R"({"input": "a", "truncation_side": "SECRET"})"),
-                                 std::string(R"({"input": "a", "chat_template": "SECRET"})"),
+                                 std::string(R"({"input": [{"type": "image_url", "image_url": {"url": "SECRET"}}]})"),
+                                 "{\"chat_template\": \"SECRET\", " + dialogue + "}",
+                                 "{\"chat_template_kwargs\": {\"SECRET\": false}, " + dialogue + "}",
                                  "{\"add_generation_prompt\": true, " + dialogue + "}",
                                  std::string(R"({"messages": [{"role": "user", "content": "SECRET"}]})"),
                                  std::string(R"({"messages": [{"role": "SECRET", "content": "a"}]})"),
@@ -156,13 +159,16 @@ TEST_CASE("vLLM /score: four names of the pair; one text against many, or many a
     CHECK((content<PromptAndAnswer>(asked, 1).prompt == "r" && content<PromptAndAnswer>(asked, 1).answer == "b"));
   }
   for (const char* bad : {R"({"text_1": ["q", "r"], "text_2": ["a"]})", R"({"text_1": [], "text_2": []})", R"({"text_1": "q"})",
-                          R"({"text_1": "q", "text_2": []})", R"({"text_1": "q", "items": "a"})"})
+                          R"({"text_1": "q", "text_2": []})", R"({"text_1": "q", "items": "a"})", R"({"text_1": "", "text_2": "a"})",
+                          R"({"text_1": "q", "text_2": ""})", R"({"queries": ["q", ""], "documents": ["a", "b"]})",
+                          R"({"text_1": {"SECRET": "q"}, "text_2": "a"})"})
     CHECK(status_of_bad(score_request, bad) == 400);
 }
 
 TEST_CASE("/rerank: results by falling score, equal ones by index; top_n 0 is all; TEI's is an array of probabilities", "[serve]") {
   CHECK(reply_to(rerank_request, R"({"model": "m", "query": "q", "documents": ["a", {"text": "b"}, "c"], "top_n": 2})") ==
-        json(R"({"id": "rerank-42", "model": "helpfulness", "usage": {"prompt_tokens": 12, "total_tokens": 12},
+        json(R"({"id": "rerank-42", "model": "helpfulness", 
+                 "usage": {"prompt_tokens": 12, "total_tokens": 12, "completion_tokens": 0, "prompt_tokens_details": null},
                  "results": [{"index": 1, "document": {"text": "b"}, "relevance_score": 2.0}, {"index": 0, "document": {"text": "a"}, "relevance_score": 0.1}]})"));
   const Json all = reply_to(rerank_request, R"({"query": "q", "documents": ["a", "b", "c", "d", "e"], "top_n": 0})")["results"];
   std::vector<int> order;
@@ -175,8 +181,12 @@ TEST_CASE("/rerank: results by falling score, equal ones by index; top_n 0 is al
         json(R"([{"index": 1, "score": 2.0}, {"index": 0, "score": 0.1}])"));
   CHECK(tei_rerank_request(json(R"({"query": "q", "texts": ["a"]})")).most_items == 32);
   for (const char* bad : {R"({"query": "q", "documents": []})", R"({"documents": ["a"]})", R"({"query": "q", "documents": [1]})",
-                          R"({"query": "q", "documents": ["a"], "top_n": -1})"})
+                          R"({"query": "q", "documents": ["a"], "top_n": -1})", R"({"query": "", "documents": ["a"]})",
+                          R"({"query": "q", "documents": ["a", ""]})", R"({"query": ["q"], "documents": ["a"]})"})
     CHECK(status_of_bad(rerank_request, bad) == 400);
+  CHECK(status_of_bad(tei_rerank_request, R"({"query": "", "texts": ["a"]})", Family::tei) == 200);  // TEI's rule: one of the two
+  CHECK(status_of_bad(tei_rerank_request, R"({"query": "", "texts": ["a", ""]})", Family::tei) == 400);
+  CHECK(status_of_bad(tei_rerank_request, R"({"texts": ["a"]})", Family::tei) == 422);
 }
 
 TEST_CASE("vLLM /pooling and OpenAI's embeddings", "[serve]") {
@@ -202,6 +212,8 @@ TEST_CASE("TEI /predict: two strings are one pair; probabilities unless raw_scor
   CHECK(predict_request(json(R"({"inputs": "a", "truncate": true, "truncation_direction": "left"})")).overlong == Overlong::keep_end);
   CHECK(status_of_bad(predict_request, R"({"inputs": ""})", Family::tei) == 400);
   CHECK(status_of_bad(predict_request, R"({"inputs": []})", Family::tei) == 400);
+  CHECK(status_of_bad(predict_request, R"({"inputs": ["", ""]})", Family::tei) == 400);
+  CHECK(status_of_bad(predict_request, R"({"inputs": ["", "a"]})", Family::tei) == 200);  // TEI refuses a pair without any text
   CHECK(status_of_bad(predict_request, R"({})", Family::tei) == 422);
   CHECK(status_of_bad(predict_request, R"({"inputs": ["a", "b", "c"]})", Family::tei) == 422);
   CHECK(status_of_bad(predict_request, R"({"inputs": [["a"], "b"]})", Family::tei) == 422);
@@ -215,7 +227,8 @@ TEST_CASE("/v1/reward: one dialogue or a list; both scores and the gate of a com
   CHECK(
       one["scores"] ==
       json(
-          R"({"helpfulness": {"score": 0.5, "probability": 0.6224593312018546}, "safety": {"score": 0.1, "probability": 0.5249791878505392}})"));
+          R"({"helpfulness": {"score": 0.5, "probability": 0.6224593312018546}, "safety": {"score": 0.1, "probability": 0.5249791878505392},
+              "combined": {"score": 0.1, "probability": 0.5249791878505392}})"));
   CHECK(one["gate"] == json(R"({"decides": "safety", "threshold": 0.15})"));
   const std::string list =
       R"({"inputs": [)" + dialogue + R"(, {"prompt": "q", "response": "a", "hazard": true}, {"ids": [1, 2]}, {"text": "t"}]})";
@@ -229,8 +242,12 @@ TEST_CASE("/v1/reward: one dialogue or a list; both scores and the gate of a com
          !rows[1].contains("scores")));
   CHECK(reply_to(reward_request, R"({"inputs": []})")["data"] == Json::array());
   for (const char* bad :
-       {R"({})", R"({"inputs": 1})", R"({"inputs": [1]})", R"({"prompt": "q"})", R"({"prompt": "q", "response": "a", "text": "t"})",
-        R"({"text": "t", "hazard": "SECRET"})", R"({"text": "t", "overlong": "SECRET"})", R"({"ids": "SECRET"})"})
+       {R"({})", R"({"inputs": 1})", R"({"inputs": [1]})", R"({"prompt": "q"})", R"({"inputs": [{"text": "t", "model": "SECRET"}]})",
+        R"({"inputs": [{"text": "t", "max_tokens": 9}]})", R"({"pairs": [{"prompt": "q", "response": "a", "overlong": "refuse"}]})",
+        R"({"inputs": [{"text": "t"}], "text": "SECRET"})", R"({"inputs": [{"text": "t"}], "pairs": []})", R"({"pairs": {}})",
+        R"({"input": 1})", R"({"input": [[1.5]]})", R"({"text": "t", "return": ["SECRET"]})", R"({"text": "t", "return": "raw"})",
+        R"({"prompt": "q", "response": "a", "text": "t"})", R"({"text": "t", "hazard": "SECRET"})",
+        R"({"text": "t", "overlong": "SECRET"})", R"({"ids": "SECRET"})"})
     CHECK(status_of_bad(reward_request, bad) == 400);
 }
 

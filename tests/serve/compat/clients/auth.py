@@ -13,8 +13,9 @@ from service import agree, all_agree, expect, serve
 
 KEYS = ["first-key-0123456789", "second/key+with:signs@%"]
 POSTS = ["/get_reward", "/rm/safety/get_reward", "/v1/score/evaluation", "/v1/reward", "/v1/logprobs", "/classify", "/v1/classify",
-         "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/pooling", "/v1/embeddings", "/predict", "/invocations", "/"]
-GETS = ["/", "/metrics", "/info", "/version", "/load", "/v1/models", "/openapi.json", "/nowhere"]
+         "/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/pooling", "/v1/embeddings", "/predict", "/invocations", "/", "/tokenize", "/rm/safety", "/rm/safety/", "//predict"]
+GETS = ["/", "/metrics", "/info", "/version", "/load", "/v1/models", "/v1/models/safety", "/rm/safety/info", "/rm/safety/health", "/openapi.json",
+        "/nowhere", "//metrics", "/metrics/"]
 
 
 @contextlib.contextmanager
@@ -39,6 +40,14 @@ def check_headers(setup):
                 response = requests.post(f"{url}/get_reward", json={"query": [sample.text]}, headers=headers)
                 expect(response.status_code, 200, f"status with {list(headers)[0]}")
                 agree(response.json()["rewards"][0], sample.score)
+
+
+def check_gateway(setup):
+    """a right key beside one that is none of keel's, as a gateway adds its own"""
+    with guarded(setup) as url:
+        for headers in ({"X-Api-Key": "of-the-gateway-0123", "Authorization": f"Bearer {KEYS[0]}"},
+                        {"X-Api-Key": KEYS[0], "Authorization": "Bearer of-the-gateway-0123"}):
+            expect(requests.get(f"{url}/v1/models", headers=headers).status_code, 200, "status")
 
 
 def check_user_info_requests(setup):

@@ -19,6 +19,12 @@ def check_scores(setup):
         all_agree(get_rewards_from_server(setup.url + path, texts), [sample.score for sample in setup.samples])
 
 
+def check_served_model(setup):
+    """"model" that names a model which is served"""
+    reply = requests.post(f"{setup.url}/v1/score/evaluation", json={"model": "safety", "messages": [setup.turns[0].text]}).json()
+    all_agree(reply["scores"], [setup.turns[0].scores["safety"]])
+
+
 def check_reply(setup):
     """the reply's other fields"""
     reply = requests.post(f"{setup.url}/v1/score/evaluation", json={"model": "model", "messages": [setup.turns[0].text]}).json()

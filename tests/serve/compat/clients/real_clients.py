@@ -26,6 +26,12 @@ def check_openai_models(setup):
     expect(sorted(model.id for model in openai_client(setup.url).models.list()), ["combined", "helpfulness", "safety"], "models")
 
 
+def check_openai_model(setup):
+    """openai: models.retrieve"""
+    for name in ("combined", "safety"):
+        expect(openai_client(setup.url).models.retrieve(name).id, name, "model")
+
+
 def check_openai_embeddings(setup):
     """openai: embeddings.create as it is called by default"""
     for model, score in setup.ids_scores.items():
@@ -84,6 +90,13 @@ def check_hub_text_classification(setup):
     for path in ("", "/predict"):
         found = hub.InferenceClient(model=setup.url + path).text_classification(setup.plain)
         agree(label_of(found).score, sigmoid(setup.plain_scores["combined"]))
+
+
+def check_hub_one_model(setup):
+    """huggingface_hub: InferenceClient at /rm/NAME"""
+    hub = need("huggingface_hub")
+    found = hub.InferenceClient(model=f"{setup.url}/rm/safety").text_classification(setup.plain)
+    agree(label_of(found).score, sigmoid(setup.plain_scores["safety"]))
 
 
 def check_hub_async(setup):

@@ -130,6 +130,30 @@ def check_headers(setup):
     expect([name for name in wanted if name not in response.headers], [], "missing headers")
 
 
+def check_tokenize(setup):
+    """/tokenize: a list of tokens a text, with their places"""
+    for inputs, count in ((setup.plain, 1), ([setup.plain] * 2, 2)):
+        found = post(setup.url, "/tokenize", inputs=inputs)
+        expect(len(found), count, "texts")
+        for tokens in found:
+            expect(sorted(tokens[0]), ["id", "special", "start", "stop", "text"], "fields of a token")
+            placed = [one for one in tokens if not one["special"]]
+            expect("".join(one["text"] for one in placed), setup.plain, "the tokens' text")
+            expect([setup.plain[one["start"]:one["stop"]] for one in placed], [one["text"] for one in placed], "places")
+        score = requests.post(f"{setup.url}/classify", json={"input": [one["id"] for one in found[0]]}).json()["data"][0]["probs"][0]
+        agree(score, setup.plain_scores["combined"])
+
+
+def check_one_model(setup):
+    """/rm/NAME is a server of one model: its root, /info and /health"""
+    for name in ("helpfulness", "safety"):
+        for slash in ("", "/"):
+            [found] = post(setup.url, f"/rm/{name}{slash}", inputs=setup.plain, raw_scores=True)
+            agree(found["score"], setup.plain_scores[name])
+        expect(requests.get(f"{setup.url}/rm/{name}/info").json()["model_id"], name, "model_id")
+        expect(requests.get(f"{setup.url}/rm/{name}/health").status_code, 200, "health")
+
+
 def check_info(setup):
     """/info has TEI's fields"""
     info = requests.get(f"{setup.url}/info").json()

@@ -98,6 +98,8 @@ def check_empty(setup):
         expect_error(setup, "/pooling", 400, input=given)
     expect_error(setup, "/classify", 400)
     expect_error(setup, "/score", 400, text_1="x", text_2=[])
+    expect_error(setup, "/score", 400, text_1="x", text_2="")
+    expect_error(setup, "/rerank", 400, query="x", documents=[""])
     expect_error(setup, "/rerank", 400, query="x", documents=[])
 
 
@@ -196,6 +198,35 @@ def check_sglang_template_text(setup):
     """SGLang's own /classify: text of the chat template, as its documentation sends it"""
     reply = post(setup, "/classify", model="combined", text=[sample.text for sample in setup.samples])
     all_agree([row["embedding"][0] for row in reply], [sample.score for sample in setup.samples])
+
+
+def check_content_parts(setup):
+    """messages and sides whose content is OpenAI's text parts"""
+    def parts(text):
+        return [{"type": "text", "text": text}]
+
+    sample = setup.turns[0]
+    messages = [{"role": one["role"], "content": parts(one["content"])} for one in sample.messages]
+    agree(post(setup, "/classify", messages=messages)["data"][0]["probs"][0], sample.score)
+    reply = post(setup, "/score", data_1={"content": parts(sample.prompt)}, data_2={"content": parts(sample.answer)})
+    agree(reply["data"][0]["score"], sample.score)
+
+
+def check_template_members(setup):
+    """members about the chat template beside a plain input"""
+    reply = post(setup, "/classify", input=setup.plain, chat_template_kwargs={"enable_thinking": False}, add_generation_prompt=True)
+    agree(reply["data"][0]["probs"][0], setup.plain_scores["combined"])
+
+
+def check_tokenize(setup):
+    """/tokenize of a prompt and of messages: the ids that are scored"""
+    sample = setup.turns[0]
+    for body, score in (({"prompt": setup.plain}, setup.plain_scores["combined"]), ({"messages": sample.messages}, sample.score)):
+        found = post(setup, "/tokenize", model="combined", return_token_strs=True, **body)
+        expect(sorted(found), ["count", "max_model_len", "token_strs", "tokens"], "fields")
+        expect((len(found["tokens"]), len(found["token_strs"])), (found["count"], found["count"]), "count")
+        agree(post(setup, "/classify", input=found["tokens"])["data"][0]["probs"][0], score)
+    post(setup, "/tokenize", messages=sample.messages[:1])
 
 
 def check_load(setup):
