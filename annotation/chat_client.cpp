@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -65,9 +66,10 @@ ChatReply ask_chat(const ChatServer& server, json request) {
   request["model"] = server.model;
   const auto headers = http::bearer_headers(server.key_variable);
   std::string failure;
-  bool wordless = false;  // the last reply was a model's, without a text
+  int64_t retry_after = 0;  // seconds that the last reply asked to wait
+  bool wordless = false;    // the last reply was a model's, without a text
   for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {
-    if (attempt > 0) http::wait_before_retry(attempt);
+    if (attempt > 0) http::wait_before_retry(attempt, std::exchange(retry_after, 0));
     if (core::interrupt_requested()) throw core::Interrupted("stopped while a server was asked");
     try {
       const http::Answer reply = http::post(url, core::dump_json(request), headers, server.timeout_seconds);
@@ -80,6 +82,7 @@ ChatReply ask_chat(const ChatServer& server, json request) {
         continue;
       }
       wordless = false;
+      retry_after = reply.retry_after;
       failure = fmt::format("{} answers with status {}: {}", server.url, reply.status, shown(reply.body));
       if (refuses_question(reply.status)) return {.text = {}, .refusal = failure};
       if (!worth_repeating(reply.status))

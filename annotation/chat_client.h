@@ -39,9 +39,9 @@ struct ChatReply {
 };
 
 // Sends `request` ("messages", "temperature" ...; "model" is added) and gives the text of the first choice. A server that fails, keeps
-// silent or answers something else (an HTML page) is asked again `retries` times, with growing pauses; so is one whose message has no text
-// (null), which then counts as a refusal of the question. IoError when that was in vain, UsageError at once for a wrong address, model or
-// key, Interrupted on SIGTERM.
+// silent or answers something else (an HTML page) is asked again `retries` times, with growing pauses, or the one that its Retry-After asks
+// for, up to a minute; so is one whose message has no text (null), which then counts as a refusal of the question. IoError when that was in
+// vain, UsageError at once for a wrong address, model or key, Interrupted on SIGTERM.
 ChatReply ask_chat(const ChatServer& server, nlohmann::json request);
 
 // The beginning of a foreign text, for a terminal: without control characters and non-ASCII bytes.

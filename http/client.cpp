@@ -60,6 +60,13 @@ std::string request_text(const std::string& method, const Url& url, const std::s
 
 namespace {
 
+// The whole seconds of a Retry-After; 0 for a date, and for none.
+int64_t seconds_in(std::string_view retry_after) {
+  int64_t seconds = 0;
+  const auto [end, error] = std::from_chars(retry_after.data(), retry_after.data() + retry_after.size(), seconds);
+  return error == std::errc() && end == retry_after.data() + retry_after.size() && seconds > 0 ? seconds : 0;
+}
+
 Answer ask(const std::string& method, const Url& url, const std::string& body, const std::map<std::string, std::string>& headers,
            int64_t seconds) {
   try {
@@ -91,7 +98,8 @@ Answer ask(const std::string& method, const Url& url, const std::string& body, c
     step([&](auto done) { beast::http::async_read(stream, buffer, parser, done); });
     if (failed) throw beast::system_error(failed);
     stream.socket().shutdown(asio::ip::tcp::socket::shutdown_both, failed);
-    return {static_cast<int>(parser.get().result_int()), std::move(parser.get().body())};
+    return {static_cast<int>(parser.get().result_int()), std::move(parser.get().body()),
+            seconds_in(parser.get()[beast::http::field::retry_after])};
   } catch (const beast::system_error& error) {
     throw core::IoError(fmt::format("http://{}:{}{}: {}", url.host, url.port, url.path, error.code().message()));
   }
@@ -107,8 +115,10 @@ Answer post(const Url& url, const std::string& body, const std::map<std::string,
   return ask("POST", url, body, headers, seconds);
 }
 
-void wait_before_retry(int64_t attempt) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200 << std::min<int64_t>(attempt, 6));
+void wait_before_retry(int64_t attempt, int64_t retry_after) {
+  constexpr int64_t kLongest = 60;
+  const std::chrono::milliseconds own(200 << std::min<int64_t>(attempt, 6)), asked(1000 * std::min(retry_after, kLongest));
+  const auto end = std::chrono::steady_clock::now() + std::max(own, asked);
   while (std::chrono::steady_clock::now() < end && !core::interrupt_requested())
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }

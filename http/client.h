@@ -15,7 +15,8 @@ Url parse_url(const std::string& url);
 
 struct Answer {
   int status = 0;
-  std::string body;  // at most 16 MiB
+  std::string body;         // at most 16 MiB
+  int64_t retry_after = 0;  // seconds that the server asks to wait (Retry-After); 0: it does not, or names a date
 };
 
 // POST of a JSON body, or GET; connection and answer within `seconds`. IoError when there is no answer: refused, cut off, too slow, too
@@ -27,8 +28,9 @@ Answer post(const Url& url, const std::string& body, const std::map<std::string,
 std::string request_text(const std::string& method, const Url& url, const std::string& body,
                          const std::map<std::string, std::string>& headers);
 
-// Waits before another attempt, `attempt` counted from 1: 0.4 s, 0.8 s ... 12.8 s. Returns early on SIGTERM.
-void wait_before_retry(int64_t attempt);
+// Waits before another attempt, `attempt` counted from 1: 0.4 s, 0.8 s ... 12.8 s, and not less than the server asks for, up to a minute.
+// Returns early on SIGTERM.
+void wait_before_retry(int64_t attempt, int64_t retry_after = 0);
 
 // The bearer token that an environment variable holds, as headers; none where it is not set. UsageError, naming the variable, where it
 // holds characters that no key has.

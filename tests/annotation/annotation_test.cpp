@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -91,6 +92,22 @@ TEST_CASE("judge: a server that fails is asked again, then the stage stops with 
   const Server cut([](const std::string&) { return std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"); });
   CHECK_THROWS_AS(ask_judge(judge_at(cut.url()), {comparison(0, "safety")}, folder / "cut"), core::IoError);
   CHECK_THROWS_AS(ask_judge(judge_at("http://127.0.0.1:1"), {comparison(0, "safety")}, folder / "none"), core::IoError);
+}
+
+TEST_CASE("chat client: a server that is asked too often is asked again when its Retry-After says", "[pipelines]") {
+  const auto late = [](const std::string& retry_after) {
+    std::atomic<int> replies{0};
+    const Server server([&](const std::string&) {
+      if (replies++ > 0) return completion("yes");
+      return "HTTP/1.1 429 X\r\nRetry-After: " + retry_after + "\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    });
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK(ask_chat({.url = server.url(), .model = "gpt", .retries = 1}, {{"messages", json::array()}}).text == "yes");
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  CHECK(late("2") >= 2);
+  for (const char* not_a_number_of_seconds : {"soon", "-1", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999999999999"})
+    late(not_a_number_of_seconds);
 }
 
 TEST_CASE("judge: a question that the server refuses has no verdict; a wrong key or address stops the stage at once", "[pipelines]") {
