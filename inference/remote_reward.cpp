@@ -7,6 +7,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -56,15 +57,17 @@ http::Answer RewardClient::request(const std::string& path, const std::string* b
   http::Url url = url_;
   url.path += path;
   std::string failure;
+  int64_t retry_after = 0;
   const auto begin = std::chrono::steady_clock::now();
   for (int64_t attempt = 0;; ++attempt) {
     const auto left = std::chrono::duration_cast<std::chrono::seconds>(begin + kPatience - std::chrono::steady_clock::now()).count();
     if (left <= 0) break;
-    if (attempt > 0) http::wait_before_retry(attempt);
+    if (attempt > 0) http::wait_before_retry(attempt, std::exchange(retry_after, 0));
     core::stop_if_interrupted("scoring by a service");
     try {
       http::Answer answer = body == nullptr ? http::get(url, headers, left) : http::post(url, *body, headers, left);
       if (!worth_repeating(answer.status)) return answer;
+      retry_after = answer.retry_after;
       failure = fmt::format("{}{} answers with status {}", address_, path, answer.status);
     } catch (const core::IoError& error) {
       failure = error.what();

@@ -169,9 +169,8 @@ bool begins_rendered(const ServedModel& model, std::string_view text) {
 Rendered render_text(const ServedModel& model, const dialects::PlainText& plain) {
   if (!begins_rendered(model, plain.text)) return {.ids = data::render_text(*model.tokenizer, plain.text, plain.bos).ids};
   Rendered rendered{.ids = data::rendered_text_ids(*model.tokenizer, plain.text)};
-  const auto bos = model.tokenizer->bos();
-  if (plain.bos && bos && model.tokenizer->adds_bos() && (rendered.ids.empty() || rendered.ids.front() != *bos))
-    rendered.ids.insert(rendered.ids.begin(), *bos);
+  const auto start = model.tokenizer->start();
+  if (plain.bos && start && (rendered.ids.empty() || rendered.ids.front() != *start)) rendered.ids.insert(rendered.ids.begin(), *start);
   return rendered;
 }
 
