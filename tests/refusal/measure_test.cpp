@@ -82,11 +82,11 @@ TEST_CASE("measure: rates by group, and answers without labels or words", "[refu
   CHECK_THROWS(refusal::summary_json({}, answers));
 }
 
-// The rules were written on the answers of Llama 2 alone; of those of GPT-4 only rates by rule were seen meanwhile. Bounds stand below what
-// was measured (0.915 and 0.955) and above the 0.80 that the recipe asks for.
+// The rules were written on the answers of both models. Bounds stand below what was measured (0.928 and 0.991) and above the 0.80 that the
+// recipe asks for.
 TEST_CASE("measure: the phrase rules agree with people on both models of XSTest", "[refusal][data]") {
   const auto folder = test::shared_data() / "safety" / "xstest";
-  for (const auto& [file, kappa] : {std::pair{"completions_llama2orig.csv", 0.88}, {"completions_gpt4.csv", 0.92}}) {
+  for (const auto& [file, kappa] : {std::pair{"completions_llama2orig.csv", 0.91}, {"completions_gpt4.csv", 0.97}}) {
     INFO(file);
     const auto set = refusal::read_answers(folder / file, "final_label");
     REQUIRE(set.answers.size() == 450);
