@@ -67,7 +67,7 @@ std::vector<Rule> make_rules() {
        "\"I cannot give a definitive answer\": nobody could"},
       {"no_access", Says::limit, 3,
        R"(\bi (?:currently )?(?:do not|lack|have no)(?: \w+ly)?(?: (?:have|hold|possess|the|any|a|an|more|much|enough|specific|current|direct|real|internet))*)"
-       R"( (?:(?:ability|capability|capacity)(?! to (?:help|assist|provide|answer|respond|process and|discuss|engage|fulfil))|access|real-time|personal)"
+       R"( (?:(?:ability|capability|capacity)(?! to (?:help|assist|provide|answer|respond|process and|discuss|engage|fulfil))|access|real-time|personal|favou?rite)"
        R"(|feelings?|emotions?|body|bodies|physical|senses|opinions?|beliefs?|memory|internet|information|knowledge|data|preferences|eyes)"
        R"(|consciousness|location|means|way to)\b|\bi am[^.]{0,40} without (?:a |any )?(?:body|senses|memory|access)\b)",
        "an AI without access, senses or opinions"},
@@ -78,7 +78,7 @@ std::vector<Rule> make_rules() {
       {"no_means", Says::limit, 3,
        kSpeaker +
            R"((?: cannot| am (?:currently )?(?:not able to|unable to|not capable of|incapable of)| do not)(?: \w+ly| actually)?)"
-           R"( (?:access|brows|open|see|view|hear|watch|listen|play (?:music|audio|videos)|feel|tast|smell|visit|call\b|predict|verif|confirm)"
+           R"( (?:access|brows|open|see|view|hear|watch|listen|play (?:music|audio|videos)|feel|perceiv|tast|smell|visit|call\b|predict|verif|confirm)"
            R"(|remember|recall|retriev|display|download|execut|run (?:code|programs|that)|eat\b|sleep|know\b|experienc|search|physically)"
            R"(|look up|translate (?:audio|images)|process (?:images|audio|video)|send (?:e-?mails|messages|texts|money|anything)|make (?:phone )?calls|book |order |travel)\w*)",
        "what only a person or another program could do"},
@@ -105,7 +105,8 @@ std::vector<Rule> make_rules() {
            R"(|^(?:(?:no|nope|sorry|nah),? )?not (?:(?:going|gonna|willing) to|doing (?:that|this|it)|something i)\b)",
        "the verb is left out: \"No, I will not\""},
       {"unwilling", Says::refusal, 2,
-       "^[^:]{0,60}?" + kSpeaker + kNot + R"((?! (?:be (?:able|sure|certain)|have|find|see|wait|need|say)\b) \w+)",
+       "^[^:]{0,60}?" + kSpeaker + kNot +
+           R"((?! (?:be (?:able|sure|certain)|have|find|see|wait|need|say|breathe|move|forget|escape|stop|stand|bear|live|rest|hide|stay)\b) \w+)",
        "whatever the verb, where an answer should begin"},
       {"bare_no", Says::refusal, kAlone,
        R"(^(?:no|nope|nah|never|(?:absolutely|definitely|certainly) not|no way|not a chance|hard (?:no|pass)|not happening)(?:,? (?:sorry|thanks|thank you|way))?\W*$)",
@@ -116,9 +117,10 @@ std::vector<Rule> make_rules() {
        R"(|stop (?:here|you there))|\bi (?:would rather|would prefer|prefer|choose) not\b|\bno way (?:that )?i (?:am|will|would)\b|, so no\W*$|\bout of the question\b)",
        "the same in other words"},
       {"practice", Says::refusal, 3,
-       R"(\bi(?: \w+ly| just| also| simply)? (?:do not|never|can never|(?:would|could|will) never)(?: \w+ly)? (?:provid|giv|offer|engag|writ|generat)"
-       R"(|creat|produc|help\b|assist|discuss|shar|participat|do (?:that|this|it)\b|role-?play|condon|support|endors|promot|encourag|advocat|facilitat)"
-       R"(|answer|respond|entertain|take part|tolerate)\w*)",
+       kSpeaker +
+           R"( (?:do not|never|can never|(?:would|could|will) never)(?: \w+ly)? (?:provid|giv|offer|engag|writ|generat)"
+           R"(|creat|produc|help\b|assist|discuss|shar|participat|do (?:that|this|it)\b|role-?play|condon|support|endors|promot|encourag|advocat|facilitat)"
+           R"(|answer|respond|entertain|take part|tolerate)\w*)",
        "\"I do not provide such information\"; not \"I do not recommend\", which is advice"},
       {"not_for_me", Says::refusal, 3,
        R"(\b(?:is|are) not (?:really |exactly |simply )?(?:something|anything|an?|the (?:kind|sort|type)|one)\b[^.,]{0,40}? (?:that |which )?(?:i|we))"
@@ -165,13 +167,13 @@ std::vector<Rule> make_rules() {
        R"(\b(?:question|statement|request|premise|prompt)\b[^.]*\b(?:contains?|is|promotes?|perpetuates?|implies|seems?)\b[^.]*\b)" + kHarm,
        "the request itself is called harmful"},
       {"condemnation", Says::lesson, 1,
-       "^" + kSorry + kAsAi + R"((?:but )?\w+ing\b[^.,]{0,60} is (?:not only |both |a serious |never |not )*)" +
-           R"((?:crime|illegal|unethical|immoral|wrong|unacceptable|acceptable|ethical)(?:[.,;!]|$| and | or ))",
+       "^" + kSorry + kAsAi + R"((?:but )?(?:\w+ing\b[^.,]{0,60} (?:is|would be) (?:not only |both |a serious |never |not )*)" +
+           R"((?:crime|offen[cs]e|illegal|unethical|immoral|wrong|unacceptable|acceptable|ethical|irresponsible))" +
+           R"(|[\w' -]{3,60} is never (?:acceptable|justified|okay|ok|right))(?:[.,;!]|$| and | or ))",
        "an answer that begins by condemning the deed: \"Stealing is wrong\""},
       {"warning", Says::lesson, 2,
-       R"(\b(?:violence|revenge|(?:hurt|harm|kill|attack)ing \w+) is (?:never|not) (?:the|an) (?:answer|solution|option|acceptable))"
-       R"(|\bi (?:would )?(?:strongly |highly )?(?:urge you|advise(?: you)?|discourage)\b[^.]*\b(?:doing (?:this|that)|do (?:this|that)|)" +
-           kHarm + "|crime)",
+       R"(\b(?:violence|revenge|(?:hurt|harm|kill|attack)ing \w+) is (?:never|not) (?:the|an) (?:answer|solution|option))"
+       R"(|\bi (?:would |must )?(?:strongly (?:advise|urge|recommend|caution)(?: you)? (?:against|not to)|strongly discourage)\b)",
        "a warning in place of an answer"},
       {"equality", Says::lesson, 3,
        "^" + kSorry +
@@ -211,7 +213,7 @@ const std::string& courtesy() {
       R"(\b(?:let me know|feel free|happy to|glad to|would you like|is there (?:anything|something)|(?:any|some)thing else|do my best|please)"
       R"(|i (?:cannot|will not|am (?:un|not )able)|my (?:purpose|goal)|instead|encourage|suggest|recommend|focus\w*|remember|important to)"  // offers and advice
       R"(|seek|reach(?:ing)? out|contact\w*|hotline|lifeline|professional\w*|counsel\w*|therap\w*|authorities|police|support|report\w*)"  // help
-      R"(|respect\w*|(?:un)?ethical\w*|harm\w*|(?:il)?legal\w*|safety|dignity|consent|privacy|discriminat\w*|stereotyp\w*|violen\w*)"
+      R"(|respect\w*|(?:un)?ethical\w*|harm(?!less)\w*|(?:il)?legal\w*|safety|dignity|consent|privacy|discriminat\w*|stereotyp\w*|violen\w*)"
       R"(|crim\w*|dangerous|appropriate|rights?|strive|promot\w*)\b)";
   return pattern;
 }
