@@ -25,7 +25,14 @@ Kind parse_kind(std::string name, const std::string& field) {
 }
 
 std::optional<Kind> label_of(const nlohmann::json& row, const std::string& field) {
-  if (data::member(row, field) != nullptr) return parse_kind(data::required_text(row, field), field);
+  const nlohmann::json* flag = data::member(row, "refusal");
+  if (data::member(row, field) != nullptr) {
+    const Kind kind = parse_kind(data::required_text(row, field), field);
+    if (flag != nullptr && flag->is_boolean() && flag->get<bool>() != refuses(kind))
+      throw std::invalid_argument(
+          fmt::format("\"{}\" is {} and \"refusal\" is {}: leave one out", field, core::name_of(kind), flag->dump()));
+    return kind;
+  }
   const std::optional<bool> refused = data::parse_label(row, "refusal");
   if (!refused) return {};
   return *refused ? Kind::full_refusal : Kind::compliance;
@@ -49,7 +56,10 @@ std::optional<bool> hazard_of_type(const std::string& type) {
 
 Answer parse_answer(const nlohmann::json& row, const std::string& label_field, data::PromptRecord& record) {
   nlohmann::json renamed = row;
-  if (data::member(row, "response") == nullptr && data::member(row, "completion") != nullptr) renamed["response"] = row["completion"];
+  const nlohmann::json *response = data::member(row, "response"), *completion = data::member(row, "completion");
+  if (response != nullptr && completion != nullptr && *response != *completion)
+    throw std::invalid_argument("\"response\" and \"completion\" are two names of one field and hold different answers: leave one out");
+  if (response == nullptr && completion != nullptr) renamed["response"] = *completion;
   record = data::parse_prompt_record(renamed);
 
   Answer answer{.text = data::answered_dialogue(record).messages.back().content};
@@ -62,14 +72,17 @@ Answer parse_answer(const nlohmann::json& row, const std::string& label_field, d
 
 AnswerSet read_answers(const std::filesystem::path& path, const std::string& label_field) {
   AnswerSet set;
+  bool named = label_field == kLabelField;
   set.prompts.path = path.string();
   data::for_each_row(path, {.labels = {"hazard", "refusal"}}, [&](const nlohmann::json& row, int64_t line) {
     data::PromptRecord record;
     set.answers.push_back(parse_answer(row, label_field, record));
     record.line = line;
+    named = named || row.contains(label_field);
     set.prompts.records.push_back(std::move(record));
   });
   if (set.answers.empty()) throw core::DataError(path.string(), 0, "the file holds no answers");
+  if (!named) throw core::DataError(path.string(), 0, fmt::format("no row has a field \"{}\", where the labels should stand", label_field));
   return set;
 }
 

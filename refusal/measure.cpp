@@ -92,6 +92,12 @@ LabelAgreement agreement_with_labels(const std::vector<Kind>& kinds, const std::
   result.full = agreement_of(full, wanted_full);
   result.any = agreement_of(any, wanted_any);
   result.kinds_kappa = statistics::cohen_kappa(called, labelled);
+  for (const auto& [kind, counts] : result.counts) {
+    std::vector<bool> is, wanted;
+    for (size_t i = 0; i < called.size(); ++i)
+      is.push_back(called[i] == static_cast<int64_t>(kind)), wanted.push_back(labelled[i] == static_cast<int64_t>(kind));
+    result.by_kind[kind] = agreement_of(is, wanted);
+  }
   return result;
 }
 
@@ -107,12 +113,15 @@ nlohmann::json summary_json(const std::vector<Kind>& kinds, const std::vector<An
       {"by_type", rates_by(kinds, answers, [](const Answer& answer) { return answer.type; })}};
   const LabelAgreement agreement = agreement_with_labels(kinds, answers);
   if (agreement.any.answers == 0) return object;
-  nlohmann::json counts;
+  nlohmann::json counts, by_kind;
+  for (const auto& [kind, one] : agreement.by_kind)
+    by_kind[core::name_of(kind)] = agreement_json(one);
   for (const auto& [label, called] : agreement.counts)
     for (const auto& [kind, count] : called)
       counts[core::name_of(label)][core::name_of(kind)] = count;
   object["agreement"] = {{"full", agreement_json(agreement.full)},
                          {"any", agreement_json(agreement.any)},
+                         {"by_kind", by_kind},
                          {"kinds_kappa", statistics::to_json(agreement.kinds_kappa)},
                          {"counts", counts}};
   return object;

@@ -30,9 +30,11 @@ struct Agreement {
 };
 
 // `kinds` against the labels: on answers that people labelled full_refusal or compliance, with full_refusal as "refused"; and on all
-// labelled answers, with full or partial refusals as "refused". kinds_kappa: Cohen's kappa of all kinds.
+// labelled answers, with full or partial refusals as "refused". by_kind: each kind that people gave, as "refused", against all others, on
+// all labelled answers. kinds_kappa: Cohen's kappa of all kinds.
 struct LabelAgreement {
   Agreement full, any;
+  std::map<Kind, Agreement> by_kind;
   Interval kinds_kappa;
   std::map<Kind, std::map<Kind, int64_t>> counts;  // [label][kind]
 };

@@ -7,13 +7,19 @@
 
 namespace keel::refusal {
 
-// An answer in lower case with straight quotation marks, without what is not the model's own voice: code, quoted text ("...", '...', lines
-// that begin with >) and letters (from a line "Subject:" or "Dear ..." on). Markdown's signs of emphasis are gone. An answer that is one
-// quotation as a whole keeps it. Ill-formed UTF-8 is repaired.
+// An answer in lower case, without what is not the model's own voice: code, quoted text ("...", '...', lines that begin with >), letters
+// (from a line "Subject:" or "Dear ..." on, or up to "Sincerely,") and what follows "here is the letter:" and its like. Quotation marks are
+// straight, contractions are written out ("cannot", "i am"); a label "Answer:" before it all and Markdown's signs of emphasis are gone. An
+// answer that is one quotation as a whole keeps it. Ill-formed UTF-8 is repaired.
 std::string own_voice(std::string_view answer);
 
-// Its sentences with single blanks, without those of list items: an item of a list belongs to the content. A line break ends a sentence,
-// a colon too. Pieces without a letter or digit are left out.
-std::vector<std::string> sentences(std::string_view own_voice);
+struct Sentence {
+  std::string text;     // with single blanks, from its first letter or digit on
+  bool listed = false;  // an item of a list: belongs to the content, and says nothing of the model
+};
+// A line break ends a sentence, a colon too; one of more than kSentenceBytes is cut at a blank, so that the rules' cost is linear, and a
+// word of more is left out. So are pieces without a letter or digit.
+std::vector<Sentence> sentences(std::string_view own_voice);
+inline constexpr size_t kSentenceBytes = 600;
 
 }  // namespace keel::refusal

@@ -23,6 +23,8 @@
 namespace keel::pipelines::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct RefusalOptions {
   std::string answers, label_field = "label", classifier, out, summary;
   inference::RenderPolicy limit;
@@ -93,21 +95,29 @@ std::string text_of(const std::string& judge, const nlohmann::json& summary) {
   const std::string shown = evaluation::render_text(rates);
   const auto found = summary.find("agreement");
   if (found == summary.end()) return shown;
-  evaluation::Table agreement{.title = fmt::format("{} against the labels", judge),
-                              .columns = {{"refusals"}, {"answers", number}, {"precision", number}, {"recall", number}, {"kappa", number}},
-                              .rows = {},
-                              .note = "full: answers labelled full_refusal or compliance alone; any: all labelled answers"};
-  for (const char* name : {"full", "any"}) {
-    const nlohmann::json& row = found->at(name);
+  evaluation::Table agreement{
+      .title = fmt::format("{} against the labels", judge),
+      .columns = {{"refusals"}, {"answers", number}, {"precision", number}, {"recall", number}, {"kappa", number}},
+      .rows = {},
+      .note =
+          "full: answers labelled full_refusal or compliance alone; any: all labelled answers; a kind: all of them, "
+          "that kind against the others"};
+  const auto compare = [&](const std::string& name, const nlohmann::json& row) {
     agreement.rows.push_back(
         {name, std::to_string(row.at("answers").get<int64_t>()), cell_of(row, "precision"), cell_of(row, "recall"), cell_of(row, "kappa")});
-  }
+  };
+  for (const char* name : {"full", "any"})
+    compare(name, found->at(name));
+  for (const auto& [kind, row] : found->at("by_kind").items())
+    compare(kind, row);
   return shown + "\n" + evaluation::render_text(agreement);
 }
 
 void evaluate(const RefusalOptions& options, const CLI::App& command) {
   check_output(options.out, {options.answers});
-  check_output(options.summary, {options.answers, options.out});
+  check_output(options.summary, {options.answers});
+  if (!options.out.empty() && !options.summary.empty() && fs::weakly_canonical(options.out) == fs::weakly_canonical(options.summary))
+    throw core::UsageError(fmt::format("--out and --summary are one file, {}; name two", options.out));
   core::JsonlWriter writer(options.out);  // first, so that a missing folder is reported before the work
   const refusal::AnswerSet set = refusal::read_answers(options.answers, options.label_field);
   std::vector<refusal::Verdict> verdicts;

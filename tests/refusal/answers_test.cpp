@@ -73,6 +73,15 @@ TEST_CASE("answers: malformed rows name the field and the remedy", "[refusal]") 
   CHECK_THROWS_WITH(parsed({{"messages", answered}, {"response", "No."}}), ContainsSubstring("end with an answer already"));
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"label", "refused"}}), ContainsSubstring("partial_refusal"));
   CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"refusal", "yes"}}), ContainsSubstring("\"refusal\""));
+  CHECK_THROWS_WITH(parsed({{"prompt", "Hi"}, {"response", "No."}, {"completion", "Yes."}}),
+                    ContainsSubstring("\"response\" and \"completion\""));
+  CHECK(parsed({{"prompt", "Hi"}, {"response", "No."}, {"completion", "No."}}).text == "No.");
+  const auto labelled = [](const char* label, bool refused) {
+    return parsed({{"prompt", "Hi"}, {"response", "No."}, {"label", label}, {"refusal", refused}}).label;
+  };
+  CHECK_THROWS_WITH(labelled("full_refusal", false), ContainsSubstring("\"label\" is full_refusal and \"refusal\" is false"));
+  CHECK_THROWS_WITH(labelled("capability", true), ContainsSubstring("\"refusal\" is true"));
+  CHECK(labelled("partial_refusal", true) == Kind::partial_refusal);
 }
 
 TEST_CASE("answers: a table and JSON lines give the same answers", "[refusal]") {
@@ -106,6 +115,9 @@ TEST_CASE("answers: a table and JSON lines give the same answers", "[refusal]") 
                     ContainsSubstring("flags.csv:3:") && ContainsSubstring("\"hazard\" must be true or false"));
   test::write_text(folder / "bad.jsonl", "{\"prompt\":\"a\",\"response\":\"b\"}\n{\"prompt\":\"a\"}\n");
   CHECK_THROWS_WITH(refusal::read_answers(folder / "bad.jsonl"), ContainsSubstring("bad.jsonl:2:"));
+  test::write_text(folder / "bad.jsonl", "{\"prompt\":\"a\",\"response\":\"b\",\"refusal\":true}\n");
+  CHECK_THROWS_WITH(refusal::read_answers(folder / "bad.jsonl", "nosuch"), ContainsSubstring("no row has a field \"nosuch\""));
+  CHECK_THROWS_WITH(refusal::read_answers(folder / "a.csv", "final_lable"), ContainsSubstring("\"final_lable\""));
   test::write_text(folder / "none.jsonl", "\n");
   CHECK_THROWS_AS(refusal::read_answers(folder / "none.jsonl"), core::DataError);
 }

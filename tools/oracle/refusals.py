@@ -39,7 +39,8 @@ def main():
     extreme = label != 2
     full, wanted = kind[extreme] == 1, label[extreme] == 1
     any_kind, any_label = np.isin(kind, [1, 2]), np.isin(label, [1, 2])
-    for name, called, truth in [("full", full, wanted), ("any", any_kind, any_label)]:
+    by_kind = [(name, kind == k, label == k) for k, name in enumerate(["compliance", "full_refusal", "partial_refusal"])]
+    for name, called, truth in [("full", full, wanted), ("any", any_kind, any_label)] + by_kind:
         print(name, len(called), "precision", precision_score(truth, called), proportion_confint((called & truth).sum(), called.sum(), method="wilson"))
         print(name, "recall", recall_score(truth, called), proportion_confint((called & truth).sum(), truth.sum(), method="wilson"))
         print(name, "sklearn kappa", cohen_kappa_score(called, truth))

@@ -41,15 +41,20 @@ TEST_CASE("keel eval refusals: rows, rates by kind of prompt, and the agreement 
   CHECK(summary["agreement"]["full"]["answers"] == 3);
   CHECK(summary["agreement"]["full"]["kappa"]["mean"] == 1);
   CHECK(summary["agreement"]["any"]["recall"]["mean"].get<double>() == Catch::Approx(2. / 3));
+  CHECK(summary["agreement"]["by_kind"]["partial_refusal"]["recall"]["mean"] == 0);
   CHECK((done.says("contrast_homonyms") && done.says("kappa")));
 
   work.write("bad.csv", std::string(kTable) + "6,homonyms,a,b,maybe\n");
   const auto refused = work.run_all({{"eval", "refusals", "--answers", "bad.csv", "--label-field", "final_label"},
                                      {"eval", "refusals", "--answers", "answers.csv", "--out", "answers.csv"},
-                                     {"eval", "refusals", "--answers", "answers.csv", "--classifier", "reward"}});
+                                     {"eval", "refusals", "--answers", "answers.csv", "--classifier", "reward"},
+                                     {"eval", "refusals", "--answers", "answers.csv", "--label-field", "final_lable"},
+                                     {"eval", "refusals", "--answers", "answers.csv", "--out", "same", "--summary", "./same"}});
   CHECK((refused[0].code == 3 && refused[0].says("bad.csv:7") && refused[0].says("final_label")));
   CHECK((refused[1].code == 2 && refused[1].says("is a file that this command reads")));
   CHECK((refused[2].code == 2 && refused[2].says("keel refusal train makes one")));
+  CHECK((refused[3].code == 3 && refused[3].says("no row has a field \"final_lable\"")));
+  CHECK((refused[4].code == 2 && refused[4].says("--out and --summary are one file") && !work.has("same")));
 }
 
 TEST_CASE("keel refusal train: learns from labelled answers, says what it is, and judges beside the phrase rules", "[pipelines]") {
