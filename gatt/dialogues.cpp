@@ -43,7 +43,8 @@ std::vector<Open> opened(const std::vector<core::Dialogue>& dialogues, const std
   std::vector<Open> all;
   for (size_t i = 0; i < dialogues.size(); ++i) {
     core::Stream stream(seed, "gatt.instruction", i);
-    Open open{.given = dialogues[i], .so_far = {}, .parts = draw_instructions(instructions, config.most_combined, stream), .instruction = {}};
+    Open open{
+        .given = dialogues[i], .so_far = {}, .parts = draw_instructions(instructions, config.most_combined, stream), .instruction = {}};
     open.instruction = combined(open.parts);
     open.shortened = stream.chance(config.shortened) && !open.instruction.brief.empty();
     open.record = static_cast<int64_t>(i);

@@ -163,11 +163,15 @@ TEST_CASE("gatt: with obeyed_only a dialogue ends with its last answer that obey
   CHECK(to_line(made({"no", "well"}, false).counts) == "kept 1, dropped 0, truncated 0");
   CHECK(to_line(made({"no", "well"}, true, rhyme).counts) == "kept 1, dropped 0, truncated 0");
   // All parts of a combined instruction must be obeyed.
-  const Instruction quiet = {.text = "Be quiet.", .kind = "volume", .pattern = "^[a-z!]*$"}, loud = {.text = "Shout.", .kind = "style", .pattern = "!$"};
+  const Instruction quiet = {.text = "Be quiet.", .kind = "volume", .pattern = "^[a-z!]*$"},
+                    loud = {.text = "Shout.", .kind = "style", .pattern = "!$"};
   for (const auto& [answer, counts] : {std::pair{"yes!", "kept 20, dropped 0, truncated 0"}, {"YES!", "disobeyed"}}) {
     const std::string text = answer;
-    const auto both = make_dialogues(std::vector<Dialogue>(20, asked(1)), {quiet, loud}, {.most_combined = 2, .shortened = 0, .obeyed_only = true},
-                                     ChatFormat::llama2, 1, by([&](const Dialogue&, int64_t) { return std::optional(Answer{text, true}); }));
+    const auto both =
+        make_dialogues(std::vector<Dialogue>(20, asked(1)), {quiet, loud}, {.most_combined = 2, .shortened = 0, .obeyed_only = true},
+                       ChatFormat::llama2, 1, by([&](const Dialogue&, int64_t) {
+                         return std::optional(Answer{text, true});
+                       }));
     CHECK_THAT(to_line(both.counts), Catch::Matchers::ContainsSubstring(counts));
   }
 }

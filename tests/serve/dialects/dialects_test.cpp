@@ -2,6 +2,7 @@
 #include "serve/dialects/dialects.h"
 
 #include "core/json.h"
+#include "serve/dialects/content.h"
 #include "support/test_plain.h"
 
 namespace keel::serve::dialects {
@@ -44,11 +45,6 @@ int status_of_bad(Read read, const std::string& body, Family family = Family::vl
 }
 
 const double kSigmoidOfTwo = 0.8807970779778823;
-
-template <class Content>
-Content content(const Asked& asked, size_t i = 0) {
-  return std::get<Content>(asked.items.at(i).content);
-}
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include "core/json.h"
 #include "serve/dialects/body.h"
+#include "serve/dialects/content.h"
 #include "serve/dialects/dialects.h"
 #include "support/test_plain.h"
 
@@ -25,11 +26,6 @@ std::string refused(Read read, const std::string& body) {
     return refusal.what();
   }
   return "";
-}
-
-template <class Content>
-Content content(const Asked& of, size_t i = 0) {
-  return std::get<Content>(of.items.at(i).content);
 }
 
 Scored scored(size_t texts) {
