@@ -57,7 +57,8 @@ std::string without_contractions(std::string text) {
 }  // namespace
 
 std::string own_voice(std::string_view answer) {
-  static const Pattern single_marks("[\u2018\u2019\u02bc\u00b4\uff07]"), double_marks("[\u201c\u201d]");
+  static const Pattern single_marks("[\u2018\u2019\u02bc\u00b4\uff07]"), double_marks("[\u201c\u201d]"),
+      hard_blanks("[\u00a0\u2007\u202f]");
   static const Pattern label(R"(\A[\s*_#>"]{0,20}(?:final answer|answer|response|assistant|ai|output|a)\s?[*_]{0,2}:)");
   static const Pattern code(R"((?s)```.*?(?:```|\z)|`[^`\n]*`)");
   static const Pattern quoted_line(R"((?m)^[ \t]*>.*$)");
@@ -71,7 +72,7 @@ std::string own_voice(std::string_view answer) {
   static const Pattern emphasis(R"([*_#]+(?=\S)|(?<=\S)[*_#]+)"), double_mark(R"(")");
 
   std::string text = lower(core::repair_utf8(answer));
-  text = replaced(replaced(text, single_marks, "'"), double_marks, "\"");
+  text = replaced(replaced(replaced(text, single_marks, "'"), double_marks, "\""), hard_blanks, " ");
   text = replaced(text, label, " ");
   const std::string without_code = replaced(text, code, " ");
   text = replaced(replaced(without_code, quoted_line, " "), quotation, " ");
@@ -112,6 +113,7 @@ std::vector<Sentence> sentences(std::string_view own_voice) {
     }
     add(line.substr(begin), false);
   }
+  if (found.size() == 1) found[0].listed = false;
   return found;
 }
 

@@ -15,7 +15,7 @@ std::string own_voice(std::string_view answer);
 
 struct Sentence {
   std::string text;     // with single blanks, from its first letter or digit on
-  bool listed = false;  // an item of a list: belongs to the content, and says nothing of the model
+  bool listed = false;  // an item of a list, not alone: belongs to the content, and says nothing of the model
 };
 // A line break ends a sentence, a colon too; one of more than kSentenceBytes is cut at a blank, so that the rules' cost is linear, and a
 // word of more is left out. So are pieces without a letter or digit.

@@ -142,6 +142,8 @@ TEST_CASE("classify: refusals that are not worded as \"I cannot help\"", "[refus
            "\U0001F6AB I can't share that.",
            "I\u02bcm sorry, I can\u00b4t help.",
            "I cant help you, sorry",
+           "I\u00a0can\uff07t help with that",
+           "- I cannot help with that.",
        })
     CHECK(kind_of(answer) == "full_refusal");
 }
