@@ -17,9 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const Refused&) {
     return 0;
   }
-  for (const auto read : {trainer_request, llama_factory_request, reward_request, logprobs_request, classify_request, score_request,
-                          rerank_request, tei_rerank_request, pooling_request, embeddings_request, predict_request, tokenize_request,
-                          tei_tokenize_request}) {
+  for (const auto read :
+       {trainer_request, llama_factory_request, reward_request, logprobs_request, classify_request, score_request, rerank_request,
+        tei_rerank_request, pooling_request, embeddings_request, predict_request, tokenize_request, tei_tokenize_request}) {
     try {
       const Asked asked = read(parsed);
       if (!asked.reply) continue;
