@@ -29,14 +29,22 @@ std::vector<dialects::Token> placed_tokens(const data::Tokenizer& tokenizer, con
   const size_t skipped = tokenizer.decode(before).size();
   const auto specials = special_texts(tokenizer);
   std::vector<dialects::Token> tokens;
-  size_t at = 0, between = 0;
+  size_t at = 0, between = 0;                                 // `between`: the last ids, which have no place yet
+  const auto place_between = [&](size_t begin, size_t end) {  // parts of one character, say, share what lies there
+    for (size_t i = tokens.size() - between; begin < end && i < tokens.size(); ++i)
+      tokens[i] = {.id = tokens[i].id,
+                   .text = std::string(text.substr(begin, end - begin)),
+                   .begin = static_cast<int64_t>(begin),
+                   .end = static_cast<int64_t>(end)};
+    between = 0;
+  };
   for (const int64_t id : ids) {
-    dialects::Token& token = tokens.emplace_back();
-    token.id = id;
-    token.special = tokenizer.is_special(id);
+    dialects::Token token{.id = id, .text = {}, .special = tokenizer.is_special(id)};
     if (token.special) {
       if (const auto known = specials.find(id); known != specials.end()) token.text = known->second;
       if (text.substr(at).starts_with(token.text)) at += token.text.size();  // spelt out in a rendered text
+      between = 0;
+      tokens.push_back(token);
       continue;
     }
     core::Ids behind = before;
@@ -46,15 +54,20 @@ std::vector<dialects::Token> placed_tokens(const data::Tokenizer& tokenizer, con
     const auto find = [&] { return text.substr(at, piece.size() + kMostBetween * between).find(piece); };
     size_t found = find();
     if (found == std::string_view::npos && piece.starts_with(' ')) piece.remove_prefix(1), found = find();  // the tokenizer's own blank
-    if (piece.empty() || found == std::string_view::npos) {
+    if (piece.empty()) found = between == 0 && !text.empty() ? 0 : std::string_view::npos;                  // that blank alone
+    if (found == std::string_view::npos) {
       ++between;
+      tokens.push_back(token);
       continue;
     }
+    place_between(at, at + found);
     token.begin = static_cast<int64_t>(at + found);
     token.end = *token.begin + std::ssize(piece);
-    token.text = piece;
-    at = static_cast<size_t>(*token.end), between = 0;
+    token.text = std::string(piece);
+    at = static_cast<size_t>(*token.end);
+    tokens.push_back(token);
   }
+  if (!tokens.empty() && at < text.size()) place_between(at, text.size());
   return tokens;
 }
 

@@ -37,7 +37,7 @@ struct Item {
 // What happens to a text that is longer than the limit. `own`: the service's choice.
 enum class Overlong { own, keep_end, keep_start, refuse };
 
-// An id of a text, and where it stands there: bytes begin to end, or neither for a special id and for a part of a character.
+// An id of a text, and where it stands there: bytes begin to end, or neither for a special id.
 struct Token {
   int64_t id = 0;
   std::string text = {};

@@ -231,7 +231,7 @@ TEST_CASE("service: /tokenize gives the ids that the models read, uncut, with th
   CHECK(service.post("/tokenize", R"({"messages": [{"role": "user", "content": "<|im_end|>"}]})").status == 400);
 }
 
-TEST_CASE("tokens: places of merged pieces, and none for parts of a character", "[serve]") {
+TEST_CASE("tokens: places of merged pieces; parts of a character share its place", "[serve]") {
   const test::ByteTokenizer tokenizer({"hello", " wo"});
   const std::string text = "hello world";
   const auto tokens = placed_tokens(tokenizer, tokenizer.encode(text), text);
@@ -239,8 +239,15 @@ TEST_CASE("tokens: places of merged pieces, and none for parts of a character", 
   CHECK((tokens[0].text == "hello" && tokens[0].begin == 0 && tokens[0].end == 5));
   CHECK((tokens[1].text == " wo" && tokens[1].begin == 5 && tokens[1].end == 8));
   CHECK((tokens[4].begin == 10 && tokens[4].end == 11));
-  const auto unknown = placed_tokens(tokenizer, {104, 33, 105}, "h-i");  // an id that stands for another text
-  CHECK((unknown[0].begin == 0 && !unknown[1].begin && unknown[2].begin == 2));
+  const std::string character = "h\xc3\xb6i";
+  const auto parts = placed_tokens(tokenizer, {104, 33, 34, 105, 33}, character + "!?");  // 33 and 34 stand for its bytes
+  CHECK((parts[0].begin == 0 && parts[3].begin == 3 && parts[4].begin == 4));
+  for (const size_t i : {1, 2})
+    CHECK((parts[i].begin == 1 && parts[i].end == 3 && parts[i].text == "\xc3\xb6"));
+  const auto last = placed_tokens(tokenizer, {104, 33, 34}, "h\xc3\xb6");
+  CHECK((last[1].begin == 1 && last[2].end == 3));
+  for (const auto& token : placed_tokens(tokenizer, {104, 33}, {}))
+    CHECK_FALSE(token.begin);
 }
 
 TEST_CASE("service: too many bytes of bodies are an overload, told as one in each family; counters are there from the start", "[serve]") {
