@@ -148,7 +148,7 @@ TEST_CASE("recipes: every file in recipes/ is read whole, passes its checks and 
       REQUIRE(flat.contains(name));
       if (value.is_primitive() && !flat[name].is_string()) CHECK(flat[name] == value);
     }
-    CHECK_FALSE(departures(recipe).empty());
+    CHECK_FALSE(changed_settings(recipe).empty());
     CHECK_NOTHROW(run::check_graph(stages::build_stages(recipe, {{"model", ""}, {"data.helpful", ""}, {"data.harmless", ""}})));
   }
   CHECK(files >= 2);
