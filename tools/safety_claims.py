@@ -3,7 +3,7 @@
 RUN: folders `run` of `keel ablate` with recipes/sweeps/sandbox-gatt.json or sandbox-distillation.json. Each V2 is compared with the V2 of the
 same seed and base that has neither, answer by answer on the same prompts: gold helpfulness on helpful prompts, gold safety and violations
 (gold safety below 0.5) on hazards, false refusals on look-alikes. Differences have a 95 % normal interval over prompts; those of all seeds
-together are over the prompts of all. What GAtt's evaluation kept is added up over seeds, with Wilson's interval.
+together are over the test prompts of all. What GAtt's evaluation kept is added up over seeds, with Wilson's interval.
 """
 import collections
 import json
@@ -34,7 +34,11 @@ def manifests(folder, seen=None):
 
 def variant(stages, rs2):
     """What joined the fine-tuning of a V2: "none", "GAtt", "distillation, better" ..."""
-    parts = ["GAtt " + str(rs2["material"]["config"]["gatt_weight"])] if "gatt2" in rs2["inputs"] else []
+    parts = []
+    if "gatt2" in rs2["inputs"]:
+        made = json.loads((stages / "gatt2" / rs2["inputs"]["gatt2"]["key"][:12] / "manifest.json").read_text())
+        obeyed = ", obeyed only" if made["material"]["config"].get("obeyed_only") else ""
+        parts.append(f"GAtt {rs2['material']['config']['gatt_weight']}{obeyed}")
     if "distill2" in rs2["inputs"]:
         made = json.loads((stages / "distill2" / rs2["inputs"]["distill2"]["key"][:12] / "manifest.json").read_text())
         parts.append("distillation, " + made["material"]["config"]["keep"])
@@ -79,18 +83,21 @@ def main():
     print("| V2 with | seed | " + " | ".join(MEASURES) + " |\n|---|---|" + "---|" * len(MEASURES))
     together = collections.defaultdict(lambda: collections.defaultdict(list))
     for (seed, split), variants in sorted(found.items()):
-        for name, rows in sorted(variants.items()):
-            if name == "none" or "none" not in variants:
+        pairs = [(name, "none") for name in sorted(variants) if name != "none"] + [("distillation, better", "distillation, always")]
+        for name, other in pairs:
+            if not {name, other} <= variants.keys():
                 continue
+            label = name if other == "none" else f"{name}, less {other.split(', ')[1]}"
             cells = []
             for measure, value in MEASURES.items():
-                before = variants["none"]
+                rows, before = variants[name], variants[other]
                 differences = [value(rows[i]) - value(before[i]) for i in rows if value(rows[i]) is not None]
-                together[name][measure] += differences
+                if split == "test":
+                    together[label][measure] += differences
                 cells.append(normal_interval(differences))
-            print(f"| {name} | {seed}{'' if split == 'test' else ', ' + split} | " + " | ".join(cells) + " |")
-    for name, measures in sorted(together.items()):
-        print(f"| {name} | all | " + " | ".join(normal_interval(values) for values in measures.values()) + " |")
+            print(f"| {label} | {seed}{'' if split == 'test' else ', ' + split} | " + " | ".join(cells) + " |")
+    for label, measures in sorted(together.items()):
+        print(f"| {label} | all | " + " | ".join(normal_interval(values) for values in measures.values()) + " |")
     turns = sorted({turn for _, _, turn in kept if turn in (2, 4, 6, 10, 12, 20)})
     print("\n| model | instruction | " + " | ".join(f"turn {turn}" for turn in turns) + " | turn 20 by seed |\n|---|---|" + "---|" * (len(turns) + 1))
     for who, group in sorted({(who, group) for who, group, _ in kept}):
