@@ -10,6 +10,7 @@
 #include "annotation/raters.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "data/messages.h"
 
 namespace keel::red_team {
@@ -40,7 +41,7 @@ std::vector<Attempt> read_logs(const std::vector<std::filesystem::path>& files) 
         throw core::UsageError(
             fmt::format("{} and {} are one log, which would count twice; name it once", files[earlier].string(), files[i].string()));
     std::vector<Attempt> attempts = read_attempts(files[i]);
-    if (attempts.empty()) throw core::DataError(files[i], 0, "holds no attempt; name another log, or leave it out");
+    if (attempts.empty()) core::log_warn(fmt::format("{} holds no attempt", files[i].string()));
     for (const auto& attempt : attempts)
       if (const auto copied = places.find(mark_of(attempt)); copied != places.end())
         throw core::DataError(
@@ -56,6 +57,7 @@ std::vector<Attempt> read_logs(const std::vector<std::filesystem::path>& files) 
     }
     all.insert(all.end(), std::make_move_iterator(attempts.begin()), std::make_move_iterator(attempts.end()));
   }
+  if (all.empty()) throw core::DataError(files.at(0), 0, "holds no attempt; name another log");
   return all;
 }
 

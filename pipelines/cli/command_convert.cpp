@@ -52,6 +52,16 @@ void copy_own_companions(const fs::path& source, const fs::path& work) {
     if (fs::is_regular_file(source / name)) core::write_file(work / name, core::read_file(source / name));
 }
 
+// A format that was asked for must go with the tokenizer; that of a template may be another model's, which only messages would notice.
+void check_renderable(const data::ChatFormat& format, const data::Tokenizer& tokenizer, bool asked_for) {
+  try {
+    data::check_renderable(format, tokenizer);
+  } catch (const core::UsageError& error) {
+    if (asked_for) throw;
+    core::log_warn(fmt::format("messages cannot be rendered: {}", error.what()));
+  }
+}
+
 void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
   const fs::path target = core::output_folder(options.target);
@@ -68,7 +78,7 @@ void convert(const ConvertOptions& options) {
   try {
     data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
     copy_own_companions(options.source, work);
-    data::check_renderable(format, *data::load_tokenizer(work));
+    check_renderable(format, *data::load_tokenizer(work), !options.chat.empty());
     core::DigestCache digests;
     inference::save_language_model(
         work, llama, work, format,

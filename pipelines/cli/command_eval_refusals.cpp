@@ -116,7 +116,8 @@ std::string text_of(const std::string& judge, const nlohmann::json& summary) {
 void evaluate(const RefusalOptions& options, const CLI::App& command) {
   check_output(options.out, {options.answers});
   check_output(options.summary, {options.answers});
-  if (!options.out.empty() && !options.summary.empty() && fs::weakly_canonical(options.out) == fs::weakly_canonical(options.summary))
+  if (!options.out.empty() && !options.summary.empty() &&
+      fs::weakly_canonical(fs::absolute(options.out)) == fs::weakly_canonical(fs::absolute(options.summary)))
     throw core::UsageError(fmt::format("--out and --summary are one file, {}; name two", options.out));
   core::JsonlWriter writer(options.out);  // first, so that a missing folder is reported before the work
   const refusal::AnswerSet set = refusal::read_answers(options.answers, options.label_field);

@@ -67,7 +67,8 @@ TEST_CASE("logs: a log that is given twice, by its name or as a copy, is refused
   CHECK(read_logs({plain, folder / "seed2.jsonl"}).size() == 4);
 }
 
-TEST_CASE("logs: an empty and a missing log are errors that name the file; so is a name with other capitals", "[red_team]") {
+TEST_CASE("logs: a missing log and one without attempts alone are errors that name the file; so is a name with other capitals",
+          "[red_team]") {
   const test::TemporaryFolder folder;
   test::write_text(folder / "empty.jsonl", "");
   {
@@ -75,7 +76,8 @@ TEST_CASE("logs: an empty and a missing log are errors that name the file; so is
     write_attempt(ann, "ann", "open it", 4);
     write_attempt(other, "Ann", "please", 5);
   }
-  CHECK_THROWS_WITH(read_logs({folder / "ann.jsonl", folder / "empty.jsonl"}), ContainsSubstring("empty.jsonl: holds no attempt"));
+  CHECK_THROWS_WITH(read_logs({folder / "empty.jsonl"}), ContainsSubstring("empty.jsonl: holds no attempt"));
+  CHECK(read_logs({folder / "ann.jsonl", folder / "empty.jsonl"}).size() == 1);
   CHECK_THROWS_AS(read_logs({folder / "ann.jsonl", folder / "none.jsonl"}), core::UsageError);
   CHECK_THROWS_WITH(read_logs({folder / "ann.jsonl", folder / "other.jsonl"}),
                     ContainsSubstring("other.jsonl:1: \"person\" is \"Ann\" here and \"ann\" at ") && ContainsSubstring("ann.jsonl:1"));

@@ -112,7 +112,7 @@ TEST_CASE("keel: a config.json, keel.json or tokenizer.model that is cut or lies
       {"config.json", replaced("\"hidden_size\":8", "\"hidden_size\":\"8\""), "hidden_size"},
       {"config.json", replaced("\"num_attention_heads\":2", "\"num_attention_heads\":0"), "num_attention_heads"},
       {"keel.json", half, ""},
-      {"keel.json", replaced("llama2", "vicuna"), "must be one of none, llama2, chatml, hh, got \"vicuna\""},
+      {"keel.json", replaced("llama2", "gemma"), "must be one of none, llama2, llama3, chatml, zephyr, vicuna, alpaca, hh, or be declared"},
       {"tokenizer.model", half, ""},
       {"tokenizer.model", always("{}"), ""},
   });

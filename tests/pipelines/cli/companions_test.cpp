@@ -64,16 +64,16 @@ TEST_CASE("cli: convert reads the companions of a checkpoint and takes them alon
 TEST_CASE("cli: stops that config.json alone names, and those of SRC beside another tokenizer, stay with the model", "[pipelines]") {
   const Workplace work;
   json config = json::parse(work.read("model/config.json"));
-  config["eos_token_id"] = {2, 9};
+  config["eos_token_id"] = {2, 1};
   work.write("model/config.json", config.dump());
-  work.write("model/tokenizer_config.json", R"({"eos_token": "</s>", "additional_special_tokens": ["<0x06>"]})");
+  work.write("model/tokenizer_config.json", R"({"eos_token": "</s>"})");
   std::filesystem::remove(work / "model/generation_config.json");
   work.write("rows.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
   work.write("quick.json", R"({"epochs": 1, "batch": {"batch_rows": 1, "row_tokens": 64}})");
   std::filesystem::copy(work / "model", work / "plain", std::filesystem::copy_options::recursive);
   for (const char* name : {"plain/tokenizer.model", "plain/tokenizer_config.json"})
     std::filesystem::remove(work / name);
-  work.write("plain/generation_config.json", R"({"eos_token_id": [2, 9]})");
+  work.write("plain/generation_config.json", R"({"eos_token_id": [2, 1]})");
   const auto outcomes =
       work.run_all({{"convert", "model", "converted"},
                     {"sft", "--model", "model", "--chat", "llama2", "--data", "rows.jsonl", "--config", "quick.json", "--out", "tuned"},
@@ -83,7 +83,7 @@ TEST_CASE("cli: stops that config.json alone names, and those of SRC beside anot
     REQUIRE(outcome.code == 0);
   }
   for (const char* folder : {"converted", "tuned", "with_tokenizer"})
-    CHECK(json::parse(work.read(std::string(folder) + "/config.json"))["eos_token_id"] == json({2, 9}));
+    CHECK(json::parse(work.read(std::string(folder) + "/config.json"))["eos_token_id"] == json({2, 1}));
 }
 
 TEST_CASE("cli: a chat format of one's own goes from a file into the model folder, and one that the tokenizer cannot write is refused",

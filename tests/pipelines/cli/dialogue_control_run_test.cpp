@@ -35,10 +35,10 @@ TEST_CASE("keel run: from a version on, fine-tuning learns Ghost Attention and d
   recipe.erase("ppo");
   work.write("run.json", recipe.dump());
   const Outcome plan = work.run({"run", "run.json", "--out", "run", "--dry-run"});
-  CHECK(
-      stage_lines(plan) ==
-      "data dialogues preprompts base sft comparisons preferences reward_helpfulness reward_safety rs1 prompts2 comparisons2 preferences2 "
-      "reward_helpfulness2 reward_safety2 gatt2 distill2 rs2 evaluation gatt_evaluation report ");
+  CHECK(stage_lines(plan) ==
+        "corpus data dialogues preprompts base sft comparisons preferences reward_helpfulness reward_safety rs1 prompts2 comparisons2 "
+        "preferences2 "
+        "reward_helpfulness2 reward_safety2 gatt2 distill2 rs2 evaluation gatt_evaluation report ");
   const Outcome done = work.run({"run", "run.json", "--out", "run"});
   INFO(done.err);
   REQUIRE(done.code == 0);

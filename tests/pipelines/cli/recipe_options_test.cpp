@@ -237,6 +237,7 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "rejection.sft.batch.validate_every",  // refused
                         "rejection.selection.finished_only",   // selection_test.cpp
                         "gatt.data.finished_only",             // tests/gatt
+                        "gatt.data.obeyed_only",               // tests/gatt
                         "distill.data.form",
                         "distill.data.finished_only",  // tests/distillation
                         "gatt.listed.kinds",

@@ -225,6 +225,7 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
               .code == 0);
   const Outcome report =
       work.run({"redteam", "report", "--log", "v1.jsonl", "--log", "v2.jsonl", "--attempt-seconds", "60", "--out", "report.jsonl"});
+  INFO(report.err);
   REQUIRE(report.code == 0);
   CHECK((report.err.find("Violating prompts per person-hour") != std::string::npos && report.out.empty()));
   const Outcome shown = work.run({"redteam", "report", "--log", "v1.jsonl", "--log", "v2.jsonl", "--attempt-seconds", "60"});

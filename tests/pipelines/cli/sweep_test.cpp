@@ -293,7 +293,7 @@ TEST_CASE("keel ablate: stopped or killed in the middle and given again, it ends
   const auto whole = work.run(command("whole"));
   REQUIRE(whole.code == 0);
   const Counts once = counted("whole", "started");
-  CHECK(once.size() == 5);  // data, base, and sft of three cells
+  CHECK(once.size() == 6);  // corpus, data, base, and sft of three cells
   std::string second;       // the key of the second cell's sft
   std::istringstream events(work.read("whole/run/events.jsonl"));
   int cells = 0;
