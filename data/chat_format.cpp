@@ -222,7 +222,7 @@ ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string
   ChatFormat format = format_of_template(*found);
   leave_bos_to_tokenizer_(format, folder);
   if (chat.empty()) return format;
-  const ChatFormat named = parse_chat_format(chat);
+  ChatFormat named = parse_chat_format(chat);
   if (named != format && format != ChatFormat::none)
     core::log_warn_once(fmt::format("{} writes {}, but {} is used, as asked", found->origin, describe(format), describe(named)));
   return named;
