@@ -74,8 +74,11 @@ core::Dialogue parse_prompt(const nlohmann::json& value) {
 // A "prompt" beside whole dialogues repeats their beginning, often only the first or last user turn, cut or trimmed. True if it shares a
 // turn with them, blanks aside.
 bool repeats_a_turn(const nlohmann::json& prompt, const std::vector<core::Message>& shared) {
-  const core::Dialogue given =
-      prompt.is_string() ? core::Dialogue{{{"user", prompt.get<std::string>()}}} : parse_messages(prompt, "prompt");
+  core::Dialogue given;
+  if (prompt.is_string())
+    given.messages.push_back({"user", prompt.get<std::string>()});
+  else
+    given = parse_messages(prompt, "prompt");
   if (given.messages.empty()) return true;  // it says nothing
   for (const core::Message& repeated : given.messages) {
     const std::string text = single_spaced(repeated.content);
