@@ -217,62 +217,51 @@ bool write_system(const std::string& output, Head& head) {
   return true;
 }
 
+// What a branch on the system turn sets as system_message, and what it writes.
+struct Branch {
+  std::optional<Terms> message;
+  Terms written;
+};
+
+bool read_branch(Steps& steps, Branch& branch) {
+  for (;;) {
+    if (steps.any_statement({"set loop_messages=messages[1:]", "set loop_messages=messages", "set messages=messages[1:]"})) continue;
+    if (const auto code = steps.statement_after("set system_message=")) {
+      const bool empty = *code == "false" || *code == "False" || *code == "none" || *code == "''";
+      branch.message = empty ? Terms{} : terms_of(*code);
+      if (!branch.message) return false;
+    } else if (const auto output = steps.output()) {
+      const auto terms = terms_of(*output);
+      if (!terms) return false;
+      branch.written = *terms;
+    } else {
+      return true;
+    }
+  }
+}
+
 // "{% if messages[0] is the system turn %} ... {% else %} ... {% endif %}", and what is written of it afterwards.
 bool read_system_branch(Steps& steps, Head& head) {
   steps.statement("set loop_messages=messages");
   if (!steps.statement("if messages[0].role=='system'")) return true;
-  Terms given, written;
-  std::string otherwise;
-  bool known = false;
-  const auto branch = [&](bool is_given) {
-    for (;;) {
-      if (steps.any_statement({"set loop_messages=messages[1:]", "set loop_messages=messages", "set messages=messages[1:]"})) continue;
-      if (const auto code = steps.statement_after("set system_message=")) {
-        known = true;
-        const bool empty = *code == "false" || *code == "False" || *code == "none" || *code == "''";
-        const auto terms = empty ? Terms{} : terms_of(*code);
-        if (!terms) return false;
-        if (is_given) {
-          given = *terms;
-        } else if (const auto text = declared(*terms, "")) {
-          head.default_message = *text;
-        } else {
-          return false;
-        }
-      } else if (const auto output = steps.output()) {
-        const auto terms = terms_of(*output);
-        if (!terms) return false;
-        if (is_given) {
-          written = *terms;
-        } else if (const auto text = declared(*terms, "")) {
-          otherwise = *text;
-        } else {
-          return false;
-        }
-      } else {
-        return true;
-      }
-    }
-  };
-  if (!branch(true)) return false;
+  Branch given, chosen, otherwise;
+  if (!read_branch(steps, given)) return false;
   // Llama 2's: the condition has true or false in place of "use_default_system_prompt".
-  std::optional<std::string> used;
-  if (steps.statement("elif true==true and not'<<SYS>>'in messages[0].content")) {
-    if (!branch(false)) return false;
-    used = head.default_message;
-  } else if (steps.statement("elif false==true and not'<<SYS>>'in messages[0].content")) {
-    if (!branch(false)) return false;
-    head.default_message.clear();
-  }
-  if (steps.statement("else") && !branch(false)) return false;
+  const bool used = steps.statement("elif true==true and not'<<SYS>>'in messages[0].content");
+  if (used || steps.statement("elif false==true and not'<<SYS>>'in messages[0].content"))
+    if (!read_branch(steps, chosen)) return false;
+  if (steps.statement("else") && !read_branch(steps, otherwise)) return false;
   if (!steps.statement("endif")) return false;
-  if (used) head.default_message = *used;
-  if (!written.empty()) {
-    head.system = written, head.otherwise = otherwise;
-    return !known;
+  if (used) otherwise.message = chosen.message;
+  const auto message = declared(otherwise.message.value_or(Terms{}), ""), written = declared(otherwise.written, "");
+  if (!message || !written) return false;
+  head.default_message = *message;
+  if (!given.written.empty()) {
+    head.system = given.written, head.otherwise = *written;
+    return !given.message && !otherwise.message;
   }
-  if (!known) return false;
-  head.message = given;
+  if (!given.message) return false;
+  head.message = *given.message;
   if (const auto output = steps.output()) return write_system(*output, head);
   head.system_in_loop = true;
   return true;

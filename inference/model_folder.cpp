@@ -129,11 +129,8 @@ void write_keel_json(const fs::path& folder, data::ChatFormat format, const nloh
 void save_language_model(const fs::path& folder, const policy::Llama& llama, const fs::path& tokenizer_from, data::ChatFormat format,
                          const nlohmann::json& lineage, const RenderPolicy& limit) {
   copy_tokenizer(tokenizer_from, folder);
-  // A config.json may name stops that no other file does; the folder's own takes its place below.
-  if (fs::exists(tokenizer_from / "config.json") && !fs::exists(folder / "config.json"))
-    core::write_file(folder / "config.json", core::read_file(tokenizer_from / "config.json"));
   nlohmann::json extra = policy::causal_model_json();
-  extra.update(token_ids(*data::load_tokenizer(folder)));
+  extra.update(token_ids(*data::load_tokenizer(tokenizer_from)));  // with the stops that its config.json alone may name
   policy::save_weights(folder, llama.config, policy::parameters(llama), extra);
   write_keel_json(folder, format, lineage, limit);
 }
