@@ -34,14 +34,16 @@ def manifests(folder, seen=None):
 
 def variant(stages, rs2):
     """What joined the fine-tuning of a V2: "none", "GAtt", "distillation, better" ..."""
+    def settings(stage):
+        folder = stages / stage / rs2["inputs"][stage]["key"][:12]
+        return json.loads((folder / "manifest.json").read_text())["material"]["config"]
+
     parts = []
     if "gatt2" in rs2["inputs"]:
-        made = json.loads((stages / "gatt2" / rs2["inputs"]["gatt2"]["key"][:12] / "manifest.json").read_text())
-        obeyed = ", obeyed only" if made["material"]["config"].get("obeyed_only") else ""
+        obeyed = ", obeyed only" if settings("gatt2").get("obeyed_only") else ""
         parts.append(f"GAtt {rs2['material']['config']['gatt_weight']}{obeyed}")
     if "distill2" in rs2["inputs"]:
-        made = json.loads((stages / "distill2" / rs2["inputs"]["distill2"]["key"][:12] / "manifest.json").read_text())
-        parts.append("distillation, " + made["material"]["config"]["keep"])
+        parts.append("distillation, " + settings("distill2")["keep"])
     return " + ".join(parts) or "none"
 
 
