@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "data/chat_template.h"
+#include "data/format_marks.h"
 #include "data/messages.h"
 #include "data/text.h"
 
@@ -50,10 +51,10 @@ class Texts {
       const auto special = std::ranges::find_if(specials_, [&](const std::string& one) { return text.starts_with(one); });
       if (special != specials_.end()) {
         add(tag_id(*special), special->size());
-      } else if (text.starts_with(kBos)) {
-        add(required(tokenizer_.bos(), format_, "a BOS"), kBos.size());
-      } else if (text.starts_with(kEos)) {
-        add(required(tokenizer_.eos(), format_, "an EOS"), kEos.size());
+      } else if (text.starts_with(kBosMark)) {
+        add(required(tokenizer_.bos(), format_, "a BOS"), kBosMark.size());
+      } else if (text.starts_with(kEosMark)) {
+        add(required(tokenizer_.eos(), format_, "an EOS"), kEosMark.size());
       } else {
         if (parts.empty() || parts.back().id) parts.emplace_back();
         parts.back().text += text[0];
@@ -72,8 +73,6 @@ class Texts {
   }
 
  private:
-  static constexpr std::string_view kBos = "{bos}", kEos = "{eos}";
-
   bool occurs(std::string_view special) const {
     return std::ranges::any_of(std::array{&format_.system, &format_.user, &format_.assistant},
                                [&](const TurnTexts* turn) {
@@ -230,7 +229,7 @@ ChatFormat chat_format_of(const std::filesystem::path& folder, const std::string
 
 bool begins_rendered(const ChatFormat& format, std::string_view text) {
   const auto begins = [&](std::string_view start) {
-    if (start.starts_with("{bos}")) start.remove_prefix(5);
+    start = behind_bos(start);
     const std::string_view inner = strip(start);
     return !inner.empty() && text.starts_with(start.substr(0, static_cast<size_t>(inner.end() - start.begin())));
   };

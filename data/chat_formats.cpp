@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "data/chat_format.h"
+#include "data/format_marks.h"
 #include "data/text.h"
 
 namespace keel::data {
@@ -130,11 +131,8 @@ ChatFormat parse_chat_format(std::string_view name) {
 
 std::vector<std::string> prefixes_of(const ChatFormat& format) {
   std::vector<std::string> prefixes;
-  for (const TurnTexts* turn : {&format.system, &format.user, &format.assistant}) {
-    std::string_view prefix = turn->prefix;
-    if (prefix.starts_with("{bos}")) prefix.remove_prefix(5);
-    if (prefix = strip(prefix); !prefix.empty()) prefixes.emplace_back(prefix);
-  }
+  for (const TurnTexts* turn : {&format.system, &format.user, &format.assistant})
+    if (const std::string_view prefix = strip(behind_bos(turn->prefix)); !prefix.empty()) prefixes.emplace_back(prefix);
   return prefixes;
 }
 

@@ -12,6 +12,7 @@
 #include "core/gguf.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "data/format_marks.h"
 #include "data/template_reader.h"
 #include "data/template_steps.h"
 #include "data/text.h"
@@ -96,8 +97,8 @@ ChatFormat format_of_template(const ChatTemplate& chat_template) {
   const std::vector<TemplateStep> steps = template_steps(chat_template.text);
   if (auto format = read_template(steps)) {
     const std::string& suffix = format->assistant.suffix;
-    if (suffix.find("{eos}") == std::string::npos && suffix.find('<') == std::string::npos) {
-      format->end = "{eos}";
+    if (suffix.find(kEosMark) == std::string::npos && suffix.find('<') == std::string::npos) {
+      format->end = kEosMark;
       core::log_warn_once(
           fmt::format("{} writes no end of an answer: keel ends the last answer of a dialogue with EOS", chat_template.origin));
     }

@@ -7,6 +7,7 @@
 #include <map>
 #include <string_view>
 
+#include "data/format_marks.h"
 #include "data/text.h"
 
 namespace keel::data {
@@ -137,7 +138,10 @@ std::optional<std::string> declared(const Terms& terms, std::string_view role) {
   std::string text;
   for (const Term& term : terms) {
     if (term.kind == Term::content || term.kind == Term::system) return std::nullopt;
-    text += term.kind == Term::bos ? "{bos}" : term.kind == Term::eos ? "{eos}" : term.kind == Term::role ? std::string(role) : term.value;
+    text += term.kind == Term::bos    ? std::string(kBosMark)
+            : term.kind == Term::eos  ? std::string(kEosMark)
+            : term.kind == Term::role ? std::string(role)
+                                      : term.value;
   }
   return text;
 }
@@ -450,9 +454,9 @@ std::optional<ChatFormat> read_template(const std::vector<TemplateStep>& code) {
     system = turn_of(*head.system, Term::system, "system");
     if (!system || !head.otherwise) return std::nullopt;
     // A BOS in front of both is the dialogue's.
-    if (system->texts.prefix.starts_with("{bos}") && head.otherwise->starts_with("{bos}")) {
+    if (system->texts.prefix.starts_with(kBosMark) && head.otherwise->starts_with(kBosMark)) {
       format.bos = BosRule::once;
-      system->texts.prefix.erase(0, 5), head.otherwise->erase(0, 5);
+      system->texts.prefix.erase(0, kBosMark.size()), head.otherwise->erase(0, kBosMark.size());
     }
     if (!head.otherwise->empty()) default_turn = *head.otherwise;
   }
