@@ -119,17 +119,31 @@ void store(const EnumPointer& target, const std::string& name) {
   target.assign(name);
 }
 
+void assign_objects(const Field& field, const ObjectsPointer& list, const json& value, const std::string& origin,
+                    std::vector<std::string>& problems) {
+  if (!value.is_array()) {
+    problems.push_back(origin + ": " + field.name + " must be a list of objects, got " + what_came(value));
+    return;
+  }
+  list.reset(value.size());
+  for (size_t i = 0; i < value.size(); ++i)
+    assign(list.at(i), value[i], origin + ": " + field.name + "[" + std::to_string(i) + "]", problems);
+}
+
 void assign_field(const Field& field, const json& value, const std::string& origin, std::vector<std::string>& problems) {
+  if (const auto* list = std::get_if<ObjectsPointer>(&field.value)) return assign_objects(field, *list, value, origin, problems);
   std::visit(
       [&]<class Target>(const Target& target) {
-        using T = typename JsonOf<Target>::Type;
-        std::optional<T> read = FieldType<T>::read(value);
-        if (!read) {
-          problems.push_back(origin + ": " + field.name + " must be " + FieldType<T>::required() + ", got " + what_came(value));
-        } else if (!satisfies(field.check, *read)) {
-          problems.push_back(origin + ": " + field.name + " must be " + field.check.rule + ", got " + what_came(value));
-        } else {
-          store(target, std::move(*read));
+        if constexpr (!std::is_same_v<Target, ObjectsPointer>) {
+          using T = typename JsonOf<Target>::Type;
+          std::optional<T> read = FieldType<T>::read(value);
+          if (!read) {
+            problems.push_back(origin + ": " + field.name + " must be " + FieldType<T>::required() + ", got " + what_came(value));
+          } else if (!satisfies(field.check, *read)) {
+            problems.push_back(origin + ": " + field.name + " must be " + field.check.rule + ", got " + what_came(value));
+          } else {
+            store(target, std::move(*read));
+          }
         }
       },
       field.value);
@@ -190,6 +204,8 @@ void assign_member(const Fields& fields, const std::string& name, const json& va
     assign_field(*field, value, origin, problems);
   } else if (!is_section(fields, name)) {
     problems.push_back(unknown_key(fields, name, origin));
+  } else if (const Field* enabled = find_field(fields, name + ".enabled"); value.is_null() && enabled != nullptr) {
+    assign_field(*enabled, false, origin, problems);
   } else if (!value.is_object()) {
     problems.push_back(origin + ": " + name + " is a section and must be an object, got " + what_came(value));
   } else {
@@ -240,6 +256,10 @@ void assign_setting(const Fields& fields, std::string_view setting, std::vector<
   const std::string name(setting.substr(0, equals));
   const std::string text(setting.substr(equals + 1));
   const Field* field = find_field(fields, name);
+  if (field == nullptr && text == "null" && find_field(fields, name + ".enabled") != nullptr) {
+    assign_member(fields, name, nullptr, origin, problems);
+    return;
+  }
   if (field == nullptr) {
     problems.push_back(is_section(fields, name)
                            ? origin + ": " + name + " is a section; set its fields one by one, " + name + ".FIELD=value"
@@ -265,7 +285,8 @@ void add_problems(std::vector<std::string>& problems, const std::string& section
 std::vector<std::string> only_in(const Fields& fields, const Field& field) {
   std::vector<std::string> conditions;
   for (const Section& section : fields.sections())
-    if (field.name.starts_with(section.prefix)) conditions.insert(conditions.end(), section.only_in.begin(), section.only_in.end());
+    if (field.name.starts_with(section.prefix) && field.name != section.prefix + "enabled")
+      conditions.insert(conditions.end(), section.only_in.begin(), section.only_in.end());
   conditions.insert(conditions.end(), field.only_in.begin(), field.only_in.end());
   return conditions;
 }

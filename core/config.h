@@ -59,8 +59,18 @@ struct EnumPointer {
   std::function<void(const std::string&)> assign;  // an unknown name changes nothing
 };
 
+class Fields;
+
+// A list of structs, each with a visit() of its own.
+struct ObjectsPointer {
+  std::function<size_t()> size;
+  std::function<void(size_t)> reset;   // to that many elements, all default
+  std::function<Fields(size_t)> at;    // the fields of an element
+  std::function<Fields()> of_default;  // the fields of a default element
+};
+
 using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*,
-                                  std::vector<std::string>*, EnumPointer>;
+                                  std::vector<std::string>*, EnumPointer, ObjectsPointer>;
 
 // What a value must satisfy. `rule` is shown in --help and errors ("in [0, 1]"); numbers and the elements of lists are checked by
 // `number`, strings (and their lists) by `text`.
@@ -112,6 +122,24 @@ class Fields {
     list_.push_back({prefix_ + std::string(name), std::string(help), EnumPointer{[&value] { return name_of(value); }, assign},
                      one_of(std::move(allowed)), std::move(only_in)});
   }
+  template <class Element>
+  void objects(std::string_view name, std::vector<Element>& list, std::string_view help, std::vector<std::string> only_in = {}) {
+    const auto of = [](Element& element) {
+      Fields fields;
+      visit(element, fields);
+      return fields;
+    };
+    ObjectsPointer pointer{.size = [&list] { return list.size(); },
+                           .reset = [&list](size_t count) { list.assign(count, Element{}); },
+                           .at = [&list, of](size_t i) { return of(list.at(i)); },
+                           .of_default =
+                               [of] {
+                                 static Element element;
+                                 return of(element);
+                               }};
+    list_.push_back({prefix_ + std::string(name), std::string(help), std::move(pointer), {}, std::move(only_in)});
+  }
+  // A section with a field `enabled` may be given as null, which sets that field to false.
   template <class Config>
   void section(std::string_view name, Config& config, std::string_view help, std::vector<std::string> only_in = {}) {
     const std::string outer = prefix_;
@@ -151,7 +179,8 @@ void add_problems(std::vector<std::string>& problems, const std::string& section
 
 void throw_if_any(std::vector<std::string> problems);  // ConfigError
 
-// The conditions under which a field is read: those of its sections, outermost first, then its own.
+// The conditions under which a field is read: those of its sections, outermost first, then its own. A section's `enabled` has only the
+// latter.
 std::vector<std::string> only_in(const Fields& fields, const Field& field);
 
 nlohmann::json to_json(const Fields& fields);  // nested objects, as assign() reads them

@@ -21,9 +21,24 @@ json value_at(const T* value) {
 json value_at(const EnumPointer& value) {
   return json(value.name());
 }
+json value_at(const ObjectsPointer& list) {
+  json array = json::array();
+  for (size_t i = 0; i < list.size(); ++i)
+    array.push_back(to_json(list.at(i)));
+  return array;
+}
 
 json field_value(const Field& field) {
   return std::visit([](const auto& value) { return value_at(value); }, field.value);
+}
+
+json key_value(const Field& field) {
+  const auto* list = std::get_if<ObjectsPointer>(&field.value);
+  if (list == nullptr) return field_value(field);
+  json array = json::array();
+  for (size_t i = 0; i < list->size(); ++i)
+    array.push_back(key_json(list->at(i)));
+  return array;
 }
 
 struct TypeNames {
@@ -35,7 +50,7 @@ struct TypeNames {
 TypeNames type_names(const FieldPointer& pointer) {
   static constexpr TypeNames kNames[] = {{"bool", "boolean", false}, {"integer", "integer", false}, {"number", "number", false},
                                          {"text", "string", false},  {"integers", "integer", true}, {"numbers", "number", true},
-                                         {"texts", "string", true},  {"text", "string", false}};
+                                         {"texts", "string", true},  {"text", "string", false},     {"objects", "object", true}};
   static_assert(std::size(kNames) == std::variant_size_v<FieldPointer>);
   return kNames[pointer.index()];
 }
@@ -75,14 +90,33 @@ json empty_schema() {
   return {{"type", "object"}, {"properties", json::object()}, {"additionalProperties", false}};
 }
 
+json object_schema(const Fields& fields);
+
 json field_schema(const Field& field) {
   const TypeNames names = type_names(field.value);
-  json element = {{"type", names.schema}};
+  const auto* objects = std::get_if<ObjectsPointer>(&field.value);
+  json element = objects != nullptr ? object_schema(objects->of_default()) : json{{"type", names.schema}};
   if (!field.check.schema.empty()) element.update(json::parse(field.check.schema));
   json schema = names.list ? json{{"type", "array"}, {"items", std::move(element)}} : std::move(element);
   schema["description"] = described(field);
   schema["default"] = field_value(field);
   return schema;
+}
+
+json object_schema(const Fields& fields) {
+  json root = empty_schema();
+  for (const Section& section : fields.sections()) {
+    const std::string name = section.prefix.substr(0, section.prefix.size() - 1);
+    json schema = empty_schema();
+    schema["description"] = described(section);
+    const bool optional = std::any_of(fields.list().begin(), fields.list().end(),
+                                      [&](const Field& field) { return field.name == section.prefix + "enabled"; });
+    if (optional) schema["type"] = {"object", "null"};
+    parent_object(root, name, "properties")[last_name(name)] = std::move(schema);
+  }
+  for (const Field& field : fields.list())
+    parent_object(root, field.name, "properties")[last_name(field.name)] = field_schema(field);
+  return root;
 }
 
 }  // namespace
@@ -122,25 +156,25 @@ Check one_of(std::vector<std::string> allowed) {
 
 namespace {
 
-json object_of(const Fields& fields, const std::function<bool(const Field&)>& wanted) {
+json object_of(const Fields& fields, json (*value)(const Field&), const std::function<bool(const Field&)>& wanted) {
   json root = json::object();
   for (const Section& section : fields.sections()) {
     const std::string name = section.prefix.substr(0, section.prefix.size() - 1);
     parent_object(root, name, nullptr)[last_name(name)] = json::object();  // a section without fields is still an object
   }
   for (const Field& field : fields.list())
-    if (wanted(field)) parent_object(root, field.name, nullptr)[last_name(field.name)] = field_value(field);
+    if (wanted(field)) parent_object(root, field.name, nullptr)[last_name(field.name)] = value(field);
   return root;
 }
 
 }  // namespace
 
 json to_json(const Fields& fields) {
-  return object_of(fields, [](const Field&) { return true; });
+  return object_of(fields, field_value, [](const Field&) { return true; });
 }
 
 json key_json(const Fields& fields) {
-  return object_of(fields, [](const Field& field) { return field.check.keyed; });
+  return object_of(fields, key_value, [](const Field& field) { return field.check.keyed; });
 }
 
 std::string help_text(const Fields& fields) {
@@ -149,18 +183,26 @@ std::string help_text(const Fields& fields) {
   };
   std::vector<Line> lines;
   size_t name_width = 0, type_width = 0, value_width = 0;
-  for (const Field& field : fields.list()) {
-    Line line{field.name, type_names(field.value).help, dump_json(field_value(field)), described(field)};
+  const auto add = [&](const Field& field, const std::string& name) {
+    Line line{name, type_names(field.value).help, dump_json(field_value(field)), described(field)};
     name_width = std::max(name_width, line.name.size());
     type_width = std::max(type_width, line.type.size());
     value_width = std::max(value_width, std::min<size_t>(line.value.size(), 24));  // one long default must not push all help away
     lines.push_back(std::move(line));
+  };
+  for (const Field& field : fields.list()) {
+    add(field, field.name);
+    if (const auto* objects = std::get_if<ObjectsPointer>(&field.value)) {
+      const Fields element = objects->of_default();
+      for (const Field& inner : element.list())
+        add(inner, field.name + "[]." + inner.name);
+    }
   }
   const auto padded = [](const std::string& text, size_t width) { return text + std::string(width - std::min(width, text.size()), ' '); };
 
   std::string text, section;
   for (const Line& line : lines) {
-    const std::string prefix = line.name.substr(0, line.name.rfind('.') + 1);
+    const std::string outer = line.name.substr(0, line.name.find("[]")), prefix = outer.substr(0, outer.rfind('.') + 1);
     if (prefix != section) {
       section = prefix;
       if (!text.empty()) text += '\n';
@@ -175,15 +217,7 @@ std::string help_text(const Fields& fields) {
 }
 
 json json_schema(const Fields& fields) {
-  json root = empty_schema();
-  for (const Section& section : fields.sections()) {
-    const std::string name = section.prefix.substr(0, section.prefix.size() - 1);
-    json schema = empty_schema();
-    schema["description"] = described(section);
-    parent_object(root, name, "properties")[last_name(name)] = std::move(schema);
-  }
-  for (const Field& field : fields.list())
-    parent_object(root, field.name, "properties")[last_name(field.name)] = field_schema(field);
+  json root = object_schema(fields);
   root["$schema"] = "https://json-schema.org/draft/2020-12/schema";
   return root;
 }

@@ -298,6 +298,92 @@ TEST_CASE("config: outside the program an enum is the text of its name", "[core]
   CHECK((found[0].name == "scope" && found[0].a == "\"batch\"" && found[0].b == "\"own-kind\""));
 }
 
+struct Part {
+  std::string path;
+  double weight = 1;
+  Scope scope = Scope::batch;
+};
+inline void visit(Part& part, keel::core::Fields& fields) {
+  fields("path", part.path, "file", keel::core::unkeyed());
+  fields("weight", part.weight, "copies of a row", keel::core::above(0));
+  fields("scope", part.scope, "whose mean");
+}
+
+struct Extra {
+  bool enabled = true;
+  int64_t steps = 5;
+};
+inline void visit(Extra& extra, keel::core::Fields& fields) {
+  fields("enabled", extra.enabled, "whether it is done");
+  fields("steps", extra.steps, "steps", keel::core::at_least(1));
+}
+
+struct Whole {
+  std::vector<Part> parts;
+  Extra extra;
+};
+inline void visit(Whole& whole, keel::core::Fields& fields) {
+  fields.objects("parts", whole.parts, "files");
+  fields.section("extra", whole.extra, "one more stage", {"files"});
+}
+
+TEST_CASE("config: a list of objects is read as a whole, each element from its defaults", "[core]") {
+  Whole whole;
+  Problems problems;
+  const auto read = [&](const json& object) {
+    problems.clear();
+    keel::core::assign(fields_of(whole), object, "recipe.json", problems);
+    return problems;
+  };
+  CHECK(read({{"parts", {{{"path", "a"}, {"weight", 2}}, {{"path", "b"}, {"scope", "own-kind"}}}}}).empty());
+  REQUIRE(whole.parts.size() == 2);
+  CHECK((whole.parts[0].path == "a" && whole.parts[0].weight == 2 && whole.parts[0].scope == Scope::batch));
+  CHECK((whole.parts[1].path == "b" && whole.parts[1].weight == 1 && whole.parts[1].scope == Scope::own_kind));
+  const json parts = keel::core::json_of(whole).at("parts");
+  CHECK(parts == json::parse(R"([{"path": "a", "weight": 2.0, "scope": "batch"}, {"path": "b", "weight": 1.0, "scope": "own-kind"}])"));
+  CHECK(keel::core::key_json_of(whole).at("parts") ==
+        json::parse(R"([{"weight": 2.0, "scope": "batch"}, {"weight": 1.0, "scope": "own-kind"}])"));
+
+  // A second list replaces the first one: nothing of an earlier element stays.
+  keel::core::assign_setting(fields_of(whole), R"(parts=[{"path": "c"}])", problems);
+  CHECK((problems.empty() && whole.parts.size() == 1 && whole.parts[0].weight == 1));
+  const auto found = keel::core::set_fields(whole);
+  REQUIRE(found.size() == 1);
+  CHECK((found[0].name == "parts" && found[0].b == "[]"));
+
+  CHECK(read({{"parts", {{{"path", "a"}}, {{"wieght", 2}, {"scope", "none"}}}}}) ==
+        Problems{R"(recipe.json: parts[1]: scope must be one of "batch", "own-kind", got the string "none")",
+                 R"(recipe.json: parts[1]: unknown key "wieght"; did you mean "weight"?)"});
+  CHECK(read({{"parts", {{"path", "a"}}}}) == Problems{"recipe.json: parts must be a list of objects, got an object"});
+  CHECK(read({{"parts", {"a"}}}) == Problems{"recipe.json: parts[0]: settings must be a JSON object, got the string \"a\""});
+  CHECK(read({{"parts", {{{"weight", 0}}}}}) == Problems{"recipe.json: parts[0]: weight must be above 0, got the number 0"});
+
+  const json schema = keel::core::json_schema(fields_of(whole)).at("properties").at("parts");
+  CHECK((schema.at("type") == "array" && schema.at("items").at("type") == "object"));
+  CHECK(schema.at("items").at("properties").at("weight").at("exclusiveMinimum") == 0);
+  CHECK(schema.at("items").at("additionalProperties") == false);
+  CHECK_THAT(keel::core::help_text(fields_of(whole)), ContainsSubstring("parts[].weight"));
+}
+
+TEST_CASE("config: null turns off a section that has `enabled`, and no other", "[core]") {
+  Whole whole;
+  Problems problems;
+  keel::core::assign(fields_of(whole), {{"extra", nullptr}}, "recipe.json", problems);
+  CHECK((problems.empty() && !whole.extra.enabled && whole.extra.steps == 5));
+  keel::core::assign_setting(fields_of(whole), "extra.enabled=true", problems);
+  CHECK((problems.empty() && whole.extra.enabled));
+  keel::core::assign_setting(fields_of(whole), "extra=null", problems);
+  CHECK((problems.empty() && !whole.extra.enabled));
+  CHECK(keel::core::json_schema(fields_of(whole)).at("properties").at("extra").at("type") == json({"object", "null"}));
+  Settings settings;
+  keel::core::assign(fields_of(settings), {{"kl", nullptr}}, "recipe.json", problems);
+  CHECK(problems == Problems{"recipe.json: kl is a section and must be an object, got null"});
+  // The section's own condition is not asked of the field that decides it.
+  const auto fields = fields_of(whole);
+  for (const auto& field : fields.list())
+    if (field.name.starts_with("extra.")) CHECK(keel::core::only_in(fields, field).empty() == (field.name == "extra.enabled"));
+}
+
 TEST_CASE("nearest_name: slips are near, other words are not", "[core]") {
   const std::vector<std::string> known = {"learning_rate", "batch_tokens", "beta", "lr"};
   CHECK(nearest_name("learnign_rate", known) == "learning_rate");
