@@ -59,8 +59,7 @@ bool LineReader::next(std::string& line) {
     const size_t end = rest.find('\n');
     complete = end != std::string_view::npos;
     const size_t length = complete ? end : rest.size();
-    if (line.size() + length > kMaxLineBytes)
-      throw error("the line is longer than 64 MiB; is this a text file with one record a line, and no JSON list?");
+    if (line.size() + length > kMaxLineBytes) throw error("the line is longer than 64 MiB; is this a text file with one record a line?");
     line += rest.substr(0, length);
     source_->used += length + (complete ? 1 : 0);
   }
@@ -82,7 +81,6 @@ namespace {
 std::string other_form(std::string_view line, const std::string& path) {
   const size_t start = line.find_first_not_of(" \t\r");
   if (start == std::string_view::npos) return {};
-  if (line[start] == '[') return "a JSON list, but JSON lines are read, one object a line: write it with jq -c '.[]' " + path;
   if (line[start] == '{' && line.find_first_not_of(" \t\r", start + 1) == std::string_view::npos)
     return "a JSON object over several lines, but JSON lines are read, a whole object on each: write them with jq -c . " + path;
   if (line[start] == '{' || line.find("\":") != std::string_view::npos) return {};
@@ -96,14 +94,76 @@ std::string other_form(std::string_view line, const std::string& path) {
 
 bool JsonlReader::next(nlohmann::json& row) {
   if (interrupt_requested()) stop_if_interrupted("reading " + path());
-  do {
-    if (!lines_.next(text_)) return false;
-  } while (text_.find_first_not_of(" \t\r") == std::string::npos);
-  if (std::exchange(begins_, false))
-    if (const std::string form = other_form(text_, path()); !form.empty()) throw error("holds " + form);
-  row = parse_json(text_, path(), line());
+  std::string element;
+  if (!list_) {
+    do {
+      if (!lines_.next(text_)) return false;
+      line_ = lines_.line();
+    } while (text_.find_first_not_of(" \t\r") == std::string::npos);
+    if (std::exchange(begins_, false)) {
+      at_ = text_.find_first_not_of(" \t\r");
+      list_ = text_[at_++] == '[';
+      if (const std::string form = other_form(text_, path()); !list_ && !form.empty()) throw error("holds " + form);
+    }
+  }
+  if (list_ && !next_of_list(element)) return false;
+  row = parse_json(list_ ? element : text_, path(), line_);
   if (!row.is_object()) throw error(std::string("a row must be a JSON object, got ") + row.type_name());
   return true;
+}
+
+// The text of a list's next element, which may go over several lines; false at the end of the list, behind which nothing may stand.
+bool JsonlReader::next_of_list(std::string& element) {
+  int depth = 0;
+  bool in_text = false, escaped = false, comma = false;
+  for (;;) {
+    while (at_ == text_.size()) {
+      if (!lines_.next(text_)) {
+        text_.clear();
+        at_ = 0;
+        if (list_ended_) return false;
+        line_ = lines_.line();
+        throw error("the JSON list ends without its \"]\"");
+      }
+      at_ = 0;
+      if (depth > 0) element += '\n';
+    }
+    const char c = text_[at_++];
+    if (depth > 0) {
+      element += c;
+      if (element.size() > kMaxLineBytes) throw error("the object is longer than 64 MiB");
+      if (in_text) {
+        in_text = escaped || c != '"';
+        escaped = !escaped && c == '\\';
+      } else if (c == '"') {
+        in_text = true;
+      } else if (c == '{' || c == '[') {
+        ++depth;
+      } else if (c == '}' || c == ']') {
+        --depth;
+      }
+      if (depth > 0) continue;
+      after_element_ = true;
+      return true;
+    }
+    if (c == ' ' || c == '\t' || c == '\r') continue;
+    line_ = lines_.line();
+    if (list_ended_) throw error("there is text behind the JSON list");
+    if (c == ']') {
+      if (comma) throw error("the JSON list ends behind a comma");
+      list_ended_ = true;
+    } else if (c == ',') {
+      if (!std::exchange(after_element_, false)) throw error("the JSON list has a comma without an object before it");
+      comma = true;
+    } else if (after_element_) {
+      throw error("the JSON list has no comma between two objects");
+    } else if (c == '{') {
+      depth = 1;
+      element = "{";
+    } else {
+      throw error("a JSON list must hold objects, one a row");
+    }
+  }
 }
 
 struct JsonlWriter::Sink {

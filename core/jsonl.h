@@ -29,20 +29,25 @@ class LineReader {
   int64_t line_ = 0;
 };
 
-// One JSON object a line; blank lines are skipped. DataError for anything that is not an object (the error names a JSON list, a table and
-// other well-known forms), Interrupted once a signal has come.
+// One JSON object a line, blank lines are skipped; or one JSON list of objects. DataError for anything that is not an object (the error
+// names a table and other well-known forms), Interrupted once a signal has come.
 class JsonlReader {
  public:
   explicit JsonlReader(const std::filesystem::path& path) : lines_(path) {}
   bool next(nlohmann::json& row);
-  int64_t line() const { return lines_.line(); }
+  int64_t line() const { return line_; }  // on which the row last returned begins, from 1
   const std::string& path() const { return lines_.path(); }
-  DataError error(const std::string& text) const { return lines_.error(text); }
+  DataError error(const std::string& text) const { return {path(), line_, text}; }
 
  private:
+  bool next_of_list(std::string& element);
+
   LineReader lines_;
   std::string text_;
+  int64_t line_ = 0;
   bool begins_ = true;  // no row is read yet
+  bool list_ = false, list_ended_ = false, after_element_ = false;
+  size_t at_ = 0;  // in text_, of a list
 };
 
 // Rows to a file that appears whole at commit(); an empty path or "-" writes to standard output at once.

@@ -40,16 +40,39 @@ Demonstration parse_completed_prompt(const nlohmann::json& prompt, const nlohman
   return checked(std::move(dialogue));
 }
 
+Demonstration parse_instruction(const nlohmann::json& row) {
+  std::string question = required_text(row, "instruction");
+  if (const std::string input = optional_text(row, "input"); !strip(input).empty()) question += "\n\n" + input;
+  return checked({.messages = {{"user", question}, {"assistant", required_text(row, "output")}}});
+}
+
+// The rows that stand for one in a file.
+std::vector<nlohmann::json> instances_of(const nlohmann::json& row) {
+  const auto* instances = member(row, "instances");
+  if (instances == nullptr || member(row, "instruction") == nullptr) return {row};
+  if (!instances->is_array()) throw std::invalid_argument(fmt::format("\"instances\" must be a list, got {}", instances->type_name()));
+  std::vector<nlohmann::json> rows;
+  for (nlohmann::json instance : *instances) {
+    if (!instance.is_object()) throw std::invalid_argument(fmt::format("\"instances\" must hold objects, got {}", instance.type_name()));
+    instance["instruction"] = row.at("instruction");
+    rows.push_back(std::move(instance));
+  }
+  return rows;
+}
+
 Demonstration parse_formats(const nlohmann::json& row) {
   if (const auto* messages = member(row, "messages")) return checked(parse_messages(*messages, "messages"));
   const auto *prompt = member(row, "prompt"), *completion = member(row, "completion");
   if (prompt != nullptr && completion != nullptr) return parse_completed_prompt(*prompt, *completion);
+  if (member(row, "instruction") != nullptr) return parse_instruction(row);
   if (member(row, "text") != nullptr) return {.dialogue = {}, .text = required_text(row, "text")};
   std::string keys;
   for (const auto& [key, value] : row.items())
     if (!value.is_null()) keys += (keys.empty() ? "" : ", ") + key;
-  throw std::invalid_argument(fmt::format("a demonstration needs \"messages\", \"prompt\" and \"completion\", or \"text\"; the row has: {}",
-                                          keys.empty() ? "nothing" : keys));
+  throw std::invalid_argument(
+      fmt::format("a demonstration needs \"messages\", \"prompt\" and \"completion\", \"instruction\" and \"output\", or "
+                  "\"text\"; the row has: {}",
+                  keys.empty() ? "nothing" : keys));
 }
 
 void render_dialogue(core::Dialogue dialogue, ChatFormat format, const Tokenizer& tokenizer, const RenderLimits& limits,
@@ -106,10 +129,14 @@ DemonstrationSet read_demonstrations(const std::filesystem::path& path) {
   set.path = path.string();
   core::JsonlReader reader(path);
   for (nlohmann::json row; reader.next(row);) {
-    auto demonstration = with_place(set.path, reader.line(), [&] { return parse_demonstration(row, set.counts); });
-    if (!demonstration) continue;
-    set.rows.push_back(std::move(*demonstration));
-    set.lines.push_back(reader.line());
+    with_place(set.path, reader.line(), [&] {
+      for (const nlohmann::json& instance : instances_of(row)) {
+        auto demonstration = parse_demonstration(instance, set.counts);
+        if (!demonstration) continue;
+        set.rows.push_back(std::move(*demonstration));
+        set.lines.push_back(reader.line());
+      }
+    });
   }
   return set;
 }

@@ -31,11 +31,13 @@ struct DemonstrationSet {
 // keys are ignored:
 //   {"messages"}               a dialogue; answers with "weight": 0 are context alone
 //   {"prompt", "completion"}   prompt: text (dialogue_of_prompt) or messages; completion: text or messages that go on from the prompt
+//   {"instruction", "input", "output"}   Alpaca: the input, if there is one, follows the instruction behind an empty line
 //   {"text"}                   plain text
 // Throws std::invalid_argument for a malformed row, naming the field.
 std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts);
 
-// A .jsonl file (.gz, .zst). DataError with file:line for a malformed row.
+// A .jsonl file (.gz, .zst). A row {"instruction", "instances": [{"input", "output"}, ...]} holds one demonstration an instance. DataError
+// with file:line for a malformed row.
 DemonstrationSet read_demonstrations(const std::filesystem::path& path);
 
 struct RenderedDemonstrations {

@@ -130,7 +130,41 @@ TEST_CASE("lines: invalid UTF-8 is an error with its line", "[core]") {
   CHECK_THAT(lines_error(folder / "t"), ContainsSubstring("UTF-16") && ContainsSubstring("iconv"));
 }
 
-TEST_CASE("json rows: a list, a table and other well-known forms are called by their names", "[core]") {
+TEST_CASE("json rows: one list of objects is read like lines, with the line of each object", "[core]") {
+  const TemporaryFolder folder;
+  const auto read = [&](const std::string& text) {
+    write_text(folder / "t.json", text);
+    std::vector<std::pair<int64_t, json>> rows;
+    JsonlReader reader(folder / "t.json");
+    for (json row; reader.next(row);)
+      rows.emplace_back(reader.line(), row);
+    CHECK_FALSE([&] {
+      json row;
+      return reader.next(row);  // the end stays the end
+    }());
+    return rows;
+  };
+  using Rows = std::vector<std::pair<int64_t, json>>;
+  const Rows pretty = read("\n[\n  {\n    \"a\": \"x ] } , \\\" { [\",\n    \"b\": [1, {\"c\": 2}]\n  },\n\n  {\"a\": \"\\\\\"}\n]\n\n");
+  CHECK(pretty == Rows{{3, {{"a", "x ] } , \" { ["}, {"b", {1, {{"c", 2}}}}}}, {8, {{"a", "\\"}}}});
+  CHECK(read("[{\"a\": 1}, {\"a\": 2},\n{\"a\": 3}]") == Rows{{1, {{"a", 1}}}, {1, {{"a", 2}}}, {2, {{"a", 3}}}});
+  CHECK(read("[]").empty());
+  CHECK(read(" [ ] \n").empty());
+  for (const auto& [text, words] : {std::pair{"[{\"a\": 1}\n", "t.json:1: the JSON list ends without"},
+                                    {"[{\"a\": 1},\n]", "t.json:2: the JSON list ends behind a comma"},
+                                    {"[{\"a\": 1}\n{\"a\": 2}]", "t.json:2: the JSON list has no comma"},
+                                    {"[,{\"a\": 1}]", "a comma without an object"},
+                                    {"[{\"a\": 1},,{\"a\": 1}]", "a comma without an object"},
+                                    {"[{\"a\": 1}]\n{\"a\": 2}", "t.json:2: there is text behind"},
+                                    {"[1, 2]", "t.json:1: a JSON list must hold objects"},
+                                    {"[\n{\"a\": }]", "t.json:2:"},
+                                    {"[\n{\"a\": 1", "t.json:2: the JSON list ends without"}}) {
+    INFO(text);
+    CHECK_THROWS_WITH(read(text), ContainsSubstring(words));
+  }
+}
+
+TEST_CASE("json rows: a table and other well-known forms are called by their names", "[core]") {
   const TemporaryFolder folder;
   const auto complaint = [&](const std::string& text) {
     write_text(folder / "t.jsonl", text);
@@ -143,8 +177,6 @@ TEST_CASE("json rows: a list, a table and other well-known forms are called by t
       return std::string(error.what());
     }
   };
-  CHECK_THAT(complaint("[\n {\"a\": 1}\n]\n"), ContainsSubstring("t.jsonl:1: holds a JSON list") && ContainsSubstring("jq -c '.[]'"));
-  CHECK_THAT(complaint("\n[{\"a\": 1}, {\"a\": 2}]"), ContainsSubstring("t.jsonl:2: holds a JSON list"));
   CHECK_THAT(complaint("{\n  \"a\": 1\n}\n"), ContainsSubstring("a JSON object over several lines") && ContainsSubstring("jq -c ."));
   CHECK_THAT(complaint("prompt,chosen,rejected\nq,a,b\n"), ContainsSubstring("(CSV)") && ContainsSubstring("JSON lines"));
   CHECK_THAT(complaint("prompt\tchosen\nq\ta\n"), ContainsSubstring("(TSV)"));

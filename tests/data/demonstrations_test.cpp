@@ -114,6 +114,34 @@ TEST_CASE("demonstrations: of a prompt with its completion the completion's answ
         "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]{ d </s>}");
 }
 
+TEST_CASE("demonstrations: Alpaca's and self-instruct's instructions, with and without an input", "[data]") {
+  const keel::test::TemporaryFolder folder;
+  keel::test::write_text(folder / "rows.json", R"([
+    {"instruction": "Sort.", "input": "b a", "output": "a b"},
+    {"instruction": "Say hi.", "input": "", "output": "hi"},
+    {"instruction": "Say ho.", "output": "ho"},
+    {"instruction": "Say nothing.", "output": " "},
+    {"instruction": "Add.", "instances": [{"input": "1 1", "output": "2"}, {"input": "", "output": "0"}]},
+    {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "instruction": "unread"}])");
+  const DemonstrationSet set = read_demonstrations(folder / "rows.json");
+  std::vector<std::pair<std::string, std::string>> read;
+  for (const auto& row : set.rows) {
+    REQUIRE(row.dialogue.messages.size() == 2);
+    read.emplace_back(row.dialogue.messages[0].content, row.dialogue.messages[1].content);
+  }
+  CHECK(read == std::vector<std::pair<std::string, std::string>>{
+                    {"Sort.\n\nb a", "a b"}, {"Say hi.", "hi"}, {"Say ho.", "ho"}, {"Add.\n\n1 1", "2"}, {"Add.", "0"}, {"x", "y"}});
+  CHECK(set.lines == std::vector<int64_t>{2, 3, 4, 6, 6, 7});
+  CHECK(to_line(set.counts) == "kept 6, dropped 1 (empty_answer 1), truncated 0");
+  for (const auto& [row, words] : {std::pair{R"({"instruction": "a"})", ":1: the row has no \"output\""},
+                                   {R"({"instruction": 3, "output": "b"})", ":1: \"instruction\""},
+                                   {R"({"instruction": "a", "instances": {"output": "b"}})", ":1: \"instances\" must be a list"},
+                                   {R"({"instruction": "a", "instances": ["b"]})", ":1: \"instances\" must hold objects"}}) {
+    keel::test::write_text(folder / "bad.jsonl", row);
+    CHECK_THROWS_WITH(read_demonstrations(folder / "bad.jsonl"), ContainsSubstring("bad.jsonl") && ContainsSubstring(words));
+  }
+}
+
 TEST_CASE("demonstrations: \"weight\" says which answers are learned, as in OpenAI's format for fine-tuning", "[data]") {
   const ByteTokenizer bytes;
   const auto turns = [](const std::string& first, const std::string& last) {
