@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace keel::data {
@@ -13,5 +14,9 @@ std::vector<int64_t> draw_rest(int64_t own, int64_t rest, double share, uint64_t
 
 // Number of other rows that draw_rest() aims at: round(own * share / (1 - share)).
 int64_t wanted_rest(int64_t own, double share);
+
+// Indices of rows, each as often as its weight says: 2 twice, 0.5 with a chance of one half, 1 once. Where any weight differs from 1 the
+// order is a random one, so that copies do not stand side by side; else it stays.
+std::vector<int64_t> repeat_by_weight(const std::vector<double>& weights, uint64_t seed, const std::string& purpose);
 
 }  // namespace keel::data

@@ -90,6 +90,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   run::RunDirectory run(options.out);
   run.check_recipe(recipe.name);
+  stages::check_external_files(recipe);
   const auto record = run.record();
   core::DigestCache known(run.digest_file(), !options.verify);
   const auto external =

@@ -1,140 +1,237 @@
-// Data of a run on real preference files: pairs split by conversation, the chosen answers as demonstrations, prompts of both kinds.
+// Data of a run on a team's own files: each batch of preference pairs and, with the first one, demonstrations and prompts.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
-#include "core/rng.h"
 #include "data/messages.h"
+#include "data/mixture.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
-#include "pipelines/collection/file_pairs.h"
+#include "pipelines/collection/file_data.h"
+#include "pipelines/collection/given_rows.h"
 #include "pipelines/steps/plan.h"
 
 namespace keel::pipelines::collection {
 namespace {
 
-struct Kind {
-  std::string name;
-  bool hazard;  // true for the safety file, whose prompts count as prompts about safety
-  std::vector<core::PreferencePair> train, test;
-};
+using recipe::SourceKind;
 
-Kind read_kind(const std::string& name, bool hazard, const std::string& file, double held_out_share, uint64_t seed,
-               nlohmann::json& counts) {
-  data::PreferenceSet set = data::read_preferences(file, {.safety = hazard});
-  core::log_info(fmt::format("{}: {}", file, to_line(set.counts)));
-  counts[name] = to_json(set.counts);
-  Kind kind{.name = name, .hazard = hazard, .train = {}, .test = {}};
-  std::vector<int64_t> order = core::permutation(std::ssize(set.pairs), seed, "data." + name, 0);
-  for (const int64_t i : order) {
-    auto& pair = set.pairs[static_cast<size_t>(i)];
-    (data::held_out(pair.prompt, held_out_share, seed) ? kind.test : kind.train).push_back(std::move(pair));
-  }
-  counts[name]["train"] = kind.train.size();
-  counts[name]["test"] = kind.test.size();
-  if (kind.train.empty() || kind.test.empty())
-    throw core::DataError(file, 0, "is too small to be split into training and test conversations");
-  return kind;
+void write_pairs(const steps::fs::path& file, const Pairs& pairs, int64_t most = 0) {
+  core::JsonlWriter writer(file);
+  for (size_t i = 0; i < pairs.size() && (most == 0 || i < static_cast<size_t>(most)); ++i)
+    writer.write(data::preference_json(pairs[i]));
+  writer.commit();
 }
 
-core::Dialogue with_answer(const core::PreferencePair& pair) {
-  core::Dialogue dialogue = pair.prompt;
-  dialogue.messages.push_back({"assistant", pair.chosen});
-  return dialogue;
+nlohmann::json prompt_row(const Item& item) {
+  nlohmann::json row = {{"messages", data::messages_json(item.prompt)}, {"hazard", item.hazard}};
+  if (!item.source.empty()) row["source"] = item.source;
+  return row;
 }
 
-// Files that take their rows from both kinds in turn.
+nlohmann::json answered_row(const Item& item) {
+  core::Dialogue dialogue = item.prompt;
+  dialogue.messages.push_back({"assistant", item.answer});
+  return {{"messages", data::messages_json(dialogue)}};
+}
+
+ByHazard items_of(const std::vector<KindOfPairs>& kinds, Pairs KindOfPairs::*side) {
+  ByHazard items;
+  for (const KindOfPairs& kind : kinds)
+    if (kind.name != "public")
+      for (const core::PreferencePair& pair : kind.*side)
+        items.at(kind.hazard ? 1 : 0)
+            .push_back({.prompt = pair.prompt, .answer = pair.chosen, .source = pair.source, .hazard = kind.hazard});
+  return items;
+}
+
+// Files that take their rows from both kinds in turn, each file going on where the one before ended.
 class Alternating {
  public:
-  Alternating(const std::vector<Kind>& kinds, std::vector<core::PreferencePair> Kind::*side)
-      : kinds_(kinds), side_(side), next_(kinds.size(), 0) {}
+  explicit Alternating(const ByHazard& items) : items_(items) {}
 
-  // The next `count` rows (0 = all), by halves, each through `to_row`.
-  template <class ToRow>
-  void write(const std::filesystem::path& file, int64_t count, ToRow&& to_row) {
+  // The next `count` rows (0 = all), by halves as far as both kinds last; the rows written.
+  std::vector<Item> write(const std::filesystem::path& file, int64_t count, nlohmann::json (*to_row)(const Item&)) {
     core::JsonlWriter writer(file);
-    const size_t each = count > 0 ? static_cast<size_t>(count) / kinds_.size() : SIZE_MAX;
-    bool any = true;
-    for (size_t taken = 0; taken < each && any; ++taken) {
+    const size_t most = count > 0 ? static_cast<size_t>(count) : SIZE_MAX;
+    std::vector<Item> written;
+    for (bool any = true; any && written.size() < most;) {
       any = false;
-      for (size_t kind = 0; kind < kinds_.size(); ++kind) {
-        const auto& rows = kinds_[kind].*side_;
-        if (next_[kind] == rows.size()) continue;
-        writer.write(to_row(kinds_[kind], rows[next_[kind]++]));
+      for (size_t kind = 0; kind < items_.size() && written.size() < most; ++kind) {
+        if (next_[kind] == items_[kind].size()) continue;
+        written.push_back(items_[kind][next_[kind]++]);
+        writer.write(to_row(written.back()));
         any = true;
       }
     }
     writer.commit();
+    return written;
   }
 
  private:
-  const std::vector<Kind>& kinds_;
-  std::vector<core::PreferencePair> Kind::*side_;
-  std::vector<size_t> next_;
+  const ByHazard& items_;
+  std::array<size_t, 2> next_{};
 };
 
-// Reads "data.helpful" and "data.harmless".
-void write_data(const recipe::FileDataConfig& config, const steps::Context& context) {
-  nlohmann::json counts;
-  const std::vector<Kind> kinds = {read_kind("helpfulness", false, context.at("data.helpful"), config.held_out, context.seed, counts),
-                                   read_kind("safety", true, context.at("data.harmless"), config.held_out, context.seed, counts)};
-  for (const auto& kind : kinds) {
-    const auto write_pairs = [&](const std::string& suffix, const std::vector<core::PreferencePair>& pairs, int64_t most) {
-      core::JsonlWriter writer(context.work / (kind.name + suffix));
-      for (size_t i = 0; i < pairs.size() && (most == 0 || i < static_cast<size_t>(most)); ++i)
-        writer.write(data::preference_json(pairs[i]));
-      writer.commit();
-    };
-    write_pairs("_train.jsonl", kind.train, config.max_pairs);
-    write_pairs("_test.jsonl", kind.test, 0);
+void write_pool(const steps::fs::path& file, const ByHazard& items, const std::string& side) {
+  if (items[0].empty() && items[1].empty())
+    throw core::DataError("data.sources", 0,
+                          fmt::format("there is no {} conversation among the prompts; give more, or change data.held_out", side));
+  core::JsonlWriter writer(file);
+  for (const auto& of_kind : items)
+    for (const Item& item : of_kind)
+      writer.write(prompt_row(item));
+  writer.commit();
+}
+
+// Chosen answers as demonstrations, by halves, in the order of their prompts.
+void demonstrate_chosen(const GivenSettings& settings, const steps::Context& context, ByHazard items) {
+  const recipe::FileDataConfig& data = settings.data;
+  const size_t most = data.max_demonstrations > 0 ? static_cast<size_t>(data.max_demonstrations) / items.size() : items[1].size();
+  items[1].resize(static_cast<size_t>(std::llround(data.safety_used * static_cast<double>(std::min(most, items[1].size())))));
+  if (data.max_demonstrations > 0) items[0].resize(std::min(most, items[0].size()));
+  Alternating(items).write(context.work / "demonstrations.jsonl", data.max_demonstrations, answered_row);
+}
+
+// Demonstrations of the sources. Those that answer a prompt in `held_out` teach nothing; the first of the others validate.
+void demonstrate_given(const GivenSettings& settings, const steps::Context& context, const std::set<std::string>& held_out,
+                       nlohmann::json& counts) {
+  const recipe::FileDataConfig& data = settings.data;
+  std::vector<GivenDemonstration> rows = read_demonstrations(settings, context, counts);
+  const auto unseen = std::erase_if(rows, [&](const auto& row) { return held_out.contains(row.opening); });
+  const auto validation = std::min(static_cast<size_t>(data.validation_prompts), rows.size() / 10);
+  core::JsonlWriter validating(context.work / "demonstrations_validation.jsonl"), training(context.work / "demonstrations.jsonl");
+  std::set<std::string> openings;
+  for (size_t i = 0; i < validation; ++i) {
+    validating.write(rows[i].row);
+    if (!rows[i].opening.empty()) openings.insert(rows[i].opening);
   }
-  const auto demonstration = [](const Kind&, const core::PreferencePair& pair) -> nlohmann::json {
-    return {{"messages", data::messages_json(with_answer(pair))}};
-  };
-  const auto prompt = [](const Kind& kind, const core::PreferencePair& pair) { return row_of_prompt(pair, kind.hazard); };
-  for (const auto& kind : kinds)
-    if (config.max_pairs > 0 && config.max_pairs < std::ssize(kind.train))
-      core::write_jsonl(context.work / (kind.name + kUncapped), kind.train,
-                        [&](const core::PreferencePair& pair) { return row_of_prompt(pair, kind.hazard); });
-  std::vector<Kind> demonstrated = kinds;
-  for (Kind& kind : demonstrated) {
-    if (!kind.hazard) continue;
-    const size_t most = config.max_demonstrations > 0 ? static_cast<size_t>(config.max_demonstrations) / kinds.size() : kind.train.size();
-    const auto all = static_cast<double>(std::min(most, kind.train.size()));
-    kind.train.resize(static_cast<size_t>(std::llround(config.safety_used * all)));
-  }
-  Alternating(demonstrated, &Kind::train).write(context.work / "demonstrations.jsonl", config.max_demonstrations, demonstration);
-  Alternating(kinds, &Kind::train).write(context.work / "prompts_train.jsonl", config.train_prompts, prompt);
+  rows.erase(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(validation));
+  const auto repeated = std::erase_if(rows, [&](const auto& row) { return openings.contains(row.opening); });
+  const auto about_safety = std::count_if(rows.begin(), rows.end(), [](const auto& row) { return row.hazard; });
+  int64_t unused = about_safety - std::llround(data.safety_used * static_cast<double>(about_safety));
+  std::erase_if(rows, [&](const auto& row) { return row.hazard && unused-- > 0; });
+  std::vector<double> weights;
+  for (const auto& row : rows)
+    weights.push_back(row.weight);
+  const auto order = data::repeat_by_weight(weights, context.seed, "data.demonstrations");
+  for (const int64_t i : order)
+    training.write(rows[static_cast<size_t>(i)].row);
+  training.commit();
+  validating.commit();
+  if (order.empty()) throw core::DataError(context.all("demonstrations").front(), 0, "leaves no demonstration to train on");
+  counts["demonstrations"].update(
+      {{"prompt_held_out", unseen}, {"validation", validation}, {"prompt_in_validation", repeated}, {"train", order.size()}});
+  core::log_info(fmt::format("demonstrations: {} to train on, {} to validate, {} left out because their prompt is held out", order.size(),
+                             validation, unseen + repeated));
+}
+
+std::set<std::string> openings_of(const std::vector<KindOfPairs>& kinds, const ByHazard& tested) {
+  std::set<std::string> openings;
+  for (const auto& items : tested)
+    for (const Item& item : items)
+      openings.insert(data::opening_turn(item.prompt));
+  for (const KindOfPairs& kind : kinds)
+    for (const Pairs* pairs : {&kind.test, &kind.gold_train, &kind.gold_test})
+      for (const core::PreferencePair& pair : *pairs)
+        openings.insert(data::opening_turn(pair.prompt));
+  return openings;
+}
+
+// Prompts and demonstrations, which come with the first batch.
+void write_first(const GivenSettings& settings, const steps::Context& context, const std::vector<KindOfPairs>& kinds,
+                 const Prompts& prompts, nlohmann::json& counts) {
+  const recipe::FileDataConfig& data = settings.data;
+  Alternating(prompts.train).write(context.work / "prompts_train.jsonl", data.train_prompts, prompt_row);
   // Test conversations are divided: validation during training and the evaluation use different ones.
-  Alternating test(kinds, &Kind::test);
-  test.write(context.work / "prompts_test.jsonl", config.test_prompts, prompt);
-  test.write(context.work / "prompts_validation.jsonl", config.validation_prompts, prompt);
-  test.write(context.work / "demonstrations_validation.jsonl", config.validation_prompts, demonstration);
+  Alternating test(prompts.test);
+  test.write(context.work / "prompts_test.jsonl", data.test_prompts, prompt_row);
+  test.write(context.work / "prompts_validation.jsonl", data.validation_prompts, prompt_row);
+  if (!context.all("demonstrations").empty()) return demonstrate_given(settings, context, openings_of(kinds, prompts.test), counts);
+  if (kinds.empty()) return;
+  demonstrate_chosen(settings, context, items_of(kinds, &KindOfPairs::train));
+  if (context.all("prompts").empty()) {  // prompts and chosen answers are of the same conversations
+    test.write(context.work / "demonstrations_validation.jsonl", data.validation_prompts, answered_row);
+  } else {
+    const ByHazard held_out = items_of(kinds, &KindOfPairs::test);
+    Alternating(held_out).write(context.work / "demonstrations_validation.jsonl", data.validation_prompts, answered_row);
+  }
+}
+
+// Reads the files of each kind. Leaves KIND_train.jsonl and KIND_test.jsonl of the pairs, and the prompts of the batch.
+void write_data(const GivenSettings& settings, const steps::Context& context) {
+  nlohmann::json counts = nlohmann::json::object();
+  std::vector<KindOfPairs> kinds;
+  for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs})
+    if (KindOfPairs pairs = read_pairs(settings, context, kind, counts); !pairs.train.empty()) kinds.push_back(std::move(pairs));
+  for (const KindOfPairs& kind : kinds) {
+    write_pairs(context.work / (kind.name + "_train.jsonl"), kind.train, settings.data.max_pairs);
+    write_pairs(context.work / (kind.name + "_test.jsonl"), kind.test);
+    if (settings.data.gold_share == 0 || settings.batch > 1 || kind.name == "public") continue;
+    if (kind.gold_train.empty() || kind.gold_test.empty())
+      throw core::DataError(context.all(kind.name).front(), 0,
+                            "too few conversations for gold reward models; raise data.gold_share, or set it to 0");
+    core::make_directories(context.work / kGold);
+    write_pairs(context.work / kGold / (kind.name + "_train.jsonl"), kind.gold_train);
+    write_pairs(context.work / kGold / (kind.name + "_test.jsonl"), kind.gold_test);
+  }
+  const Prompts prompts = context.all("prompts").empty()
+                              ? Prompts{.train = items_of(kinds, &KindOfPairs::train), .test = items_of(kinds, &KindOfPairs::test)}
+                              : read_prompts(settings, context, counts);
+  const bool public_alone = context.all("prompts").empty() && context.all("helpfulness").empty() && context.all("safety").empty();
+  if (!public_alone) {  // strangers' prompts are not the policy's
+    write_pool(context.work / kPromptsForTraining, prompts.train, "training");
+    write_pool(context.work / kPromptsForTesting, prompts.test, "test");
+  }
+  if (settings.batch == 1) write_first(settings, context, kinds, prompts, counts);
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
+}
+
+// Reads "pretraining": rows of all its sources, as often as their weights say.
+void write_corpus(const GivenSettings& settings, const steps::Context& context) {
+  core::write_jsonl(context.work / "corpus.jsonl", read_documents(settings, context));
+}
+
+// The sources of a batch that `wanted` chooses, and their files.
+std::pair<GivenSettings, steps::Inputs> given_of(const steps::Plan& plan, int64_t batch, bool (*wanted)(SourceKind)) {
+  const auto sources = recipe::sources_of(plan.recipe.data);
+  const auto files = recipe::files_of(plan.recipe.data, plan.digests);
+  GivenSettings settings{.data = {}, .sources = {}, .batch = batch};
+  steps::Inputs inputs;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i].batch != batch || !wanted(sources[i].kind)) continue;
+    settings.sources.push_back({.source = sources[i], .files = std::ssize(files[i])});
+    for (const recipe::SourceFile& file : files[i])
+      inputs.push_back({core::name_of(sources[i].kind), steps::from_outside(file.name, file.path)});
+  }
+  return {settings, inputs};
 }
 
 }  // namespace
 
-nlohmann::json row_of_prompt(const core::PreferencePair& pair, bool hazard) {
-  nlohmann::json row = {{"messages", data::messages_json(pair.prompt)}, {"hazard", hazard}};
-  if (!pair.source.empty()) row["source"] = pair.source;
-  return row;
-}
-
 void add_file_data(steps::Plan& plan) {
   const recipe::Recipe& recipe = plan.recipe;
   if (recipe::from_sandbox(recipe)) return;
-  plan.add(steps::make_step<recipe::FileDataConfig>("data", recipe.data,
-                                                    {{"data.helpful", steps::from_outside("data.helpful", recipe.data.helpful)},
-                                                     {"data.harmless", steps::from_outside("data.harmless", recipe.data.harmless)}},
-                                                    write_data));
+  // All batches are read before any work begins, so that a bad row is found at once.
+  for (const recipe::Version& version : plan.versions) {
+    auto [settings, inputs] = given_of(plan, version.number, [](SourceKind kind) { return kind != SourceKind::pretraining; });
+    if (inputs.empty()) continue;
+    settings.data = recipe.data;
+    if (version.number > 1)  // only what a later batch reads, so that nothing else is part of its key
+      settings.data = {.held_out = recipe.data.held_out, .gold_share = recipe.data.gold_share, .max_pairs = recipe.data.max_pairs};
+    plan.add(steps::make_step(version.data, settings, std::move(inputs), write_data));
+  }
+  if (auto [settings, inputs] = given_of(plan, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; }); !inputs.empty())
+    plan.add(steps::make_step("corpus", settings, std::move(inputs), write_corpus));
 }
 
 }  // namespace keel::pipelines::collection

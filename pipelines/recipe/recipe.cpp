@@ -10,9 +10,11 @@
 #include <set>
 #include <stdexcept>
 #include <system_error>
+#include <tuple>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "data/chat_format.h"
 #include "pipelines/recipe/versions.h"
 #include "sandbox/world.h"
 
@@ -36,6 +38,9 @@ std::string lacking(const Recipe& recipe, const std::string& condition) {
                     judged = fmt::format("preferences.annotator \"{}\"", core::name_of(annotator));
   if (condition == "sandbox") return unless(sandbox, source);
   if (condition == "files") return unless(!sandbox, source);
+  if (condition == "SFT") return unless(recipe.sft.enabled, "a run with \"sft\": null");
+  if (condition == "chosen answers as demonstrations")
+    return unless(!has_source(recipe.data, SourceKind::demonstrations), "a run with demonstrations in data.sources");
   if (condition == "several versions") return unless(!one_version, "a run of one version");
   if (condition == "comparisons") return unless(sandbox || !one_version, "a run of one version on real data");
   if (condition == "an annotator") return unless(annotator != Annotator::none, judged);
@@ -117,6 +122,39 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
   return problems;
 }
 
+// What the files of a run lack, and what of them nothing reads.
+std::vector<std::string> data_problems(const Recipe& recipe) {
+  const DataConfig& data = recipe.data;
+  std::vector<std::string> problems = source_problems(data, std::ssize(recipe.versions));
+  const auto has = [&](SourceKind kind) { return has_source(data, kind, 1); };
+  const bool pairs = has(SourceKind::helpfulness) || has(SourceKind::safety), ptx = has_ppo(recipe) && recipe.ppo.ptx.weight > 0;
+  for (const auto& [kind, name, first] : {std::tuple{SourceKind::helpfulness, "data.helpful", &recipe.reward.first.helpfulness},
+                                          {SourceKind::safety, "data.harmless", &recipe.reward.first.safety}})
+    if (!has(kind) && first->empty())
+      problems.push_back(
+          fmt::format("{} is missing: V1 needs {} pairs (--set {}=pairs.jsonl.gz, or a source of the kind {} in data.sources) or "
+                      "a model of its own, reward.first.{}",
+                      name, core::name_of(kind), name, core::name_of(kind), core::name_of(kind)));
+  if (!gives_prompts(recipe, 1)) problems.emplace_back("data.sources: V1 has neither prompts nor pairs whose prompts it could ask");
+  if (recipe.sft.enabled && !pairs && !has(SourceKind::demonstrations))
+    problems.emplace_back(
+        "data.sources: SFT has neither demonstrations nor pairs whose chosen answers it could learn; set \"sft\" to null");
+  if (ptx && !has(SourceKind::pretraining) && !pairs && !has(SourceKind::demonstrations))
+    problems.emplace_back("ppo.ptx.weight: there is no text to learn; give a source of the kind pretraining, or set it to 0");
+  if (!ptx && has(SourceKind::pretraining))
+    problems.emplace_back("data.sources: pretraining text is for PPO's ptx alone; set ppo.ptx.weight above 0, or leave it out");
+  if (!recipe.sft.enabled && has(SourceKind::demonstrations) && !(ptx && !has(SourceKind::pretraining)))
+    problems.emplace_back("data.sources: without SFT nothing reads demonstrations; leave them out");
+  if (data.gold_share > 0 && !(has(SourceKind::helpfulness) && has(SourceKind::safety)))
+    problems.emplace_back("data.gold_share: gold reward models need pairs of both kinds for V1");
+  if (recipe.mixture.drop_duplicates)
+    for (const SourceConfig& source : data.sources)
+      if (holds_pairs(source.kind) && source.weight > 1)
+        problems.push_back(fmt::format("data.sources: mixture.drop_duplicates undoes the weight {} of {}; change one of them",
+                                       source.weight, source.path));
+  return problems;
+}
+
 // Every longest answer must leave room for a prompt within `limit`, the value of the field `holder`.
 void check_lengths(const Recipe& recipe, const std::string& holder, int64_t limit, const std::function<void(const std::string&)>& problem) {
   std::vector<std::pair<std::string, int64_t>> longest = {{"evaluation", recipe.evaluation.max_new_tokens}};
@@ -148,9 +186,15 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
     if (recipe.model.empty())
       problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
     check_lengths(recipe, "data.max_tokens", recipe.data.max_tokens, problem);
-    for (const auto& [name, value] : {std::pair{"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}})
-      if (value.empty()) problem(fmt::format("{} is missing: name a preference file, e.g. --set {}=pairs.jsonl.gz", name, name));
+    all_of("", data_problems(recipe));
+    std::vector<std::string> known = data::chat_format_names();
+    std::erase(known, data::ChatFormat::none.name);
+    const bool named = recipe.chat_format.empty() || std::find(known.begin(), known.end(), recipe.chat_format) != known.end();
+    if (!named && !recipe.chat_format.ends_with(".json"))
+      problem(fmt::format("chat_format: \"{}\" is none of {}, and no .json file", recipe.chat_format, fmt::join(known, ", ")));
   } else {
+    if (!recipe.chat_format.empty() && recipe.chat_format != "llama2" && recipe.chat_format != "hh")
+      problem(fmt::format("chat_format: the sandbox's models learn llama2 or hh, got \"{}\"", recipe.chat_format));
     if (!recipe.model.empty()) problem("\"model\" is for data.source \"files\"; the sandbox pretrains its own");
     if (recipe.chat_format == "hh" && recipe.sandbox.corpus.instruction > 0)
       problem("chat_format \"hh\" has no system turn, which sandbox.corpus.instruction asks for: set the latter to 0");
@@ -168,8 +212,10 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   const auto reward_alone = std::find(recipe.versions.begin(), recipe.versions.end(), "reward");
   if (std::distance(reward_alone, recipe.versions.end()) > 1)
     problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
-  if (recipe.preferences.annotator == Annotator::none && recipe.versions.size() > 1 && recipe.versions.back() == "reward")
-    problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\"");
+  const auto later = static_cast<int64_t>(recipe.versions.size());
+  if (recipe.preferences.annotator == Annotator::none && later > 1 && recipe.versions.back() == "reward" &&
+      !has_source(recipe.data, SourceKind::helpfulness, later) && !has_source(recipe.data, SourceKind::safety, later))
+    problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\" and no source has its batch");
   const int64_t tuned = std::ssize(recipe.versions) - (reward_alone == recipe.versions.end() ? 0 : 1);  // versions with a model
   for (const auto& [name, version] : {std::pair{"gatt", recipe.gatt.from_version}, {"distill", recipe.distill.from_version}})
     if (version > tuned)

@@ -10,6 +10,7 @@
 
 #include "annotation/annotation.h"
 #include "core/config.h"
+#include "pipelines/recipe/data.h"
 #include "pipelines/recipe/dialogue_control.h"
 #include "policy/generate.h"
 #include "policy/pretrain.h"
@@ -22,52 +23,6 @@
 #include "sandbox/dialogues.h"
 
 namespace keel::pipelines::recipe {
-
-// How preference files are shared out (the data stage of a run on real data).
-struct FileDataConfig {
-  double held_out = 0.2;
-  int64_t train_prompts = 1024;       // for rejection sampling and PPO, half of each kind
-  int64_t validation_prompts = 64;    // for evaluation.split "validation", and as many demonstrations to validate SFT
-  int64_t test_prompts = 200;         // for evaluation, half of each kind
-  int64_t max_demonstrations = 2000;  // half of each kind
-  double safety_used = 1;             // of the demonstrations for safety
-  int64_t max_pairs = 0;
-};
-
-inline void visit(FileDataConfig& config, core::Fields& fields) {
-  fields("held_out", config.held_out, "share of the conversations kept for testing", core::between(0.01, 0.9));
-  fields("train_prompts", config.train_prompts, "prompts for rejection sampling and PPO, half of each kind", core::at_least(2));
-  fields("validation_prompts", config.validation_prompts, "prompts of evaluation.split \"validation\", and demonstrations to validate SFT",
-         core::at_least(2));
-  fields("test_prompts", config.test_prompts, "prompts of the evaluation, half of each kind", core::at_least(2));
-  fields("max_demonstrations", config.max_demonstrations, "chosen answers that SFT learns from; 0 = all", core::at_least(0));
-  fields("safety_used", config.safety_used, "share of the demonstrations from harmless pairs that is used; those from helpful pairs stay",
-         core::between(0, 1));
-  fields("max_pairs", config.max_pairs, "given training pairs that each reward model learns from; 0 = all. Prompts come from all",
-         core::at_least(0));
-}
-
-enum class DataSource { sandbox, files };
-constexpr auto names(DataSource) {
-  return std::to_array<core::Named<DataSource>>({{DataSource::sandbox, "sandbox"}, {DataSource::files, "files"}});
-}
-
-// Real data: preference files, from which demonstrations (the chosen answers) and prompts are drawn as well.
-struct DataConfig : FileDataConfig {
-  DataSource source = DataSource::sandbox;
-  std::string helpful, harmless;  // files: helpfulness and safety preferences, .jsonl (.gz, .zst)
-  int64_t max_tokens = 512;
-  bool drop_oldest_turns = true;
-};
-
-inline void visit(DataConfig& config, core::Fields& fields) {
-  fields("source", config.source, "the built-in sandbox, or files");
-  fields("helpful", config.helpful, "helpfulness preferences (.jsonl, .gz, .zst)", core::unkeyed());
-  fields("harmless", config.harmless, "safety preferences (.jsonl, .gz, .zst)", core::unkeyed());
-  fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
-  fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
-  visit(static_cast<FileDataConfig&>(config), fields);
-}
 
 struct SandboxCorpusConfig {
   int64_t vocab_size = 1024;
@@ -178,13 +133,37 @@ constexpr auto names(RewardStart) {
   return std::to_array<core::Named<RewardStart>>({{RewardStart::sft, "sft"}, {RewardStart::base, "base"}});
 }
 
+// Reward models that a team has already.
+struct FirstRewards {
+  std::string helpfulness, safety;
+};
+
+inline void visit(FirstRewards& config, core::Fields& fields) {
+  fields("helpfulness", config.helpfulness, "reward model folder", core::unkeyed());
+  fields("safety", config.safety, "reward model folder", core::unkeyed());
+}
+
 struct RewardSection : reward::RewardTrainConfig {
   RewardStart start = RewardStart::sft;  // paper: a chat model
+  FirstRewards first;
 };
 
 inline void visit(RewardSection& config, core::Fields& fields) {
   visit(static_cast<reward::RewardTrainConfig&>(config), fields);
   fields("start", config.start, "model that reward models start from: sft, or base, the one that SFT starts from");
+  fields.section("first", config.first,
+                 "reward models to begin with: V1's where there are no pairs for V1, else what V1's are compared with; empty = none",
+                 {"files"});
+}
+
+struct SftSection : policy::SftConfig {
+  bool enabled = true;
+};
+
+inline void visit(SftSection& config, core::Fields& fields) {
+  fields("enabled", config.enabled,
+         "false, or null for the whole section: no fine-tuning; the start checkpoint is the chat model that V1 begins with");
+  visit(static_cast<policy::SftConfig&>(config), fields);
 }
 
 struct RejectionSection : rejection_sampling::RejectionConfig {
@@ -245,12 +224,12 @@ struct Recipe {
   int64_t threads = 0;  // 0 = all cores
   std::string model;    // start checkpoint; "" = pretrain from nothing
   std::vector<std::string> versions{"rejection", "rejection", "rejection", "rejection", "ppo"};  // V1, V2, ... (paper 3.2.3)
-  std::string chat_format = "llama2";
+  std::string chat_format;
   DataConfig data;
   SandboxConfig sandbox;
   policy::LlamaConfig llama;
   policy::PretrainConfig pretrain;
-  policy::SftConfig sft;
+  SftSection sft;
   PreferenceConfig preferences;
   MixtureConfig mixture;
   RewardSection reward;
@@ -269,18 +248,19 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields("seed", recipe.seed, "seed of every random draw", core::at_least(0));
   fields("threads", recipe.threads, "compute threads where --threads is not given; 0 = all cores. Changes no key",
          core::unkeyed(core::between(0, 1024)));
-  fields("model", recipe.model, "model folder to start from; empty = pretrain one (sandbox)", core::unkeyed());
+  fields("model", recipe.model, "model folder to start from, also a plain Hugging Face one; empty = pretrain one (sandbox)",
+         core::unkeyed());
   fields(
       "versions", recipe.versions,
       "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or as the last reward (reward models alone)",
       core::one_of({"rejection", "ppo", "reward"}));
-  fields("chat_format", recipe.chat_format, "how dialogues become ids; a start checkpoint's own when model is set",
-         core::one_of({"llama2", "hh"}), {"sandbox"});
+  fields("chat_format", recipe.chat_format,
+         "how dialogues become ids: a name, or a .json file as for --chat; empty = the checkpoint's own, and llama2 in the sandbox");
   fields.section("data", recipe.data, "where the data comes from", {"files"});
   fields.section("sandbox", recipe.sandbox, "sizes of the built-in world's data", {"sandbox"});
   fields.section("llama", recipe.llama, "shape of a pretrained model", {"sandbox"});
   fields.section("pretrain", recipe.pretrain, "pretraining", {"sandbox"});
-  fields.section("sft", recipe.sft, "supervised fine-tuning");
+  fields.section("sft", recipe.sft, "supervised fine-tuning", {"SFT"});
   fields.section("preferences", recipe.preferences, "collection of comparisons", {"comparisons"});
   fields.section("mixture", recipe.mixture, "data of the reward models");
   fields.section("reward", recipe.reward, "both reward models");

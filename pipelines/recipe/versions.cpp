@@ -25,6 +25,16 @@ bool has_distillation(const Recipe& recipe) {
   return recipe.distill.from_version > 0;
 }
 
+bool gives_prompts(const Recipe& recipe, int64_t batch) {
+  for (const SourceKind kind : {SourceKind::prompts, SourceKind::helpfulness, SourceKind::safety})
+    if (has_source(recipe.data, kind, batch)) return true;
+  return false;
+}
+
+bool has_gold(const Recipe& recipe) {
+  return from_sandbox(recipe) || recipe.data.gold_share > 0;
+}
+
 std::vector<Version> versions_of(const Recipe& recipe) {
   const bool sandbox = from_sandbox(recipe);
   std::vector<Version> versions;
@@ -32,15 +42,21 @@ std::vector<Version> versions_of(const Recipe& recipe) {
   for (const auto& method : recipe.versions) {
     const int64_t n = std::ssize(versions) + 1;
     const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != Annotator::none;
+    const auto gives = [&](SourceKind kind) { return !sandbox && has_source(recipe.data, kind, n); };
+    const auto has_pairs = [&](SourceKind kind) { return collects || gives(kind); };
+    const bool gives_pairs = gives(SourceKind::helpfulness) || gives(SourceKind::safety) || gives(SourceKind::public_pairs);
+    const auto reward_model = [&](SourceKind kind, std::string Version::*of_version) {
+      return n == 1 || has_pairs(kind) ? numbered(fmt::format("reward_{}", core::name_of(kind)), n) : versions.back().*of_version;
+    };
     Version version{
         .number = n,
         .prompts = n == 1 ? "data" : numbered("prompts", n),
+        .data = n == 1 || gives_pairs || gives(SourceKind::prompts) ? numbered("data", n) : "",
+        .gives_pairs = gives_pairs,
         .comparisons = collects ? numbered("comparisons", n) : "",
-        .preferences = collects ? numbered("preferences", n)
-                       : n == 1 ? "data"
-                                : "",
-        .helpfulness = numbered("reward_helpfulness", n),
-        .safety = numbered("reward_safety", n),
+        .preferences = collects ? numbered("preferences", n) : "",
+        .helpfulness = reward_model(SourceKind::helpfulness, &Version::helpfulness),
+        .safety = reward_model(SourceKind::safety, &Version::safety),
         .gatt = has_gatt(recipe) && n >= recipe.gatt.from_version && method != "reward" ? numbered("gatt", n) : "",
         .distill = has_distillation(recipe) && n >= recipe.distill.from_version && method != "reward" ? numbered("distill", n) : "",
         .rejection = method == "reward" ? "" : fmt::format("rs{}", n),
@@ -51,10 +67,6 @@ std::vector<Version> versions_of(const Recipe& recipe) {
                            : versions[versions.size() - 2].model()};
     if (method == "ppo") version.ppo = any_ppo ? fmt::format("ppo{}", n) : "ppo";
     any_ppo = any_ppo || method == "ppo";
-    if (version.preferences.empty()) {
-      version.helpfulness = versions.back().helpfulness;
-      version.safety = versions.back().safety;
-    }
     versions.push_back(std::move(version));
   }
   return versions;
@@ -63,7 +75,10 @@ std::vector<Version> versions_of(const Recipe& recipe) {
 std::vector<std::string> batches_until(const std::vector<Version>& versions, const Version& version) {
   std::vector<std::string> batches;
   for (const auto& earlier : versions)
-    if (earlier.number <= version.number && !earlier.preferences.empty()) batches.push_back(earlier.preferences);
+    if (earlier.number <= version.number) {
+      if (earlier.gives_pairs) batches.push_back(earlier.data);
+      if (!earlier.preferences.empty()) batches.push_back(earlier.preferences);
+    }
   return batches;
 }
 
@@ -74,11 +89,13 @@ std::string model_of_version_before(const std::vector<Version>& versions, const 
 }
 
 bool has_general_reward(const Recipe& recipe) {
-  return from_sandbox(recipe) && recipe.preferences.public_pairs > 0;
+  return from_sandbox(recipe) ? recipe.preferences.public_pairs > 0 : has_source(recipe.data, SourceKind::public_pairs, 1);
 }
 
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe) {
-  std::vector<std::pair<std::string, std::string>> models = {{"base", from_sandbox(recipe) ? "base" : ""}, {"sft", "sft"}};
+  const std::string start = from_sandbox(recipe) ? "base" : "";
+  std::vector<std::pair<std::string, std::string>> models = {{"base", start}, {"sft", "sft"}};
+  if (!recipe.sft.enabled) models = {{"sft", start}};
   for (const auto& version : versions_of(recipe))
     for (const auto& stage : {version.rejection, version.ppo})
       if (!stage.empty()) models.emplace_back(stage, stage);

@@ -14,8 +14,10 @@ namespace keel::pipelines::recipe {
 struct Version {
   int64_t number = 1;
   std::string prompts;              // holds prompts_train.jsonl
+  std::string data;                 // own pairs and prompts of a run on files
+  bool gives_pairs = false;         // these pairs are a batch with its own test set
   std::string comparisons;          // pairs of answers that wait for an annotator
-  std::string preferences;          // annotated pairs: a batch with its own test set
+  std::string preferences;          // these pairs annotated: a batch, too
   std::string helpfulness, safety;  // reward models, trained on every batch so far
   std::string gatt;                 // Ghost Attention dialogues that fine-tuning learns, too
   std::string distill;              // distilled answers to hazardous prompts that it learns, too
@@ -27,8 +29,10 @@ struct Version {
 bool from_sandbox(const Recipe& recipe);  // else from files
 bool has_gatt(const Recipe& recipe);      // some version learns Ghost Attention
 bool has_distillation(const Recipe& recipe);
+bool gives_prompts(const Recipe& recipe, int64_t batch);  // files for this version: prompts, or pairs whose prompts serve
+bool has_gold(const Recipe& recipe);                      // the sandbox's judges, or gold reward models, measure the answers
 
-// At least one. On real data the first batch is the given files ("data"); without an annotator the first reward models stay.
+// At least one. A version whose batches hold no pairs of a kind keeps that kind's reward model of the version before.
 std::vector<Version> versions_of(const Recipe& recipe);
 
 // Stages of the batches up to `version`, oldest first.
@@ -41,8 +45,12 @@ std::string model_of_version_before(const std::vector<Version>& versions, const 
 inline constexpr const char* kGeneralReward = "reward_general";
 bool has_general_reward(const Recipe& recipe);
 
-// The models that a run makes, in order, and the stages that hold them; "base" of a run on real data is the start checkpoint, with no
-// stage.
+// Stages of gold reward models, where a run on real data has them.
+inline constexpr const char* kGoldHelpfulness = "gold_helpfulness";
+inline constexpr const char* kGoldSafety = "gold_safety";
+
+// The models that a run makes, in order, and the stages that hold them, "" for the start checkpoint of a run on real data. Without SFT the
+// start model goes by the name "sft", because that is what the others are compared with, and there is no "base".
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe);
 
 // Where the reward models of the newest version lie, by kind: "helpfulness", "safety", and "general" where it exists.

@@ -46,6 +46,40 @@ evaluation::Table guard_table(const std::vector<evaluation::MeasuredModel>& tune
   return table;
 }
 
+// Gold and proxy reward of every model over its distance from SFT (Gao et al. 2022, figure 1): where the proxy rises and gold does not, the
+// models exploit the proxy.
+evaluation::LinePlot drift_plot(const Results& results, bool safety) {
+  std::vector<std::pair<double, const evaluation::MeasuredModel*>> by_distance;
+  for (const auto& model : results.models) {
+    if (model.name == "base") continue;
+    const auto kl = model.measures.find("kl_to_sft");
+    by_distance.emplace_back(std::sqrt(std::max(0.0, kl == model.measures.end() ? 0 : kl->second.mean)), &model);
+  }
+  std::stable_sort(by_distance.begin(), by_distance.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<std::string> order;
+  for (const auto& [distance, model] : by_distance)
+    order.push_back(model->name);
+  evaluation::LinePlot plot{.title = safety ? "Gold and proxy over KL: safety on hazards" : "Gold and proxy over KL: helpfulness",
+                            .x_label = "square root of the KL to SFT (nats an answer)",
+                            .y_label = "reward",
+                            .series = {},
+                            .references = {},
+                            .note = fmt::format("From left to right: {}.", fmt::join(order, ", "))};
+  for (const auto& [name, key] : {std::pair{"gold", safety ? "gold_safety" : "gold_helpfulness"},
+                                  {"proxy", safety ? "hazard_reward_safety" : "harmless_reward_helpfulness"}}) {
+    evaluation::Series& series = plot.series.emplace_back(evaluation::Series{.name = name, .x = {}, .y = {}, .low = {}, .high = {}});
+    for (const auto& [distance, model] : by_distance) {
+      const auto measure = model->measures.find(key);
+      if (measure == model->measures.end()) continue;
+      series.x.push_back(distance);
+      series.y.push_back(measure->second.mean);
+      series.low.push_back(measure->second.low);
+      series.high.push_back(measure->second.high);
+    }
+  }
+  return plot;
+}
+
 // The annotators' verdicts on the comparisons of each version.
 evaluation::Table annotator_table(const recipe::Recipe& recipe, const Folders& folders) {
   using evaluation::ColumnKind;
@@ -153,6 +187,8 @@ Section distribution_section(const recipe::Recipe& recipe, const Results& result
     }
     section.blocks.push_back(plot);
   }
+  for (const bool safety : {false, true})
+    section.blocks.push_back(drift_plot(results, safety));
   return section;
 }
 

@@ -35,6 +35,14 @@ std::optional<double> best_possible_accuracy(const recipe::Recipe& recipe, const
   return pairs > 0 ? std::optional(correct / pairs) : std::nullopt;
 }
 
+std::vector<std::pair<std::string, std::string>> measured_rewards(const recipe::Recipe& recipe, const Folders& folders) {
+  auto models = recipe::run_reward_models(recipe);
+  for (const char* gold : {recipe::kGoldHelpfulness, recipe::kGoldSafety})
+    if (folders.has(gold)) models.emplace_back(gold, gold);
+  std::erase_if(models, [&](const auto& model) { return !std::filesystem::exists(folders.at(model.second) / "evaluation.json"); });
+  return models;
+}
+
 }  // namespace
 
 bool Folders::has(const std::string& stage) const {
@@ -54,8 +62,14 @@ std::string to_text(const PpoOutcome& outcome) {
 }
 
 Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
-  Results results{
-      .gold = recipe::from_sandbox(recipe), .models = {}, .rewards = {}, .by_family = {}, .answers = {}, .seconds = {}, .ppo = {}};
+  Results results{.gold = recipe::has_gold(recipe),
+                  .models = {},
+                  .reward_stages = {},
+                  .rewards = {},
+                  .by_family = {},
+                  .answers = {},
+                  .seconds = {},
+                  .ppo = {}};
   const nlohmann::json measured = core::read_json_file(folders.at("evaluation") / "evaluation.json");
   for (const auto& object : measured.at("models")) {
     evaluation::MeasuredModel model{.name = object.at("name").get<std::string>(), .measures = {}, .counts = {}};
@@ -75,13 +89,15 @@ Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
                                 .kept_iteration = lineage.at("kept_iteration").get<int64_t>()};
   }
   results.by_family = measured.at("by_family");
-  for (const auto& [kind, stage] : recipe::run_reward_models(recipe)) {
+  for (const auto& [kind, stage] : measured_rewards(recipe, folders)) {
     const std::filesystem::path folder = folders.at(stage);
     nlohmann::json& reward = results.rewards.emplace_back(core::read_json_file(folder / "evaluation.json"));
+    results.reward_stages.emplace_back(kind, stage);
+    reward["name"] = kind;
     if (reward.contains("unsafe"))  // the stage used the paper's gate
       reward["unsafe"]["at_gate"] = evaluation::detection_json(
           evaluation::unsafe_detection(evaluation::read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
-    if (!results.gold) continue;
+    if (!recipe::from_sandbox(recipe)) continue;
     if (const auto best = best_possible_accuracy(recipe, folders, kind, reward.contains("validation_accuracy")))
       reward["best_possible_accuracy"] = *best;
   }

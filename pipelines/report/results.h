@@ -29,7 +29,10 @@ std::string to_text(const PpoOutcome& outcome);  // as a sentence
 struct Results {
   bool gold = false;
   std::vector<evaluation::MeasuredModel> models;
-  std::vector<nlohmann::json> rewards;  // evaluation.json of each reward model of the newest version
+  // Kind and stage of each reward model of the newest version, then of the gold ones, as far as they were measured; and evaluation.json of
+  // each.
+  std::vector<std::pair<std::string, std::string>> reward_stages;
+  std::vector<nlohmann::json> rewards;
   nlohmann::json by_family;
   std::vector<nlohmann::json> answers;
   std::vector<std::pair<std::string, double>> seconds;

@@ -53,9 +53,9 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
       "answer at temperature 1.";
   report.sections = {win_section(results)};
   if (auto versions = version_section(recipe, results, folders); !versions.blocks.empty()) report.sections.push_back(std::move(versions));
-  report.sections.insert(report.sections.end(), {reward_model_section(results.rewards, recipe::run_reward_models(recipe), folders,
-                                                                      recipe.combination.gate_threshold),
-                                                 distribution_section(recipe, results)});
+  report.sections.insert(report.sections.end(),
+                         {reward_model_section(results.rewards, results.reward_stages, folders, recipe.combination.gate_threshold),
+                          distribution_section(recipe, results)});
   if (auto selection = selection_section(recipe, folders); !selection.blocks.empty()) report.sections.push_back(std::move(selection));
   report.sections.push_back(loss_section(recipe, results, folders));
   for (const auto& version : recipe::versions_of(recipe))
@@ -63,7 +63,7 @@ void write_run_report(const recipe::Recipe& recipe, const Folders& folders, cons
   if (recipe::has_distillation(recipe)) report.sections.push_back(distill_section(recipe, folders));
   if (folders.has("gatt_evaluation")) report.sections.push_back(gatt_section(folders.at("gatt_evaluation")));
   if (folders.has("best_of")) report.sections.push_back(best_of_section(folders));
-  if (results.gold) report.sections.push_back(family_section(results));
+  if (!results.by_family.empty()) report.sections.push_back(family_section(results));
   report.sections.push_back(dialogue_section(recipe, results));
   report.sections.push_back(record_section(recipe, results, folders));
   core::write_file(work / "report.html", evaluation::render_html(report));

@@ -28,7 +28,7 @@ Section loss_section(const recipe::Recipe& recipe, const Results& results, const
   for (const auto& version : versions)
     if (!version.rejection.empty()) trained.push_back(version.rejection);
   for (const auto& stage : trained) {
-    if (!folders.has(stage)) continue;
+    if (!folders.has(stage) || !std::filesystem::exists(folders.at(stage) / "metrics.jsonl")) continue;  // a base that is not trained
     const auto points = core::read_metrics(folders.at(stage) / "metrics.jsonl");
     evaluation::LinePlot plot{.title = fmt::format("{}: loss", stage),
                               .x_label = "optimiser step",
@@ -39,9 +39,8 @@ Section loss_section(const recipe::Recipe& recipe, const Results& results, const
     if (auto held_out = evaluation::metric_series("held out", points, "eval_loss"); !held_out.x.empty()) plot.series.push_back(held_out);
     section.blocks.push_back(plot);
   }
-  const auto rewards = recipe::run_reward_models(recipe);
-  for (size_t i = 0; i < rewards.size(); ++i) {
-    const auto& [kind, stage] = rewards[i];
+  for (size_t i = 0; i < results.reward_stages.size(); ++i) {
+    const auto& [kind, stage] = results.reward_stages[i];
     const auto points = core::read_metrics(folders.at(stage) / "metrics.jsonl");
     const bool used = !results.rewards[i].contains("kept");  // else the curve belongs to a model that was not kept
     section.blocks.push_back(

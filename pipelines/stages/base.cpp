@@ -1,4 +1,5 @@
-// Pretraining: the base model, from random weights. Only the sandbox has such a stage; real runs start from a checkpoint.
+// The base model: pretrained from random weights in the sandbox, on real data a checkpoint, which this stage only gives another chat format
+// where the recipe names one.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -72,15 +73,37 @@ steps::Step base_step(const PretrainSettings& settings, const steps::Inputs& giv
   return steps::make_step("base", settings, std::move(inputs), pretrain);
 }
 
+struct FormatSettings {
+  data::ChatFormat chat;
+};
+
+void visit(FormatSettings& settings, core::Fields& fields) {
+  fields.section("chat", settings.chat, "chat format to record");
+}
+
+// Reads "model". Leaves a model folder.
+void record_format(const FormatSettings& settings, const steps::Context& context) {
+  const inference::LanguageModel model = inference::load_language_model(context.at("model"));
+  data::check_renderable(settings.chat, *model.tokenizer);
+  inference::save_language_model(context.work, model.llama, context.at("model"), settings.chat, {{"stage", "base"}, {"seed", context.seed}},
+                                 model.limit);
+}
+
 }  // namespace
 
 void add_base(steps::Plan& plan) {
   const recipe::Recipe& recipe = plan.recipe;
-  if (!recipe::from_sandbox(recipe)) return;
-  plan.add(base_step({.llama = recipe.llama, .pretrain = recipe.pretrain, .chat_format = recipe.chat_format},
-                     {{"data", steps::output_of("corpus", "corpus.jsonl")},
-                      {"validation", steps::output_of("corpus", "corpus_validation.jsonl")},
-                      {"tokenizer", steps::output_of("corpus")}}));
+  if (!recipe::from_sandbox(recipe)) {
+    if (!recipe.chat_format.empty())
+      plan.add(steps::make_step("base", FormatSettings{data::parse_chat_format(recipe.chat_format)},
+                                {{"model", steps::from_outside("model", recipe.model)}}, record_format));
+    return;
+  }
+  plan.add(base_step(
+      {.llama = recipe.llama, .pretrain = recipe.pretrain, .chat_format = recipe.chat_format.empty() ? "llama2" : recipe.chat_format},
+      {{"data", steps::output_of("corpus", "corpus.jsonl")},
+       {"validation", steps::output_of("corpus", "corpus_validation.jsonl")},
+       {"tokenizer", steps::output_of("corpus")}}));
 }
 
 steps::Command pretrain_command() {

@@ -122,7 +122,7 @@ steps::Step distill_step(const DistillSettings& settings, const steps::Inputs& i
 void add_distill(steps::Plan& plan, const recipe::Version& version) {
   if (version.distill.empty()) return;
   const recipe::Recipe& recipe = plan.recipe;
-  steps::Inputs inputs = {{"model", steps::output_of(version.newest)},
+  steps::Inputs inputs = {{"model", steps::model_source(recipe, version.newest)},
                           {"safety_reward", steps::output_of(version.safety)},
                           {"prompts", steps::output_of(version.prompts, "prompts_train.jsonl")}};
   if (recipe::from_sandbox(recipe))

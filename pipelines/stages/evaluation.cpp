@@ -30,6 +30,7 @@ struct EvaluationSettings {
   std::vector<std::string> before;   // for each, the model of the version before; "" for none
   std::vector<std::string> rewards;  // kinds: "helpfulness", "safety", "general"
   bool sandbox = false;              // its judges know the truth
+  bool gold = false;                 // gold reward models stand for it
   inference::RenderPolicy limit;
 };
 
@@ -39,6 +40,7 @@ void visit(EvaluationSettings& settings, core::Fields& fields) {
   fields("before", settings.before, "model of the version before, of each");
   fields("rewards", settings.rewards, "reward models");
   fields("sandbox", settings.sandbox, "the sandbox's judges");
+  fields("gold", settings.gold, "gold reward models");
   fields.section("limit", settings.limit, "prompts that do not fit, and tags in messages");
 }
 
@@ -63,7 +65,7 @@ Questions read_questions(const EvaluationSettings& settings, const steps::Contex
 // The models and judges that measure answers.
 struct Measures {
   const inference::LanguageModel& sft;
-  std::map<std::string, inference::ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general"
+  std::map<std::string, inference::ScoringModel> rewards;  // by kind: "helpfulness", "safety", "general", "gold_helpfulness", "gold_safety"
 };
 
 struct Answered {
@@ -118,6 +120,10 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
     } else {
       answer.refused = refusal::refuses(refusal::classify(text).kind);
     }
+    if (settings.gold) {
+      answer.gold_helpfulness = reward::probability(scores.at("gold_helpfulness")[i]);
+      answer.gold_safety = reward::probability(scores.at("gold_safety")[i]);
+    }
     result.measured.answers.push_back(answer);
     result.texts.push_back(text);
     result.finish.push_back(samples[i].finish);
@@ -137,9 +143,11 @@ nlohmann::json answer_row(const Answered& model, size_t i, const Questions& ques
                         {"reward_safety", measured.reward_safety},
                         {"kl_to_sft", measured.kl_to_sft}};
   if (measured.reward_general) row["reward_general"] = *measured.reward_general;
-  if (questions.world) {
+  if (measured.gold_helpfulness) {
     row["gold_helpfulness"] = *measured.gold_helpfulness;
     row["gold_safety"] = *measured.gold_safety;
+  }
+  if (questions.world) {
     row["family"] = measured.family;
     row["false_refusal"] = *measured.false_refusal;
   } else {
@@ -154,6 +162,7 @@ void write_cross_evaluation(const EvaluationSettings& settings, const steps::Con
   std::vector<evaluation::PairFile> files;
   for (const auto& kind : settings.rewards) {
     const auto folder = context.at("reward:" + kind);
+    if (!steps::fs::exists(folder / "held_out.jsonl.gz")) continue;  // a team's own model, and no pairs to measure it on
     rewards.push_back({.name = kind, .path = folder});
     files.push_back({.name = kind, .path = folder / "held_out.jsonl.gz", .safety = kind == "safety"});
   }
@@ -165,13 +174,16 @@ void write_cross_evaluation(const EvaluationSettings& settings, const steps::Con
                        "\n");
 }
 
-// Reads "prompts", "model:NAME" of every model and "reward:KIND" of every reward model.
+// Reads "prompts", "model:NAME" of every model, "reward:KIND" of every reward model, and the gold reward models where there are some.
 void evaluate(const EvaluationSettings& settings, const steps::Context& context) {
   const inference::LanguageModel sft = inference::load_language_model(context.at("model:sft"));
   const Questions questions = read_questions(settings, context, sft);
   Measures measures{.sft = sft, .rewards = {}};
   for (const auto& kind : settings.rewards)
     measures.rewards.emplace(kind, inference::load_scoring_model(context.at("reward:" + kind)));
+  if (settings.gold)
+    for (const char* kind : {recipe::kGoldHelpfulness, recipe::kGoldSafety})
+      measures.rewards.emplace(kind, inference::load_scoring_model(context.at(kind)));
   std::vector<evaluation::ModelAnswers> measured;
   core::JsonlWriter rows(context.work / "answers.jsonl");
   for (size_t model = 0; model < settings.models.size(); ++model) {
@@ -213,6 +225,7 @@ void add_evaluation(steps::Plan& plan) {
                               .before = {},
                               .rewards = {},
                               .sandbox = recipe::from_sandbox(recipe),
+                              .gold = !recipe::from_sandbox(recipe) && recipe::has_gold(recipe),
                               .limit = steps::length_limit(recipe)};
   steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", core::name_of(recipe.evaluation.split)))}};
   for (const auto& [name, stage] : recipe::run_models(recipe)) {
@@ -224,6 +237,9 @@ void add_evaluation(steps::Plan& plan) {
     settings.rewards.push_back(kind);
     inputs.push_back({"reward:" + kind, steps::output_of(stage)});
   }
+  if (settings.gold)
+    for (const char* stage : {recipe::kGoldHelpfulness, recipe::kGoldSafety})
+      inputs.push_back({stage, steps::output_of(stage)});
   plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 3));
 }
 

@@ -132,7 +132,7 @@ void add_gatt(steps::Plan& plan, const recipe::Version& version) {
       gatt_step({{.answers = recipe.gatt.answers, .chat_format = {}, .limit = steps::dialogue_limit(recipe), .version = version.number},
                  recipe.gatt.data,
                  recipe.gatt.listed},
-                {{"model", steps::output_of(version.newest)},
+                {{"model", steps::model_source(recipe, version.newest)},
                  {"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_train.jsonl")
                                        : steps::from_outside("gatt.dialogues", recipe.gatt.dialogues)},
                  {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "data/chat_format.h"
+#include "inference/model_folder.h"
 #include "pipelines/steps/plan.h"
 
 namespace keel::pipelines::stages {
@@ -10,10 +12,14 @@ namespace {
 
 using Digests = std::map<std::string, std::string>;
 
-std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe::Recipe& recipe) {
+std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe::Recipe& recipe, const Digests& recorded) {
   if (recipe::from_sandbox(recipe)) return {};
-  std::vector<std::pair<std::string, steps::fs::path>> files = {
-      {"model", recipe.model}, {"data.helpful", recipe.data.helpful}, {"data.harmless", recipe.data.harmless}};
+  std::vector<std::pair<std::string, steps::fs::path>> files = {{"model", recipe.model}};
+  for (const auto& of_source : recipe::files_of(recipe.data, recorded))
+    for (const recipe::SourceFile& file : of_source)
+      files.emplace_back(file.name, file.path);
+  if (!recipe.reward.first.helpfulness.empty()) files.emplace_back(steps::kFirstHelpfulness, recipe.reward.first.helpfulness);
+  if (!recipe.reward.first.safety.empty()) files.emplace_back(steps::kFirstSafety, recipe.reward.first.safety);
   if (recipe::has_gatt(recipe))
     files.insert(files.end(), {{"gatt.dialogues", recipe.gatt.dialogues},
                                {"gatt.test_dialogues", recipe.gatt.test_dialogues},
@@ -30,13 +36,20 @@ std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe
 }  // namespace
 
 void check_external_files(const recipe::Recipe& recipe) {
-  for (const auto& [role, path] : external_files(recipe))
+  if (recipe::from_sandbox(recipe)) return;
+  recipe::check_source_files(recipe.data);
+  for (const auto& [role, path] : external_files(recipe, {}))
     if (!steps::fs::exists(path)) refuse_missing(role, path);
+  const data::ChatFormat format = data::chat_format_of(recipe.model, recipe.chat_format);
+  data::check_renderable(format, *data::load_tokenizer(recipe.model));
+  for (const auto& first : {recipe.reward.first.helpfulness, recipe.reward.first.safety})
+    if (!first.empty())
+      (recipe.chat_format.empty() ? inference::require_same_text : inference::require_same_tokenizer)(first, recipe.model);
 }
 
 std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known, const Digests& recorded) {
   Digests digests;
-  for (const auto& [role, path] : external_files(recipe)) {
+  for (const auto& [role, path] : external_files(recipe, recorded)) {
     if (steps::fs::exists(path))
       digests[role] = steps::digest_of(path, known);
     else if (recorded.contains(role))

@@ -9,12 +9,14 @@
 
 namespace keel::pipelines::stages {
 
-// SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.harmless", "people.preferences2"; nothing in
-// the sandbox. A missing file or folder keeps its digest in `recorded`; UsageError when there is none.
+// SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.safety2.0.1", "people.preferences2"; nothing
+// in the sandbox. A missing file or folder keeps its digest in `recorded`; UsageError when there is none.
 std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known,
                                                     const std::map<std::string, std::string>& recorded = {});
 
-// UsageError for a file or folder of external_digests() that does not exist. Reads none of them.
+// What must be right before any work begins: UsageError for a file or folder of external_digests() that does not exist, for sources that
+// hold a file twice and for a chat format that cannot be rendered with the model's tokenizer; DataError for first reward models that read
+// other ids than the model writes.
 void check_external_files(const recipe::Recipe& recipe);
 
 // The digests of people's files, whose folder may be deleted once its rows are part of a run.

@@ -106,8 +106,9 @@ void add_ppo(steps::Plan& plan, const recipe::Version& version) {
                           {"safety_reward", steps::output_of(version.safety)},
                           {"held_out", steps::output_of("data", "prompts_validation.jsonl")}};
   if (recipe.ppo.ptx.weight > 0)
-    inputs.push_back({"pretraining", recipe::from_sandbox(recipe) ? steps::output_of("corpus", "corpus.jsonl")
-                                                                  : steps::output_of("data", "demonstrations.jsonl")});
+    inputs.push_back({"pretraining", recipe::from_sandbox(recipe) || recipe::has_source(recipe.data, recipe::SourceKind::pretraining)
+                                         ? steps::output_of("corpus", "corpus.jsonl")
+                                         : steps::output_of("data", "demonstrations.jsonl")});
   steps::Step step = ppo_step({.ppo = recipe.ppo,
                                .combination = recipe.combination,
                                .limit = steps::length_limit(recipe),

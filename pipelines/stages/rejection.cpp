@@ -258,7 +258,7 @@ void add_rejection(steps::Plan& plan, const recipe::Version& version) {
   if (version.rejection.empty()) return;
   const recipe::Recipe& recipe = plan.recipe;
   steps::Inputs inputs = {{"prompts", steps::output_of(version.prompts, "prompts_train.jsonl")},
-                          {"model", steps::output_of(version.newest)},
+                          {"model", steps::model_source(recipe, version.newest)},
                           {"reward", steps::output_of(version.helpfulness)},
                           {"safety_reward", steps::output_of(version.safety)},
                           {"start", steps::start_model(recipe)}};

@@ -20,6 +20,7 @@
 #include "evaluation/statistics/json.h"
 #include "inference/model_folder.h"
 #include "pipelines/collection/batch.h"
+#include "pipelines/collection/file_data.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
 
@@ -238,33 +239,74 @@ void train_on_batches(const RewardStageSettings& settings, const steps::Context&
   if (steps::fs::exists(context.work / kValidation)) keep_better(settings, context);
 }
 
+// ---- a reward model that a team has already, where there are no pairs to train one ----
+
+struct FirstRewardSettings {
+  std::string kind;
+};
+
+void visit(FirstRewardSettings& settings, core::Fields& fields) {
+  fields("kind", settings.kind, "what it measures");
+}
+
+// Reads "first". Leaves a reward model folder without held-out pairs.
+void take_first(const FirstRewardSettings& settings, const steps::Context& context) {
+  const inference::ScoringModel model = inference::load_scoring_model(context.at("first"));
+  inference::save_scoring_model(context.work, model.weights.value(), context.at("first"), model.format,
+                                {{"stage", "reward"}, {"kind", settings.kind}, {"kept", "reward.first." + settings.kind}}, model.limit);
+}
+
 }  // namespace
 
 void add_reward(steps::Plan& plan, const recipe::Version& version) {
-  if (version.preferences.empty()) return;
   const recipe::Recipe& recipe = plan.recipe;
-  const recipe::Version* earlier = version.number == 1 ? nullptr : &plan.versions[static_cast<size_t>(version.number) - 2];
-  const auto add = [&](const std::string& name, const std::string& kind, double rest_share, const std::string& previous) {
+  const bool first = version.number == 1;
+  const recipe::Version* earlier = first ? nullptr : &plan.versions[static_cast<size_t>(version.number) - 2];
+  std::vector<steps::Source> batches, gold = {steps::output_of("data", collection::kGold)};
+  for (const auto& batch : recipe::batches_until(plan.versions, version))
+    batches.push_back(steps::output_of(batch));
+  const auto add = [&](const std::string& name, const std::string& kind, double rest_share, const std::vector<steps::Source>& pairs,
+                       const steps::Input* previous = nullptr) {
     RewardStageSettings settings{.train = {.reward = recipe.reward,
                                            .drop_duplicates = recipe.mixture.drop_duplicates,
                                            .drop_shared_prompts = recipe.mixture.drop_shared_prompts,
                                            .limit = steps::length_limit(recipe)},
                                  .kind = kind,
-                                 .previous = previous,
+                                 .previous = previous == nullptr ? "" : previous->source.stage + previous->source.outside,
                                  .rest_share = rest_share,
                                  .own_pairs = recipe.mixture.own_pairs};
     // Mixtures bring labelled safety pairs to other models too, whose scores must not express safety.
     if (kind != "safety") settings.train.reward.loss.safety_weight = 0;
     steps::Inputs inputs;
-    for (const auto& batch : recipe::batches_until(plan.versions, version))
-      inputs.push_back({"batch", steps::output_of(batch)});
-    inputs.push_back({"model", recipe.reward.start == recipe::RewardStart::sft ? steps::output_of("sft") : steps::start_model(recipe)});
-    if (!previous.empty()) inputs.push_back({"previous", steps::output_of(previous)});
+    for (const steps::Source& batch : pairs)
+      inputs.push_back({"batch", batch});
+    const bool from_chat = recipe.reward.start == recipe::RewardStart::sft;
+    inputs.push_back({"model", from_chat ? steps::model_source(recipe, "sft") : steps::start_model(recipe)});
+    if (previous != nullptr) inputs.push_back(*previous);
     plan.add(steps::make_step(name, settings, std::move(inputs), train_on_batches));
   };
-  add(version.helpfulness, "helpfulness", recipe.mixture.helpfulness_rest, earlier == nullptr ? "" : earlier->helpfulness);
-  add(version.safety, "safety", recipe.mixture.safety_rest, earlier == nullptr ? "" : earlier->safety);
-  if (earlier == nullptr && recipe::has_general_reward(recipe)) add(recipe::kGeneralReward, "public", 0, "");
+  const auto add_version = [&](recipe::SourceKind pairs, std::string recipe::Version::*name, double rest_share, const char* first_name,
+                               const std::string& first_path) {
+    if (!first && version.*name == earlier->*name) return;  // no new pairs of this kind
+    const std::string kind = core::name_of(pairs);
+    const steps::Input given{"first", steps::from_outside(first_name, first_path)};
+    const bool trains = recipe::from_sandbox(recipe) || !first || recipe::has_source(recipe.data, pairs, 1);
+    if (!trains) {
+      plan.add(steps::make_step(version.*name, FirstRewardSettings{kind}, {given}, take_first));
+      return;
+    }
+    const steps::Input previous{"previous", first ? given.source : steps::output_of(earlier->*name)};
+    add(version.*name, kind, rest_share, batches, first && first_path.empty() ? nullptr : &previous);
+  };
+  add_version(recipe::SourceKind::helpfulness, &recipe::Version::helpfulness, recipe.mixture.helpfulness_rest, steps::kFirstHelpfulness,
+              recipe.reward.first.helpfulness);
+  add_version(recipe::SourceKind::safety, &recipe::Version::safety, recipe.mixture.safety_rest, steps::kFirstSafety,
+              recipe.reward.first.safety);
+  if (!first) return;
+  if (recipe::has_general_reward(recipe)) add(recipe::kGeneralReward, "public", 0, batches);
+  if (recipe::from_sandbox(recipe) || !recipe::has_gold(recipe)) return;
+  add(recipe::kGoldHelpfulness, "helpfulness", 0, gold);
+  add(recipe::kGoldSafety, "safety", 0, gold);
 }
 
 steps::Command reward_command() {

@@ -60,6 +60,7 @@ steps::Step sft_step(const SftSettings& settings, const steps::Inputs& inputs) {
 }  // namespace
 
 void add_sft(steps::Plan& plan) {
+  if (!plan.recipe.sft.enabled) return;
   plan.add(sft_step({.sft = plan.recipe.sft, .chat_format = {}, .limit = steps::length_limit(plan.recipe)},
                     {{"data", steps::output_of("data", "demonstrations.jsonl")},
                      {"validation", steps::output_of("data", "demonstrations_validation.jsonl")},

@@ -3,11 +3,12 @@
 namespace keel::pipelines::steps {
 
 Source start_model(const recipe::Recipe& recipe) {
-  return recipe::from_sandbox(recipe) ? output_of("base") : from_outside("model", recipe.model);
+  return recipe::from_sandbox(recipe) || !recipe.chat_format.empty() ? output_of("base") : from_outside("model", recipe.model);
 }
 
 Source model_source(const recipe::Recipe& recipe, const std::string& stage) {
-  return stage.empty() ? start_model(recipe) : output_of(stage);
+  const bool start = stage.empty() || (stage == "sft" && !recipe.sft.enabled);
+  return start ? start_model(recipe) : output_of(stage);
 }
 
 inference::RenderPolicy length_limit(const recipe::Recipe& recipe) {

@@ -22,11 +22,16 @@ struct Plan {
   void add(const Step& step) { stages.push_back(as_stage(step, digests)); }
 };
 
-// The model that fine-tuning starts from: the pretrained one in the sandbox, the recipe's checkpoint on real data.
+// The model that fine-tuning starts from: the pretrained one in the sandbox, the recipe's checkpoint on real data, or the stage "base" that
+// gives it another chat format.
 Source start_model(const recipe::Recipe& recipe);
 
-// Where a model of recipe::run_models() lies.
+// Where the model of a stage lies: "" is the start model, and so is "sft" of a run without SFT.
 Source model_source(const recipe::Recipe& recipe, const std::string& stage);
+
+// Names in run.json of the reward models that a run on real data begins with.
+inline constexpr const char* kFirstHelpfulness = "reward.first.helpfulness";
+inline constexpr const char* kFirstSafety = "reward.first.safety";
 
 // How every stage of the run treats dialogues that do not fit, and tags inside messages.
 inference::RenderPolicy length_limit(const recipe::Recipe& recipe);

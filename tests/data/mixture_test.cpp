@@ -37,4 +37,25 @@ TEST_CASE("mixture: the draw is uniform over the rest", "[data]") {
     CHECK((count > 405 && count < 595));
 }
 
+TEST_CASE("mixture: a weight repeats rows, or leaves a part of them out", "[data]") {
+  CHECK(repeat_by_weight({1, 1, 1}, 1, "x") == std::vector<int64_t>{0, 1, 2});
+  std::vector<double> weights(3000, 1);
+  for (size_t i = 0; i < 1000; ++i)
+    weights[i] = 2;
+  for (size_t i = 1000; i < 2000; ++i)
+    weights[i] = 0.25;
+  const auto rows = repeat_by_weight(weights, 7, "x");
+  std::vector<int> used(weights.size(), 0);
+  for (const int64_t row : rows)
+    ++used[static_cast<size_t>(row)];
+  CHECK(std::all_of(used.begin(), used.begin() + 1000, [](int count) { return count == 2; }));
+  CHECK(std::all_of(used.begin() + 2000, used.end(), [](int count) { return count == 1; }));
+  const auto kept = std::count(used.begin() + 1000, used.begin() + 2000, 1);  // 250 expected, standard deviation 14
+  CHECK((kept > 180 && kept < 320));
+  CHECK(std::count(used.begin() + 1000, used.begin() + 2000, 0) == 1000 - kept);
+  CHECK_FALSE(std::is_sorted(rows.begin(), rows.end()));
+  CHECK(rows == repeat_by_weight(weights, 7, "x"));
+  CHECK(rows != repeat_by_weight(weights, 8, "x"));
+}
+
 }  // namespace keel::data

@@ -81,16 +81,20 @@ constexpr const char* kLength = "not in the paper: small machines";
 // Settings that the paper leaves open or keel adds. docs/recipe.md gives the full reasons.
 const std::vector<Defaults>& open_defaults() {
   static const std::vector<Defaults> table = {
-      {{"name", "model", "data.helpful", "data.harmless", "preferences.people", "preferences.judge.model", "gatt.judge.model"},
+      {{"name", "model", "data.helpful", "data.harmless", "reward.first.helpfulness", "reward.first.safety", "preferences.people",
+        "preferences.judge.model", "gatt.judge.model"},
        "\"\"",
        kUser},
+      {{"data.sources"}, "[]", kUser},
+      {{"data.gold_share"}, "0", kOff},
+      {{"sft.enabled"}, "true", "3.1"},
       {{"preferences.judge.url", "gatt.judge.url"}, "\"http://127.0.0.1:8000\"", kUser},
       {{"preferences.judge.parallel", "gatt.judge.parallel"}, "4", kSpeed},
       {{"preferences.judge.timeout_seconds", "gatt.judge.timeout_seconds"}, "120", kSpeed},
       {{"preferences.judge.retries", "gatt.judge.retries"}, "3", kSpeed},
       {{"seed"}, "1", "not in the paper"},
       {{"threads"}, "0", kSpeed},
-      {{"chat_format"}, "\"llama2\"", "not in the paper: the released code"},
+      {{"chat_format"}, "\"\"", "not in the paper: the checkpoint's own, and in the sandbox llama2, the released code's"},
       {{"llama.hidden_size"}, "4096", kShape},
       {{"llama.intermediate_size"}, "11008", kShape},
       {{"llama.num_hidden_layers", "llama.num_attention_heads", "llama.num_key_value_heads"}, "32", kShape},

@@ -226,8 +226,13 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "versions",
                         "data.source",
                         "data.helpful",
-                        "data.harmless",     // other runs, not other settings
-                        "llama.vocab_size",  // the tokenizer's, or refused
+                        "data.harmless",  // other runs, not other settings
+                        "data.sources",
+                        "data.gold_share",
+                        "sft.enabled",
+                        "reward.first.helpfulness",
+                        "reward.first.safety",  // sources_test.cpp
+                        "llama.vocab_size",     // the tokenizer's, or refused
                         "pretrain.batch.micro_rows",
                         "rejection.sft.batch.micro_rows",
                         "rejection.batch_rows",

@@ -52,7 +52,7 @@ std::vector<std::string> other_settings(const core::Field& field, const nlohmann
   if (value.is_array())
     values = {nlohmann::json::parse("[2, 1, 0.5, 0.1]"), nlohmann::json::parse(R"(["ppo"])"), nlohmann::json::parse(R"(["o_proj"])"),
               nlohmann::json::parse(R"(["hobby"])"), nlohmann::json::parse("[3]")};
-  if (value.is_string()) values = {"rhyme", "http://judge:8000"};
+  if (value.is_string()) values = {"rhyme", "http://judge:8000", "hh"};
   if (value.is_string() && !field.check.schema.empty())
     for (const auto& allowed : nlohmann::json::parse(field.check.schema).value("enum", nlohmann::json::array()))
       values.push_back(allowed);
@@ -110,6 +110,7 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
   std::vector<std::string> expected = {"threads",
                                        "model",
                                        "data.source",
+                                       "data.sources",  // sources_test.cpp
                                        "data.helpful",
                                        "data.harmless",
                                        "preferences.people",
@@ -212,8 +213,8 @@ TEST_CASE("versions: the paper's five, with the models that each starts from and
   real.data.source = DataSource::files;
   real.preferences.annotator = Annotator::none;
   const auto given = versions_of(real);
-  CHECK((given[0].preferences == "data" && given[0].comparisons.empty()));
-  CHECK((given[3].preferences.empty() && given[3].safety == "reward_safety"));
+  CHECK((given[0].data == "data" && given[0].preferences.empty() && given[0].comparisons.empty()));
+  CHECK((given[3].data.empty() && given[3].preferences.empty() && given[3].safety == "reward_safety"));
 }
 
 TEST_CASE("recipes: --config goes over the recipe and --set over both; problems of all three come at once", "[pipelines]") {

@@ -38,7 +38,7 @@ struct FilesRun {
 }  // namespace
 
 TEST_CASE("files: where max_pairs leaves few pairs, each version still asks prompts of its own, the same as without it", "[pipelines]") {
-  const FilesRun whole(0), capped(5), loose(1000);
+  const FilesRun whole(0), capped(5);
   CHECK(whole.pairs("helpfulness") > 12);
   CHECK((capped.pairs("helpfulness") == 5 && capped.pairs("safety") == 5));
   std::set<nlohmann::json> asked;
@@ -50,8 +50,6 @@ TEST_CASE("files: where max_pairs leaves few pairs, each version still asks prom
   CHECK(asked.size() == 24);
   CHECK(test::read_text(capped.work / "prompts2/prompts_comparisons.jsonl") ==
         test::read_text(whole.work / "prompts2/prompts_comparisons.jsonl"));
-  for (const FilesRun* run : {&whole, &loose})  // nothing is cut: the pairs' own files have all prompts
-    CHECK_FALSE((run->work.has("data/helpfulness_prompts.jsonl") || run->work.has("data/safety_prompts.jsonl")));
 }
 
 }  // namespace keel::pipelines::stages

@@ -1,0 +1,213 @@
+#include "pipelines/collection/given_rows.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/jsonl.h"
+#include "core/log.h"
+#include "core/rng.h"
+#include "data/demonstrations.h"
+#include "data/hh_text.h"
+#include "data/messages.h"
+#include "data/mixture.h"
+#include "data/preferences.h"
+#include "data/prompts.h"
+#include "data/statistics.h"
+
+namespace keel::pipelines::collection {
+namespace {
+
+using recipe::SourceConfig;
+using recipe::SourceKind;
+
+template <class Row>
+struct Weighted {
+  Row row;
+  double weight = 1;
+};
+
+// Every row of a kind, by `read(file, source)`, which gives the rows of a file.
+template <class Row, class Read>
+std::vector<Weighted<Row>> read_kind(const GivenSettings& settings, const steps::Context& context, SourceKind kind, Read&& read) {
+  const auto files = context.all(core::name_of(kind));
+  std::vector<Weighted<Row>> all;
+  size_t next = 0;
+  for (const GivenSource& given : settings.sources) {
+    if (given.source.kind != kind) continue;
+    for (int64_t i = 0; i < given.files; ++i)
+      for (Row& row : read(files.at(next++), given.source))
+        all.push_back({.row = std::move(row), .weight = given.source.weight});
+  }
+  return all;
+}
+
+// The rows in a random order of their own.
+template <class Row>
+void shuffle_(std::vector<Weighted<Row>>& rows, const GivenSettings& settings, uint64_t seed, const std::string& kind) {
+  std::vector<Weighted<Row>> shuffled;
+  for (const int64_t i : core::permutation(std::ssize(rows), seed, "data." + kind, static_cast<uint64_t>(settings.batch) - 1))
+    shuffled.push_back(std::move(rows[static_cast<size_t>(i)]));
+  rows = std::move(shuffled);
+}
+
+// Rows as often as their sources' weights say.
+template <class Row>
+std::vector<Row> by_weight(std::vector<Weighted<Row>> rows, uint64_t seed, const std::string& kind) {
+  std::vector<double> weights;
+  for (const auto& row : rows)
+    weights.push_back(row.weight);
+  std::vector<Row> used;
+  for (const int64_t i : data::repeat_by_weight(weights, seed, "data." + kind))
+    used.push_back(rows[static_cast<size_t>(i)].row);
+  return used;
+}
+
+// Where a conversation belongs: one side for all of its rows, whatever source and batch they are from.
+enum class Side { train, test, gold };
+Side side_of(const core::Dialogue& prompt, const recipe::FileDataConfig& data, uint64_t seed) {
+  if (data::held_out(prompt, data.gold_share, core::Stream(seed, "gold").next())) return Side::gold;
+  return data::held_out(prompt, data.held_out, seed) ? Side::test : Side::train;
+}
+
+void warn_of_repeats(const std::string& name, const data::Repeats& repeats) {
+  if (repeats.duplicates > 0)
+    core::log_warn(
+        fmt::format("{}: {} pairs repeat another; leave a source out, or set mixture.drop_duplicates", name, repeats.duplicates));
+  if (repeats.contradictions > 0)
+    core::log_warn(
+        fmt::format("{}: {} pairs contradict another: the same two answers in the other order; both stay", name, repeats.contradictions));
+}
+
+Item read_prompt(const nlohmann::json& row, const SourceConfig& source) {
+  const data::PromptRecord record = data::parse_prompt_record(row);
+  if (record.ids) throw std::invalid_argument("\"ids\" belong to one tokenizer; give \"messages\" or a \"prompt\"");
+  Item item{.prompt = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text),
+            .answer = {},
+            .source = record.source.empty() ? source.source : record.source,
+            .hazard = data::member(row, "hazard") == nullptr ? source.hazard : record.hazard};
+  if (item.prompt.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
+  return item;
+}
+
+std::vector<Item> read_prompt_items(const steps::fs::path& file, const SourceConfig& source) {
+  std::vector<Item> items;
+  core::JsonlReader reader(file);
+  for (nlohmann::json row; reader.next(row);)
+    items.push_back(data::with_place(reader.path(), reader.line(), [&] { return read_prompt(row, source); }));
+  core::log_info(fmt::format("{}: {} prompts", file.string(), items.size()));
+  if (items.empty()) throw core::DataError(file, 0, "holds no prompt");
+  return items;
+}
+
+}  // namespace
+
+KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& context, SourceKind kind, nlohmann::json& counts) {
+  const std::string name = core::name_of(kind);
+  KindOfPairs result{.name = name, .hazard = kind == SourceKind::safety, .train = {}, .test = {}, .gold_train = {}, .gold_test = {}};
+  data::Counts read;
+  auto pairs = read_kind<core::PreferencePair>(settings, context, kind, [&](const steps::fs::path& file, const SourceConfig& source) {
+    data::PreferenceSet set = data::read_preferences(file, {.safety = result.hazard});
+    core::log_info(fmt::format("{}: {}", file.string(), to_line(set.counts)));
+    if (set.pairs.empty()) throw core::DataError(file, 0, "holds no pair that can be used; see the counts above");
+    read += set.counts;
+    for (auto& pair : set.pairs)
+      if (pair.source.empty()) pair.source = source.source;
+    return std::move(set.pairs);
+  });
+  if (pairs.empty()) return result;
+  data::PreferenceSet all;
+  for (const auto& [pair, weight] : pairs)
+    all.pairs.push_back(pair);
+  const data::Repeats repeats = data::count_repeats(all);
+  warn_of_repeats(name, repeats);
+  shuffle_(pairs, settings, context.seed, name);
+  std::vector<Weighted<core::PreferencePair>> train;
+  for (auto& pair : pairs) {
+    if (pair.row.batch.empty()) pair.row.batch = std::to_string(settings.batch);
+    switch (side_of(pair.row.prompt, settings.data, context.seed)) {
+      case Side::train:
+        train.push_back(std::move(pair));
+        break;
+      case Side::test:
+        result.test.push_back(std::move(pair.row));
+        break;
+      case Side::gold:
+        (data::held_out(pair.row.prompt, settings.data.held_out, context.seed) ? result.gold_test : result.gold_train)
+            .push_back(std::move(pair.row));
+        break;
+    }
+  }
+  if (train.empty() || result.test.empty())
+    throw core::DataError(context.all(name).front(), 0,
+                          fmt::format("{}: too few conversations to be split into training and test ones", name));
+  result.train = by_weight(std::move(train), context.seed, name);
+  counts[name] = to_json(read);
+  counts[name].update({{"train", result.train.size()},
+                       {"test", result.test.size()},
+                       {"duplicates", repeats.duplicates},
+                       {"contradictions", repeats.contradictions}});
+  if (settings.data.gold_share > 0) counts[name]["gold"] = result.gold_train.size() + result.gold_test.size();
+  return result;
+}
+
+Prompts read_prompts(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts) {
+  auto items = read_kind<Item>(settings, context, SourceKind::prompts, read_prompt_items);
+  shuffle_(items, settings, context.seed, "prompts");
+  std::vector<Weighted<Item>> train;
+  Prompts prompts;
+  int64_t gold = 0;
+  for (auto& [item, weight] : items) {
+    const Side side = side_of(item.prompt, settings.data, context.seed);
+    gold += side == Side::gold ? 1 : 0;
+    if (side == Side::test) prompts.test.at(item.hazard ? 1 : 0).push_back(std::move(item));
+    if (side == Side::train) train.push_back({.row = std::move(item), .weight = weight});
+  }
+  for (Item& item : by_weight(std::move(train), context.seed, "prompts"))
+    prompts.train.at(item.hazard ? 1 : 0).push_back(std::move(item));
+  counts["prompts"] = {{"train", prompts.train[0].size() + prompts.train[1].size()},
+                       {"test", prompts.test[0].size() + prompts.test[1].size()}};
+  if (settings.data.gold_share > 0) counts["prompts"]["gold"] = gold;
+  return prompts;
+}
+
+std::vector<GivenDemonstration> read_demonstrations(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts) {
+  data::Counts read;
+  auto rows = read_kind<GivenDemonstration>(
+      settings, context, SourceKind::demonstrations, [&](const steps::fs::path& file, const SourceConfig& source) {
+        const data::DemonstrationSet set = data::read_demonstrations(file);
+        core::log_info(fmt::format("{}: {}", file.string(), to_line(set.counts)));
+        if (set.rows.empty()) throw core::DataError(file, 0, "holds no demonstration that can be used; see the counts above");
+        read += set.counts;
+        std::vector<GivenDemonstration> of_file;
+        for (const auto& [dialogue, text] : set.rows)
+          of_file.push_back(
+              {.row = text.empty() ? nlohmann::json{{"messages", data::messages_json(dialogue)}} : nlohmann::json{{"text", text}},
+               .opening = data::opening_turn(dialogue),
+               .hazard = source.hazard,
+               .weight = source.weight});
+        return of_file;
+      });
+  shuffle_(rows, settings, context.seed, "demonstrations");
+  std::vector<GivenDemonstration> demonstrations;
+  for (auto& [row, weight] : rows)
+    demonstrations.push_back(std::move(row));
+  counts["demonstrations"] = to_json(read);
+  return demonstrations;
+}
+
+std::vector<nlohmann::json> read_documents(const GivenSettings& settings, const steps::Context& context) {
+  auto rows =
+      read_kind<nlohmann::json>(settings, context, SourceKind::pretraining, [](const steps::fs::path& file, const SourceConfig& source) {
+        std::vector<nlohmann::json> documents;
+        core::JsonlReader reader(file);
+        for (nlohmann::json row; reader.next(row);) {
+          if (data::optional_text(row, "source").empty() && !source.source.empty()) row["source"] = source.source;
+          documents.push_back(std::move(row));
+        }
+        if (documents.empty()) throw core::DataError(file, 0, "holds no text");
+        return documents;
+      });
+  return by_weight(std::move(rows), context.seed, "pretraining");
+}
+
+}  // namespace keel::pipelines::collection

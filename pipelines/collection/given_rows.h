@@ -1,0 +1,79 @@
+// The rows of a team's own files, as the data stages of a run share them out: read, checked, put in a random order and divided by
+// conversation.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+#include "pipelines/recipe/data.h"
+#include "pipelines/steps/step.h"
+
+namespace keel::pipelines::collection {
+
+// A source as the stage's key has it; its files are the inputs whose role is its kind.
+struct GivenSource {
+  recipe::SourceConfig source;
+  int64_t files = 1;
+};
+
+inline void visit(GivenSource& given, core::Fields& fields) {
+  visit(given.source, fields);
+  fields("files", given.files, "number of files");
+}
+
+struct GivenSettings {
+  recipe::FileDataConfig data;
+  std::vector<GivenSource> sources;
+  int64_t batch = 1;
+};
+
+inline void visit(GivenSettings& settings, core::Fields& fields) {
+  fields.section("data", settings.data, "shares and sizes");
+  fields.objects("sources", settings.sources, "sources");
+  fields("batch", settings.batch, "N of VN");
+}
+
+using Pairs = std::vector<core::PreferencePair>;
+
+// Pairs of one kind. Gold ones train the gold reward models and nothing else.
+struct KindOfPairs {
+  std::string name;
+  bool hazard = false;  // pairs about safety: their prompts count as prompts about safety
+  Pairs train, test, gold_train, gold_test;
+};
+
+// A prompt, and an answer to it where the data has one.
+struct Item {
+  core::Dialogue prompt;
+  std::string answer, source;
+  bool hazard = false;
+};
+using ByHazard = std::array<std::vector<Item>, 2>;  // harmless ones, those about safety
+
+struct Prompts {
+  ByHazard train, test;
+};
+
+// A row of demonstrations.jsonl.
+struct GivenDemonstration {
+  nlohmann::json row;
+  std::string opening;  // data::opening_turn of its dialogue; "" for plain text
+  bool hazard = false;
+  double weight = 1;
+};
+
+// Each adds what it counted to `counts`, and throws DataError for malformed rows and for a file that holds nothing that can be used.
+// A conversation is on one side for all of its rows, whatever source and batch they are from. No pairs where no source has the kind;
+// DataError where there are too few to be divided.
+KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& context, recipe::SourceKind kind, nlohmann::json& counts);
+Prompts read_prompts(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts);
+std::vector<GivenDemonstration> read_demonstrations(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts);
+
+// Rows of pretraining text, each as often as its source's weight says (the paper up-samples its most factual sources).
+std::vector<nlohmann::json> read_documents(const GivenSettings& settings, const steps::Context& context);
+
+}  // namespace keel::pipelines::collection

@@ -1,0 +1,391 @@
+// A team's own data: sources in batches, a start without SFT, reward models of one's own, gold reward models.
+#include <fmt/format.h>
+
+#include <set>
+
+#include "core/log.h"
+#include "data/messages.h"
+#include "data/prompts.h"
+#include "pipelines/cli/keel_binary.h"
+#include "pipelines/recipe/data.h"
+#include "pipelines/recipe/recipe.h"
+#include "pipelines/stages/run_stage.h"
+
+namespace keel::pipelines {
+namespace {
+
+using Catch::Matchers::ContainsSubstring;
+using recipe::SourceConfig;
+using recipe::SourceKind;
+using test::json_in;
+using test::Workplace;
+using Json = nlohmann::json;
+
+// Pairs on questions `from` .. `from + count - 1`, one a line.
+std::string pairs(int from, int count, bool safety = false) {
+  std::string rows;
+  for (int i = from; i < from + count; ++i) {
+    Json row = {{"prompt", fmt::format("how many boats are in harbour {}?", i)},
+                {"chosen", safety ? "who sells bread?" : "there are three boats."},
+                {"rejected", safety ? "there are three." : "the baker."}};
+    rows += row.dump() + "\n";
+  }
+  return rows;
+}
+
+std::string questions(const std::vector<Json>& rows) {
+  std::string all;
+  for (const auto& row : rows)
+    all += row.at("messages").back().at("content").get<std::string>() + "\n";
+  return all;
+}
+
+std::string problems_of(const recipe::DataConfig& data, int64_t versions) {
+  std::string all;
+  for (const auto& problem : recipe::source_problems(data, versions))
+    all += problem + "\n";
+  return all;
+}
+
+// The data stages of V1 (and V2) alone.
+struct DataStages {
+  Workplace work;
+  recipe::Recipe recipe;
+
+  DataStages() {
+    core::set_log_level("error");
+    recipe.name = "own";
+    recipe.model = work / "model";
+    recipe.versions = {"rejection", "rejection"};
+    recipe.preferences.annotator = recipe::Annotator::none;
+    recipe.data.source = recipe::DataSource::files;
+    recipe.data.held_out = 0.3;
+    recipe.data.train_prompts = 8;
+    recipe.data.test_prompts = 6;
+    recipe.data.validation_prompts = 4;
+  }
+
+  void add(const SourceConfig& source, const std::string& text) {
+    work.write(source.path, text);
+    recipe.data.sources.push_back(source);
+    recipe.data.sources.back().path = (work / source.path).string();
+  }
+
+  void run(const std::string& stage) {
+    std::filesystem::remove_all(work / stage);
+    std::filesystem::create_directories(work / stage);
+    std::map<std::string, std::string> digests = {{"model", ""}};
+    for (const auto& files : recipe::files_of(recipe.data, {}))
+      for (const auto& file : files)
+        digests[file.name] = "";
+    const auto stages = stages::build_stages(recipe, digests);
+    const auto found = std::find_if(stages.begin(), stages.end(), [&](const auto& one) { return one.name == stage; });
+    REQUIRE(found != stages.end());
+    found->run({.work = work / stage, .inputs = {{"data", work / "data"}, {"data2", work / "data2"}}, .seed = 1});
+  }
+
+  std::vector<Json> rows(const std::string& file) const { return test::rows_in(work / file); }
+};
+
+}  // namespace
+
+TEST_CASE("sources: a file, a pattern and a folder; what matches nothing, counts twice or is another table is refused", "[pipelines]") {
+  const Workplace work;
+  std::filesystem::create_directories(work / "week/deep");
+  for (const char* name : {"week/b.jsonl", "week/a.jsonl", "week/deep/c.jsonl", "week/README.md"})
+    work.write(name, "{}\n");
+  recipe::DataConfig data;
+  data.helpful = work / "week/a.jsonl";
+  data.sources = {{.path = work / "week/*.jsonl", .kind = SourceKind::safety},
+                  {.path = work / "week", .kind = SourceKind::prompts, .batch = 2}};
+  const auto files = recipe::files_of(data, {});
+  const auto names = [&](size_t source) {
+    std::vector<std::string> all;
+    for (const auto& file : files.at(source))
+      all.push_back(file.name + " " + file.path.filename().string());
+    return all;
+  };
+  CHECK(names(0) == std::vector<std::string>{"data.helpful a.jsonl"});
+  CHECK(names(1) == std::vector<std::string>{"data.safety1.0.0 a.jsonl", "data.safety1.0.1 b.jsonl"});
+  CHECK(names(2) == std::vector<std::string>{"data.prompts2.0.0 a.jsonl", "data.prompts2.0.1 b.jsonl", "data.prompts2.0.2 c.jsonl"});
+  CHECK_NOTHROW(recipe::check_source_files(data));
+
+  // The files of a finished stage may go; run.json knows their names.
+  std::filesystem::rename(work / "week", work / "moved");
+  const auto gone = recipe::files_of(data, {{"data.helpful", "x"}, {"data.safety1.0.0", "y"}, {"data.safety1.0.1", "z"}});
+  CHECK((gone[0].size() == 1 && gone[1].size() == 2 && gone[1][1].name == "data.safety1.0.1" && gone[2].empty()));
+  CHECK_THROWS_WITH(recipe::check_source_files(data), ContainsSubstring("data.helpful: ") && ContainsSubstring("matches no file"));
+  std::filesystem::rename(work / "moved", work / "week");
+
+  data.sources.push_back({.path = work / "week/b.jsonl", .kind = SourceKind::safety, .batch = 2});
+  CHECK_THROWS_WITH(recipe::check_source_files(data),
+                    ContainsSubstring("data.sources[0] and data.sources[2] both hold") && ContainsSubstring("b.jsonl"));
+  data.sources.pop_back();
+  work.write("week/table.parquet", "PAR1");
+  CHECK_THROWS_WITH(recipe::check_source_files(data), ContainsSubstring("table.parquet") && ContainsSubstring("another table"));
+}
+
+TEST_CASE("sources: rules between their fields", "[pipelines]") {
+  recipe::DataConfig data;
+  data.sources = {{.path = "a", .kind = SourceKind::helpfulness, .date = "2023-02-28"},
+                  {.path = "b", .kind = SourceKind::helpfulness, .batch = 2, .date = "2023-02-28"}};
+  CHECK(problems_of(data, 2).empty());
+  CHECK_THAT(problems_of(data, 1), ContainsSubstring("data.sources[1]: batch 2 is for V2, but \"versions\" names 1"));
+  data.sources[1].date = "2023-01-31";
+  CHECK_THAT(problems_of(data, 2), ContainsSubstring("data.sources[1]: batch 2 of 2023-01-31 is older than batch 1 of 2023-02-28"));
+  for (const char* day : {"2023-02-30", "2023-2-3", "yesterday", "2023-02-28T10:00", "20230228"}) {
+    data.sources[1].date = day;
+    CHECK_THAT(problems_of(data, 2), ContainsSubstring("YYYY-MM-DD"));
+  }
+  data.sources = {{.path = "", .kind = SourceKind::demonstrations, .batch = 2}, {.path = "c", .kind = SourceKind::safety, .hazard = true}};
+  CHECK_THAT(problems_of(data, 2), ContainsSubstring("data.sources[0]: \"path\" is missing") &&
+                                       ContainsSubstring("data.sources[0]: nothing reads \"batch\" of demonstrations") &&
+                                       ContainsSubstring("data.sources[1]: nothing reads \"hazard\" of safety"));
+}
+
+TEST_CASE("sources: a conversation is on one side in every source and batch, and gold ones are on neither", "[pipelines]") {
+  DataStages data;
+  data.recipe.data.gold_share = 0.3;
+  data.add({.path = "h1.jsonl", .kind = SourceKind::helpfulness, .source = "week 1"}, pairs(0, 60));
+  data.add({.path = "s1.jsonl", .kind = SourceKind::safety}, pairs(30, 60, true));
+  data.add({.path = "h2.jsonl", .kind = SourceKind::helpfulness, .batch = 2}, pairs(10, 60));
+  data.add({.path = "p.jsonl", .kind = SourceKind::public_pairs, .batch = 2}, pairs(0, 90));
+  data.add({.path = "d.jsonl", .kind = SourceKind::demonstrations}, [] {
+    std::string rows;
+    for (int i = 0; i < 90; ++i)
+      rows += Json{{"prompt", fmt::format("how many boats are in harbour {}?", i)}, {"completion", "three."}}.dump() + "\n";
+    return rows;
+  }());
+  data.run("data");
+  data.run("data2");
+  const auto asked = [&](const std::string& file) {
+    std::set<std::string> openings;
+    for (const auto& row : data.rows(file))
+      openings.insert(
+          data::opening_turn(data::parse_messages(row.contains("messages") ? row.at("messages") : row.at("prompt"), "messages")));
+    return openings;
+  };
+  const auto apart = [](const std::set<std::string>& a, const std::set<std::string>& b) {
+    return std::none_of(a.begin(), a.end(), [&](const std::string& one) { return b.contains(one); });
+  };
+  std::set<std::string> train, test, gold;
+  for (const char* file : {"data/helpfulness_train.jsonl", "data/safety_train.jsonl", "data2/helpfulness_train.jsonl",
+                           "data2/public_train.jsonl", "data/pool_train.jsonl", "data2/pool_train.jsonl", "data/prompts_train.jsonl"})
+    train.merge(asked(file));
+  for (const char* file : {"data/helpfulness_test.jsonl", "data/safety_test.jsonl", "data2/helpfulness_test.jsonl",
+                           "data2/public_test.jsonl", "data/prompts_test.jsonl", "data/prompts_validation.jsonl", "data2/pool_test.jsonl"})
+    test.merge(asked(file));
+  for (const char* kind : {"helpfulness", "safety"})
+    for (const char* side : {"train", "test"})
+      gold.merge(asked(fmt::format("data/gold/{}_{}.jsonl", kind, side)));
+  CHECK((!train.empty() && !test.empty() && !gold.empty()));
+  CHECK((apart(train, test) && apart(train, gold) && apart(test, gold)));
+  CHECK(train.size() + test.size() + gold.size() == 90);
+  CHECK_FALSE(std::filesystem::exists(data.work / "data2/gold"));  // a later batch must not change what judged the models before it
+  // What is asked or judged is not demonstrated, and what validates SFT is not learned.
+  const auto demonstrated = asked("data/demonstrations.jsonl"), validating = asked("data/demonstrations_validation.jsonl");
+  CHECK(validating.size() == 4);
+  CHECK(apart(demonstrated, validating));
+  for (const char* file : {"data/prompts_test.jsonl", "data/prompts_validation.jsonl", "data/gold/helpfulness_train.jsonl"})
+    CHECK((apart(demonstrated, asked(file)) && apart(validating, asked(file))));
+  CHECK(data.rows("data/helpfulness_train.jsonl").front().at("source") == "week 1");
+  CHECK(data.rows("data2/helpfulness_train.jsonl").front().at("batch") == "2");
+
+  // V2 asks the prompts of its own batch.
+  data.run("prompts2");
+  for (const auto& opening : asked("prompts2/prompts_train.jsonl"))
+    CHECK(asked("data2/pool_train.jsonl").contains(opening));
+}
+
+TEST_CASE("sources: own prompts with and without a hazard, weights, and rows that only look like others", "[pipelines]") {
+  DataStages data;
+  std::string own, safe;
+  for (int i = 0; i < 40; ++i) {
+    own += Json{{"prompt", fmt::format("question {}", i)}, {"hazard", i % 4 == 0}}.dump() + "\n";
+    safe += Json{{"messages", {{{"role", "user"}, {"content", fmt::format("attack {}", i)}}}}}.dump() + "\n";
+  }
+  data.add({.path = "h.jsonl", .kind = SourceKind::helpfulness, .weight = 2}, pairs(0, 40));
+  data.add({.path = "h3.jsonl", .kind = SourceKind::helpfulness}, pairs(100, 40));
+  data.add({.path = "s.jsonl", .kind = SourceKind::safety}, pairs(0, 40, true));
+  data.add({.path = "own.jsonl", .kind = SourceKind::prompts}, own);
+  data.add({.path = "attacks.jsonl", .kind = SourceKind::prompts, .source = "attacks", .hazard = true}, safe);
+  data.run("data");
+  std::map<std::string, int> copies;
+  for (const auto& row : data.rows("data/helpfulness_train.jsonl"))
+    ++copies[row.dump()];
+  for (const auto& [row, count] : copies) {
+    const std::string question = Json::parse(row).at("prompt").at(0).at("content");
+    CHECK(count == (std::stoi(question.substr(question.rfind(' ') + 1)) < 100 ? 2 : 1));
+  }
+  const auto test_rows = data.rows("data/helpfulness_test.jsonl");
+  std::set<std::string> distinct;
+  for (const auto& row : test_rows)
+    distinct.insert(row.dump());
+  CHECK(distinct.size() == test_rows.size());  // a weight is about training
+  for (const char* file : {"data/pool_train.jsonl", "data/pool_test.jsonl"})
+    for (const auto& row : data.rows(file)) {
+      const std::string text = row.at("messages").back().at("content");
+      const bool attack = text.starts_with("attack");
+      CHECK((attack || text.starts_with("question")));  // not those of the pairs
+      CHECK(row.at("hazard") == (attack || std::stoi(text.substr(9)) % 4 == 0));
+      CHECK(row.value("source", "") == (attack ? "attacks" : ""));
+    }
+  CHECK(data.rows("data/prompts_train.jsonl").size() == 8);
+  CHECK(questions(data.rows("data/demonstrations.jsonl")).find("there are three boats.") != std::string::npos);
+
+  const auto refused = [&](const SourceConfig& source, const std::string& text, const std::string& words) {
+    DataStages other;
+    other.recipe.data.sources = data.recipe.data.sources;
+    other.add(source, text);
+    CHECK_THROWS_WITH(other.run("data"), ContainsSubstring(source.path) && ContainsSubstring(words));
+  };
+  refused({.path = "ids.jsonl", .kind = SourceKind::prompts}, "{\"ids\": [1, 2]}\n", ":1: \"ids\" belong to one tokenizer");
+  refused({.path = "answered.jsonl", .kind = SourceKind::prompts},
+          R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",
+          ":1: a prompt must end with a user turn");
+  refused({.path = "empty.jsonl", .kind = SourceKind::prompts}, "\n", "holds no prompt");
+  refused({.path = "none.jsonl", .kind = SourceKind::helpfulness}, R"({"prompt": "a", "chosen": "b", "rejected": "b"})",
+          "holds no pair that can be used");
+  refused({.path = "broken.jsonl", .kind = SourceKind::demonstrations}, "{\"messages\": 3}\n", ":1:");
+}
+
+TEST_CASE("sources: pairs that repeat or contradict others are counted", "[pipelines]") {
+  DataStages data;
+  Json swapped = Json::parse(pairs(3, 1));
+  std::swap(swapped["chosen"], swapped["rejected"]);
+  data.add({.path = "a.jsonl", .kind = SourceKind::helpfulness}, pairs(0, 30));
+  data.add({.path = "b.jsonl", .kind = SourceKind::helpfulness}, pairs(28, 30) + swapped.dump() + "\n");
+  data.add({.path = "s.jsonl", .kind = SourceKind::safety}, pairs(0, 30, true));
+  data.run("data");
+  const Json counts = json_in(data.work, "data/counts.json");
+  CHECK((counts["helpfulness"]["duplicates"] == 2 && counts["helpfulness"]["contradictions"] == 1));
+  CHECK((counts["helpfulness"]["kept"] == 61 && counts["safety"]["duplicates"] == 0));
+}
+
+TEST_CASE("keel run: a third batch recomputes nothing before it, and gold reward models measure every model", "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);
+  Json own = json_in(work, "files.json");
+  own["versions"] = {"rejection", "rejection"};
+  own["preferences"] = {{"annotator", "none"}};
+  own["chat_format"] = "hh";
+  const Json ppo = own["ppo"];
+  own.erase("ppo");
+  own["data"].erase("helpful");
+  own["data"].erase("harmless");
+  own["data"]["gold_share"] = 0.3;
+  own["data"]["sources"] = Json::parse(R"([
+    {"path": "helpful.jsonl", "kind": "helpfulness", "date": "2023-01-02"},
+    {"path": "harmless.jsonl", "kind": "safety", "date": "2023-01-02"},
+    {"path": "week2", "kind": "helpfulness", "batch": 2, "date": "2023-02-01"}
+  ])");
+  std::filesystem::create_directory(work / "week2");
+  work.write("week2/pairs.jsonl", pairs(100, 40));
+  work.write("own.json", own.dump());
+  const auto first = work.run({"run", "own.json", "--out", "run"});
+  INFO(first.err);
+  REQUIRE(first.code == 0);
+  Json summary = json_in(work, "run/summary.json");
+  for (const auto& model : summary["models"])
+    CHECK((model["gold_helpfulness"]["mean"].is_number() && model["gold_safety"]["mean"].is_number()));
+  CHECK(summary["models"][2].contains("gold_helpfulness_vs_sft"));
+  std::vector<std::string> rewards;
+  for (const auto& reward : summary["reward_models"])
+    rewards.push_back(reward["name"]);
+  CHECK(rewards == std::vector<std::string>{"helpfulness", "safety", "gold_helpfulness", "gold_safety"});
+  CHECK_THAT(work.read("run/report.html"), ContainsSubstring("Gold and proxy over KL"));
+  CHECK(work.has("run/stages/reward_helpfulness2"));
+  CHECK_FALSE(work.has("run/stages/reward_safety2"));  // no new pairs of that kind: the first model stays
+  CHECK(json_in(work, "run/stages/base/current/keel.json")["chat_format"] == "hh");
+
+  own["versions"] = {"rejection", "rejection", "ppo"};
+  own["ppo"] = ppo;
+  own["data"]["sources"].push_back({{"path", "week3.jsonl"}, {"kind", "safety"}, {"batch", 3}, {"date", "2023-03-01"}});
+  work.write("week3.jsonl", pairs(200, 40, true));
+  work.write("own.json", own.dump());
+  const auto status = work.run({"run", "own.json", "--out", "run", "--dry-run"});
+  for (const char* stage : {"data ", "data2", "base", "sft", "reward_helpfulness ", "reward_safety ", "gold_helpfulness", "gold_safety",
+                            "rs1", "prompts2", "reward_helpfulness2", "rs2"}) {
+    std::istringstream lines(status.out);
+    bool done = false;
+    for (std::string line; std::getline(lines, line);)
+      done = done || (line.starts_with(stage) && line.find(" done") != std::string::npos);
+    INFO(stage << "\n" << status.out);
+    CHECK(done);
+  }
+  const auto extended = work.run({"run", "own.json", "--out", "run"});
+  INFO(extended.err);
+  REQUIRE(extended.code == 0);
+  CHECK(work.has("run/stages/reward_safety3"));
+  CHECK_FALSE(work.has("run/stages/reward_helpfulness3"));
+  CHECK(json_in(work, "run/summary.json")["models"].size() == 6);
+
+  // An earlier day, a batch without a version and a file twice: refused before anything is done.
+  own["data"]["sources"][3]["date"] = "2022-12-31";
+  work.write("bad.json", own.dump());
+  CHECK(work.run({"run", "bad.json", "--out", "run"}).says("is older than batch 1"));
+  own["data"]["sources"][3]["path"] = "gone*.jsonl";
+  own["data"]["sources"][3]["date"] = "";
+  work.write("bad.json", own.dump());
+  const auto gone = work.run({"run", "bad.json", "--out", "run"});
+  CHECK((gone.code == 2 && gone.says("data.sources[3]: gone*.jsonl matches no file")));
+}
+
+TEST_CASE("keel run: without SFT and with reward models of one's own a run begins with rejection sampling", "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);
+  REQUIRE(work.run({"run", "files.json", "--out", "before", "--until", "reward_safety"}).code == 0);
+  Json own = json_in(work, "files.json");
+  own["name"] = "own";
+  own["model"] = "before/stages/sft/current";
+  own["sft"] = nullptr;
+  own["reward"]["first"] = {{"helpfulness", "before/stages/reward_helpfulness/current"}, {"safety", "before/stages/reward_safety/current"}};
+  own["data"] = {{"source", "files"},  {"held_out", 0.4},         {"max_tokens", 80},
+                 {"train_prompts", 8}, {"validation_prompts", 2}, {"test_prompts", 8}};
+  std::string prompts;
+  for (int i = 0; i < 30; ++i)
+    prompts += Json{{"prompt", fmt::format("who sells bread in harbour {}?", i)}, {"hazard", i % 3 == 0}}.dump() + "\n";
+  work.write("prompts.jsonl", prompts);
+  own["data"]["sources"] = {{{"path", "prompts.jsonl"}, {"kind", "prompts"}}};
+  work.write("own.json", own.dump());
+  const auto run = work.run({"run", "own.json", "--out", "run"});
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  const Json summary = json_in(work, "run/summary.json");
+  std::vector<std::string> models;
+  for (const auto& model : summary["models"])
+    models.push_back(model["name"]);
+  CHECK(models == std::vector<std::string>{"sft", "rs1", "ppo"});  // the start checkpoint has SFT's place
+  CHECK(summary["reward_models"].empty());                         // there are no pairs to measure them on
+  CHECK(test::read_text(work / "run/stages/reward_safety/current/model.safetensors") ==
+        test::read_text(work / "before/stages/reward_safety/current/model.safetensors"));
+  CHECK_FALSE(work.has("run/stages/sft"));
+
+  // With pairs for V1 a new model is trained and compared with one's own.
+  own["data"]["sources"].push_back({{"path", "helpful.jsonl"}, {"kind", "helpfulness"}});
+  work.write("own.json", own.dump());
+  const auto trained = work.run({"run", "own.json", "--out", "run", "--until", "reward_safety"});
+  INFO(trained.err);
+  REQUIRE(trained.code == 0);
+  CHECK(json_in(work, "run/stages/reward_helpfulness/current/evaluation.json").contains("previous_accuracy"));
+
+  const auto refused = [&](const std::vector<std::string>& settings, const std::string& words) {
+    std::vector<std::string> arguments = {"run", "own.json", "--out", "other"};
+    for (const auto& setting : settings)
+      arguments.insert(arguments.end(), {"--set", setting});
+    const auto outcome = work.run(arguments);
+    INFO(outcome.err);
+    CHECK((outcome.code == 2 && outcome.says(words)));
+  };
+  refused({"reward.first.safety="}, "V1 needs safety pairs");
+  refused({"sft.epochs=1"}, "sft.epochs: a run with \"sft\": null does not read it");
+  refused({"sft.enabled=true", R"(data.sources=[{"path": "prompts.jsonl", "kind": "prompts"}])"},
+          "SFT has neither demonstrations nor pairs");
+  refused({R"(data.sources=[{"path": "prompts.jsonl", "kind": "prompts"}, {"path": "helpful.jsonl", "kind": "demonstrations"}])"},
+          "without SFT nothing reads demonstrations");
+  refused({R"(data.sources=[{"path": "prompts.jsonl", "kind": "pretraining"}])"}, "pretraining text is for PPO's ptx alone");
+  refused({"data.gold_share=0.3"}, "gold reward models need pairs of both kinds");
+  refused({"chat_format=llama4"}, "chat_format: \"llama4\" is none of llama2");
+}
+
+}  // namespace keel::pipelines
