@@ -26,9 +26,10 @@ bool has_distillation(const Recipe& recipe) {
 }
 
 bool gives_prompts(const Recipe& recipe, int64_t batch) {
-  for (const SourceKind kind : {SourceKind::prompts, SourceKind::helpfulness, SourceKind::safety})
-    if (has_source(recipe.data, kind, batch)) return true;
-  return false;
+  if (has_source(recipe.data, SourceKind::prompts, batch)) return true;
+  for (int64_t earlier = 1; earlier < batch; ++earlier)
+    if (has_source(recipe.data, SourceKind::prompts, earlier)) return false;
+  return has_source(recipe.data, SourceKind::helpfulness, batch) || has_source(recipe.data, SourceKind::safety, batch);
 }
 
 bool has_gold(const Recipe& recipe) {

@@ -29,8 +29,9 @@ struct Version {
 bool from_sandbox(const Recipe& recipe);  // else from files
 bool has_gatt(const Recipe& recipe);      // some version learns Ghost Attention
 bool has_distillation(const Recipe& recipe);
-bool gives_prompts(const Recipe& recipe, int64_t batch);  // files for this version: prompts, or pairs whose prompts serve
-bool has_gold(const Recipe& recipe);                      // the sandbox's judges, or gold reward models, measure the answers
+// Whether a batch has prompts for the policy: prompts of its own, or pairs whose prompts serve where no earlier batch has any of its own.
+bool gives_prompts(const Recipe& recipe, int64_t batch);
+bool has_gold(const Recipe& recipe);  // the sandbox's judges, or gold reward models, measure the answers
 
 // At least one. A version whose batches hold no pairs of a kind keeps that kind's reward model of the version before.
 std::vector<Version> versions_of(const Recipe& recipe);

@@ -231,6 +231,16 @@ TEST_CASE("sources: own prompts with and without a hazard, weights, and rows tha
       CHECK(row.value("source", "") == (attack ? "attacks" : ""));
     }
   CHECK(data.rows("data/prompts_train.jsonl").size() == 8);
+  // V2, which has pairs alone, goes on with the prompts of V1.
+  data.add({.path = "h2.jsonl", .kind = SourceKind::helpfulness, .batch = 2}, pairs(200, 40));
+  data.run("data2");
+  data.run("prompts2");
+  const auto first = data.rows("data/prompts_train.jsonl"), second = data.rows("prompts2/prompts_train.jsonl");
+  CHECK(second.size() == 8);
+  for (const auto& row : second) {
+    CHECK_FALSE(row.at("messages").back().at("content").get<std::string>().starts_with("how many"));
+    CHECK(std::find(first.begin(), first.end(), row) == first.end());
+  }
   CHECK(questions(data.rows("data/demonstrations.jsonl")).find("there are three boats.") != std::string::npos);
 
   const auto refused = [&](const SourceConfig& source, const std::string& text, const std::string& words) {
