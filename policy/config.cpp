@@ -38,11 +38,24 @@ T optional(const nlohmann::json& json, const char* key, T missing, const std::st
 }
 
 // Keys of config.json that keel reads.
-constexpr const char* kReadKeys[] = {
-    "vocab_size",          "hidden_size",  "intermediate_size",       "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim",     "max_position_embeddings", "rms_norm_eps",      "rope_theta",
-    "rope_parameters",     "rope_scaling", "tie_word_embeddings",     "model_type",        "hidden_act",
-    "attention_bias",      "mlp_bias"};
+constexpr const char* kReadKeys[] = {"vocab_size",
+                                     "hidden_size",
+                                     "intermediate_size",
+                                     "num_hidden_layers",
+                                     "num_attention_heads",
+                                     "num_key_value_heads",
+                                     "head_dim",
+                                     "max_position_embeddings",
+                                     "rms_norm_eps",
+                                     "rope_theta",
+                                     "rope_parameters",
+                                     "rope_scaling",
+                                     "original_max_position_embeddings",
+                                     "tie_word_embeddings",
+                                     "model_type",
+                                     "hidden_act",
+                                     "attention_bias",
+                                     "mlp_bias"};
 
 // Keys without effect on the model's output here: names, dates, training, ids (read from the tokenizer's files and by
 // data/generation_config.h), ways to compute.
@@ -163,33 +176,119 @@ void refuse_unknown_arithmetic(const nlohmann::json& json, const std::string& pa
   }
 }
 
-// Rope scaling in any spelling. transformers 4 has rope_scaling, transformers 5 rope_parameters with the base in it.
-void refuse_rope_scaling(const nlohmann::json& json, const std::string& path) {
+// Reads what "rope_scaling" (transformers 4) or "rope_parameters" (transformers 5) holds into the base and the scaling of `config`.
+class RopeObject {
+ public:
+  RopeObject(const nlohmann::json& object, const char* key, const std::string& path) : object_(object), key_(key), path_(path) {}
+
+  void read(LlamaConfig& config) const {
+    if (has("rope_theta")) config.rope_theta = number("rope_theta");
+    RopeScaling& scaling = config.rope_scaling;
+    scaling.kind = kind();
+    if (scaling.kind != RopeKind::none) scaling.factor = number("factor");
+    if (scaling.kind == RopeKind::llama3) {
+      scaling.low_freq_factor = number("low_freq_factor");
+      scaling.high_freq_factor = number("high_freq_factor");
+      if (const nlohmann::json value = member("original_max_position_embeddings"); !value.is_number_integer())
+        refuse(fmt::format("\"original_max_position_embeddings\" must be an integer, got {}", value.dump()));
+      scaling.original_max_position_embeddings = member("original_max_position_embeddings").get<int64_t>();
+    }
+    for (const auto& [name, value] : object_.items())
+      if (!value.is_null() && !is_read(scaling.kind, name, value))
+        refuse(fmt::format("{} = {} is not supported{}", name, value.dump(),
+                           has_kind() ? fmt::format(" for type \"{}\"", core::name_of(scaling.kind)) : " without a \"rope_type\""));
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& text) const { throw core::DataError(path_, 0, fmt::format("{}: {}", key_, text)); }
+
+  bool has(const char* name) const { return object_.contains(name) && !object_.at(name).is_null(); }
+  bool has_kind() const { return has("rope_type") || has("type"); }
+
+  const nlohmann::json& member(const char* name) const {
+    if (!has(name)) refuse(fmt::format("\"{}\" is missing; take {} from the config.json of the model as it was published", name, key_));
+    return object_.at(name);
+  }
+
+  double number(const char* name) const {
+    const nlohmann::json& value = member(name);
+    if (!value.is_number()) refuse(fmt::format("\"{}\" must be a number, got {}", name, value.dump()));
+    return value.get<double>();
+  }
+
+  RopeKind kind() const {
+    if (!has_kind()) return RopeKind::none;
+    const nlohmann::json& named = object_.at(has("rope_type") ? "rope_type" : "type");
+    if (has("rope_type") && has("type") && object_.at("type") != named)
+      refuse(fmt::format("\"rope_type\" and \"type\" contradict each other ({} and {}); keep the right one", named.dump(),
+                         object_.at("type").dump()));
+    for (const auto& known : names(RopeKind{}))
+      if (named == known.name) return known.value;
+    refuse(fmt::format("type {} is not supported; keel computes default, linear and llama3, so take a checkpoint that has one of these",
+                       named.dump()));
+  }
+
+  // Whether the member is read above, or has no effect on a model of that kind.
+  bool is_read(RopeKind kind, const std::string& name, const nlohmann::json& value) const {
+    if (name == "rope_type" || name == "type" || name == "rope_theta") return true;
+    if ((name == "attention_factor" || name == "partial_rotary_factor") && value == 1) return true;
+    if (name == "factor") return has_kind() || value == 1;
+    if (name == "original_max_position_embeddings") return has_kind();  // read for llama3 alone, no part of the others' arithmetic
+    return kind == RopeKind::llama3 && (name == "low_freq_factor" || name == "high_freq_factor");
+  }
+
+  const nlohmann::json& object_;
+  const char* key_;
+  const std::string& path_;
+};
+
+// The base and the scaling of the rotary embedding, in any spelling.
+void read_rope(const nlohmann::json& json, const std::string& path, LlamaConfig& config) {
+  config.rope_theta = optional(json, "rope_theta", 10000.0, path);
+  const LlamaConfig plain = config;
+  bool seen = false;
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const auto found = json.find(key);
     if (found == json.end() || found->is_null()) continue;
     if (!found->is_object()) throw core::DataError(path, 0, fmt::format("{} must be an object or null, got {}", key, found->dump()));
-    bool typed = false;
-    for (const char* name : {"rope_type", "type"})
-      if (const auto kind = found->find(name); kind != found->end() && !kind->is_null()) {
-        typed = true;
-        if (*kind != "default")
-          throw core::DataError(path, 0, fmt::format("{} of type {} is not supported; Llama 2 has none", key, kind->dump()));
-      }
-    for (const auto& [name, value] : found->items()) {
-      if (name == "rope_type" || name == "type" || name == "rope_theta" || value.is_null()) continue;
-      if ((name == "factor" || name == "attention_factor" || name == "partial_rotary_factor") && value == 1) continue;
-      if (typed && (name == "factor" || name == "original_max_position_embeddings")) continue;  // "default" reads neither
-      throw core::DataError(path, 0, fmt::format("{}: {} = {} is not supported; Llama 2 scales no rope", key, name, value.dump()));
-    }
+    if (found->empty()) continue;
+    LlamaConfig named = plain;
+    RopeObject(*found, key, path).read(named);
+    if (seen && (named.rope_scaling != config.rope_scaling || named.rope_theta != config.rope_theta))
+      throw core::DataError(path, 0, "rope_scaling and rope_parameters contradict each other; keep the right one");
+    config = named;
+    seen = true;
   }
+  // transformers lets this one win over that inside; where both agree nothing is in doubt.
+  const RopeScaling& scaling = config.rope_scaling;
+  if (const int64_t outer = optional(json, "original_max_position_embeddings", scaling.original_max_position_embeddings, path);
+      scaling.kind == RopeKind::llama3 && outer != scaling.original_max_position_embeddings)
+    throw core::DataError(path, 0,
+                          fmt::format("original_max_position_embeddings is {} here and {} in the rope scaling; keep the right one", outer,
+                                      scaling.original_max_position_embeddings));
 }
 
-double rope_theta(const nlohmann::json& json, const std::string& path) {
-  const auto parameters = json.find("rope_parameters");  // where transformers 5 keeps it
-  if (parameters != json.end() && parameters->is_object() && parameters->contains("rope_theta"))
-    return required<double>(*parameters, "rope_theta", path);
-  return optional(json, "rope_theta", 10000.0, path);
+void check_scaling(const RopeScaling& scaling, std::vector<std::string>& problems) {
+  if (scaling.kind == RopeKind::none) return;
+  if (!(scaling.factor >= 1) || !std::isfinite(scaling.factor))
+    problems.push_back(fmt::format("the factor of rope scaling must be at least 1, got {}", scaling.factor));
+  if (scaling.kind != RopeKind::llama3) return;
+  if (!(scaling.low_freq_factor > 0) || !(scaling.high_freq_factor > scaling.low_freq_factor) || !std::isfinite(scaling.high_freq_factor))
+    problems.push_back(fmt::format("rope scaling needs 0 < low_freq_factor < high_freq_factor, got {} and {}", scaling.low_freq_factor,
+                                   scaling.high_freq_factor));
+  if (scaling.original_max_position_embeddings < 1)
+    problems.push_back(fmt::format("original_max_position_embeddings of rope scaling must be at least 1, got {}",
+                                   scaling.original_max_position_embeddings));
+}
+
+nlohmann::json scaling_json(const RopeScaling& scaling) {
+  if (scaling.kind == RopeKind::none) return nullptr;
+  nlohmann::json json = {{"rope_type", core::name_of(scaling.kind)}, {"factor", scaling.factor}};
+  if (scaling.kind == RopeKind::llama3)
+    json.update({{"low_freq_factor", scaling.low_freq_factor},
+                 {"high_freq_factor", scaling.high_freq_factor},
+                 {"original_max_position_embeddings", scaling.original_max_position_embeddings}});
+  return json;
 }
 
 double rough_weights(const LlamaConfig& config) {
@@ -228,6 +327,7 @@ std::vector<std::string> problems_of(const LlamaConfig& config) {
     problems.push_back(fmt::format("rms_norm_eps must be positive, got {}", config.rms_norm_eps));
   if (!(config.rope_theta > 0) || !std::isfinite(config.rope_theta))
     problems.push_back(fmt::format("rope_theta must be positive, got {}", config.rope_theta));
+  check_scaling(config.rope_scaling, problems);
   // Limits sizes so that their products fit 64 bits: a wrong header must not overflow into a small size.
   constexpr double kMostWeights = 1e14;
   if (const double weights = rough_weights(config); weights > kMostWeights)
@@ -238,7 +338,6 @@ std::vector<std::string> problems_of(const LlamaConfig& config) {
 LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& path) {
   if (!json.is_object()) throw core::DataError(path, 0, "must be a JSON object");
   refuse_unknown_arithmetic(json, path);
-  refuse_rope_scaling(json, path);
   LlamaConfig config;
   config.vocab_size = required<int64_t>(json, "vocab_size", path);
   config.hidden_size = required<int64_t>(json, "hidden_size", path);
@@ -249,7 +348,7 @@ LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& pat
   config.head_dim = optional(json, "head_dim", int64_t{0}, path);
   config.max_position_embeddings = optional(json, "max_position_embeddings", int64_t{2048}, path);
   config.rms_norm_eps = optional(json, "rms_norm_eps", 1e-6, path);  // Hugging Face's default
-  config.rope_theta = rope_theta(json, path);
+  read_rope(json, path, config);
   config.tie_word_embeddings = optional(json, "tie_word_embeddings", false, path);
   if (const auto problems = problems_of(config); !problems.empty())
     throw core::DataError(path, 0, fmt::format("{}", fmt::join(problems, "; ")));
@@ -268,7 +367,7 @@ nlohmann::json to_hugging_face(const LlamaConfig& config) {
           {"max_position_embeddings", config.max_position_embeddings},
           {"rms_norm_eps", config.rms_norm_eps},
           {"rope_theta", config.rope_theta},
-          {"rope_scaling", nullptr},
+          {"rope_scaling", scaling_json(config.rope_scaling)},
           {"tie_word_embeddings", config.tie_word_embeddings},
           {"hidden_act", "silu"},
           {"attention_bias", false},

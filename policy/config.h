@@ -1,12 +1,31 @@
 // The shape of a Llama, in the names of Hugging Face's config.json.
 #pragma once
 
+#include <array>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "core/config.h"
 
 namespace keel::policy {
+
+// How the frequencies of the rotary embedding are lowered, so that a context may be longer than that of pretraining.
+enum class RopeKind { none, linear, llama3 };
+constexpr auto names(RopeKind) {
+  return std::to_array<core::Named<RopeKind>>({{RopeKind::none, "default"}, {RopeKind::linear, "linear"}, {RopeKind::llama3, "llama3"}});
+}
+
+// Defaults are Llama 3.1's. Linear scaling has `factor` alone.
+struct RopeScaling {
+  RopeKind kind = RopeKind::none;
+  double factor = 8;                                // what low frequencies (linear: all) are divided by
+  double low_freq_factor = 1;                       // wavelengths above original / this are divided whole,
+  double high_freq_factor = 4;                      // those below original / this not at all, those between in part
+  int64_t original_max_position_embeddings = 8192;  // context of pretraining, in tokens
+
+  bool operator==(const RopeScaling&) const = default;
+};
 
 struct LlamaConfig {
   int64_t vocab_size = 32000;
@@ -20,6 +39,7 @@ struct LlamaConfig {
   double rms_norm_eps = 1e-5;
   double rope_theta = 10000;
   bool tie_word_embeddings = false;
+  RopeScaling rope_scaling = {};  // of an imported model; no setting, for a fresh one has none
 
   int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / num_attention_heads; }
 };
@@ -41,8 +61,8 @@ inline void visit(LlamaConfig& config, core::Fields& fields) {
 // Every violated rule between the fields, e.g. heads that do not divide the width.
 std::vector<std::string> problems_of(const LlamaConfig& config);
 
-// config.json of a Llama. DataError for another architecture, for features that keel does not implement (rope scaling, biases, another
-// activation) and for missing or contradictory fields.
+// config.json of a Llama. DataError for another architecture, for features that keel does not implement (other rope scaling than linear and
+// llama3, biases, another activation) and for missing or contradictory fields.
 LlamaConfig read_llama_config(const nlohmann::json& json, const std::string& path);
 nlohmann::json to_hugging_face(const LlamaConfig& config);  // without "architectures" and token ids
 

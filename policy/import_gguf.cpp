@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/gguf.h"
 #include "policy/import.h"
+#include "policy/layers.h"
 #include "policy/model_directory.h"
 
 namespace keel::policy {
@@ -57,6 +58,8 @@ constexpr const char* kKnownKeys[] = {"vocab_size",
                                       "rope.dimension_count",
                                       "rope.freq_base",
                                       "rope.scaling.type",
+                                      "rope.scaling.factor",
+                                      "rope.scale_linear",
                                       "rope.scaling.original_context_length",
                                       "rope.scaling.finetuned",
                                       "tensor_data_layout"};
@@ -80,15 +83,41 @@ constexpr std::pair<const char*, double> kNeutralValues[] = {{"expert_count", 0}
                                                              {"residual_scale", 1},
                                                              {"pooling_type", 0}};
 
-// Factors of rope scaling: without a type llama.cpp scales linearly. 0 and 1 mean no scaling.
-constexpr const char* kRopeFactors[] = {"rope.scale_linear", "rope.scaling.factor", "rope.scaling.attn_factor",
-                                        "rope.scaling.yarn_log_multiplier"};
+// Factors of the kinds of rope scaling that keel does not compute. 0 and 1 mean no scaling.
+constexpr const char* kRopeFactors[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_log_multiplier"};
+
+// What llama.cpp makes of the metadata: without a type a factor scales linearly, and 0 and 1 mean no scaling.
+RopeScaling read_rope_scaling(const core::GgufFile& file) {
+  const std::string type = file.text("llama.rope.scaling.type", "linear");
+  if (type == "none") return {};
+  if (type != "linear")
+    throw core::DataError(file.path(), 0,
+                          fmt::format("rope scaling \"{}\" is not supported; keel computes linear and Llama 3's, so take a model that has "
+                                      "one of these",
+                                      type));
+  const double factor = file.number("llama.rope.scaling.factor", file.number("llama.rope.scale_linear", 0));  // the older name
+  if (factor == 0 || factor == 1) return {};
+  return {.kind = RopeKind::linear, .factor = factor};
+}
+
+// The scaling behind rope_freqs.weight, numbers that divide the frequencies. llama.cpp's converter writes Llama 3's scaling in this form
+// and keeps nothing else of it; config.json needs its constants, so the factor is read off the lowest frequency and the whole compared.
+RopeScaling scaling_of_divisors(const at::Tensor& divisors, const LlamaConfig& config, const std::string& path) {
+  if (divisors.eq(1).all().item<bool>()) return config.rope_scaling;
+  LlamaConfig plain = config, scaled = config;
+  plain.rope_scaling = {};
+  scaled.rope_scaling = {.kind = RopeKind::llama3, .factor = divisors.flatten()[-1].item<double>()};
+  const at::Tensor expected = rotary_frequencies(plain) / rotary_frequencies(scaled);
+  if (config.rope_scaling.kind != RopeKind::none || divisors.sizes() != expected.sizes() || !divisors.allclose(expected, 1e-5))
+    throw core::DataError(path, 0,
+                          "rope_freqs.weight scales the rotary embedding in another way than Llama 3's (low_freq_factor 1, "
+                          "high_freq_factor 4, 8192 tokens), which is not supported; take the model as safetensors");
+  return scaled.rope_scaling;
+}
 
 // Refuses keys, in every spelling, that change the arithmetic in ways that keel does not implement, and every unknown key.
 void refuse_other_arithmetic(const core::GgufFile& file) {
-  const std::string scaling = file.text("llama.rope.scaling.type", "");
-  if (!scaling.empty() && scaling != "none")
-    throw core::DataError(file.path(), 0, fmt::format("rope scaling \"{}\" is not supported; Llama 2 has none", scaling));
+  const bool unscaled = file.text("llama.rope.scaling.type", "") == "none";
   const auto number = [](const core::GgufValue& value) -> std::optional<double> {
     if (const auto* integer = std::get_if<int64_t>(&value)) return static_cast<double>(*integer);
     if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1 : 0;
@@ -101,9 +130,9 @@ void refuse_other_arithmetic(const core::GgufFile& file) {
     if (std::find(std::begin(kKnownKeys), std::end(kKnownKeys), name) != std::end(kKnownKeys)) continue;
     const auto given = number(value);
     if (std::find(std::begin(kRopeFactors), std::end(kRopeFactors), name) != std::end(kRopeFactors)) {
-      if (scaling == "none" || given == 0 || given == 1) continue;
+      if (unscaled || given == 0 || given == 1) continue;
       throw core::DataError(file.path(), 0,
-                            fmt::format("{} = {} is rope scaling, which is not supported; Llama 2 has none", key, shown(value)));
+                            fmt::format("{} = {} is rope scaling, of which keel computes linear and Llama 3's alone", key, shown(value)));
     }
     const auto neutral =
         std::find_if(std::begin(kNeutralValues), std::end(kNeutralValues), [&](const auto& one) { return name == one.first; });
@@ -136,6 +165,7 @@ LlamaConfig read_metadata(const core::GgufFile& file) {
   config.max_position_embeddings = file.integer("llama.context_length");
   config.rms_norm_eps = file.number("llama.attention.layer_norm_rms_epsilon");
   config.rope_theta = file.number("llama.rope.freq_base", 10000.0);
+  config.rope_scaling = read_rope_scaling(file);
   config.tie_word_embeddings = true;  // until an output matrix is found
   for (const auto& tensor : file.tensors()) {
     if (tensor.name == "token_embd.weight" && tensor.shape.size() == 2) config.vocab_size = tensor.shape[0];
@@ -158,14 +188,14 @@ LlamaConfig read_metadata(const core::GgufFile& file) {
 
 Llama import_gguf(const std::filesystem::path& path) {
   const core::GgufFile file(path);
-  const LlamaConfig config = read_metadata(file);
+  LlamaConfig config = read_metadata(file);
   std::map<std::string, at::Tensor> tensors;
   for (const auto& entry : file.tensors()) {
     const std::string name = hugging_face_name(entry.name);
     at::Tensor tensor = at::tensor(file.dequantised(entry)).view(entry.shape);
-    if (name == "rope_freqs.weight") {  // divides the frequencies: Llama 3.1's rope scaling, which has no key of its own
-      if (tensor.eq(1).all().item<bool>()) continue;
-      throw core::DataError(path, 0, "rope_freqs.weight scales the rotary embedding, which is not supported; Llama 2 has none");
+    if (name == "rope_freqs.weight") {
+      config.rope_scaling = scaling_of_divisors(tensor, config, path);
+      continue;
     }
     const bool query = name.ends_with("q_proj.weight");
     const int64_t heads = query ? config.num_attention_heads : config.num_key_value_heads;

@@ -8,6 +8,9 @@
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/where.h>
+
+#include <numbers>
 
 namespace keel::policy {
 
@@ -15,11 +18,40 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return at::rms_norm(x.to(at::kFloat), {x.size(-1)}, {}, eps).to(x.scalar_type()) * weight;
 }
 
-Rotary rotary(const LlamaConfig& config, const at::Tensor& positions) {
+namespace {
+
+// Llama 3.1's scaling. A pair that turns `high_freq_factor` times or more within the original context keeps its frequency, one that turns
+// `low_freq_factor` times or less has it divided by the factor, and between the two the share of the undivided frequency rises linearly.
+at::Tensor scaled_by_wavelength(const at::Tensor& frequencies, const RopeScaling& scaling) {
+  const auto original = static_cast<double>(scaling.original_max_position_embeddings);
+  const double low = scaling.low_freq_factor, high = scaling.high_freq_factor;
+  const at::Tensor wavelengths = frequencies.reciprocal() * (2 * std::numbers::pi);  // in tokens
+  const at::Tensor is_long = wavelengths > original / low;
+  const at::Tensor divided = at::where(is_long, frequencies / scaling.factor, frequencies);
+  const at::Tensor share = (wavelengths.reciprocal() * original - low) / (high - low);
+  const at::Tensor mixed = (1 - share) * divided / scaling.factor + share * divided;
+  return at::where(is_long.logical_or(wavelengths < original / high), divided, mixed);
+}
+
+}  // namespace
+
+at::Tensor rotary_frequencies(const LlamaConfig& config, c10::Device device) {
   const int64_t size = config.head_size();
-  const auto options = at::TensorOptions().dtype(at::kFloat).device(positions.device());
-  const at::Tensor exponents = at::arange(0, size, 2, options) / static_cast<double>(size);
-  const at::Tensor frequencies = at::pow(config.rope_theta, exponents).reciprocal();            // [h/2]
+  const at::Tensor exponents = at::arange(0, size, 2, at::TensorOptions().dtype(at::kFloat).device(device)) / static_cast<double>(size);
+  const at::Tensor plain = at::pow(config.rope_theta, exponents).reciprocal();
+  switch (config.rope_scaling.kind) {
+    case RopeKind::none:
+      return plain;
+    case RopeKind::linear:
+      return plain / config.rope_scaling.factor;
+    case RopeKind::llama3:
+      return scaled_by_wavelength(plain, config.rope_scaling);
+  }
+  return plain;
+}
+
+Rotary rotary(const LlamaConfig& config, const at::Tensor& positions) {
+  const at::Tensor frequencies = rotary_frequencies(config, positions.device());                // [h/2]
   const at::Tensor angles = positions.to(at::kFloat).unsqueeze(1).unsqueeze(-1) * frequencies;  // [B, 1, T, h/2]
   const at::Tensor both = at::cat({angles, angles}, -1);
   return {both.cos(), both.sin()};

@@ -12,7 +12,11 @@ namespace keel::policy {
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension, computed in fp32.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-// cos and sin of the rotary embedding, [..., h] for int64 positions [...]: angle of pair i = position * theta^(-2i/h), both halves alike.
+// Radians by which a step of one position turns each pair, [h/2] fp32: theta^(-2i/h), lowered by the model's rope scaling as transformers 5
+// lowers it, in the same order of operations.
+at::Tensor rotary_frequencies(const LlamaConfig& config, c10::Device device = c10::kCPU);
+
+// cos and sin of the rotary embedding, [..., h] for int64 positions [...]: angle of pair i = position * frequency i, both halves alike.
 struct Rotary {
   at::Tensor cos, sin;  // [B, 1, T, h] fp32, ready for [B, heads, T, h]
 };

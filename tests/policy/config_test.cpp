@@ -94,15 +94,16 @@ TEST_CASE("llama config: what would change the arithmetic is refused, not ignore
   CHECK_THAT(config_complaint({{"attention_bias", true}}), ContainsSubstring("no biases"));
   CHECK_THAT(config_complaint({{"mlp_bias", true}}), ContainsSubstring("no biases"));
   CHECK_THAT(config_complaint({{"hidden_act", "gelu"}}), ContainsSubstring("got \"gelu\""));
-  CHECK_THAT(config_complaint({{"rope_scaling", {{"type", "linear"}, {"factor", 2}}}}), ContainsSubstring("\"linear\" is not supported"));
-  CHECK_THAT(config_complaint({{"rope_parameters", {{"rope_type", "llama3"}}}}), ContainsSubstring("\"llama3\" is not supported"));
   CHECK_THAT(config_complaint({{"rope_scaling", "dynamic"}}), ContainsSubstring("must be an object or null"));
 }
 
-TEST_CASE("llama config: rope scaling is refused in every spelling", "[policy]") {
+TEST_CASE("llama config: rope scaling of other kinds, or with what its kind has not, is refused in every spelling", "[policy]") {
   for (const json& scaling :
        {json{{"factor", 4.0}}, json{{"type", "dynamic"}, {"factor", 2}}, json{{"rope_type", "yarn"}, {"factor", 2}, {"beta_fast", 32}},
-        json{{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}, json{{"full_attention", {{"rope_type", "default"}}}}})
+        json{{"rope_type", "longrope"}, {"long_factor", {1, 2}}}, json{{"rope_type", 3}},
+        json{{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}, json{{"type", "linear"}, {"factor", 2}, {"low_freq_factor", 1}},
+        json{{"type", "linear"}, {"factor", 2}, {"beta_fast", 32}}, json{{"type", "linear"}, {"factor", 2}, {"attention_factor", 2}},
+        json{{"full_attention", {{"rope_type", "default"}}}}})
     for (const char* key : {"rope_scaling", "rope_parameters"}) {
       INFO(key << scaling.dump());
       CHECK_THAT(config_complaint({{key, scaling}}), ContainsSubstring(key) && ContainsSubstring("not supported"));

@@ -10,6 +10,8 @@ using keel::policy::import_gguf;
 using keel::policy::import_llama2c;
 using keel::policy::Llama;
 using keel::policy::LlamaConfig;
+using keel::policy::RopeKind;
+using keel::policy::RopeScaling;
 using keel::test::TemporaryFolder;
 using keel::test::write_text;
 namespace gguf = keel::test::gguf;
@@ -205,7 +207,8 @@ TEST_CASE("import: GGUF tensors that are missing, unknown, misshapen or doubled 
   CHECK_FALSE(gguf_import_complaint(doubled).empty());
 }
 
-TEST_CASE("import: rope scaling of a GGUF file is refused in every spelling, and what would change the arithmetic by its key", "[policy]") {
+TEST_CASE("import: other rope scaling of a GGUF file is refused in every spelling, and what would change the arithmetic by its key",
+          "[policy]") {
   const GgufParts whole = gguf_of(importable_llama(true));
   const auto with = [&](const std::vector<std::string>& pairs) {
     GgufParts changed = whole;
@@ -213,13 +216,13 @@ TEST_CASE("import: rope scaling of a GGUF file is refused in every spelling, and
     return gguf_import_complaint(changed);
   };
   const auto scaling = [](const std::string& type) { return gguf::pair("llama.rope.scaling.type", gguf::text(type)); };
-  for (const char* key : {"llama.rope.scale_linear", "llama.rope.scaling.factor", "llama.rope.scaling.attn_factor"}) {
+  for (const char* key : {"llama.rope.scaling.yarn_log_multiplier", "llama.rope.scaling.attn_factor"}) {
     CHECK_THAT(with({gguf::pair(key, gguf::real(4))}), ContainsSubstring(key) && ContainsSubstring("is rope scaling"));
     CHECK(with({gguf::pair(key, gguf::real(1))}).empty());
     CHECK(with({gguf::pair(key, gguf::real(0))}).empty());
     CHECK(with({scaling("none"), gguf::pair(key, gguf::real(4))}).empty());  // llama.cpp scales nothing then
   }
-  for (const char* type : {"linear", "yarn", "longrope"})
+  for (const char* type : {"yarn", "longrope"})
     CHECK_THAT(with({scaling(type)}), ContainsSubstring(type));
   CHECK(
       with({gguf::pair("llama.rope.scaling.original_context_length", gguf::number(2048)), gguf::pair("llama.vocab_size", gguf::number(23))})
@@ -235,6 +238,49 @@ TEST_CASE("import: rope scaling of a GGUF file is refused in every spelling, and
   CHECK_THAT(with({gguf::pair("llama.new_idea", gguf::number(1))}), ContainsSubstring("llama.new_idea = 1 is not known"));
   CHECK(with({gguf::pair("general.name", gguf::text("x")), gguf::pair("qwen2.rope.scaling.factor", gguf::real(4))}).empty());
   CHECK_THAT(with({gguf::pair("general.type", gguf::text("adapter"))}), ContainsSubstring("of type \"adapter\", not a model"));
+}
+
+TEST_CASE("import: linear rope scaling of a GGUF file is taken under both its names, as llama.cpp takes it", "[policy]") {
+  const GgufParts whole = gguf_of(importable_llama(true));
+  const TemporaryFolder folder;
+  const auto scaling_with = [&](const std::vector<std::string>& pairs) {
+    GgufParts changed = whole;
+    changed.pairs.insert(changed.pairs.end(), pairs.begin(), pairs.end());
+    write_text(folder / "m.gguf", changed.bytes());
+    return import_gguf(folder / "m.gguf").config.rope_scaling;
+  };
+  const std::string linear = gguf::pair("llama.rope.scaling.type", gguf::text("linear")),
+                    none = gguf::pair("llama.rope.scaling.type", gguf::text("none"));
+  const std::string four = gguf::pair("llama.rope.scaling.factor", gguf::real(4)),
+                    older = gguf::pair("llama.rope.scale_linear", gguf::real(3));
+  const RopeScaling by_four = {.kind = RopeKind::linear, .factor = 4}, by_three = {.kind = RopeKind::linear, .factor = 3};
+  CHECK(scaling_with({linear, four}) == by_four);
+  CHECK(scaling_with({four}) == by_four);  // llama.cpp's default type
+  CHECK(scaling_with({older}) == by_three);
+  CHECK(scaling_with({older, four}) == by_four);
+  CHECK(scaling_with({linear}) == RopeScaling{});
+  CHECK(scaling_with({none, four}) == RopeScaling{});
+  for (const double neutral : {0, 1})
+    CHECK(scaling_with({linear, gguf::pair("llama.rope.scaling.factor", gguf::real(neutral))}) == RopeScaling{});
+  CHECK_THROWS_WITH(scaling_with({gguf::pair("llama.rope.scaling.factor", gguf::real(0.5))}), ContainsSubstring("must be at least 1"));
+}
+
+TEST_CASE("import: the divisors that llama.cpp writes for Llama 3's rope scaling are taken back into its constants", "[policy]") {
+  // Those of an 8 wide head with base 500,000, worked with Python floats by the published rule: wavelengths 6.3, 167.1, 4442.9 and
+  // 118142.5.
+  LlamaConfig config = keel::test::lively_config();
+  config.head_dim = 8;
+  config.rope_theta = 500000;
+  GgufParts file = gguf_of(keel::test::lively_llama(config));
+  file.tensors.push_back({"rope_freqs.weight", at::tensor(std::vector<double>{1, 1, 3.2922621, 32}).to(at::kFloat)});
+  const TemporaryFolder folder;
+  write_text(folder / "m.gguf", file.bytes());
+  CHECK(import_gguf(folder / "m.gguf").config.rope_scaling == RopeScaling{.kind = RopeKind::llama3, .factor = 32});
+  GgufParts both = file;
+  both.pairs.push_back(gguf::pair("llama.rope.scaling.factor", gguf::real(2)));
+  CHECK_THAT(gguf_import_complaint(both), ContainsSubstring("rope_freqs.weight"));
+  file.tensors.back().tensor = at::tensor(std::vector<double>{1, 1, 3.2924, 32}).to(at::kFloat);
+  CHECK_THAT(gguf_import_complaint(file), ContainsSubstring("which is not supported"));
 }
 
 TEST_CASE("import: GGUF metadata that is missing, contradictory or asks for other arithmetic is refused", "[policy]") {
@@ -253,5 +299,7 @@ TEST_CASE("import: GGUF metadata that is missing, contradictory or asks for othe
              ContainsSubstring("rms_norm_eps must be positive"));
   GgufParts scaled = whole;
   scaled.tensors.push_back({"rope_freqs.weight", at::tensor(std::vector<float>{1, 8})});
+  CHECK_THAT(gguf_import_complaint(scaled), ContainsSubstring("rope_freqs.weight scales the rotary embedding"));
+  scaled.tensors.back().tensor = at::tensor(std::vector<float>{1, 1, 8});
   CHECK_THAT(gguf_import_complaint(scaled), ContainsSubstring("rope_freqs.weight scales the rotary embedding"));
 }

@@ -1,6 +1,8 @@
 """Logits and log-probabilities of Llamas from transformers, for tests/policy.
 
-    llama_reference.py             three tiny models whose weights come from the formula of tests/support/tiny_model.h
+    llama_reference.py             tiny models whose weights come from the formula of tests/support/tiny_model.h
+    llama_reference.py rope        the same with rope scaling, for tests/policy/rope_scaling_test.cpp: frequencies, the logits behind 48 ids
+                                   and every fourth of their log-probs
     llama_reference.py FOLDER      a model in Hugging Face's layout as JSON: log-probs of ids spread over its vocabulary, and 200 greedy
                                    ids after a prompt with theirs (tests/policy/story_hf.json)
 
@@ -18,9 +20,9 @@ PROMPT = [1, 80, 235]  # "One day" to story-hf: its 200 greedy ids lead by 0.05 
 
 def build(**shape):
     """A Llama of two layers; element i of the k-th weight is 0.3 sin(1.3 i + k), norms are 1 more."""
-    theta = shape.pop("rope_theta", 10000.0)
-    config = LlamaConfig(vocab_size=11, hidden_size=8, intermediate_size=12, num_hidden_layers=2, max_position_embeddings=32,
-                         rope_parameters={"rope_type": "default", "rope_theta": theta}, **shape)
+    rope = {"rope_type": "default", "rope_theta": shape.pop("rope_theta", 10000.0)} | shape.pop("rope", {})
+    config = LlamaConfig(vocab_size=11, hidden_size=8, intermediate_size=12, num_hidden_layers=2,
+                         max_position_embeddings=shape.pop("context", 32), rope_parameters=rope, **shape)
     model = LlamaForCausalLM(config).float().eval()
     names = ["model.embed_tokens.weight"]
     for i in range(2):
@@ -45,6 +47,16 @@ def report(model, ids):
     return [round(x, 6) for x in logits[-1].tolist()], [round(x, 6) for x in logprobs.tolist()]
 
 
+def report_scaled():
+    ids = [(3 * i * i + i) % 11 for i in range(48)]  # tests/policy/rope_scaling_test.cpp has the same
+    for rope in ({"rope_type": "linear", "factor": 4.0},
+                 {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                  "original_max_position_embeddings": 32}):
+        model = build(num_attention_heads=2, num_key_value_heads=1, head_dim=8, rms_norm_eps=1e-5, rope_theta=100.0, rope=rope, context=64)
+        logits, logprobs = report(model, ids)
+        print(rope["rope_type"], [float(f"{x:.9g}") for x in model.model.rotary_emb.inv_freq.tolist()], logits, logprobs[::4], sep="\n  ")
+
+
 @torch.no_grad()
 def report_folder(folder):
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -61,7 +73,9 @@ def report_folder(folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if len(sys.argv) == 2:
+    if sys.argv[1:] == ["rope"]:
+        report_scaled()
+    elif len(sys.argv) == 2:
         print(json.dumps(report_folder(sys.argv[1])))
     else:
         for name, shape in {
