@@ -71,9 +71,9 @@ LlamaConfig read_config(const fs::path& folder) {
 // Collects the problems of a set of tensors, so that one error names them all.
 class Problems {
  public:
-  explicit Problems(fs::path path) : path_(std::move(path)) {}
+  Problems(fs::path path, Precision precision) : path_(std::move(path)), precision_(precision) {}
 
-  // Takes the tensor of that name out of `found`, as fp32, if its shape is that of `wanted`.
+  // Takes the tensor of that name out of `found` if its shape is that of `wanted`.
   void take(std::map<std::string, at::Tensor>& found, const std::string& name, at::Tensor& wanted) {
     const auto source = found.find(name);
     if (source == found.end()) {
@@ -86,7 +86,7 @@ class Problems {
     else if (!source->second.is_floating_point())
       list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
     else
-      wanted = source->second.to(at::kFloat);
+      wanted = source->second.to(kept_type(source->second.scalar_type()));
     // One NaN or infinity makes the sum NaN or infinite.
     if (wanted.is_cpu() && wanted.numel() > 0 && !std::isfinite(wanted.sum(at::kDouble).item<double>()))
       list_.push_back(fmt::format("{} holds NaN or infinity: the training that wrote it diverged, or the file is damaged", name));
@@ -104,13 +104,18 @@ class Problems {
   }
 
  private:
+  at::ScalarType kept_type(at::ScalarType stored) const {
+    return precision_ == Precision::stored && (stored == at::kBFloat16 || stored == at::kHalf) ? stored : at::kFloat;
+  }
+
   fs::path path_;
+  Precision precision_;
   std::vector<std::string> list_;
 };
 
 }  // namespace
 
-Llama load_llama(const fs::path& folder) {
+Llama load_llama(const fs::path& folder, Precision precision) {
   const LlamaConfig config = read_config(folder);
   auto tensors = load_all(folder);
   if (config.tie_word_embeddings) {
@@ -125,12 +130,12 @@ Llama load_llama(const fs::path& folder) {
       tensors.erase("lm_head.weight");
     }
   }
-  return assemble(config, std::move(tensors), folder / "model.safetensors");
+  return assemble(config, std::move(tensors), folder / "model.safetensors", precision);
 }
 
-Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tensors, const fs::path& origin) {
+Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tensors, const fs::path& origin, Precision precision) {
   Llama model = empty_llama(config, c10::kMeta);
-  Problems problems(origin);
+  Problems problems(origin, precision);
   visit_weights(model, [&](const std::string& name, at::Tensor& tensor) { problems.take(tensors, name, tensor); });
   problems.throw_if_any(tensors);
   return model;
@@ -142,7 +147,7 @@ Classifier load_classifier(const fs::path& folder) {
   tensors.erase("lm_head.weight");
   Classifier model{.backbone = backbone_of(empty_llama(config, c10::kMeta)), .score = at::Tensor()};
   model.score = model.backbone.norm.new_empty({1, config.hidden_size});
-  Problems problems(folder / "model.safetensors");
+  Problems problems(folder / "model.safetensors", Precision::fp32);
   visit_weights(model.backbone, [&](const std::string& name, at::Tensor& tensor) { problems.take(tensors, name, tensor); });
   problems.take(tensors, "score.weight", model.score);
   problems.throw_if_any(tensors);
@@ -156,6 +161,7 @@ nlohmann::json causal_model_json() {
 void save_weights(const fs::path& folder, const LlamaConfig& config, const runtime::Parameters& weights, const nlohmann::json& extra) {
   core::make_directories(folder);
   nlohmann::json json = to_hugging_face(config);
+  json["torch_dtype"] = dtype_name(common_dtype(weights));
   json.update(extra);
   runtime::save_tensors(folder / "model.safetensors", weights, {{"format", "pt"}});
   core::write_file(folder / "config.json", json.dump(2) + "\n");

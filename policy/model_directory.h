@@ -6,16 +6,18 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 
+#include "policy/dtype.h"
 #include "policy/llama.h"
 
 namespace keel::policy {
 
-// Weights as fp32. With tied embeddings either of embed_tokens and lm_head may be absent. Throws UsageError when the folder is not a model
+// With tied embeddings either of embed_tokens and lm_head may be absent. Throws UsageError when the folder is not a model
 // folder; DataError for missing, unknown or misshapen tensors (all listed at once). Buffers named rotary_emb.inv_freq are ignored.
-Llama load_llama(const std::filesystem::path& folder);
+Llama load_llama(const std::filesystem::path& folder, Precision precision = Precision::fp32);
 
 // A model from named tensors of any floating dtype, strictly: DataError naming `origin` and every missing, unknown or misshapen tensor.
-Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tensors, const std::filesystem::path& origin);
+Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tensors, const std::filesystem::path& origin,
+               Precision precision = Precision::fp32);
 
 // The backbone of a sequence classifier with its head: "score.weight" [1, D].
 struct Classifier {
@@ -24,7 +26,8 @@ struct Classifier {
 };
 Classifier load_classifier(const std::filesystem::path& folder);
 
-// Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors.
+// Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors, the weights in the types that they
+// have.
 void save_weights(const std::filesystem::path& folder, const LlamaConfig& config, const runtime::Parameters& weights,
                   const nlohmann::json& extra);
 

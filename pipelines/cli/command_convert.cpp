@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ConvertOptions {
-  std::string source, target, format, tokenizer, chat;
+  std::string source, target, format, tokenizer, chat, dtype = "keep";
 };
 
 std::string recognise(const fs::path& source) {
@@ -62,15 +62,29 @@ void check_renderable(const data::ChatFormat& format, const data::Tokenizer& tok
   }
 }
 
+policy::Llama read_source(const std::string& kind, const fs::path& source) {
+  if (kind == "gguf") return policy::import_gguf(source);
+  if (kind == "llama2c") return policy::import_llama2c(source);
+  return policy::load_llama(source, policy::Precision::stored);
+}
+
+// How the folder came about; `dtype` only where the weights may have been rounded to it.
+nlohmann::json lineage_of(const ConvertOptions& options, const std::string& kind) {
+  core::DigestCache digests;
+  nlohmann::json lineage = {
+      {"stage", "convert"}, {"source_format", kind}, {"source_sha256", steps::digest_of(options.source, digests)}};
+  if (options.dtype != "keep") lineage["dtype"] = options.dtype;
+  return lineage;
+}
+
 void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
   const fs::path target = core::output_folder(options.target);
   run::check_outside_results(target);
   if (options.tokenizer.empty() && kind == "llama2c")
     throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
-  const policy::Llama llama = kind == "hf"     ? policy::load_llama(options.source)
-                              : kind == "gguf" ? policy::import_gguf(options.source)
-                                               : policy::import_llama2c(options.source);
+  policy::Llama llama = read_source(kind, options.source);
+  policy::cast_weights(llama, options.dtype, options.source);
   const data::ChatFormat format = source_format(options);
   const fs::path work = target.parent_path() / fmt::format(".{}.partial", target.filename().string());
   fs::remove_all(work);
@@ -79,10 +93,7 @@ void convert(const ConvertOptions& options) {
     data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
     copy_own_companions(options.source, work);
     check_renderable(format, *data::load_tokenizer(work), !options.chat.empty());
-    core::DigestCache digests;
-    inference::save_language_model(
-        work, llama, work, format,
-        {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", steps::digest_of(options.source, digests)}});
+    inference::save_language_model(work, llama, work, format, lineage_of(options, kind));
     if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
       throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
                             fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",
@@ -94,8 +105,9 @@ void convert(const ConvertOptions& options) {
     fs::remove_all(work, ignored);
     throw;
   }
-  core::log_info(fmt::format("{}: {} parameters, chat format {}", options.target, runtime::count_elements(policy::parameters(llama)),
-                             data::describe(format)));
+  const runtime::Parameters weights = policy::parameters(llama);
+  core::log_info(fmt::format("{}: {} parameters in {}, chat format {}", options.target, runtime::count_elements(weights),
+                             policy::dtype_name(policy::common_dtype(weights)), data::describe(format)));
   data::warn_of_sampling_defaults(target);
 }
 
@@ -112,6 +124,10 @@ void add_convert(CLI::App& app, Invocation& invocation) {
       ->type_name("PATH");
   command->add_option("--chat", options->chat,
                       "chat format to record, a name or a .json file that declares one; default: that of the source's template");
+  command
+      ->add_option("--dtype", options->dtype,
+                   "floating type of the weights written: keep (bf16 and fp16 as in SRC, all else as float32), float32, bfloat16, float16")
+      ->check(CLI::IsMember({"keep", "float32", "bfloat16", "float16"}));
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {
