@@ -78,6 +78,13 @@ size_t character_bytes(char lead) {
   return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
 }
 
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (const char c : text.substr(0, 100))
+    shown += c >= ' ' && c < 0x7f ? c : '?';
+  return shown;
+}
+
 std::string repair_utf8(std::string_view text) {
   std::string repaired;
   while (true) {

@@ -14,6 +14,9 @@ void require_utf8(std::string_view text);  // throws std::invalid_argument with 
 
 size_t character_bytes(char lead);  // bytes of the character that begins with `lead`, in valid UTF-8
 
+// A text out of a binary file as an error may show it: its first 100 bytes, "?" for all that is not printable ASCII.
+std::string printable(std::string_view text);
+
 std::string repair_utf8(std::string_view text);  // each ill-formed piece (Unicode 15, 3.9, maximal subparts) becomes one U+FFFD
 
 }  // namespace keel::core

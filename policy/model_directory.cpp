@@ -81,7 +81,7 @@ class Problems {
       return;
     }
     if (source->second.sizes() != wanted.sizes())
-      list_.push_back(fmt::format("{} must be [{}] by config.json, got [{}]", name, fmt::join(wanted.sizes(), ", "),
+      list_.push_back(fmt::format("{} must be [{}] by {}, got [{}]", name, fmt::join(wanted.sizes(), ", "), shapes_from(),
                                   fmt::join(source->second.sizes(), ", ")));
     else if (!source->second.is_floating_point())
       list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
@@ -95,7 +95,7 @@ class Problems {
 
   void throw_if_any(const std::map<std::string, at::Tensor>& left_over) {
     for (const auto& [name, tensor] : left_over)
-      list_.push_back(fmt::format("{} belongs to no Llama of this config.json", name));
+      list_.push_back(fmt::format("{} belongs to no Llama of this {}", name, shapes_from()));
     if (list_.empty()) return;
     constexpr size_t kShown = 8;
     const std::vector<std::string> shown(list_.begin(), list_.begin() + static_cast<std::ptrdiff_t>(std::min(list_.size(), kShown)));
@@ -107,6 +107,9 @@ class Problems {
   at::ScalarType kept_type(at::ScalarType stored) const {
     return precision_ == Precision::stored && (stored == at::kBFloat16 || stored == at::kHalf) ? stored : at::kFloat;
   }
+
+  // The file that the shapes come from.
+  std::string shapes_from() const { return path_.extension() == ".safetensors" ? "config.json" : path_.filename().string(); }
 
   fs::path path_;
   Precision precision_;

@@ -16,14 +16,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRead = "keel reads model.safetensors (or shards with model.safetensors.index.json), GGUF and llama2.c's .bin";
+constexpr const char* kRead =
+    "keel reads model.safetensors (or shards with model.safetensors.index.json), GGUF, llama2.c's .bin and Meta's consolidated.NN.pth";
 constexpr const char* kSaveAgain =
     "save the model as safetensors with transformers: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW)";
 
 // "PyTorch weights" and the like for a file name; "" for others.
 std::string other_weights(const fs::path& file) {
   const std::string name = file.filename(), ending = file.extension();
-  if (name.starts_with("consolidated.") && ending == ".pth") return "Meta's own weights";
   if (ending == ".pth" || ending == ".pt" || ending == ".ckpt" || (ending == ".bin" && name.starts_with("pytorch_model")))
     return "PyTorch weights";
   if (ending == ".onnx" || ending == ".onnx_data") return "an ONNX graph";
@@ -46,6 +46,10 @@ std::string adapter_of(const fs::path& folder) {
       base.empty() ? "" : " for " + base);
 }
 
+bool is_meta(const fs::path& file) {
+  return file.filename().string().starts_with("consolidated.") && file.extension() == ".pth";
+}
+
 }  // namespace
 
 std::string other_folder(const fs::path& folder) {
@@ -66,6 +70,13 @@ std::string other_folder(const fs::path& folder) {
     if (file.extension() == ".gguf")
       return fmt::format("it holds {}: name that file (keel convert {} DST)", file.filename().string(), file.string());
   for (const fs::path& file : files)
+    if (is_meta(file)) {
+      const std::string what = fmt::format("it holds Meta's own weights ({})", file.filename().string());
+      return fs::exists(folder / "params.json", failed)
+                 ? fmt::format("{}: make a model folder of them (keel convert {} DST)", what, folder.string())
+                 : fmt::format("{} without params.json: fetch that file too, then keel convert reads them", what);
+    }
+  for (const fs::path& file : files)
     if (const std::string kind = other_weights(file); !kind.empty())
       return fmt::format("it holds {} ({}); {}; {}", kind, file.filename().string(), kRead, kSaveAgain);
   for (const fs::path& file : files)
@@ -82,6 +93,8 @@ void refuse_other_checkpoint(const fs::path& file) {
     refuse(fmt::format("name the folder that holds it with its config.json, {}", fs::absolute(file).parent_path().string()));
   if (file.filename().string().ends_with(".index.json") || file.filename() == "config.json" || file.filename() == "adapter_config.json")
     refuse(fmt::format("name the folder, {}", fs::absolute(file).parent_path().string()));
+  if (is_meta(file))
+    refuse(fmt::format("name the folder that holds it with its params.json, {}", fs::absolute(file).parent_path().string()));
   const std::string kind = other_weights(file);
   std::string head;
   if (fs::is_regular_file(file)) head = core::MappedFile(file).bytes().substr(0, 512);

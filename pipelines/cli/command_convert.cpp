@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "data/chat_format.h"
 #include "data/generation_config.h"
+#include "data/tokenizer.h"
 #include "data/tokenizer_export.h"
 #include "inference/model_folder.h"
 #include "pipelines/cli/commands.h"
@@ -30,12 +31,15 @@ struct ConvertOptions {
 
 std::string recognise(const fs::path& source) {
   if (!fs::exists(source)) throw core::UsageError(fmt::format("{} does not exist", source.string()));
-  if (fs::is_directory(source)) return "hf";
+  if (fs::is_directory(source)) {
+    const bool safetensors = fs::exists(source / "model.safetensors") || fs::exists(source / "model.safetensors.index.json");
+    return !safetensors && policy::is_meta_folder(source) ? "meta" : "hf";
+  }
   policy::refuse_other_checkpoint(source);
   if (source.extension() == ".gguf") return "gguf";
   if (source.extension() == ".bin") return "llama2c";
   throw core::UsageError(
-      fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|gguf|llama2c", source.string()));
+      fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|meta|gguf|llama2c", source.string()));
 }
 
 // The chat format of SRC or, if it names none, of the tokenizer's folder.
@@ -65,14 +69,37 @@ void check_renderable(const data::ChatFormat& format, const data::Tokenizer& tok
 policy::Llama read_source(const std::string& kind, const fs::path& source) {
   if (kind == "gguf") return policy::import_gguf(source);
   if (kind == "llama2c") return policy::import_llama2c(source);
+  if (kind == "meta") return policy::import_meta(source);
   return policy::load_llama(source, policy::Precision::stored);
+}
+
+// A refusal before the weights are read, which takes long.
+void check_tokenizer(const ConvertOptions& options, const std::string& kind) {
+  if (kind == "llama2c" && options.tokenizer.empty())
+    throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
+  if (kind != "meta") return;
+  if (options.tokenizer.empty() && !fs::exists(fs::path(options.source) / "tokenizer.model") &&
+      !fs::exists(fs::path(options.source) / "tokenizer.json"))
+    throw core::UsageError(
+        fmt::format("{} holds no tokenizer.model; Meta's downloads have it one folder up: name it with --tokenizer PATH", options.source));
+  data::load_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer);
+}
+
+// SHA-256 of a source; of Meta's folder over the files that are read.
+std::string source_digest(const ConvertOptions& options, const std::string& kind) {
+  core::DigestCache digests;
+  if (kind != "meta") return steps::digest_of(options.source, digests);
+  std::vector<fs::path> files = policy::meta_weights(options.source);
+  files.push_back(fs::path(options.source) / "params.json");
+  std::string all;
+  for (const fs::path& file : files)
+    all += file.filename().string() + " " + digests.sha256(file) + "\n";
+  return core::sha256(all);
 }
 
 // How the folder came about; `dtype` only where the weights may have been rounded to it.
 nlohmann::json lineage_of(const ConvertOptions& options, const std::string& kind) {
-  core::DigestCache digests;
-  nlohmann::json lineage = {
-      {"stage", "convert"}, {"source_format", kind}, {"source_sha256", steps::digest_of(options.source, digests)}};
+  nlohmann::json lineage = {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", source_digest(options, kind)}};
   if (options.dtype != "keep") lineage["dtype"] = options.dtype;
   return lineage;
 }
@@ -81,8 +108,7 @@ void convert(const ConvertOptions& options) {
   const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
   const fs::path target = core::output_folder(options.target);
   run::check_outside_results(target);
-  if (options.tokenizer.empty() && kind == "llama2c")
-    throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
+  check_tokenizer(options, kind);
   policy::Llama llama = read_source(kind, options.source);
   policy::cast_weights(llama, options.dtype, options.source);
   const data::ChatFormat format = source_format(options);
@@ -116,10 +142,14 @@ void convert(const ConvertOptions& options) {
 void add_convert(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<ConvertOptions>();
   CLI::App* command = app.add_subcommand("convert", "a checkpoint of another program into a model folder (Hugging Face layout)");
-  command->add_option("source", options->source, "a model folder, a .gguf or a llama2.c .bin")->required()->type_name("SRC");
+  command
+      ->add_option("source", options->source,
+                   "a model folder, Meta's folder (params.json, consolidated.NN.pth), a .gguf or a llama2.c .bin")
+      ->required()
+      ->type_name("SRC");
   command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
   command->add_option("--format", options->format, "format of SRC, if its name does not show it")
-      ->check(CLI::IsMember({"hf", "gguf", "llama2c"}));
+      ->check(CLI::IsMember({"hf", "meta", "gguf", "llama2c"}));
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
       ->type_name("PATH");
   command->add_option("--chat", options->chat,

@@ -19,20 +19,10 @@ namespace gguf = keel::test::gguf;
 namespace {
 
 using keel::test::bytes_of;
+using keel::test::interleaved;
 std::string bytes_of(const at::Tensor& tensor) {
   const at::Tensor plain = tensor.to(at::kFloat).contiguous();
   return {static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()};
-}
-
-// Rows of the rotate-half order as Meta orders them: rows i and i + h/2 of a head become its rows 2i and 2i + 1.
-at::Tensor interleaved(const at::Tensor& rows, int64_t heads) {
-  at::Tensor result = at::zeros_like(rows);
-  const int64_t width = rows.size(0) / heads;
-  for (int64_t head = 0; head < heads; ++head) {
-    for (int64_t i = 0; i < width; ++i)
-      result[head * width + (i < width / 2 ? 2 * i : 2 * (i - width / 2) + 1)] = rows[head * width + i];
-  }
-  return result;
 }
 
 Llama importable_llama(bool tied) {

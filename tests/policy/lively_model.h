@@ -28,6 +28,17 @@ inline policy::Llama lively_llama(const policy::LlamaConfig& config = lively_con
   return model;
 }
 
+// Rows of the rotate-half order as Meta orders them: rows i and i + h/2 of a head become its rows 2i and 2i + 1.
+inline at::Tensor interleaved(const at::Tensor& rows, int64_t heads) {
+  at::Tensor result = at::zeros_like(rows);
+  const int64_t width = rows.size(0) / heads;
+  for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t i = 0; i < width; ++i)
+      result[head * width + (i < width / 2 ? 2 * i : 2 * (i - width / 2) + 1)] = rows[head * width + i];
+  }
+  return result;
+}
+
 // Row `index` of some data: `length` ids of the lively vocabulary.
 inline core::Ids some_ids(size_t index, size_t length) {
   core::Stream stream(11, "test.ids", index);

@@ -170,7 +170,8 @@ TEST_CASE("model directory: a folder with weights of another form says what is t
     std::string name, says;
   };
   const auto [name, says] =
-      GENERATE(Case{"pytorch_model.bin", "PyTorch weights (pytorch_model.bin)"}, Case{"consolidated.00.pth", "Meta's own weights"},
+      GENERATE(Case{"pytorch_model.bin", "PyTorch weights (pytorch_model.bin)"},
+               Case{"consolidated.00.pth", "Meta's own weights (consolidated.00.pth) without params.json: fetch that file too"},
                Case{"model.onnx", "an ONNX graph"}, Case{"tf_model.h5", "TensorFlow"}, Case{"flax_model.msgpack", "Flax"},
                Case{"model.Q8_0.gguf", "keel convert"}, Case{"model-00001-of-00002.safetensors", "without model.safetensors.index.json"},
                Case{"weights.safetensors", "rename it"}, Case{"adapter_config.json", "is an adapter"});
@@ -180,6 +181,14 @@ TEST_CASE("model directory: a folder with weights of another form says what is t
   write_config(folder.path(), keel::test::lively_llama().config);
   CHECK_THROWS_WITH(load_llama(folder.path()), ContainsSubstring("holds no model.safetensors") && ContainsSubstring(says));
   CHECK_THROWS_AS(load_llama(folder.path()), UsageError);
+}
+
+TEST_CASE("model directory: Meta's folder is named, with the command that reads it", "[policy]") {
+  const TemporaryFolder folder;
+  keel::test::write_text(folder / "consolidated.00.pth", "PK\x03\x04");
+  keel::test::write_text(folder / "params.json", "{}");
+  CHECK_THROWS_WITH(load_llama(folder.path()),
+                    ContainsSubstring("Meta's own weights (consolidated.00.pth): make a model folder of them (keel convert "));
 }
 
 TEST_CASE("model directory: a file of another form is named, with what to do", "[policy]") {
@@ -193,8 +202,7 @@ TEST_CASE("model directory: a file of another form is named, with what to do", "
       return std::string(error.what());
     }
   };
-  CHECK_THAT(complaint("consolidated.00.pth", "PK\x03\x04"),
-             ContainsSubstring("Meta's own weights") && ContainsSubstring("save_pretrained"));
+  CHECK_THAT(complaint("consolidated.00.pth", "PK\x03\x04"), ContainsSubstring("name the folder that holds it with its params.json"));
   CHECK_THAT(complaint("pytorch_model.bin", "\x80\x02"), ContainsSubstring("PyTorch weights"));
   CHECK_THAT(complaint("other.bin", "PK\x03\x04"), ContainsSubstring("torch.save"));
   CHECK_THAT(complaint("m.onnx", "x"), ContainsSubstring("an ONNX graph"));

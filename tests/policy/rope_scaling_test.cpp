@@ -62,7 +62,7 @@ RopeScaling scaling_in(const json& changes) {
   return read_llama_config(shape_with(changes), "m/config.json").rope_scaling;
 }
 
-std::string complaint(const json& changes) {
+std::string rope_complaint(const json& changes) {
   try {
     scaling_in(changes);
     return "";
@@ -156,13 +156,13 @@ TEST_CASE("rope scaling: what is missing, out of range or contradictory is named
   const auto without = [](const char* key, const json& value) {
     json changed = kPublished;
     changed[key] = value;
-    return complaint({{"rope_scaling", changed}});
+    return rope_complaint({{"rope_scaling", changed}});
   };
   for (const char* key : {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
     CHECK_THAT(without(key, nullptr), ContainsSubstring("m/config.json: rope_scaling: \"" + std::string(key) + "\" is missing"));
     CHECK_THAT(without(key, "8"), ContainsSubstring(key) && ContainsSubstring("must be a"));
   }
-  CHECK_THAT(complaint({{"rope_parameters", {{"rope_type", "linear"}}}}), ContainsSubstring("rope_parameters: \"factor\" is missing"));
+  CHECK_THAT(rope_complaint({{"rope_parameters", {{"rope_type", "linear"}}}}), ContainsSubstring("rope_parameters: \"factor\" is missing"));
   CHECK_THAT(without("factor", 0.5), ContainsSubstring("must be at least 1, got 0.5"));
   CHECK_THAT(without("high_freq_factor", 1), ContainsSubstring("0 < low_freq_factor < high_freq_factor, got 1 and 1"));
   CHECK_THAT(without("low_freq_factor", 0), ContainsSubstring("got 0 and 4"));
@@ -172,7 +172,8 @@ TEST_CASE("rope scaling: what is missing, out of range or contradictory is named
   CHECK_THAT(without("beta_fast", 32), ContainsSubstring("rope_scaling: beta_fast = 32 is not supported for type \"llama3\""));
   CHECK_THAT(without("rope_type", "dynamic"),
              ContainsSubstring("type \"dynamic\" is not supported; keel computes default, linear and llama3"));
-  CHECK_THAT(complaint({{"rope_scaling", kPublished}, {"rope_parameters", {{"rope_type", "default"}}}}), ContainsSubstring("contradict"));
-  CHECK_THAT(complaint({{"rope_scaling", kPublished}, {"original_max_position_embeddings", 4096}}),
+  CHECK_THAT(rope_complaint({{"rope_scaling", kPublished}, {"rope_parameters", {{"rope_type", "default"}}}}),
+             ContainsSubstring("contradict"));
+  CHECK_THAT(rope_complaint({{"rope_scaling", kPublished}, {"original_max_position_embeddings", 4096}}),
              ContainsSubstring("original_max_position_embeddings is 4096 here and 8192 in the rope scaling"));
 }

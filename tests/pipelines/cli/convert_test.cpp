@@ -1,7 +1,8 @@
-// What keel convert keeps of a checkpoint: the floating type of its weights, and its rope scaling.
+// What keel convert keeps of a checkpoint: the floating type of its weights, its rope scaling; and Meta's own folders.
 #include <bit>
 
 #include "pipelines/cli/keel_binary.h"
+#include "support/torch_builder.h"
 
 namespace keel::pipelines::cli {
 namespace {
@@ -33,6 +34,49 @@ void write_bf16_model(const Workplace& work, const std::string& name, const std:
                         : bf16_bytes(tensor.values));
   }
   core::write_safetensors(work / (name + "/model.safetensors"), entries, [&](size_t i) { return std::string_view(data[i]); }, {});
+}
+
+// The tiny model as Meta's folder `name`, in bf16, without a tokenizer.
+void write_meta_folder(const Workplace& work, const std::string& name) {
+  const std::map<std::string, std::string> parts = {{"input_layernorm", "attention_norm"},
+                                                    {"self_attn.q_proj", "attention.wq"},
+                                                    {"self_attn.k_proj", "attention.wk"},
+                                                    {"self_attn.v_proj", "attention.wv"},
+                                                    {"self_attn.o_proj", "attention.wo"},
+                                                    {"mlp.gate_proj", "feed_forward.w1"},
+                                                    {"post_attention_layernorm", "ffn_norm"},
+                                                    {"mlp.down_proj", "feed_forward.w2"},
+                                                    {"mlp.up_proj", "feed_forward.w3"},
+                                                    {"model.embed_tokens", "tok_embeddings"},
+                                                    {"model.norm", "norm"}};
+  std::vector<test::torch_save::Tensor> tensors;
+  for (const auto& tensor : test::tiny_weights()) {
+    std::string part = tensor.name.substr(0, tensor.name.size() - std::string(".weight").size()), layer;
+    if (part.starts_with("model.layers.")) {
+      layer = part.substr(6, 9);  // "layers.0."
+      part = part.substr(15);
+    }
+    std::vector<float> values = tensor.values;
+    if (part.ends_with("q_proj") || part.ends_with("k_proj"))  // heads of 4 rows; pair i is rows 2i, 2i + 1 there and i, i + 2 here
+      for (int64_t head = 0; head < tensor.shape[0]; head += 4)
+        for (const auto& [to, from] : std::vector<std::pair<int64_t, int64_t>>{{0, 0}, {1, 2}, {2, 1}, {3, 3}})
+          std::copy_n(tensor.values.begin() + (head + from) * test::kTinyWidth, test::kTinyWidth,
+                      values.begin() + (head + to) * test::kTinyWidth);
+    tensors.push_back(
+        {.name = layer + parts.at(part) + ".weight", .type = "BFloat16Storage", .shape = tensor.shape, .bytes = bf16_bytes(values)});
+  }
+  std::filesystem::create_directory(work / name);
+  work.write(name + "/consolidated.00.pth", test::torch_save::file_of(tensors));
+  work.write(name + "/params.json", Json{{"dim", test::kTinyWidth},
+                                         {"n_layers", test::kTinyLayers},
+                                         {"n_heads", test::kTinyHeads},
+                                         {"n_kv_heads", 1},
+                                         {"multiple_of", test::kTinyInner},
+                                         {"ffn_dim_multiplier", 0.5},
+                                         {"norm_eps", 1e-5},
+                                         {"vocab_size", -1},
+                                         {"max_seq_len", test::kTinyContext}}
+                                        .dump());
 }
 
 // The bytes of every weight, by name, and the one type of all.
@@ -152,6 +196,56 @@ TEST_CASE("keel convert, sft and reward train: rope scaling stays with the model
   REQUIRE(logprobs[1].rows().size() == 1);
   CHECK(logprobs[1].out == logprobs[2].out);
   CHECK(logprobs[1].out != logprobs[0].out);
+}
+
+TEST_CASE("keel convert: Meta's folder becomes the same model as the Hugging Face folder of its weights", "[pipelines]") {
+  const Workplace work;
+  write_bf16_model(work, "half");
+  std::filesystem::remove(work / "half/keel.json");
+  write_meta_folder(work, "meta");
+  write_meta_folder(work, "with_tokenizer");
+  std::filesystem::copy_file(work / "tokenizer.model", work / "with_tokenizer/tokenizer.model");
+  write_meta_folder(work, "llama3");
+  work.write("llama3/tokenizer.model", "IQ== 0\nIg== 1\n");
+  write_meta_folder(work, "hostile");
+  namespace torch_save = test::torch_save;
+  work.write(
+      "hostile/consolidated.00.pth",
+      torch_save::file(torch_save::pickle(torch_save::call(torch_save::global("os", "system"), {torch_save::text("touch ran")})), {}));
+  work.write("rows.jsonl", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
+  const auto outcomes =
+      work.run_all({{"convert", "half", "expected"},
+                    {"convert", "with_tokenizer", "found"},
+                    {"convert", "meta", "named", "--tokenizer", "tokenizer.model", "--chat", "llama2", "--format", "meta"},
+                    {"convert", "meta", "wide", "--tokenizer", "tokenizer.model", "--dtype", "float32"},
+                    {"convert", "meta", "refused"},
+                    {"convert", "llama3", "refused"},
+                    {"convert", "meta/consolidated.00.pth", "refused", "--tokenizer", "tokenizer.model"},
+                    {"sft", "--model", "with_tokenizer", "--data", "rows.jsonl", "--out", "refused"},
+                    {"convert", "hostile", "refused", "--tokenizer", "tokenizer.model"}});
+  for (size_t i = 0; i < 4; ++i) {
+    INFO(outcomes[i].err);
+    REQUIRE(outcomes[i].code == 0);
+  }
+  CHECK(stored_in(work, "found") == stored_in(work, "half"));
+  CHECK(work.read("found/model.safetensors") == work.read("expected/model.safetensors"));
+  CHECK(work.read("found/config.json") == work.read("expected/config.json"));
+  CHECK(work.read("named/model.safetensors") == work.read("found/model.safetensors"));
+  CHECK(json_in(work, "named/keel.json")["chat_format"] == "llama2");
+  CHECK(json_in(work, "named/keel.json")["lineage"]["source_format"] == "meta");
+  CHECK(stored_in(work, "wide").dtype == "F32");
+  CHECK(outcomes[4].code == 2);
+  CHECK(outcomes[4].says("one folder up: name it with --tokenizer"));
+  CHECK(outcomes[5].code == 3);
+  CHECK(outcomes[5].says("llama3/tokenizer.model: is a tiktoken vocabulary"));
+  CHECK(outcomes[6].code == 2);
+  CHECK(outcomes[6].says("name the folder that holds it with its params.json"));
+  CHECK(outcomes[7].code == 2);
+  CHECK(outcomes[7].says("keel convert with_tokenizer DST"));
+  CHECK(outcomes[8].code == 3);
+  CHECK(outcomes[8].says("hostile/consolidated.00.pth: its pickle asks for os.system"));
+  CHECK_FALSE(work.has("ran"));
+  CHECK_FALSE(work.has("refused"));
 }
 
 }  // namespace keel::pipelines::cli
