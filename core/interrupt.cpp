@@ -12,24 +12,25 @@
 namespace keel::core {
 namespace {
 
-std::atomic<bool> interrupt_flag{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
+std::atomic<int> interrupting{0};  // the signal
+static_assert(std::atomic<int>::is_always_lock_free);
+std::string_view notice_text = kInterruptNotice;  // set before the handler is
 
 extern "C" void keel_on_interrupt(int signal) {
-  if (interrupt_flag.exchange(true)) {  // the second signal ends the process, as the shell expects
+  if (interrupting.exchange(signal) != 0) {  // the second signal ends the process, as the shell expects
     std::signal(signal, SIG_DFL);
     std::raise(signal);
     return;
   }
   const int saved = errno;
-  static constexpr char kNotice[] = "\nstopping at the next safe point; a second signal ends the process at once\n";
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kNotice, sizeof kNotice - 1);
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, notice_text.data(), notice_text.size());
   errno = saved;
 }
 
 }  // namespace
 
-void install_interrupt_handler() {
+void install_interrupt_handler(std::string_view notice) {
+  notice_text = notice;
   struct sigaction action {};
   action.sa_handler = keel_on_interrupt;
   action.sa_flags = SA_RESTART;
@@ -40,16 +41,19 @@ void install_interrupt_handler() {
 }
 
 bool interrupt_requested() {
-  return interrupt_flag.load();
+  return interrupting.load() != 0;
+}
+int interrupt_signal() {
+  return interrupting.load();
 }
 void stop_if_interrupted(const std::string& what) {
   if (interrupt_requested()) throw Interrupted(what + " was stopped and keeps nothing of this part; run the same command again");
 }
 void request_interrupt() {
-  interrupt_flag.store(true);
+  interrupting.store(SIGINT);
 }
 void clear_interrupt() {
-  interrupt_flag.store(false);
+  interrupting.store(0);
 }
 
 }  // namespace keel::core

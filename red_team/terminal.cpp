@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/terminal.h"
 #include "core/utf8.h"
 #include "data/text.h"
 
@@ -24,34 +25,6 @@ constexpr const char* kHelp =
     "  /task                show the request again\n"
     "  /skip                give this attempt up and take the next request\n"
     "  /quit                stop; the same command goes on from here\n";
-
-// A character that steers a terminal instead of showing something: a control character (C0 but for line break and tab, U+007F to U+009F),
-// or one that turns the direction of what follows (U+202A to U+202E, U+2066 to U+2069).
-bool steers(char32_t c) {
-  return (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7f && c <= 0x9f) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
-// The code point of a character in UTF-8.
-char32_t code_point(std::string_view character) {
-  const auto lead = static_cast<unsigned char>(character[0]);
-  char32_t code = character.size() == 1 ? lead : lead & (0x7fu >> character.size());
-  for (const char c : character.substr(1))
-    code = code << 6 | (static_cast<unsigned char>(c) & 0x3f);
-  return code;
-}
-
-// A text for a terminal: what steers one in a model's answer is shown as \u009b and does not reach it.
-std::string shown(const std::string& text) {
-  const std::string valid = core::repair_utf8(text);
-  std::string result;
-  for (size_t begin = 0, bytes = 0; begin < valid.size(); begin += bytes) {
-    bytes = core::character_bytes(valid[begin]);
-    const std::string_view character = std::string_view(valid).substr(begin, bytes);
-    const char32_t code = code_point(character);
-    result += steers(code) ? fmt::format("\\u{:04x}", static_cast<uint32_t>(code)) : std::string(character);
-  }
-  return result;
-}
 
 std::vector<std::string> words_of(const std::string& line) {
   std::vector<std::string> words;
@@ -111,7 +84,7 @@ class Person {
     terminal_.print(prompt);
     return terminal_.read();
   }
-  void say(const std::string& text) { terminal_.print(shown(text) + "\n"); }
+  void say(const std::string& text) { terminal_.print(core::harmless(text) + "\n"); }
   double seconds() {  // since the last call; the model's time is left out by calling it after an answer
     const double now = terminal_.clock();
     return now - std::exchange(since_, now);

@@ -34,3 +34,19 @@ TEST_CASE("interrupt: the first signal sets the flag, the second ends the proces
     CHECK(WTERMSIG(status) == second);
   }
 }
+
+TEST_CASE("interrupt: which signal came can be asked, the notice is the caller's, and a cleared one is forgotten", "[core]") {
+  const keel::test::TemporaryFolder folder;
+  const int status = keel::test::run_child([&] {
+    keel::test::redirect(STDERR_FILENO, folder / "log");
+    keel::core::install_interrupt_handler("(stopped)");
+    if (keel::core::interrupt_signal() != 0) return 1;
+    ::raise(SIGINT);
+    if (keel::core::interrupt_signal() != SIGINT) return 2;
+    keel::core::clear_interrupt();
+    ::raise(SIGTERM);  // the first signal again: the process lives
+    return keel::core::interrupt_signal() == SIGTERM ? 0 : 3;
+  });
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  CHECK(keel::test::read_text(folder / "log") == "(stopped)(stopped)");
+}

@@ -102,3 +102,29 @@ TEST_CASE("log: messages below the level are left out, the others go to standard
   CHECK(std::count(text.begin(), text.end(), '\n') == 3);
   CHECK_THROWS_AS(keel::core::set_log_level("loud"), keel::core::UsageError);
 }
+
+TEST_CASE("progress: long work publishes its line for other processes, short work and finished work none", "[core]") {
+  using keel::core::published_progress;
+  const TemporaryFolder folder;
+  const auto file = folder / ".progress.json";
+  keel::test::write_text(file, R"({"label": "of an earlier attempt")");
+  CHECK_FALSE(published_progress(file));  // cut off by a kill
+  keel::core::publish_progress(file);
+  CHECK_FALSE(std::filesystem::exists(file));
+  {
+    Progress progress("sft", 100, "steps", 20);
+    progress.update(21);
+    CHECK_FALSE(std::filesystem::exists(file));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1050));
+    progress.update(40, "loss 2.5");
+    const auto line = published_progress(file);
+    REQUIRE(line);
+    CHECK_THAT(*line, ContainsSubstring("sft: 40 of 100 steps (40 %), ") && ContainsSubstring(" left, loss 2.5"));
+  }
+  CHECK_FALSE(std::filesystem::exists(file));
+  keel::core::publish_progress({});
+  Progress other("x", 10, "rows");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1050));
+  other.update(1);
+  CHECK_FALSE(std::filesystem::exists(file));
+}
