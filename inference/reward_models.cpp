@@ -12,9 +12,7 @@
 #include "inference/remote_reward.h"
 
 namespace keel::inference {
-namespace {
 
-// "helpfulness", "safety" or "refusal" where keel.json says what the model was trained for, else "".
 std::string trained_for(const std::filesystem::path& folder) {
   if (is_remote(folder)) {
     const nlohmann::json metadata = RewardClient(folder.string()).metadata();
@@ -26,8 +24,6 @@ std::string trained_for(const std::filesystem::path& folder) {
   const auto kind = object.is_object() ? object.value("/lineage/kind"_json_pointer, nlohmann::json()) : nlohmann::json();
   return kind.is_string() ? kind.get<std::string>() : std::string();
 }
-
-}  // namespace
 
 void check_reward_kinds(const std::filesystem::path& helpfulness, const std::filesystem::path& safety) {
   for (const auto& folder : {helpfulness, safety})

@@ -93,8 +93,8 @@ bool append(Row& row, int64_t id, float logprob, const std::vector<int64_t>& sto
   return false;
 }
 
-void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, std::vector<Row> rows, const SamplingConfig& config,
-                    const std::vector<int64_t>& stop_ids) {
+void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, std::vector<Row> rows, const GenerationJob& job) {
+  const SamplingConfig& config = job.sampling;
   const runtime::TokenBatch batch = runtime::pad_right(prompts);
   int64_t longest = 0;
   for (const auto& row : rows)
@@ -111,7 +111,10 @@ void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, s
     const at::Tensor chosen = logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).contiguous();
     std::vector<int64_t> alive;
     for (size_t b = 0; b < rows.size(); ++b) {
-      if (rows[b].alive) rows[b].alive = append(rows[b], ids.const_data_ptr<int64_t>()[b], chosen.const_data_ptr<float>()[b], stop_ids);
+      if (!rows[b].alive) continue;
+      const int64_t id = ids.const_data_ptr<int64_t>()[b];
+      rows[b].alive = append(rows[b], id, chosen.const_data_ptr<float>()[b], job.stop_ids);
+      if (job.sampled) job.sampled(rows[b].sample->prompt * job.samples + rows[b].sample->sample, id);
       if (rows[b].alive) alive.push_back(static_cast<int64_t>(b));
     }
     if (alive.empty()) return;
@@ -167,7 +170,7 @@ std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job)
                       .stream = core::Stream(job.seed, job.purpose, static_cast<uint64_t>(record), static_cast<uint64_t>(answer.sample)),
                       .limit = std::min(job.sampling.max_new_tokens, room)});
     }
-    generate_batch(model, batch, std::move(rows), job.sampling, job.stop_ids);
+    generate_batch(model, batch, std::move(rows), job);
     const std::lock_guard lock(reporting);
     finished += end - begin;
     if (job.done) job.done(finished);

@@ -37,9 +37,10 @@ struct GenerationJob {
   uint64_t seed = 0;
   std::string purpose = "generate";
   int64_t first_record = 0;
-  std::vector<int64_t> records = {};                // of each prompt, if some prompts were left out; empty = as above
-  int64_t batch_rows = 64;                          // most answers decoded together; memory against speed, same answers
-  std::function<void(int64_t finished)> done = {};  // called now and then with the number of finished answers
+  std::vector<int64_t> records = {};                             // of each prompt, if some prompts were left out; empty = as above
+  int64_t batch_rows = 64;                                       // most answers decoded together; memory against speed, same answers
+  std::function<void(int64_t finished)> done = {};               // called now and then with the number of finished answers
+  std::function<void(int64_t answer, int64_t id)> sampled = {};  // called with every token and the index of its answer, by the threads
 };
 
 // The answers in the order prompt 0 sample 0, prompt 0 sample 1, ... One ends at a stop id, after max_new_tokens or at the model's context

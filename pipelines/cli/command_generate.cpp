@@ -93,16 +93,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
       ->type_name("FILE");
   command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");
   command->add_option("--samples", options->samples, "answers to each prompt")->capture_default_str()->check(CLI::Range(1, 1'000'000));
-  const auto setting = [options](const std::string& key) {
-    return [=](const std::string& value) { options->settings.push_back(key + "=" + value); };
-  };
-  command->add_option("--temperature", options->config.sampling.temperature, "divides the logits; 0 = greedy")
-      ->capture_default_str()
-      ->each(setting("temperature"));
-  command->add_option("--top-p", options->config.sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
-  command->add_option("--max-new-tokens", options->config.sampling.max_new_tokens, "longest answer in tokens")
-      ->capture_default_str()
-      ->each(setting("max_new_tokens"));
+  add_sampling_options(*command, options->config.sampling, options->settings);
   command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   add_render_policy(*command, options->limit, "a longer row gets an \"error\"");

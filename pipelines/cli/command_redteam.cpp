@@ -14,7 +14,7 @@
 #include "pipelines/cli/commands.h"
 #include "pipelines/cli/red_team_models.h"
 #include "pipelines/cli/red_team_report.h"
-#include "pipelines/cli/red_team_terminal.h"
+#include "pipelines/cli/terminal_input.h"
 #include "red_team/automatic.h"
 #include "red_team/logs.h"
 #include "red_team/measures.h"
@@ -180,7 +180,7 @@ void add_try(CLI::App& group, Invocation& invocation) {
       const auto attacks = attacks_of(*options);
       red_team::AttemptLog log(options->log);
       log.require_person(person);
-      red_team::try_requests(person, target_of(*options, *command, invocation.seed), requests, attacks, log, terminal());
+      red_team::try_requests(person, target_of(*options, *command, invocation.seed), requests, attacks, log, red_team_terminal());
     };
   });
 }
@@ -199,7 +199,7 @@ void add_rate(CLI::App& group, Invocation& invocation) {
         throw core::UsageError(fmt::format("there is no log {}; keel redteam try and auto write one", options->log));
       red_team::AttemptLog log(options->log);
       if (log.attempts().empty()) throw core::DataError(options->log, 0, "holds no attempt to rate");
-      red_team::rate_attempts(person, log, terminal());
+      red_team::rate_attempts(person, log, red_team_terminal());
     };
   });
 }

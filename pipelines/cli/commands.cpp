@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -11,6 +12,15 @@
 #include "pipelines/run/manifest.h"
 
 namespace keel::pipelines::cli {
+namespace {
+
+// A command of CLI11 has no place for them.
+std::map<const CLI::App*, std::vector<std::string>>& settings_by_command() {
+  static std::map<const CLI::App*, std::vector<std::string>> settings;
+  return settings;
+}
+
+}  // namespace
 
 void add_common_options(CLI::App& command, Invocation& invocation) {
   command.add_option("--config", invocation.config, "JSON file (comments allowed) with fields of this command")->type_name("FILE");
@@ -67,8 +77,30 @@ inference::RenderPolicy overridden(const CLI::App& command, const inference::Ren
   return limit;
 }
 
+void add_sampling_options(CLI::App& command, policy::SamplingConfig& sampling, std::vector<std::string>& settings) {
+  const auto setting = [&settings](const std::string& key) {
+    return [&settings, key](const std::string& value) { settings.push_back(key + "=" + value); };
+  };
+  command.add_option("--temperature", sampling.temperature, "divides the logits; 0 = greedy")
+      ->capture_default_str()
+      ->each(setting("temperature"));
+  command.add_option("--top-p", sampling.top_p, "nucleus mass; 1 = off")->capture_default_str()->each(setting("top_p"));
+  command.add_option("--max-new-tokens", sampling.max_new_tokens, "longest answer in tokens")
+      ->capture_default_str()
+      ->each(setting("max_new_tokens"));
+}
+
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading) {
   command.footer(heading + ":\n" + core::help_text(fields));
+  std::vector<std::string>& names = settings_by_command()[&command];
+  for (const core::Field& field : fields.list())
+    names.push_back(field.name);
+}
+
+std::vector<std::string> setting_names(const CLI::App& command) {
+  const auto& known = settings_by_command();
+  const auto found = known.find(&command);
+  return found == known.end() ? std::vector<std::string>{} : found->second;
 }
 
 }  // namespace keel::pipelines::cli

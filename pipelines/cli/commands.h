@@ -8,6 +8,7 @@
 
 #include "core/config.h"
 #include "inference/prompts.h"
+#include "policy/generate.h"
 
 namespace CLI {
 class App;
@@ -42,12 +43,21 @@ void add_render_policy(CLI::App& command, inference::RenderPolicy& policy, const
 // A model folder's own limit, overridden by those of the three options that were given.
 inference::RenderPolicy overridden(const CLI::App& command, const inference::RenderPolicy& given, inference::RenderPolicy limit);
 
+// --temperature, --top-p, --max-new-tokens. Those that are given go into `settings` as key=value: they win over --config and --set.
+void add_sampling_options(CLI::App& command, policy::SamplingConfig& sampling, std::vector<std::string>& settings);
+
 // Adds the help of every field below the options.
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading = "Fields of --config and --set");
+
+// The names of those fields; none for a command without.
+std::vector<std::string> setting_names(const CLI::App& command);
 
 void add_tokenize(CLI::App& app, Invocation& invocation);
 void add_convert(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
+void add_chat(CLI::App& app, Invocation& invocation);
+void add_inspect(CLI::App& app, Invocation& invocation);
+void add_completion(CLI::App& app, Invocation& invocation);  // last: its scripts hold what the others declared
 void add_logprobs(CLI::App& app, Invocation& invocation);
 void add_score(CLI::App& app, Invocation& invocation);
 void add_step_commands(CLI::App& app,

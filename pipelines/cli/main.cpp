@@ -94,6 +94,7 @@ int run(int argc, char** argv) {
   keel::pipelines::cli::add_lineage_commands(app, invocation);
   keel::pipelines::cli::add_step_commands(app, invocation);
   keel::pipelines::cli::add_generate(app, invocation);
+  keel::pipelines::cli::add_chat(app, invocation);
   keel::pipelines::cli::add_logprobs(app, invocation);
   keel::pipelines::cli::add_score(app, invocation);
   keel::pipelines::cli::add_serve(app, invocation);

@@ -1,6 +1,7 @@
 #include "policy/generate.h"
 
 #include <cmath>
+#include <mutex>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -200,5 +201,24 @@ TEST_CASE("generate: frequencies of the first token match the model's probabilit
              {.prompts = {prompt}, .samples = 2000, .sampling = {.temperature = temperature, .max_new_tokens = 1}, .batch_rows = 1000}))
       counts[answer.ids[0]] += 1;
     CHECK(((counts - expected).square() / expected.clamp_min(5)).sum().item<double>() < 48.3);  // 22 degrees of freedom, 0.1 %
+  }
+}
+
+TEST_CASE("generate: every token is reported once, in the order of its answer, and nothing else changes", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  GenerationJob job{
+      .prompts = five_prompts(), .samples = 2, .sampling = {.max_new_tokens = 12}, .stop_ids = {5, 9}, .seed = 4, .batch_rows = 3};
+  const auto reference = generate(model, job);
+  std::mutex lock;
+  std::vector<Ids> reported(10);
+  job.sampled = [&](int64_t answer, int64_t id) {
+    const std::lock_guard guard(lock);
+    reported.at(static_cast<size_t>(answer)).push_back(id);
+  };
+  const auto answers = generate(model, job);
+  for (size_t i = 0; i < answers.size(); ++i) {
+    CHECK(reported[i] == answers[i].ids);
+    CHECK(answers[i].ids == reference[i].ids);
+    CHECK(answers[i].logprobs == reference[i].logprobs);
   }
 }

@@ -1,4 +1,4 @@
-#include "pipelines/cli/red_team_terminal.h"
+#include "pipelines/cli/terminal_input.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -13,10 +13,8 @@
 #include "core/interrupt.h"
 
 namespace keel::pipelines::cli {
-namespace {
 
-// The next line of standard input. Reads the descriptor itself, so that Ctrl-C stops at once: every turn is on disk already.
-std::optional<std::string> read_line() {
+std::optional<std::string> read_line(const std::string& interrupted) {
   static std::string pending;
   for (;;) {
     if (const size_t end = pending.find('\n'); end != std::string::npos) {
@@ -26,7 +24,7 @@ std::optional<std::string> read_line() {
       return line;
     }
     pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
-    if (core::interrupt_requested()) throw core::Interrupted("stopped; the log holds every turn, and the same command goes on from here");
+    if (core::interrupt_requested()) throw core::Interrupted(interrupted);
     if (::poll(&input, 1, 100) <= 0) continue;
     char bytes[4096];
     const ssize_t got = ::read(STDIN_FILENO, bytes, sizeof bytes);
@@ -39,10 +37,8 @@ std::optional<std::string> read_line() {
   }
 }
 
-}  // namespace
-
-red_team::Terminal terminal() {
-  return {.read = read_line,
+red_team::Terminal red_team_terminal() {
+  return {.read = [] { return read_line("stopped; the log holds every turn, and the same command goes on from here"); },
           .print =
               [](const std::string& text) {
                 std::fputs(text.c_str(), stdout);
