@@ -10,10 +10,13 @@
 #include "core/digest_cache.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/interrupt.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/version.h"
 #include "pipelines/cli/commands.h"
+#include "pipelines/cli/runs.h"
+#include "pipelines/cli/watch.h"
 #include "pipelines/report/summary.h"
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages/graph.h"
@@ -30,18 +33,9 @@ struct RunCommandOptions {
   bool dry_run = false, schema = false, verify = false;
 };
 
-run::RunOptions options_for(const recipe::Recipe& recipe, const Invocation& invocation) {
-  return {.seed = static_cast<uint64_t>(recipe.seed),
-          .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
-          .threads = invocation.threads,
-          .until = {},
-          .only = {},
-          .versions = runtime::program_versions()};
-}
-
-void print_statuses(const std::vector<run::StageStatus>& statuses) {
-  for (const auto& status : statuses)
-    std::cout << fmt::format("{:<20} {:<8} {}", status.name, run::state_name(status.state), status.reason) << "\n";
+void print_statuses(const RunView& view) {
+  for (const auto& line : status_lines(view))
+    std::cout << line << "\n";
 }
 
 // Links that people and scripts can rely on: DIR/models/ppo, DIR/reward_models/safety, DIR/report.html, DIR/summary.json.
@@ -62,20 +56,6 @@ void publish(const run::RunDirectory& run, const recipe::Recipe& recipe) {
       if (entry.is_symlink() && !linked.contains(entry.path())) run::remove_tree(entry.path());  // left by a recipe with other models
   for (const char* file : {"report.html", "summary.json"})
     core::write_file(run.root() / file, core::read_file(*run.current("report") / file));
-}
-
-// The stages of a finished or begun run.
-std::vector<run::Stage> recorded_stages(const run::RunDirectory& run, const recipe::Recipe& recipe, bool verify = false) {
-  core::DigestCache known(run.digest_file(), !verify);
-  return stages::build_stages(recipe, stages::external_digests(recipe, known, run.record()->external));
-}
-
-// The recipe that run.json holds, with the fields of `overlay` (a file; "" = none) and `settings` (key=value) applied.
-recipe::Recipe recorded_recipe(const run::RunDirectory& run, const std::string& overlay = {},
-                               const std::vector<std::string>& settings = {}) {
-  const auto record = run.record();
-  if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
-  return recipe::read_recorded_recipe(record->config, run.root() / "run.json", overlay, settings);
 }
 
 void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
@@ -101,7 +81,7 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
   run_options.only = options.only;
   if (options.verify) run_options.check = run::OutputCheck::digests;
   if (options.dry_run) {
-    print_statuses(plan(run, stages, run_options));
+    print_statuses({.stages = plan(run, stages, run_options)});
     return;
   }
   const auto required = run::required_threads(run, stages, run_options);  // refuses an unknown --until before the folder is touched
@@ -119,12 +99,23 @@ void run_recipe(const RunCommandOptions& options, Invocation& invocation) {
 
 void show_status(const std::string& folder, bool verify, const Invocation& invocation) {
   configure({}, invocation);
-  const run::RunDirectory run(folder);
-  const recipe::Recipe recipe = recorded_recipe(run);
-  run::RunOptions options = options_for(recipe, invocation);
-  if (verify) options.check = run::OutputCheck::digests;
-  print_statuses(plan(run, recorded_stages(run, recipe, verify), options));
-  if (run.running()) std::cout << "a process is working on it\n";
+  const RunView view = view_of(folder, verify ? run::OutputCheck::digests : run::OutputCheck::touched, invocation);
+  RunView table = view;
+  table.working.clear();  // scripts know the four states
+  print_statuses(table);
+  if (view.running) std::cout << "a process is working on it" << (view.progress ? ": " + *view.progress : "") << "\n";
+}
+
+// --watch: `seconds` as given, "" = left out.
+void watch_status(const std::string& folder, const std::string& seconds, const Invocation& invocation) {
+  configure({}, invocation);
+  double pause = 2;
+  if (!seconds.empty() && !(CLI::detail::lexical_cast(seconds, pause) && pause >= 0.1 && pause <= 86400))
+    throw core::UsageError(fmt::format(
+        "--watch takes the seconds between two looks, 0.1 to 86400, got {}; the folder stands before it: keel status DIR --watch",
+        seconds));
+  core::install_interrupt_handler("\n");  // Ctrl-C is how a watch ends
+  watch([&] { return run::RunDirectory(folder).record() ? view_of(folder, run::OutputCheck::sizes, invocation) : RunView{}; }, pause);
 }
 
 void show_explanation(const std::string& folder, const std::string& stage, const std::string& recipe_file, const Invocation& invocation) {
@@ -178,9 +169,23 @@ void add_run_commands(CLI::App& app, Invocation& invocation) {
   };
   add_on_folder("status", "state of every stage (done, half done, stale or waiting), and why", [&](CLI::App& sub, const auto& folder) {
     auto verify = std::make_shared<bool>(false);
-    sub.add_flag("--verify", *verify, "compare all finished outputs with their SHA-256");
-    sub.callback([folder, verify, &invocation] {
-      invocation.action = [folder, verify, &invocation] { show_status(*folder, *verify, invocation); };
+    auto seconds = std::make_shared<std::string>();
+    CLI::Option* verified = sub.add_flag("--verify", *verify, "compare all finished outputs with their SHA-256");
+    CLI::Option* watched =
+        sub.add_option(
+               "--watch", *seconds,
+               "look again every SECONDS (2 when left out), with the progress of the running stage, until the run ends; waits for a "
+               "run that has not begun; Ctrl-C ends it")
+            ->type_name("[SECONDS]")
+            ->expected(0, 1)
+            ->excludes(verified);
+    sub.callback([=, &invocation] {
+      invocation.action = [=, &invocation] {
+        if (watched->count() > 0)
+          watch_status(*folder, watched->results().at(0), invocation);
+        else
+          show_status(*folder, *verify, invocation);
+      };
     });
   });
   add_on_folder("explain", "why a stage would run again: differences from its last result", [&](CLI::App& sub, const auto& folder) {

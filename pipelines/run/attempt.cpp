@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/progress.h"
 #include "core/system_error.h"
 #include "pipelines/run/fail_point.h"
 
@@ -41,6 +42,14 @@ Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
   return attempt;
 }
 
+// While it lives, the stage's progress can be read by others.
+struct Published {
+  explicit Published(const fs::path& file) { core::publish_progress(file); }
+  Published(const Published&) = delete;
+  Published& operator=(const Published&) = delete;
+  ~Published() { core::publish_progress({}); }
+};
+
 // Records why an attempt ended, if possible. If the disk is the reason and recording fails, the original error must still be reported.
 void record_end(RunDirectory& run, const StageTask& task, const Attempt& attempt, const std::string& event, const std::string& reason) {
   try {
@@ -54,6 +63,7 @@ void record_end(RunDirectory& run, const StageTask& task, const Attempt& attempt
 void call_stage(RunDirectory& run, const StageTask& task, Attempt& attempt) {
   const auto begin = Clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
+  const Published progress(progress_file(task.context.work));
   try {
     task.stage.run(task.context);
     attempt.seconds += elapsed();
@@ -101,6 +111,10 @@ void finish_commit(RunDirectory& run, const StageTask& task, const Manifest& man
 }
 
 }  // namespace
+
+fs::path progress_file(const fs::path& partial) {
+  return partial / ".progress.json";
+}
 
 std::optional<Attempt> read_attempt(const fs::path& partial) {
   const fs::path path = partial / "attempt.json";

@@ -25,6 +25,9 @@ struct Attempt {
   std::string started;       // UTC, the first time
 };
 
+// Where the work in a half-done folder says how far it is (core::published_progress); its name keeps it out of the outputs.
+std::filesystem::path progress_file(const std::filesystem::path& partial);
+
 // Nothing when there is no half-done folder or its attempt.json is not written yet.
 std::optional<Attempt> read_attempt(const std::filesystem::path& partial);
 
