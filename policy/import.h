@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
+#include "core/gguf.h"
 #include "policy/llama.h"
 
 namespace keel::policy {
@@ -12,9 +13,11 @@ namespace keel::policy {
 // llama2.c's version-0 .bin: seven int32 (dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len; a negative vocab_size means
 // an untied head), then fp32 weights with interleaved RoPE. DataError when sizes and file length do not agree.
 Llama import_llama2c(const std::filesystem::path& file);
+LlamaConfig llama2c_config(const std::filesystem::path& file);  // its shape alone, sizes checked
 
 // A GGUF of architecture "llama", any of the block formats that core/gguf.h reads; q and k rows are put into the rotate-half order.
 Llama import_gguf(const std::filesystem::path& file);
+LlamaConfig gguf_config(const core::GgufFile& file);  // its shape alone
 
 // Meta's own folder: params.json and the files consolidated.NN.pth of torch.save, one for each process that ran the model, merged. Weights
 // keep bf16 and fp16; q and k rows are put into the rotate-half order. DataError for files that do not fit each other or params.json.

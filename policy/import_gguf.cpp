@@ -186,6 +186,10 @@ LlamaConfig read_metadata(const core::GgufFile& file) {
 
 }  // namespace
 
+LlamaConfig gguf_config(const core::GgufFile& file) {
+  return read_metadata(file);
+}
+
 Llama import_gguf(const std::filesystem::path& path) {
   const core::GgufFile file(path);
   LlamaConfig config = read_metadata(file);

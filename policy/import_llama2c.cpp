@@ -33,21 +33,37 @@ LlamaConfig read_header(std::string_view bytes, const std::string& path) {
   return config;
 }
 
-}  // namespace
+// Numbers of cos and sin, which keel computes itself.
+int64_t rope_table_size(const LlamaConfig& config) {
+  return config.max_position_embeddings * config.head_size();
+}
 
-Llama import_llama2c(const std::filesystem::path& file) {
-  const core::MappedFile mapped(file);
-  const std::string_view bytes = mapped.bytes();
+// The header's shape, if the file is as long as it says.
+LlamaConfig checked_config(std::string_view bytes, const std::filesystem::path& file) {
   core::refuse_foreign_file(bytes, file);
   const LlamaConfig config = read_header(bytes, file);
-  Llama model = empty_llama(config, c10::kMeta);
-  const int64_t rope_tables = config.max_position_embeddings * config.head_size();  // cos and sin, which keel computes itself
+  const Llama model = empty_llama(config, c10::kMeta);
   const auto expected =
-      static_cast<uint64_t>(runtime::count_elements(parameters(model)) + rope_tables) * sizeof(float) + 7 * sizeof(int32_t);
+      static_cast<uint64_t>(runtime::count_elements(parameters(model)) + rope_table_size(config)) * sizeof(float) + 7 * sizeof(int32_t);
   if (bytes.size() != expected)
     throw core::DataError(
         file, 0,
         fmt::format("must be {} bytes long by its header, got {}; the file is cut or no llama2.c checkpoint", expected, bytes.size()));
+  return config;
+}
+
+}  // namespace
+
+LlamaConfig llama2c_config(const std::filesystem::path& file) {
+  const core::MappedFile mapped(file);
+  return checked_config(mapped.bytes(), file);
+}
+
+Llama import_llama2c(const std::filesystem::path& file) {
+  const core::MappedFile mapped(file);
+  const std::string_view bytes = mapped.bytes();
+  const LlamaConfig config = checked_config(bytes, file);
+  Llama model = empty_llama(config, c10::kMeta);
 
   size_t offset = 7 * sizeof(int32_t);
   const auto read = [&](at::Tensor& tensor) {
@@ -64,7 +80,7 @@ Llama import_llama2c(const std::filesystem::path& file) {
                             &LlamaLayer::gate, &LlamaLayer::down, &LlamaLayer::up})
     read_each(member);
   read(model.norm);
-  offset += static_cast<size_t>(rope_tables) * sizeof(float);
+  offset += static_cast<size_t>(rope_table_size(config)) * sizeof(float);
   if (config.tie_word_embeddings)
     model.head = model.embedding;
   else

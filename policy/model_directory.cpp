@@ -15,11 +15,9 @@
 #include "runtime/tensor_file.h"
 
 namespace keel::policy {
-namespace {
 
 namespace fs = std::filesystem;
 
-// The safetensors files of a folder: the single one, or the shards that the index names.
 std::vector<fs::path> weight_files(const fs::path& folder) {
   if (fs::exists(folder / "model.safetensors")) return {folder / "model.safetensors"};
   const fs::path index = folder / "model.safetensors.index.json";
@@ -47,6 +45,18 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
   return files;
 }
 
+LlamaConfig read_config(const fs::path& folder) {
+  const fs::path path = folder / "config.json";
+  if (!fs::exists(path)) {
+    const std::string other = other_folder(folder);
+    throw core::UsageError(
+        fmt::format("{} is no model folder: it holds no config.json{}{}", folder.string(), other.empty() ? "" : "; ", other));
+  }
+  return read_llama_config(core::read_json_file(path), path);
+}
+
+namespace {
+
 std::map<std::string, at::Tensor> load_all(const fs::path& folder) {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& file : weight_files(folder))
@@ -56,16 +66,6 @@ std::map<std::string, at::Tensor> load_all(const fs::path& folder) {
         throw core::DataError(file, 0, fmt::format("tensor {} stands in another shard too", name));
     }
   return tensors;
-}
-
-LlamaConfig read_config(const fs::path& folder) {
-  const fs::path path = folder / "config.json";
-  if (!fs::exists(path)) {
-    const std::string other = other_folder(folder);
-    throw core::UsageError(
-        fmt::format("{} is no model folder: it holds no config.json{}{}", folder.string(), other.empty() ? "" : "; ", other));
-  }
-  return read_llama_config(core::read_json_file(path), path);
 }
 
 // Collects the problems of a set of tensors, so that one error names them all.

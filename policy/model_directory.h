@@ -5,11 +5,18 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <vector>
 
 #include "policy/dtype.h"
 #include "policy/llama.h"
 
 namespace keel::policy {
+
+// The safetensors files of a folder: the single one, or the shards that the index names. UsageError for a folder without them.
+std::vector<std::filesystem::path> weight_files(const std::filesystem::path& folder);
+
+// The shape in its config.json.
+LlamaConfig read_config(const std::filesystem::path& folder);
 
 // With tied embeddings either of embed_tokens and lm_head may be absent. Throws UsageError when the folder is not a model
 // folder; DataError for missing, unknown or misshapen tensors (all listed at once). Buffers named rotary_emb.inv_freq are ignored.
