@@ -104,6 +104,7 @@ int run(int argc, char** argv) {
   keel::pipelines::cli::add_redteam(app, invocation);
   keel::pipelines::cli::add_tokenize(app, invocation);
   keel::pipelines::cli::add_convert(app, invocation);
+  keel::pipelines::cli::add_completion(app, invocation);
   check_words(app, argc, argv);
   try {
     app.parse(argc, argv);
