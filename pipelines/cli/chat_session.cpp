@@ -169,7 +169,8 @@ class ChatSession {
                                     .sampled = [&](int64_t, int64_t id) { show(core::harmless(stream.add(id))); }};
     std::string broken;
     try {
-      if (policy::generate(setup_.model.llama, job).at(0).finish == core::FinishReason::length) broken = "cut off: no room for more tokens";
+      const core::Sample sample = policy::generate(setup_.model.llama, job).at(0);
+      if (sample.finish == core::FinishReason::length) broken = fmt::format("cut off after {} tokens", sample.ids.size());
     } catch (const core::Interrupted&) {
       broken = "stopped";
     }

@@ -1,7 +1,7 @@
 // keel inspect on every kind of path.
 #include "core/gguf.h"
 #include "core/jsonl.h"
-#include "pipelines/cli/keel_binary.h"
+#include "pipelines/cli/typed_process.h"
 #include "support/gguf_builder.h"
 
 using Catch::Matchers::ContainsSubstring;
@@ -41,6 +41,10 @@ TEST_CASE("keel inspect: models, adapters, tokenizers", "[cli]") {
   work.write("tokenizer/chat_template.jinja",
              "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
              "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}");
+  auto twice = keel::test::tiny_weights();
+  twice.push_back(twice[0]);
+  twice.back().name = "lm_head.weight";  // the same as the embedding, as config.json says
+  keel::test::write_tiny_folder(work / "twice", twice, {{"architectures", {"LlamaForCausalLM"}}}, work / "model/tokenizer.model");
   const auto all = work.run_all({{"inspect", "model", "--json"},
                                  {"inspect", "model"},
                                  {"inspect", "reward", "--json"},
@@ -49,7 +53,8 @@ TEST_CASE("keel inspect: models, adapters, tokenizers", "[cli]") {
                                  {"inspect", "adapter"},
                                  {"inspect", "damaged"},
                                  {"inspect", "tokenizer", "--json"},
-                                 {"inspect", "tokenizer.model", "--json"}});
+                                 {"inspect", "tokenizer.model", "--json"},
+                                 {"inspect", "twice", "--json"}});
   for (const auto& outcome : all) {
     INFO(outcome.err);
     REQUIRE(outcome.code == 0);
@@ -88,6 +93,8 @@ TEST_CASE("keel inspect: models, adapters, tokenizers", "[cli]") {
   CHECK_THAT(tokenizer["chat_format"]["from"].get<std::string>(), ContainsSubstring("the chat template, tokenizer/chat_template.jinja"));
   CHECK_THAT(tokenizer["chat_format"]["problem"].get<std::string>(), ContainsSubstring("<|im_start|>"));  // which this vocabulary lacks
   CHECK(all[8].rows()[0]["tokenizer"]["ids"] == 320);
+  CHECK(all[9].rows()[0]["parameters"] == kTinyParameters);
+  CHECK(all[9].rows()[0]["problems"].empty());
 }
 
 TEST_CASE("keel inspect: a GGUF file tells its shape, its types and its tokenizer", "[cli]") {
@@ -172,6 +179,17 @@ TEST_CASE("keel inspect: a data file's rows are counted, measured and shown, and
                              ContainsSubstring("1 rows; line 2: the user turn holds the llama2 tag") && ContainsSubstring("[[ and ]]"));
   CHECK_THAT(all[4].out, !ContainsSubstring("line 1"));
   CHECK(all[5].rows()[0]["forms"] == json{{"rating", 2}});
+}
+
+TEST_CASE("keel inspect: on a terminal what is trained on is green, unless NO_COLOR is set", "[cli]") {
+  const Workplace work;
+  work.write("chats.jsonl", R"({"prompt":"who?","completion":"he\u001b[5m"})");
+  const std::vector<std::string> command = {"inspect", "chats.jsonl", "--model", "model"};
+  const auto coloured = keel::test::on_terminal(work, command, false), plain = keel::test::on_terminal(work, command, true);
+  if (!coloured || !plain) SKIP("no pseudo-terminals here");
+  CHECK_THAT(*coloured, ContainsSubstring("\x1b[2m<s>\x1b[0m[INST] who? [/INST]\x1b[32m he") && !ContainsSubstring("[[ he") &&
+                            !ContainsSubstring("\x1b[5m"));
+  CHECK_THAT(*plain, ContainsSubstring("<s>[INST] who? [/INST][[ he") && !ContainsSubstring("\x1b"));
 }
 
 TEST_CASE("keel inspect: what a path is not is said with the remedy", "[cli]") {

@@ -1,6 +1,8 @@
 // keel with a person who types: a pipe as its standard input.
 #pragma once
 
+#include <optional>
+
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::test {
@@ -67,5 +69,41 @@ class TypedProcess {
   pid_t child_ = 0;
   int input_ = -1;
 };
+
+// What keel prints on a terminal; nothing where there are no pseudo-terminals.
+inline std::optional<std::string> on_terminal(const Workplace& work, std::vector<std::string> arguments, bool no_color) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) return std::nullopt;
+  const std::string name = ptsname(master);
+  arguments.insert(arguments.begin(), "keel");
+  arguments.insert(arguments.end(), {"--threads", "1"});
+  std::vector<char*> argv;
+  for (auto& argument : arguments)
+    argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("GOMP_SPINCOUNT", "1000", 1);
+    if (no_color)
+      setenv("NO_COLOR", "1", 1);
+    else
+      unsetenv("NO_COLOR");
+    const int terminal = open(name.c_str(), O_RDWR | O_NOCTTY);
+    if (chdir(work.path().c_str()) == 0 && dup2(terminal, STDOUT_FILENO) >= 0) execv(KEEL_BINARY, argv.data());
+    _exit(126);
+  }
+  std::string screen;
+  fcntl(master, F_SETFL, O_NONBLOCK);
+  for (int status = 0, ended = 0;; usleep(5000)) {
+    char bytes[4096];
+    ssize_t got = 0;
+    while ((got = read(master, bytes, sizeof bytes)) > 0)
+      screen.append(bytes, static_cast<size_t>(got));
+    if (ended != 0) break;
+    ended = waitpid(child, &status, WNOHANG);  // then once more what is left
+  }
+  close(master);
+  return screen;
+}
 
 }  // namespace keel::test
