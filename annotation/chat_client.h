@@ -23,7 +23,7 @@ struct ChatServer {
 
 inline void visit(ChatServer& server, core::Fields& fields) {
   fields("url", server.url,
-         "server, with or without /v1; plain HTTP. $" + std::string(server.key_variable) + " is sent as its bearer token", core::unkeyed());
+         "server, http:// or https://, with or without /v1. $" + std::string(server.key_variable) + " is sent as its bearer token", core::unkeyed());
   fields("model", server.model, "name of the model to ask");
   fields("parallel", server.parallel, "requests at a time", core::unkeyed(core::between(1, 256)));
   fields("timeout_seconds", server.timeout_seconds, "longest wait for one answer, seconds", core::unkeyed(core::between(1, 86400)));

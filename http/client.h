@@ -1,4 +1,4 @@
-// One HTTP request at a time over plain TCP.
+// One HTTP request at a time, over TCP or TLS.
 #pragma once
 
 #include <cstdint>
@@ -7,11 +7,13 @@
 
 namespace keel::http {
 
-// "http://host[:port][/path]" in parts. UsageError for anything else; https needs a proxy in front.
+// "http://host[:port][/path]" or "https://..." in parts. UsageError for anything else.
 struct Url {
   std::string host, port = "80", path;
+  bool tls = false;  // https; the port is then 443 where none is given
 };
 Url parse_url(const std::string& url);
+std::string text_of(const Url& url);
 
 struct Answer {
   int status = 0;
@@ -19,8 +21,9 @@ struct Answer {
   int64_t retry_after = 0;  // seconds that the server asks to wait (Retry-After); 0: it does not, or names a date
 };
 
-// POST of a JSON body, or GET; connection and answer within `seconds`. IoError when there is no answer: refused, cut off, too slow, too
-// long. Interrupted on SIGTERM.
+// POST of a JSON body, or GET; connection, TLS handshake and answer within `seconds`. IoError when there is no answer: refused, cut off,
+// too slow, too long. UsageError, with the remedy, where a server's certificate is refused (tls.h says whom keel trusts) or its port has no
+// TLS. Interrupted on SIGTERM.
 Answer get(const Url& url, const std::map<std::string, std::string>& headers, int64_t seconds);
 Answer post(const Url& url, const std::string& body, const std::map<std::string, std::string>& headers, int64_t seconds);
 

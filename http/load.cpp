@@ -68,11 +68,12 @@ asio::awaitable<void> send_all(Work& work) {
 }  // namespace
 
 std::vector<LoadOutcome> run_load(const Load& load) {
+  if (load.url.tls) throw core::UsageError(fmt::format("{}: load is offered over plain http:// alone", text_of(load.url)));
   Work work{.load = load, .endpoints = {}, .start = {}, .outcomes = std::vector<LoadOutcome>(load.moments.size())};
   try {
     work.endpoints = asio::ip::tcp::resolver(work.io).resolve(load.url.host, load.url.port);
   } catch (const boost::system::system_error& error) {
-    throw core::IoError(fmt::format("http://{}:{}: {}", load.url.host, load.url.port, error.code().message()));
+    throw core::IoError(fmt::format("{}: {}", text_of(load.url), error.code().message()));
   }
   work.start = Clock::now();
   asio::co_spawn(work.io, send_all(work), asio::detached);

@@ -24,7 +24,7 @@ struct LoadOutcome {
 };
 
 // A connection of its own for each request, as OpenRLHF's clients make. One outcome a request, in order. Interrupted on SIGTERM, IoError
-// where the host cannot be found.
+// where the host cannot be found, UsageError for https.
 std::vector<LoadOutcome> run_load(const Load& load);
 
 }  // namespace keel::http

@@ -12,8 +12,8 @@
 
 namespace keel::inference {
 
-// Whether a reward model is named by an address, http://HOST:PORT/rm/NAME (or http://HOST:PORT for the service's default), and not by a
-// folder.
+// Whether a reward model is named by an address, http://HOST:PORT/rm/NAME (or http://HOST:PORT for the service's default; https:// where a
+// proxy adds TLS), and not by a folder.
 bool is_remote(const std::filesystem::path& model);
 
 // One model of a service. $KEEL_SERVE_KEY is sent as the bearer token. A request that fails (no answer, 429, 5xx) is repeated with growing

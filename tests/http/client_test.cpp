@@ -24,8 +24,8 @@ TEST_CASE("http client: addresses are taken apart, and what is none is refused",
   CHECK((url.host == "judge.local" && url.port == "8000" && url.path == "/v"));
   CHECK((parse_url("http://a").port == "80" && parse_url("http://a").path.empty()));
   for (const char* wrong :
-       {"", "a:80", "https://a", "http://", "http://:80", "http://a:b", "http://a:123456", "http://a:65536", "http://a b/",
-        "http://a:", "http://me@a", "http://me:word@a", "http://[::1]:80", "http://a:-1", "http://a:80x/y"})
+       {"", "a:80", "ftp://a", "https://", "https://:443", "http://", "http://:80", "http://a:b", "http://a:123456", "http://a:65536",
+        "http://a b/", "http://a:", "http://me@a", "http://me:word@a", "http://[::1]:80", "http://a:-1", "http://a:80x/y"})
     CHECK_THROWS_AS(parse_url(wrong), core::UsageError);
   CHECK((parse_url("http://a_b:0/x?key=1").host == "a_b" && parse_url("http://a/x?key=1").path == "/x?key=1"));
   CHECK_THROWS_WITH(parse_url("http://a:65536"), ContainsSubstring("has the port \"65536\""));

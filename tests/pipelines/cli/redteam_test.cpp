@@ -246,7 +246,7 @@ TEST_CASE("redteam: search, replay, report and export on a model folder; a stopp
   work.write("copy.jsonl", work.read("v1.jsonl"));
   for (const auto& [arguments, text] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"redteam", "try", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"}, "give --model DIR or --url URL"},
-           {{"redteam", "try", "--url", "https://a", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"},
+           {{"redteam", "try", "--url", "ftp://a", "--prompts", "requests.jsonl", "--log", "x.jsonl", "--person", "ann"},
             "must begin with http://"},
            {{"redteam", "export", "--log", "requests.jsonl"}, "requests.jsonl:1: "},
            {{"redteam", "report", "--log", "none.jsonl"}, "none.jsonl"},
