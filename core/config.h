@@ -78,8 +78,9 @@ struct Check {
   std::string rule;
   std::function<bool(double)> number;
   std::function<bool(const std::string&)> text;
-  std::string schema = {};  // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
-  bool keyed = true;        // false: a path or access detail that cannot change a result; see key_json()
+  std::string schema = {};         // the rule as members of a JSON Schema: {"minimum":0,"maximum":1}
+  bool keyed = true;               // false: a path or access detail that cannot change a result; see key_json()
+  std::string unkeyed_value = {};  // JSON of the value with which the field is left out of keys; "" = none
 };
 Check between(double low, double high);          // low <= x <= high
 Check half_open(double low, double high);        // low <= x < high
@@ -87,6 +88,9 @@ Check above(double low);                         // x > low
 Check at_least(double low);                      // x >= low
 Check one_of(std::vector<std::string> allowed);  // a string from a list
 Check unkeyed(Check check = {});                 // `check` for a field that is not part of a key
+// `check` for a field that is part of a key unless it has the value `json`: a setting that came later and whose default does what was done
+// before leaves the keys of earlier results as they are.
+Check unkeyed_at(std::string json, Check check = {});
 
 struct Field {
   std::string name;  // dotted path: "kl.coef"
@@ -188,7 +192,7 @@ template <class Config>
 auto json_of(Config config) {  // the same for a struct
   return to_json(fields_of(config));
 }
-nlohmann::json key_json(const Fields& fields);  // without the unkeyed() fields: the settings that decide a result
+nlohmann::json key_json(const Fields& fields);  // the settings that decide a result: see unkeyed() and unkeyed_at()
 template <class Config>
 auto key_json_of(Config config) {
   return key_json(fields_of(config));

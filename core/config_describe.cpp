@@ -144,6 +144,11 @@ Check unkeyed(Check check) {
   return check;
 }
 
+Check unkeyed_at(std::string json, Check check) {
+  check.unkeyed_value = std::move(json);
+  return check;
+}
+
 Check one_of(std::vector<std::string> allowed) {
   std::string rule = "one of ";
   for (size_t i = 0; i < allowed.size(); ++i)
@@ -174,7 +179,10 @@ json to_json(const Fields& fields) {
 }
 
 json key_json(const Fields& fields) {
-  return object_of(fields, key_value, [](const Field& field) { return field.check.keyed; });
+  return object_of(fields, key_value, [](const Field& field) {
+    const std::string& without = field.check.unkeyed_value;
+    return field.check.keyed && (without.empty() || field_value(field) != json::parse(without));
+  });
 }
 
 std::string help_text(const Fields& fields) {

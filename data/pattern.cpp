@@ -30,6 +30,30 @@ std::string with_unicode_blanks(std::string_view expression) {
   return result;
 }
 
+// Calls use(match data) for successive matches that are not empty.
+template <class Use>
+void each_match(const pcre2_code* code, std::string_view text, Use&& use) {
+  const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create_from_pattern(code, nullptr),
+                                                                            pcre2_match_data_free);
+  for (size_t from = 0; from < text.size();) {
+    const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+    int result = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT) {  // the interpreter keeps its stack on the heap
+      result = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(), nullptr);
+    }
+    if (result == PCRE2_ERROR_NOMATCH) break;
+    if (result < 0) throw std::runtime_error("[data.pattern] matching failed: " + pcre2_message(result));
+    const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data.get());
+    if (found[1] > found[0]) {
+      use(data.get());
+      from = found[1];
+    } else {
+      if (found[0] >= text.size()) break;
+      from = std::max(found[0], from) + core::character_bytes(text[std::max(found[0], from)]);
+    }
+  }
+}
+
 }  // namespace
 
 Pattern::Pattern(std::string_view expression) {
@@ -53,27 +77,27 @@ std::string Pattern::quoted(std::string_view text) {
 }
 
 std::vector<Span> Pattern::matches(std::string_view text) const {
-  const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create_from_pattern(code_.get(), nullptr),
-                                                                            pcre2_match_data_free);
   std::vector<Span> spans;
-  for (size_t from = 0; from < text.size();) {
-    const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-    int result = pcre2_match(code_.get(), subject, text.size(), from, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT) {  // the interpreter keeps its stack on the heap
-      result = pcre2_match(code_.get(), subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(), nullptr);
-    }
-    if (result == PCRE2_ERROR_NOMATCH) break;
-    if (result < 0) throw std::runtime_error("[data.pattern] matching failed: " + pcre2_message(result));
-    const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data.get());
-    if (found[1] > found[0]) {
-      spans.push_back({found[0], found[1]});
-      from = found[1];
-    } else {
-      if (found[0] >= text.size()) break;
-      from = std::max(found[0], from) + core::character_bytes(text[std::max(found[0], from)]);
-    }
-  }
+  each_match(code_.get(), text, [&](pcre2_match_data* data) {
+    const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data);
+    spans.push_back({found[0], found[1]});
+  });
   return spans;
+}
+
+int Pattern::groups() const {
+  uint32_t count = 0;
+  pcre2_pattern_info(code_.get(), PCRE2_INFO_CAPTURECOUNT, &count);
+  return static_cast<int>(count);
+}
+
+std::optional<Span> Pattern::last_group(std::string_view text) const {
+  std::optional<Span> last;
+  each_match(code_.get(), text, [&](pcre2_match_data* data) {
+    const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data);
+    if (pcre2_get_ovector_count(data) > 1 && found[2] != PCRE2_UNSET) last = {found[2], found[3]};
+  });
+  return last;
 }
 
 }  // namespace keel::data

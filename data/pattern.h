@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,10 @@ class Pattern {
 
   // Successive matches that are not empty. `text` must be valid UTF-8.
   std::vector<Span> matches(std::string_view text) const;
+
+  int groups() const;  // capturing ones
+  // What the first group holds in the last match that is not empty and in which the group takes part; nothing where there is none.
+  std::optional<Span> last_group(std::string_view text) const;
 
  private:
   std::shared_ptr<pcre2_real_code_8> code_;

@@ -384,6 +384,29 @@ TEST_CASE("config: null turns off a section that has `enabled`, and no other", "
     if (field.name.starts_with("extra.")) CHECK(keel::core::only_in(fields, field).empty() == (field.name == "extra.enabled"));
 }
 
+struct Grown {
+  int64_t votes = 1;
+  std::string pattern;
+  double temperature = 0;
+};
+
+inline void visit(Grown& config, keel::core::Fields& fields) {
+  fields("votes", config.votes, "askings", keel::core::unkeyed_at("1", keel::core::at_least(1)));
+  fields("pattern", config.pattern, "of a verdict", keel::core::unkeyed_at("\"\""));
+  fields("temperature", config.temperature, "of sampling", keel::core::unkeyed_at("0"));
+}
+
+TEST_CASE("unkeyed_at: a field is no part of a key at the value named, and is at any other", "[core]") {
+  Grown grown;
+  CHECK(keel::core::key_json_of(grown) == json::object());
+  CHECK(keel::core::json_of(grown).size() == 3);
+  grown = {.votes = 3, .pattern = "A", .temperature = 0.5};
+  CHECK(keel::core::key_json_of(grown) == json{{"votes", 3}, {"pattern", "A"}, {"temperature", 0.5}});
+  std::vector<std::string> problems;
+  keel::core::assign(fields_of(grown), json{{"votes", 0}}, "here", problems);
+  CHECK(problems.size() == 1);  // the check itself stays
+}
+
 TEST_CASE("nearest_name: slips are near, other words are not", "[core]") {
   const std::vector<std::string> known = {"learning_rate", "batch_tokens", "beta", "lr"};
   CHECK(nearest_name("learnign_rate", known) == "learning_rate");

@@ -87,6 +87,12 @@ TEST_CASE("pattern: Unicode classes, blanks as the property White_Space, no empt
   CHECK(found("[^\\s]+", "a b") == Texts{"a", "b"});
   CHECK(found("\\\\s", "\\s s") == Texts{"\\s"});
   CHECK(found("x*", "axxb") == Texts{"xx"});
+  CHECK((Pattern("a(b)(?:c)").groups() == 1 && Pattern("").groups() == 0));
+  const auto last = Pattern("([AB])!|x").last_group("A! B! x");
+  REQUIRE(last);
+  CHECK((last->begin == 3 && last->end == 4));
+  CHECK_FALSE(Pattern("([AB])!").last_group("A B"));
+  CHECK_FALSE(Pattern("A").last_group("A"));
   CHECK_THROWS_WITH(Pattern("a("), Catch::Matchers::ContainsSubstring("cannot be compiled"));
   const Pattern literal = Pattern::literal("a.b\\E(\xC3\xA9");
   CHECK(literal.matches("axb a.b\\E(\xC3\xA9").size() == 1);
