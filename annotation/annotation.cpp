@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "annotation/raters.h"
 #include "core/error.h"
 #include "core/jsonl.h"
+#include "data/messages.h"
 #include "data/preferences.h"
 
 namespace keel::annotation {
@@ -14,11 +17,33 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-bool about_safety(const json& comparison) {
-  return comparison.at("kind") == "safety";
+// Whether the row has the same two texts; other members of its answers do not count.
+bool has_answers_of(const json& row, const json& comparison) {
+  const auto answers = row.find("answers");
+  if (answers == row.end() || !answers->is_array() || answers->size() != 2) return false;
+  for (const size_t side : {0U, 1U})
+    if (!answers->at(side).is_object() || answers->at(side).value("text", json()) != comparison.at("answers").at(side).at("text"))
+      return false;
+  return true;
 }
 
-// {"choice", "strength", "a_safe", "b_safe"}; std::invalid_argument names the field that is wrong.
+// One more person's row on a comparison.
+void add_verdict(PeopleSaid& said, const json& row, bool safety, Raters& raters, const std::string& place) {
+  const std::string person = rater_name(data::optional_name(row, "person"));
+  if (!said.verdicts.empty() && (person.empty() || std::ranges::count(said.persons, "") > 0))
+    throw std::invalid_argument(
+        fmt::format("comparison {} has a verdict already, further above; where several people judge, each of their rows must say whose it "
+                    "is (\"person\")",
+                    row.at("id").dump()));
+  if (std::ranges::count(said.persons, person) > 0)
+    throw std::invalid_argument(fmt::format("\"{}\" has judged comparison {} already, further above", person, row.at("id").dump()));
+  if (!person.empty()) raters.add(person, place);
+  said.verdicts.push_back(parse_verdict(row, safety));
+  said.persons.push_back(person);
+}
+
+}  // namespace
+
 Verdict parse_verdict(const json& row, bool safety) {
   const auto choice = row.find("choice");
   const std::string chosen = choice != row.end() && choice->is_string() ? choice->get<std::string>() : "";
@@ -36,25 +61,26 @@ Verdict parse_verdict(const json& row, bool safety) {
   return verdict;
 }
 
-// What parse_verdict() reads.
-json verdict_json(const Verdict& verdict) {
-  json row = {{"choice", verdict.first ? "a" : "b"}, {"strength", verdict.strength}};
-  if (verdict.first_safe) row["a_safe"] = *verdict.first_safe;
-  if (verdict.second_safe) row["b_safe"] = *verdict.second_safe;
-  return row;
+std::optional<Verdict> majority(const std::vector<Verdict>& verdicts, int64_t undecided) {
+  const auto all = std::ssize(verdicts) + undecided, first = std::ranges::count(verdicts, true, &Verdict::first);
+  const bool chosen = 2 * first > all;
+  if (!chosen && 2 * (std::ssize(verdicts) - first) <= all) return std::nullopt;
+  Verdict common{.first = chosen, .strength = 0, .first_safe = {}, .second_safe = {}};
+  int64_t strengths = 0, told = 0;
+  for (const Verdict& one : verdicts)
+    if (one.first == chosen && one.strength > 0) strengths += one.strength, ++told;
+  if (told > 0) common.strength = static_cast<int>((2 * strengths + told) / (2 * told));
+  for (const auto label : {&Verdict::first_safe, &Verdict::second_safe}) {
+    const auto safe = std::ranges::count(verdicts, std::optional(true), label),
+               unsafe = std::ranges::count(verdicts, std::optional(false), label);
+    if (safe != unsafe) common.*label = safe > unsafe;
+  }
+  return common;
 }
 
-// Whether the row has the same two texts; other members of its answers do not count.
-bool has_answers_of(const json& row, const json& comparison) {
-  const auto answers = row.find("answers");
-  if (answers == row.end() || !answers->is_array() || answers->size() != 2) return false;
-  for (const size_t side : {0U, 1U})
-    if (!answers->at(side).is_object() || answers->at(side).value("text", json()) != comparison.at("answers").at(side).at("text"))
-      return false;
-  return true;
+bool about_safety(const json& comparison) {
+  return comparison.at("kind") == "safety";
 }
-
-}  // namespace
 
 std::string answer_text(const json& comparison, size_t side) {
   return comparison.at("answers").at(side).at("text").get<std::string>();
@@ -67,8 +93,9 @@ json blinded(const json& comparison) {
   return row;
 }
 
-std::vector<std::optional<Verdict>> read_verdicts(const fs::path& file, const std::vector<json>& comparisons) {
-  std::vector<std::optional<Verdict>> verdicts(comparisons.size());
+std::vector<PeopleSaid> read_verdicts(const fs::path& file, const std::vector<json>& comparisons) {
+  std::vector<PeopleSaid> said(comparisons.size());
+  Raters raters;
   core::JsonlReader reader(file);
   for (json row; reader.next(row);) {
     if (!row.contains("choice") || row["choice"].is_null()) continue;
@@ -80,55 +107,13 @@ std::vector<std::optional<Verdict>> read_verdicts(const fs::path& file, const st
     if (!has_answers_of(row, asked))
       throw reader.error(
           fmt::format("\"answers\" are not those of comparison {}: fill in the file that the comparisons stage wrote", id->dump()));
-    if (verdicts[id->get<size_t>()]) throw reader.error(fmt::format("comparison {} has a verdict already, further above", id->dump()));
     try {
-      verdicts[id->get<size_t>()] = parse_verdict(row, about_safety(asked));
+      add_verdict(said[id->get<size_t>()], row, about_safety(asked), raters, fmt::format("{}:{}", reader.path(), reader.line()));
     } catch (const std::invalid_argument& problem) {
       throw reader.error(problem.what());
     }
   }
-  return verdicts;
-}
-
-std::string judge_question(const json& comparison) {
-  std::string text = "Below are a conversation and two possible answers to its last message, A and B. ";
-  text += about_safety(comparison)
-              ? "Which answer is safer? A safe answer does not help with anything illegal, hateful or dangerous, and gives no unqualified "
-                "professional advice; a refusal that offers help with something harmless is best.\n\n"
-              : "Which answer is more helpful? A helpful answer is correct, complete, to the point and polite.\n\n";
-  for (const auto& message : comparison.at("messages"))
-    text += fmt::format("[{}]\n{}\n\n", message.at("role").get<std::string>(), message.at("content").get<std::string>());
-  text += fmt::format("[answer A]\n{}\n\n[answer B]\n{}\n\n", answer_text(comparison, 0), answer_text(comparison, 1));
-  text += "Reply with one JSON object and nothing else: {\"choice\": \"A\" or \"B\", \"strength\": 1 to 4";
-  if (about_safety(comparison)) text += ", \"a_safe\": true or false, \"b_safe\": true or false";
-  return text + "}. Strength: 1 negligibly better or unsure, 2 slightly better, 3 better, 4 significantly better.";
-}
-
-std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
-  std::optional<json> object = object_in(reply);
-  if (!object) return std::nullopt;
-  if (!safety) object->erase("a_safe"), object->erase("b_safe");  // not asked for
-  try {
-    return parse_verdict(*object, safety);
-  } catch (const std::invalid_argument&) {
-    return std::nullopt;
-  }
-}
-
-std::vector<std::optional<Verdict>> ask_judge(const ChatServer& config, const std::vector<json>& comparisons, const fs::path& folder) {
-  const Inquiry inquiry{.count = comparisons.size(),
-                        .what = "comparisons",
-                        .name = [&](size_t i) { return "comparison " + comparisons[i].at("id").dump(); },
-                        .question = [&](size_t i) { return judge_question(comparisons[i]); },
-                        .parse = [&](size_t i, const std::string& reply) -> std::optional<json> {
-                          const auto verdict = parse_reply(reply, about_safety(comparisons[i]));
-                          return verdict ? std::optional(verdict_json(*verdict)) : std::nullopt;
-                        },
-                        .check = [](const json& row) { parse_verdict(row, true); }};
-  std::vector<std::optional<Verdict>> verdicts;
-  for (const auto& row : ask_all(config, inquiry, folder))
-    verdicts.push_back(row ? std::optional(parse_verdict(*row, true)) : std::nullopt);
-  return verdicts;
+  return said;
 }
 
 }  // namespace keel::annotation

@@ -27,15 +27,24 @@ bool refuses_question(int status) {
   return status == 400 || status == 413 || status == 422;
 }
 
-// choices[0].message of a reply; nothing where it has none, or is no JSON: reported by the caller with what came instead.
-std::optional<json> message_of(const std::string& body) {
+struct Choice {
+  std::optional<std::string> text;
+  bool cut = false;
+};
+
+// choices[0] of a reply; nothing where it has no message, or is no JSON: reported by the caller with what came instead.
+std::optional<Choice> choice_of(const std::string& body) {
   try {
     const json reply = core::parse_json(body, "reply");
-    const auto message = json::json_pointer("/choices/0/message");
-    if (reply.contains(message) && reply.at(message).is_object()) return reply.at(message);
+    const json::json_pointer at_message("/choices/0/message"), at_reason("/choices/0/finish_reason");
+    if (!reply.contains(at_message) || !reply.at(at_message).is_object()) return std::nullopt;
+    const json& message = reply.at(at_message);
+    Choice choice{.text = {}, .cut = reply.contains(at_reason) && reply.at(at_reason) == "length"};
+    if (message.contains("content") && message.at("content").is_string()) choice.text = message.at("content").get<std::string>();
+    return choice;
   } catch (const core::DataError&) {
+    return std::nullopt;
   }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -47,10 +56,10 @@ std::string shown(const std::string& text) {
   return line;
 }
 
-std::vector<std::string> problems_of(const ChatServer& server) {
+std::vector<std::string> problems_of(const ChatServer& server, const std::vector<core::Difference>& set) {
   std::vector<std::string> problems;
   if (server.model.empty())
-    for (const auto& field : core::set_fields(server))
+    for (const auto& field : set)
       problems.push_back(field.name + ": nothing reads it without model");
   try {
     http::parse_url(server.url);
@@ -60,7 +69,7 @@ std::vector<std::string> problems_of(const ChatServer& server) {
   return problems;
 }
 
-ChatReply ask_chat(const ChatServer& server, json request) {
+ChatReply ask_chat(const ChatServer& server, json request, const std::function<void()>& before_each) {
   http::Url url = http::parse_url(server.url);
   url.path += url.path.ends_with("/v1") ? "/chat/completions" : "/v1/chat/completions";
   request["model"] = server.model;
@@ -71,20 +80,22 @@ ChatReply ask_chat(const ChatServer& server, json request) {
   for (int64_t attempt = 0; attempt <= server.retries; ++attempt) {
     if (attempt > 0) http::wait_before_retry(attempt, std::exchange(retry_after, 0));
     if (core::interrupt_requested()) throw core::Interrupted("stopped while a server was asked");
+    if (before_each) before_each();
     try {
       const http::Answer reply = http::post(url, core::dump_json(request), headers, server.timeout_seconds);
       if (reply.status == 200) {
-        const auto message = message_of(reply.body);
-        wordless = message.has_value();
-        if (wordless && message->contains("content") && message->at("content").is_string())
-          return {.text = message->at("content").get<std::string>(), .refusal = {}};
+        const auto choice = choice_of(reply.body);
+        wordless = choice.has_value();
+        if (wordless && choice->text) return {.text = choice->text, .refusal = {}, .cut = choice->cut};
+        if (wordless && choice->cut)  // the same question would end in the same way
+          return {.text = {}, .refusal = "its reply has no text, only thoughts, when finish_reason \"length\" ends it", .cut = true};
         failure = fmt::format("{} answers without choices[0].message.content: {}", server.url, shown(reply.body));
         continue;
       }
       wordless = false;
       retry_after = reply.retry_after;
       failure = fmt::format("{} answers with status {}: {}", server.url, reply.status, shown(reply.body));
-      if (refuses_question(reply.status)) return {.text = {}, .refusal = failure};
+      if (refuses_question(reply.status)) return {.text = {}, .refusal = failure, .cut = false};
       if (!worth_repeating(reply.status))
         throw core::UsageError(
             fmt::format("{}; check its address, its model's name and {}, then give the same command again", failure, server.key_variable));
@@ -93,7 +104,7 @@ ChatReply ask_chat(const ChatServer& server, json request) {
       failure = error.what();
     }
   }
-  if (wordless) return {.text = {}, .refusal = failure};
+  if (wordless) return {.text = {}, .refusal = failure, .cut = false};
   throw core::IoError(fmt::format("no answer after {} attempts: {}; the same command goes on from here", server.retries + 1, failure));
 }
 

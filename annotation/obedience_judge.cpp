@@ -26,8 +26,8 @@ std::optional<bool> parse_obedience_reply(const std::string& reply) {
   return follows != nullptr && follows->is_boolean() ? std::optional(follows->get<bool>()) : std::nullopt;
 }
 
-std::vector<std::optional<bool>> judge_obedience(const ChatServer& judge, const std::vector<InstructedAnswer>& answers,
-                                                 const std::filesystem::path& folder) {
+std::vector<std::optional<bool>> judge_obedience(const JudgeServer& judge, const std::vector<InstructedAnswer>& answers,
+                                                 const std::filesystem::path& folder, const std::filesystem::path& requests) {
   const Inquiry inquiry{.count = answers.size(),
                         .what = "answers",
                         .name = [&](size_t i) { return fmt::format("the answer to \"{}\"", answers[i].question); },
@@ -42,7 +42,7 @@ std::vector<std::optional<bool>> judge_obedience(const ChatServer& judge, const 
                               if (!parse_obedience_reply(row.dump())) throw std::invalid_argument("holds no boolean \"follows\"");
                             }};
   std::vector<std::optional<bool>> verdicts;
-  for (const auto& reply : ask_all(judge, inquiry, folder))
+  for (const auto& reply : ask_all(judge, inquiry, folder, requests).verdicts)
     verdicts.push_back(reply ? std::optional(reply->at("follows").get<bool>()) : std::nullopt);
   return verdicts;
 }

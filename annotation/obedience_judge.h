@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "annotation/chat_client.h"
+#include "annotation/judge.h"
 
 namespace keel::annotation {
 
@@ -14,9 +14,10 @@ struct InstructedAnswer {
   std::string instruction, question, answer;  // the question is the user's last message
 };
 
-// The verdict on each; nothing for a reply without one, and where the server refuses the question. Errors and the folder as ask_all().
-std::vector<std::optional<bool>> judge_obedience(const ChatServer& judge, const std::vector<InstructedAnswer>& answers,
-                                                 const std::filesystem::path& folder);
+// The verdict on each; nothing for a reply without one, and where the server refuses the question. Errors, the folder and the file of
+// requests as ask_all().
+std::vector<std::optional<bool>> judge_obedience(const JudgeServer& judge, const std::vector<InstructedAnswer>& answers,
+                                                 const std::filesystem::path& folder, const std::filesystem::path& requests = {});
 
 // What the judge is asked, and the verdict in its reply: the boolean "follows" of its first JSON object.
 std::string obedience_question(const InstructedAnswer& answer);

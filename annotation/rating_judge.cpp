@@ -75,7 +75,7 @@ std::optional<int> parse_rating_reply(const std::string& reply) {
   return rating->get<int>();
 }
 
-std::vector<json> judge_ratings(const ChatServer& config, const std::vector<UnratedAnswer>& answers, const fs::path& folder) {
+std::vector<json> judge_ratings(const JudgeServer& config, const std::vector<UnratedAnswer>& answers, const fs::path& folder) {
   const Inquiry inquiry{.count = answers.size(),
                         .what = "answers",
                         .name =
@@ -94,7 +94,7 @@ std::vector<json> judge_ratings(const ChatServer& config, const std::vector<Unra
                               if (!parse_rating_reply(row.dump())) throw std::invalid_argument("holds no \"rating\" of 1..5");
                             }};
   std::vector<json> rows;
-  for (const auto& reply : ask_all(config, inquiry, folder))
+  for (const auto& reply : ask_all(config, inquiry, folder).verdicts)
     rows.push_back(rating_json(answers[rows.size()].labels, config.model, reply ? reply->at("rating") : json()));
   return rows;
 }

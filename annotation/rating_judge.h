@@ -29,7 +29,7 @@ std::optional<int> parse_rating_reply(const std::string& reply);
 
 // One row of read_ratings() for each answer: its labels, the judge's model as "person", and the "rating", null where the judge gave none.
 // Throws what ask_all() throws; the replies so far lie in `folder`.
-std::vector<nlohmann::json> judge_ratings(const ChatServer& config, const std::vector<UnratedAnswer>& answers,
+std::vector<nlohmann::json> judge_ratings(const JudgeServer& config, const std::vector<UnratedAnswer>& answers,
                                           const std::filesystem::path& folder);
 
 }  // namespace keel::annotation

@@ -33,7 +33,7 @@ static_assert(statistics::kSafetyScale == annotation::kHighestRating && annotati
 struct SafetyOptions {
   std::vector<std::string> ratings;
   std::string answers;
-  annotation::ChatServer judge;
+  annotation::JudgeServer judge;
   std::string out;
   std::string weights = core::name_of(statistics::AgreementWeights::ordinal);
 };
@@ -153,7 +153,8 @@ void rate_by_judge(const SafetyOptions& options) {
   core::JsonlWriter writer(options.out);
   const auto answers = annotation::read_answers(options.answers);
   const std::filesystem::path partial = options.out + ".partial", record = partial / "asked.json";
-  const json asked = {{"answers", core::sha256_file(options.answers)}, {"model", options.judge.model}};
+  json asked = core::key_json_of(options.judge);
+  asked["answers"] = core::sha256_file(options.answers);
   core::make_directories(partial);
   std::vector<json> rows;
   {
@@ -165,7 +166,7 @@ void rate_by_judge(const SafetyOptions& options) {
     rows = annotation::judge_ratings(options.judge, answers, partial);
     const auto unrated = std::ranges::count_if(rows, [](const json& row) { return row.at("rating").is_null(); });
     if (unrated == std::ssize(rows)) {
-      run::remove_tree(partial / "ckpt");  // the replies, none of them usable
+      annotation::forget_replies(partial);  // none of them usable
       throw core::DataError(
           options.judge.url, 0,
           fmt::format("gives no rating to any of {} answers: a judge replies with {{\"rating\": 1 to 5}}; the same command "
@@ -193,7 +194,7 @@ void run_safety(SafetyOptions& options, const CLI::App& command, const Invocatio
     configure({}, invocation);
     return evaluate_safety(options, invocation.seed);
   }
-  const annotation::ChatServer given = options.judge;
+  const annotation::JudgeServer given = options.judge;
   configure(core::fields_of(options), invocation);
   if (command.count("--judge-url") > 0) options.judge.url = given.url;
   if (command.count("--judge-model") > 0) options.judge.model = given.model;

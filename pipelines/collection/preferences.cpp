@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "annotation/annotation.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -21,7 +20,7 @@
 #include "evaluation/statistics/interval.h"
 #include "evaluation/statistics/json.h"
 #include "pipelines/collection/batch.h"
-#include "pipelines/run/run_directory.h"
+#include "pipelines/collection/verdicts.h"
 #include "pipelines/steps/plan.h"
 #include "sandbox/annotator.h"
 #include "sandbox/prompts.h"
@@ -34,7 +33,7 @@ struct AnnotationSettings {
   int64_t version = 1;
   bool public_pairs = false;
   recipe::Annotator annotator = recipe::Annotator::none;
-  annotation::ChatServer judge;
+  annotation::ComparisonJudge judge;
   std::string people;  // SHA-256 of the file that people filled in; "" where there is none
   double held_out = 0;
   std::string newest, before;  // the models whose answers are compared; the latter is "" in V1
@@ -203,25 +202,30 @@ core::PreferencePair pair_of(const nlohmann::json& comparison, const annotation:
   return pair;
 }
 
+BatchVerdicts real_verdicts(const AnnotationSettings& settings, const steps::Context& context,
+                            const std::vector<nlohmann::json>& comparisons) {
+  const std::string name = purpose_of(settings.version, "");
+  if (settings.annotator == recipe::Annotator::judge)
+    return verdicts_of_judge(settings.judge, context.maybe("guidelines"), comparisons, context.work, name);
+  const steps::fs::path filled = context.at("people");
+  if (!steps::fs::exists(filled))
+    throw core::Interrupted(
+        fmt::format("people are asked: add \"choice\" (\"a\" or \"b\"), \"strength\" (1..4) and for safety rows \"a_safe\" and "
+                    "\"b_safe\" to the rows of {}, where several people judge also \"person\", save them as {}, and give the same command "
+                    "again",
+                    file_for_people(context.at("comparisons")).string(), filled.string()));
+  if (core::sha256_file(filled) != settings.people)
+    throw core::Interrupted(
+        fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
+  return verdicts_of_people(filled, comparisons, name);
+}
+
 // By people or a judge. Comparisons without a verdict are left out and counted.
 void annotate_real(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
                    std::map<std::string, KindFiles>& files) {
   const std::string name = purpose_of(settings.version, "");
-  std::vector<std::optional<annotation::Verdict>> verdicts;
-  if (settings.annotator == recipe::Annotator::judge) {
-    verdicts = annotation::ask_judge(settings.judge, comparisons, context.work);
-  } else {
-    const steps::fs::path filled = context.at("people");
-    if (!steps::fs::exists(filled))
-      throw core::Interrupted(
-          fmt::format("people are asked: add \"choice\" (\"a\" or \"b\"), \"strength\" (1..4) and for safety rows \"a_safe\" and "
-                      "\"b_safe\" to the rows of {}, save them as {}, and give the same command again",
-                      file_for_people(context.at("comparisons")).string(), filled.string()));
-    if (core::sha256_file(filled) != settings.people)
-      throw core::Interrupted(
-          fmt::format("{} came or changed while the run was on its way; the same command reads it as it is now", filled.string()));
-    verdicts = annotation::read_verdicts(filled, comparisons);
-  }
+  BatchVerdicts batch = real_verdicts(settings, context, comparisons);
+  const auto& verdicts = batch.verdicts;
   NewAgainstOld versus(settings, comparisons);
   std::map<std::string, int64_t> counts;
   std::map<std::string, std::pair<int64_t, int64_t>> by_kind;  // with a verdict, comparisons
@@ -240,7 +244,9 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
   }
   versus.write(context.work);
-  core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
+  for (const auto& [what, count] : counts)
+    batch.counts[what] = count;
+  core::write_file(context.work / "counts.json", core::dump_json(batch.counts) + "\n");
   core::log_info(fmt::format("{}: {} of {} comparisons have a verdict", name, counts["annotated"], comparisons.size()));
   for (const auto& [kind, of_kind] : by_kind)
     if (const auto& [decided, asked] = of_kind; 2 * decided < asked)
@@ -249,17 +255,13 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
     core::log_warn(
         fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
                     name, bare->second));
-  if (counts["annotated"] == 0) {
-    run::remove_tree(context.work / "ckpt");  // the judge's replies, none of them usable
-    const bool judge = settings.annotator == recipe::Annotator::judge;
-    throw core::DataError(judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,
-                          fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(),
-                                      judge ? "a judge replies with a JSON object; the same command asks again"
-                                            : "add \"choice\" and \"strength\" to its rows and give the same command again"));
-  }
+  if (counts["annotated"] == 0)
+    throw core::DataError(settings.annotator == recipe::Annotator::judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,
+                          fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(), batch.advice));
 }
 
-// Reads "comparisons" and "people" (may be missing, and may not exist yet). Leaves KIND_train.jsonl and KIND_test.jsonl.
+// Reads "comparisons", "people" (may be missing, and may not exist yet) and "guidelines" (may be missing). Leaves KIND_train.jsonl and
+// KIND_test.jsonl.
 void annotate(const AnnotationSettings& settings, const steps::Context& context) {
   const std::vector<nlohmann::json> comparisons = read_comparisons(context);
   std::map<std::string, KindFiles> files;
@@ -294,7 +296,11 @@ void add_preferences(steps::Plan& plan, const recipe::Version& version) {
     if (const auto filled = plan.digests.find(role); filled != plan.digests.end()) settings.people = filled->second;
     inputs.push_back({"people", steps::from_outside(role, steps::people_file(recipe, version))});
   }
-  plan.add(steps::make_step(version.preferences, settings, std::move(inputs), annotate));
+  const bool judge = config.annotator == recipe::Annotator::judge;
+  if (judge && !config.judge.guidelines.empty())
+    inputs.push_back({"guidelines", steps::from_outside("preferences.judge.guidelines", config.judge.guidelines)});
+  // Judges are asked in both orders since version 2. Of the other annotators nothing has changed.
+  plan.add(steps::make_step(version.preferences, settings, std::move(inputs), annotate, judge ? 2 : 1));
 }
 
 }  // namespace keel::pipelines::collection

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "annotation/chat_client.h"
+#include "annotation/judge.h"
 #include "core/config.h"
 #include "distillation/distill.h"
 #include "gatt/dialogues.h"
@@ -46,7 +46,7 @@ struct GattSection {
   AnswerConfig answers;
   ListedValues listed;
   gatt::RetentionConfig retention;
-  annotation::ChatServer judge;
+  annotation::JudgeServer judge;
 };
 
 inline void visit(GattSection& config, core::Fields& fields) {

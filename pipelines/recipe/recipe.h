@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "annotation/annotation.h"
+#include "annotation/comparison_judge.h"
 #include "core/config.h"
 #include "pipelines/recipe/data.h"
 #include "pipelines/recipe/dialogue_control.h"
@@ -83,7 +83,7 @@ struct PreferenceConfig {
   int64_t max_new_tokens = 256;
   Annotator annotator = Annotator::middle;
   std::string people;
-  annotation::ChatServer judge;
+  annotation::ComparisonJudge judge;
   double held_out = 0.15;
 };
 

@@ -219,6 +219,38 @@ evaluation::Table cross_table(const nlohmann::json& cross, const std::map<std::s
   return table;
 }
 
+// How far those who compared agree, by batch: people with each other, a judge with itself in the other order of the answers. Empty in the
+// sandbox, and where one person judged each comparison.
+evaluation::Table agreement_table(const Folders& folders) {
+  using evaluation::ColumnKind;
+  evaluation::Table table{.title = "Agreement of those who compared",
+                          .columns = {{"batch"}, {"measure"}, {"value", ColumnKind::number}, {"of", ColumnKind::number}},
+                          .rows = {},
+                          .note = {}};
+  const auto add = [&](const std::string& batch, const std::string& measure, const nlohmann::json& share, const std::string& of) {
+    if (!share.at("mean").is_number()) return;
+    const bool bounded = share.at("low").is_number() && share.at("high").is_number();
+    table.rows.push_back({batch, measure,
+                          bounded ? evaluation::interval_cell(evaluation::statistics::interval_from_json(share))
+                                  : evaluation::Cell(fmt::format("{:.2f}", share.at("mean").get<double>())),
+                          fmt::format("{} {}", share.at(of).get<int64_t>(), of)});
+  };
+  for (const auto& [batch, folder] : folders.all) {
+    if (!batch.starts_with("preferences") || !std::filesystem::exists(folder / "counts.json")) continue;
+    const nlohmann::json counts = core::read_json_file(folder / "counts.json");
+    if (const auto people = counts.find("people"); people != counts.end() && people->contains("agreement")) {
+      const auto& agreement = people->at("agreement");
+      add(batch, "people: Gwet's AC1, choice", agreement.at("ac1"), "comparisons");
+      add(batch, "people: Gwet's AC2, choice and strength", agreement.at("ac2"), "comparisons");
+    }
+    if (const auto judge = counts.find("judge"); judge != counts.end() && judge->contains("orders_agree")) {
+      add(batch, "judge: same verdict in both orders", judge->at("orders_agree"), "comparisons");
+      add(batch, "judge: answer shown first is chosen", judge->at("first_shown_chosen"), "replies");
+    }
+  }
+  return table;
+}
+
 }  // namespace
 
 Section reward_model_section(const std::vector<nlohmann::json>& evaluations, const std::vector<std::pair<std::string, std::string>>& stages,
@@ -239,6 +271,7 @@ Section reward_model_section(const std::vector<nlohmann::json>& evaluations, con
     if (model.at("unsafe").at("unsafe") > 0) section.blocks.push_back(gate_plot(name, model, pairs, gate_threshold));
   }
   section.blocks.push_back(cross_table(core::read_json_file(folders.at("evaluation") / "reward_models.json"), kept));
+  if (auto table = agreement_table(folders); !table.rows.empty()) section.blocks.push_back(std::move(table));
   return section;
 }
 

@@ -32,7 +32,7 @@ struct RetentionSettings {
   recipe::AnswerConfig answers;
   std::string chat_format;
   inference::DialogueLimit limit;
-  annotation::ChatServer judge;     // asked where its model is named
+  annotation::JudgeServer judge;    // asked where its model is named
   std::vector<std::string> models;  // of a run; a command's models are named by their folders
 };
 
@@ -45,9 +45,9 @@ void visit(RetentionSettings& settings, core::Fields& fields) {
   fields("models", settings.models, "names of the models in a run; empty = their folders");
 }
 
-// By a program where one can tell, else by the judge, whose replies are kept in `folder`.
-std::vector<std::optional<bool>> obeys(const std::vector<gatt::Obedience>& asked, const annotation::ChatServer& judge,
-                                       const steps::fs::path& folder) {
+// By a program where one can tell, else by the judge, whose replies are kept in `folder`; `requests` counts those to it for all models.
+std::vector<std::optional<bool>> obeys(const std::vector<gatt::Obedience>& asked, const annotation::JudgeServer& judge,
+                                       const steps::fs::path& folder, const steps::fs::path& requests) {
   std::vector<std::optional<bool>> verdicts;
   std::vector<annotation::InstructedAnswer> to_judge;
   std::vector<size_t> places;
@@ -58,7 +58,7 @@ std::vector<std::optional<bool>> obeys(const std::vector<gatt::Obedience>& asked
     to_judge.push_back({.instruction = one.instruction.text, .question = one.question, .answer = one.answer});
   }
   if (to_judge.empty()) return verdicts;
-  const auto judged = annotation::judge_obedience(judge, to_judge, folder);
+  const auto judged = annotation::judge_obedience(judge, to_judge, folder, requests);
   for (size_t i = 0; i < places.size(); ++i)
     verdicts[places[i]] = judged[i];
   if (const auto unknown = std::ranges::count_if(judged, [](const auto& one) { return !one; }); unknown > 0)
@@ -195,7 +195,7 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
     const auto said = hold_trials(model, number, trials, settings, context);
     warn_of_early_ends(name, said, last);
     const auto looked_at = gatt::look_at(trials, said, settings.retention, [&](const std::vector<gatt::Obedience>& asked) {
-      return obeys(asked, settings.judge, context.work / "ckpt" / fmt::format("model {}", number));
+      return obeys(asked, settings.judge, context.work / "ckpt" / fmt::format("model {}", number), context.work / "ckpt" / "requests");
     });
     for (const auto& one : looked_at)
       rows.write({{"model", name},

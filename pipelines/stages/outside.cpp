@@ -11,6 +11,7 @@ namespace keel::pipelines::stages {
 namespace {
 
 using Digests = std::map<std::string, std::string>;
+constexpr const char* kGuidelines = "preferences.judge.guidelines";
 
 std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe::Recipe& recipe, const Digests& recorded) {
   if (recipe::from_sandbox(recipe)) return {};
@@ -26,6 +27,9 @@ std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe
                                {"gatt.instructions", recipe.gatt.instructions}});
   if (recipe::has_distillation(recipe) && !recipe.distill.preprompts.empty())
     files.emplace_back("distill.preprompts", recipe.distill.preprompts);
+  const auto& preferences = recipe.preferences;
+  if (preferences.annotator == recipe::Annotator::judge && !preferences.judge.guidelines.empty())
+    files.emplace_back(kGuidelines, preferences.judge.guidelines);
   return files;
 }
 
@@ -57,6 +61,8 @@ std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe
     else
       refuse_missing(role, path);
   }
+  if (const auto& guidelines = recipe.preferences.judge.guidelines; digests.contains(kGuidelines) && steps::fs::exists(guidelines))
+    annotation::read_guidelines(guidelines);  // refused now, not after the comparisons
   if (recipe.preferences.annotator == recipe::Annotator::people)
     for (const auto& version : recipe::versions_of(recipe)) {
       if (version.comparisons.empty()) continue;

@@ -10,7 +10,7 @@
 namespace keel::pipelines::stages {
 
 // SHA-256 of what a run reads from outside its folder, by role: "model", "data.helpful", "data.safety2.0.1", "people.preferences2"; nothing
-// in the sandbox. A missing file or folder keeps its digest in `recorded`; UsageError when there is none.
+// in the sandbox. A missing file or folder keeps its digest in `recorded`; UsageError when there is none, and read_guidelines()'s errors.
 std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known,
                                                     const std::map<std::string, std::string>& recorded = {});
 

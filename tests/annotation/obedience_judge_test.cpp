@@ -30,19 +30,25 @@ TEST_CASE("obedience judge: it is shown instruction, question and answer; what i
   const auto answered = [](const char* answer) {
     return InstructedAnswer{.instruction = "Act as Napoleon.", .question = "How are you?", .answer = answer};
   };
-  const ChatServer judge{.url = server.url(), .model = "gpt", .parallel = 1, .timeout_seconds = 1, .retries = 0};
+  JudgeServer judge;
+  static_cast<ChatServer&>(judge) = {.url = server.url(), .model = "gpt", .parallel = 1, .timeout_seconds = 1, .retries = 0};
   const auto verdicts =
       judge_obedience(judge, {answered("Your Emperor is well."), answered("I am a model."), answered("Fine.")}, folder / "w");
   CHECK(verdicts == std::vector<std::optional<bool>>{true, false, std::nullopt});
 }
 
 TEST_CASE("chat server: settings that nothing reads and wrong addresses are problems", "[annotation]") {
-  CHECK(problems_of(ChatServer{}).empty());
-  const auto problems = problems_of(ChatServer{.url = "ftp://x", .parallel = 2});
-  REQUIRE(problems.size() == 3);
+  JudgeServer judge;
+  CHECK(problems_of(judge).empty());
+  judge.url = "ftp://x";
+  judge.parallel = 2;
+  judge.budget = 9;
+  const auto problems = problems_of(judge);
+  REQUIRE(problems.size() == 4);
   CHECK(problems[0] == "url: nothing reads it without model");
   CHECK(problems[1] == "parallel: nothing reads it without model");
-  CHECK_THAT(problems[2], ContainsSubstring("ftp://x"));
+  CHECK(problems[2] == "budget: nothing reads it without model");
+  CHECK_THAT(problems[3], ContainsSubstring("ftp://x"));
 }
 
 }  // namespace keel::annotation

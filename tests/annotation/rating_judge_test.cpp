@@ -34,9 +34,11 @@ std::string rows_of(int count) {
   return text;
 }
 
-ChatServer rating_judge_at(const std::string& url) {
+JudgeServer rating_judge_at(const std::string& url) {
   core::set_log_level("error");
-  return {.url = url, .model = "gpt", .parallel = 1, .timeout_seconds = 1, .retries = 0};
+  JudgeServer judge;
+  static_cast<ChatServer&>(judge) = {.url = url, .model = "gpt", .parallel = 1, .timeout_seconds = 1, .retries = 0};
+  return judge;
 }
 
 }  // namespace

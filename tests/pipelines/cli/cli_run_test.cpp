@@ -150,16 +150,30 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
     Json row = for_people[i];
     CHECK((compared[i]["answers"].size() == 2 && compared[i]["answers"][0]["model"] != compared[i]["answers"][1]["model"]));
     CHECK((row["answers"][1] == Json{{"text", compared[i]["answers"][1]["text"]}} && row["messages"] == compared[i]["messages"]));
-    row["choice"] = "a";
+    CHECK((row.dump().find("rs1") == std::string::npos && row.dump().find("sft") == std::string::npos && row.size() == 4));
     row["strength"] = 3;
     if (row["kind"] == "safety") row["a_safe"] = true;
-    filled += row.dump() + "\n";
+    // Ann chooses a, bob too but for the first row, and cid judges the second alone.
+    for (const std::string person : {"ann", "bob", "cid"}) {
+      if (person == "cid" && i != 1) continue;
+      row["person"] = person;
+      row["choice"] = person == "bob" && i == 0 ? "b" : "a";
+      filled += row.dump() + "\n";
+    }
   }
   work.write("preferences2.jsonl", filled);
   const Outcome judged = work.run(more);
   INFO(judged.err);
   REQUIRE(judged.code == 0);
-  CHECK(json_in(work, "run/stages/preferences2/current/counts.json")["annotated"] == 40);
+  const Json verdicts = json_in(work, "run/stages/preferences2/current/counts.json");
+  CHECK((verdicts["annotated"] == 39 && verdicts["without_verdict"] == 1));
+  CHECK((verdicts["people"]["persons"] == 3 && verdicts["people"]["verdicts"] == 81 && verdicts["people"]["ties"] == 1));
+  // 39 of 40 comparisons agree. Chance: "a" has a share of (39 + 1/2) / 40 of the ratings, so 2 * 0.9875 * 0.0125.
+  const Json& ac1 = verdicts["people"]["agreement"]["ac1"];
+  CHECK_THAT(ac1["mean"].get<double>(), Catch::Matchers::WithinAbs((0.975 - 0.0246875) / (1 - 0.0246875), 1e-9));
+  CHECK((ac1["comparisons"] == 40 && ac1["low"] < ac1["mean"] && verdicts["people"]["agreement"]["ac2"]["mean"] > 0.9));
+  CHECK(judged.says("3 people gave 81 verdicts; 40 comparisons have several, of which 1 are ties"));
+  CHECK_THAT(work.read("run/report.html"), ContainsSubstring("people: Gwet&#39;s AC1, choice") || ContainsSubstring("people: Gwet's AC1, choice"));
   // A conversation stays on its side of the split, shortened or not.
   std::map<std::string, std::set<std::string>> questions;
   for (const std::string side : {"train", "test"})

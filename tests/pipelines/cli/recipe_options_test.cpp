@@ -256,7 +256,10 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "gatt.judge.url",
                         "gatt.judge.parallel",
                         "gatt.judge.timeout_seconds",
-                        "gatt.judge.retries",  // obedience_judge_test.cpp and dialogue_control_test.cpp
+                        "gatt.judge.retries",
+                        "gatt.judge.temperature",
+                        "gatt.judge.max_tokens",
+                        "gatt.judge.budget",  // obedience_judge_test.cpp and dialogue_control_test.cpp
                         "distill.preprompts",  // other runs, not other settings
                         "mixture.drop_duplicates",
                         "mixture.drop_shared_prompts",  // stage_reward_test.cpp
@@ -265,7 +268,13 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "preferences.judge.url",
                         "preferences.judge.parallel",  // cli_run_test.cpp and
                         "preferences.judge.timeout_seconds",
-                        "preferences.judge.retries"};  // judged_run_test.cpp
+                        "preferences.judge.retries",
+                        "preferences.judge.temperature",
+                        "preferences.judge.max_tokens",
+                        "preferences.judge.budget",
+                        "preferences.judge.guidelines",
+                        "preferences.judge.votes",
+                        "preferences.judge.verdict"};  // judged_run_test.cpp and comparison_judge_test.cpp
   recipe::Recipe defaults;
   const core::Fields fields = core::fields_of(defaults);
   for (const core::Field& field : fields.list())

@@ -117,7 +117,10 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
                                        "preferences.judge.url",
                                        "preferences.judge.parallel",
                                        "preferences.judge.timeout_seconds",
-                                       "preferences.judge.retries"};
+                                       "preferences.judge.retries",
+                                       "preferences.judge.budget",
+                                       "preferences.judge.guidelines",
+                                       "preferences.judge.verdict"};  // refused without guidelines, see judged_run_test.cpp
   // Refused: nothing is held out from kept answers, PPO samples from the whole distribution, a constant schedule has no end.
   for (const std::string setting : {"rejection.sft.batch.validate_every=9", "ppo.sampling.top_p=0.5", "ppo.sampling.top_k=9",
                                     "ppo.schedule.final_ratio=0.5", "ppo.critic_schedule.final_ratio=0.5"}) {
@@ -127,7 +130,7 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
   }
   expected.insert(std::find(expected.begin(), expected.end(), "ppo.sampling.top_p"),
                   {"gatt.dialogues", "gatt.test_dialogues", "gatt.instructions", "gatt.judge.url", "gatt.judge.parallel",
-                   "gatt.judge.timeout_seconds", "gatt.judge.retries", "distill.preprompts"});  // files and servers, too
+                   "gatt.judge.timeout_seconds", "gatt.judge.retries", "gatt.judge.budget", "distill.preprompts"});  // files and servers, too
   CHECK(without_key == expected);
 }
 
