@@ -77,7 +77,8 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
                 R"({"max_new_tokens": 64, "annotator": )",
       judge = on_files(
           batches +
-          R"("judge", "judge": {"model": "m"}}, "gatt": {"from_version": 1, "dialogues": "d", "test_dialogues": "t", "instructions": "i"})"),
+          R"("judge", "judge": {"model": "m"}}, "gatt": {"from_version": 1, "dialogues": "d", "test_dialogues": "t", "instructions": "i", )"
+          R"("judge": {"model": "m"}})"),
       people = on_files(batches + R"("people", "people": "filled"})");
   const test::TemporaryFolder folder;
   const std::vector<std::string> texts = {sandbox, options, judge, people};
@@ -128,9 +129,10 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
     expected.push_back(setting.substr(0, setting.find('=')));
     CHECK_THROWS_AS(read_recipe(recipes[0].first, "", {setting}), core::ConfigError);
   }
-  expected.insert(std::find(expected.begin(), expected.end(), "ppo.sampling.top_p"),
-                  {"gatt.dialogues", "gatt.test_dialogues", "gatt.instructions", "gatt.judge.url", "gatt.judge.parallel",
-                   "gatt.judge.timeout_seconds", "gatt.judge.retries", "gatt.judge.budget", "distill.preprompts"});  // files and servers, too
+  expected.insert(
+      std::find(expected.begin(), expected.end(), "ppo.sampling.top_p"),
+      {"gatt.dialogues", "gatt.test_dialogues", "gatt.instructions", "gatt.judge.url", "gatt.judge.parallel", "gatt.judge.timeout_seconds",
+       "gatt.judge.retries", "gatt.judge.budget", "distill.preprompts"});  // files and servers, too
   CHECK(without_key == expected);
 }
 
