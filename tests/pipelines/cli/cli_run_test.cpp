@@ -173,7 +173,8 @@ TEST_CASE("keel run: a recipe on preference files goes from a checkpoint to the 
   CHECK_THAT(ac1["mean"].get<double>(), Catch::Matchers::WithinAbs((0.975 - 0.0246875) / (1 - 0.0246875), 1e-9));
   CHECK((ac1["comparisons"] == 40 && ac1["low"] < ac1["mean"] && verdicts["people"]["agreement"]["ac2"]["mean"] > 0.9));
   CHECK(judged.says("3 people gave 81 verdicts; 40 comparisons have several, of which 1 are ties"));
-  CHECK_THAT(work.read("run/report.html"), ContainsSubstring("people: Gwet&#39;s AC1, choice") || ContainsSubstring("people: Gwet's AC1, choice"));
+  CHECK_THAT(work.read("run/report.html"),
+             ContainsSubstring("people: Gwet&#39;s AC1, choice") || ContainsSubstring("people: Gwet's AC1, choice"));
   // A conversation stays on its side of the split, shortened or not.
   std::map<std::string, std::set<std::string>> questions;
   for (const std::string side : {"train", "test"})

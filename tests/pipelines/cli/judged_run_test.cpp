@@ -10,10 +10,10 @@
 namespace keel::pipelines::cli {
 namespace {
 
+using Catch::Matchers::ContainsSubstring;
 using test::Outcome;
 using test::rows_in;
 using test::Workplace;
-using Catch::Matchers::ContainsSubstring;
 using Json = nlohmann::json;
 
 // The judge of this test, fair to both orders: the longer answer is better, an answer of even length is safe, and equal lengths get no
@@ -170,7 +170,8 @@ TEST_CASE("keel run: a judge with guidelines and a form of its own; one that alw
   const Json counts = Json::parse(test::read_text(batch / "counts.json"));
   int64_t equal = 0;
   for (const Json& comparison : rows_in(work / "run/stages/comparisons2/current/comparisons.jsonl.gz"))
-    equal += comparison["answers"][0]["text"].get<std::string>().size() == comparison["answers"][1]["text"].get<std::string>().size() ? 1 : 0;
+    equal +=
+        comparison["answers"][0]["text"].get<std::string>().size() == comparison["answers"][1]["text"].get<std::string>().size() ? 1 : 0;
   CHECK(counts["judge"]["orders_differ"] == equal);
   CHECK(counts["annotated"] == 40 - equal);
   for (const Json& pair : rows_in(batch / "safety_train.jsonl")) {

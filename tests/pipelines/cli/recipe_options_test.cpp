@@ -259,7 +259,7 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "gatt.judge.retries",
                         "gatt.judge.temperature",
                         "gatt.judge.max_tokens",
-                        "gatt.judge.budget",  // obedience_judge_test.cpp and dialogue_control_test.cpp
+                        "gatt.judge.budget",   // obedience_judge_test.cpp and dialogue_control_test.cpp
                         "distill.preprompts",  // other runs, not other settings
                         "mixture.drop_duplicates",
                         "mixture.drop_shared_prompts",  // stage_reward_test.cpp
