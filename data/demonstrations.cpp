@@ -46,20 +46,6 @@ Demonstration parse_instruction(const nlohmann::json& row) {
   return checked({.messages = {{"user", question}, {"assistant", required_text(row, "output")}}});
 }
 
-// The rows that stand for one in a file.
-std::vector<nlohmann::json> instances_of(const nlohmann::json& row) {
-  const auto* instances = member(row, "instances");
-  if (instances == nullptr || member(row, "instruction") == nullptr) return {row};
-  if (!instances->is_array()) throw std::invalid_argument(fmt::format("\"instances\" must be a list, got {}", instances->type_name()));
-  std::vector<nlohmann::json> rows;
-  for (nlohmann::json instance : *instances) {
-    if (!instance.is_object()) throw std::invalid_argument(fmt::format("\"instances\" must hold objects, got {}", instance.type_name()));
-    instance["instruction"] = row.at("instruction");
-    rows.push_back(std::move(instance));
-  }
-  return rows;
-}
-
 Demonstration parse_formats(const nlohmann::json& row) {
   if (const auto* messages = member(row, "messages")) return checked(parse_messages(*messages, "messages"));
   const auto *prompt = member(row, "prompt"), *completion = member(row, "completion");
@@ -105,6 +91,19 @@ void render_pieces(const std::string& text, const Tokenizer& tokenizer, int64_t 
 
 }  // namespace
 
+std::vector<nlohmann::json> demonstration_rows(const nlohmann::json& row) {
+  const auto* instances = member(row, "instances");
+  if (instances == nullptr || member(row, "instruction") == nullptr) return {row};
+  if (!instances->is_array()) throw std::invalid_argument(fmt::format("\"instances\" must be a list, got {}", instances->type_name()));
+  std::vector<nlohmann::json> rows;
+  for (nlohmann::json instance : *instances) {
+    if (!instance.is_object()) throw std::invalid_argument(fmt::format("\"instances\" must hold objects, got {}", instance.type_name()));
+    instance["instruction"] = row.at("instruction");
+    rows.push_back(std::move(instance));
+  }
+  return rows;
+}
+
 std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts) {
   Demonstration demonstration = parse_formats(row);
   const auto& messages = demonstration.dialogue.messages;  // empty for plain text
@@ -130,7 +129,7 @@ DemonstrationSet read_demonstrations(const std::filesystem::path& path) {
   core::JsonlReader reader(path);
   for (nlohmann::json row; reader.next(row);) {
     with_place(set.path, reader.line(), [&] {
-      for (const nlohmann::json& instance : instances_of(row)) {
+      for (const nlohmann::json& instance : demonstration_rows(row)) {
         auto demonstration = parse_demonstration(instance, set.counts);
         if (!demonstration) continue;
         set.rows.push_back(std::move(*demonstration));

@@ -36,8 +36,11 @@ struct DemonstrationSet {
 // Throws std::invalid_argument for a malformed row, naming the field.
 std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts);
 
-// A .jsonl file (.gz, .zst). A row {"instruction", "instances": [{"input", "output"}, ...]} holds one demonstration an instance. DataError
-// with file:line for a malformed row.
+// The rows that a row of a file stands for: itself, or {"instruction", "input", "output"} for each of {"instruction", "instances":
+// [{"input", "output"}, ...]}. Throws std::invalid_argument for instances of another form.
+std::vector<nlohmann::json> demonstration_rows(const nlohmann::json& row);
+
+// A .jsonl file (.gz, .zst), each of its rows' demonstration_rows(). DataError with file:line for a malformed row.
 DemonstrationSet read_demonstrations(const std::filesystem::path& path);
 
 struct RenderedDemonstrations {

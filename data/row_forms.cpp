@@ -58,7 +58,9 @@ FormedRow prompt_of(const json& row) {
   return formed;
 }
 
-FormedRow demonstration_of(const json& row) {
+FormedRow demonstration_of(const json& given) {
+  const std::vector<json> rows = demonstration_rows(given);
+  const json& row = rows.empty() ? given : rows.front();  // of several instances the first stands for all
   Counts counts;
   FormedRow formed{.form = "demonstration"};
   const auto demonstration = parse_demonstration(row, counts);

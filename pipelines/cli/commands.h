@@ -57,6 +57,7 @@ void add_convert(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
 void add_chat(CLI::App& app, Invocation& invocation);
 void add_inspect(CLI::App& app, Invocation& invocation);
+void add_init(CLI::App& app, Invocation& invocation);
 void add_completion(CLI::App& app, Invocation& invocation);  // last: its scripts hold what the others declared
 void add_logprobs(CLI::App& app, Invocation& invocation);
 void add_score(CLI::App& app, Invocation& invocation);

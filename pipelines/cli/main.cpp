@@ -93,6 +93,7 @@ int run(int argc, char** argv) {
   keel::pipelines::cli::add_ablate(app, invocation);
   keel::pipelines::cli::add_lineage_commands(app, invocation);
   keel::pipelines::cli::add_inspect(app, invocation);
+  keel::pipelines::cli::add_init(app, invocation);
   keel::pipelines::cli::add_step_commands(app, invocation);
   keel::pipelines::cli::add_generate(app, invocation);
   keel::pipelines::cli::add_chat(app, invocation);

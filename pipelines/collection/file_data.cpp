@@ -153,14 +153,23 @@ void write_first(const GivenSettings& settings, const steps::Context& context, c
   const recipe::FileDataConfig& data = settings.data;
   Alternating(prompts.train).write(context.work / "prompts_train.jsonl", data.train_prompts, prompt_row);
   // Test conversations are divided: validation during training and the evaluation use different ones.
+  const bool answered = context.all("prompts").empty() && context.all("demonstrations").empty();  // chosen answers validate SFT
+  const int64_t wanted = data.test_prompts + (answered ? 2 : 1) * data.validation_prompts,
+                there = std::ssize(prompts.test[0]) + std::ssize(prompts.test[1]);
+  const auto part = [&](int64_t count) { return there >= wanted ? count : std::max<int64_t>(1, count * there / wanted); };
+  if (there < wanted)
+    core::log_warn(
+        fmt::format("{} held-out conversations are fewer than the {} that test_prompts and validation_prompts ask for; each gets "
+                    "its part",
+                    there, wanted));
   Alternating test(prompts.test);
-  test.write(context.work / "prompts_test.jsonl", data.test_prompts, prompt_row);
-  test.write(context.work / "prompts_validation.jsonl", data.validation_prompts, prompt_row);
+  test.write(context.work / "prompts_test.jsonl", part(data.test_prompts), prompt_row);
+  test.write(context.work / "prompts_validation.jsonl", part(data.validation_prompts), prompt_row);
   if (!context.all("demonstrations").empty()) return demonstrate_given(settings, context, openings_of(kinds, prompts.test), counts);
   if (kinds.empty()) return;
   demonstrate_chosen(settings, context, items_of(kinds, &KindOfPairs::train));
   if (context.all("prompts").empty()) {  // prompts and chosen answers are of the same conversations
-    test.write(context.work / "demonstrations_validation.jsonl", data.validation_prompts, answered_row);
+    test.write(context.work / "demonstrations_validation.jsonl", part(data.validation_prompts), answered_row);
   } else {
     const ByHazard held_out = items_of(kinds, &KindOfPairs::test);
     Alternating(held_out).write(context.work / "demonstrations_validation.jsonl", data.validation_prompts, answered_row);

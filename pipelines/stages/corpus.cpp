@@ -37,9 +37,9 @@ Corpus read_corpus(const std::filesystem::path& file, data::ChatFormat format, c
   Corpus corpus;
   data::Counts read, rendered;
   core::JsonlReader reader(file);
-  for (nlohmann::json row; reader.next(row);) {
-    const auto [ids, name] = data::with_place(reader.path(), reader.line(), [&] { return read_document(row, format, tokenizer, read); });
-    if (ids.empty()) continue;
+  const auto add = [&](const nlohmann::json& row) {
+    const auto [ids, name] = read_document(row, format, tokenizer, read);
+    if (ids.empty()) return;
     policy::Source& source = corpus.sources[name];
     source.name = name;
     auto parts = policy::split_document(ids, row_tokens);
@@ -49,7 +49,12 @@ Corpus read_corpus(const std::filesystem::path& file, data::ChatFormat format, c
       source.sequences.push_back(std::ssize(corpus.sequences));
       corpus.sequences.push_back(std::move(part));
     }
-  }
+  };
+  for (nlohmann::json row; reader.next(row);)
+    data::with_place(reader.path(), reader.line(), [&] {
+      for (const nlohmann::json& document : data::demonstration_rows(row))
+        add(document);
+    });
   core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(read), to_line(rendered)));
   counts[file.filename().string()] = {{"read", to_json(read)}, {"rendered", to_json(rendered)}};
   if (corpus.sequences.empty()) throw core::DataError(file, 0, "holds no text to train on");

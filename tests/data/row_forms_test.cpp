@@ -27,6 +27,16 @@ std::vector<std::string> shown(const FormedRow& formed, const ChatFormat& format
 
 }  // namespace
 
+TEST_CASE("row forms: instructions with an output are demonstrations, of several instances the first", "[data]") {
+  const auto alpaca = keel::data::formed_row({{"instruction", "Add."}, {"input", "1 1"}, {"output", "2"}});
+  CHECK((alpaca.form == "demonstration" && alpaca.dialogue.messages.front().content == "Add.\n\n1 1"));
+  const auto several = keel::data::formed_row({{"id", "seed_task_0"},
+                                               {"name", "add"},
+                                               {"instruction", "Add."},
+                                               {"instances", {{{"input", "1 1"}, {"output", "2"}}, {{"input", "2 2"}, {"output", "4"}}}}});
+  CHECK((several.form == "demonstration" && several.dialogue.messages.back().content == "2"));
+}
+
 TEST_CASE("row forms: every form of the formats page is told by its own name", "[data]") {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {R"({"prompt":"a","chosen":"b","rejected":"c"})", "preference pair"},

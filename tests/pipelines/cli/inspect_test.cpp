@@ -195,7 +195,7 @@ TEST_CASE("keel inspect: on a terminal what is trained on is green, unless NO_CO
 TEST_CASE("keel inspect: what a path is not is said with the remedy", "[cli]") {
   const Workplace work;
   work.write("mixed.jsonl", "{\"text\":\"a\"}\n{\"conversation_tree\":1}\n");
-  work.write("list.json", R"([{"text":"a"}])");
+  work.write("list.json", R"([{"text":"a"}, 7])");
   work.write("empty.jsonl", "");
   std::filesystem::create_directories(work / "nothing");
   std::filesystem::create_directories(work / "data");
@@ -215,7 +215,7 @@ TEST_CASE("keel inspect: what a path is not is said with the remedy", "[cli]") {
                                  {"inspect", "data/a.jsonl", "--model", "tiny.bin"}});
   const std::vector<std::pair<int, const char*>> wanted = {
       {3, "1 of 2 rows cannot be read; line 2: the row is of no form that keel reads; it has: conversation_tree"},
-      {3, "list.json"},
+      {3, "list.json:1: a JSON list must hold objects"},
       {3, "holds no row"},
       {2, "it is empty"},
       {2, "name one of what it holds: a.jsonl"},

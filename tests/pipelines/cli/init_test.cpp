@@ -1,0 +1,50 @@
+// keel init: a recipe that runs unedited.
+#include <fmt/format.h>
+
+#include "pipelines/cli/keel_binary.h"
+
+namespace keel::pipelines {
+
+using Catch::Matchers::ContainsSubstring;
+using test::Outcome;
+using test::Workplace;
+using Json = nlohmann::json;
+
+TEST_CASE("keel init: the recipe of a model and three data files runs as it is", "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);  // a model with a context of its own, helpful.jsonl and harmless.jsonl
+  std::string prompts;
+  for (int i = 0; i < 60; ++i)
+    prompts += Json{{"prompt", fmt::format("who sells bread in harbour {}?", i)}, {"hazard", i % 3 == 0}}.dump() + "\n";
+  work.write("prompts.jsonl", prompts);
+  const Outcome written = work.run(
+      {"init", "--model", "model", "--data", "helpful.jsonl", "--data", "harmless.jsonl", "--data", "prompts.jsonl", "--out", "own.json"});
+  INFO(written.err);
+  REQUIRE(written.code == 0);
+  const std::string text = work.read("own.json");
+  CHECK_THAT(text, ContainsSubstring("\"path\": \"helpful.jsonl\", \"kind\": \"helpfulness\"") &&
+                       ContainsSubstring("\"path\": \"harmless.jsonl\", \"kind\": \"safety\"") &&
+                       ContainsSubstring("\"path\": \"prompts.jsonl\", \"kind\": \"prompts\"") && ContainsSubstring("// 60 rows") &&
+                       ContainsSubstring("\"name\": \"own\"") && !ContainsSubstring("STANDS IN") && ContainsSubstring("this machine has"));
+  const Outcome run = work.run({"run", "own.json", "--out", "run"});
+  INFO(run.err);
+  CHECK(run.code == 0);
+  CHECK(work.has("run/models/ppo/model.safetensors"));
+
+  const Outcome again = work.run({"init", "--model", "model", "--data", "helpful.jsonl", "--out", "own.json"});
+  CHECK((again.code == 2 && again.says("own.json exists")));
+  const Outcome alone = work.run({"init", "--model", "model", "--data", "helpful.jsonl"});  // to standard output
+  CHECK(alone.code == 0);
+  CHECK_THAT(alone.out, ContainsSubstring("\"kind\": \"safety\"") && ContainsSubstring("STANDS IN: no file of safety pairs was given"));
+  const Outcome without = work.run({"init", "--model", "model", "--data", "prompts.jsonl"});
+  CHECK((without.code == 2 && without.says("none of the files holds preference pairs")));
+  work.write("ratings.jsonl", R"({"rating": 3, "person": "a", "prompt": "p", "response": "r"})");
+  const Outcome ratings = work.run({"init", "--model", "model", "--data", "ratings.jsonl"});
+  CHECK((ratings.code == 2 && ratings.says("which no recipe learns from")));
+  work.write("broken.jsonl", "{\"prompt\": 3}\n");
+  CHECK(work.run({"init", "--model", "model", "--data", "broken.jsonl"}).code == 3);
+  const Outcome gone = work.run({"init", "--model", "model", "--data", "gone/*.jsonl"});
+  CHECK((gone.code == 2 && gone.says("gone/*.jsonl matches no file")));
+}
+
+}  // namespace keel::pipelines
