@@ -41,10 +41,11 @@ struct SeenSource {
   std::string note;  // a guess that the user should look at; may be empty
 };
 
-bool names_safety(std::string path) {
-  std::transform(path.begin(), path.end(), path.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const char* word : {"harm", "safe", "red", "attack", "advers", "unsafe"})
-    if (path.find(word) != std::string::npos) return true;
+bool names_safety(const std::string& path) {
+  std::string name = (fs::path(path) / "").parent_path().filename().string();  // of a folder with a slash behind it, too
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const char* word : {"harm", "safe", "attack", "advers", "redteam", "red_team", "red-team"})
+    if (name.find(word) != std::string::npos) return true;
   return false;
 }
 
@@ -58,7 +59,7 @@ SeenSource seen_source(const std::string& path, const json& facts) {
   std::string form;
   for (const auto& [name, count] : facts.at("forms").items())
     if (form.empty() || count.get<int64_t>() > facts.at("forms").at(form).get<int64_t>()) form = name;
-  const bool safety = names_safety(fs::path(path).filename().empty() ? path : path), hazards = facts.contains("hazard");
+  const bool safety = names_safety(path), hazards = facts.contains("hazard");
   if (form == "preference pair") {
     seen.source.kind = safety ? SourceKind::safety : SourceKind::helpfulness;
     seen.note = fmt::format("by its name; say {} if it is", safety ? "helpfulness" : "safety");

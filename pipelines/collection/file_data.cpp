@@ -233,13 +233,14 @@ void add_file_data(steps::Plan& plan) {
   // All batches are read before any work begins, so that a bad row is found at once.
   for (const recipe::Version& version : plan.versions) {
     auto [settings, inputs] = given_of(plan, version.number, [](SourceKind kind) { return kind != SourceKind::pretraining; });
-    if (inputs.empty()) continue;
+    if (settings.sources.empty()) continue;
     settings.data = recipe.data;
     if (version.number > 1)  // only what a later batch reads, so that nothing else is part of its key
       settings.data = {.held_out = recipe.data.held_out, .gold_share = recipe.data.gold_share, .max_pairs = recipe.data.max_pairs};
     plan.add(steps::make_step(version.data, settings, std::move(inputs), write_data));
   }
-  if (auto [settings, inputs] = given_of(plan, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; }); !inputs.empty())
+  if (auto [settings, inputs] = given_of(plan, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; });
+      !settings.sources.empty())
     plan.add(steps::make_step("corpus", settings, std::move(inputs), write_corpus));
 }
 

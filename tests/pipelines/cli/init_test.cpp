@@ -38,6 +38,11 @@ TEST_CASE("keel init: the recipe of a model and three data files runs as it is",
   CHECK_THAT(alone.out, ContainsSubstring("\"kind\": \"safety\"") && ContainsSubstring("STANDS IN: no file of safety pairs was given"));
   const Outcome without = work.run({"init", "--model", "model", "--data", "prompts.jsonl"});
   CHECK((without.code == 2 && without.says("none of the files holds preference pairs")));
+  std::filesystem::create_directory(work / "shared safely");
+  work.write("shared safely/helpful.jsonl", work.read("helpful.jsonl"));
+  const Outcome named =
+      work.run({"init", "--model", "model", "--data", "shared safely/helpful.jsonl"});  // a folder's name says nothing of a file
+  CHECK_THAT(named.out, ContainsSubstring("\"path\": \"shared safely/helpful.jsonl\", \"kind\": \"helpfulness\"}"));
   work.write("ratings.jsonl", R"({"rating": 3, "person": "a", "prompt": "p", "response": "r"})");
   const Outcome ratings = work.run({"init", "--model", "model", "--data", "ratings.jsonl"});
   CHECK((ratings.code == 2 && ratings.says("which no recipe learns from")));
