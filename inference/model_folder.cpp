@@ -9,9 +9,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/version.h"
-#include "data/generation_config.h"
-#include "data/tokenizer_config.h"
-#include "data/tokenizer_export.h"
+#include "policy/base_model.h"
 #include "policy/model_directory.h"
 
 namespace keel::inference {
@@ -19,15 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The vocabulary, and files beside it that change ids, stops or templates.
-std::vector<std::string> tokenizer_files() {
-  std::vector<std::string> names = data::tokenizer_companions();
-  names.insert(names.begin(), {"tokenizer.model", "tokenizer.json"});
-  return names;
-}
-
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const fs::path& folder, int64_t model_vocabulary) {
-  std::shared_ptr<const data::Tokenizer> tokenizer = data::load_tokenizer(folder);
+  auto tokenizer = load_tokenizer(folder);
   if (tokenizer->vocab_size() > model_vocabulary)
     throw core::DataError(folder, 0,
                           fmt::format("its tokenizer has {} ids, its model takes {}: they do not belong together", tokenizer->vocab_size(),
@@ -55,22 +46,41 @@ int64_t unused_id(const data::Tokenizer& tokenizer) {
 
 }  // namespace
 
-LanguageModel load_language_model(const fs::path& folder, const std::string& chat) {
-  LanguageModel model{.llama = policy::load_llama(folder), .tokenizer = nullptr, .limit = {}, .format = data::chat_format_of(folder, chat)};
+namespace {
+
+policy::Llama read_llama(const fs::path& folder, Weights weights) {
+  const bool adapter = policy::is_adapter(folder), shared = weights == Weights::shared;
+  const fs::path base = policy::weights_folder(folder);
+  policy::Llama llama = shared ? policy::shared_weights(base, policy::Head::language_model) : policy::load_llama(base);
+  if (!adapter) return llama;
+  llama = policy::load_lora(folder, llama);
+  return shared ? llama : policy::merged(llama);
+}
+
+reward::RewardModel read_reward_model(const fs::path& folder) {
+  if (!policy::is_adapter(folder)) return reward::load_reward_model(folder);
+  auto loaded = policy::load_lora_classifier(folder, policy::shared_weights(policy::base_of(folder), policy::Head::none));
+  return {.backbone = std::move(loaded.backbone), .score = std::move(loaded.score)};
+}
+
+}  // namespace
+
+LanguageModel load_language_model(const fs::path& folder, const std::string& chat, Weights weights) {
+  LanguageModel model{.llama = read_llama(folder, weights), .tokenizer = nullptr, .limit = {}, .format = chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.llama.config.vocab_size);
   model.limit = recorded_limit(folder);
-  data::warn_of_sampling_defaults(folder);
+  warn_of_sampling_defaults(folder);
   return model;
 }
 
 ScoringModel load_scoring_model(const fs::path& folder, const std::string& chat) {
-  const reward::RewardModel loaded = reward::load_reward_model(folder);
+  const reward::RewardModel loaded = read_reward_model(folder);
   ScoringModel model{.weights = loaded,
                      .score = reward::scorer_of(loaded),
                      .shape = loaded.backbone.config,
                      .tokenizer = nullptr,
                      .limit = {},
-                     .format = data::chat_format_of(folder, chat)};
+                     .format = chat_format_of(folder, chat)};
   model.tokenizer = tokenizer_of(folder, model.shape.vocab_size);
   model.limit = recorded_limit(folder);
   return model;
@@ -78,7 +88,7 @@ ScoringModel load_scoring_model(const fs::path& folder, const std::string& chat)
 
 RenderPolicy recorded_limit(const fs::path& folder) {
   RenderPolicy limit;
-  if (!fs::exists(folder / "keel.json")) return limit;
+  if (!fs::exists(folder / "keel.json")) return policy::is_adapter(folder) ? recorded_limit(policy::base_of(folder)) : limit;
   const nlohmann::json object = core::read_json_file(folder / "keel.json");
   const auto found = object.find("limit");
   if (found == object.end()) return limit;
@@ -88,70 +98,57 @@ RenderPolicy recorded_limit(const fs::path& folder) {
   return limit;
 }
 
-void require_same_tokenizer(const fs::path& folder, const fs::path& other) {
-  const std::string digest = tokenizer_digest(folder);
-  if (!digest.empty() && digest == tokenizer_digest(other)) return;
-  throw core::DataError(
-      folder, 0,
-      fmt::format("has another tokenizer than {}: ids of one mean nothing to the other; train it from that model", other.string()));
-}
-
-void require_same_text(const fs::path& folder, const fs::path& other) {
-  require_same_tokenizer(folder, other);
-  const auto own = data::chat_format_of(folder), others = data::chat_format_of(other);
-  if (own != others)
-    throw core::DataError(folder, 0,
-                          fmt::format("reads the chat format {}, but {} writes {}: its scores would be of other text than it learned",
-                                      data::describe(own), other.string(), data::describe(others)));
-}
-
-std::string tokenizer_digest(const fs::path& folder) {
-  for (const char* name : {"tokenizer.json", "tokenizer.model"})  // the first existing file decides, as in load_tokenizer()
-    if (fs::exists(folder / name))
-      return core::sha256(core::sha256_file(folder / name) + data::id_rules(data::read_tokenizer_config(folder)));
-  return {};
-}
-
-void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  core::make_directories(to);
-  for (const std::string& name : tokenizer_files())
-    if (fs::exists(from / name) && !fs::exists(to / name)) core::write_file(to / name, core::read_file(from / name));
-}
-
 void write_keel_json(const fs::path& folder, data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit) {
-  nlohmann::json object = {{"keel", core::kVersion}, {"digest", core::sha256_file(folder / "model.safetensors")}, {"lineage", lineage}};
+  const auto weights = folder / (policy::is_adapter(folder) ? "adapter_model.safetensors" : "model.safetensors");
+  nlohmann::json object = {{"keel", core::kVersion}, {"digest", core::sha256_file(weights)}, {"lineage", lineage}};
   if (limit.max_tokens > 0 || limit.drop_oldest_turns)
     object["limit"] = {{"max_tokens", limit.max_tokens}, {"drop_oldest_turns", limit.drop_oldest_turns}};
   object.update(data::keel_json_of(format));
   core::write_file(folder / "keel.json", object.dump(2) + "\n");
 }
 
-void save_language_model(const fs::path& folder, const policy::Llama& llama, const fs::path& tokenizer_from, data::ChatFormat format,
+void save_language_model(const fs::path& folder, const policy::Llama& model, const fs::path& tokenizer_from, data::ChatFormat format,
                          const nlohmann::json& lineage, const RenderPolicy& limit) {
   copy_tokenizer(tokenizer_from, folder);
   nlohmann::json extra = policy::causal_model_json();
-  extra.update(token_ids(*data::load_tokenizer(tokenizer_from)));  // with the stops that its config.json alone may name
-  policy::save_weights(folder, llama.config, policy::parameters(llama), extra);
+  extra.update(token_ids(*load_tokenizer(tokenizer_from)));  // with the stops that its config.json alone may name
+  policy::save_weights(folder, model.config, policy::parameters(policy::merged(model)), extra);
   write_keel_json(folder, format, lineage, limit);
 }
 
 void save_scoring_model(const fs::path& folder, const reward::RewardModel& model, const fs::path& tokenizer_from, data::ChatFormat format,
                         const nlohmann::json& lineage, const RenderPolicy& limit) {
   copy_tokenizer(tokenizer_from, folder);
-  reward::save_reward_model(model, folder, unused_id(*data::load_tokenizer(folder)));
+  reward::save_reward_model({policy::merged(model.backbone), model.score}, folder, unused_id(*data::load_tokenizer(folder)));
   write_keel_json(folder, format, lineage, limit);
+}
+
+void save_adapter(const fs::path& folder, const policy::Llama& model, const policy::LoraConfig& lora, data::ChatFormat format,
+                  const nlohmann::json& lineage, const RenderPolicy& limit) {
+  if (lora.rank == 0) return;
+  policy::save_lora(folder, model, lora);
+  write_keel_json(folder, std::move(format), lineage, limit);
+}
+
+void save_adapter(const fs::path& folder, const reward::RewardModel& model, const policy::LoraConfig& lora, data::ChatFormat format,
+                  const nlohmann::json& lineage, const RenderPolicy& limit) {
+  if (lora.rank == 0) return;
+  policy::save_lora_classifier(folder, {model.backbone, model.score}, lora);
+  write_keel_json(folder, std::move(format), lineage, limit);
 }
 
 std::string model_digest(const fs::path& folder, core::DigestCache& digests) {
   std::vector<std::string> parts;
-  const std::vector<std::string> beside = tokenizer_files();
+  std::vector<std::string> beside = tokenizer_files();
+  beside.insert(beside.end(), {"config.json", "keel.json", "adapter_config.json"});
   if (!fs::is_directory(folder)) throw core::UsageError(fmt::format("{} is no model folder", folder.string()));
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename();
-    const bool counts = name == "config.json" || name == "keel.json" || name.ends_with(".safetensors") || name.ends_with(".index.json") ||
-                        std::find(beside.begin(), beside.end(), name) != beside.end();
+    const bool counts =
+        name.ends_with(".safetensors") || name.ends_with(".index.json") || std::find(beside.begin(), beside.end(), name) != beside.end();
     if (counts) parts.push_back(name + " " + digests.sha256(entry.path()));
   }
+  if (policy::is_adapter(folder)) parts.push_back("base " + model_digest(policy::base_of(folder), digests));
   std::sort(parts.begin(), parts.end());
   std::string all;
   for (const auto& part : parts)

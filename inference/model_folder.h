@@ -11,7 +11,9 @@
 #include "core/digest_cache.h"
 #include "data/chat_format.h"
 #include "data/tokenizer.h"
+#include "inference/model_text.h"
 #include "policy/llama.h"
+#include "policy/lora.h"
 #include "reward/model.h"
 
 namespace keel::inference {
@@ -46,37 +48,42 @@ struct ScoringModel {
   data::ChatFormat format;
 };
 
-// `chat` overrides the format of keel.json or, without one, of the chat template; "" keeps it. UsageError for a folder without a model,
-// DataError for broken files or a tokenizer with more ids than the model.
-LanguageModel load_language_model(const std::filesystem::path& folder, const std::string& chat = {});
+// Shared weights are those of every other model of the same files (policy::shared_weights) and may not be trained in place; a PEFT adapter
+// stays beside them. Weights of one's own may be trained, and an adapter is merged into them.
+enum class Weights { shared, own };
+
+inline Weights weights_for(const policy::LoraConfig& lora) {  // of the model that a training with these adapters begins from
+  return lora.rank > 0 ? Weights::shared : Weights::own;
+}
+
+// A model folder, or the folder of a PEFT adapter (policy::base_of). `chat` overrides the format of keel.json or, without one, of the chat
+// template; "" keeps it. UsageError for a folder without a model, DataError for broken files or a tokenizer with more ids than the model.
+LanguageModel load_language_model(const std::filesystem::path& folder, const std::string& chat = {}, Weights weights = Weights::shared);
 ScoringModel load_scoring_model(const std::filesystem::path& folder, const std::string& chat = {});
 
-// The limit in a folder's keel.json; the default where there is none.
+// The limit in a folder's keel.json or, for an adapter without one, in its base's; the default where there is none.
 RenderPolicy recorded_limit(const std::filesystem::path& folder);
 
-// Writes weights, tokenizer files (copied from `tokenizer_from`, a folder) and keel.json with the digest of the weights and `lineage`.
+// Writes weights (adapters merged into them), tokenizer files (copied from `tokenizer_from`, a folder) and keel.json with the digest of the
+// weights and `lineage`.
 void save_language_model(const std::filesystem::path& folder, const policy::Llama& llama, const std::filesystem::path& tokenizer_from,
                          data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit = {});
 void save_scoring_model(const std::filesystem::path& folder, const reward::RewardModel& model, const std::filesystem::path& tokenizer_from,
                         data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit = {});
 
-// keel.json of a finished model folder.
+// With lora.rank, an adapter's folder as PEFT reads it, with keel.json; nothing without. It names no base: that is the model that training
+// began from. A reward model's adapter holds the scalar head.
+void save_adapter(const std::filesystem::path& folder, const policy::Llama& model, const policy::LoraConfig& lora, data::ChatFormat format,
+                  const nlohmann::json& lineage, const RenderPolicy& limit = {});
+void save_adapter(const std::filesystem::path& folder, const reward::RewardModel& model, const policy::LoraConfig& lora,
+                  data::ChatFormat format, const nlohmann::json& lineage, const RenderPolicy& limit = {});
+
+// keel.json of a finished model or adapter folder.
 void write_keel_json(const std::filesystem::path& folder, data::ChatFormat format, const nlohmann::json& lineage,
                      const RenderPolicy& limit = {});
 
-// DataError unless both folders hold the same tokenizer files: otherwise the ids of one model mean something else to the other.
-void require_same_tokenizer(const std::filesystem::path& folder, const std::filesystem::path& other);
-
-// The same for tokenizer and chat format: what a reward model needs to score the policy's ids.
-void require_same_text(const std::filesystem::path& folder, const std::filesystem::path& other);
-
-// SHA-256 of all that makes the ids of a dialogue: the tokenizer's own file, and what beside it adds tokens or blanks. "" for a folder
-// without a tokenizer.
-std::string tokenizer_digest(const std::filesystem::path& folder);
-
-void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);
-
-// SHA-256 over the weights, configuration and tokenizer files of a model folder: what a stage's key holds instead of its path.
+// SHA-256 over the weights, configuration and tokenizer files of a model folder, and of an adapter's base: what a stage's key holds instead
+// of its path.
 std::string model_digest(const std::filesystem::path& folder, core::DigestCache& digests);
 
 }  // namespace keel::inference

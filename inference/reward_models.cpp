@@ -51,7 +51,7 @@ ScoringModel load_scoring_model_for(const std::filesystem::path& model, const st
   const nlohmann::json& metadata = client->metadata();
   if (!metadata.is_object())
     throw core::UsageError(fmt::format("{} is a combination of models: give each by its name, {}/rm/NAME", model.string(), model.string()));
-  const data::ChatFormat format = data::chat_format_of(policy);
+  const data::ChatFormat format = chat_format_of(policy);
   if (metadata.value("tokenizer", "") != tokenizer_digest(policy) || metadata.value("chat_format", "") != data::describe(format))
     throw core::DataError(
         model, 0,
@@ -60,7 +60,7 @@ ScoringModel load_scoring_model_for(const std::filesystem::path& model, const st
       .weights = {},
       .score = [client](const std::vector<core::Ids>& rows) { return client->score(rows); },
       .shape = {.vocab_size = metadata.value("vocab_size", int64_t{0}), .max_position_embeddings = metadata.value("context", int64_t{0})},
-      .tokenizer = data::load_tokenizer(policy),
+      .tokenizer = load_tokenizer(policy),
       .limit = {.max_tokens = metadata.value("max_tokens", int64_t{0}), .drop_oldest_turns = metadata.value("drop_oldest_turns", false)},
       .format = format};
 }

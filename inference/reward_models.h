@@ -17,8 +17,7 @@ struct RewardModels {
   std::optional<ScoringModel> safety;
 };
 
-// "helpfulness", "safety" or "refusal" where keel.json of a folder (or the service at an address) says what the model was trained for, else
-// "".
+// "helpfulness", "safety" or "refusal" where keel.json of a folder, or a service, says what the model was trained for, else "".
 std::string trained_for(const std::filesystem::path& folder);
 
 // UsageError where keel.json of a folder says that the model was trained for the other kind (the two are confused easily) or is a

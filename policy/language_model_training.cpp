@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "policy/logprobs.h"
+#include "policy/lora.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -58,7 +59,7 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
   for (const auto* sequences : {&job.sequences, &job.validation})
     for (const auto& sequence : *sequences)
       check_ids(model, {sequence.ids});
-  const runtime::Parameters weights = parameters(model);
+  const runtime::Parameters adapters = lora_parameters(model), weights = adapters.empty() ? parameters(model) : adapters;
   const auto accumulate = [&](int64_t step) -> runtime::Measured {
     const size_t first = static_cast<size_t>(step) * batch_rows, last = std::min(job.rows.size(), first + batch_rows);
     std::vector<runtime::TargetBatch> parts;

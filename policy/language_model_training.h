@@ -40,7 +40,8 @@ struct LanguageModelJob {
   runtime::ScheduleConfig schedule;
 };
 
-// -1/N sum over the N targets of a batch of log p(target): the normaliser is the batch's, whatever the micro-batches are.
+// Trains the adapters of `model` or, where it has none, all its weights.
+// Loss: -1/N sum over the N targets of a batch of log p(target): the normaliser is the batch's, whatever the micro-batches are.
 // Logs "loss" (nats a target) and "tokens"; validation logs "eval_loss" and keeps the best weights.
 runtime::TrainingResult train_language_model(const Llama& model, const LanguageModelJob& job, const std::filesystem::path& folder);
 

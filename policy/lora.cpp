@@ -71,7 +71,8 @@ LoraConfig read_adapter_config(const std::filesystem::path& path, bool head) {
   if (const auto saved = json.find("modules_to_save"); saved != json.end() && !saved->is_null() && !saved->empty()) {
     const auto is_head = [](const nlohmann::json& module) { return module == "score" || module == "classifier"; };
     if (!head || !saved->is_array() || !std::all_of(saved->begin(), saved->end(), is_head))
-      refuse(fmt::format("modules_to_save is not supported, got {}", saved->dump()));
+      refuse(fmt::format("modules_to_save is not supported{}, got {}", head ? "" : " in a language model (is it a reward model's adapter?)",
+                         saved->dump()));
   }
   const auto rank = json.find("r"), alpha = json.find("lora_alpha"), modules = json.find("target_modules");
   if (rank == json.end() || !rank->is_number_integer() || *rank < 1) refuse("r must be a positive integer");
@@ -120,7 +121,7 @@ std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConf
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose) {
   check_config(config);
   core::throw_if_any(problems_with(config, base.config));
-  Llama model = without_lora(base);
+  Llama model = merged(base);
   visit_targets(model, config, [&](const std::string& name, at::Tensor& weight, LowRank& adapter) {
     const int64_t out = weight.size(0), in = weight.size(1);
     adapter = {.a = at::empty({config.rank, in}, at::kFloat),
@@ -146,7 +147,9 @@ Llama merged(const Llama& model) {
   const at::NoGradGuard no_grad;
   Llama plain = model;
   visit_targets(plain, kEveryModule, [](const std::string&, at::Tensor& weight, LowRank& adapter) {
-    if (adapter.a.defined()) weight = weight.detach() + adapter.scale * at::matmul(adapter.b.detach(), adapter.a.detach());
+    if (!adapter.a.defined()) return;
+    const at::Tensor addition = adapter.scale * at::matmul(adapter.b.detach(), adapter.a.detach());
+    weight = (weight.detach().to(at::kFloat) + addition).to(weight.scalar_type());
   });
   return without_lora(plain);
 }
@@ -161,15 +164,19 @@ runtime::Parameters lora_parameters(const Llama& model) {
   return list;
 }
 
-void save_lora(const std::filesystem::path& folder, const Llama& model, const LoraConfig& config) {
+namespace {
+
+// `score`: the scalar head of a sequence classifier; undefined in a language model.
+void save_adapters(const std::filesystem::path& folder, const Llama& model, const LoraConfig& config, const at::Tensor& score) {
   runtime::Parameters tensors = lora_parameters(model);
   TORCH_CHECK(!tensors.empty(), "[policy.save_lora] this model has no adapters");
+  if (score.defined()) tensors.push_back({"score.weight", score});
   for (auto& entry : tensors)
     entry.name = kPeftPrefix + entry.name;
   core::make_directories(folder);
   runtime::save_tensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
   const nlohmann::json json = {{"peft_type", "LORA"},
-                               {"task_type", "CAUSAL_LM"},
+                               {"task_type", score.defined() ? "SEQ_CLS" : "CAUSAL_LM"},
                                {"base_model_name_or_path", nullptr},
                                {"r", config.rank},
                                {"lora_alpha", config.alpha},
@@ -178,8 +185,18 @@ void save_lora(const std::filesystem::path& folder, const Llama& model, const Lo
                                {"bias", "none"},
                                {"fan_in_fan_out", false},
                                {"inference_mode", true},
-                               {"modules_to_save", nullptr}};
+                               {"modules_to_save", score.defined() ? nlohmann::json::array({"score"}) : nlohmann::json()}};
   core::write_file(folder / "adapter_config.json", json.dump(2) + "\n");
+}
+
+}  // namespace
+
+void save_lora(const std::filesystem::path& folder, const Llama& model, const LoraConfig& config) {
+  save_adapters(folder, model, config, {});
+}
+
+void save_lora_classifier(const std::filesystem::path& folder, const Classifier& model, const LoraConfig& config) {
+  save_adapters(folder, model.backbone, config, model.score);
 }
 
 namespace {
@@ -232,7 +249,13 @@ Classifier load_lora_classifier(const std::filesystem::path& folder, const Llama
 }
 
 bool is_adapter(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "adapter_config.json");
+  std::error_code failed;  // a path that cannot be read is reported by what reads it
+  return std::filesystem::exists(folder / "adapter_config.json", failed);
+}
+
+bool is_classifier_adapter(const std::filesystem::path& folder) {
+  const nlohmann::json config = core::read_json_file(folder / "adapter_config.json");
+  return config.is_object() && config.value("task_type", nlohmann::json()) == "SEQ_CLS";
 }
 
 }  // namespace keel::policy

@@ -36,12 +36,14 @@ std::vector<std::string> problems_of(const LoraConfig& config);
 std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConfig& shape);
 
 // `base` with fresh adapters: A uniform in +-1/sqrt(in) (PEFT's Kaiming start with a = sqrt(5)), each from the random stream (seed,
-// purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`. Throws core::ConfigError.
+// purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`; adapters that `base` has already are
+// merged into its weights, i.e. into copies of those. Throws core::ConfigError.
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose);
 
 Llama without_lora(const Llama& model);  // the base: adapters off; shares its storage
 
-// A model without adapters that computes the same: W + (alpha / r) B A where there is an adapter. The other weights share storage.
+// A model without adapters that computes the same: W + (alpha / r) B A, computed in fp32 and kept in the type of W, where there is an
+// adapter. The other weights share storage.
 Llama merged(const Llama& model);
 
 // The adapters' tensors as "model.layers.0.self_attn.q_proj.lora_A.weight" and lora_B; shares storage.
@@ -49,6 +51,9 @@ runtime::Parameters lora_parameters(const Llama& model);
 
 // A folder that peft.PeftModel.from_pretrained loads onto the base model.
 void save_lora(const std::filesystem::path& folder, const Llama& model, const LoraConfig& config);
+
+// The same with the scalar head, for a model of PEFT's task SEQ_CLS with one label.
+void save_lora_classifier(const std::filesystem::path& folder, const Classifier& model, const LoraConfig& config);
 
 // `base` with the adapters of a folder; strict, as load_llama: DataError for tensors that are missing, unknown or misshapen and for
 // features that keel does not implement (biases, DoRA, rank-stabilised scales, other modules).
@@ -58,5 +63,8 @@ Llama load_lora(const std::filesystem::path& folder, const Llama& base);
 Classifier load_lora_classifier(const std::filesystem::path& folder, const Llama& base);
 
 bool is_adapter(const std::filesystem::path& folder);  // it holds an adapter_config.json
+
+// Whether an adapter is one for sequence classification (task_type SEQ_CLS): a reward model's.
+bool is_classifier_adapter(const std::filesystem::path& folder);
 
 }  // namespace keel::policy

@@ -41,9 +41,8 @@ std::string adapter_of(const fs::path& folder) {
     if (config.is_object()) base = config.value("base_model_name_or_path", "");
   } catch (const std::exception&) {  // the name is only a hint
   }
-  return fmt::format(
-      "it is an adapter{}: merge it into its model first (peft: merge_and_unload, then save_pretrained) and name that folder",
-      base.empty() ? "" : " for " + base);
+  return fmt::format("it is an adapter{}: merge it into its model first (keel convert) and name that folder",
+                     base.empty() ? "" : " for " + base);
 }
 
 bool is_meta(const fs::path& file) {

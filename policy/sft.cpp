@@ -14,6 +14,13 @@ std::vector<std::string> problems_of(const SftConfig& config) {
         "epochs: with steps above 0 the data is gone through until they are done, nothing reads epochs; leave it out, or at its default {}",
         usual));
   core::add_problems(problems, "schedule.", runtime::problems_of(config.schedule));
+  core::add_problems(problems, "lora.", problems_of(config.lora));
+  return problems;
+}
+
+std::vector<std::string> problems_with(const SftConfig& config, const LlamaConfig& shape) {
+  std::vector<std::string> problems;
+  core::add_problems(problems, "lora.", problems_with(config.lora, shape));
   return problems;
 }
 
@@ -44,9 +51,16 @@ RowPlan plan_epochs(const std::vector<core::TokenSequence>& sequences, const Sft
   return rows;
 }
 
+Llama sft_start(const Llama& model, const SftConfig& config, uint64_t seed, const std::string& label) {
+  core::throw_if_any(problems_with(config, model.config));
+  return config.lora.rank > 0 ? with_lora(model, config.lora, seed, label + ".lora") : model;
+}
+
 runtime::TrainingResult train_sft(const Llama& model, const std::vector<core::TokenSequence>& train,
                                   const std::vector<core::TokenSequence>& validation, const SftConfig& config, uint64_t seed,
                                   const std::filesystem::path& folder, const std::string& label) {
+  TORCH_CHECK((config.lora.rank > 0) != lora_parameters(model).empty(),
+              "[policy.sft] a model has adapters where lora.rank is above 0 alone");
   return train_language_model(model,
                               {.label = label,
                                .sequences = train,

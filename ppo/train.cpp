@@ -16,6 +16,7 @@
 #include "core/progress.h"
 #include "core/row_log.h"
 #include "policy/logprobs.h"
+#include "policy/lora.h"
 #include "ppo/draws.h"
 #include "ppo/statistics.h"
 #include "ppo/stopwatch.h"
@@ -270,8 +271,9 @@ reward::RewardModel make_critic(const PpoConfig& config, const policy::Llama& po
                                 const std::optional<reward::RewardModel>& reward_model) {
   const bool adapters = config.lora.rank > 0;
   if (config.critic == Critic::reward) {
-    if (!adapters) return reward::frozen_copy(reward_model.value());
-    return {reward_model.value().backbone, reward_model.value().score.detach().clone()};  // its head is trained, its trunk is not
+    const policy::Llama trunk = policy::merged(reward_model.value().backbone);
+    if (!adapters) return reward::frozen_copy({trunk, reward_model.value().score});
+    return {trunk, reward_model.value().score.detach().clone()};  // its head is trained, its trunk is not
   }
   const at::Tensor head = policy.norm.new_zeros({1, policy.config.hidden_size}).detach();
   const policy::Llama trunk = policy::backbone_of(policy);

@@ -13,21 +13,25 @@
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "policy/logprobs.h"
+#include "policy/lora.h"
 #include "policy/model_directory.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
 
-RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed) {
-  const int64_t width = model.config.hidden_size;
-  RewardModel made{.backbone = policy::frozen_copy(policy::backbone_of(model)), .score = at::zeros({1, width}, at::kFloat)};
-  if (head == HeadStart::normal) {
-    core::Stream stream(seed, "reward.head");
-    float* weight = made.score.mutable_data_ptr<float>();
-    for (int64_t i = 0; i < width; ++i)
-      weight[i] = static_cast<float>(stream.normal() / static_cast<double>(width + 1));
-  }
+at::Tensor make_head(const policy::LlamaConfig& shape, HeadStart head, uint64_t seed) {
+  const int64_t width = shape.hidden_size;
+  at::Tensor made = at::zeros({1, width}, at::kFloat);
+  if (head == HeadStart::zeros) return made;
+  core::Stream stream(seed, "reward.head");
+  float* weight = made.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < width; ++i)
+    weight[i] = static_cast<float>(stream.normal() / static_cast<double>(width + 1));
   return made;
+}
+
+RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed) {
+  return {policy::frozen_copy(policy::merged(policy::backbone_of(model))), make_head(model.config, head, seed)};
 }
 
 RewardModel frozen_copy(const RewardModel& model) {

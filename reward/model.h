@@ -27,7 +27,9 @@ constexpr auto names(HeadStart) {
   return std::to_array<core::Named<HeadStart>>({{HeadStart::normal, "normal"}, {HeadStart::zeros, "zeros"}});
 }
 
-// A reward model (or critic) on a copy of a language model's weights.
+at::Tensor make_head(const policy::LlamaConfig& shape, HeadStart head, uint64_t seed);  // [1, D] fp32
+
+// A reward model (or critic) on a copy of a language model's weights, its adapters merged into them.
 RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed);
 
 RewardModel frozen_copy(const RewardModel& model);  // shares no storage, needs no gradients

@@ -65,6 +65,26 @@ core::MetricRow step_metrics(const StepSums& sums, const RewardLossCounts& count
 
 }  // namespace
 
+std::vector<std::string> problems_of(const RewardTrainConfig& config) {
+  std::vector<std::string> problems = problems_of(config.loss);
+  core::add_problems(problems, "lora.", policy::problems_of(config.lora));
+  if (config.lora.rank > 0 && config.frozen_layers > 0)
+    problems.emplace_back("frozen_layers: with lora.rank above 0 no layer's own weights are trained; leave it out, or at its default 0");
+  return problems;
+}
+
+std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape) {
+  std::vector<std::string> problems = problems_with(static_cast<const HeadTrainConfig&>(config), shape);
+  core::add_problems(problems, "lora.", policy::problems_with(config.lora, shape));
+  return problems;
+}
+
+RewardModel reward_start(const policy::Llama& model, const RewardTrainConfig& config, uint64_t seed) {
+  core::throw_if_any(problems_with(config, model.config));
+  if (config.lora.rank == 0) return make_reward_model(model, config.head, seed);
+  return {policy::with_lora(policy::backbone_of(model), config.lora, seed, "reward.lora"), make_head(model.config, config.head, seed)};
+}
+
 std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config) {
   std::vector<int64_t> tokens;
   for (const core::TokenPair& pair : pairs)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/types.h"
+#include "policy/lora.h"
 #include "reward/ranking_loss.h"
 #include "reward/training_plan.h"
 #include "runtime/batch.h"
@@ -19,6 +20,7 @@ struct RewardTrainConfig : HeadTrainConfig {
   int64_t batch_pairs = 512;  // paper: 512 pairs = 1024 rows
   int64_t micro_pairs = 32;
   int64_t micro_tokens = 1024;  // docs/performance.md, Memory
+  policy::LoraConfig lora;
 };
 
 inline void visit(RewardTrainConfig& config, core::Fields& fields) {
@@ -29,20 +31,27 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("micro_tokens", config.micro_tokens,
          "most tokens a forward pass, both sides of each pair padded (or one pair); limits micro_pairs, same result", core::at_least(1));
   visit(static_cast<HeadTrainConfig&>(config), fields);
+  fields.section("lora", config.lora, "adapters on frozen weights; the scalar head is trained whole");
 }
 
 // Every violated rule between the fields.
-inline std::vector<std::string> problems_of(const RewardTrainConfig& config) {
-  return problems_of(config.loss);
-}
+std::vector<std::string> problems_of(const RewardTrainConfig& config);
+
+// Problems with this model shape.
+std::vector<std::string> problems_with(const RewardTrainConfig& config, const policy::LlamaConfig& shape);
 
 // Groups of neighbouring `pairs` for one forward pass: at most micro_pairs pairs and micro_tokens tokens, counted as if every side were
 // padded to the longest (a prompt that is computed once takes less), or one pair.
 std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config);
 
-// Trains `model` in place on `pairs` (each epoch in a random order of its own, keyed by (seed, "reward.order", epoch)) and keeps the last
-// weights: one epoch leaves nothing to choose. Metrics under TRL's names. Throws as runtime::run_training, core::ConfigError where
-// problems_of() finds one, and c10::Error when there are no pairs or ids do not fit the model.
+// What train_reward_model() trains, from a language model: a copy of its weights or, with lora.rank, fresh adapters on the weights
+// themselves, whose storage is shared; from the random stream (seed, "reward.lora"). Throws core::ConfigError.
+RewardModel reward_start(const policy::Llama& model, const RewardTrainConfig& config, uint64_t seed);
+
+// Trains `model` in place, its adapters and head where it has adapters, on `pairs` (each epoch in a random order of its own, keyed by
+// (seed, "reward.order", epoch)) and keeps the last weights: one epoch leaves nothing to choose. Metrics under TRL's names. Throws as
+// runtime::run_training, core::ConfigError where problems_of() finds one, and c10::Error when there are no pairs or ids do not fit the
+// model.
 void train_reward_model(const RewardModel& model, const std::vector<core::TokenPair>& pairs, const RewardTrainConfig& config, uint64_t seed,
                         const std::filesystem::path& folder, const std::string& label = "reward");
 

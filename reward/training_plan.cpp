@@ -8,6 +8,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "policy/lora.h"
 
 namespace keel::reward {
 
@@ -25,6 +26,10 @@ std::vector<int64_t> order_of_epochs(int64_t count, int64_t epochs, uint64_t see
 }
 
 runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_layers) {
+  if (runtime::Parameters adapters = policy::lora_parameters(model.backbone); !adapters.empty()) {
+    adapters.push_back({"score.weight", model.score});
+    return adapters;
+  }
   runtime::Parameters all = parameters(model);
   if (frozen_layers == 0) return all;
   std::erase_if(all, [&](const runtime::NamedTensor& weight) {

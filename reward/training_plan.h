@@ -42,7 +42,8 @@ inline void visit(HeadTrainConfig& config, core::Fields& fields) {
 // Problems with this model shape.
 std::vector<std::string> problems_with(const HeadTrainConfig& config, const policy::LlamaConfig& shape);
 
-// The trained weights: everything above the lowest `frozen_layers` blocks; with none of them frozen, the embedding too.
+// The trained weights: the adapters and the head of a model with adapters, else everything above the lowest `frozen_layers` blocks; with
+// none of them frozen, the embedding too.
 runtime::Parameters trained_parameters(const RewardModel& model, int64_t frozen_layers);
 
 // Warm-up steps of a training of `steps`: warmup_share of them, at least warmup_min_steps, but at most a fifth of all.

@@ -17,6 +17,7 @@
 #include "data/text.h"
 #include "inference/records.h"
 #include "inference/reward_models.h"
+#include "policy/base_model.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
 
@@ -44,9 +45,10 @@ nlohmann::json keel_json(const fs::path& folder) {
 // A folder that was changed by half while it is read has other weights than it records.
 void check_recorded_digest(const fs::path& folder) {
   const nlohmann::json object = keel_json(folder);
-  if (object.value("digest", "").empty() || !fs::exists(folder / "model.safetensors")) return;
-  if (object.at("digest") != core::sha256_file(folder / "model.safetensors"))
-    throw core::DataError(folder / "model.safetensors", 0, "is not the file whose digest keel.json records: copy the folder again");
+  const fs::path weights = folder / (policy::is_adapter(folder) ? "adapter_model.safetensors" : "model.safetensors");
+  if (object.value("digest", "").empty() || !fs::exists(weights)) return;
+  if (object.at("digest") != core::sha256_file(weights))
+    throw core::DataError(weights, 0, "is not the file whose digest keel.json records: copy the folder again");
 }
 
 std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference::RenderPolicy& limit, const policy::LlamaConfig& shape,
@@ -71,19 +73,6 @@ std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference
   return served;
 }
 
-// A PEFT adapter as a reward model. Tokenizer, chat format and limits are the base's where the adapter's folder has none of its own.
-inference::ScoringModel load_adapter(const fs::path& folder, const inference::LanguageModel& base) {
-  policy::Classifier adapted = policy::load_lora_classifier(folder, base.llama);
-  const bool own = fs::exists(folder / "keel.json");
-  const reward::RewardModel model{.backbone = std::move(adapted.backbone), .score = std::move(adapted.score)};
-  return {.weights = model,
-          .score = reward::scorer_of(model),
-          .shape = model.backbone.config,
-          .tokenizer = base.tokenizer,
-          .limit = own ? inference::recorded_limit(folder) : base.limit,
-          .format = own ? data::chat_format_of(folder) : base.format};
-}
-
 // LibTorch's errors carry a backtrace in their text.
 std::shared_ptr<const Forward> forward_of(Forward forward) {
   return std::make_shared<const Forward>([forward = std::move(forward)](const std::vector<core::Ids>& rows) {
@@ -95,20 +84,11 @@ std::shared_ptr<const Forward> forward_of(Forward forward) {
   });
 }
 
-// `base`: nullptr where no reward model is an adapter.
-std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const ModelsConfig& config, const inference::LanguageModel* base) {
+std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const ModelsConfig& config) {
   check_recorded_digest(named.folder);
-  const bool adapter = policy::is_adapter(named.folder);
-  inference::ScoringModel model = adapter ? load_adapter(named.folder, *base) : inference::load_scoring_model(named.folder);
+  inference::ScoringModel model = inference::load_scoring_model(named.folder);
   model.limit.allow_tags = config.allow_tags;
   auto served = described(named, model.limit, model.shape, model.format);
-  if (adapter) {
-    core::DigestCache digests;
-    served->digest = core::sha256(served->digest + core::sha256_file(named.folder / "adapter_config.json") +
-                                  inference::model_digest(config.base, digests));
-    served->metadata["digest"] = served->digest;
-    served->metadata["tokenizer"] = inference::tokenizer_digest(config.base);
-  }
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
   const reward::RewardModel& scorer = served->reward->weights.value();
@@ -288,16 +268,14 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
   config.base = given.base.empty() ? given.base : resolved(given.base);
   auto set = std::make_shared<ModelSet>();
   fs::path safety;
-  const bool adapters = std::ranges::any_of(config.rewards, [](const NamedFolder& named) { return policy::is_adapter(named.folder); });
-  if (adapters != !config.base.empty())
-    throw core::UsageError(adapters ? "a reward model is a PEFT adapter: give its base model, --base DIR"
-                                    : "--base: no reward model is a PEFT adapter");
-  std::optional<inference::LanguageModel> base;
-  if (adapters) base = inference::load_language_model(config.base);
+  const auto is_adapter = [](const NamedFolder& named) { return policy::is_adapter(named.folder); };
+  if (!config.base.empty() && std::ranges::none_of(config.rewards, is_adapter) && std::ranges::none_of(config.policies, is_adapter))
+    throw core::UsageError("--base: no model is a PEFT adapter");
+  policy::use_base(config.base);
   for (NamedFolder named : config.rewards) {
     if (named.name == "safety") safety = named.folder;
     named.folder = resolved(named.folder);
-    const auto model = serve_reward(named, config, base ? &*base : nullptr);
+    const auto model = serve_reward(named, config);
     check_probes(*model, named.folder);
     set->rewards.push_back(model);
   }

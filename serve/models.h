@@ -27,7 +27,7 @@ struct NamedFolder {
 struct ModelsConfig {
   std::vector<NamedFolder> rewards;   // at least one; combined: "helpfulness" and "safety" are among them
   std::vector<NamedFolder> policies;  // for log-probabilities
-  std::filesystem::path base;         // of rewards that are PEFT adapters; loaded once
+  std::filesystem::path base;         // of those that are PEFT adapters; "" = as they name it
   bool combined = false;
   std::optional<double> gate;  // else that of combination.json beside the safety model's folder
   bool deterministic = false;

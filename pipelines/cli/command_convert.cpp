@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -12,11 +13,13 @@
 #include "data/generation_config.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_export.h"
-#include "inference/model_folder.h"
+#include "inference/reward_models.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/run/manifest.h"
 #include "pipelines/steps/step.h"
+#include "policy/base_model.h"
 #include "policy/import.h"
+#include "policy/lora.h"
 #include "policy/model_directory.h"
 #include "policy/other_checkpoints.h"
 
@@ -32,6 +35,7 @@ struct ConvertOptions {
 std::string recognise(const fs::path& source) {
   if (!fs::exists(source)) throw core::UsageError(fmt::format("{} does not exist", source.string()));
   if (fs::is_directory(source)) {
+    if (policy::is_adapter(source)) return "adapter";
     const bool safetensors = fs::exists(source / "model.safetensors") || fs::exists(source / "model.safetensors.index.json");
     return !safetensors && policy::is_meta_folder(source) ? "meta" : "hf";
   }
@@ -45,7 +49,7 @@ std::string recognise(const fs::path& source) {
 // The chat format of SRC or, if it names none, of the tokenizer's folder.
 data::ChatFormat source_format(const ConvertOptions& options) {
   if (!options.chat.empty()) return data::parse_chat_format(options.chat);
-  const data::ChatFormat own = data::chat_format_of(options.source);
+  const data::ChatFormat own = inference::chat_format_of(options.source);
   return own == data::ChatFormat::none && !options.tokenizer.empty() ? data::chat_format_of(options.tokenizer) : own;
 }
 
@@ -70,6 +74,10 @@ policy::Llama read_source(const std::string& kind, const fs::path& source) {
   if (kind == "gguf") return policy::import_gguf(source);
   if (kind == "llama2c") return policy::import_llama2c(source);
   if (kind == "meta") return policy::import_meta(source);
+  if (kind == "adapter") {
+    const policy::Llama base = policy::load_llama(policy::base_of(source), policy::Precision::stored);
+    return policy::merged(policy::load_lora(source, base));
+  }
   return policy::load_llama(source, policy::Precision::stored);
 }
 
@@ -104,26 +112,13 @@ nlohmann::json lineage_of(const ConvertOptions& options, const std::string& kind
   return lineage;
 }
 
-void convert(const ConvertOptions& options) {
-  const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
-  const fs::path target = core::output_folder(options.target);
-  run::check_outside_results(target);
-  check_tokenizer(options, kind);
-  policy::Llama llama = read_source(kind, options.source);
-  policy::cast_weights(llama, options.dtype, options.source);
-  const data::ChatFormat format = source_format(options);
+// Writes a folder as a whole or not at all.
+void commit(const fs::path& target, const std::function<void(const fs::path& work)>& write) {
   const fs::path work = target.parent_path() / fmt::format(".{}.partial", target.filename().string());
   fs::remove_all(work);
   core::make_directories(work);
   try {
-    data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
-    copy_own_companions(options.source, work);
-    check_renderable(format, *data::load_tokenizer(work), !options.chat.empty());
-    inference::save_language_model(work, llama, work, format, lineage_of(options, kind));
-    if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
-      throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
-                            fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",
-                                        tokenizer->vocab_size(), llama.config.vocab_size));
+    write(work);
     if (fs::exists(target)) fs::remove(target);
     core::commit_directory(work, target);
   } catch (...) {
@@ -131,6 +126,48 @@ void convert(const ConvertOptions& options) {
     fs::remove_all(work, ignored);
     throw;
   }
+}
+
+// The merged reward model of an adapter.
+void convert_reward_adapter(const ConvertOptions& options, const fs::path& target) {
+  if (!options.tokenizer.empty())
+    throw core::UsageError("--tokenizer: a reward model keeps the tokenizer that it learned with; leave it out");
+  const inference::ScoringModel model = inference::load_scoring_model(options.source, options.chat);
+  reward::RewardModel merged = {policy::merged(model.weights->backbone), model.weights->score};
+  policy::cast_weights(merged.backbone, options.dtype, options.source);
+  merged.score = merged.score.to(merged.backbone.norm.scalar_type());
+  nlohmann::json lineage = lineage_of(options, "adapter");
+  if (const std::string kind = inference::trained_for(options.source); !kind.empty()) lineage["kind"] = kind;
+  commit(target,
+         [&](const fs::path& work) { inference::save_scoring_model(work, merged, options.source, model.format, lineage, model.limit); });
+  core::log_info(fmt::format("{}: a reward model, chat format {}", options.target, data::describe(model.format)));
+}
+
+void convert(const ConvertOptions& options) {
+  const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
+  const bool adapter = kind == "adapter";
+  if (adapter && !policy::is_adapter(options.source))
+    throw core::UsageError(fmt::format("{} is no PEFT adapter: it holds no adapter_config.json", options.source));
+  const fs::path target = core::output_folder(options.target);
+  run::check_outside_results(target);
+  if (adapter && policy::is_classifier_adapter(options.source)) return convert_reward_adapter(options, target);
+  check_tokenizer(options, kind);
+  policy::Llama llama = read_source(kind, options.source);
+  policy::cast_weights(llama, options.dtype, options.source);
+  const data::ChatFormat format = source_format(options);
+  commit(target, [&](const fs::path& work) {
+    const bool as_loaded = adapter && options.tokenizer.empty();  // the tokenizer of an adapter may lie in its base's folder
+    if (!as_loaded) data::write_tokenizer(options.tokenizer.empty() ? options.source : options.tokenizer, work);
+    if (!adapter) copy_own_companions(options.source, work);
+    const fs::path text = as_loaded ? fs::path(options.source) : work;
+    check_renderable(format, *inference::load_tokenizer(text), !options.chat.empty());
+    inference::save_language_model(work, llama, text, format, lineage_of(options, kind),
+                                   adapter ? inference::recorded_limit(options.source) : inference::RenderPolicy{});
+    if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
+      throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
+                            fmt::format("the tokenizer has {} ids, the model takes {}: they do not belong together",
+                                        tokenizer->vocab_size(), llama.config.vocab_size));
+  });
   const runtime::Parameters weights = policy::parameters(llama);
   core::log_info(fmt::format("{}: {} parameters in {}, chat format {}", options.target, runtime::count_elements(weights),
                              policy::dtype_name(policy::common_dtype(weights)), data::describe(format)));
@@ -143,13 +180,15 @@ void add_convert(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<ConvertOptions>();
   CLI::App* command = app.add_subcommand("convert", "a checkpoint of another program into a model folder (Hugging Face layout)");
   command
-      ->add_option("source", options->source,
-                   "a model folder, Meta's folder (params.json, consolidated.NN.pth), a .gguf or a llama2.c .bin")
+      ->add_option(
+          "source", options->source,
+          "a model folder, a PEFT adapter's folder (merged into its base), Meta's folder (params.json, consolidated.NN.pth), a .gguf "
+          "or a llama2.c .bin")
       ->required()
       ->type_name("SRC");
   command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
   command->add_option("--format", options->format, "format of SRC, if its name does not show it")
-      ->check(CLI::IsMember({"hf", "meta", "gguf", "llama2c"}));
+      ->check(CLI::IsMember({"hf", "adapter", "meta", "gguf", "llama2c"}));
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
       ->type_name("PATH");
   command->add_option("--chat", options->chat,
@@ -158,10 +197,12 @@ void add_convert(CLI::App& app, Invocation& invocation) {
       ->add_option("--dtype", options->dtype,
                    "floating type of the weights written: keep (bf16 and fp16 as in SRC, all else as float32), float32, bfloat16, float16")
       ->check(CLI::IsMember({"keep", "float32", "bfloat16", "float16"}));
+  add_base(*command, invocation);
   add_common_options(*command, invocation);
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {
       configure({}, invocation);
+      use_base(invocation, {options->source});
       convert(*options);
     };
   });

@@ -87,7 +87,8 @@ void generate_rows(const GenerateOptions& options, const CLI::App& command, uint
 void add_generate(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "answers to prompts, with their log-probabilities");
-  command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
+  command->add_option("--model", options->model, "model folder, or that of a PEFT adapter")->required()->type_name("DIR");
+  add_base(*command, invocation);
   command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");
@@ -103,6 +104,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
     invocation.action = [options, command, &invocation] {
       invocation.set.insert(invocation.set.end(), options->settings.begin(), options->settings.end());
       configure(core::fields_of(options->config), invocation);
+      use_base(invocation, {options->model});
       generate_rows(*options, *command, invocation.seed);
     };
   });

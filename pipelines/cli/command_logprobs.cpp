@@ -48,7 +48,8 @@ void logprobs_rows(const LogprobsOptions& options) {
 void add_logprobs(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<LogprobsOptions>();
   CLI::App* command = app.add_subcommand("logprobs", "log-probabilities (nats) of given ids or answers");
-  command->add_option("--model", options->model, "model folder")->required()->type_name("DIR");
+  command->add_option("--model", options->model, "model folder, or that of a PEFT adapter")->required()->type_name("DIR");
+  add_base(*command, invocation);
   command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");
@@ -61,6 +62,7 @@ void add_logprobs(CLI::App& app, Invocation& invocation) {
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {
       configure({}, invocation);
+      use_base(invocation, {options->model});
       logprobs_rows(*options);
     };
   });

@@ -62,7 +62,7 @@ core::Fields replay_fields(RedTeamOptions& options) {
 
 using Options = std::shared_ptr<RedTeamOptions>;
 
-void add_target_options(CLI::App& command, RedTeamOptions& options) {
+void add_target_options(CLI::App& command, RedTeamOptions& options, Invocation& invocation) {
   CLI::Option* model = command.add_option("--model", options.model, "model folder under attack")->type_name("DIR");
   command.add_option("--url", options.url, "server under attack, http://HOST:PORT[/v1]; $KEEL_TARGET_KEY is its bearer token")
       ->type_name("URL")
@@ -71,6 +71,7 @@ void add_target_options(CLI::App& command, RedTeamOptions& options) {
   command.add_option("--name", options.name, "name of this version in logs and reports; the folder's or the server model's when left out")
       ->type_name("NAME");
   command.add_option("--chat", options.chat, "chat format instead of the one in keel.json");
+  add_base(command, invocation);
   add_render_policy(command, options.limit, "a longer one is not asked");
 }
 
@@ -162,7 +163,7 @@ std::string person_of(const RedTeamOptions& options) {
 void add_try(CLI::App& group, Invocation& invocation) {
   auto options = std::make_shared<RedTeamOptions>();
   CLI::App* command = group.add_subcommand("try", "a person at the terminal: write, see the answer, rate; goes on after any kill");
-  add_target_options(*command, *options);
+  add_target_options(*command, *options, invocation);
   command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst)")
       ->required()
       ->type_name("FILE");
@@ -175,6 +176,7 @@ void add_try(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(core::fields_of(options->config), invocation);
+      use_base(invocation, {options->model, options->safety});
       const std::string person = person_of(*options);
       const auto requests = requests_of(*options);
       const auto attacks = attacks_of(*options);
@@ -222,7 +224,7 @@ void run_auto(const RedTeamOptions& options, const CLI::App& command, uint64_t s
 void add_auto(CLI::App& group, Invocation& invocation) {
   auto options = std::make_shared<RedTeamOptions>();
   CLI::App* command = group.add_subcommand("auto", "an automatic search for violations, beside plain sampling with the same budget");
-  add_target_options(*command, *options);
+  add_target_options(*command, *options, invocation);
   command->add_option("--safety", options->safety, "safety reward model: ranks the answers")->required()->type_name("DIR");
   command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst)")
       ->required()
@@ -240,6 +242,7 @@ void add_auto(CLI::App& group, Invocation& invocation) {
     invocation.action = [=, &invocation] {
       const int64_t budget = options->search.budget;
       configure(search_fields(*options), invocation);
+      use_base(invocation, {options->model, options->safety});
       if (command->count("--budget") > 0) options->search.budget = budget;
       run_auto(*options, *command, invocation.seed);
     };
@@ -249,7 +252,7 @@ void add_auto(CLI::App& group, Invocation& invocation) {
 void add_replay(CLI::App& group, Invocation& invocation) {
   auto options = std::make_shared<RedTeamOptions>();
   CLI::App* command = group.add_subcommand("replay", "says what violated on earlier models to another one");
-  add_target_options(*command, *options);
+  add_target_options(*command, *options, invocation);
   add_logs(*command, *options, "--from");
   command->add_option("--safety", options->safety, "safety reward model that judges the answers")->type_name("DIR");
   add_sandbox(*command, *options, "its gold judge decides");
@@ -259,6 +262,7 @@ void add_replay(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(replay_fields(*options), invocation);
+      use_base(invocation, {options->model, options->safety});
       if (options->safety.empty() && options->unsafe_below != red_team::kUnsafe)
         throw core::UsageError("unsafe_below has no effect without --safety; leave it out");
       const auto earlier = attempts_in(options->logs);

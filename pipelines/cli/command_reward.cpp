@@ -31,6 +31,7 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
       ->type_name("FILE")
       ->expected(1)
       ->take_all();
+  add_base(*command, invocation);
   command
       ->add_option(
           "--out", options->out,
@@ -45,6 +46,7 @@ void add_reward_eval(CLI::App& group, Invocation& invocation) {
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure({}, invocation);
+      use_base(invocation, options->rewards);
       check_output(options->out, options->files);
       core::JsonlWriter writer(options->out);
       std::vector<evaluation::RewardFolder> rewards;

@@ -119,10 +119,13 @@ void score_rows(const ScoreOptions& options, const CLI::App& command) {
 void add_score(CLI::App& app, Invocation& invocation) {
   auto options = std::make_shared<ScoreOptions>();
   CLI::App* command = app.add_subcommand("score", "rewards of answers: raw score and its sigmoid");
-  command->add_option("--reward", options->rewards, "reward model folder; twice (helpfulness, safety) with --combine")
+  command
+      ->add_option("--reward", options->rewards,
+                   "reward model folder, or that of a PEFT adapter; twice (helpfulness, safety) with --combine")
       ->type_name("DIR")
       ->expected(1)
       ->take_all();
+  add_base(*command, invocation);
   command
       ->add_option("--url", options->url, "in place of --reward: keel serve, http://HOST:PORT/rm/NAME; $KEEL_SERVE_KEY is its bearer token")
       ->type_name("URL");
@@ -146,6 +149,7 @@ void add_score(CLI::App& app, Invocation& invocation) {
   command->callback([options, command, &invocation] {
     invocation.action = [options, command, &invocation] {
       configure({}, invocation);
+      use_base(invocation, options->rewards);
       score_rows(*options, *command);
     };
   });

@@ -91,7 +91,10 @@ void add_serve(CLI::App& app, Invocation& invocation) {
       ->type_name("NAME=DIR")
       ->expected(1)
       ->take_all();
-  command->add_option("--base", options->base, "base model of rewards that are PEFT adapters, held once")->type_name("DIR");
+  command
+      ->add_option("--base", options->base,
+                   "base model of the PEFT adapters, held once; the one that adapter_config.json names when left out")
+      ->type_name("DIR");
   command->add_option("--bind", options->run.bind, "HOST:PORT, [IPv6]:PORT or unix:PATH; repeats. Port 0: any free one")
       ->type_name("ADDRESS")
       ->expected(1)

@@ -77,18 +77,19 @@ void add_step(CLI::App& parent, const steps::Command& step, Invocation& invocati
     add_role(*command, step.roles[i], options->paths[i]);
   for (const auto& option : step.options)
     add_setting(*command, option, draft->fields, options->settings);
+  const bool models = std::ranges::any_of(step.roles, [](const steps::Role& role) { return role.kind == steps::Role::Kind::folder; });
+  if (models) add_base(*command, invocation);
   command->add_option("--out", options->out, step.result)->required()->type_name(step.file.empty() ? "DIR" : "FILE");
   add_common_options(*command, invocation);
   describe_fields(*command, draft->fields);
   command->callback([=, &invocation] {
     invocation.action = [=, &invocation] {
       configure(draft->fields, invocation);
-      if (!step.file.empty()) {
-        std::vector<std::string> read;
-        for (const auto& paths : options->paths)
-          read.insert(read.end(), paths.begin(), paths.end());
-        check_output(options->out, read);
-      }
+      std::vector<std::string> read;
+      for (const auto& paths : options->paths)
+        read.insert(read.end(), paths.begin(), paths.end());
+      use_base(invocation, read);
+      if (!step.file.empty()) check_output(options->out, read);
       assign(draft->fields, options->settings);
       steps::Inputs inputs;
       for (size_t i = 0; i < step.roles.size(); ++i)

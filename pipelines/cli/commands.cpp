@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,8 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "pipelines/run/manifest.h"
+#include "policy/base_model.h"
+#include "policy/lora.h"
 
 namespace keel::pipelines::cli {
 namespace {
@@ -50,6 +53,19 @@ void configure(const core::Fields& fields, const Invocation& invocation) {
   for (const auto& setting : invocation.set)
     core::assign_setting(fields, setting, problems);
   core::throw_if_any(std::move(problems));
+}
+
+void add_base(CLI::App& command, Invocation& invocation) {
+  command
+      .add_option("--base", invocation.base,
+                  "base model of the PEFT adapters among the model folders; the one that adapter_config.json names when left out")
+      ->type_name("DIR");
+}
+
+void use_base(const Invocation& invocation, const std::vector<std::string>& folders) {
+  if (!invocation.base.empty() && std::ranges::none_of(folders, policy::is_adapter))
+    throw core::UsageError("--base: no model folder given is a PEFT adapter (adapter_config.json), so nothing reads it; leave it out");
+  policy::use_base(invocation.base);
 }
 
 void check_output(const std::string& out, const std::vector<std::string>& inputs) {

@@ -26,6 +26,7 @@ struct Invocation {
   uint64_t seed = 1;
   bool seed_given = false;
   std::string log_level = "info";
+  std::string base;  // --base DIR
   std::function<void()> action;
 };
 
@@ -33,6 +34,11 @@ void add_common_options(CLI::App& command, Invocation& invocation);
 
 // Fills `fields` from --config and --set, all problems at once. A command without fields passes none, so that any setting is refused.
 void configure(const core::Fields& fields, const Invocation& invocation);
+
+// --base DIR, for commands that read model folders, and what they do with it before they read one: UsageError where it is given and none of
+// `folders` is an adapter.
+void add_base(CLI::App& command, Invocation& invocation);
+void use_base(const Invocation& invocation, const std::vector<std::string>& folders);
 
 // UsageError when `out` ("" = standard output) would replace a file that the command reads, or lies in a finished result.
 void check_output(const std::string& out, const std::vector<std::string>& inputs);

@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "data/chat_format.h"
 #include "pipelines/recipe/versions.h"
+#include "policy/base_model.h"
 #include "sandbox/world.h"
 
 namespace keel::pipelines::recipe {
@@ -89,7 +90,13 @@ std::vector<std::string> unread_problems(const Recipe& recipe, Recipe file) {
 // The shape of the model that a run trains, if known before the run.
 std::optional<policy::LlamaConfig> shape_of(const Recipe& recipe) {
   if (recipe.data.source == DataSource::sandbox) return recipe.llama;
-  const auto file = std::filesystem::path(recipe.model) / "config.json";
+  std::filesystem::path folder;
+  try {
+    folder = policy::weights_folder(recipe.model);
+  } catch (const core::UsageError&) {  // an adapter whose base is gone: a run refuses it when it reads the model
+    return std::nullopt;
+  }
+  const auto file = folder / "config.json";
   std::error_code absent;
   if (!std::filesystem::is_regular_file(file, absent)) return std::nullopt;
   return policy::read_llama_config(core::read_json_file(file), file);
@@ -238,6 +245,8 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   all_of("reward.", reward::problems_of(recipe.reward));
   all_of("ppo.", ppo::problems_of(recipe.ppo));
   if (const auto shape = shape_of(recipe)) {
+    all_of("sft.", policy::problems_with(recipe.sft, *shape));
+    all_of("rejection.sft.", policy::problems_with(recipe.rejection.sft, *shape));
     all_of("reward.", reward::problems_with(recipe.reward, *shape));
     all_of("ppo.", ppo::problems_with(recipe.ppo, *shape));
   }

@@ -44,8 +44,8 @@ void check_external_files(const recipe::Recipe& recipe) {
   recipe::check_source_files(recipe.data);
   for (const auto& [role, path] : external_files(recipe, {}))
     if (!steps::fs::exists(path)) refuse_missing(role, path);
-  const data::ChatFormat format = data::chat_format_of(recipe.model, recipe.chat_format);
-  data::check_renderable(format, *data::load_tokenizer(recipe.model));
+  const data::ChatFormat format = inference::chat_format_of(recipe.model, recipe.chat_format);
+  data::check_renderable(format, *inference::load_tokenizer(recipe.model));
   for (const auto& first : {recipe.reward.first.helpfulness, recipe.reward.first.safety})
     if (!first.empty())
       (recipe.chat_format.empty() ? inference::require_same_text : inference::require_same_tokenizer)(first, recipe.model);

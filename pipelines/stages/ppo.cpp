@@ -37,7 +37,8 @@ void visit(PpoSettings& settings, core::Fields& fields) {
 void optimise(const PpoSettings& settings, const steps::Context& context) {
   const ppo::PpoConfig& config = settings.ppo;
   const uint64_t seed = settings.draws.empty() ? context.seed : core::Stream(context.seed, settings.draws).next();
-  const inference::LanguageModel policy = inference::load_language_model(context.at("model"));
+  inference::LanguageModel policy = inference::load_language_model(context.at("model"), {}, inference::weights_for(config.lora));
+  policy.llama = policy::merged(policy.llama);  // new adapters go on top of one that it has: policy and reference share the sum
   core::throw_if_any(ppo::problems_with(config, policy.llama.config));
   const bool remote = inference::is_remote(context.at("reward"));
   const auto models = inference::load_reward_models(context.at("reward"), context.maybe("safety_reward"), context.at("model"));
@@ -68,9 +69,10 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
   core::write_file(context.work / "timings.json", core::dump_json(seconds) + "\n");
   inference::save_scoring_model(context.work / "critic", result.critic, remote ? context.at("model") : context.at("reward"), policy.format,
                                 {{"stage", "ppo"}, {"kind", "critic"}, {"seed", seed}}, settings.limit);
-  inference::save_language_model(
-      context.work, result.policy, context.at("model"), policy.format,
-      {{"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}}, settings.limit);
+  const nlohmann::json lineage = {
+      {"stage", "ppo"}, {"seed", seed}, {"iterations", result.iterations}, {"kept_iteration", result.kept_iteration}};
+  if (config.lora.rank > 0) inference::write_keel_json(context.work / "adapter", policy.format, lineage, settings.limit);
+  inference::save_language_model(context.work, result.policy, context.at("model"), policy.format, lineage, settings.limit);
 }
 
 steps::Step ppo_step(const PpoSettings& settings, const steps::Inputs& inputs) {

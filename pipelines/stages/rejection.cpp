@@ -190,14 +190,14 @@ std::vector<core::TokenSequence> mixed_in(const std::string& role, double weight
 // "distilled" (may be missing) and "pool": kept.jsonl.gz of earlier versions, oldest first. Leaves a model folder with samples.jsonl.gz,
 // selection.json and kept.jsonl.gz: the new answers alone, as ids and as {"prompt", "completion"}.
 void sample_and_fine_tune(const RejectionSettings& settings, const steps::Context& context) {
-  const inference::LanguageModel start = inference::load_language_model(context.at("start"));
+  const policy::SftConfig& sft = settings.rejection.sft;
+  const inference::LanguageModel start = inference::load_language_model(context.at("start"), {}, inference::weights_for(sft.lora));
   inference::require_same_tokenizer(context.at("start"), context.at("model"));
-  const data::ChatFormat format = data::chat_format_of(context.at("model"));  // of the prompts that the model answers
+  const data::ChatFormat format = inference::chat_format_of(context.at("model"));  // of the prompts that the model answers
   std::vector<std::vector<KeptAnswer>> versions;
   for (const auto& file : context.all("pool"))
     versions.push_back(read_kept(file, start.llama.config.vocab_size, settings.rejection.sft.batch.row_tokens));
   versions.push_back(sample_and_keep(settings, context));
-  const policy::SftConfig& sft = settings.rejection.sft;
   if (versions.size() > 1 && sft.steps > 0)
     core::log_warn(
         fmt::format("sft.steps is {} however large the pool is: with every version each answer is learned from less often; leave it at 0 "
@@ -217,9 +217,11 @@ void sample_and_fine_tune(const RejectionSettings& settings, const steps::Contex
   for (const auto& [role, weight] : others)
     for (auto& sequence : mixed_in(role, weight, weights, answers, start, format, settings, context))
       sequences.push_back(std::move(sequence));
-  policy::train_sft(start.llama, sequences, {}, sft, context.seed, context.work, "fine-tune");
-  inference::save_language_model(context.work, start.llama, context.at("start"), format,
-                                 {{"stage", "rejection"}, {"seed", context.seed}, {"samples", settings.rejection.samples}}, settings.limit);
+  const policy::Llama trained = policy::sft_start(start.llama, sft, context.seed, "fine-tune");
+  policy::train_sft(trained, sequences, {}, sft, context.seed, context.work, "fine-tune");
+  const nlohmann::json lineage = {{"stage", "rejection"}, {"seed", context.seed}, {"samples", settings.rejection.samples}};
+  inference::save_adapter(context.work / "adapter", trained, sft.lora, format, lineage, settings.limit);
+  inference::save_language_model(context.work, trained, context.at("start"), format, lineage, settings.limit);
 }
 
 steps::Step rejection_step(const RejectionSettings& settings, const steps::Inputs& given) {

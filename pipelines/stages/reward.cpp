@@ -66,16 +66,18 @@ void train(const TrainSettings& settings, const std::string& name, const path& c
   const auto train = evaluation::render_set(std::move(train_set), settings.limit, chat.format, *chat.tokenizer, longest);
   const auto held_out = evaluation::render_set(std::move(test_set), settings.limit, chat.format, *chat.tokenizer, longest);
 
-  const reward::RewardModel model = reward::make_reward_model(chat.llama, settings.reward.head, context.seed);
-  reward::train_reward_model(model, train.rendered.pairs, settings.reward, context.seed, context.work, "reward " + name);
+  const reward::RewardModel trained = reward::reward_start(chat.llama, settings.reward, context.seed);
+  reward::train_reward_model(trained, train.rendered.pairs, settings.reward, context.seed, context.work, "reward " + name);
+  const reward::RewardModel model = {policy::merged(trained.backbone), trained.score};  // the weights that are saved and measured
   const auto scored = evaluation::scored_pairs(reward::score_pairs(model, held_out.rendered.pairs), *chat.tokenizer, held_out);
   evaluation::write_scores(context.work / "scores.jsonl", scored);
   nlohmann::json result = to_json(evaluation::evaluate_reward(scored));
   result["name"] = name;
   result["counts"] = {{"train", train.counts}, {"held_out", held_out.counts}, {"repeats_in_train", repeats}, {"prompts_in_both", shared}};
   core::write_file(context.work / "evaluation.json", core::dump_json(result) + "\n");
-  inference::save_scoring_model(context.work, model, chat_model, chat.format, {{"stage", "reward"}, {"kind", name}, {"seed", context.seed}},
-                                settings.limit);
+  const nlohmann::json lineage = {{"stage", "reward"}, {"kind", name}, {"seed", context.seed}};
+  inference::save_adapter(context.work / "adapter", trained, settings.reward.lora, chat.format, lineage, settings.limit);
+  inference::save_scoring_model(context.work, model, chat_model, chat.format, lineage, settings.limit);
 }
 
 // ---- keel reward train ----
@@ -223,6 +225,7 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
     now = std::move(old);
     evaluation::write_scores(work / "scores.jsonl", old_pairs);
     const inference::ScoringModel kept = inference::load_scoring_model(earlier);
+    steps::fs::remove_all(work / "adapter");
     inference::save_scoring_model(work, kept.weights.value(), earlier, kept.format,
                                   {{"stage", "reward"}, {"kind", settings.kind}, {"kept", settings.previous}}, kept.limit);
   }

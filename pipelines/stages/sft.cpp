@@ -38,17 +38,20 @@ std::vector<core::TokenSequence> render_file(const steps::fs::path& file, const 
 
 // Reads "model", "data" and "validation" (may be missing). Leaves a model folder.
 void fine_tune(const SftSettings& settings, const steps::Context& context) {
-  const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
+  const inference::LanguageModel model =
+      inference::load_language_model(context.at("model"), settings.chat_format, inference::weights_for(settings.sft.lora));
   const auto limits =
       inference::limits_within(settings.limit, std::min(model.llama.config.max_position_embeddings, settings.sft.batch.row_tokens));
   nlohmann::json counts;
   const auto train = render_file(context.at("data"), model, limits, counts);
   const auto held_out = context.maybe("validation");
   const auto validation = held_out.empty() ? std::vector<core::TokenSequence>{} : render_file(held_out, model, limits, counts);
-  const auto result = policy::train_sft(model.llama, train, validation, settings.sft, context.seed, context.work);
+  const policy::Llama trained = policy::sft_start(model.llama, settings.sft, context.seed);
+  const auto result = policy::train_sft(trained, train, validation, settings.sft, context.seed, context.work);
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
-  inference::save_language_model(context.work, model.llama, context.at("model"), model.format,
-                                 {{"stage", "sft"}, {"seed", context.seed}, {"best_step", result.best_step}}, settings.limit);
+  const nlohmann::json lineage = {{"stage", "sft"}, {"seed", context.seed}, {"best_step", result.best_step}};
+  inference::save_adapter(context.work / "adapter", trained, settings.sft.lora, model.format, lineage, settings.limit);
+  inference::save_language_model(context.work, trained, context.at("model"), model.format, lineage, settings.limit);
 }
 
 steps::Step sft_step(const SftSettings& settings, const steps::Inputs& inputs) {

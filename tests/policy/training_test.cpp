@@ -150,8 +150,10 @@ TEST_CASE("sft: each setting, changed, ends in other weights, or is refused wher
     SftConfig config = small_sft(0);
     config.batch.batch_rows = 2;
     const Llama model = keel::test::tiny_llama();
-    train_sft(model, twelve_sequences(), {}, keel::test::with_settings(config, settings), 1, folder.path());
-    return keel::runtime::digest(parameters(model));
+    config = keel::test::with_settings(config, settings);
+    const Llama trained = sft_start(model, config, 1);
+    train_sft(trained, twelve_sequences(), {}, config, 1, folder.path());
+    return keel::runtime::digest(parameters(merged(trained)));
   };
   const std::vector<std::string> changes = {"epochs=3",
                                             "steps=5",
@@ -165,10 +167,15 @@ TEST_CASE("sft: each setting, changed, ends in other weights, or is refused wher
                                             "schedule.learning_rate=0.02",
                                             "schedule.schedule=constant",
                                             "schedule.final_ratio=1",
-                                            "schedule.warmup_steps=0"};
+                                            "schedule.warmup_steps=0",
+                                            "lora.rank=2"};
   keel::test::check_each_changes(trained, changes);
+  const std::string adapters = "lora.rank=2", scale = "lora.alpha=4", modules = R"(lora.target_modules=["down_proj"])";
+  CHECK(trained({adapters, scale}) != trained({adapters}));
+  CHECK(trained({adapters, modules}) != trained({adapters}));
   // The other two have their own tests: the same result, and the kept weights.
-  keel::test::check_every_field_is_asked<SftConfig>(changes, {"batch.micro_rows", "batch.validate_every"});
+  keel::test::check_every_field_is_asked<SftConfig>(changes,
+                                                    {"batch.micro_rows", "batch.validate_every", "lora.alpha", "lora.target_modules"});
   SftConfig both;
   both.steps = 5;
   CHECK(problems_of(both).empty());
@@ -214,6 +221,39 @@ TEST_CASE("sft: stopped and started again it ends bit for bit as if never stoppe
   keel::core::request_interrupt();
   CHECK_NOTHROW(train_sft(keel::test::tiny_llama(), all, held_out, config, 3, folder / "stopped"));
   keel::core::clear_interrupt();
+}
+
+TEST_CASE("sft with adapters: they alone are trained, and stopped and started again they end bit for bit as if never stopped", "[policy]") {
+  const TemporaryFolder folder;
+  SftConfig config = small_sft(5, 3);
+  config.batch.validate_every = 2;
+  config.lora = {.rank = 2, .alpha = 8};
+  const std::vector<TokenSequence> all = twelve_sequences(), held_out(all.begin(), all.begin() + 4);
+  const Llama base = keel::test::tiny_llama();
+  const std::string before = keel::runtime::digest(parameters(base));
+  const Llama straight = sft_start(base, config, 3);
+  CHECK(straight.layers[0].q.data_ptr() == base.layers[0].q.data_ptr());
+  train_sft(straight, all, held_out, config, 3, folder / "straight");
+  CHECK(keel::runtime::digest(parameters(base)) == before);
+  for (const auto& weight : parameters(base))
+    CHECK_FALSE(weight.tensor.requires_grad());
+  const auto losses = logged(folder / "straight", "loss");
+  CHECK(losses.back() < losses.front());
+  for (int stop = 0; stop < 3; ++stop) {
+    keel::core::request_interrupt();
+    CHECK_THROWS_AS(train_sft(sft_start(base, config, 3), all, held_out, config, 3, folder / "stopped"), keel::core::Interrupted);
+    keel::core::clear_interrupt();
+  }
+  const Llama again = sft_start(base, config, 3);
+  train_sft(again, all, held_out, config, 3, folder / "stopped");
+  CHECK(keel::runtime::digest(lora_parameters(again)) == keel::runtime::digest(lora_parameters(straight)));
+  CHECK(keel::runtime::digest(lora_parameters(again)) != keel::runtime::digest(lora_parameters(sft_start(base, config, 3))));
+  CHECK(keel::test::read_text(folder / "stopped/metrics.jsonl") == keel::test::read_text(folder / "straight/metrics.jsonl"));
+  CHECK(mean_loss(merged(again), held_out, config.batch) == Catch::Approx(mean_loss(again, held_out, config.batch)).epsilon(1e-6));
+  config.lora.rank = 9;
+  CHECK_THROWS_WITH(sft_start(base, config, 3), ContainsSubstring("lora.rank must be at most"));
+  config.lora = {.alpha = 3};
+  CHECK_THAT(problems_of(config).at(0), ContainsSubstring("lora.alpha"));
 }
 
 TEST_CASE("sft: the weights that are kept have the lowest held-out loss", "[policy]") {

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/json.h"
+#include "policy/lora.h"
 #include "policy/model_directory.h"
 #include "support/tiny_model.h"
 
@@ -31,6 +32,26 @@ TEST_CASE("reward model: scores are those of transformers' LlamaForSequenceClass
   const std::vector<double> scores = score_rows(formula_reward_model(), kRows);
   // tools/oracle/reward_model.py
   CHECK_CLOSE(at::tensor(scores, at::kDouble), tensor({.5123386, .5202786, -.7658251}), 2e-6);
+}
+
+TEST_CASE("reward model: an adapter on it scores as PEFT's does for sequence classification, and comes back from its folder", "[reward]") {
+  RewardModel model = formula_reward_model();
+  const keel::policy::LoraConfig lora = {
+      .rank = 2, .alpha = 6, .target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}};
+  model.backbone = keel::policy::with_lora(model.backbone, lora, 1, "test");
+  const auto tensors = keel::policy::lora_parameters(model.backbone);
+  for (size_t k = 0; k < tensors.size(); ++k) {
+    const at::Tensor i = at::arange(tensors[k].tensor.numel(), at::kDouble);
+    tensors[k].tensor.copy_((.2 * (.9 * i + static_cast<double>(k)).sin()).view(tensors[k].tensor.sizes()));
+  }
+  const std::vector<Ids> rows = {{3, 1, 4, 1, 5}, {9, 2, 6}, {5}, {3, 5, 8, 9, 7, 9, 3}};
+  const at::Tensor expected = tensor({.728785, -.23327, .161224, .225925});  // tools/oracle/lora_reference.py --scores
+  CHECK_CLOSE(at::tensor(score_rows(model, rows), at::kDouble), expected, 2e-6);
+  const keel::test::TemporaryFolder folder;
+  keel::policy::save_lora_classifier(folder.path(), {model.backbone, model.score}, lora);
+  const auto loaded = keel::policy::load_lora_classifier(folder.path(), keel::test::tiny_llama());
+  CHECK(score_rows({loaded.backbone, loaded.score}, rows) == score_rows(model, rows));
+  CHECK(keel::policy::is_classifier_adapter(folder.path()));
 }
 
 TEST_CASE("reward model (pitfall 6): a row's score is the same alone, with longer mates and in any group size", "[reward]") {

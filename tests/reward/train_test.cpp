@@ -228,9 +228,9 @@ TEST_CASE("reward training: each setting, changed, ends in other weights", "[rew
   const auto trained = [](const std::vector<std::string>& settings) {
     const keel::test::TemporaryFolder folder;
     const RewardTrainConfig config = keel::test::with_settings(full_batch(10), settings);
-    const RewardModel model = make_reward_model(keel::test::tiny_llama(), config.head, 3);
+    const RewardModel model = reward_start(keel::test::tiny_llama(), config, 3);
     train_reward_model(model, formula_pairs(), config, 1, folder.path());
-    return keel::runtime::digest(parameters(model));
+    return keel::runtime::digest(parameters({keel::policy::merged(model.backbone), model.score}));
   };
   const std::string own = "loss.margin=own";
   const std::vector<std::string> changes = {"loss.margin=none",
@@ -248,14 +248,19 @@ TEST_CASE("reward training: each setting, changed, ends in other weights", "[rew
                                             "optimizer.beta2=0.5",
                                             "optimizer.epsilon=0.1",
                                             "optimizer.weight_decay=0",
-                                            "optimizer.clip_norm=0.01"};
+                                            "optimizer.clip_norm=0.01",
+                                            "lora.rank=2"};
   keel::test::check_each_changes(trained, changes);
+  const std::string adapters = "lora.rank=2", scale = "lora.alpha=4", modules = R"(lora.target_modules=["down_proj"])";
+  CHECK(trained({adapters, scale}) != trained({adapters}));
+  CHECK(trained({adapters, modules}) != trained({adapters}));
   const std::string share = "warmup_share=0.15",
                     no_least = "warmup_min_steps=0";  // the share matters only above the minimum
   CHECK(trained({no_least, share}) != trained({no_least}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0.5]"}) != trained({"loss.margin=large"}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0]"}) == trained({"loss.margin=large"}));
-  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs", "micro_tokens"});
+  keel::test::check_every_field_is_asked<RewardTrainConfig>(
+      changes, {"loss.margin_table", "warmup_share", "micro_pairs", "micro_tokens", "lora.alpha", "lora.target_modules"});
 }
 
 TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest learns", "[reward]") {
@@ -272,6 +277,31 @@ TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest
   }
   config.frozen_layers = start.backbone.config.num_hidden_layers + 1;
   CHECK_THROWS_AS(train_reward_model(model, formula_pairs(), config, 1, folder / "deeper"), keel::core::ConfigError);
+}
+
+TEST_CASE("reward training with adapters: they and the head alone are trained, and an interruption changes no bit", "[reward]") {
+  const keel::test::TemporaryFolder folder;
+  const keel::policy::Llama base = keel::test::tiny_llama();
+  const std::string before = keel::runtime::digest(keel::policy::parameters(base));
+  RewardTrainConfig config = full_batch(6);
+  config.lora = {.rank = 2, .alpha = 8};
+  const RewardModel straight = reward_start(base, config, 3);
+  CHECK(straight.backbone.layers[0].q.data_ptr() == base.layers[0].q.data_ptr());
+  train_reward_model(straight, formula_pairs(), config, 1, folder / "straight");
+  CHECK(keel::runtime::digest(keel::policy::parameters(base)) == before);
+  CHECK(trained_parameters(straight, 0).size() == 9);  // q and v of two layers, each A and B, and the head
+  CHECK_FALSE(straight.score.equal(reward_start(base, config, 3).score));
+  for (int stop = 0; stop < 2; ++stop) {
+    keel::core::request_interrupt();
+    CHECK_THROWS_AS(train_reward_model(reward_start(base, config, 3), formula_pairs(), config, 1, folder / "stopped"),
+                    keel::core::Interrupted);
+    keel::core::clear_interrupt();
+  }
+  const RewardModel again = reward_start(base, config, 3);
+  train_reward_model(again, formula_pairs(), config, 1, folder / "stopped");
+  CHECK(keel::runtime::digest(trained_parameters(again, 0)) == keel::runtime::digest(trained_parameters(straight, 0)));
+  config.frozen_layers = 1;
+  CHECK_THAT(problems_of(config).at(0), Catch::Matchers::ContainsSubstring("frozen_layers"));
 }
 
 TEST_CASE("reward training: rules between the settings are checked before anything is read", "[reward]") {

@@ -350,6 +350,10 @@ TEST_CASE("recipes: more frozen layers or wider adapters than the model has are 
       return problems_in(recipe, settings);
     };
     CHECK(problems({"reward.frozen_layers=2", "ppo.lora.rank=8"}).empty());  // k_proj and v_proj are 16 by 8
+    CHECK(problems({"sft.lora.rank=9"}).at(0).starts_with("sft.lora.rank must be at most 8"));
+    CHECK(problems({"rejection.sft.lora.rank=9"}).at(0).starts_with("rejection.sft.lora.rank must be at most 8"));
+    CHECK(problems({"reward.lora.rank=9"}).at(0).starts_with("reward.lora.rank must be at most 8"));
+    CHECK(problems({"reward.lora.rank=2", "reward.frozen_layers=1"}).at(0).starts_with("reward.frozen_layers: with lora.rank"));
     const auto found = problems({"reward.frozen_layers=3", "ppo.lora.rank=9"});
     REQUIRE(found.size() == 2);
     CHECK_THAT(found[0], Catch::Matchers::ContainsSubstring("reward.frozen_layers must be at most the 2 layers of the model, got 3"));
@@ -360,8 +364,8 @@ TEST_CASE("recipes: more frozen layers or wider adapters than the model has are 
 TEST_CASE("recipes: a setting that another one leaves without effect is refused by its whole name", "[pipelines]") {
   const std::string recipe = R"({"name": "r", "rejection": {"temperatures": [0.5, 1]}})";
   CHECK(problems_in(recipe).empty());
-  for (const std::string setting :
-       {"rejection.sampling.temperature=0.7", "ppo.kl.target=3", "ppo.kl.horizon=10", "ppo.lora.alpha=8", "ppo.ptx.batch_sequences=8"}) {
+  for (const std::string setting : {"rejection.sampling.temperature=0.7", "ppo.kl.target=3", "ppo.kl.horizon=10", "ppo.lora.alpha=8",
+                                    "sft.lora.alpha=8", "reward.lora.alpha=8", "rejection.sft.lora.alpha=8", "ppo.ptx.batch_sequences=8"}) {
     INFO(setting);
     const auto problems = problems_in(recipe, {setting});
     REQUIRE(problems.size() == 1);

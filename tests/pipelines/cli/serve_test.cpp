@@ -424,7 +424,7 @@ TEST_CASE("keel serve: what cannot work is refused", "[pipelines]") {
                                              "nowhere",
                                              "score.weight",
                                              "none",
-                                             "no reward model is a PEFT adapter"};
+                                             "no model is a PEFT adapter"};
   for (size_t i = 0; i < outcomes.size(); ++i) {
     INFO(i << " " << outcomes[i].err);
     CHECK((outcomes[i].code == 2 || outcomes[i].code == 3));
