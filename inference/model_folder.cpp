@@ -58,7 +58,11 @@ policy::Llama read_llama(const fs::path& folder, Weights weights) {
 }
 
 reward::RewardModel read_reward_model(const fs::path& folder) {
-  if (!policy::is_adapter(folder)) return reward::load_reward_model(folder);
+  if (!policy::is_adapter(folder)) {
+    reward::RewardModel model = reward::load_reward_model(folder);
+    model.backbone = policy::share(folder, model.backbone);
+    return model;
+  }
   auto loaded = policy::load_lora_classifier(folder, policy::shared_weights(policy::base_of(folder), policy::Head::none));
   return {.backbone = std::move(loaded.backbone), .score = std::move(loaded.score)};
 }

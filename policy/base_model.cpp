@@ -2,6 +2,7 @@
 
 #include <c10/core/TensorImpl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -73,28 +75,40 @@ class Held {
     return whole ? std::optional(model) : std::nullopt;
   }
 
-  // Replaces the weights of `fresh` by those that live, and remembers the others.
-  void join(Llama& fresh) {
-    config_ = fresh.config;
-    visit_weights(fresh, [&](const std::string& name, at::Tensor& tensor) {
-      if (const at::Tensor known = living(name); known.defined())
-        tensor = known;
-      else
-        weights_.insert_or_assign(name, Weak(tensor.getIntrusivePtr()));
-    });
+  void remember(Llama model) {
+    config_ = model.config;
+    visit_weights(model,
+                  [&](const std::string& name, at::Tensor& tensor) { weights_.insert_or_assign(name, Weak(tensor.getIntrusivePtr())); });
+  }
+
+  at::Tensor living(const std::string& name) const {  // undefined where none lives
+    const auto found = weights_.find(name);
+    return found == weights_.end() ? at::Tensor() : at::Tensor(found->second.lock());
   }
 
  private:
   using Weak = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
 
-  at::Tensor living(const std::string& name) const {
-    const auto found = weights_.find(name);
-    return found == weights_.end() ? at::Tensor() : at::Tensor(found->second.lock());
-  }
-
   std::optional<LlamaConfig> config_;
   std::map<std::string, Weak> weights_;
 };
+
+std::map<std::string, Held>& all_held() {  // by identity_of() their folders
+  static std::map<std::string, Held> all;
+  return all;
+}
+
+Llama share_locked(const std::string& identity, Llama fresh) {
+  visit_weights(fresh, [](const std::string& name, at::Tensor& tensor) {
+    for (const auto& [other, held] : all_held())
+      if (const at::Tensor known = held.living(name); known.defined() && known.dtype() == tensor.dtype() && known.equal(tensor)) {
+        tensor = known;
+        return;
+      }
+  });
+  all_held()[identity].remember(fresh);
+  return fresh;
+}
 
 bool is_classifier(const fs::path& folder) {
   if (!is_model_folder(folder)) return false;
@@ -148,15 +162,17 @@ fs::path weights_folder(const fs::path& folder) {
 }
 
 Llama shared_weights(const fs::path& folder, Head head) {
-  static std::map<std::string, Held> all;
   if (!is_model_folder(folder)) return load_llama(folder);  // which refuses it
   const std::lock_guard lock(mutex);
-  Held& held = all[identity_of(folder)];
-  if (auto known = held.find(head)) return *known;
+  const std::string identity = identity_of(folder);
+  if (auto known = all_held()[identity].find(head)) return *known;
   Llama fresh = head == Head::none && is_classifier(folder) ? load_classifier(folder).backbone : load_llama(folder);
-  if (head == Head::none) fresh = backbone_of(fresh);
-  held.join(fresh);
-  return fresh;
+  return share_locked(identity, head == Head::none ? backbone_of(fresh) : fresh);
+}
+
+Llama share(const fs::path& folder, Llama fresh) {
+  const std::lock_guard lock(mutex);
+  return share_locked(identity_of(folder), std::move(fresh));
 }
 
 }  // namespace keel::policy

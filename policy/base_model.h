@@ -19,8 +19,12 @@ std::filesystem::path weights_folder(const std::filesystem::path& folder);
 
 enum class Head { language_model, none };
 
-// Weights of a model folder, not to be trained in place: every call shares the tensors of earlier ones of the same files that some model
-// still holds. With Head::none the backbone alone, which may be that of a reward model. Throws as load_llama().
+// Weights of a model folder, not to be trained in place: files that some model still holds are not read again, and the weights are shared
+// as by share(). With Head::none the backbone alone, which may be that of a reward model. Throws as load_llama().
 Llama shared_weights(const std::filesystem::path& folder, Head head);
+
+// `fresh`, read from `folder`, with every weight replaced by an equal one of the same name that a model shared before still holds. So
+// models that differ in a few projections, as merged adapters do, hold the others once. Not to be trained in place.
+Llama share(const std::filesystem::path& folder, Llama fresh);
 
 }  // namespace keel::policy

@@ -47,6 +47,31 @@ void visit_targets(Llama& model, const LoraConfig& config, const std::function<v
   }
 }
 
+// Members of adapter_config.json that are read, or that change nothing in a trained adapter. Excluded modules show in the tensors.
+const std::set<std::string> kReadOrHarmless = {"peft_type",
+                                               "task_type",
+                                               "r",
+                                               "lora_alpha",
+                                               "target_modules",
+                                               "modules_to_save",
+                                               "bias",
+                                               "base_model_name_or_path",
+                                               "init_lora_weights",
+                                               "lora_dropout",
+                                               "inference_mode",
+                                               "peft_version",
+                                               "auto_mapping",
+                                               "revision",
+                                               "exclude_modules",
+                                               "layers_pattern",
+                                               "megatron_core",
+                                               "qalora_group_size",
+                                               "loftq_config",
+                                               "eva_config",
+                                               "corda_config",
+                                               "lora_ga_config",
+                                               "runtime_config"};
+
 const LoraConfig kEveryModule{.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}};
 
 void check_config(const LoraConfig& config) {
@@ -62,12 +87,13 @@ LoraConfig read_adapter_config(const std::filesystem::path& path, bool head) {
   const auto refuse = [&](const std::string& text) { throw core::DataError(path, 0, text); };
   if (!json.is_object() || json.value("peft_type", nlohmann::json()) != "LORA") refuse("peft_type must be \"LORA\"");
   if (const auto bias = json.value("bias", nlohmann::json("none")); bias != "none") refuse("bias must be \"none\", got " + bias.dump());
-  for (const char* key : {"use_dora", "use_rslora", "use_qalora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern",
-                          "layers_to_transform", "layer_replication", "target_parameters"}) {
-    const auto found = json.find(key);
-    if (found != json.end() && !found->is_null() && *found != false && !found->empty())
-      refuse(fmt::format("{} is not supported, got {}", key, found->dump()));
-  }
+  const auto is_set = [](const nlohmann::json& value) { return !value.is_null() && value != false && !value.empty(); };
+  for (const auto& [key, value] : json.items())
+    if (!kReadOrHarmless.contains(key) && is_set(value)) refuse(fmt::format("{} is not supported, got {}", key, value.dump()));
+  // Others replace the weights of the base before training, which the adapter's files do not hold.
+  const auto start = json.value("init_lora_weights", nlohmann::json(true));
+  if (!start.is_null() && !start.is_boolean() && start != "gaussian" && start != "orthogonal" && start != "eva")
+    refuse(fmt::format("init_lora_weights {} changes the base's weights: merge the adapter by peft (merge_and_unload)", start.dump()));
   if (const auto saved = json.find("modules_to_save"); saved != json.end() && !saved->is_null() && !saved->empty()) {
     const auto is_head = [](const nlohmann::json& module) { return module == "score" || module == "classifier"; };
     if (!head || !saved->is_array() || !std::all_of(saved->begin(), saved->end(), is_head))

@@ -197,10 +197,17 @@ TEST_CASE("adapters: everything on one base shares its weights, and only that; w
   // A reward model's adapter first: the language model that follows adds the head alone.
   const ScoringModel scorer = load_scoring_model(work / "safety");
   CHECK(address(load_language_model(work / "policy").llama.layers[0].k) == address(scorer.weights->backbone.layers[0].k));
-  // Other files are other weights, though equal.
+  // Equal weights in other files are held once too: of a merged adapter all but the projections that it changed.
   std::filesystem::copy(work / "model", work / "twin");
   write_adapter(work, "other", "../twin");
-  CHECK(address(load_language_model(work / "other").llama.layers[1].up) != shared);
+  CHECK(address(load_language_model(work / "other").llama.layers[1].up) == shared);
+  CHECK(address(load_scoring_model(work / "reward").weights->backbone.layers[1].up) == shared);
+  const LanguageModel policy = load_language_model(work / "policy");
+  save_language_model(work / "merged", policy.llama, work / "model", policy.format, {});
+  const LanguageModel merged = load_language_model(work / "merged");
+  CHECK(address(merged.llama.layers[1].up) == shared);
+  CHECK(address(merged.llama.layers[1].q) != address(base.llama.layers[1].q));
+  CHECK_FALSE(merged.llama.layers[1].q.equal(base.llama.layers[1].q));
 }
 
 TEST_CASE("adapters: a folder that is written from an adapter holds the merged model, with all that its text needs", "[inference]") {

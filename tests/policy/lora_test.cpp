@@ -155,6 +155,10 @@ TEST_CASE("lora: adapters that do not fit, or that keel would compute wrongly, a
   refused("use_dora", true);
   refused("use_rslora", true);
   refused("modules_to_save", {"lm_head"});
+  refused("alora_invocation_tokens", {1, 2});  // adapters that act behind these ids alone
+  refused("trainable_token_indices", {3});
+  refused("init_lora_weights", "pissa");
+  refused("a_later_method", 1);
   refused("rank_pattern", {{"q_proj", 4}});
   refused("r", 3);  // other shapes than the file's
   refused("r", 0);
@@ -162,6 +166,20 @@ TEST_CASE("lora: adapters that do not fit, or that keel would compute wrongly, a
   refused("target_modules", {"qkv"});
   refused("target_modules", "all-linear");
   keel::test::write_text(folder / "adapter_config.json", config.dump());
+  CHECK_NOTHROW(load_lora(folder.path(), tiny_llama()));
+  auto by_peft = config;  // as PEFT 0.21 writes it
+  by_peft.update({{"auto_mapping", nullptr},
+                  {"peft_version", "0.21.2"},
+                  {"init_lora_weights", "gaussian"},
+                  {"layers_pattern", nullptr},
+                  {"loftq_config", nlohmann::json::object()},
+                  {"megatron_core", "megatron.core"},
+                  {"qalora_group_size", 16},
+                  {"lora_dropout", 0.1},
+                  {"use_bdlora", nullptr},
+                  {"ensure_weight_tying", false},
+                  {"rank_pattern", nlohmann::json::object()}});
+  keel::test::write_text(folder / "adapter_config.json", by_peft.dump());
   CHECK_NOTHROW(load_lora(folder.path(), tiny_llama()));
   CHECK_THROWS_AS(with_lora(tiny_llama(), {}, 1, "test"), keel::core::ConfigError);
   CHECK_THROWS_AS(with_lora(tiny_llama(), {.rank = 1000000000000}, 1, "test"), keel::core::ConfigError);

@@ -151,9 +151,9 @@ TEST_CASE("sft: each setting, changed, ends in other weights, or is refused wher
     config.batch.batch_rows = 2;
     const Llama model = keel::test::tiny_llama();
     config = keel::test::with_settings(config, settings);
-    const Llama trained = sft_start(model, config, 1);
-    train_sft(trained, twelve_sequences(), {}, config, 1, folder.path());
-    return keel::runtime::digest(parameters(merged(trained)));
+    const Llama tuned = sft_start(model, config, 1);
+    train_sft(tuned, twelve_sequences(), {}, config, 1, folder.path());
+    return keel::runtime::digest(parameters(merged(tuned)));
   };
   const std::vector<std::string> changes = {"epochs=3",
                                             "steps=5",

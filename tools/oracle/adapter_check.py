@@ -39,7 +39,9 @@ def causal(base):
 
 
 def classifier(base):
-    return LlamaForSequenceClassification.from_pretrained(base, dtype=torch.float32, num_labels=1, pad_token_id=0).eval()
+    model = LlamaForSequenceClassification.from_pretrained(base, dtype=torch.float32, num_labels=1, pad_token_id=0).eval()
+    model.model.load_state_dict(causal(base).model.state_dict())  # it does not take a tied embedding from lm_head.weight
+    return model
 
 
 @torch.no_grad()
@@ -75,8 +77,9 @@ class Comparison:
         def largest(other):
             return max(abs(a - b) for x, y in zip(ours, other, strict=True) for a, b in zip(x, y, strict=True))
         worst = largest(theirs)
-        moved = "" if unlike is None else f", {largest(unlike):.2g} from the base"
-        print(f"{name}: largest difference {worst:.2g}{moved}")
+        moved = "" if unlike is None else f"; {largest(unlike):.2g} from the base"
+        size = max(abs(a) for x in theirs for a in x)
+        print(f"{name}: largest difference {worst:.2g} of values up to {size:.2g}{moved}", flush=True)
         self.good = self.good and worst < WORST
 
 
