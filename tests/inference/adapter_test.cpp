@@ -1,4 +1,6 @@
 // The folder of a PEFT adapter where a model folder is expected.
+#include "support/test.h"  // before all else: it says why
+
 #include <set>
 
 #include "core/error.h"
@@ -7,7 +9,6 @@
 #include "policy/base_model.h"
 #include "policy/logprobs.h"
 #include "runtime/parameters.h"
-#include "support/test.h"
 
 namespace keel::inference {
 namespace {
