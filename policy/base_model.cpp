@@ -81,6 +81,10 @@ class Held {
                   [&](const std::string& name, at::Tensor& tensor) { weights_.insert_or_assign(name, Weak(tensor.getIntrusivePtr())); });
   }
 
+  bool lives() const {
+    return std::ranges::any_of(weights_, [](const auto& weight) { return !weight.second.expired(); });
+  }
+
   at::Tensor living(const std::string& name) const {  // undefined where none lives
     const auto found = weights_.find(name);
     return found == weights_.end() ? at::Tensor() : at::Tensor(found->second.lock());
@@ -99,6 +103,7 @@ std::map<std::string, Held>& all_held() {  // by identity_of() their folders
 }
 
 Llama share_locked(const std::string& identity, Llama fresh) {
+  std::erase_if(all_held(), [](const auto& entry) { return !entry.second.lives(); });
   visit_weights(fresh, [](const std::string& name, at::Tensor& tensor) {
     for (const auto& [other, held] : all_held())
       if (const at::Tensor known = held.living(name); known.defined() && known.dtype() == tensor.dtype() && known.equal(tensor)) {
