@@ -37,7 +37,7 @@ TEST_CASE("keel completion: bash completes commands, options, their values, file
   CHECK(offered(work, {"keel", "reward", "train", "--held"}) == Words{"--held-out"});
   CHECK(offered(work, {"keel", "run", "--unt"}) == Words{"--until"});
   CHECK(offered(work, {"keel", "--threads", "2", "run", "--sch"}) == Words{"--schema"});
-  CHECK(offered(work, {"keel", "convert", "--format", ""}) == Words{"hf", "meta", "gguf", "llama2c"});
+  CHECK(offered(work, {"keel", "convert", "--format", ""}) == Words{"hf", "meta", "adapter", "gguf", "llama2c"});
   CHECK(offered(work, {"keel", "convert", "--format", "=", "g"}) == Words{"gguf"});
   CHECK(offered(work, {"keel", "completion", ""}) == Words{"bash", "zsh", "fish"});
   CHECK(offered(work, {"keel", "chat", "--log-level", "w"}) == Words{"warn"});
