@@ -91,6 +91,19 @@ TEST_CASE("lora: generation uses the adapters, and the log-probs that it records
   CHECK(differs);
 }
 
+TEST_CASE("lora: fresh adapters on a model that has some start from what it computes, and leave it as it is", "[policy]") {
+  const Llama first = adapted_by_formula();
+  const at::Tensor before = all_logits(first);
+  const Llama second = with_lora(first, {.rank = 1, .target_modules = {"v_proj"}}, 1, "test");
+  CHECK_CLOSE(all_logits(second), before, 1e-5);
+  CHECK(lora_parameters(second).size() == 4);
+  CHECK(second.embedding.data_ptr() == first.embedding.data_ptr());
+  CHECK(all_logits(first).equal(before));
+  Llama half = first;
+  half.layers[0].q = half.layers[0].q.to(at::kBFloat16);
+  CHECK(merged(half).layers[0].q.scalar_type() == at::kBFloat16);
+}
+
 TEST_CASE("lora: a frozen copy copies the adapters too", "[policy]") {
   const Llama model = adapted_by_formula(), copy = frozen_copy(model);
   CHECK(copy.layers[0].adapters.q.a.equal(model.layers[0].adapters.q.a));
