@@ -15,11 +15,10 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "core/safetensors.h"
 #include "pipelines/cli/commands.h"
 #include "pipelines/cli/inspect.h"
 #include "pipelines/recipe/recipe.h"
-#include "policy/model_directory.h"
+#include "policy/checkpoint.h"
 
 namespace keel::pipelines::cli {
 namespace {
@@ -102,20 +101,6 @@ SeenSource look_at(const std::string& path, const inference::TextParts& parts) {
     whole = std::move(seen);
   }
   return whole;
-}
-
-int64_t parameters_in(const fs::path& model) {
-  int64_t count = 0;
-  for (const auto& file : policy::weight_files(model)) {
-    const core::SafetensorsFile weights(file);
-    for (const auto& tensor : weights.entries()) {
-      int64_t size = 1;
-      for (const int64_t extent : tensor.shape)
-        size *= extent;
-      count += size;
-    }
-  }
-  return count;
 }
 
 double gigabytes(double bytes) {
@@ -235,7 +220,7 @@ void init(InitOptions options, const Invocation& invocation) {
   if (!options.out.empty() && fs::exists(options.out))
     throw core::UsageError(fmt::format("{} exists; choose another file, or remove it", options.out));
   if (options.name.empty()) options.name = options.out.empty() ? "own" : fs::path(options.out).stem().string();
-  const policy::LlamaConfig shape = policy::read_config(options.model);
+  const policy::Checkpoint checkpoint = policy::describe_folder(options.model);
   const inference::TextParts parts = inference::text_parts(options.model, options.chat);
   if (parts.format == data::ChatFormat::none)
     throw core::UsageError(fmt::format("{} has no chat format of its own: name one with --chat, {}, or a .json file", options.model,
@@ -244,7 +229,7 @@ void init(InitOptions options, const Invocation& invocation) {
   std::vector<SeenSource> sources;
   for (const std::string& path : options.data)
     sources.push_back(look_at(path, parts));
-  const std::string text = recipe_text(options, sources, shape, parameters_in(options.model));
+  const std::string text = recipe_text(options, sources, checkpoint.config, checkpoint.parameters);
   if (options.out.empty()) {
     std::cout << text << std::flush;
     return;

@@ -59,22 +59,21 @@ class Alternating {
  public:
   explicit Alternating(const ByHazard& items) : items_(items) {}
 
-  // The next `count` rows (0 = all), by halves as far as both kinds last; the rows written.
-  std::vector<Item> write(const std::filesystem::path& file, int64_t count, nlohmann::json (*to_row)(const Item&)) {
+  // The next `count` rows (0 = all), by halves as far as both kinds last.
+  void write(const std::filesystem::path& file, int64_t count, nlohmann::json (*to_row)(const Item&)) {
     core::JsonlWriter writer(file);
     const size_t most = count > 0 ? static_cast<size_t>(count) : SIZE_MAX;
-    std::vector<Item> written;
-    for (bool any = true; any && written.size() < most;) {
+    size_t written = 0;
+    for (bool any = true; any && written < most;) {
       any = false;
-      for (size_t kind = 0; kind < items_.size() && written.size() < most; ++kind) {
+      for (size_t kind = 0; kind < items_.size() && written < most; ++kind) {
         if (next_[kind] == items_[kind].size()) continue;
-        written.push_back(items_[kind][next_[kind]++]);
-        writer.write(to_row(written.back()));
+        writer.write(to_row(items_[kind][next_[kind]++]));
+        ++written;
         any = true;
       }
     }
     writer.commit();
-    return written;
   }
 
  private:
@@ -211,9 +210,9 @@ void write_corpus(const GivenSettings& settings, const steps::Context& context) 
 }
 
 // The sources of a batch that `wanted` chooses, and their files.
-std::pair<GivenSettings, steps::Inputs> given_of(const steps::Plan& plan, int64_t batch, bool (*wanted)(SourceKind)) {
-  const auto sources = recipe::sources_of(plan.recipe.data);
-  const auto files = recipe::files_of(plan.recipe.data, plan.digests);
+std::pair<GivenSettings, steps::Inputs> given_of(const std::vector<recipe::SourceConfig>& sources,
+                                                 const std::vector<std::vector<recipe::SourceFile>>& files, int64_t batch,
+                                                 bool (*wanted)(SourceKind)) {
   GivenSettings settings{.data = {}, .sources = {}, .batch = batch};
   steps::Inputs inputs;
   for (size_t i = 0; i < sources.size(); ++i) {
@@ -230,16 +229,18 @@ std::pair<GivenSettings, steps::Inputs> given_of(const steps::Plan& plan, int64_
 void add_file_data(steps::Plan& plan) {
   const recipe::Recipe& recipe = plan.recipe;
   if (recipe::from_sandbox(recipe)) return;
+  const auto sources = recipe::sources_of(recipe.data);
+  const auto files = recipe::files_of(recipe.data, plan.digests);
   // All batches are read before any work begins, so that a bad row is found at once.
   for (const recipe::Version& version : plan.versions) {
-    auto [settings, inputs] = given_of(plan, version.number, [](SourceKind kind) { return kind != SourceKind::pretraining; });
+    auto [settings, inputs] = given_of(sources, files, version.number, [](SourceKind kind) { return kind != SourceKind::pretraining; });
     if (settings.sources.empty()) continue;
     settings.data = recipe.data;
     if (version.number > 1)  // only what a later batch reads, so that nothing else is part of its key
       settings.data = {.held_out = recipe.data.held_out, .gold_share = recipe.data.gold_share, .max_pairs = recipe.data.max_pairs};
     plan.add(steps::make_step(version.data, settings, std::move(inputs), write_data));
   }
-  if (auto [settings, inputs] = given_of(plan, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; });
+  if (auto [settings, inputs] = given_of(sources, files, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; });
       !settings.sources.empty())
     plan.add(steps::make_step("corpus", settings, std::move(inputs), write_corpus));
 }

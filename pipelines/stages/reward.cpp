@@ -202,6 +202,13 @@ double accuracy(const nlohmann::json& evaluation) {
   return evaluation.at("accuracy").at("mean").get<double>();
 }
 
+// Copies a reward model that is used as it is into the stage's folder; `name` says where it is from.
+void take_over(const path& model, const std::string& kind, const std::string& name, const path& work) {
+  const inference::ScoringModel kept = inference::load_scoring_model(model);
+  inference::save_scoring_model(work, kept.weights.value(), model, kept.format, {{"stage", "reward"}, {"kind", kind}, {"kept", name}},
+                                kept.limit);
+}
+
 // Paper 3.2.3: the best reward model chooses answers. The previous one stays if it is right more often on the validation pairs.
 void keep_better(const RewardStageSettings& settings, const steps::Context& context) {
   const path &work = context.work, earlier = context.at("previous"), validation = work / kValidation;
@@ -224,10 +231,8 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
     old["retrained_accuracy"] = now["accuracy"];
     now = std::move(old);
     evaluation::write_scores(work / "scores.jsonl", old_pairs);
-    const inference::ScoringModel kept = inference::load_scoring_model(earlier);
     steps::fs::remove_all(work / "adapter");
-    inference::save_scoring_model(work, kept.weights.value(), earlier, kept.format,
-                                  {{"stage", "reward"}, {"kind", settings.kind}, {"kept", settings.previous}}, kept.limit);
+    take_over(earlier, settings.kind, settings.previous, work);
   }
   now.update(choice);
   core::write_file(work / "evaluation.json", core::dump_json(now) + "\n");
@@ -254,9 +259,7 @@ void visit(FirstRewardSettings& settings, core::Fields& fields) {
 
 // Reads "first". Leaves a reward model folder without held-out pairs.
 void take_first(const FirstRewardSettings& settings, const steps::Context& context) {
-  const inference::ScoringModel model = inference::load_scoring_model(context.at("first"));
-  inference::save_scoring_model(context.work, model.weights.value(), context.at("first"), model.format,
-                                {{"stage", "reward"}, {"kind", settings.kind}, {"kept", "reward.first." + settings.kind}}, model.limit);
+  take_over(context.at("first"), settings.kind, "reward.first." + settings.kind, context.work);
 }
 
 }  // namespace
