@@ -1,180 +1,224 @@
 #include "policy/generate.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/embedding.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/Parallel.h>
 
-#include <algorithm>
+#include <deque>
 #include <mutex>
+#include <utility>
 
-#include "core/error.h"
 #include "core/interrupt.h"
-#include "core/rng.h"
-#include "policy/block.h"
+#include "engine/forward.h"
+#include "engine/sampling.h"
+#include "policy/live_answer.h"
 #include "policy/logprobs.h"
-#include "policy/sampling.h"
+#include "policy/packed_model.h"
+#include "policy/plain_generation.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
 namespace {
 
-// Keys and values of the rows still alive; slot = position, so a row's new tokens overwrite the padding after its prompt.
-struct Cache {
-  std::vector<at::Tensor> keys, values;  // one per layer, [B, G, S, h]
-  at::Tensor lengths;                    // [B] int64, tokens stored
+// Rows of one pass: beyond a few hundred, a product gains nothing from more.
+constexpr int64_t kPassRows = 256;
+
+// A prompt and the samples of it that are still to be started.
+struct Source {
+  int64_t prompt, next_sample, end_sample;
+  int64_t computed = 0;  // of its positions
+  engine::Sequence sequence = {};
+  std::vector<float> logits = {};  // after its last token
 };
 
-// Runs the prompts and returns the logits after each row's last token, [B, V].
-at::Tensor prefill(const Llama& model, const runtime::TokenBatch& batch, int64_t slots, Cache& cache) {
-  const int64_t rows = batch.ids.size(0), width = batch.ids.size(1);
-  const Rotary turns = rotary(model.config, batch.positions);
-  at::Tensor x = at::embedding(model.embedding, batch.ids);
-  for (const auto& layer : model.layers)
-    x = block(layer, model.config, x, turns, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-      for (auto [list, fresh] : {std::pair(&cache.keys, k), std::pair(&cache.values, v)}) {
-        list->push_back(at::zeros({rows, k.size(1), slots, k.size(3)}, k.options()));
-        list->back().narrow(2, 0, width).copy_(fresh);
-      }
-      return attention(q, k, v, {});
-    });
-  cache.lengths = batch.lengths.clone();
-  const at::Tensor last = x.index({at::arange(rows, at::kLong), batch.lengths - 1});
-  return logits_of(model, rms_norm(last, model.norm, model.config.rms_norm_eps));
-}
-
-// Appends one token to every row; logits after it, [B, V].
-at::Tensor decode(const Llama& model, const at::Tensor& ids, Cache& cache) {
-  const at::Tensor positions = cache.lengths.unsqueeze(-1);  // [B, 1]
-  const Rotary turns = rotary(model.config, positions);
-  const int64_t used = cache.lengths.max().item<int64_t>() + 1;
-  const at::Tensor keep = (at::arange(used, at::kLong).unsqueeze(0) <= positions).unsqueeze(1).unsqueeze(1);  // [B, 1, 1, used]
-  at::Tensor x = at::embedding(model.embedding, ids.unsqueeze(-1));
-  size_t index = 0;
-  for (const auto& layer : model.layers) {
-    at::Tensor& keys = cache.keys[index];
-    at::Tensor& values = cache.values[index++];
-    x = block(layer, model.config, x, turns, [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-      const at::Tensor slot = positions.unsqueeze(-1).unsqueeze(-1).expand(k.sizes());
-      keys.scatter_(2, slot, k);
-      values.scatter_(2, slot, v);
-      return attention(q, keys.narrow(2, 0, used), values.narrow(2, 0, used), keep);
-    });
+// The prompts that no worker has taken yet.
+class Queue {
+ public:
+  // Prompts are given out whole, so that each is computed once, unless they are too few for all workers.
+  Queue(const GenerationJob& job, int64_t workers) {
+    const auto prompts = std::ssize(job.prompts);
+    const int64_t parts = prompts >= 4 * workers ? 1 : std::min(workers, job.samples);
+    for (int64_t prompt = 0; prompt < prompts; ++prompt)
+      for (int64_t part = 0; part < parts; ++part)
+        waiting_.push_back({.prompt = prompt, .next_sample = job.samples * part / parts, .end_sample = job.samples * (part + 1) / parts});
   }
-  cache.lengths += 1;
-  return logits_of(model, rms_norm(x.squeeze(1), model.norm, model.config.rms_norm_eps));
-}
-
-void keep_rows(Cache& cache, const at::Tensor& rows) {
-  for (auto* list : {&cache.keys, &cache.values})
-    for (auto& tensor : *list)
-      tensor = tensor.index_select(0, rows);
-  cache.lengths = cache.lengths.index_select(0, rows);
-}
-
-struct Row {
-  core::Sample* sample;
-  core::Stream stream;
-  int64_t limit;  // longest answer
-  bool alive = true;
-};
-
-// Adds one token to a row; false when the row ends.
-bool append(Row& row, int64_t id, float logprob, const std::vector<int64_t>& stop_ids) {
-  row.sample->ids.push_back(id);
-  row.sample->logprobs.push_back(logprob);
-  if (std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end())
-    row.sample->finish = core::FinishReason::stop;
-  else if (static_cast<int64_t>(row.sample->ids.size()) < row.limit)
+  bool take(Source& source) {
+    const std::lock_guard lock(mutex_);
+    if (waiting_.empty()) return false;
+    source = std::move(waiting_.front());
+    waiting_.pop_front();
     return true;
-  return false;
-}
+  }
 
-void generate_batch(const Llama& model, const std::vector<core::Ids>& prompts, std::vector<Row> rows, const GenerationJob& job) {
-  const SamplingConfig& config = job.sampling;
-  const runtime::TokenBatch batch = runtime::pad_right(prompts);
-  int64_t longest = 0;
-  for (const auto& row : rows)
-    longest = std::max(longest, row.limit);
-  Cache cache;
-  at::Tensor logits = prefill(model, batch, batch.ids.size(1) + longest, cache);
-  for (;;) {
-    core::stop_if_interrupted("generating answers");
-    const at::Tensor logprobs = at::log_softmax(config.temperature > 0 ? logits / config.temperature : logits, -1);
-    std::vector<double> draws;
-    for (auto& row : rows)
-      draws.push_back(row.alive ? row.stream.uniform() : 0.0);
-    const at::Tensor ids = choose(logprobs, at::tensor(draws, at::kDouble), config);
-    const at::Tensor chosen = logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1).contiguous();
-    std::vector<int64_t> alive;
-    for (size_t b = 0; b < rows.size(); ++b) {
-      if (!rows[b].alive) continue;
-      const int64_t id = ids.const_data_ptr<int64_t>()[b];
-      rows[b].alive = append(rows[b], id, chosen.const_data_ptr<float>()[b], job.stop_ids);
-      if (job.sampled) job.sampled(rows[b].sample->prompt * job.samples + rows[b].sample->sample, id);
-      if (rows[b].alive) alive.push_back(static_cast<int64_t>(b));
-    }
-    if (alive.empty()) return;
-    // Finished rows leave the batch once they are a quarter of it, because shrinking the cache copies it.
-    if (4 * alive.size() <= 3 * rows.size()) {
-      const at::Tensor kept = at::tensor(alive, at::kLong);
-      keep_rows(cache, kept);
-      std::vector<Row> remaining;
-      for (const int64_t b : alive)
-        remaining.push_back(rows[static_cast<size_t>(b)]);
-      rows = std::move(remaining);
-      logits = decode(model, ids.index_select(0, kept), cache);
-    } else {
-      logits = decode(model, ids, cache);
+ private:
+  std::mutex mutex_;
+  std::deque<Source> waiting_;
+};
+
+struct Writing {
+  LiveAnswer answer;
+  engine::Sequence sequence;
+};
+
+// Writes answers until none are left: a pass computes one token of each answer in work and tokens of the prompts that come next; finished
+// answers leave at once, and the next ones start in their place.
+class Worker {
+ public:
+  Worker(const Llama& llama, const engine::Model& model, const GenerationJob& job, int64_t most_answers, engine::Team& team)
+      : llama_(llama),
+        job_(job),
+        most_answers_(most_answers),
+        cut_{.temperature = job.sampling.temperature, .top_p = job.sampling.top_p, .top_k = job.sampling.top_k},
+        pages_(model.shape, std::ssize(model.layers)),
+        forward_(model, pages_, team),
+        sampler_(model.shape.vocabulary) {}
+
+  template <class Finished>
+  void work(Queue& queue, std::vector<core::Sample>& answers, Finished&& finished) {
+    for (;;) {
+      core::stop_if_interrupted("generating answers");
+      int64_t ended = start_answers(answers);
+      take_prompts(queue);
+      if (writing_.empty() && sources_.empty()) {
+        if (ended > 0) finished(ended);
+        return;
+      }
+      ended += pass();
+      if (ended > 0) finished(ended);
     }
   }
-}
 
-// Few answers are split among the threads instead of decoded in one batch, as long as each batch uses a weight that it reads from memory
-// more than once.
-int64_t rows_together(int64_t count, int64_t batch_rows) {
-  constexpr int64_t kLeastRows = 16;
-  const int64_t workers = runtime::worker_count(count);
-  return std::min(batch_rows, std::max(kLeastRows, (count + workers - 1) / workers));
+ private:
+  // Starts samples of the prompts that are computed, as many as there is room for; returns how many of them ended at once.
+  int64_t start_answers(std::vector<core::Sample>& answers) {
+    int64_t ended = 0;
+    while (!sources_.empty() && !sources_.front().logits.empty() && std::ssize(writing_) < most_answers_) {
+      Source& source = sources_.front();
+      core::Sample& sample = answers[static_cast<size_t>(source.prompt * job_.samples + source.next_sample++)];
+      Writing one{start_answer(llama_, job_, sample), {}};
+      if (sample_token(one.answer, source.logits.data())) {
+        one.sequence = pages_.fork(source.sequence);
+        writing_.push_back(std::move(one));
+      } else {
+        ++ended;
+      }
+      if (source.next_sample == source.end_sample) {
+        pages_.release(source.sequence);
+        sources_.pop_front();
+      }
+    }
+    return ended;
+  }
+
+  void take_prompts(Queue& queue) {
+    int64_t coming = std::ssize(writing_);
+    for (const Source& source : sources_)
+      coming += source.end_sample - source.next_sample;
+    for (Source source; coming < most_answers_ && queue.take(source); coming += source.end_sample - source.next_sample)
+      sources_.push_back(source);
+  }
+
+  int64_t pass() {
+    std::vector<engine::Row> rows;
+    std::vector<int64_t> chosen;  // rows whose logits are needed
+    for (Writing& one : writing_) {
+      pages_.extend(one.sequence, one.sequence.length + 1);
+      chosen.push_back(std::ssize(rows));
+      rows.push_back({&one.sequence, one.answer.sample->ids.back(), one.sequence.length - 1});
+    }
+    std::vector<Source*> computed;
+    for (Source& source : sources_) {
+      const core::Ids& prompt = job_.prompts[static_cast<size_t>(source.prompt)];
+      const int64_t end = std::min(std::ssize(prompt), source.computed + kPassRows - std::ssize(rows));
+      if (end <= source.computed) continue;
+      pages_.extend(source.sequence, end);
+      for (; source.computed < end; ++source.computed)
+        rows.push_back({&source.sequence, prompt[static_cast<size_t>(source.computed)], source.computed});
+      if (end < std::ssize(prompt)) break;
+      chosen.push_back(std::ssize(rows) - 1);
+      computed.push_back(&source);
+    }
+    forward_.run(rows);
+    const int64_t vocabulary = llama_.config.vocab_size;
+    const float* logits = forward_.logits(chosen);
+    int64_t ended = 0;
+    for (Writing& one : writing_) {
+      one.answer.alive = sample_token(one.answer, logits);
+      logits += vocabulary;
+      if (one.answer.alive) continue;
+      pages_.release(one.sequence);
+      ++ended;
+    }
+    std::erase_if(writing_, [](const Writing& one) { return !one.answer.alive; });
+    for (Source* source : computed) {
+      source->logits.assign(logits, logits + vocabulary);
+      logits += vocabulary;
+    }
+    return ended;
+  }
+
+  bool sample_token(LiveAnswer& answer, const float* logits) {
+    const engine::Choice choice = sampler_.choose(logits, cut_, answer.stream.uniform());
+    return append(answer, choice.id, choice.logprob, job_);
+  }
+
+  const Llama& llama_;
+  const GenerationJob& job_;
+  int64_t most_answers_;
+  engine::Cut cut_;
+  engine::PagePool pages_;
+  engine::Forward forward_;
+  engine::Sampler sampler_;
+  std::deque<Source> sources_;
+  std::vector<Writing> writing_;
+};
+
+void generate_packed(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers) {
+  const auto count = std::ssize(answers);
+  int64_t longest = 0;
+  for (const auto& prompt : job.prompts)
+    longest = std::max(longest, std::ssize(prompt));
+  const int64_t positions = std::min(longest + job.sampling.max_new_tokens, llama.config.max_position_embeddings);
+  const int threads = runtime::worker_count(at::get_num_threads());
+  engine::Team everyone(threads);
+  const engine::Model model = packed_model(llama, positions, everyone);
+  // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
+  constexpr int64_t kEnough = 8;
+  const int64_t workers = count >= kEnough * threads ? threads : 1;
+  const int64_t most = std::min({job.batch_rows, positions_at_once(llama), (count + workers - 1) / workers});
+  Queue queue(job, workers);
+  std::mutex reporting;
+  int64_t finished = 0;
+  runtime::for_each_piece(workers, [&](int64_t) {
+    engine::Team alone(1);
+    Worker worker(llama, model, job, most, workers == 1 ? everyone : alone);
+    worker.work(queue, answers, [&](int64_t more) {
+      const std::lock_guard lock(reporting);
+      finished += more;
+      if (job.done) job.done(finished);
+    });
+  });
 }
 
 }  // namespace
 
 std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job) {
-  const at::NoGradGuard no_grad;
   TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
   check_ids(model, job.prompts);
-  const auto count = static_cast<int64_t>(job.prompts.size()) * job.samples;
-  std::vector<core::Sample> answers(static_cast<size_t>(count));
-  const int64_t batch_rows = std::min(rows_together(count, job.batch_rows), positions_at_once(model));
-  std::mutex reporting;
-  int64_t finished = 0;
-  runtime::for_each_piece((count + batch_rows - 1) / batch_rows, [&](int64_t piece) {
-    const int64_t begin = piece * batch_rows, end = std::min(count, begin + batch_rows);
-    std::vector<core::Ids> batch;
-    std::vector<Row> rows;
-    for (int64_t i = begin; i < end; ++i) {
-      core::Sample& answer = answers[static_cast<size_t>(i)];
-      answer.prompt = i / job.samples;
-      answer.sample = i % job.samples;
-      const core::Ids& prompt = job.prompts[static_cast<size_t>(answer.prompt)];
-      const int64_t room = model.config.max_position_embeddings - static_cast<int64_t>(prompt.size());
-      TORCH_CHECK(room > 0, "[policy.generate] prompt ", answer.prompt, " of ", prompt.size(), " tokens fills the model's context of ",
-                  model.config.max_position_embeddings, "; shorten it");
-      const int64_t record = job.first_record + (job.records.empty() ? answer.prompt : job.records.at(static_cast<size_t>(answer.prompt)));
-      batch.push_back(prompt);
-      rows.push_back({.sample = &answer,
-                      .stream = core::Stream(job.seed, job.purpose, static_cast<uint64_t>(record), static_cast<uint64_t>(answer.sample)),
-                      .limit = std::min(job.sampling.max_new_tokens, room)});
-    }
-    generate_batch(model, batch, std::move(rows), job);
-    const std::lock_guard lock(reporting);
-    finished += end - begin;
-    if (job.done) job.done(finished);
-  });
+  std::vector<core::Sample> answers(job.prompts.size() * static_cast<size_t>(job.samples));
+  for (size_t i = 0; i < answers.size(); ++i) {
+    answers[i].prompt = static_cast<int64_t>(i) / job.samples;
+    answers[i].sample = static_cast<int64_t>(i) % job.samples;
+  }
+  for (size_t i = 0; i < job.prompts.size(); ++i) {
+    const auto length = std::ssize(job.prompts[i]);
+    TORCH_CHECK(length > 0, "[policy.generate] prompt ", i, " has no tokens");
+    TORCH_CHECK(length < model.config.max_position_embeddings, "[policy.generate] prompt ", i, " of ", length,
+                " tokens fills the model's context of ", model.config.max_position_embeddings, "; shorten it");
+  }
+  if (answers.empty()) return answers;
+  if (can_be_packed(model))
+    generate_packed(model, job, answers);
+  else
+    generate_plainly(model, job, answers);
   return answers;
 }
 

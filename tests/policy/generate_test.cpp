@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "policy/lively_model.h"
+#include "policy/plain_generation.h"
 
 using Catch::Matchers::ContainsSubstring;
 using keel::core::FinishReason;
@@ -30,7 +31,7 @@ void check_same(const std::vector<Sample>& a, const std::vector<Sample>& b) {
     CHECK(a[i].sample == b[i].sample);
     CHECK(a[i].ids == b[i].ids);
     CHECK(a[i].finish == b[i].finish);
-    CHECK_CLOSE(floats(a[i].logprobs), floats(b[i].logprobs), 1e-5);
+    CHECK(a[i].logprobs == b[i].logprobs);
   }
 }
 
@@ -52,7 +53,7 @@ Ids argmax_loop(const Llama& model, Ids ids, int64_t tokens) {
 
 }  // namespace
 
-TEST_CASE("generate: samples are the same whatever the batch size", "[policy]") {
+TEST_CASE("generate: samples and their log-probs are the same to the bit whatever the batch size and the threads", "[policy]") {
   const Llama model = keel::test::lively_llama();
   GenerationJob job{.prompts = five_prompts(), .samples = 3, .sampling = {.max_new_tokens = 12}, .stop_ids = {5, 9}, .seed = 4};
   const auto reference = generate(model, job);
@@ -62,8 +63,12 @@ TEST_CASE("generate: samples are the same whatever the batch size", "[policy]") 
   CHECK(reference[6].ids != reference[7].ids);
   for (const int64_t rows : {1, 2, 4, 7}) {
     job.batch_rows = rows;
-    check_same(generate(model, job), reference);
+    for (const int threads : {1, 2, 3}) {  // 15 answers: dealt out to one thread; to two, together by three
+      at::set_num_threads(threads);
+      check_same(generate(model, job), reference);
+    }
   }
+  at::set_num_threads(1);
   job.batch_rows = 0;
   CHECK_THROWS_WITH(generate(model, job), ContainsSubstring("batch_rows must be at least 1, got 0"));
 }
@@ -91,6 +96,34 @@ TEST_CASE("generate: samples depend on the record of their prompt, not on compan
   CHECK(generate(model, other_seed)[0].ids != reference[0].ids);
   other_purpose.purpose = "other";
   CHECK(generate(model, other_purpose)[0].ids != reference[0].ids);
+}
+
+TEST_CASE("generate: plain operators give the same answers", "[policy]") {
+  auto shape = keel::test::lively_config();
+  shape.num_key_value_heads = GENERATE(1, 2, 4);
+  shape.tie_word_embeddings = shape.num_key_value_heads == 2;
+  const Llama model = keel::test::lively_llama(shape);
+  for (const SamplingConfig& sampling : {SamplingConfig{.max_new_tokens = 20},
+                                         {.temperature = .7, .top_p = .8, .max_new_tokens = 20},
+                                         {.temperature = 1.3, .top_k = 4, .max_new_tokens = 20},
+                                         {.temperature = 0, .max_new_tokens = 20},
+                                         {.temperature = .9, .top_p = .9, .top_k = 6, .max_new_tokens = 20}}) {
+    const GenerationJob job{
+        .prompts = keel::test::some_rows({3, 1, 17, 33, 5}), .samples = 4, .sampling = sampling, .stop_ids = {5}, .seed = 8};
+    const auto packed = generate(model, job);
+    auto plain = packed;
+    for (Sample& answer : plain) {
+      answer.ids.clear();
+      answer.logprobs.clear();
+      answer.finish = FinishReason::length;
+    }
+    generate_plainly(model, job, plain);
+    for (size_t i = 0; i < plain.size(); ++i) {
+      CHECK(packed[i].ids == plain[i].ids);
+      CHECK(packed[i].finish == plain[i].finish);
+      CHECK_CLOSE(floats(packed[i].logprobs), floats(plain[i].logprobs), 1e-5);
+    }
+  }
 }
 
 TEST_CASE("generate: greedy decoding with a cache is the argmax loop without one", "[policy]") {

@@ -1,0 +1,342 @@
+// The kernels themselves. Included once by each source that is compiled for a vector width, after it has defined in its namespace kName,
+// kWidth (floats of a vector register), kTileSums (registers that hold sums of a product) and kTileVectors (vectors of a row of them).
+//
+// Vectors are GCC's and Clang's vector extension. A multiplication whose result is added is one fused operation where the processor has it.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+namespace keel::engine {
+namespace {
+
+using Vector = float __attribute__((vector_size(kWidth * sizeof(float))));
+using Integers = int32_t __attribute__((vector_size(kWidth * sizeof(float))));
+
+inline Vector load(const float* from) {
+  Vector value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+inline void store(float* to, const Vector& value) {
+  std::memcpy(to, &value, sizeof value);
+}
+
+inline Vector all(float value) {
+  return value - Vector{};  // not + Vector{}, which would turn -0 into 0
+}
+
+// kLanes floats in as many registers as it takes, so that sums do not depend on the width.
+constexpr int kParts = static_cast<int>(kLanes) / kWidth;
+struct Lanes {
+  Vector part[kParts];
+};
+
+inline Lanes load_lanes(const float* from) {
+  Lanes value;
+  for (int i = 0; i < kParts; ++i)
+    value.part[i] = load(from + i * kWidth);
+  return value;
+}
+
+inline void store_lanes(float* to, const Lanes& value) {
+  for (int i = 0; i < kParts; ++i)
+    store(to + i * kWidth, value.part[i]);
+}
+
+inline Lanes all_lanes(float value) {
+  Lanes lanes;
+  for (auto& part : lanes.part)
+    part = all(value);
+  return lanes;
+}
+
+template <class Use>
+inline float fold(const Lanes& lanes, Use&& use) {  // ((0 with 8) with (4 with 12)) ...: a tree over the lanes
+  float values[kLanes];
+  store_lanes(values, lanes);
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i)
+      values[i] = use(values[i], values[i + half]);
+  return values[0];
+}
+
+inline float sum_of(const Lanes& lanes) {
+  return fold(lanes, [](float a, float b) { return a + b; });
+}
+
+inline Lanes larger(const Lanes& a, const Lanes& b) {
+  Lanes most;
+  for (int p = 0; p < kParts; ++p)
+    most.part[p] = a.part[p] > b.part[p] ? a.part[p] : b.part[p];
+  return most;
+}
+
+// exp(x) for x <= 88, to 1 unit in the last place or so; 0 below -87.3. 2^n e^r with |r| <= ln(2)/2 and a Taylor polynomial of degree 7.
+inline Vector exponential(Vector x) {
+  const Vector lowest = all(-87.3f);
+  const auto is_zero = x < lowest;
+  x = is_zero ? lowest : x;
+  const Vector shift = all(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vector rounded = x * 1.44269504088896341f + shift;
+  const Vector n = rounded - shift;
+  const Vector r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  Vector p = all(1.f / 5040);
+  p = p * r + 1.f / 720;
+  p = p * r + 1.f / 120;
+  p = p * r + 1.f / 24;
+  p = p * r + 1.f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.f;
+  p = p * r + 1.f;
+  Integers power;
+  std::memcpy(&power, &rounded, sizeof power);
+  power = (power << 23) + (127 << 23);  // the low bits of `rounded` hold n
+  Vector scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return is_zero ? Vector{} : p * scale;
+}
+
+// ---- products
+
+// `Rows` rows of x by `Wide` vectors of a panel's columns, over `terms` of the inner index.
+template <int Rows, int Wide>
+void tile(const float* x, int64_t inner, const float* panel, int64_t terms, float* y, int64_t y_stride, int64_t columns, bool add) {
+  Vector sums[Rows][Wide] = {};
+  for (int64_t k = 0; k < terms; ++k) {
+    Vector weights[Wide];
+    for (int c = 0; c < Wide; ++c)
+      weights[c] = load(panel + k * kPanel + c * kWidth);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Vector value = all(x[r * inner + k]);
+#pragma GCC unroll 16
+      for (int c = 0; c < Wide; ++c)
+        sums[r][c] += value * weights[c];
+    }
+  }
+  if (columns >= Wide * kWidth) {
+    for (int r = 0; r < Rows; ++r)
+      for (int c = 0; c < Wide; ++c) {
+        float* to = y + r * y_stride + c * kWidth;
+        store(to, add ? load(to) + sums[r][c] : sums[r][c]);
+      }
+    return;
+  }
+  for (int r = 0; r < Rows; ++r) {
+    float values[Wide * kWidth];
+    for (int c = 0; c < Wide; ++c)
+      store(values + c * kWidth, sums[r][c]);
+    for (int64_t c = 0; c < columns; ++c) {
+      float& to = y[r * y_stride + c];
+      to = add ? to + values[c] : values[c];
+    }
+  }
+}
+
+using Tile = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t, bool);
+
+template <int Wide, int... Rows>
+constexpr std::array<Tile, sizeof...(Rows)> tiles(std::integer_sequence<int, Rows...>) {
+  return {tile<Rows + 1, Wide>...};
+}
+
+void multiply(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride, int64_t begin,
+              int64_t end, Into into) {
+  // Few rows read a panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves sums for more rows.
+  constexpr int kWhole = static_cast<int>(kPanel) / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
+  static constexpr auto few = tiles<kWhole>(std::make_integer_sequence<int, kFew>{});
+  static constexpr auto many = tiles<kTileVectors>(std::make_integer_sequence<int, kMany>{});
+  const bool whole = rows <= kFew;
+  const int64_t wide = whole ? kPanel : kTileVectors * kWidth, count = whole ? 1 : (rows + kMany - 1) / kMany;
+  for (int64_t panel = begin; panel < end; ++panel)
+    for (int64_t block = 0; block < inner; block += kBlock) {
+      const int64_t terms = std::min(kBlock, inner - block);
+      const float* from = panels + (panel * inner + block) * kPanel;
+      const bool add = into == Into::add || block > 0;
+      for (int64_t part = 0, row = 0; part < count; ++part) {
+        const int64_t together = (rows - row + count - part - 1) / (count - part);  // equal tiles, not full ones and a rest
+        const Tile compute = (whole ? few.data() : many.data())[together - 1];
+        for (int64_t c = 0; c < kPanel && panel * kPanel + c < columns; c += wide)
+          compute(x + row * inner + block, inner, from + c, terms, y + row * y_stride + panel * kPanel + c, y_stride,
+                  columns - panel * kPanel - c, add);
+        row += together;
+      }
+    }
+}
+
+// ---- element-wise
+
+// Stores what fits into `count` numbers from `begin` on.
+inline void store_part(float* to, int64_t begin, int64_t count, const Lanes& value) {
+  if (begin + kLanes <= count) return store_lanes(to + begin, value);
+  float rest[kLanes];
+  store_lanes(rest, value);
+  std::copy_n(rest, count - begin, to + begin);
+}
+
+inline Lanes load_part(const float* from, int64_t begin, int64_t count) {
+  if (begin + kLanes <= count) return load_lanes(from + begin);
+  float rest[kLanes] = {};
+  std::copy_n(from + begin, count - begin, rest);
+  return load_lanes(rest);
+}
+
+void rms_norm(const float* x, const float* weight, float* y, int64_t width, float eps) {
+  Lanes squares = all_lanes(0);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const Lanes value = load_part(x, i, width);
+    for (int p = 0; p < kParts; ++p)
+      squares.part[p] += value.part[p] * value.part[p];
+  }
+  const float scale = 1 / std::sqrt(sum_of(squares) / static_cast<float>(width) + eps);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    Lanes value = load_part(x, i, width);
+    const Lanes by = load_part(weight, i, width);
+    for (int p = 0; p < kParts; ++p)
+      value.part[p] = value.part[p] * scale * by.part[p];
+    store_part(y, i, width, value);
+  }
+}
+
+void swiglu(const float* gate, const float* up, float* y, int64_t count) {
+  const Vector lowest = all(-88.f);  // e^88 is finite, and silu(-88) is 0 for all purposes
+  for (int64_t i = 0; i < count; i += kLanes) {
+    Lanes value = load_part(gate, i, count);
+    const Lanes by = load_part(up, i, count);
+    for (int p = 0; p < kParts; ++p) {
+      const Vector g = value.part[p] < lowest ? lowest : value.part[p];
+      value.part[p] = g / (1.f + exponential(-g)) * by.part[p];
+    }
+    store_part(y, i, count, value);
+  }
+}
+
+// ---- attention
+
+// Scores of `Queries` query heads with the keys of `Pages` pages: [Queries, Pages * kPage]. Several sums at once, because an addition
+// takes several cycles.
+template <int Queries, int Pages>
+inline void page_scores(const float* q, const float* const* pages, int64_t page_offset, int64_t size, float scale, float* scores,
+                        int64_t stride) {
+  const float* keys[Pages];
+  for (int page = 0; page < Pages; ++page)
+    keys[page] = pages[page] + page_offset;
+  Lanes sums[Queries][Pages] = {};
+  for (int64_t d = 0; d < size; ++d)
+#pragma GCC unroll 8
+    for (int page = 0; page < Pages; ++page) {
+      const Lanes key = load_lanes(keys[page] + d * kPage);
+#pragma GCC unroll 8
+      for (int j = 0; j < Queries; ++j)
+        for (int p = 0; p < kParts; ++p)
+          sums[j][page].part[p] += q[j * size + d] * key.part[p];
+    }
+  for (int j = 0; j < Queries; ++j)
+    for (int page = 0; page < Pages; ++page) {
+      for (int p = 0; p < kParts; ++p)
+        sums[j][page].part[p] *= scale;
+      store_lanes(scores + j * stride + page * kPage, sums[j][page]);
+    }
+}
+
+template <int Queries>
+void scores_of(const float* q, const float* const* pages, int64_t count, int64_t page_offset, int64_t size, float scale, float* scores) {
+  constexpr int kTogether = Queries >= 4 ? 1 : 4 / Queries;
+  int64_t page = 0;
+  for (; page + kTogether <= count; page += kTogether)
+    page_scores<Queries, kTogether>(q, pages + page, page_offset, size, scale, scores + page * kPage, count * kPage);
+  for (; page < count; ++page)
+    page_scores<Queries, 1>(q, pages + page, page_offset, size, scale, scores + page * kPage, count * kPage);
+}
+
+void softmax(float* scores, int64_t positions, int64_t padded) {
+  for (int64_t i = positions; i < padded; ++i)
+    scores[i] = -INFINITY;
+  Lanes most = load_lanes(scores);
+  for (int64_t i = kLanes; i < padded; i += kLanes)
+    most = larger(most, load_lanes(scores + i));
+  const float largest = fold(most, [](float a, float b) { return std::max(a, b); });
+  Lanes sums = all_lanes(0);
+  for (int64_t i = 0; i < padded; i += kLanes)
+    for (int p = 0; p < kParts; ++p) {
+      const Vector value = exponential(load(scores + i + p * kWidth) - largest);
+      sums.part[p] += value;
+      store(scores + i + p * kWidth, value);
+    }
+  const float total = 1 / sum_of(sums);
+  for (int64_t i = 0; i < padded; i += kWidth)
+    store(scores + i, load(scores + i) * total);
+}
+
+void attend(const float* q, const float* const* pages, int64_t page_offset, int64_t positions, int64_t queries, int64_t size, float scale,
+            float* scores, float* out) {
+  const int64_t padded = round_up(positions, kPage), wide = round_up(size, kLanes);
+  const int64_t count = padded / kPage;
+  for (int64_t j = 0; j < queries;) {
+    const int64_t left = queries - j, together = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const auto compute = together == 4 ? scores_of<4> : together == 2 ? scores_of<2> : scores_of<1>;
+    compute(q + j * size, pages, count, page_offset, size, scale, scores + j * padded);
+    j += together;
+  }
+  for (int64_t j = 0; j < queries; ++j) {
+    float* weights = scores + j * padded;
+    softmax(weights, positions, padded);
+    for (int64_t d = 0; d < size; d += kLanes) {
+      // Four sums, by position modulo 4, so that one addition need not wait for the one before.
+      Lanes sums[4] = {all_lanes(0), all_lanes(0), all_lanes(0), all_lanes(0)};
+      for (int64_t page = 0; page < count; ++page) {
+        const float* values = pages[page] + page_offset + size * kPage + d;
+        const float* shares = weights + page * kPage;
+        for (int64_t i = 0; i < kPage; i += 4)
+          for (int s = 0; s < 4; ++s)
+            for (int p = 0; p < kParts; ++p)
+              sums[s].part[p] += shares[i + s] * load(values + (i + s) * wide + p * kWidth);
+      }
+      Lanes total;
+      for (int p = 0; p < kParts; ++p)
+        total.part[p] = (sums[0].part[p] + sums[1].part[p]) + (sums[2].part[p] + sums[3].part[p]);
+      float mixed[kLanes];
+      store_lanes(mixed, total);
+      std::copy_n(mixed, std::min(kLanes, size - d), out + j * size + d);
+    }
+  }
+}
+
+// ---- softmax over the vocabulary
+
+float exponentials(const float* logits, float scale, int64_t count, float* values, float* sums) {
+  const int64_t whole = count / kLanes * kLanes;
+  float largest = -INFINITY;
+  if (whole > 0) {
+    Lanes most = load_lanes(logits);
+    for (int64_t i = kLanes; i < whole; i += kLanes)
+      most = larger(most, load_lanes(logits + i));
+    largest = fold(most, [](float a, float b) { return std::max(a, b); });
+  }
+  for (int64_t i = whole; i < count; ++i)
+    largest = std::max(largest, logits[i]);
+  for (int64_t begin = 0; begin < count; begin += kSumBlock) {
+    const int64_t end = std::min(count, begin + kSumBlock);
+    Lanes block = all_lanes(0);
+    for (int64_t i = begin; i < end; i += kLanes) {
+      Lanes lanes = load_part(logits, i, count);
+      for (int p = 0; p < kParts; ++p)
+        lanes.part[p] = exponential((lanes.part[p] - largest) * scale);
+      store_part(values, i, count, lanes);
+      if (i + kLanes > count) lanes = load_part(values, i, count);  // without what was filled up
+      for (int p = 0; p < kParts; ++p)
+        block.part[p] += lanes.part[p];
+    }
+    sums[begin / kSumBlock] = sum_of(block);
+  }
+  return largest;
+}
+
+}  // namespace
+
+constexpr Kernels kTable = {kName, multiply, rms_norm, swiglu, attend, exponentials};
+
+}  // namespace keel::engine

@@ -1,0 +1,55 @@
+// The arithmetic of a forward pass on packed fp32 weights, compiled for several vector widths; the processor decides at run time.
+//
+// Each number is the same whatever the width, the number of rows and the thread that computes it: a product adds its terms in the order of
+// the inner index in blocks of kBlock, every other sum runs in kLanes partial sums, which are added in one fixed order.
+#pragma once
+
+#include <cstdint>
+
+namespace keel::engine {
+
+inline constexpr int64_t kPanel = 32;    // outputs of a product that are computed together
+inline constexpr int64_t kBlock = 1024;  // inner index of a product: terms that are added before they join the rest
+inline constexpr int64_t kLanes = 16;
+inline constexpr int64_t kSumBlock = 1024;  // of a vocabulary: probabilities that are added in fp32
+inline constexpr int64_t kPage = 16;        // positions of a page of keys and values
+
+// What a product does with its result.
+enum class Into { replace, add };
+
+struct Kernels {
+  const char* name;  // "AVX512", "AVX2", "plain"
+
+  // y = x W^T, or y += x W^T, for the panels begin..end of W.
+  //   x  [rows, inner], y [rows, y_stride], panels as pack() lays them out, columns: those of W, of which the last panel may have fewer
+  void (*multiply)(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride,
+                   int64_t begin, int64_t end, Into into);
+
+  // y = x / sqrt(mean(x^2) + eps) * weight
+  void (*rms_norm)(const float* x, const float* weight, float* y, int64_t width, float eps);
+
+  // y = silu(gate) * up
+  void (*swiglu)(const float* gate, const float* up, float* y, int64_t count);
+
+  // out_j = softmax(q_j K^T * scale) V for `queries` query heads that share a head of keys and values.
+  //   q, out  [queries, size];  pages: of `positions` positions, each K [size, kPage] and V [kPage, padded(size)]
+  //   scores  room for queries * (positions rounded up to kPage)
+  void (*attend)(const float* q, const float* const* pages, int64_t page_offset, int64_t positions, int64_t queries, int64_t size,
+                 float scale, float* scores, float* out);
+
+  // values[i] = exp((logits[i] - largest) * scale); sums: of each kSumBlock of them. Returns the largest logit.
+  float (*exponentials)(const float* logits, float scale, int64_t count, float* values, float* sums);
+};
+
+// The best that this processor has; ATEN_CPU_CAPABILITY ("avx2", "default") asks for less, as it does of ATen.
+const Kernels& kernels();
+
+const Kernels& plain_kernels();
+const Kernels& avx2_kernels();  // x86 alone, like the next
+const Kernels& avx512_kernels();
+
+constexpr int64_t round_up(int64_t count, int64_t unit) {
+  return (count + unit - 1) / unit * unit;
+}
+
+}  // namespace keel::engine

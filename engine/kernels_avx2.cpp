@@ -1,0 +1,19 @@
+// The kernels for AVX2 registers; CMakeLists.txt compiles this source for such processors.
+#include "engine/kernels.h"
+
+namespace keel::engine {
+namespace {
+constexpr const char* kName = "avx2";
+constexpr int kWidth = 8, kTileSums = 12, kTileVectors = 2;
+}  // namespace
+}  // namespace keel::engine
+
+#include "engine/kernel_body.h"
+
+namespace keel::engine {
+
+const Kernels& avx2_kernels() {
+  return kTable;
+}
+
+}  // namespace keel::engine

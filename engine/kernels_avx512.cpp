@@ -1,0 +1,19 @@
+// The kernels for AVX512 registers; CMakeLists.txt compiles this source for such processors.
+#include "engine/kernels.h"
+
+namespace keel::engine {
+namespace {
+constexpr const char* kName = "avx512";
+constexpr int kWidth = 16, kTileSums = 24, kTileVectors = 2;
+}  // namespace
+}  // namespace keel::engine
+
+#include "engine/kernel_body.h"
+
+namespace keel::engine {
+
+const Kernels& avx512_kernels() {
+  return kTable;
+}
+
+}  // namespace keel::engine

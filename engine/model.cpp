@@ -1,0 +1,71 @@
+#include "engine/model.h"
+
+#include <algorithm>
+
+namespace keel::engine {
+namespace {
+
+Buffer copy_of(const float* from, int64_t count) {
+  Buffer copy(count);
+  std::copy_n(from, count, copy.data());
+  return copy;
+}
+
+}  // namespace
+
+int64_t packed_bytes(const Shape& shape, int64_t layers, bool head) {
+  const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
+  const int64_t a_layer = shape.width * (2 * query_width + 2 * key_width + 3 * shape.inner);
+  return static_cast<int64_t>(sizeof(float)) * (layers * a_layer + (head ? shape.vocabulary * shape.width : 0));
+}
+
+Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t inner, Team& team) {
+  Packed packed;
+  packed.inner = inner;
+  std::vector<const float*> rows;
+  for (const auto& [first, count] : blocks) {
+    for (int64_t row = 0; row < count; ++row)
+      rows.push_back(first + row * inner);
+  }
+  packed.columns = static_cast<int64_t>(rows.size());
+  packed.panels = Buffer(packed.count() * kPanel * inner);
+  team.run([&](int member) {
+    const auto [begin, end] = share(packed.count(), member, team.size());
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t columns = std::min(kPanel, packed.columns - panel * kPanel);
+      float* to = packed.panels.data() + panel * kPanel * inner;
+      constexpr int64_t kStrip =
+          16;  // of the inner index: one line of each row, so that the panel's lines stay in the cache while it fills
+      for (int64_t strip = 0; strip < inner; strip += kStrip)
+        for (int64_t column = 0; column < columns; ++column) {
+          const float* from = rows[static_cast<size_t>(panel * kPanel + column)];
+          for (int64_t k = strip; k < std::min(inner, strip + kStrip); ++k)
+            to[k * kPanel + column] = from[k];
+        }
+    }
+  });
+  return packed;
+}
+
+Model make_model(const Shape& shape, const Weights& weights, Team& team) {
+  const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size, half = shape.head_size / 2;
+  Model model{.shape = shape,
+              .embedding = weights.embedding,
+              .layers = {},
+              .norm = copy_of(weights.norm, shape.width),
+              .head = {},
+              .cos = copy_of(weights.cos, weights.positions * half),
+              .sin = copy_of(weights.sin, weights.positions * half),
+              .positions = weights.positions};
+  for (const LayerWeights& layer : weights.layers)
+    model.layers.push_back({.input_norm = copy_of(layer.input_norm, shape.width),
+                            .post_norm = copy_of(layer.post_norm, shape.width),
+                            .qkv = pack({{layer.q, query_width}, {layer.k, key_width}, {layer.v, key_width}}, shape.width, team),
+                            .o = pack({{layer.o, shape.width}}, query_width, team),
+                            .gate_up = pack({{layer.gate, shape.inner}, {layer.up, shape.inner}}, shape.width, team),
+                            .down = pack({{layer.down, shape.width}}, shape.inner, team)});
+  if (weights.head != nullptr) model.head = pack({{weights.head, shape.vocabulary}}, shape.width, team);
+  return model;
+}
+
+}  // namespace keel::engine

@@ -1,0 +1,63 @@
+// A Llama's fp32 weights, laid out for products with few rows.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "engine/buffer.h"
+#include "engine/kernels.h"
+#include "engine/team.h"
+
+namespace keel::engine {
+
+// Legend: D width, H heads, G key heads, h head size, F inner width, V vocabulary.
+struct Shape {
+  int64_t width = 0, heads = 0, key_heads = 0, head_size = 0, inner = 0, vocabulary = 0;
+  float norm_eps = 1e-5f;
+};
+
+// Row-major fp32 weights as a checkpoint holds them, read while packing alone, except `embedding`, which must outlive the model.
+struct LayerWeights {
+  const float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
+};
+struct Weights {
+  const float* embedding;  // [V, D]
+  std::vector<LayerWeights> layers;
+  const float* norm;
+  const float* head;  // [V, D]; nullptr: hidden states are asked for, never logits
+  // cos and sin of the rotary embedding's angles, [positions, h / 2]
+  const float *cos, *sin;
+  int64_t positions;
+};
+
+// W [columns, inner] in panels of kPanel rows of W: [columns / kPanel, inner, kPanel], the last one filled up with 0.
+struct Packed {
+  Buffer panels;
+  int64_t columns = 0, inner = 0;
+  int64_t count() const { return round_up(columns, kPanel) / kPanel; }
+};
+
+// Several matrices of `inner` columns one below the other: (first weight, rows) of each.
+Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t inner, Team& team);
+
+struct Layer {
+  Buffer input_norm, post_norm;
+  Packed qkv, o, gate_up, down;
+};
+
+struct Model {
+  Shape shape;
+  const float* embedding;
+  std::vector<Layer> layers;
+  Buffer norm;
+  Packed head;  // columns 0: none
+  Buffer cos, sin;
+  int64_t positions = 0;
+};
+
+Model make_model(const Shape& shape, const Weights& weights, Team& team);
+
+int64_t packed_bytes(const Shape& shape, int64_t layers, bool head);  // of weights that make_model() would copy
+
+}  // namespace keel::engine

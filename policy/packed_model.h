@@ -1,0 +1,18 @@
+// A Llama as the engine computes it.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/model.h"
+#include "policy/llama.h"
+
+namespace keel::policy {
+
+// Whether the engine takes this model: fp32 on the CPU and small enough that the copy of its weights
+// is no burden. Larger models spend their time in large products, which ATen computes as well.
+bool can_be_packed(const Llama& model);
+
+// Its weights, adapters merged, for sequences of at most `positions` tokens; packed by the team. `model` must outlive the result.
+engine::Model packed_model(const Llama& model, int64_t positions, engine::Team& team);
+
+}  // namespace keel::policy

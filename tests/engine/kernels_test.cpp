@@ -1,0 +1,219 @@
+#include "engine/kernels.h"
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "core/rng.h"
+#include "engine/model.h"
+#include "support/test_plain.h"
+
+using keel::engine::Into;
+using keel::engine::kBlock;
+using keel::engine::Kernels;
+using keel::engine::kLanes;
+using keel::engine::kPage;
+using keel::engine::kSumBlock;
+using keel::engine::pack;
+using keel::engine::Packed;
+using keel::engine::round_up;
+using keel::engine::Team;
+using Floats = std::vector<float>;
+
+namespace {
+
+Floats normals(int64_t count, const char* purpose, double deviation = 1) {
+  keel::core::Stream stream(3, purpose);
+  Floats values(static_cast<size_t>(count));
+  for (auto& value : values)
+    value = static_cast<float>(deviation * stream.normal());
+  return values;
+}
+
+// Those that this processor can run.
+std::vector<const Kernels*> all_kernels() {
+  std::vector<const Kernels*> all{&keel::engine::plain_kernels()};
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(&keel::engine::avx2_kernels());
+  if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) all.push_back(&keel::engine::avx512_kernels());
+#endif
+  return all;
+}
+
+Floats product(const Kernels& kernels, const Floats& x, const Packed& weights, int64_t rows, Floats y, Into into) {
+  kernels.multiply(x.data(), weights.panels.data(), y.data(), rows, weights.inner, weights.columns, weights.columns, 0, weights.count(),
+                   into);
+  return y;
+}
+
+// The largest distance between two lists, in units of the second one's largest number.
+double distance(const Floats& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == b.size());
+  double most = 0, unit = 1e-30;
+  for (size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::abs(a[i] - b[i]));
+    unit = std::max(unit, std::abs(b[i]));
+  }
+  return most / unit;
+}
+
+}  // namespace
+
+TEST_CASE("kernels: a product is x W^T, for every number of rows, columns and terms", "[engine]") {
+  Team team(1);
+  const auto [columns, inner] =
+      GENERATE(std::pair<int64_t, int64_t>{1, 1}, std::pair<int64_t, int64_t>{31, 24}, std::pair<int64_t, int64_t>{32, 16},
+               std::pair<int64_t, int64_t>{75, 48}, std::pair<int64_t, int64_t>{40, kBlock + 7});
+  const Floats weights = normals(columns * inner, "weights");
+  const Packed packed = pack({{weights.data(), columns}}, inner, team);
+  for (const int64_t rows : {1, 2, 3, 5, 12, 13, 29}) {
+    const Floats x = normals(rows * inner, "x"), before = normals(rows * columns, "y");
+    std::vector<double> expected, added;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < columns; ++c) {
+        double sum = 0;
+        for (int64_t k = 0; k < inner; ++k)
+          sum += double{x[static_cast<size_t>(r * inner + k)]} * weights[static_cast<size_t>(c * inner + k)];
+        expected.push_back(sum);
+        added.push_back(sum + before[expected.size() - 1]);
+      }
+    for (const Kernels* kernels : all_kernels()) {
+      INFO(kernels->name << ", " << rows << " rows, " << columns << " columns of " << inner);
+      CHECK(distance(product(*kernels, x, packed, rows, before, Into::replace), expected) < 2e-6);
+      CHECK(distance(product(*kernels, x, packed, rows, before, Into::add), added) < 2e-6);
+    }
+  }
+}
+
+TEST_CASE("kernels: a row's product is the same to the bit whatever rows stand beside it, and with AVX2 as with AVX-512", "[engine]") {
+  Team team(1);
+  constexpr int64_t kColumns = 75, kInner = kBlock + 40, kRows = 29;
+  const Floats weights = normals(kColumns * kInner, "weights"), x = normals(kRows * kInner, "x");
+  const Packed packed = pack({{weights.data(), kColumns}}, kInner, team);
+  Floats reference;
+  for (const Kernels* kernels : all_kernels()) {
+    const Floats whole = product(*kernels, x, packed, kRows, Floats(kRows * kColumns), Into::replace);
+    for (int64_t rows = 1; rows < kRows; ++rows) {
+      const Floats last(x.end() - rows * kInner, x.end());
+      CHECK(product(*kernels, last, packed, rows, Floats(static_cast<size_t>(rows * kColumns)), Into::replace) ==
+            Floats(whole.end() - rows * kColumns, whole.end()));
+    }
+    if (kernels == &keel::engine::plain_kernels()) continue;  // it rounds a product before it adds it
+    if (reference.empty()) reference = whole;
+    CHECK(whole == reference);
+  }
+}
+
+TEST_CASE("kernels: matrices are packed one below the other, by any number of threads", "[engine]") {
+  Team one(1), three(3);
+  const Floats first = normals(40 * 24, "first"), second = normals(7 * 24, "second");
+  Floats both = first;
+  both.insert(both.end(), second.begin(), second.end());
+  const Packed joined = pack({{first.data(), 40}, {second.data(), 7}}, 24, three), whole = pack({{both.data(), 47}}, 24, one);
+  CHECK(joined.columns == 47);
+  REQUIRE(joined.panels.size() == whole.panels.size());
+  CHECK(std::memcmp(joined.panels.data(), whole.panels.data(), static_cast<size_t>(whole.panels.size()) * sizeof(float)) == 0);
+}
+
+TEST_CASE("kernels: RMSNorm and SwiGLU are their formulas", "[engine]") {
+  for (const int64_t count : {1, 8, 16, 24, 50}) {
+    const Floats x = normals(count, "x"), weight = normals(count, "weight"), gate = normals(count, "gate", 30);
+    double squares = 0;
+    for (const float value : x)
+      squares += double{value} * value;
+    std::vector<double> normed, gated;
+    for (size_t i = 0; i < x.size(); ++i) {
+      normed.push_back(x[i] / std::sqrt(squares / static_cast<double>(count) + 1e-5) * weight[i]);
+      gated.push_back(gate[i] / (1 + std::exp(-double{gate[i]})) * x[i]);
+    }
+    for (const Kernels* kernels : all_kernels()) {
+      Floats y(x.size());
+      kernels->rms_norm(x.data(), weight.data(), y.data(), count, 1e-5f);
+      CHECK(distance(y, normed) < 1e-6);
+      kernels->swiglu(gate.data(), x.data(), y.data(), count);
+      CHECK(distance(y, gated) < 1e-6);
+    }
+  }
+  for (const Kernels* kernels : all_kernels()) {  // far out the exponential neither overflows nor turns into a NaN
+    const Floats gate = {-1e30f, -200.f, -88.5f, 200.f, 1e30f}, up = {1, 1, 1, 1, 1};
+    Floats y(5);
+    kernels->swiglu(gate.data(), up.data(), y.data(), 5);
+    CHECK(std::abs(y[0]) < 1e-30);
+    CHECK(std::abs(y[1]) < 1e-30);
+    CHECK(std::abs(y[2]) < 1e-30);
+    CHECK(y[3] == 200.f);
+    CHECK(y[4] == 1e30f);
+  }
+}
+
+TEST_CASE("kernels: exponentials are within two units in the last place, and so are the sums of their blocks", "[engine]") {
+  for (const int64_t count : {1, 15, 16, 1024, 1025, 3000}) {
+    Floats logits = normals(count, "logits", 12);
+    if (count > 20) logits[17] = -1e30f;  // a token that cannot come
+    const float largest = *std::max_element(logits.begin(), logits.end());
+    for (const float scale : {1.f, 1 / .7f}) {
+      for (const Kernels* kernels : all_kernels()) {
+        Floats values(logits.size()), sums(static_cast<size_t>((count + kSumBlock - 1) / kSumBlock));
+        CHECK(kernels->exponentials(logits.data(), scale, count, values.data(), sums.data()) == largest);
+        std::vector<double> blocks(sums.size());
+        for (size_t i = 0; i < values.size(); ++i) {
+          const double expected = std::exp(double{(logits[i] - largest) * scale});
+          blocks[i / kSumBlock] += expected;
+          CHECK(std::abs(values[i] - expected) <= 2.4e-7 * expected + 1e-37);
+        }
+        CHECK(distance(sums, blocks) < 1e-6);
+      }
+    }
+  }
+}
+
+TEST_CASE("kernels: attention is softmax(q K^T / sqrt(h)) V over the positions so far, in pages", "[engine]") {
+  constexpr int64_t kMost = 100;
+  for (const int64_t size : {4, 8, 16, 48, 50}) {
+    const int64_t wide = round_up(size, kLanes), offset = 3, page_floats = offset + kPage * (size + wide);
+    const Floats keys = normals(kMost * size, "keys"), values = normals(kMost * size, "values");
+    std::vector<Floats> pages((kMost + kPage - 1) / kPage, Floats(static_cast<size_t>(page_floats)));
+    std::vector<const float*> table;
+    for (auto& page : pages)
+      table.push_back(page.data());
+    for (int64_t i = 0; i < kMost; ++i)
+      for (int64_t d = 0; d < size; ++d) {
+        float* const page = pages[static_cast<size_t>(i / kPage)].data() + offset;
+        page[d * kPage + i % kPage] = keys[static_cast<size_t>(i * size + d)];
+        page[size * kPage + i % kPage * wide + d] = values[static_cast<size_t>(i * size + d)];
+      }
+    for (const int64_t queries : {1, 2, 3, 4, 7}) {
+      const Floats q = normals(queries * size, "q", 2);
+      for (const int64_t positions : {1, 15, 16, 17, 63, 64, 65, 100}) {
+        std::vector<double> expected;
+        for (int64_t j = 0; j < queries; ++j) {
+          std::vector<double> weights, mixed(static_cast<size_t>(size));
+          double total = 0;
+          for (int64_t i = 0; i < positions; ++i) {
+            double score = 0;
+            for (int64_t d = 0; d < size; ++d)
+              score += double{q[static_cast<size_t>(j * size + d)]} * keys[static_cast<size_t>(i * size + d)];
+            weights.push_back(std::exp(score / std::sqrt(static_cast<double>(size))));
+            total += weights.back();
+          }
+          for (int64_t i = 0; i < positions; ++i)
+            for (int64_t d = 0; d < size; ++d)
+              mixed[static_cast<size_t>(d)] += weights[static_cast<size_t>(i)] / total * values[static_cast<size_t>(i * size + d)];
+          expected.insert(expected.end(), mixed.begin(), mixed.end());
+        }
+        Floats reference;
+        for (const Kernels* kernels : all_kernels()) {
+          INFO(kernels->name << ", size " << size << ", " << queries << " queries, " << positions << " positions");
+          Floats out(static_cast<size_t>(queries * size)), scores(static_cast<size_t>(queries * round_up(positions, kPage)));
+          kernels->attend(q.data(), table.data(), offset, positions, queries, size, 1 / std::sqrt(static_cast<float>(size)), scores.data(),
+                          out.data());
+          CHECK(distance(out, expected) < 3e-6);
+          if (kernels == &keel::engine::plain_kernels()) continue;
+          if (reference.empty()) reference = out;
+          CHECK(out == reference);
+        }
+      }
+    }
+  }
+}
