@@ -20,11 +20,12 @@ void rotate(float* head, const float* cos, const float* sin, int64_t half) {
 Forward::Forward(const Model& model, const PagePool& pages, Team& team)
     : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())) {}
 
-const float* Forward::run(std::span<const Row> rows) {
+void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
   const Shape& shape = model_.shape;
-  const auto count = static_cast<int64_t>(rows.size());
+  const auto count = static_cast<int64_t>(rows.size()), layers = static_cast<int64_t>(model_.layers.size());
   const int64_t query_width = shape.heads * shape.head_size;
   x_.grow(count * shape.width);
+  states_.grow(static_cast<int64_t>(wanted.size()) * shape.width);
   normed_.grow(count * shape.width);
   qkv_.grow(count * (query_width + 2 * shape.key_heads * shape.head_size));
   mixed_.grow(count * query_width);
@@ -33,89 +34,113 @@ const float* Forward::run(std::span<const Row> rows) {
   int64_t longest = 0;
   for (const Row& row : rows)
     longest = std::max(longest, row.position + 1);
+  know_angles(longest);
   for (auto& scores : scores_)
     scores.grow(shape.heads / shape.key_heads * round_up(longest, 8 * kPage));
+  for (auto next = static_cast<int64_t>(all_.size()); next < count; ++next)
+    all_.push_back(next);
+  const std::span<const int64_t> all(all_.data(), rows.size());
   team_.run([&](int member) {
     const auto [begin, end] = share(count, member, team_.size());
     for (int64_t i = begin; i < end; ++i)
       std::copy_n(model_.embedding + rows[static_cast<size_t>(i)].id * shape.width, shape.width, x_.data() + i * shape.width);
-    for (int64_t index = 0; index < static_cast<int64_t>(model_.layers.size()); ++index)
-      layer(index, rows, member);
+    for (int64_t index = 0; index < layers; ++index)
+      layer(index, rows, index + 1 < layers ? all : wanted, member);
   });
-  return x_.data();
 }
 
-void Forward::layer(int64_t index, std::span<const Row> rows, int member) {
+void Forward::know_angles(int64_t positions) {
+  const int64_t half = model_.shape.head_size / 2;
+  if (positions * half <= cos_.size()) return;
+  positions = round_up(positions, 256);
+  cos_.grow(positions * half);
+  sin_.grow(positions * half);
+  for (int64_t i = 0; i < positions * half; ++i) {
+    const float angle = static_cast<float>(i / half) * model_.frequencies.data()[i % half];
+    cos_.data()[i] = std::cos(angle);
+    sin_.data()[i] = std::sin(angle);
+  }
+}
+
+void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member) {
   const Shape& shape = model_.shape;
   const Layer& weights = model_.layers[static_cast<size_t>(index)];
-  const auto count = static_cast<int64_t>(rows.size());
+  const auto count = static_cast<int64_t>(rows.size()), kept = static_cast<int64_t>(wanted.size());
   const int64_t size = shape.head_size, half = size / 2, group = shape.heads / shape.key_heads;
   const int64_t query_width = shape.heads * size, key_width = shape.key_heads * size, qkv_width = query_width + 2 * key_width;
-  const auto [begin, end] = share(count, member, team_.size());  // of the rows, for what is computed row by row
-  const auto norm = [&](const Buffer& weight) {
+  const auto norm = [&](const Buffer& weight, const Buffer& x, int64_t x_rows) {
+    const auto [begin, end] = share(x_rows, member, team_.size());
     for (int64_t i = begin; i < end; ++i)
-      kernels_.rms_norm(x_.data() + i * shape.width, weight.data(), normed_.data() + i * shape.width, shape.width, shape.norm_eps);
+      kernels_.rms_norm(x.data() + i * shape.width, weight.data(), normed_.data() + i * shape.width, shape.width, shape.norm_eps);
     team_.meet();
   };
-  const auto multiply = [&](const Buffer& from, const Packed& by, Buffer& to, Into into) {
-    const auto [first, last] = share(by.count(), member, team_.size());
-    kernels_.multiply(from.data(), by.panels.data(), to.data(), count, by.inner, by.columns, by.columns, first, last, into);
+  const auto multiply = [&](const Buffer& from, const Packed& by, Buffer& to, int64_t x_rows, Into into) {
+    const auto [begin, end] = share(by.count(), member, team_.size());
+    kernels_.multiply(from.data(), by.panels.data(), to.data(), x_rows, by.inner, by.columns, by.columns, begin, end, into);
     team_.meet();
   };
 
-  norm(weights.input_norm);
-  multiply(normed_, weights.qkv, qkv_, Into::replace);
+  norm(weights.input_norm, x_, count);
+  multiply(normed_, weights.qkv, qkv_, count, Into::replace);
+  const auto [begin, end] = share(count, member, team_.size());
   for (int64_t i = begin; i < end; ++i) {
     const Row& row = rows[static_cast<size_t>(i)];
     float* const qkv = qkv_.data() + i * qkv_width;
     for (int64_t head = 0; head < shape.heads + shape.key_heads; ++head)
-      rotate(qkv + head * size, model_.cos.data() + row.position * half, model_.sin.data() + row.position * half, half);
+      rotate(qkv + head * size, cos_.data() + row.position * half, sin_.data() + row.position * half, half);
     float* const page = row.sequence->pages[static_cast<size_t>(row.position / kPage)];
     const int64_t slot = row.position % kPage;
     for (int64_t head = 0; head < shape.key_heads; ++head) {
       float* const keys = page + pages_.offset(index, head);
-      float* const values = keys + size * kPage + slot * round_up(size, kLanes);
       const float* const k = qkv + query_width + head * size;
       for (int64_t d = 0; d < size; ++d)
         keys[d * kPage + slot] = k[d];
-      std::copy_n(k + key_width, size, values);
+      std::copy_n(k + key_width, size, keys + size * kPage + slot * round_up(size, kLanes));
     }
   }
   team_.meet();
   // By heads first and rows second: rows that share pages read the keys of one head one after the other.
-  const auto [first, last] = share(count * shape.key_heads, member, team_.size());
-  for (int64_t task = first; task < last; ++task) {
-    const int64_t head = task / count, i = task % count;
-    const Row& row = rows[static_cast<size_t>(i)];
-    kernels_.attend(qkv_.data() + i * qkv_width + head * group * size, row.sequence->pages.data(), pages_.offset(index, head),
+  const auto [first, past] = share(kept * shape.key_heads, member, team_.size());
+  for (int64_t task = first; task < past; ++task) {
+    const int64_t head = task / kept, to = task % kept, from = wanted[static_cast<size_t>(to)];
+    const Row& row = rows[static_cast<size_t>(from)];
+    kernels_.attend(qkv_.data() + from * qkv_width + head * group * size, row.sequence->pages.data(), pages_.offset(index, head),
                     row.position + 1, group, size, 1 / std::sqrt(static_cast<float>(size)), scores_[static_cast<size_t>(member)].data(),
-                    mixed_.data() + i * query_width + head * group * size);
+                    mixed_.data() + to * query_width + head * group * size);
+  }
+  const bool last = index + 1 == static_cast<int64_t>(model_.layers.size());
+  if (last) {
+    const auto [begin_kept, end_kept] = share(kept, member, team_.size());
+    for (int64_t i = begin_kept; i < end_kept; ++i)
+      std::copy_n(x_.data() + wanted[static_cast<size_t>(i)] * shape.width, shape.width, states_.data() + i * shape.width);
   }
   team_.meet();
-  multiply(mixed_, weights.o, x_, Into::add);
-  norm(weights.post_norm);
-  multiply(normed_, weights.gate_up, gate_up_, Into::replace);
-  for (int64_t i = begin; i < end; ++i) {
+  Buffer& x = last ? states_ : x_;
+  multiply(mixed_, weights.o, x, kept, Into::add);
+  norm(weights.post_norm, x, kept);
+  multiply(normed_, weights.gate_up, gate_up_, kept, Into::replace);
+  const auto [begin_inner, end_inner] = share(kept, member, team_.size());
+  for (int64_t i = begin_inner; i < end_inner; ++i) {
     const float* const gate = gate_up_.data() + i * 2 * shape.inner;
     kernels_.swiglu(gate, gate + shape.inner, inner_.data() + i * shape.inner, shape.inner);
   }
   team_.meet();
-  multiply(inner_, weights.down, x_, Into::add);
+  multiply(inner_, weights.down, x, kept, Into::add);
 }
 
-const float* Forward::logits(std::span<const int64_t> chosen) {
+const float* Forward::logits(int64_t begin, int64_t end) {
   const Shape& shape = model_.shape;
-  const auto count = static_cast<int64_t>(chosen.size());
-  logits_.grow(count * shape.vocabulary);
+  const int64_t count = end - begin, columns = model_.head.columns;
+  logits_.grow(count * columns);
   team_.run([&](int member) {
-    const auto [begin, end] = share(count, member, team_.size());
-    for (int64_t i = begin; i < end; ++i)
-      kernels_.rms_norm(x_.data() + chosen[static_cast<size_t>(i)] * shape.width, model_.norm.data(), normed_.data() + i * shape.width,
-                        shape.width, shape.norm_eps);
+    const auto [first, past] = share(count, member, team_.size());
+    for (int64_t i = first; i < past; ++i)
+      kernels_.rms_norm(states_.data() + (begin + i) * shape.width, model_.norm.data(), normed_.data() + i * shape.width, shape.width,
+                        shape.norm_eps);
     team_.meet();
-    const auto [first, last] = share(model_.head.count(), member, team_.size());
-    kernels_.multiply(normed_.data(), model_.head.panels.data(), logits_.data(), count, shape.width, shape.vocabulary, shape.vocabulary,
-                      first, last, Into::replace);
+    const auto [first_panel, past_panel] = share(model_.head.count(), member, team_.size());
+    kernels_.multiply(normed_.data(), model_.head.panels.data(), logits_.data(), count, shape.width, columns, columns, first_panel,
+                      past_panel, Into::replace);
   });
   return logits_.data();
 }

@@ -23,21 +23,25 @@ class Forward {
  public:
   Forward(const Model& model, const PagePool& pages, Team& team);
 
-  // Computes the rows; keys and values go into their pages. Returns the hidden states before the last norm, [rows, D], until the next call.
-  const float* run(std::span<const Row> rows);
+  // Computes the rows; keys and values go into their pages. `wanted`: which of the rows, in order, logits() is asked about later. In the
+  // last layer the others stop there.
+  void run(std::span<const Row> rows, std::span<const int64_t> wanted);
 
-  // Logits of some of the rows of the last run(), [chosen, V], until the next call.
-  const float* logits(std::span<const int64_t> chosen);
+  // The head's outputs for the wanted rows begin..end of the last run(), [end - begin, V], until the next call.
+  const float* logits(int64_t begin, int64_t end);
 
  private:
-  void layer(int64_t index, std::span<const Row> rows, int member);
+  void know_angles(int64_t positions);
+  void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member);
 
   const Model& model_;
   const PagePool& pages_;
   Team& team_;
   const Kernels& kernels_;
-  Buffer x_, normed_, qkv_, mixed_, gate_up_, inner_, logits_;
+  Buffer x_, states_, normed_, qkv_, mixed_, gate_up_, inner_, logits_;
   std::vector<Buffer> scores_;  // of each member
+  Buffer cos_, sin_;            // of the angles of the rotary embedding, [positions, h / 2]
+  std::vector<int64_t> all_;    // 0, 1, 2, ...
 };
 
 }  // namespace keel::engine

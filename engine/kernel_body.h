@@ -145,6 +145,7 @@ constexpr std::array<Tile, sizeof...(Rows)> tiles(std::integer_sequence<int, Row
 
 void multiply(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride, int64_t begin,
               int64_t end, Into into) {
+  if (rows == 0) return;
   // Few rows read a panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves sums for more rows.
   constexpr int kWhole = static_cast<int>(kPanel) / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
   static constexpr auto few = tiles<kWhole>(std::make_integer_sequence<int, kFew>{});

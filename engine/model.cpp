@@ -13,10 +13,10 @@ Buffer copy_of(const float* from, int64_t count) {
 
 }  // namespace
 
-int64_t packed_bytes(const Shape& shape, int64_t layers, bool head) {
+int64_t packed_bytes(const Shape& shape, int64_t layers) {
   const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
   const int64_t a_layer = shape.width * (2 * query_width + 2 * key_width + 3 * shape.inner);
-  return static_cast<int64_t>(sizeof(float)) * (layers * a_layer + (head ? shape.vocabulary * shape.width : 0));
+  return static_cast<int64_t>(sizeof(float)) * (layers * a_layer + shape.outputs * shape.width);
 }
 
 Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t inner, Team& team) {
@@ -48,15 +48,13 @@ Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t
 }
 
 Model make_model(const Shape& shape, const Weights& weights, Team& team) {
-  const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size, half = shape.head_size / 2;
+  const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
   Model model{.shape = shape,
               .embedding = weights.embedding,
               .layers = {},
               .norm = copy_of(weights.norm, shape.width),
               .head = {},
-              .cos = copy_of(weights.cos, weights.positions * half),
-              .sin = copy_of(weights.sin, weights.positions * half),
-              .positions = weights.positions};
+              .frequencies = copy_of(weights.frequencies, shape.head_size / 2)};
   for (const LayerWeights& layer : weights.layers)
     model.layers.push_back({.input_norm = copy_of(layer.input_norm, shape.width),
                             .post_norm = copy_of(layer.post_norm, shape.width),
@@ -64,7 +62,7 @@ Model make_model(const Shape& shape, const Weights& weights, Team& team) {
                             .o = pack({{layer.o, shape.width}}, query_width, team),
                             .gate_up = pack({{layer.gate, shape.inner}, {layer.up, shape.inner}}, shape.width, team),
                             .down = pack({{layer.down, shape.width}}, shape.inner, team)});
-  if (weights.head != nullptr) model.head = pack({{weights.head, shape.vocabulary}}, shape.width, team);
+  model.head = pack({{weights.head, shape.outputs}}, shape.width, team);
   return model;
 }
 

@@ -11,9 +11,9 @@
 
 namespace keel::engine {
 
-// Legend: D width, H heads, G key heads, h head size, F inner width, V vocabulary.
+// Legend: D width, H heads, G key heads, h head size, F inner width, V outputs: the vocabulary, or 1 for a reward model or critic.
 struct Shape {
-  int64_t width = 0, heads = 0, key_heads = 0, head_size = 0, inner = 0, vocabulary = 0;
+  int64_t width = 0, heads = 0, key_heads = 0, head_size = 0, inner = 0, outputs = 0;
   float norm_eps = 1e-5f;
 };
 
@@ -22,13 +22,11 @@ struct LayerWeights {
   const float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
 };
 struct Weights {
-  const float* embedding;  // [V, D]
+  const float* embedding;  // [ids, D]
   std::vector<LayerWeights> layers;
   const float* norm;
-  const float* head;  // [V, D]; nullptr: hidden states are asked for, never logits
-  // cos and sin of the rotary embedding's angles, [positions, h / 2]
-  const float *cos, *sin;
-  int64_t positions;
+  const float* head;         // [V, D]
+  const float* frequencies;  // [h / 2], radians by which a step of one position turns each pair of a head
 };
 
 // W [columns, inner] in panels of kPanel rows of W: [columns / kPanel, inner, kPanel], the last one filled up with 0.
@@ -51,13 +49,12 @@ struct Model {
   const float* embedding;
   std::vector<Layer> layers;
   Buffer norm;
-  Packed head;  // columns 0: none
-  Buffer cos, sin;
-  int64_t positions = 0;
+  Packed head;
+  Buffer frequencies;
 };
 
 Model make_model(const Shape& shape, const Weights& weights, Team& team);
 
-int64_t packed_bytes(const Shape& shape, int64_t layers, bool head);  // of weights that make_model() would copy
+int64_t packed_bytes(const Shape& shape, int64_t layers);  // of weights that make_model() would copy
 
 }  // namespace keel::engine

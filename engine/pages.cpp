@@ -30,11 +30,14 @@ void PagePool::extend(Sequence& sequence, int64_t length) {
   sequence.length = length;
 }
 
-Sequence PagePool::fork(const Sequence& parent) {
-  Sequence child = parent;
+Sequence PagePool::fork(const Sequence& parent, int64_t length) {
+  const auto count = static_cast<std::ptrdiff_t>(round_up(length, kPage) / kPage);
+  Sequence child{.pages = {parent.pages.begin(), parent.pages.begin() + count},
+                 .numbers = {parent.numbers.begin(), parent.numbers.begin() + count},
+                 .length = length};
   for (const int64_t page : child.numbers)
     ++users_[static_cast<size_t>(page)];
-  if (parent.length % kPage != 0) {
+  if (length % kPage != 0) {
     const int64_t shared = child.numbers.back(), own = take();
     --users_[static_cast<size_t>(shared)];
     std::copy_n(pages_[static_cast<size_t>(shared)].data(), page_floats_, pages_[static_cast<size_t>(own)].data());

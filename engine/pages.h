@@ -23,8 +23,8 @@ class PagePool {
 
   int64_t offset(int64_t layer, int64_t key_head) const { return (layer * key_heads_ + key_head) * head_floats_; }
 
-  void extend(Sequence& sequence, int64_t length);  // room for positions up to `length`
-  Sequence fork(const Sequence& parent);            // the same positions; a last page that is not full is copied
+  void extend(Sequence& sequence, int64_t length);        // room for positions up to `length`
+  Sequence fork(const Sequence& parent, int64_t length);  // its first positions; a last page that is not full is copied
   void release(Sequence& sequence);
 
  private:

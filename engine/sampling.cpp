@@ -27,6 +27,11 @@ Choice Sampler::choose(const float* logits, const Cut& cut, double draw) {
   return {id, (logits[id] - largest) * scale - static_cast<float>(std::log(total))};
 }
 
+float Sampler::logprob(const float* logits, float scale, int64_t id) {
+  const float largest = kernels().exponentials(logits, scale, vocabulary_, values_.data(), sums_.data());
+  return (logits[id] - largest) * scale - static_cast<float>(std::log(std::accumulate(sums_.begin(), sums_.end(), 0.0)));
+}
+
 int64_t Sampler::by_mass(double draw, double total) const {
   const double target = draw * total;
   double before = 0;

@@ -26,6 +26,8 @@ class Sampler {
   explicit Sampler(int64_t vocabulary);
   Choice choose(const float* logits, const Cut& cut, double draw);  // logits [V]; draw in [0, 1)
 
+  float logprob(const float* logits, float scale, int64_t id);  // of softmax(scale * logits)
+
  private:
   int64_t by_mass(double draw, double total) const;
   int64_t among_likely(const Cut& cut, double draw, double total);

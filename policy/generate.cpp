@@ -69,7 +69,7 @@ class Worker {
         cut_{.temperature = job.sampling.temperature, .top_p = job.sampling.top_p, .top_k = job.sampling.top_k},
         pages_(model.shape, std::ssize(model.layers)),
         forward_(model, pages_, team),
-        sampler_(model.shape.vocabulary) {}
+        sampler_(model.shape.outputs) {}
 
   template <class Finished>
   void work(Queue& queue, std::vector<core::Sample>& answers, Finished&& finished) {
@@ -95,7 +95,7 @@ class Worker {
       core::Sample& sample = answers[static_cast<size_t>(source.prompt * job_.samples + source.next_sample++)];
       Writing one{start_answer(llama_, job_, sample), {}};
       if (sample_token(one.answer, source.logits.data())) {
-        one.sequence = pages_.fork(source.sequence);
+        one.sequence = pages_.fork(source.sequence, source.sequence.length);
         writing_.push_back(std::move(one));
       } else {
         ++ended;
@@ -118,10 +118,10 @@ class Worker {
 
   int64_t pass() {
     std::vector<engine::Row> rows;
-    std::vector<int64_t> chosen;  // rows whose logits are needed
+    std::vector<int64_t> wanted;  // rows whose logits are needed
     for (Writing& one : writing_) {
       pages_.extend(one.sequence, one.sequence.length + 1);
-      chosen.push_back(std::ssize(rows));
+      wanted.push_back(std::ssize(rows));
       rows.push_back({&one.sequence, one.answer.sample->ids.back(), one.sequence.length - 1});
     }
     std::vector<Source*> computed;
@@ -133,12 +133,12 @@ class Worker {
       for (; source.computed < end; ++source.computed)
         rows.push_back({&source.sequence, prompt[static_cast<size_t>(source.computed)], source.computed});
       if (end < std::ssize(prompt)) break;
-      chosen.push_back(std::ssize(rows) - 1);
+      wanted.push_back(std::ssize(rows) - 1);
       computed.push_back(&source);
     }
-    forward_.run(rows);
+    forward_.run(rows, wanted);
     const int64_t vocabulary = llama_.config.vocab_size;
-    const float* logits = forward_.logits(chosen);
+    const float* logits = forward_.logits(0, std::ssize(wanted));
     int64_t ended = 0;
     for (Writing& one : writing_) {
       one.answer.alive = sample_token(one.answer, logits);
@@ -173,13 +173,9 @@ class Worker {
 
 void generate_packed(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers) {
   const auto count = std::ssize(answers);
-  int64_t longest = 0;
-  for (const auto& prompt : job.prompts)
-    longest = std::max(longest, std::ssize(prompt));
-  const int64_t positions = std::min(longest + job.sampling.max_new_tokens, llama.config.max_position_embeddings);
   const int threads = runtime::worker_count(at::get_num_threads());
   engine::Team everyone(threads);
-  const engine::Model model = packed_model(llama, positions, everyone);
+  const engine::Model model = packed_model(llama, llama.head, everyone);
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
   constexpr int64_t kEnough = 8;
   const int64_t workers = count >= kEnough * threads ? threads : 1;

@@ -4,7 +4,12 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/nonzero.h>
 
+#include <memory>
+
 #include "core/interrupt.h"
+#include "engine/sampling.h"
+#include "policy/packed_model.h"
+#include "policy/row_reader.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -19,10 +24,50 @@ void check_ids(const Llama& model, const std::vector<core::Ids>& rows) {
   }
 }
 
-std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
-                                                  int64_t batch_tokens) {
+namespace {
+
+// log p(id_t+1) after each position of a row, from its logits.
+class PackedLogprobs {
+ public:
+  PackedLogprobs(const Llama& model, double temperature)
+      : reader_(model, model.head), vocabulary_(model.config.vocab_size), scale_(static_cast<float>(1 / temperature)) {}
+
+  std::vector<std::vector<float>> of(const std::vector<core::Ids>& rows) const {
+    std::vector<std::vector<float>> result(rows.size());
+    std::vector<core::Ids> read;  // rows with something to predict, without their last id, after which nothing comes
+    std::vector<size_t> index;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].size() < 2) continue;
+      read.emplace_back(rows[i].begin(), rows[i].end() - 1);
+      index.push_back(i);
+      result[i].resize(rows[i].size() - 1);
+    }
+    reader_.read(read, std::vector<int64_t>(read.size(), 0), "computing log-probabilities",
+                 [&](engine::Forward& forward, std::span<const engine::Place> places) {
+                   constexpr int64_t kLogitRows = 64;
+                   engine::Sampler sampler(vocabulary_);
+                   for (int64_t begin = 0; begin < std::ssize(places); begin += kLogitRows) {
+                     const int64_t end = std::min(std::ssize(places), begin + kLogitRows);
+                     const float* logits = forward.logits(begin, end);
+                     for (int64_t i = begin; i < end; ++i, logits += vocabulary_) {
+                       const auto [row, position] = places[static_cast<size_t>(i)];
+                       const auto next = static_cast<size_t>(position) + 1;
+                       result[index[row]][next - 1] = sampler.logprob(logits, scale_, rows[index[row]][next]);
+                     }
+                   }
+                 });
+    return result;
+  }
+
+ private:
+  RowReader reader_;
+  int64_t vocabulary_;
+  float scale_;
+};
+
+std::vector<std::vector<float>> plain_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
+                                               int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
-  check_ids(model, rows);
   std::vector<std::vector<float>> result(rows.size());
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
   runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
@@ -45,6 +90,23 @@ std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std:
     }
   });
   return result;
+}
+
+}  // namespace
+
+std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
+                                                  int64_t batch_tokens) {
+  check_ids(model, rows);
+  return can_be_packed(model) ? PackedLogprobs(model, temperature).of(rows) : plain_logprobs(model, rows, temperature, batch_tokens);
+}
+
+RowLogprobs logprobs_by(const Llama& model, double temperature) {
+  if (!can_be_packed(model))
+    return [model, temperature](const std::vector<core::Ids>& rows) { return sequence_logprobs(model, rows, temperature); };
+  return [model, packed = std::make_shared<const PackedLogprobs>(model, temperature)](const std::vector<core::Ids>& rows) {
+    check_ids(model, rows);
+    return packed->of(rows);
+  };
 }
 
 at::Tensor masked_logprobs(const Llama& model, const runtime::TargetBatch& batch, double temperature) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/types.h"
@@ -10,10 +11,14 @@
 namespace keel::policy {
 
 // log p(id_t | ids before t) for t = 1..n-1 of each row, nats, at `temperature`: one value fewer than ids. Without gradients.
-// Rows are batched by at most `batch_tokens` padded tokens; batch mates change nothing beyond rounding. A row of one id, or none, gives
-// an empty list.
+// A row of one id, or none, gives an empty list. Of a model that can be packed they are those that generate() records, to the bit, and no
+// other row changes them; else rows are batched by at most `batch_tokens` padded tokens, and batch mates change nothing beyond rounding.
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature = 1.0,
                                                   int64_t batch_tokens = 4096);
+
+// The same for rows that come bit by bit: prepares the model once. Shares its weights, which may not change.
+using RowLogprobs = std::function<std::vector<std::vector<float>>(const std::vector<core::Ids>& rows)>;
+RowLogprobs logprobs_by(const Llama& model, double temperature = 1.0);
 
 // The largest tensor of logits in memory, bytes. Larger ones are computed in chunks of positions, and a backward pass computes each chunk
 // again instead of keeping all.

@@ -1,7 +1,6 @@
 #include "policy/packed_model.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 
 #include "policy/layers.h"
 #include "policy/lora.h"
@@ -11,40 +10,33 @@ namespace {
 
 constexpr int64_t kMostPackedBytes = int64_t{2} << 30;
 
-engine::Shape shape_of(const LlamaConfig& config) {
+engine::Shape shape_of(const LlamaConfig& config, int64_t outputs) {
   return {.width = config.hidden_size,
           .heads = config.num_attention_heads,
           .key_heads = config.num_key_value_heads,
           .head_size = config.head_size(),
           .inner = config.intermediate_size,
-          .vocabulary = config.vocab_size,
+          .outputs = outputs,
           .norm_eps = static_cast<float>(config.rms_norm_eps)};
 }
 
 }  // namespace
 
 bool can_be_packed(const Llama& model) {
-  const engine::Shape shape = shape_of(model.config);
+  const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
   return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat &&
-         engine::packed_bytes(shape, std::ssize(model.layers), model.head.defined()) <= kMostPackedBytes;
+         engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
 }
 
-engine::Model packed_model(const Llama& model, int64_t positions, engine::Team& team) {
+engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team) {
   const at::NoGradGuard no_grad;
   Llama source = merged(model);
   visit_weights(source, [](const std::string&, at::Tensor& tensor) { tensor = tensor.contiguous(); });
   const auto data = [](const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); };
-  const Rotary turns = rotary(source.config, at::arange(positions, at::kLong).unsqueeze(0));  // [1, 1, positions, h], both halves alike
-  const int64_t half = source.config.head_size() / 2;
-  const at::Tensor cos = turns.cos.view({positions, -1}).narrow(1, 0, half).contiguous();
-  const at::Tensor sin = turns.sin.view({positions, -1}).narrow(1, 0, half).contiguous();
-  engine::Weights weights{.embedding = data(model.embedding),
-                          .layers = {},
-                          .norm = data(source.norm),
-                          .head = source.head.defined() ? data(source.head) : nullptr,
-                          .cos = data(cos),
-                          .sin = data(sin),
-                          .positions = positions};
+  TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");
+  const at::Tensor frequencies = rotary_frequencies(source.config).contiguous(), rows = head.contiguous();
+  engine::Weights weights{
+      .embedding = data(model.embedding), .layers = {}, .norm = data(source.norm), .head = data(rows), .frequencies = data(frequencies)};
   for (const auto& layer : source.layers)
     weights.layers.push_back({.input_norm = data(layer.input_norm),
                               .q = data(layer.q),
@@ -55,7 +47,7 @@ engine::Model packed_model(const Llama& model, int64_t positions, engine::Team& 
                               .gate = data(layer.gate),
                               .up = data(layer.up),
                               .down = data(layer.down)});
-  return engine::make_model(shape_of(source.config), weights, team);
+  return engine::make_model(shape_of(source.config, head.size(0)), weights, team);
 }
 
 }  // namespace keel::policy

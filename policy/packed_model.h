@@ -1,8 +1,6 @@
 // A Llama as the engine computes it.
 #pragma once
 
-#include <cstdint>
-
 #include "engine/model.h"
 #include "policy/llama.h"
 
@@ -12,7 +10,8 @@ namespace keel::policy {
 // is no burden. Larger models spend their time in large products, which ATen computes as well.
 bool can_be_packed(const Llama& model);
 
-// Its weights, adapters merged, for sequences of at most `positions` tokens; packed by the team. `model` must outlive the result.
-engine::Model packed_model(const Llama& model, int64_t positions, engine::Team& team);
+// Its weights, adapters merged, with a head of [outputs, D]: model.head, or a reward model's. Packed by the team. The embedding is not
+// copied: `model` must outlive the result.
+engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team);
 
 }  // namespace keel::policy

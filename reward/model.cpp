@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/interrupt.h"
@@ -15,6 +16,8 @@
 #include "policy/logprobs.h"
 #include "policy/lora.h"
 #include "policy/model_directory.h"
+#include "policy/packed_model.h"
+#include "policy/row_reader.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
@@ -80,20 +83,39 @@ std::vector<double> score_batches(const RewardModel& model, const std::vector<co
 }  // namespace
 
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
+  if (policy::can_be_packed(model.backbone)) return scorer_of(model)(rows);
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
   return score_batches(model, rows, batches, std::ssize(batches));
 }
 
 ScoreRows scorer_of(const RewardModel& model) {
-  return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
+  if (!policy::can_be_packed(model.backbone)) return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
+  return [model, reader = std::make_shared<const policy::RowReader>(model.backbone, model.score)](const std::vector<core::Ids>& rows) {
+    policy::check_ids(model.backbone, rows);
+    std::vector<int64_t> last;
+    for (const core::Ids& row : rows) {
+      TORCH_CHECK(!row.empty(), "[reward.score_rows] a row holds no tokens");
+      last.push_back(std::ssize(row) - 1);
+    }
+    std::vector<double> scores(rows.size());
+    reader->read(rows, last, "scoring", [&](engine::Forward& forward, std::span<const engine::Place> places) {
+      const float* found = forward.logits(0, std::ssize(places));
+      for (size_t i = 0; i < places.size(); ++i)
+        scores[places[i].row] = found[i];
+    });
+    return scores;
+  };
 }
 
-std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows, bool one_thread) {
-  auto batches = runtime::batches_by_length(rows, 1);  // a row each
-  std::ranges::reverse(batches);                       // the longest first, so that threads that take every n-th finish together
-  // As many pieces as threads leave none with a second thread.
-  const int64_t count = std::ssize(batches), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
-  return score_batches(model, rows, batches, pieces);
+ScoreRows scorer_apart(const RewardModel& model, bool one_thread) {
+  if (policy::can_be_packed(model.backbone)) return scorer_of(model);
+  return [model, one_thread](const std::vector<core::Ids>& rows) {
+    auto batches = runtime::batches_by_length(rows, 1);  // a row each
+    std::ranges::reverse(batches);                       // the longest first, so that threads that take every n-th finish together
+    // As many pieces as threads leave none with a second thread.
+    const int64_t count = std::ssize(batches), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
+    return score_batches(model, rows, batches, pieces);
+  };
 }
 
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id) {

@@ -43,19 +43,22 @@ at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& bat
 // w . h at the last token of each row of a right-padded batch, [B] fp32, with gradients if the weights have them.
 at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch);
 
-// Scores of rows of ids, in their order, without gradients; forward passes hold at most `batch_tokens` padded tokens (or one row). Batch
-// mates change nothing beyond rounding. Throws core::Interrupted on SIGTERM, c10::Error for an empty row, a row longer than the context and
-// ids outside the vocabulary.
+// Scores of rows of ids, in their order, without gradients. Of a model that can be packed (policy/packed_model.h) the score depends on
+// nothing but the row, to the bit; else forward passes hold at most `batch_tokens` padded tokens (or one row), and batch mates change
+// nothing beyond rounding. Throws core::Interrupted on SIGTERM, c10::Error for an empty row, a row longer than the context and ids outside
+// the vocabulary.
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens = 4096);
-
-// The same, each row in a forward pass of its own: no padding, and no other row changes its score. Where there are fewer rows than threads,
-// several threads share a pass and may split a sum in another way. `one_thread` keeps every pass to one thread, so that the
-// score depends on nothing but the row, to the bit.
-std::vector<double> score_rows_apart(const RewardModel& model, const std::vector<core::Ids>& rows, bool one_thread = false);
 
 // Scores of rows of ids, wherever the model lies: raw, in order.
 using ScoreRows = std::function<std::vector<double>(const std::vector<core::Ids>& rows)>;
-ScoreRows scorer_of(const RewardModel& model);  // score_rows(); shares the model's weights
+
+// score_rows() for rows that come bit by bit: prepares the model once. Shares its weights, which may not change.
+ScoreRows scorer_of(const RewardModel& model);
+
+// The same without padding: a model that cannot be packed reads each row in a forward pass of its own. Where there are fewer rows than
+// threads, several threads share a pass and may split a sum in another way; `one_thread` keeps every pass to one thread, so that the score
+// depends on nothing but the row here too.
+ScoreRows scorer_apart(const RewardModel& model, bool one_thread = false);
 
 // A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an
 // id of the vocabulary that no text uses (a tokenizer's pad or unknown id). Throws c10::Error for an id outside the vocabulary.

@@ -91,13 +91,13 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   auto served = described(named, model.limit, model.shape, model.format);
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
-  const reward::RewardModel& scorer = served->reward->weights.value();
-  served->forward = forward_of([scorer, one_thread = config.deterministic](const std::vector<core::Ids>& rows) {
-    std::vector<Values> values;
-    for (const double score : reward::score_rows_apart(scorer, rows, one_thread))
-      values.push_back({static_cast<float>(score)});
-    return values;
-  });
+  served->forward = forward_of(
+      [scorer = reward::scorer_apart(served->reward->weights.value(), config.deterministic)](const std::vector<core::Ids>& rows) {
+        std::vector<Values> values;
+        for (const double score : scorer(rows))
+          values.push_back({static_cast<float>(score)});
+        return values;
+      });
   return served;
 }
 
@@ -108,9 +108,7 @@ std::shared_ptr<ServedModel> serve_policy(const NamedFolder& named, const Models
   auto served = described(named, model.limit, model.llama.config, model.format);
   served->tokenizer = model.tokenizer;
   served->policy = std::move(model);
-  const policy::Llama& llama = served->policy->llama;
-  served->forward =
-      forward_of([llama](const std::vector<core::Ids>& rows) -> std::vector<Values> { return policy::sequence_logprobs(llama, rows); });
+  served->forward = forward_of(policy::logprobs_by(served->policy->llama));
   return served;
 }
 

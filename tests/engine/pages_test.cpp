@@ -11,7 +11,7 @@ using keel::engine::Shape;
 
 namespace {
 
-constexpr Shape kShape{.width = 8, .heads = 2, .key_heads = 1, .head_size = 4, .inner = 8, .vocabulary = 5};
+constexpr Shape kShape{.width = 8, .heads = 2, .key_heads = 1, .head_size = 4, .inner = 8, .outputs = 5};
 
 }  // namespace
 
@@ -42,7 +42,7 @@ TEST_CASE("pages: a fork shares full pages, copies a last one that is not full, 
     const int64_t place = pool.offset(1, 0);  // of the second layer
     for (float* page : parent.pages)
       page[place] = 7;
-    Sequence child = pool.fork(parent);
+    Sequence child = pool.fork(parent, length);
     CHECK(child.length == length);
     CHECK(child.pages[0] == parent.pages[0]);
     if (length > kPage) {
@@ -52,6 +52,9 @@ TEST_CASE("pages: a fork shares full pages, copies a last one that is not full, 
       CHECK(parent.pages[1][place] == 7);
     }
     float* const shared = parent.pages[0];
+    Sequence part = pool.fork(parent, kPage);
+    CHECK(part.pages == std::vector{parent.pages[0]});
+    pool.release(part);
     pool.release(parent);
     Sequence other;
     pool.extend(other, 3 * kPage);  // takes what is free

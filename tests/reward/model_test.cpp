@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "policy/lora.h"
 #include "policy/model_directory.h"
+#include "policy/packed_model.h"
 #include "support/tiny_model.h"
 
 using namespace keel::reward;
@@ -64,35 +65,76 @@ TEST_CASE("reward model (pitfall 6): a row's score is the same alone, with longe
   CHECK(score_rows(model, {}).empty());
 }
 
-TEST_CASE("reward model: apart, a row's score has the same bits whatever rows are beside it, on any number of threads", "[reward]") {
-  const RewardModel model = make_reward_model(keel::policy::make_llama({.vocab_size = 97,
-                                                                        .hidden_size = 96,
-                                                                        .intermediate_size = 260,
-                                                                        .num_hidden_layers = 2,
-                                                                        .num_attention_heads = 4,
-                                                                        .num_key_value_heads = 2,
-                                                                        .max_position_embeddings = 256},
-                                                                       5),
-                                              HeadStart::normal, 5);
+namespace {
+
+RewardModel small_model() {
+  return make_reward_model(keel::policy::make_llama({.vocab_size = 97,
+                                                     .hidden_size = 96,
+                                                     .intermediate_size = 260,
+                                                     .num_hidden_layers = 2,
+                                                     .num_attention_heads = 4,
+                                                     .num_key_value_heads = 2,
+                                                     .max_position_embeddings = 256},
+                                                    5),
+                           HeadStart::normal, 5);
+}
+
+// Of 3 to 200 ids; every third row begins as the one before it does, for 3, 40, 77, ... of its ids.
+std::vector<Ids> rows_of_all_lengths() {
   std::vector<Ids> rows;
   for (int64_t i = 0; i < 24; ++i) {
-    rows.emplace_back();
-    for (int64_t t = 0; t < 3 + i * 37 % 200; ++t)
-      rows.back().push_back((7 * i + 11 * t) % 97);
+    Ids row;
+    const int64_t length = 3 + i * 37 % 200, shared = i % 3 == 2 ? std::min(length, std::ssize(rows.back())) - 2 : 0;
+    for (int64_t t = 0; t < length; ++t)
+      row.push_back(t < shared ? rows.back()[static_cast<size_t>(t)] : (7 * i + 11 * t) % 97);
+    rows.push_back(std::move(row));
   }
+  return rows;
+}
+
+}  // namespace
+
+TEST_CASE("reward model: a row's score has the same bits whatever rows are beside it, on any number of threads", "[reward]") {
+  const RewardModel model = small_model();
+  const std::vector<Ids> rows = rows_of_all_lengths();
   const int before = at::get_num_threads();
-  const std::vector<double> together = score_rows_apart(model, rows);
+  const std::vector<double> together = score_rows(model, rows);
+  std::vector<Ids> backwards(rows.rbegin(), rows.rend());
   for (const int threads : {1, 2, 3}) {
     at::set_num_threads(threads);
-    CHECK(score_rows_apart(model, rows) == together);
+    CHECK(scorer_of(model)(rows) == together);
+    CHECK(score_rows(model, backwards) == std::vector<double>(together.rbegin(), together.rend()));
     for (size_t i = 0; i < rows.size(); i += 5)
-      CHECK(score_rows_apart(model, {rows[i]}, true) == std::vector{together[i]});
+      CHECK(score_rows(model, {rows[i]}) == std::vector{together[i]});
   }
   at::set_num_threads(before);
-  const std::vector<double> batched = score_rows(model, rows);
+  const at::NoGradGuard no_grad;
   for (size_t i = 0; i < rows.size(); ++i)
-    CHECK(together[i] == Catch::Approx(batched[i]).margin(1e-5));
-  CHECK(score_rows_apart(model, {}).empty());
+    CHECK(together[i] == Catch::Approx(last_token_scores(model, keel::runtime::pad_right({rows[i]})).item<double>()).margin(1e-6));
+  CHECK(scorer_of(model)({}).empty());
+}
+
+TEST_CASE("reward model: one that cannot be packed scores each row apart with the same bits in any company", "[reward]") {
+  RewardModel model = small_model();
+  keel::policy::visit_weights(model.backbone, [](const std::string&, at::Tensor& weight) { weight = weight.to(at::kBFloat16); });
+  model.score = model.score.to(at::kBFloat16);
+  REQUIRE_FALSE(keel::policy::can_be_packed(model.backbone));
+  const std::vector<Ids> rows = rows_of_all_lengths();
+  const int before = at::get_num_threads();
+  const std::vector<double> together = scorer_apart(model)(rows);
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    CHECK(scorer_apart(model)(rows) == together);
+    for (size_t i = 0; i < rows.size(); i += 5)
+      CHECK(scorer_apart(model, true)({rows[i]}) == std::vector{together[i]});
+  }
+  at::set_num_threads(before);
+  const std::vector<double> batched = score_rows(model, rows), packed = score_rows(small_model(), rows);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    CHECK(together[i] == Catch::Approx(batched[i]).margin(1e-2));
+    CHECK(together[i] == Catch::Approx(packed[i]).margin(1e-2));
+  }
+  CHECK(scorer_apart(model)({}).empty());
 }
 
 TEST_CASE("reward model (pitfall 3): a row that ends with, or holds, the id that pads shorter rows has the score that it has alone",
@@ -170,6 +212,6 @@ TEST_CASE("reward model: a signal stops scoring before the next batch", "[reward
   const RewardModel model = formula_reward_model();
   keel::core::request_interrupt();
   CHECK_THROWS_AS(score_rows(model, kRows), keel::core::Interrupted);
-  CHECK_THROWS_AS(score_rows_apart(model, kRows), keel::core::Interrupted);
+  CHECK_THROWS_AS(scorer_apart(model)(kRows), keel::core::Interrupted);
   keel::core::clear_interrupt();
 }
