@@ -14,22 +14,23 @@ readonly suite=bookworm-backports
 
 # Debian package | what must be there: a program (and its lowest version), a header, a Python module
 requirements="
-g++                   program g++ 12
-cmake                 program cmake 3.25
-ninja-build           program ninja
-nlohmann-json3-dev    header nlohmann/json.hpp
-libfmt-dev            header fmt/core.h
-libspdlog-dev         header spdlog/spdlog.h
-libssl-dev            header openssl/evp.h
-zlib1g-dev            header zlib.h
-libzstd-dev           header zstd.h
-libpcre2-dev          header pcre2.h
-libcld2-dev           header cld2/public/compact_lang_det.h
-libsentencepiece-dev  header sentencepiece_processor.h
-libcli11-dev          header CLI/CLI.hpp
-libboost1.81-dev      header boost/math/distributions/students_t.hpp
-libeigen3-dev         header eigen3/Eigen/Core
-libbenchmark-dev      header benchmark/benchmark.h
+g++                      program g++ 12
+cmake                    program cmake 3.25
+ninja-build              program ninja
+nlohmann-json3-dev       header nlohmann/json.hpp
+libfmt-dev               header fmt/core.h
+libspdlog-dev            header spdlog/spdlog.h
+libssl-dev               header openssl/evp.h
+zlib1g-dev               header zlib.h
+libzstd-dev              header zstd.h
+libpcre2-dev             header pcre2.h
+libcld2-dev              header cld2/public/compact_lang_det.h
+libsentencepiece-dev     header sentencepiece_processor.h
+libcli11-dev             header CLI/CLI.hpp
+libboost1.81-dev         header boost/math/distributions/students_t.hpp
+libeigen3-dev            header eigen3/Eigen/Core
+libbenchmark-dev         header benchmark/benchmark.h
+libgoogle-perftools-dev  header gperftools/tcmalloc.h
 "
 readonly pip_requirement="python3-pip  module pip
 "
