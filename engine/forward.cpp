@@ -3,19 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/rotary.h"
+
 namespace keel::engine {
-namespace {
-
-// Turns the pairs (i, i + h/2) of a head by the angles of its position.
-void rotate(float* head, const float* cos, const float* sin, int64_t half) {
-  for (int64_t i = 0; i < half; ++i) {
-    const float a = head[i], b = head[i + half];
-    head[i] = a * cos[i] - b * sin[i];
-    head[i + half] = b * cos[i] + a * sin[i];
-  }
-}
-
-}  // namespace
 
 Forward::Forward(const Model& model, const PagePool& pages, Team& team)
     : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())) {}
@@ -34,7 +24,7 @@ void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
   int64_t longest = 0;
   for (const Row& row : rows)
     longest = std::max(longest, row.position + 1);
-  know_angles(longest);
+  grow_angles(cos_, sin_, model_.frequencies.data(), shape.head_size / 2, longest);
   for (auto& scores : scores_)
     scores.grow(shape.heads / shape.key_heads * round_up(longest, 8 * kPage));
   for (auto next = static_cast<int64_t>(all_.size()); next < count; ++next)
@@ -47,19 +37,6 @@ void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
     for (int64_t index = 0; index < layers; ++index)
       layer(index, rows, index + 1 < layers ? all : wanted, member);
   });
-}
-
-void Forward::know_angles(int64_t positions) {
-  const int64_t half = model_.shape.head_size / 2;
-  if (positions * half <= cos_.size()) return;
-  positions = round_up(positions, 256);
-  cos_.grow(positions * half);
-  sin_.grow(positions * half);
-  for (int64_t i = 0; i < positions * half; ++i) {
-    const float angle = static_cast<float>(i / half) * model_.frequencies.data()[i % half];
-    cos_.data()[i] = std::cos(angle);
-    sin_.data()[i] = std::sin(angle);
-  }
 }
 
 void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member) {
@@ -87,7 +64,7 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     const Row& row = rows[static_cast<size_t>(i)];
     float* const qkv = qkv_.data() + i * qkv_width;
     for (int64_t head = 0; head < shape.heads + shape.key_heads; ++head)
-      rotate(qkv + head * size, cos_.data() + row.position * half, sin_.data() + row.position * half, half);
+      rotate_head(qkv + head * size, cos_.data() + row.position * half, sin_.data() + row.position * half, half);
     float* const page = row.sequence->pages[static_cast<size_t>(row.position / kPage)];
     const int64_t slot = row.position % kPage;
     for (int64_t head = 0; head < shape.key_heads; ++head) {

@@ -31,7 +31,6 @@ class Forward {
   const float* logits(int64_t begin, int64_t end);
 
  private:
-  void know_angles(int64_t positions);
   void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member);
 
   const Model& model_;

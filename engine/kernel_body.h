@@ -101,70 +101,102 @@ inline Vector exponential(Vector x) {
 
 // ---- products
 
-// `Rows` rows of x by `Wide` vectors of a panel's columns, over `terms` of the inner index.
+// `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel].
 template <int Rows, int Wide>
-void tile(const float* x, int64_t inner, const float* panel, int64_t terms, float* y, int64_t y_stride, int64_t columns, bool add) {
+void tile(const float* a, int64_t a_row, int64_t a_term, const float* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
+          bool add) {
   Vector sums[Rows][Wide] = {};
-  for (int64_t k = 0; k < terms; ++k) {
+  for (int64_t k = 0; k < terms; ++k, a += a_term) {
     Vector weights[Wide];
-    for (int c = 0; c < Wide; ++c)
-      weights[c] = load(panel + k * kPanel + c * kWidth);
+    for (int v = 0; v < Wide; ++v)
+      weights[v] = load(panel + k * kPanel + v * kWidth);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-      const Vector value = all(x[r * inner + k]);
+      const Vector value = all(a[r * a_row]);
 #pragma GCC unroll 16
-      for (int c = 0; c < Wide; ++c)
-        sums[r][c] += value * weights[c];
+      for (int v = 0; v < Wide; ++v)
+        sums[r][v] += value * weights[v];
     }
   }
   if (columns >= Wide * kWidth) {
     for (int r = 0; r < Rows; ++r)
-      for (int c = 0; c < Wide; ++c) {
-        float* to = y + r * y_stride + c * kWidth;
-        store(to, add ? load(to) + sums[r][c] : sums[r][c]);
+      for (int v = 0; v < Wide; ++v) {
+        float* to = c + r * c_row + v * kWidth;
+        store(to, add ? load(to) + sums[r][v] : sums[r][v]);
       }
     return;
   }
   for (int r = 0; r < Rows; ++r) {
     float values[Wide * kWidth];
-    for (int c = 0; c < Wide; ++c)
-      store(values + c * kWidth, sums[r][c]);
-    for (int64_t c = 0; c < columns; ++c) {
-      float& to = y[r * y_stride + c];
-      to = add ? to + values[c] : values[c];
+    for (int v = 0; v < Wide; ++v)
+      store(values + v * kWidth, sums[r][v]);
+    for (int64_t column = 0; column < columns; ++column) {
+      float& to = c[r * c_row + column];
+      to = add ? to + values[column] : values[column];
     }
   }
 }
 
-using Tile = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t, bool);
+using Tile = void (*)(const float*, int64_t, int64_t, const float*, int64_t, float*, int64_t, int64_t, bool);
 
 template <int Wide, int... Rows>
 constexpr std::array<Tile, sizeof...(Rows)> tiles(std::integer_sequence<int, Rows...>) {
   return {tile<Rows + 1, Wide>...};
 }
 
-void multiply(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride, int64_t begin,
-              int64_t end, Into into) {
-  if (rows == 0) return;
-  // Few rows read a panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves sums for more rows.
+// All rows by one panel. Few rows read the panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves
+// sums for more rows.
+void multiply_panel(const float* a, int64_t a_row, int64_t a_term, const float* panel, int64_t terms, float* c, int64_t c_row, int64_t rows,
+                    int64_t columns, bool add) {
   constexpr int kWhole = static_cast<int>(kPanel) / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
   static constexpr auto few = tiles<kWhole>(std::make_integer_sequence<int, kFew>{});
   static constexpr auto many = tiles<kTileVectors>(std::make_integer_sequence<int, kMany>{});
   const bool whole = rows <= kFew;
   const int64_t wide = whole ? kPanel : kTileVectors * kWidth, count = whole ? 1 : (rows + kMany - 1) / kMany;
+  for (int64_t part = 0, row = 0; part < count; ++part) {
+    const int64_t together = (rows - row + count - part - 1) / (count - part);  // equal tiles, not full ones and a rest
+    const Tile compute = (whole ? few.data() : many.data())[together - 1];
+    for (int64_t column = 0; column < std::min(kPanel, columns); column += wide)
+      compute(a + row * a_row, a_row, a_term, panel + column, terms, c + row * c_row + column, c_row, columns - column, add);
+    row += together;
+  }
+}
+
+void multiply(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride, int64_t begin,
+              int64_t end, Into into) {
+  if (rows == 0) return;
   for (int64_t panel = begin; panel < end; ++panel)
-    for (int64_t block = 0; block < inner; block += kBlock) {
-      const int64_t terms = std::min(kBlock, inner - block);
-      const float* from = panels + (panel * inner + block) * kPanel;
-      const bool add = into == Into::add || block > 0;
-      for (int64_t part = 0, row = 0; part < count; ++part) {
-        const int64_t together = (rows - row + count - part - 1) / (count - part);  // equal tiles, not full ones and a rest
-        const Tile compute = (whole ? few.data() : many.data())[together - 1];
-        for (int64_t c = 0; c < kPanel && panel * kPanel + c < columns; c += wide)
-          compute(x + row * inner + block, inner, from + c, terms, y + row * y_stride + panel * kPanel + c, y_stride,
-                  columns - panel * kPanel - c, add);
-        row += together;
-      }
+    for (int64_t block = 0; block < inner; block += kBlock)
+      multiply_panel(x + block, inner, 1, panels + (panel * inner + block) * kPanel, std::min(kBlock, inner - block), y + panel * kPanel,
+                     y_stride, rows, columns - panel * kPanel, into == Into::add || block > 0);
+}
+
+// Copies b's columns first..first+kPanel and rows 0..terms into a panel, missing columns as 0.
+void copy_panel(const Matrix& b, int64_t first, int64_t columns, int64_t terms, float* panel) {
+  const int64_t here = std::min(kPanel, columns - first);
+  if (here < kPanel) std::fill_n(panel, terms * kPanel, 0.f);
+  const float* const from = b.data + first * b.column;
+  if (b.column == 1) {
+    for (int64_t k = 0; k < terms; ++k)
+      std::copy_n(from + k * b.row, here, panel + k * kPanel);
+    return;
+  }
+  constexpr int64_t kStrip = 16;  // of rows: the panel's lines stay in the cache while they fill
+  for (int64_t strip = 0; strip < terms; strip += kStrip)
+    for (int64_t column = 0; column < here; ++column)
+      for (int64_t k = strip; k < std::min(terms, strip + kStrip); ++k)
+        panel[k * kPanel + column] = from[k * b.row + column * b.column];
+}
+
+void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
+             int64_t end, Into into, float* panel) {
+  if (rows == 0) return;
+  for (int64_t p = begin; p < end; ++p)
+    for (int64_t block = 0; block < terms; block += kBlock) {
+      const int64_t here = std::min(kBlock, terms - block);
+      copy_panel({b.data + block * b.row, b.row, b.column}, p * kPanel, columns, here, panel);
+      multiply_panel(a.data + block * a.column, a.row, a.column, panel, here, c + p * kPanel, c_row, rows, columns - p * kPanel,
+                     into == Into::add || block > 0);
     }
 }
 
@@ -212,6 +244,45 @@ void swiglu(const float* gate, const float* up, float* y, int64_t count) {
       value.part[p] = g / (1.f + exponential(-g)) * by.part[p];
     }
     store_part(y, i, count, value);
+  }
+}
+
+// With r = 1 / sqrt(mean(x^2) + eps) and y = r x w: dx = r (w dy - r^2 x mean(x w dy)), added to dx. Returns r.
+float rms_norm_backward(const float* x, const float* weight, const float* dy, float* dx, int64_t width, float eps) {
+  Lanes squares = all_lanes(0), products = all_lanes(0);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const Lanes value = load_part(x, i, width), w = load_part(weight, i, width), d = load_part(dy, i, width);
+    for (int p = 0; p < kParts; ++p) {
+      squares.part[p] += value.part[p] * value.part[p];
+      products.part[p] += value.part[p] * (w.part[p] * d.part[p]);
+    }
+  }
+  const auto count = static_cast<float>(width);
+  const float r = 1 / std::sqrt(sum_of(squares) / count + eps), along = r * r * (sum_of(products) / count);
+  for (int64_t i = 0; i < width; i += kLanes) {
+    const Lanes value = load_part(x, i, width), w = load_part(weight, i, width), d = load_part(dy, i, width);
+    Lanes sum = load_part(dx, i, width);
+    for (int p = 0; p < kParts; ++p)
+      sum.part[p] += r * (w.part[p] * d.part[p] - value.part[p] * along);
+    store_part(dx, i, width, sum);
+  }
+  return r;
+}
+
+// With s = sigmoid(gate): d(gate) = dy up s (1 + gate (1 - s)), d(up) = dy gate s.
+void swiglu_backward(const float* gate, const float* up, const float* dy, float* dgate, float* dup, int64_t count) {
+  const Vector lowest = all(-88.f);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    Lanes g = load_part(gate, i, count), u = load_part(up, i, count);
+    const Lanes d = load_part(dy, i, count);
+    for (int p = 0; p < kParts; ++p) {
+      const Vector x = g.part[p] < lowest ? lowest : g.part[p];
+      const Vector s = 1.f / (1.f + exponential(-x));
+      g.part[p] = d.part[p] * u.part[p] * s * (1.f + x * (1.f - s));
+      u.part[p] = d.part[p] * x * s;
+    }
+    store_part(dgate, i, count, g);
+    store_part(dup, i, count, u);
   }
 }
 
@@ -270,6 +341,21 @@ void softmax(float* scores, int64_t positions, int64_t padded) {
   const float total = 1 / sum_of(sums);
   for (int64_t i = 0; i < padded; i += kWidth)
     store(scores + i, load(scores + i) * total);
+}
+
+// One row of attention backwards: scores become p = softmax(scale * scores) over the first `positions`, and dp becomes
+// scale * p (dp - sum(p dp)).
+void softmax_backward(float* scores, float* dp, int64_t positions, int64_t padded, float scale) {
+  for (int64_t i = 0; i < padded; i += kWidth)
+    store(scores + i, load(scores + i) * scale);
+  softmax(scores, positions, padded);
+  Lanes sums = all_lanes(0);
+  for (int64_t i = 0; i < padded; i += kLanes)
+    for (int p = 0; p < kParts; ++p)
+      sums.part[p] += load(scores + i + p * kWidth) * load(dp + i + p * kWidth);
+  const float mean = sum_of(sums);
+  for (int64_t i = 0; i < padded; i += kWidth)
+    store(dp + i, scale * load(scores + i) * (load(dp + i) - mean));
 }
 
 void attend(const float* q, const float* const* pages, int64_t page_offset, int64_t positions, int64_t queries, int64_t size, float scale,
@@ -338,6 +424,7 @@ float exponentials(const float* logits, float scale, int64_t count, float* value
 
 }  // namespace
 
-constexpr Kernels kTable = {kName, multiply, rms_norm, swiglu, attend, exponentials};
+constexpr Kernels kTable = {kName,  multiply,        product, rms_norm,         rms_norm_backward,
+                            swiglu, swiglu_backward, attend,  softmax_backward, exponentials};
 
 }  // namespace keel::engine

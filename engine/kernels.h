@@ -17,6 +17,12 @@ inline constexpr int64_t kPage = 16;        // positions of a page of keys and v
 // What a product does with its result.
 enum class Into { replace, add };
 
+// A matrix that stands anywhere: element (i, j) is data[i * row + j * column].
+struct Matrix {
+  const float* data;
+  int64_t row, column;
+};
+
 struct Kernels {
   const char* name;  // "AVX512", "AVX2", "plain"
 
@@ -25,17 +31,30 @@ struct Kernels {
   void (*multiply)(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride,
                    int64_t begin, int64_t end, Into into);
 
-  // y = x / sqrt(mean(x^2) + eps) * weight
+  // c = a b, or c += a b, for the columns begin * kPanel .. end * kPanel; a row's numbers are those of multiply() where b is W^T.
+  //   a  [rows, terms], b [terms, columns], c [rows, c_row];  panel  room for kBlock * kPanel floats
+  void (*product)(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
+                  int64_t end, Into into, float* panel);
+
+  // y = x / sqrt(mean(x^2) + eps) * weight. Backwards: adds to dx, and returns 1 / sqrt(mean(x^2) + eps).
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t width, float eps);
+
+  float (*rms_norm_backward)(const float* x, const float* weight, const float* dy, float* dx, int64_t width, float eps);
 
   // y = silu(gate) * up
   void (*swiglu)(const float* gate, const float* up, float* y, int64_t count);
+
+  void (*swiglu_backward)(const float* gate, const float* up, const float* dy, float* dgate, float* dup, int64_t count);
 
   // out_j = softmax(q_j K^T * scale) V for `queries` query heads that share a head of keys and values.
   //   q, out  [queries, size];  pages: of `positions` positions, each K [size, kPage] and V [kPage, padded(size)]
   //   scores  room for queries * (positions rounded up to kPage)
   void (*attend)(const float* q, const float* const* pages, int64_t page_offset, int64_t positions, int64_t queries, int64_t size,
                  float scale, float* scores, float* out);
+
+  // Backwards, one row: scores become p = softmax(scale * scores) over the first `positions`, dp becomes scale * p (dp - sum(p dp)); both
+  // have `padded` numbers, a multiple of kLanes, and p is 0 behind the positions.
+  void (*softmax_backward)(float* scores, float* dp, int64_t positions, int64_t padded, float scale);
 
   // values[i] = exp((logits[i] - largest) * scale); sums: of each kSumBlock of them. Returns the largest logit.
   float (*exponentials)(const float* logits, float scale, int64_t count, float* values, float* sums);

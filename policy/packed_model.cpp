@@ -10,6 +10,12 @@ namespace {
 
 constexpr int64_t kMostPackedBytes = int64_t{2} << 30;
 
+const float* data(const at::Tensor& tensor) {
+  return tensor.const_data_ptr<float>();
+}
+
+}  // namespace
+
 engine::Shape shape_of(const LlamaConfig& config, int64_t outputs) {
   return {.width = config.hidden_size,
           .heads = config.num_attention_heads,
@@ -20,24 +26,10 @@ engine::Shape shape_of(const LlamaConfig& config, int64_t outputs) {
           .norm_eps = static_cast<float>(config.rms_norm_eps)};
 }
 
-}  // namespace
-
-bool can_be_packed(const Llama& model) {
-  const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
-  return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat &&
-         engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
-}
-
-engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team) {
-  const at::NoGradGuard no_grad;
-  Llama source = merged(model);
-  visit_weights(source, [](const std::string&, at::Tensor& tensor) { tensor = tensor.contiguous(); });
-  const auto data = [](const at::Tensor& tensor) { return tensor.const_data_ptr<float>(); };
-  TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");
-  const at::Tensor frequencies = rotary_frequencies(source.config).contiguous(), rows = head.contiguous();
+engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
   engine::Weights weights{
-      .embedding = data(model.embedding), .layers = {}, .norm = data(source.norm), .head = data(rows), .frequencies = data(frequencies)};
-  for (const auto& layer : source.layers)
+      .embedding = data(model.embedding), .layers = {}, .norm = data(model.norm), .head = nullptr, .frequencies = data(frequencies)};
+  for (const auto& layer : model.layers)
     weights.layers.push_back({.input_norm = data(layer.input_norm),
                               .q = data(layer.q),
                               .k = data(layer.k),
@@ -47,6 +39,24 @@ engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::T
                               .gate = data(layer.gate),
                               .up = data(layer.up),
                               .down = data(layer.down)});
+  return weights;
+}
+
+bool can_be_packed(const Llama& model) {
+  const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
+  return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat &&
+         engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
+}
+
+engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team) {
+  const at::NoGradGuard no_grad;
+  TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");
+  Llama source = merged(model);
+  visit_weights(source, [](const std::string&, at::Tensor& tensor) { tensor = tensor.contiguous(); });
+  const at::Tensor frequencies = rotary_frequencies(source.config).contiguous(), rows = head.contiguous();
+  engine::Weights weights = weights_of(source, frequencies);
+  weights.embedding = data(model.embedding);  // the one that lives on
+  weights.head = data(rows);
   return engine::make_model(shape_of(source.config, head.size(0)), weights, team);
 }
 

@@ -1,4 +1,5 @@
 // PPO with adapters: one frozen base under policy, critic and reference.
+#include <cmath>
 #include <set>
 
 #include "ppo/small_run.h"
@@ -61,7 +62,7 @@ TEST_CASE("ppo with adapters: the base and the reward model stay, the policy mov
     }
     CHECK(result.policy.layers[0].k.equal(models.policy.layers[0].k));  // no target
     const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
-    CHECK(metric(points[0].values, "objective/kl") == 0);
+    CHECK(std::abs(metric(points[0].values, "objective/kl")) < 1e-6);  // adapters that add 0 round another way
     CHECK(metric(points[0].values, "val/first_ratio_rms") < 1e-6);
     CHECK(metric(points[2].values, "objective/kl_k3") > 0);
     for (const auto& point : points)

@@ -124,7 +124,7 @@ TEST_CASE("reward training: one micro-batch of eight pairs, two of four, three o
   for (const int64_t micro_pairs : {4, 3, 1}) {
     const auto parts = trained(micro_pairs);
     for (size_t i = 0; i < whole.size(); ++i)
-      CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 1e-6);
+      CHECK_CLOSE(parts[i].tensor, whole[i].tensor, 3e-6);
   }
 }
 

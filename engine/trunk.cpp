@@ -1,0 +1,301 @@
+#include "engine/trunk.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/rotary.h"
+
+namespace keel::engine {
+namespace {
+
+Matrix rows_of(const float* data, int64_t width) {
+  return {data, width, 1};
+}
+
+Matrix transposed(const Matrix& matrix) {
+  return {matrix.data, matrix.column, matrix.row};
+}
+
+bool wants_any(const LayerGradients& g) {
+  return g.input_norm || g.q || g.k || g.v || g.o || g.post_norm || g.gate || g.up || g.down;
+}
+
+}  // namespace
+
+Trunk::Trunk(const Shape& shape, Weights weights, int threads)
+    : shape_(shape), weights_(std::move(weights)), team_(threads), kernels_(kernels()), scratch_(static_cast<size_t>(threads)) {
+  for (Scratch& scratch : scratch_)
+    scratch.panel = Buffer(kBlock * kPanel);
+}
+
+// c (+)= a b; the members take columns. All members meet at the end.
+void Trunk::multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
+                     int member) {
+  const auto [begin, end] = share(round_up(columns, kPanel) / kPanel, member, team_.size());
+  kernels_.product(a, b, c, c_row, rows, terms, columns, begin, end, into, scratch_[static_cast<size_t>(member)].panel.data());
+  team_.meet();
+}
+
+void Trunk::each_row(int member, const std::function<void(int64_t)>& use) const {
+  const auto [begin, end] = share(tokens_, member, team_.size());
+  for (int64_t row = begin; row < end; ++row)
+    use(row);
+}
+
+void Trunk::norm(const Buffer& x, const float* weight, int member) {
+  const int64_t width = shape_.width;
+  each_row(member, [&](int64_t t) { kernels_.rms_norm(x.data() + t * width, weight, normed_.data() + t * width, width, shape_.norm_eps); });
+  team_.meet();
+}
+
+// Adds to dx_ what comes through d_normed_.
+void Trunk::norm_backward(const Buffer& x, const float* weight, float* d_weight, int member) {
+  const int64_t width = shape_.width;
+  each_row(member, [&](int64_t t) {
+    scales_.data()[t] = kernels_.rms_norm_backward(x.data() + t * width, weight, d_normed_.data() + t * width, dx_.data() + t * width,
+                                                   width, shape_.norm_eps);
+  });
+  team_.meet();
+  if (d_weight != nullptr) {
+    const auto [begin, end] = share(width, member, team_.size());
+    std::fill(d_weight + begin, d_weight + end, 0.f);
+    for (int64_t t = 0; t < tokens_; ++t)
+      for (int64_t i = begin; i < end; ++i)
+        d_weight[i] += d_normed_.data()[t * width + i] * x.data()[t * width + i] * scales_.data()[t];
+  }
+  team_.meet();
+}
+
+void Trunk::rotate(float* qkv, bool backwards, int member) const {
+  const int64_t half = shape_.head_size / 2, qkv_width = (shape_.heads + 2 * shape_.key_heads) * shape_.head_size;
+  each_row(member, [&](int64_t t) {
+    const int64_t angle = positions_[static_cast<size_t>(t)] * half;
+    for (int64_t head = 0; head < shape_.heads + shape_.key_heads; ++head)
+      rotate_head(qkv + t * qkv_width + head * shape_.head_size, cos_.data() + angle, sin_.data() + angle, half, backwards);
+  });
+}
+
+void Trunk::forward(std::span<const int64_t> ids, std::span<const int64_t> lengths, float* states, bool keep) {
+  ids_.assign(ids.begin(), ids.end());
+  lengths_.assign(lengths.begin(), lengths.end());
+  tokens_ = static_cast<int64_t>(ids.size());
+  starts_.clear();
+  positions_.clear();
+  int64_t longest = 0;
+  for (const int64_t length : lengths) {
+    starts_.push_back(static_cast<int64_t>(positions_.size()));
+    for (int64_t position = 0; position < length; ++position)
+      positions_.push_back(position);
+    longest = std::max(longest, length);
+  }
+  grow_angles(cos_, sin_, weights_.frequencies, shape_.head_size / 2, longest);
+  const int64_t query_width = shape_.heads * shape_.head_size, qkv_width = query_width + 2 * shape_.key_heads * shape_.head_size;
+  const size_t layers = weights_.layers.size();
+  kept_.resize(keep ? layers : std::min<size_t>(layers, 2));  // else two take turns
+  for (Kept& kept : kept_) {
+    kept.x.grow(tokens_ * shape_.width);
+    kept.qkv.grow(tokens_ * qkv_width);
+    kept.mixed.grow(tokens_ * query_width);
+    kept.middle.grow(tokens_ * shape_.width);
+    kept.gate_up.grow(tokens_ * 2 * shape_.inner);
+  }
+  last_.grow(tokens_ * shape_.width);
+  normed_.grow(tokens_ * shape_.width);
+  inner_.grow(tokens_ * shape_.inner);
+  const int64_t wide = round_up(shape_.head_size, kLanes), group = shape_.heads / shape_.key_heads;
+  for (Scratch& scratch : scratch_) {
+    scratch.pages.grow(round_up(longest, kPage) * (shape_.head_size + wide));
+    scratch.scores.grow(group * round_up(longest, kPage));
+  }
+  team_.run([&](int member) {
+    each_row(member, [&](int64_t t) {
+      std::copy_n(weights_.embedding + ids_[static_cast<size_t>(t)] * shape_.width, shape_.width, kept_[0].x.data() + t * shape_.width);
+    });
+    for (size_t i = 0; i < layers; ++i)
+      layer_forward(weights_.layers[i], kept_[i % kept_.size()], i + 1 < layers ? kept_[(i + 1) % kept_.size()].x : last_, member);
+    each_row(member, [&](int64_t t) {
+      kernels_.rms_norm(last_.data() + t * shape_.width, weights_.norm, states + t * shape_.width, shape_.width, shape_.norm_eps);
+    });
+  });
+}
+
+void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, int member) {
+  const int64_t width = shape_.width, inner = shape_.inner, query_width = shape_.heads * shape_.head_size,
+                key_width = shape_.key_heads * shape_.head_size, qkv_width = query_width + 2 * key_width;
+  const auto through = [&](const Buffer& x, const float* weight, int64_t in, float* y, int64_t y_row, int64_t columns, Into into) {
+    multiply(rows_of(x.data(), in), transposed(rows_of(weight, in)), y, y_row, tokens_, in, columns, into, member);
+  };
+  norm(kept.x, weights.input_norm, member);
+  through(normed_, weights.q, width, kept.qkv.data(), qkv_width, query_width, Into::replace);
+  through(normed_, weights.k, width, kept.qkv.data() + query_width, qkv_width, key_width, Into::replace);
+  through(normed_, weights.v, width, kept.qkv.data() + query_width + key_width, qkv_width, key_width, Into::replace);
+  rotate(kept.qkv.data(), false, member);
+  each_row(member, [&](int64_t t) { std::copy_n(kept.x.data() + t * width, width, kept.middle.data() + t * width); });
+  team_.meet();
+  attend(kept, kept.mixed, member);
+  team_.meet();
+  through(kept.mixed, weights.o, query_width, kept.middle.data(), width, width, Into::add);
+  norm(kept.middle, weights.post_norm, member);
+  through(normed_, weights.gate, width, kept.gate_up.data(), 2 * inner, inner, Into::replace);
+  through(normed_, weights.up, width, kept.gate_up.data() + inner, 2 * inner, inner, Into::replace);
+  each_row(member, [&](int64_t t) {
+    const float* const gate = kept.gate_up.data() + t * 2 * inner;
+    kernels_.swiglu(gate, gate + inner, inner_.data() + t * inner, inner);
+    std::copy_n(kept.middle.data() + t * width, width, out.data() + t * width);
+  });
+  team_.meet();
+  through(inner_, weights.down, inner, out.data(), width, width, Into::add);
+}
+
+// A task is one head of keys of one sequence, whose keys and values are laid out as Forward's pages are.
+void Trunk::attend(const Kept& kept, Buffer& mixed, int member) {
+  const int64_t size = shape_.head_size, wide = round_up(size, kLanes), group = shape_.heads / shape_.key_heads;
+  const int64_t query_width = shape_.heads * size, key_width = shape_.key_heads * size, qkv_width = query_width + 2 * key_width;
+  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  Scratch& scratch = scratch_[static_cast<size_t>(member)];
+  const auto [begin, end] = share(static_cast<int64_t>(lengths_.size()) * shape_.key_heads, member, team_.size());
+  for (int64_t task = begin; task < end; ++task) {
+    const auto sequence = static_cast<size_t>(task / shape_.key_heads);
+    const int64_t head = task % shape_.key_heads, length = lengths_[sequence], page_floats = kPage * (size + wide);
+    const float* const qkv = kept.qkv.data() + starts_[sequence] * qkv_width;
+    scratch.table.clear();
+    for (int64_t t = 0; t < length; ++t) {
+      float* const page = scratch.pages.data() + t / kPage * page_floats;
+      if (t % kPage == 0) scratch.table.push_back(page);
+      const float* const k = qkv + t * qkv_width + query_width + head * size;
+      for (int64_t d = 0; d < size; ++d)
+        page[d * kPage + t % kPage] = k[d];
+      std::copy_n(k + key_width, size, page + size * kPage + t % kPage * wide);
+    }
+    for (int64_t t = 0; t < length; ++t)
+      kernels_.attend(qkv + t * qkv_width + head * group * size, scratch.table.data(), 0, t + 1, group, size, scale, scratch.scores.data(),
+                      mixed.data() + (starts_[sequence] + t) * query_width + head * group * size);
+  }
+}
+
+// From d_mixed_ to d_qkv_. With p = softmax(scale q K^T) and dp = do V^T: dV = p^T do, ds = scale p (dp - sum(p dp)), dq = ds K, dK = ds^T
+// q.
+void Trunk::attend_backward(const Kept& kept, int member) {
+  constexpr int64_t kQueries = 64;  // taken together: later ones see more keys, which the earlier ones would compute in vain
+  const int64_t size = shape_.head_size, group = shape_.heads / shape_.key_heads;
+  const int64_t query_width = shape_.heads * size, key_width = shape_.key_heads * size, qkv_width = query_width + 2 * key_width;
+  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  Scratch& scratch = scratch_[static_cast<size_t>(member)];
+  const auto times = [&](const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns,
+                         Into into) {
+    kernels_.product(a, b, c, c_row, rows, terms, columns, 0, round_up(columns, kPanel) / kPanel, into, scratch.panel.data());
+  };
+  const auto [begin, end] = share(static_cast<int64_t>(lengths_.size()) * shape_.key_heads, member, team_.size());
+  for (int64_t task = begin; task < end; ++task) {
+    const auto sequence = static_cast<size_t>(task / shape_.key_heads);
+    const int64_t key_head = task % shape_.key_heads, length = lengths_[sequence], padded = round_up(length, kPanel);
+    const float* const qkv = kept.qkv.data() + starts_[sequence] * qkv_width;
+    float* const d_qkv = d_qkv_.data() + starts_[sequence] * qkv_width;
+    const int64_t k_at = query_width + key_head * size, v_at = k_at + key_width;
+    const Matrix keys = rows_of(qkv + k_at, qkv_width), values = rows_of(qkv + v_at, qkv_width);
+    for (int64_t t = 0; t < length; ++t) {
+      std::fill_n(d_qkv + t * qkv_width + k_at, size, 0.f);
+      std::fill_n(d_qkv + t * qkv_width + v_at, size, 0.f);
+    }
+    float *const p = scratch.scores.data(), *const ds = scratch.d_scores.data();
+    for (int64_t head = key_head * group; head < (key_head + 1) * group; ++head)
+      for (int64_t first = 0; first < length; first += kQueries) {
+        const int64_t past = std::min(length, first + kQueries), rows = past - first;
+        const Matrix queries = rows_of(qkv + first * qkv_width + head * size, qkv_width);
+        const Matrix d_out = rows_of(d_mixed_.data() + (starts_[sequence] + first) * query_width + head * size, query_width);
+        times(queries, transposed(keys), p, padded, rows, size, past, Into::replace);
+        times(d_out, transposed(values), ds, padded, rows, size, past, Into::replace);
+        for (int64_t r = 0; r < rows; ++r)
+          kernels_.softmax_backward(p + r * padded, ds + r * padded, first + r + 1, round_up(past, kLanes), scale);
+        times(rows_of(ds, padded), keys, d_qkv + first * qkv_width + head * size, qkv_width, rows, past, size, Into::replace);
+        times(transposed(rows_of(ds, padded)), queries, d_qkv + k_at, qkv_width, past, rows, size, Into::add);
+        times(transposed(rows_of(p, padded)), d_out, d_qkv + v_at, qkv_width, past, rows, size, Into::add);
+      }
+  }
+}
+
+void Trunk::backward(const float* d_states, const Gradients& gradients) {
+  const int64_t width = shape_.width, query_width = shape_.heads * shape_.head_size,
+                qkv_width = query_width + 2 * shape_.key_heads * shape_.head_size;
+  dx_.grow(tokens_ * width);
+  d_normed_.grow(tokens_ * width);
+  d_inner_.grow(tokens_ * shape_.inner);
+  d_gate_up_.grow(tokens_ * 2 * shape_.inner);
+  d_mixed_.grow(tokens_ * query_width);
+  d_qkv_.grow(tokens_ * qkv_width);
+  scales_.grow(tokens_);
+  const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
+  for (Scratch& scratch : scratch_) {
+    scratch.scores.grow(64 * round_up(longest, kPanel));
+    scratch.d_scores.grow(64 * round_up(longest, kPanel));
+  }
+  int64_t lowest = static_cast<int64_t>(weights_.layers.size());
+  if (gradients.embedding != nullptr) lowest = 0;
+  for (int64_t i = lowest - 1; i >= 0; --i)
+    if (wants_any(gradients.layers[static_cast<size_t>(i)])) lowest = i;
+  team_.run([&](int member) {
+    each_row(member, [&](int64_t t) {
+      std::fill_n(dx_.data() + t * width, width, 0.f);
+      std::copy_n(d_states + t * width, width, d_normed_.data() + t * width);
+    });
+    norm_backward(last_, weights_.norm, gradients.norm, member);
+    for (auto i = static_cast<int64_t>(weights_.layers.size()) - 1; i >= lowest; --i) {
+      const auto index = static_cast<size_t>(i);
+      layer_backward(weights_.layers[index], kept_[index], gradients.layers[index], member);
+    }
+    if (gradients.embedding == nullptr) return;
+    const auto [begin, end] = share(width, member, team_.size());
+    for (int64_t t = 0; t < tokens_; ++t)
+      for (int64_t i = begin; i < end; ++i)
+        gradients.embedding[ids_[static_cast<size_t>(t)] * width + i] += dx_.data()[t * width + i];
+  });
+}
+
+// dx_ is the gradient of the layer's output, and then of its input.
+void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const LayerGradients& gradients, int member) {
+  const int64_t width = shape_.width, inner = shape_.inner, query_width = shape_.heads * shape_.head_size,
+                key_width = shape_.key_heads * shape_.head_size, qkv_width = query_width + 2 * key_width;
+  // y = x W^T: dx = dy W and dW = dy^T x
+  const auto to_input = [&](const float* dy, int64_t dy_row, int64_t out, const float* weight, int64_t in, Buffer& to, Into into) {
+    multiply(rows_of(dy, dy_row), rows_of(weight, in), to.data(), in, tokens_, out, in, into, member);
+  };
+  const auto to_weight = [&](const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, float* to) {
+    if (to != nullptr) multiply(transposed(rows_of(dy, dy_row)), rows_of(x.data(), in), to, in, out, tokens_, in, Into::replace, member);
+  };
+
+  each_row(member, [&](int64_t t) {
+    const float* const gate = kept.gate_up.data() + t * 2 * inner;
+    kernels_.swiglu(gate, gate + inner, inner_.data() + t * inner, inner);
+  });
+  to_input(dx_.data(), width, width, weights.down, inner, d_inner_, Into::replace);
+  to_weight(dx_.data(), width, width, inner_, inner, gradients.down);
+  each_row(member, [&](int64_t t) {
+    const float* const gate = kept.gate_up.data() + t * 2 * inner;
+    float* const d_gate = d_gate_up_.data() + t * 2 * inner;
+    kernels_.swiglu_backward(gate, gate + inner, d_inner_.data() + t * inner, d_gate, d_gate + inner, inner);
+  });
+  norm(kept.middle, weights.post_norm, member);
+  const float *const d_gate = d_gate_up_.data(), *const d_up = d_gate + inner;
+  to_input(d_gate, 2 * inner, inner, weights.gate, width, d_normed_, Into::replace);
+  to_input(d_up, 2 * inner, inner, weights.up, width, d_normed_, Into::add);
+  to_weight(d_gate, 2 * inner, inner, normed_, width, gradients.gate);
+  to_weight(d_up, 2 * inner, inner, normed_, width, gradients.up);
+  norm_backward(kept.middle, weights.post_norm, gradients.post_norm, member);
+
+  to_input(dx_.data(), width, width, weights.o, query_width, d_mixed_, Into::replace);
+  to_weight(dx_.data(), width, width, kept.mixed, query_width, gradients.o);
+  attend_backward(kept, member);
+  team_.meet();
+  rotate(d_qkv_.data(), true, member);
+  norm(kept.x, weights.input_norm, member);
+  const float *const dq = d_qkv_.data(), *const dk = dq + query_width, *const dv = dk + key_width;
+  to_input(dq, qkv_width, query_width, weights.q, width, d_normed_, Into::replace);
+  to_input(dk, qkv_width, key_width, weights.k, width, d_normed_, Into::add);
+  to_input(dv, qkv_width, key_width, weights.v, width, d_normed_, Into::add);
+  to_weight(dq, qkv_width, query_width, normed_, width, gradients.q);
+  to_weight(dk, qkv_width, key_width, normed_, width, gradients.k);
+  to_weight(dv, qkv_width, key_width, normed_, width, gradients.v);
+  norm_backward(kept.x, weights.input_norm, gradients.input_norm, member);
+}
+
+}  // namespace keel::engine

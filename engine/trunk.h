@@ -1,0 +1,73 @@
+// A Llama's trunk for training: forward with what the backward pass needs, and backward, on the weights as they lie.
+//
+// Legend: T tokens of all sequences of a pass, D width, H heads, G key heads, h head size, F inner width.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/buffer.h"
+#include "engine/kernels.h"
+#include "engine/model.h"
+#include "engine/team.h"
+
+namespace keel::engine {
+
+// Where the gradients of a layer's weights go, in their shapes; what was there is replaced. nullptr: not wanted.
+struct LayerGradients {
+  float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
+};
+struct Gradients {
+  float* embedding;  // [ids, D]
+  std::vector<LayerGradients> layers;
+  float* norm;
+};
+
+// The forward states are to the bit those of Forward: a function of a sequence's ids up to a token, whatever stands beside it.
+class Trunk {
+ public:
+  // `weights` are read at forward() and backward(); their head is not used.
+  Trunk(const Shape& shape, Weights weights, int threads);
+
+  // Hidden states after the last norm, [T, D]. Sequence i is the ids lengths[0] + ... + lengths[i-1] and following. `keep`: backward()
+  // comes.
+  void forward(std::span<const int64_t> ids, std::span<const int64_t> lengths, float* states, bool keep);
+
+  // From the gradient of the states; once after each forward(). Layers below the lowest one that wants gradients are not computed.
+  void backward(const float* d_states, const Gradients& gradients);
+
+ private:
+  struct Kept {  // of a layer
+    Buffer x, qkv, mixed, middle, gate_up;
+  };
+  struct Scratch {  // of a member of the team
+    Buffer panel, pages, scores, d_scores;
+    std::vector<const float*> table;
+  };
+  void multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
+                int member);
+  void each_row(int member, const std::function<void(int64_t row)>& use) const;
+  void norm(const Buffer& x, const float* weight, int member);
+  void norm_backward(const Buffer& x, const float* weight, float* d_weight, int member);
+  void rotate(float* qkv, bool backwards, int member) const;
+  void layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, int member);
+  void layer_backward(const LayerWeights& weights, const Kept& kept, const LayerGradients& gradients, int member);
+  void attend(const Kept& kept, Buffer& mixed, int member);
+  void attend_backward(const Kept& kept, int member);
+
+  Shape shape_;
+  Weights weights_;
+  Team team_;
+  const Kernels& kernels_;
+  std::vector<int64_t> ids_, lengths_, starts_, positions_;
+  int64_t tokens_ = 0;
+  std::vector<Kept> kept_;
+  Buffer last_, cos_, sin_;
+  Buffer normed_, inner_;  // computed again by the backward pass
+  Buffer dx_, d_normed_, d_inner_, d_gate_up_, d_mixed_, d_qkv_, scales_;
+  std::vector<Scratch> scratch_;
+};
+
+}  // namespace keel::engine

@@ -1,0 +1,127 @@
+#include "policy/trunk_states.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <utility>
+
+#include "engine/trunk.h"
+#include "policy/layers.h"
+#include "policy/packed_model.h"
+#include "runtime/parallel.h"
+
+namespace keel::policy {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// The tokens of a batch without its padding.
+struct Tokens {
+  std::vector<int64_t> ids, lengths;  // of all sequences, one after the other
+  std::vector<int64_t> places;        // of each token among B T positions
+};
+
+Tokens tokens_of(const runtime::TokenBatch& batch) {
+  const int64_t rows = batch.ids.size(0), width = batch.ids.size(1);
+  const at::Tensor ids = batch.ids.contiguous(), segments = batch.segments.defined() ? batch.segments.contiguous() : at::Tensor();
+  Tokens tokens;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t length = segments.defined() ? width : batch.lengths.const_data_ptr<int64_t>()[row];
+    const auto segment = [&](int64_t t) { return segments.defined() ? segments.const_data_ptr<int64_t>()[row * width + t] : 0; };
+    for (int64_t t = 0; t < length; ++t) {
+      if (segment(t) < 0) continue;
+      if (t == 0 || segment(t) != segment(t - 1)) tokens.lengths.push_back(0);
+      ++tokens.lengths.back();
+      tokens.ids.push_back(ids.const_data_ptr<int64_t>()[row * width + t]);
+      tokens.places.push_back(row * width + t);
+    }
+  }
+  return tokens;
+}
+
+// One forward pass, until its backward pass.
+struct Pass : torch::CustomClassHolder {
+  Pass(const Llama& model, Tokens given, int threads)
+      : tokens(std::move(given)),
+        frequencies(rotary_frequencies(model.config).contiguous()),
+        trunk(shape_of(model.config), weights_of(model, frequencies), threads) {}
+
+  Tokens tokens;
+  at::Tensor frequencies;
+  engine::Trunk trunk;
+};
+
+struct TrunkStates : torch::autograd::Function<TrunkStates> {
+  // weights: parameters() of the backbone
+  static at::Tensor forward(AutogradContext* context, at::TensorList weights, const c10::intrusive_ptr<Pass>& pass, at::IntArrayRef shape,
+                            bool keep) {
+    at::Tensor states = at::empty({std::ssize(pass->tokens.ids), shape.back()}, at::kFloat);
+    pass->trunk.forward(pass->tokens.ids, pass->tokens.lengths, states.mutable_data_ptr<float>(), keep);
+    context->save_for_backward(variable_list(weights.begin(), weights.end()));
+    context->saved_data["pass"] = c10::IValue::make_capsule(pass);
+    at::Tensor padded = at::zeros(shape, at::kFloat);
+    const int64_t width = shape.back();
+    for (size_t i = 0; i < pass->tokens.places.size(); ++i)
+      std::copy_n(states.const_data_ptr<float>() + static_cast<int64_t>(i) * width, width,
+                  padded.mutable_data_ptr<float>() + pass->tokens.places[i] * width);
+    return padded;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list weights = context->get_saved_variables();  // refuses weights that have changed since
+    const auto pass = c10::static_intrusive_pointer_cast<Pass>(context->saved_data["pass"].toCapsule());
+    const at::Tensor padded = gradients[0].contiguous();
+    const int64_t width = padded.size(-1);
+    at::Tensor states = at::empty({std::ssize(pass->tokens.ids), width}, at::kFloat);
+    for (size_t i = 0; i < pass->tokens.places.size(); ++i)
+      std::copy_n(padded.const_data_ptr<float>() + pass->tokens.places[i] * width, width,
+                  states.mutable_data_ptr<float>() + static_cast<int64_t>(i) * width);
+    variable_list made(weights.size());
+    size_t next = 0;
+    const auto to = [&](bool zeros = false) -> float* {
+      const size_t i = next++;
+      if (!context->needs_input_grad(i)) return nullptr;
+      made[i] = zeros ? at::zeros_like(weights[i]) : at::empty_like(weights[i]);
+      return made[i].mutable_data_ptr<float>();
+    };
+    engine::Gradients wanted{.embedding = to(true), .layers = {}, .norm = nullptr};
+    for (size_t layer = 0; layer < (weights.size() - 2) / 9; ++layer)
+      wanted.layers.push_back(
+          {.input_norm = to(), .q = to(), .k = to(), .v = to(), .o = to(), .post_norm = to(), .gate = to(), .up = to(), .down = to()});
+    wanted.norm = to();
+    pass->trunk.backward(states.const_data_ptr<float>(), wanted);
+    made.resize(made.size() + 3);  // what is no tensor
+    return made;
+  }
+};
+
+}  // namespace
+
+bool has_trunk(const Llama& model, const runtime::TokenBatch& batch) {
+  if (batch.keep.defined() || !batch.ids.is_cpu()) return false;
+  bool plain = true;
+  Llama handles = model;
+  visit_weights(handles, [&](const std::string&, const at::Tensor& weight) {
+    plain = plain && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.is_contiguous();
+  });
+  visit_adapters(handles, [&](const std::string&, const LowRank&) { plain = false; });
+  return plain;
+}
+
+at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
+  std::vector<at::Tensor> weights = runtime::tensors_of(parameters(backbone_of(model)));
+  bool keep = false;
+  for (const at::Tensor& weight : weights)
+    keep = keep || (at::GradMode::is_enabled() && weight.requires_grad());
+  const int threads = runtime::worker_count(at::get_num_threads());
+  return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, tokens_of(batch), threads),
+                            at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, keep);
+}
+
+}  // namespace keel::policy

@@ -1,0 +1,137 @@
+#include "policy/trunk_states.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "policy/generate.h"
+#include "policy/lively_model.h"
+#include "policy/lora.h"
+
+using keel::core::Ids;
+using keel::core::TokenSequence;
+using keel::policy::hidden_states;
+using keel::policy::Llama;
+using keel::policy::trunk_states;
+using keel::runtime::TokenBatch;
+
+namespace {
+
+// The same batch under a mask of its own, which the engine does not take: hidden_states() by plain operators.
+TokenBatch with_mask(TokenBatch batch) {
+  const int64_t width = batch.ids.size(1);
+  batch.keep = batch.segments.defined() ? keel::policy::segment_mask(batch.segments) : at::ones({1, 1, width, width}, at::kBool).tril();
+  return batch;
+}
+
+// 1.0 where there is a token, [B, T, 1].
+at::Tensor real(const TokenBatch& batch) {
+  if (batch.segments.defined()) return (batch.segments >= 0).to(at::kFloat).unsqueeze(-1);
+  return (at::arange(batch.ids.size(1), at::kLong).unsqueeze(0) < batch.lengths.unsqueeze(1)).to(at::kFloat).unsqueeze(-1);
+}
+
+TokenBatch padded_batch() {
+  return keel::runtime::pad_right(keel::test::some_rows({3, 1, 150, 64, 65, 17}));
+}
+
+TokenBatch packed_batch() {
+  std::vector<TokenSequence> sequences;
+  for (const Ids& ids : keel::test::some_rows({5, 70, 1, 33, 90, 16}))
+    sequences.push_back({.ids = ids, .loss_mask = std::vector<bool>(ids.size(), true)});
+  return keel::runtime::pack({{&sequences[0], &sequences[1], &sequences[2]}, {&sequences[3]}, {&sequences[4], &sequences[5]}}).tokens;
+}
+
+Llama long_model(int64_t key_heads) {
+  auto shape = keel::test::lively_config();
+  shape.num_key_value_heads = key_heads;
+  shape.max_position_embeddings = 160;
+  return keel::test::lively_llama(shape);
+}
+
+}  // namespace
+
+TEST_CASE("trunk: states and gradients are those of plain operators, padded and packed, on any number of threads", "[policy]") {
+  const Llama model = long_model(GENERATE(1, 2, 4));
+  const TokenBatch batch = GENERATE(0, 1) == 0 ? padded_batch() : packed_batch();
+  const auto weights = keel::runtime::tensors_of(keel::policy::parameters(keel::policy::backbone_of(model)));
+  for (const at::Tensor& weight : weights)
+    weight.requires_grad_(true);
+  const at::Tensor plain = hidden_states(model, with_mask(batch)) * real(batch);
+  const at::Tensor direction = at::randn(plain.sizes(), at::kFloat).mul_(real(batch));
+  const auto expected = torch::autograd::grad({(plain * direction).sum()}, weights);
+  at::Tensor states;
+  std::vector<at::Tensor> gradients;
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    const at::Tensor found = trunk_states(model, batch);
+    CHECK_CLOSE(found, plain, 2e-5);
+    const auto now = torch::autograd::grad({(found * direction).sum()}, weights);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const double unit = expected[i].abs().max().item<double>();
+      CHECK_CLOSE(now[i] / unit, expected[i] / unit, 2e-5);
+      if (threads > 1) CHECK(now[i].equal(gradients[i]));
+    }
+    if (threads > 1) CHECK(found.equal(states));
+    states = found;
+    gradients = now;
+  }
+  at::set_num_threads(1);
+}
+
+TEST_CASE("trunk: only the gradients that are wanted are made, and they do not depend on the others", "[policy]") {
+  const Llama model = long_model(2);
+  const TokenBatch batch = padded_batch();
+  const auto weights = keel::runtime::tensors_of(keel::policy::parameters(keel::policy::backbone_of(model)));
+  const auto loss = [&] { return trunk_states(model, batch).square().sum(); };
+  for (const at::Tensor& weight : weights)
+    weight.requires_grad_(true);
+  const auto all = torch::autograd::grad({loss()}, weights);
+  for (const at::Tensor& weight : weights)
+    weight.requires_grad_(false);
+  std::vector<at::Tensor> some;
+  for (const at::Tensor& weight : {model.layers[1].v, model.layers[1].post_norm, model.norm}) {
+    weight.requires_grad_(true);
+    some.push_back(weight);
+  }
+  const auto found = torch::autograd::grad({loss()}, some);
+  for (size_t i = 0; i < some.size(); ++i)
+    for (size_t j = 0; j < weights.size(); ++j)
+      if (weights[j].is_same(some[i])) CHECK(found[i].equal(all[j]));
+  for (const at::Tensor& weight : some)
+    weight.requires_grad_(false);
+  CHECK_FALSE(loss().requires_grad());
+}
+
+TEST_CASE("trunk: weights that change between forward and backward pass are an error", "[policy]") {
+  const Llama model = long_model(2);
+  model.layers[0].q.requires_grad_(true);
+  const at::Tensor loss = trunk_states(model, padded_batch()).sum();
+  {
+    const at::NoGradGuard no_grad;
+    model.layers[0].q.mul_(2);
+  }
+  CHECK_THROWS_WITH(torch::autograd::grad({loss}, {model.layers[0].q}),
+                    Catch::Matchers::ContainsSubstring("modified by an inplace operation"));
+}
+
+TEST_CASE("trunk: a token's state is the same to the bit in every batch, and padding has none", "[policy]") {
+  const at::NoGradGuard no_grad;
+  const Llama model = long_model(2);
+  const auto rows = keel::test::some_rows({3, 1, 150, 64, 65, 17});
+  const at::Tensor together = hidden_states(model, keel::runtime::pad_right(rows));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const at::Tensor row = together[static_cast<int64_t>(i)];
+    CHECK(hidden_states(model, keel::runtime::pad_right({rows[i]}))[0].equal(row.narrow(0, 0, std::ssize(rows[i]))));
+    CHECK(row.narrow(0, std::ssize(rows[i]), 150 - std::ssize(rows[i])).abs().sum().item<double>() == 0);
+  }
+}
+
+TEST_CASE("trunk: adapters, other types and masks of one's own are left to plain operators", "[policy]") {
+  const Llama model = long_model(2);
+  const TokenBatch batch = padded_batch();
+  CHECK(keel::policy::has_trunk(model, batch));
+  CHECK_FALSE(keel::policy::has_trunk(model, with_mask(batch)));
+  CHECK_FALSE(keel::policy::has_trunk(keel::policy::with_lora(model, {.rank = 2}, 1, "test"), batch));
+  Llama half = keel::policy::frozen_copy(model);
+  keel::policy::visit_weights(half, [](const std::string&, at::Tensor& weight) { weight = weight.to(at::kBFloat16); });
+  CHECK_FALSE(keel::policy::has_trunk(half, batch));
+}
