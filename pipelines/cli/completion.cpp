@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "data/chat_format.h"
-#include "pipelines/cli/commands.h"
+#include "pipelines/cli/common/options.h"
 
 namespace keel::pipelines::cli {
 namespace {
@@ -57,7 +57,7 @@ CompletedOption completed(const CLI::Option& option) {
 }
 
 void collect(const CLI::App& app, const std::string& path, std::vector<CompletedCommand>& all) {
-  CompletedCommand command{.path = path, .settings = setting_names(app)};
+  CompletedCommand command{.path = path, .settings = common::setting_names(app)};
   const auto below = app.get_subcommands([](const CLI::App*) { return true; });
   for (const CLI::App* sub : below)
     command.commands.emplace_back(sub->get_name(), sub->get_description());

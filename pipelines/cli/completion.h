@@ -10,6 +10,12 @@ class App;
 
 namespace keel::pipelines::cli {
 
+namespace common {
+struct Invocation;
+}
+
+void add_completion(CLI::App& app, common::Invocation& invocation);  // last: its scripts hold what the others declared
+
 // What may follow an option, or stand at a command's place.
 enum class Wanted { nothing, file, folder, word, list };
 

@@ -16,11 +16,16 @@
 #include "core/log.h"
 #include "core/system_error.h"
 #include "core/version.h"
-#include "pipelines/cli/commands.h"
+#include "pipelines/cli/common/options.h"
+#include "pipelines/cli/completion.h"
+#include "pipelines/cli/models/commands.h"
+#include "pipelines/cli/runs/commands.h"
+#include "pipelines/cli/talk/commands.h"
 #include "runtime/device.h"
 
 namespace {
 
+namespace cli = keel::pipelines::cli;
 using keel::core::Exit;
 
 // Makes threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models several times
@@ -83,29 +88,29 @@ int flushed(int code) {
 }
 
 int run(int argc, char** argv) {
-  keel::pipelines::cli::Invocation invocation;
+  cli::common::Invocation invocation;
   CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.",
                "keel"};
   app.set_version_flag("--version", fmt::format("keel {}", keel::core::kVersion));
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);
-  keel::pipelines::cli::add_run_commands(app, invocation);
-  keel::pipelines::cli::add_ablate(app, invocation);
-  keel::pipelines::cli::add_lineage_commands(app, invocation);
-  keel::pipelines::cli::add_inspect(app, invocation);
-  keel::pipelines::cli::add_init(app, invocation);
-  keel::pipelines::cli::add_step_commands(app, invocation);
-  keel::pipelines::cli::add_generate(app, invocation);
-  keel::pipelines::cli::add_chat(app, invocation);
-  keel::pipelines::cli::add_logprobs(app, invocation);
-  keel::pipelines::cli::add_score(app, invocation);
-  keel::pipelines::cli::add_serve(app, invocation);
-  keel::pipelines::cli::add_bench(app, invocation);
-  keel::pipelines::cli::add_eval_commands(app, invocation);
-  keel::pipelines::cli::add_redteam(app, invocation);
-  keel::pipelines::cli::add_tokenize(app, invocation);
-  keel::pipelines::cli::add_convert(app, invocation);
-  keel::pipelines::cli::add_completion(app, invocation);
+  cli::runs::add_run_commands(app, invocation);
+  cli::runs::add_ablate(app, invocation);
+  cli::runs::add_lineage_commands(app, invocation);
+  cli::runs::add_inspect(app, invocation);
+  cli::runs::add_init(app, invocation);
+  cli::models::add_step_commands(app, invocation);
+  cli::models::add_generate(app, invocation);
+  cli::talk::add_chat(app, invocation);
+  cli::models::add_logprobs(app, invocation);
+  cli::models::add_score(app, invocation);
+  cli::models::add_serve(app, invocation);
+  cli::models::add_bench(app, invocation);
+  cli::models::add_eval_commands(app, invocation);
+  cli::talk::add_redteam(app, invocation);
+  cli::models::add_tokenize(app, invocation);
+  cli::models::add_convert(app, invocation);
+  cli::add_completion(app, invocation);
   check_words(app, argc, argv);
   try {
     app.parse(argc, argv);
