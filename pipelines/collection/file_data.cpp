@@ -13,7 +13,6 @@
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "data/messages.h"
-#include "data/mixture.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
 #include "pipelines/collection/file_data.h"
@@ -105,32 +104,29 @@ void demonstrate_chosen(const GivenSettings& settings, const steps::Context& con
 void demonstrate_given(const GivenSettings& settings, const steps::Context& context, const std::set<std::string>& held_out,
                        nlohmann::json& counts) {
   const recipe::FileDataConfig& data = settings.data;
-  std::vector<GivenDemonstration> rows = read_demonstrations(settings, context, counts);
-  const auto unseen = std::erase_if(rows, [&](const auto& row) { return held_out.contains(row.opening); });
+  std::vector<Weighted<GivenDemonstration>> rows = read_demonstrations(settings, context, counts);
+  const auto unseen = std::erase_if(rows, [&](const auto& one) { return held_out.contains(one.row.opening); });
   const auto validation = std::min(static_cast<size_t>(data.validation_prompts), rows.size() / 10);
   core::JsonlWriter validating(context.work / "demonstrations_validation.jsonl"), training(context.work / "demonstrations.jsonl");
   std::set<std::string> openings;
   for (size_t i = 0; i < validation; ++i) {
-    validating.write(rows[i].row);
-    if (!rows[i].opening.empty()) openings.insert(rows[i].opening);
+    validating.write(rows[i].row.json);
+    if (!rows[i].row.opening.empty()) openings.insert(rows[i].row.opening);
   }
   rows.erase(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(validation));
-  const auto repeated = std::erase_if(rows, [&](const auto& row) { return openings.contains(row.opening); });
-  const auto about_safety = std::count_if(rows.begin(), rows.end(), [](const auto& row) { return row.hazard; });
+  const auto repeated = std::erase_if(rows, [&](const auto& one) { return openings.contains(one.row.opening); });
+  const auto about_safety = std::count_if(rows.begin(), rows.end(), [](const auto& one) { return one.row.hazard; });
   int64_t unused = about_safety - std::llround(data.safety_used * static_cast<double>(about_safety));
-  std::erase_if(rows, [&](const auto& row) { return row.hazard && unused-- > 0; });
-  std::vector<double> weights;
-  for (const auto& row : rows)
-    weights.push_back(row.weight);
-  const auto order = data::repeat_by_weight(weights, context.seed, "data.demonstrations");
-  for (const int64_t i : order)
-    training.write(rows[static_cast<size_t>(i)].row);
+  std::erase_if(rows, [&](const auto& one) { return one.row.hazard && unused-- > 0; });
+  const auto used = by_weight(rows, context.seed, "demonstrations");
+  for (const GivenDemonstration& one : used)
+    training.write(one.json);
   training.commit();
   validating.commit();
-  if (order.empty()) throw core::DataError(context.all("demonstrations").front(), 0, "leaves no demonstration to train on");
+  if (used.empty()) throw core::DataError(context.all("demonstrations").front(), 0, "leaves no demonstration to train on");
   counts["demonstrations"].update(
-      {{"prompt_held_out", unseen}, {"validation", validation}, {"prompt_in_validation", repeated}, {"train", order.size()}});
-  core::log_info(fmt::format("demonstrations: {} to train on, {} to validate, {} left out because their prompt is held out", order.size(),
+      {{"prompt_held_out", unseen}, {"validation", validation}, {"prompt_in_validation", repeated}, {"train", used.size()}});
+  core::log_info(fmt::format("demonstrations: {} to train on, {} to validate, {} left out because their prompt is held out", used.size(),
                              validation, unseen + repeated));
 }
 

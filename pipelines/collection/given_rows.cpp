@@ -9,7 +9,6 @@
 #include "data/demonstrations.h"
 #include "data/hh_text.h"
 #include "data/messages.h"
-#include "data/mixture.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
 #include "data/statistics.h"
@@ -19,12 +18,6 @@ namespace {
 
 using recipe::SourceConfig;
 using recipe::SourceKind;
-
-template <class Row>
-struct Weighted {
-  Row row;
-  double weight = 1;
-};
 
 // Every row of a kind, by `read(file, source)`, which gives the rows of a file.
 template <class Row, class Read>
@@ -48,18 +41,6 @@ void shuffle_(std::vector<Weighted<Row>>& rows, const GivenSettings& settings, u
   for (const int64_t i : core::permutation(std::ssize(rows), seed, "data." + kind, static_cast<uint64_t>(settings.batch) - 1))
     shuffled.push_back(std::move(rows[static_cast<size_t>(i)]));
   rows = std::move(shuffled);
-}
-
-// Rows as often as their sources' weights say.
-template <class Row>
-std::vector<Row> by_weight(std::vector<Weighted<Row>> rows, uint64_t seed, const std::string& kind) {
-  std::vector<double> weights;
-  for (const auto& row : rows)
-    weights.push_back(row.weight);
-  std::vector<Row> used;
-  for (const int64_t i : data::repeat_by_weight(weights, seed, "data." + kind))
-    used.push_back(rows[static_cast<size_t>(i)].row);
-  return used;
 }
 
 // Where a conversation belongs: one side for all of its rows, whatever source and batch they are from.
@@ -140,7 +121,7 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
   if (train.empty() || result.test.empty())
     throw core::DataError(context.all(name).front(), 0,
                           fmt::format("{}: too few conversations to be split into training and test ones", name));
-  result.train = by_weight(std::move(train), context.seed, name);
+  result.train = by_weight(train, context.seed, name);
   counts[name] = to_json(read);
   counts[name].update({{"train", result.train.size()},
                        {"test", result.test.size()},
@@ -162,7 +143,7 @@ Prompts read_prompts(const GivenSettings& settings, const steps::Context& contex
     if (side == Side::test) prompts.test.at(item.hazard ? 1 : 0).push_back(std::move(item));
     if (side == Side::train) train.push_back({.row = std::move(item), .weight = weight});
   }
-  for (Item& item : by_weight(std::move(train), context.seed, "prompts"))
+  for (Item& item : by_weight(train, context.seed, "prompts"))
     prompts.train.at(item.hazard ? 1 : 0).push_back(std::move(item));
   counts["prompts"] = {{"train", prompts.train[0].size() + prompts.train[1].size()},
                        {"test", prompts.test[0].size() + prompts.test[1].size()}};
@@ -170,7 +151,8 @@ Prompts read_prompts(const GivenSettings& settings, const steps::Context& contex
   return prompts;
 }
 
-std::vector<GivenDemonstration> read_demonstrations(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts) {
+std::vector<Weighted<GivenDemonstration>> read_demonstrations(const GivenSettings& settings, const steps::Context& context,
+                                                              nlohmann::json& counts) {
   data::Counts read;
   auto rows = read_kind<GivenDemonstration>(
       settings, context, SourceKind::demonstrations, [&](const steps::fs::path& file, const SourceConfig& source) {
@@ -181,18 +163,14 @@ std::vector<GivenDemonstration> read_demonstrations(const GivenSettings& setting
         std::vector<GivenDemonstration> of_file;
         for (const auto& [dialogue, text] : set.rows)
           of_file.push_back(
-              {.row = text.empty() ? nlohmann::json{{"messages", data::messages_json(dialogue)}} : nlohmann::json{{"text", text}},
+              {.json = text.empty() ? nlohmann::json{{"messages", data::messages_json(dialogue)}} : nlohmann::json{{"text", text}},
                .opening = data::opening_turn(dialogue),
-               .hazard = source.hazard,
-               .weight = source.weight});
+               .hazard = source.hazard});
         return of_file;
       });
   shuffle_(rows, settings, context.seed, "demonstrations");
-  std::vector<GivenDemonstration> demonstrations;
-  for (auto& [row, weight] : rows)
-    demonstrations.push_back(std::move(row));
   counts["demonstrations"] = to_json(read);
-  return demonstrations;
+  return rows;
 }
 
 std::vector<nlohmann::json> read_documents(const GivenSettings& settings, const steps::Context& context) {
@@ -207,7 +185,7 @@ std::vector<nlohmann::json> read_documents(const GivenSettings& settings, const 
         if (documents.empty()) throw core::DataError(file, 0, "holds no text");
         return documents;
       });
-  return by_weight(std::move(rows), context.seed, "pretraining");
+  return by_weight(rows, context.seed, "pretraining");
 }
 
 }  // namespace keel::pipelines::collection

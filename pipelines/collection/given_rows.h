@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/types.h"
+#include "data/mixture.h"
 #include "pipelines/recipe/data.h"
 #include "pipelines/steps/step.h"
 
@@ -58,20 +59,38 @@ struct Prompts {
   ByHazard train, test;
 };
 
-// A row of demonstrations.jsonl.
 struct GivenDemonstration {
-  nlohmann::json row;
+  nlohmann::json json;  // as demonstrations.jsonl has it
   std::string opening;  // data::opening_turn of its dialogue; "" for plain text
   bool hazard = false;
+};
+
+// A row and the weight of its source.
+template <class Row>
+struct Weighted {
+  Row row;
   double weight = 1;
 };
+
+// Rows as often as their weights say.
+template <class Row>
+std::vector<Row> by_weight(const std::vector<Weighted<Row>>& rows, uint64_t seed, const std::string& kind) {
+  std::vector<double> weights;
+  for (const auto& row : rows)
+    weights.push_back(row.weight);
+  std::vector<Row> used;
+  for (const int64_t i : data::repeat_by_weight(weights, seed, "data." + kind))
+    used.push_back(rows[static_cast<size_t>(i)].row);
+  return used;
+}
 
 // Each adds what it counted to `counts`, and throws DataError for malformed rows and for a file that holds nothing that can be used.
 // A conversation is on one side for all of its rows, whatever source and batch they are from. No pairs where no source has the kind;
 // DataError where there are too few to be divided.
 KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& context, recipe::SourceKind kind, nlohmann::json& counts);
 Prompts read_prompts(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts);
-std::vector<GivenDemonstration> read_demonstrations(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts);
+std::vector<Weighted<GivenDemonstration>> read_demonstrations(const GivenSettings& settings, const steps::Context& context,
+                                                              nlohmann::json& counts);
 
 // Rows of pretraining text, each as often as its source's weight says (the paper up-samples its most factual sources).
 std::vector<nlohmann::json> read_documents(const GivenSettings& settings, const steps::Context& context);
