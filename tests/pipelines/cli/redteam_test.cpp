@@ -5,7 +5,7 @@
 #include <random>
 
 #include "http/answering_server.h"
-#include "pipelines/cli/keel_binary.h"
+#include "pipelines/cli/typed_process.h"
 
 namespace keel::test {
 
@@ -13,54 +13,13 @@ using nlohmann::json;
 
 namespace {
 
-// A person at `keel redteam try` through a pipe.
-class TrySession {
- public:
-  TrySession(const Workplace& work, const std::vector<std::string>& model) {
-    int in[2] = {};
-    REQUIRE(pipe(in) == 0);
-    fcntl(in[1], F_SETFD, FD_CLOEXEC);
-    std::vector<std::string> arguments = {"keel",     "redteam", "try",         "--prompts", "requests.jsonl", "--log", "log.jsonl",
-                                          "--person", "ann",     "--log-level", "error",     "--threads",      "1"};
-    arguments.insert(arguments.end(), model.begin(), model.end());
-    std::vector<char*> argv;
-    for (auto& argument : arguments)
-      argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    child_ = fork();
-    if (child_ == 0) {
-      setenv("GOMP_SPINCOUNT", "1000", 1);
-      const int out = open((work / "seen.txt").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-      if (chdir(work.path().c_str()) == 0 && dup2(in[0], STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 &&
-          dup2(out, STDERR_FILENO) >= 0)
-        execv(KEEL_BINARY, argv.data());
-      _exit(126);
-    }
-    close(in[0]);
-    input_ = in[1];
-  }
-  TrySession(const TrySession&) = delete;
-  TrySession& operator=(const TrySession&) = delete;
-  ~TrySession() {
-    if (child_ > 0) end(SIGKILL);
-  }
-
-  void type(const std::string& line) const { [[maybe_unused]] const auto sent = write(input_, (line + "\n").data(), line.size() + 1); }
-
-  // Ends the input (0) or the process (a signal); the exit code, minus the signal.
-  int end(int signal) {
-    if (signal != 0) kill(child_, signal);
-    close(input_);
-    int status = 0;
-    waitpid(child_, &status, 0);
-    child_ = 0;
-    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-  }
-
- private:
-  pid_t child_ = 0;
-  int input_ = -1;
-};
+// A person at `keel redteam try`.
+std::vector<std::string> trying(const std::vector<std::string>& model) {
+  std::vector<std::string> arguments = {"redteam",   "try",      "--prompts", "requests.jsonl", "--log",
+                                        "log.jsonl", "--person", "ann",       "--log-level",    "error"};
+  arguments.insert(arguments.end(), model.begin(), model.end());
+  return arguments;
+}
 
 // The user turns, the ratings and the torn bytes of a log that may be growing.
 struct Logged {
@@ -116,23 +75,24 @@ TEST_CASE("redteam try: killed at any of 20 moments it has lost no turn, and goe
   int unanswered = 0;  // kills while the model was asked
   for (int round = 0; round <= 20; ++round) {
     INFO(round);
-    TrySession session(work, {"--url", server.url()});
+    TypedProcess session(work, trying({"--url", server.url()}));
     // Every turn of the rounds before is there at every time, and an unanswered one is asked again by itself.
     REQUIRE(wait_until([&] { return logged(work).answers == said.size(); }));
     CHECK(logged(work).turns == said);
     for (int i = 0; i < 3; ++i) {
       said.push_back("turn " + std::to_string(said.size()));
-      session.type(said.back());
+      session.type(said.back() + "\n");
       if (round < 20 && i == 2) break;
       REQUIRE(wait_until([&] { return logged(work).answers == said.size(); }));
     }
-    if (round % 4 == 3) ++rated, session.type("/rate 2 logic");
+    if (round % 4 == 3) ++rated, session.type("/rate 2 logic\n");
     // The last line is on its way: the kill falls before, into or after its writing, the answer and the rating.
     if (round < 20) usleep(std::uniform_int_distribution<useconds_t>(0, 30000)(random));
     if (round == 20) {
-      CHECK(session.end(0) == 0);
+      CHECK(session.end().code == 0);
     } else {
-      CHECK(session.end(SIGKILL) == -SIGKILL);
+      session.signal(SIGKILL);
+      CHECK(session.end().code == -SIGKILL);
       // What keel had not read from the pipe was never seen by it: the person types it again.
       const Logged left = logged(work);
       REQUIRE((left.turns.size() == said.size() || left.turns.size() + 1 == said.size()));
@@ -159,28 +119,28 @@ TEST_CASE("redteam try: a server that hangs or answers HTML is asked again, then
   const Server server([](const std::string&) { return http_reply(200, "<html>busy</html>"); });
   const std::vector<std::string> once = {"--url", server.url(), "--server-model", "a", "--set", "server.retries=1"};
   {
-    TrySession session(work, once);
-    session.type("open it");
-    CHECK(session.end(0) == 74);
+    TypedProcess session(work, trying(once));
+    session.type("open it\n");
+    const Outcome outcome = session.end();
+    CHECK(outcome.code == 74);
+    CHECK((outcome.says("no answer after 2 attempts") && outcome.says("<html>busy")));
   }
   CHECK(server.requests() == 2);
-  CHECK((work.read("seen.txt").find("no answer after 2 attempts") != std::string::npos &&
-         work.read("seen.txt").find("<html>busy") != std::string::npos));
   CHECK(logged(work).turns == std::vector<std::string>{"open it"});
   const auto [listener, port] = listen_on_free_port();  // accepts and says nothing
   {
-    TrySession session(work, {"--url", "http://127.0.0.1:" + std::to_string(port), "--server-model", "b", "--set", "server.retries=0",
-                              "--set", "server.timeout_seconds=1"});
-    session.type("anyone?");
-    CHECK(session.end(0) == 74);
+    TypedProcess session(work, trying({"--url", "http://127.0.0.1:" + std::to_string(port), "--server-model", "b", "--set",
+                                       "server.retries=0", "--set", "server.timeout_seconds=1"}));
+    session.type("anyone?\n");
+    CHECK(session.end().code == 74);
   }
   close(listener);
   CHECK(logged(work).turns == std::vector<std::string>{"open it", "anyone?"});
   const Server moved([&](const std::string&) { return completion("no"); });  // the same model at another address goes on
   {
-    TrySession session(work, {"--url", moved.url(), "--server-model", "a"});
-    session.type("/rate 5");
-    CHECK(session.end(0) == 0);
+    TypedProcess session(work, trying({"--url", moved.url(), "--server-model", "a"}));
+    session.type("/rate 5\n");
+    CHECK(session.end().code == 0);
   }
   CHECK((logged(work).answers == 1 && logged(work).ratings == 1));
 }
