@@ -174,7 +174,7 @@ void forget_unreadable(const fs::path& folder, const Inquiry& inquiry, size_t en
     forget_unreadable(folder, inquiry, known);
     throw core::DataError(judge.url, 0,
                           fmt::format("{}. Nothing more is asked; correct the judge's model or settings. The same command asks for what "
-                                      "has no verdict yet (docs/formats.md)",
+                                      "has no verdict yet (docs/runs.md)",
                                       nonsense.what()));
   }
 }

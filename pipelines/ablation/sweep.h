@@ -1,4 +1,4 @@
-// A sweep: a recipe, the settings to vary, and seeds (docs/formats.md). Every combination and seed is one pipeline run.
+// A sweep: a recipe, the settings to vary, and seeds (docs/runs.md). Every combination and seed is one pipeline run.
 #pragma once
 
 #include <cstdint>

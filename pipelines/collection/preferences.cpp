@@ -257,7 +257,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
                     name, bare->second));
   if (counts["annotated"] == 0)
     throw core::DataError(settings.annotator == recipe::Annotator::judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,
-                          fmt::format("gives no verdict on any of {} comparisons: {} (docs/formats.md)", comparisons.size(), batch.advice));
+                          fmt::format("gives no verdict on any of {} comparisons: {} (docs/runs.md)", comparisons.size(), batch.advice));
 }
 
 // Reads "comparisons", "people" (may be missing, and may not exist yet) and "guidelines" (may be missing). Leaves KIND_train.jsonl and

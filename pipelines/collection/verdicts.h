@@ -14,7 +14,7 @@ namespace keel::pipelines::collection {
 
 struct BatchVerdicts {
   std::vector<std::optional<annotation::Verdict>> verdicts;  // one a comparison
-  nlohmann::json counts = nlohmann::json::object();          // members of counts.json, see docs/formats.md
+  nlohmann::json counts = nlohmann::json::object();          // members of counts.json, see docs/runs.md
   std::string advice;                                        // what to do where no comparison has a verdict
 };
 

@@ -91,7 +91,7 @@ ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep,
   }
   if (!mistyped.empty())  // else all cells would fail for it, hours later
     throw core::UsageError(fmt::format(
-        "measures: no finished stage of the baseline has \"{}\" (NAME.REST, docs/formats.md); what is computed is kept", mistyped));
+        "measures: no finished stage of the baseline has \"{}\" (NAME.REST, docs/runs.md); what is computed is kept", mistyped));
   return result;
 }
 

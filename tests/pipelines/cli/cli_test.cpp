@@ -1,4 +1,4 @@
-// The commands on text and models: input, output and refusals (docs/formats.md).
+// The commands on text and models: input, output and refusals (docs/commands.md).
 #include "pipelines/cli/keel_binary.h"
 
 namespace keel::pipelines::cli {
