@@ -23,11 +23,11 @@ namespace keel::pipelines::recipe {
 namespace {
 
 bool has_ppo(const Recipe& recipe) {
-  return std::find(recipe.versions.begin(), recipe.versions.end(), "ppo") != recipe.versions.end();
+  return std::ranges::count(methods_of(recipe), Method::ppo) > 0;
 }
 
 bool has_rejection(const Recipe& recipe) {
-  return recipe.versions != std::vector<std::string>{"reward"};
+  return methods_of(recipe) != std::vector{Method::reward};
 }
 
 // Why the run does not meet `condition`, as the subject of "does not read it"; "" if it does.
@@ -216,14 +216,15 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   all_of("", annotator_problems(recipe));
   if (recipe.preferences.temperatures.empty()) problem("preferences.temperatures must name at least one temperature");
   if (recipe.versions.empty()) problem("versions must name at least one: \"rejection\", \"ppo\" or \"reward\"");
-  const auto reward_alone = std::find(recipe.versions.begin(), recipe.versions.end(), "reward");
-  if (std::distance(reward_alone, recipe.versions.end()) > 1)
+  const std::vector<Method> methods = methods_of(recipe);
+  const auto reward_alone = std::ranges::find(methods, Method::reward);
+  if (std::distance(reward_alone, methods.end()) > 1)
     problem("versions: \"reward\" makes no model to go on with, so it can only be the last");
-  const auto later = static_cast<int64_t>(recipe.versions.size());
-  if (recipe.preferences.annotator == Annotator::none && later > 1 && recipe.versions.back() == "reward" &&
+  const int64_t later = std::ssize(methods);
+  if (recipe.preferences.annotator == Annotator::none && later > 1 && methods.back() == Method::reward &&
       !has_source(recipe.data, SourceKind::helpfulness, later) && !has_source(recipe.data, SourceKind::safety, later))
     problem("versions: a later \"reward\" has nothing to learn from where preferences.annotator is \"none\" and no source has its batch");
-  const int64_t tuned = std::ssize(recipe.versions) - (reward_alone == recipe.versions.end() ? 0 : 1);  // versions with a model
+  const int64_t tuned = std::ssize(methods) - (reward_alone == methods.end() ? 0 : 1);  // versions with a model
   for (const auto& [name, version] : {std::pair{"gatt", recipe.gatt.from_version}, {"distill", recipe.distill.from_version}})
     if (version > tuned)
       problem(fmt::format("{}.from_version must be at most {}, the last version that is fine-tuned, got {}", name, tuned, version));
@@ -274,7 +275,7 @@ Recipe read_recorded_recipe(const std::string& config, const std::filesystem::pa
   core::assign(fields, core::parse_json(config, origin.string()), origin.string(), problems);
   Recipe recorded = recipe;
   // The run accepted settings for versions, studies and methods that were left out, so they stay valid.
-  recorded.versions = {"rejection", "ppo"};
+  recorded.versions = {core::name_of(Method::rejection), core::name_of(Method::ppo)};
   recorded.best_of.samples = std::max<int64_t>(recorded.best_of.samples, 1);
   recorded.gatt.from_version = recorded.distill.from_version = 1;
   assign_over(fields, overlay, settings, problems);

@@ -10,6 +10,7 @@
 
 #include "annotation/comparison_judge.h"
 #include "core/config.h"
+#include "core/named.h"
 #include "pipelines/recipe/data.h"
 #include "pipelines/recipe/dialogue_control.h"
 #include "policy/generate.h"
@@ -218,12 +219,19 @@ inline void visit(BestOfConfig& config, core::Fields& fields) {
   fields("prompts", config.prompts, "prompts, the first of those that are held out", core::at_least(1));
 }
 
+// How a version is made.
+enum class Method { rejection, ppo, reward };
+constexpr auto names(Method) {
+  return std::to_array<core::Named<Method>>({{Method::rejection, "rejection"}, {Method::ppo, "ppo"}, {Method::reward, "reward"}});
+}
+
 struct Recipe {
   std::string name;
   int64_t seed = 1;
   int64_t threads = 0;  // 0 = all cores
   std::string model;    // start checkpoint; "" = pretrain from nothing
-  std::vector<std::string> versions{"rejection", "rejection", "rejection", "rejection", "ppo"};  // V1, V2, ... (paper 3.2.3)
+  std::vector<std::string> versions{"rejection", "rejection", "rejection", "rejection",
+                                    "ppo"};  // V1, V2, ... (paper 3.2.3); see methods_of()
   std::string chat_format;
   DataConfig data;
   SandboxConfig sandbox;
@@ -253,7 +261,7 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
   fields(
       "versions", recipe.versions,
       "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or as the last reward (reward models alone)",
-      core::one_of({"rejection", "ppo", "reward"}));
+      core::one_of(core::all_names<Method>()));
   fields("chat_format", recipe.chat_format,
          "how dialogues become ids: a name, or a .json file as for --chat; empty = the checkpoint's own, and llama2 in the sandbox");
   fields.section("data", recipe.data, "where the data comes from", {"files"});

@@ -13,6 +13,13 @@ std::string numbered(const std::string& stage, int64_t version) {
 
 }  // namespace
 
+std::vector<Method> methods_of(const Recipe& recipe) {
+  std::vector<Method> methods;
+  for (const std::string& name : recipe.versions)
+    methods.push_back(core::named<Method>(name));
+  return methods;
+}
+
 bool from_sandbox(const Recipe& recipe) {
   return recipe.data.source == DataSource::sandbox;
 }
@@ -40,7 +47,7 @@ std::vector<Version> versions_of(const Recipe& recipe) {
   const bool sandbox = from_sandbox(recipe);
   std::vector<Version> versions;
   bool any_ppo = false;
-  for (const auto& method : recipe.versions) {
+  for (const Method method : methods_of(recipe)) {
     const int64_t n = std::ssize(versions) + 1;
     const bool collects = n == 1 ? sandbox : recipe.preferences.annotator != Annotator::none;
     const auto gives = [&](SourceKind kind) { return !sandbox && has_source(recipe.data, kind, n); };
@@ -58,16 +65,16 @@ std::vector<Version> versions_of(const Recipe& recipe) {
         .preferences = collects ? numbered("preferences", n) : "",
         .helpfulness = reward_model(SourceKind::helpfulness, &Version::helpfulness),
         .safety = reward_model(SourceKind::safety, &Version::safety),
-        .gatt = has_gatt(recipe) && n >= recipe.gatt.from_version && method != "reward" ? numbered("gatt", n) : "",
-        .distill = has_distillation(recipe) && n >= recipe.distill.from_version && method != "reward" ? numbered("distill", n) : "",
-        .rejection = method == "reward" ? "" : fmt::format("rs{}", n),
+        .gatt = has_gatt(recipe) && n >= recipe.gatt.from_version && method != Method::reward ? numbered("gatt", n) : "",
+        .distill = has_distillation(recipe) && n >= recipe.distill.from_version && method != Method::reward ? numbered("distill", n) : "",
+        .rejection = method == Method::reward ? "" : fmt::format("rs{}", n),
         .ppo = {},
         .newest = n == 1 ? "sft" : versions.back().model(),
         .before = n == 1   ? ""
                   : n == 2 ? "sft"
                            : versions[versions.size() - 2].model()};
-    if (method == "ppo") version.ppo = any_ppo ? fmt::format("ppo{}", n) : "ppo";
-    any_ppo = any_ppo || method == "ppo";
+    if (method == Method::ppo) version.ppo = any_ppo ? fmt::format("ppo{}", n) : "ppo";
+    any_ppo = any_ppo || method == Method::ppo;
     versions.push_back(std::move(version));
   }
   return versions;

@@ -26,6 +26,8 @@ struct Version {
   const std::string& model() const { return ppo.empty() ? rejection : ppo; }
 };
 
+std::vector<Method> methods_of(const Recipe& recipe);  // of V1, V2, ...: its `versions`
+
 bool from_sandbox(const Recipe& recipe);  // else from files
 bool has_gatt(const Recipe& recipe);      // some version learns Ghost Attention
 bool has_distillation(const Recipe& recipe);

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/named.h"
 #include "core/utf8.h"
 #include "support/test_plain.h"
 
@@ -258,6 +259,13 @@ struct Text {
 };
 inline void visit(Text& config, keel::core::Fields& fields) {
   fields("scope", config.scope, "whose mean", keel::core::one_of({"batch", "own-kind"}));
+}
+
+TEST_CASE("config: an enum by its name, outside of fields", "[core]") {
+  CHECK(keel::core::all_names<Scope>() == std::vector<std::string>{"batch", "own-kind"});
+  CHECK(keel::core::named<Scope>("own-kind") == Scope::own_kind);
+  CHECK(keel::core::named<Scope>("batch") == Scope::batch);
+  CHECK_THROWS_WITH(keel::core::named<Scope>("own_kind"), "no setting has the name \"own_kind\"");
 }
 
 TEST_CASE("config: an enum is read by its names, and a wrong one is refused with the list", "[core]") {
