@@ -7,9 +7,10 @@
 
 namespace keel::pipelines::collection {
 
-std::vector<std::string> kinds_of(bool with_public) {
-  if (with_public) return {"helpfulness", "safety", "public"};
-  return {"helpfulness", "safety"};
+std::vector<recipe::SourceKind> kinds_of(bool with_public) {
+  using recipe::SourceKind;
+  if (with_public) return {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs};
+  return {SourceKind::helpfulness, SourceKind::safety};
 }
 
 std::string purpose_of(int64_t version, const std::string& rest) {

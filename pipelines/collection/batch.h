@@ -6,11 +6,12 @@
 #include <vector>
 
 #include "core/types.h"
+#include "pipelines/recipe/data.h"
 
 namespace keel::pipelines::collection {
 
-// Kinds of comparisons in a batch: "helpfulness", "safety", and "public" in V1 where there are public pairs.
-std::vector<std::string> kinds_of(bool with_public);
+// Kinds of comparisons in a batch: helpfulness, safety, and public_pairs in V1 where there are any.
+std::vector<recipe::SourceKind> kinds_of(bool with_public);
 
 // Purpose of a random draw of version N. V1 has the plain names, so that adding versions does not change it.
 std::string purpose_of(int64_t version, const std::string& rest);

@@ -23,6 +23,8 @@
 namespace keel::pipelines::collection {
 namespace {
 
+using recipe::SourceKind;
+
 // Safety pairs are written for hazards; harmless prompts among them keep the model from calling look-alikes unsafe.
 constexpr double kHazardShare = 0.7;
 
@@ -59,7 +61,7 @@ struct Answer {
 // One comparison: a prompt as its file has it, and two answers.
 struct Comparison {
   const nlohmann::json* prompt = nullptr;
-  std::string kind;  // "helpfulness" | "safety" | "public"
+  SourceKind kind = SourceKind::helpfulness;
   std::array<Answer, 2> answers;
 };
 
@@ -68,7 +70,7 @@ nlohmann::json comparison_json(const Comparison& comparison, size_t id) {
   for (const auto& answer : comparison.answers)
     answers.push_back({{"text", answer.text}, {"model", answer.model}, {"temperature", answer.temperature}});
   row["id"] = id;
-  row["kind"] = comparison.kind;
+  row["kind"] = core::name_of(comparison.kind);
   row["answers"] = std::move(answers);
   return row;
 }
@@ -106,8 +108,8 @@ struct PromptPool {
     }
   }
 
-  size_t draw(const std::string& kind, bool sandbox, core::Stream& stream) const {
-    const bool hazard = kind != "helpfulness" && (kind == "safety" && !sandbox ? true : stream.chance(kHazardShare));
+  size_t draw(SourceKind kind, bool sandbox, core::Stream& stream) const {
+    const bool hazard = kind != SourceKind::helpfulness && (kind == SourceKind::safety && !sandbox ? true : stream.chance(kHazardShare));
     return stream.pick(hazard ? hazards : harmless);
   }
 };
@@ -141,14 +143,14 @@ void collect(const ComparisonSettings& settings, const steps::Context& context) 
                         settings.max_new_tokens);
 
   std::vector<Comparison> comparisons;
-  for (const auto& kind : kinds_of(settings.public_pairs > 0)) {
-    const int64_t count = kind == "public" ? settings.public_pairs : settings.pairs;
+  for (const SourceKind kind : kinds_of(settings.public_pairs > 0)) {
+    const int64_t count = kind == SourceKind::public_pairs ? settings.public_pairs : settings.pairs;
     comparisons.resize(comparisons.size() + static_cast<size_t>(count), {.prompt = nullptr, .kind = kind, .answers = {}});
   }
   Requests requests;
-  std::map<std::string, uint64_t> drawn;
+  std::map<SourceKind, uint64_t> drawn;
   for (auto& comparison : comparisons) {
-    core::Stream stream(context.seed, purpose_of(settings.version, "." + comparison.kind), drawn[comparison.kind]++);
+    core::Stream stream(context.seed, purpose_of(settings.version, "." + core::name_of(comparison.kind)), drawn[comparison.kind]++);
     const size_t prompt = pool.draw(comparison.kind, sandbox, stream);
     comparison.prompt = &pool.rows[prompt];
     for (size_t side = 0; side < 2; ++side) {

@@ -46,7 +46,7 @@ nlohmann::json answered_row(const Item& item) {
 ByHazard items_of(const std::vector<KindOfPairs>& kinds, Pairs KindOfPairs::*side) {
   ByHazard items;
   for (const KindOfPairs& kind : kinds)
-    if (kind.name != "public")
+    if (kind.kind != SourceKind::public_pairs)
       for (const core::PreferencePair& pair : kind.*side)
         items.at(kind.hazard ? 1 : 0)
             .push_back({.prompt = pair.prompt, .answer = pair.chosen, .source = pair.source, .hazard = kind.hazard});
@@ -178,15 +178,16 @@ void write_data(const GivenSettings& settings, const steps::Context& context) {
   for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs})
     if (KindOfPairs pairs = read_pairs(settings, context, kind, counts); !pairs.train.empty()) kinds.push_back(std::move(pairs));
   for (const KindOfPairs& kind : kinds) {
-    write_pairs(context.work / (kind.name + "_train.jsonl"), kind.train, settings.data.max_pairs);
-    write_pairs(context.work / (kind.name + "_test.jsonl"), kind.test);
-    if (settings.data.gold_share == 0 || settings.batch > 1 || kind.name == "public") continue;
+    const std::string name = core::name_of(kind.kind);
+    write_pairs(context.work / (name + "_train.jsonl"), kind.train, settings.data.max_pairs);
+    write_pairs(context.work / (name + "_test.jsonl"), kind.test);
+    if (settings.data.gold_share == 0 || settings.batch > 1 || kind.kind == SourceKind::public_pairs) continue;
     if (kind.gold_train.empty() || kind.gold_test.empty())
-      throw core::DataError(context.all(kind.name).front(), 0,
+      throw core::DataError(context.all(name).front(), 0,
                             "too few conversations for gold reward models; raise data.gold_share, or set it to 0");
     core::make_directories(context.work / kGold);
-    write_pairs(context.work / kGold / (kind.name + "_train.jsonl"), kind.gold_train);
-    write_pairs(context.work / kGold / (kind.name + "_test.jsonl"), kind.gold_test);
+    write_pairs(context.work / kGold / (name + "_train.jsonl"), kind.gold_train);
+    write_pairs(context.work / kGold / (name + "_test.jsonl"), kind.gold_test);
   }
   const Prompts prompts = context.all("prompts").empty()
                               ? Prompts{.train = items_of(kinds, &KindOfPairs::train), .test = items_of(kinds, &KindOfPairs::test)}

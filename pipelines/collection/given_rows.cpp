@@ -84,7 +84,7 @@ std::vector<Item> read_prompt_items(const steps::fs::path& file, const SourceCon
 
 KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& context, SourceKind kind, nlohmann::json& counts) {
   const std::string name = core::name_of(kind);
-  KindOfPairs result{.name = name, .hazard = kind == SourceKind::safety, .train = {}, .test = {}, .gold_train = {}, .gold_test = {}};
+  KindOfPairs result{.kind = kind, .hazard = kind == SourceKind::safety, .train = {}, .test = {}, .gold_train = {}, .gold_test = {}};
   data::Counts read;
   auto pairs = read_kind<core::PreferencePair>(settings, context, kind, [&](const steps::fs::path& file, const SourceConfig& source) {
     data::PreferenceSet set = data::read_preferences(file, {.safety = result.hazard});

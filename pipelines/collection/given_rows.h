@@ -42,7 +42,7 @@ using Pairs = std::vector<core::PreferencePair>;
 
 // Pairs of one kind. Gold ones train the gold reward models and nothing else.
 struct KindOfPairs {
-  std::string name;
+  recipe::SourceKind kind = recipe::SourceKind::helpfulness;
   bool hazard = false;  // pairs about safety: their prompts count as prompts about safety
   Pairs train, test, gold_train, gold_test;
 };

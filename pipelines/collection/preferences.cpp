@@ -13,6 +13,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "core/named.h"
 #include "core/rng.h"
 #include "data/messages.h"
 #include "data/preferences.h"
@@ -27,6 +28,8 @@
 
 namespace keel::pipelines::collection {
 namespace {
+
+using recipe::SourceKind;
 
 struct AnnotationSettings {
   bool sandbox = true;
@@ -129,6 +132,10 @@ class NewAgainstOld {
   std::map<std::string, evaluation::statistics::Tally> by_kind_;  // wins of the newest
 };
 
+SourceKind kind_of(const nlohmann::json& comparison) {
+  return core::named<SourceKind>(comparison.at("kind").get<std::string>());
+}
+
 std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
   std::vector<nlohmann::json> rows;
   core::JsonlReader reader(context.at("comparisons") / "comparisons.jsonl.gz");
@@ -138,23 +145,23 @@ std::vector<nlohmann::json> read_comparisons(const steps::Context& context) {
 }
 
 void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
-                      std::map<std::string, KindFiles>& files) {
+                      std::map<SourceKind, KindFiles>& files) {
   const sandbox::World world = sandbox::make_world(context.seed);
   NewAgainstOld versus(settings, comparisons);
   for (size_t i = 0; i < comparisons.size(); ++i) {
     const auto prompt = sandbox::prompt_from_json(comparisons[i], "comparisons", static_cast<int64_t>(i) + 1);
-    const std::string first = annotation::answer_text(comparisons[i], 0), second = annotation::answer_text(comparisons[i], 1),
-                      kind = comparisons[i].at("kind");
-    const bool by_safety = kind == "safety" || (kind == "public" && prompt.hazard);
+    const std::string first = annotation::answer_text(comparisons[i], 0), second = annotation::answer_text(comparisons[i], 1);
+    const SourceKind kind = kind_of(comparisons[i]);
+    const bool by_safety = kind == SourceKind::safety || (kind == SourceKind::public_pairs && prompt.hazard);
     const auto judged = by_safety ? sandbox::Kind::safety : sandbox::Kind::helpfulness;
     // Like real public data: noisy choices of other people, without strengths and labels.
-    const sandbox::Annotator& annotator = kind == "public" ? sandbox::stranger() : of_sandbox(settings.annotator);
+    const sandbox::Annotator& annotator = kind == SourceKind::public_pairs ? sandbox::stranger() : of_sandbox(settings.annotator);
     core::Stream stream(context.seed, purpose_of(settings.version, ".annotator"), i);
     auto pair = sandbox::annotate(world, prompt, first, second, judged, annotator, stream);
     pair.batch = std::to_string(settings.version);
     const int strength = pair.strength;
     versus.add(i, pair.chosen == first ? 0 : 1);
-    if (kind == "public") {
+    if (kind == SourceKind::public_pairs) {
       pair.source = "sandbox-public";
       pair.strength = 0;
       pair.chosen_safe.reset();
@@ -163,7 +170,7 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
     KindFiles& of_kind = files.at(kind);
     const bool test = data::held_out(prompt.dialogue, settings.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
-    const bool drops_unsafe = kind == "safety";
+    const bool drops_unsafe = kind == SourceKind::safety;
     data::Counts ignored;  // pairs that the reward model's reader drops are not measured
     if (!test || !data::parse_preference(data::preference_json(pair), {.safety = drops_unsafe}, ignored)) continue;
     const auto accuracy = [&](int given) {
@@ -176,8 +183,8 @@ void annotate_sandbox(const AnnotationSettings& settings, const steps::Context& 
   versus.write(context.work);
   nlohmann::json ceilings;
   for (const auto& [kind, of_kind] : files) {
-    ceilings[kind] = of_kind.ceilings.to_json();
-    ceilings[kind]["reported"] = of_kind.reported.to_json();
+    nlohmann::json& row = ceilings[core::name_of(kind)] = of_kind.ceilings.to_json();
+    row["reported"] = of_kind.reported.to_json();
   }
   core::write_file(context.work / "annotator.json", core::dump_json(ceilings) + "\n");
 }
@@ -222,7 +229,7 @@ BatchVerdicts real_verdicts(const AnnotationSettings& settings, const steps::Con
 
 // By people or a judge. Comparisons without a verdict are left out and counted.
 void annotate_real(const AnnotationSettings& settings, const steps::Context& context, const std::vector<nlohmann::json>& comparisons,
-                   std::map<std::string, KindFiles>& files) {
+                   std::map<SourceKind, KindFiles>& files) {
   const std::string name = purpose_of(settings.version, "");
   BatchVerdicts batch = real_verdicts(settings, context, comparisons);
   const auto& verdicts = batch.verdicts;
@@ -236,9 +243,10 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
     ++counts[verdicts[i] ? "annotated" : "without_verdict"];
     if (!verdicts[i]) continue;
     versus.add(i, verdicts[i]->first ? 0 : 1);
-    if (comparisons[i].at("kind") == "safety" && !(verdicts[i]->first_safe && verdicts[i]->second_safe)) ++counts["without_safety_label"];
+    if (kind_of(comparisons[i]) == SourceKind::safety && !(verdicts[i]->first_safe && verdicts[i]->second_safe))
+      ++counts["without_safety_label"];
     const core::PreferencePair pair = pair_of(comparisons[i], *verdicts[i], settings.version);
-    KindFiles& of_kind = files.at(comparisons[i].at("kind"));
+    KindFiles& of_kind = files.at(kind_of(comparisons[i]));
     const std::string opening = comparisons[i].value("opening", data::opening_turn(pair.prompt));
     const bool test = data::opening_held_out(opening, settings.held_out, context.seed);
     (test ? of_kind.test : of_kind.train).write(data::preference_json(pair));
@@ -264,9 +272,9 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
 // KIND_test.jsonl.
 void annotate(const AnnotationSettings& settings, const steps::Context& context) {
   const std::vector<nlohmann::json> comparisons = read_comparisons(context);
-  std::map<std::string, KindFiles> files;
-  for (const auto& kind : kinds_of(settings.public_pairs))
-    files.try_emplace(kind, context.work, kind);
+  std::map<SourceKind, KindFiles> files;
+  for (const SourceKind kind : kinds_of(settings.public_pairs))
+    files.try_emplace(kind, context.work, core::name_of(kind));
   (settings.sandbox ? annotate_sandbox : annotate_real)(settings, context, comparisons, files);
   for (auto& [kind, of_kind] : files) {
     of_kind.train.commit();

@@ -27,6 +27,7 @@
 namespace keel::pipelines::stages {
 namespace {
 
+using recipe::SourceKind;
 using steps::fs::path;
 
 constexpr const char* kHeldOut = "held_out.jsonl.gz";       // pairs that the reported figures are of
@@ -49,9 +50,10 @@ void visit(TrainSettings& settings, core::Fields& fields) {
 
 // Neither the held-out pairs nor those in kValidation, if the folder has them, are trained on. Leaves a reward model folder with
 // evaluation.json and scores.jsonl of the held-out pairs.
-void train(const TrainSettings& settings, const std::string& name, const path& chat_model, const path& pairs, const path& held_out_pairs,
+void train(const TrainSettings& settings, SourceKind kind, const path& chat_model, const path& pairs, const path& held_out_pairs,
            const steps::Context& context) {
-  const bool safety = name == "safety";
+  const bool safety = kind == SourceKind::safety;
+  const std::string name = kind == SourceKind::public_pairs ? "general" : core::name_of(kind);
   const inference::LanguageModel chat = inference::load_language_model(chat_model);
   core::throw_if_any(reward::problems_with(settings.reward, chat.llama.config));
   const int64_t longest = chat.llama.config.max_position_embeddings;
@@ -94,8 +96,8 @@ void visit(RewardSettings& settings, core::Fields& fields) {
 }
 
 void train_alone(const RewardSettings& settings, const steps::Context& context) {
-  train(settings.train, settings.safety ? "safety" : "helpfulness", context.at("model"), context.at("data"), context.at("held_out"),
-        context);
+  train(settings.train, settings.safety ? SourceKind::safety : SourceKind::helpfulness, context.at("model"), context.at("data"),
+        context.at("held_out"), context);
 }
 
 steps::Step reward_step(const RewardSettings& given, const steps::Inputs& inputs) {
@@ -112,7 +114,7 @@ steps::Step reward_step(const RewardSettings& given, const steps::Inputs& inputs
 
 struct RewardStageSettings {
   TrainSettings train;
-  std::string kind;       // "helpfulness", "safety", "public"
+  SourceKind kind = SourceKind::helpfulness;
   std::string previous;   // stage of the version before; "" for the first
   double rest_share = 0;  // of pairs of the other kinds (recipe::MixtureConfig)
   int64_t own_pairs = 0;
@@ -139,9 +141,9 @@ std::vector<nlohmann::json> read_rows(const steps::Context& context, const std::
 
 // Training pairs of a kind. Unusable pairs are dropped here, because the reader of the mixture does not know whether a row was safety data,
 // and because the mixture's shares count usable pairs (before mixture.drop_*).
-std::vector<nlohmann::json> usable_rows(const steps::Context& context, const std::string& kind, data::Counts& counts) {
-  std::vector<nlohmann::json> rows = read_rows(context, kind + "_train.jsonl");
-  std::erase_if(rows, [&](const auto& row) { return !data::parse_preference(row, {.safety = kind == "safety"}, counts); });
+std::vector<nlohmann::json> usable_rows(const steps::Context& context, SourceKind kind, data::Counts& counts) {
+  std::vector<nlohmann::json> rows = read_rows(context, core::name_of(kind) + "_train.jsonl");
+  std::erase_if(rows, [&](const auto& row) { return !data::parse_preference(row, {.safety = kind == SourceKind::safety}, counts); });
   return rows;
 }
 
@@ -149,7 +151,7 @@ std::vector<nlohmann::json> usable_rows(const steps::Context& context, const std
 void write_mixture(const RewardStageSettings& settings, const steps::Context& context) {
   data::Counts counts;
   std::vector<nlohmann::json> pairs = usable_rows(context, settings.kind, counts), rest;
-  for (const char* kind : {"helpfulness", "safety", "public"}) {
+  for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs}) {
     if (settings.kind == kind) continue;
     auto rows = usable_rows(context, kind, counts);
     rest.insert(rest.end(), std::make_move_iterator(rows.begin()), std::make_move_iterator(rows.end()));
@@ -166,7 +168,7 @@ void write_mixture(const RewardStageSettings& settings, const steps::Context& co
   for (const int64_t row : data::draw_rest(own, std::ssize(rest), settings.rest_share, context.seed))
     pairs.push_back(rest[static_cast<size_t>(row)]);
   const int64_t drawn = std::ssize(pairs) - own, wanted = data::wanted_rest(own, settings.rest_share);
-  core::log_info(fmt::format("{}: {} pairs of its own kind, {} of {} others{}", settings.kind, own, drawn, rest.size(),
+  core::log_info(fmt::format("{}: {} pairs of its own kind, {} of {} others{}", core::name_of(settings.kind), own, drawn, rest.size(),
                              drawn < wanted ? fmt::format(" ({} were wanted)", wanted) : ""));
   core::write_file(
       context.work / "mixture.json",
@@ -181,16 +183,16 @@ void write_mixture(const RewardStageSettings& settings, const steps::Context& co
 void write_held_out(const RewardStageSettings& settings, const steps::Context& context) {
   std::vector<nlohmann::json> reported, choosing;
   int64_t usable = 0;  // of the reported ones
-  for (auto& row : read_rows(context, settings.kind + "_test.jsonl")) {
+  for (auto& row : read_rows(context, core::name_of(settings.kind) + "_test.jsonl")) {
     data::Counts ignored;
-    const auto pair = data::parse_preference(row, {.safety = settings.kind == "safety"}, ignored);
+    const auto pair = data::parse_preference(row, {.safety = settings.kind == SourceKind::safety}, ignored);
     const bool chooses = !settings.previous.empty() && pair && collection::chooses_reward_model(pair->prompt, context.seed);
     usable += pair && !chooses ? 1 : 0;
     (chooses ? choosing : reported).push_back(std::move(row));
   }
   if (!settings.previous.empty() && (usable == 0 || choosing.empty())) {
     core::log_warn(fmt::format("{}: {} held-out conversations are too few to choose between two reward models; the new one is used",
-                               settings.kind, usable + std::ssize(choosing)));
+                               core::name_of(settings.kind), usable + std::ssize(choosing)));
     std::move(choosing.begin(), choosing.end(), std::back_inserter(reported));
     choosing.clear();
   }
@@ -203,16 +205,16 @@ double accuracy(const nlohmann::json& evaluation) {
 }
 
 // Copies a reward model that is used as it is into the stage's folder; `name` says where it is from.
-void take_over(const path& model, const std::string& kind, const std::string& name, const path& work) {
+void take_over(const path& model, SourceKind kind, const std::string& name, const path& work) {
   const inference::ScoringModel kept = inference::load_scoring_model(model);
-  inference::save_scoring_model(work, kept.weights.value(), model, kept.format, {{"stage", "reward"}, {"kind", kind}, {"kept", name}},
-                                kept.limit);
+  inference::save_scoring_model(work, kept.weights.value(), model, kept.format,
+                                {{"stage", "reward"}, {"kind", core::name_of(kind)}, {"kept", name}}, kept.limit);
 }
 
 // Paper 3.2.3: the best reward model chooses answers. The previous one stays if it is right more often on the validation pairs.
 void keep_better(const RewardStageSettings& settings, const steps::Context& context) {
   const path &work = context.work, earlier = context.at("previous"), validation = work / kValidation;
-  const bool safety = settings.kind == "safety";
+  const bool safety = settings.kind == SourceKind::safety;
   const auto on = [&](const path& model, const path& pairs) {
     return evaluation::evaluate_reward_model(model, pairs, safety, settings.train.limit);
   };
@@ -222,7 +224,7 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
                                  {"previous_accuracy", before.evaluation.at("accuracy")},
                                  {"previous_difference", to_json(evaluation::accuracy_difference(retrained.pairs, before.pairs))}};
   if (accuracy(before.evaluation) > accuracy(retrained.evaluation)) {
-    core::log_info(fmt::format("{}: {:.3f} on validation pairs is less than the {:.3f} of {}, which stays", settings.kind,
+    core::log_info(fmt::format("{}: {:.3f} on validation pairs is less than the {:.3f} of {}, which stays", core::name_of(settings.kind),
                                accuracy(retrained.evaluation), accuracy(before.evaluation), settings.previous));
     auto [old, old_pairs] = on(earlier, work / kHeldOut);
     old["name"] = now["name"];
@@ -242,15 +244,14 @@ void keep_better(const RewardStageSettings& settings, const steps::Context& cont
 void train_on_batches(const RewardStageSettings& settings, const steps::Context& context) {
   write_mixture(settings, context);
   write_held_out(settings, context);
-  train(settings.train, settings.kind == "public" ? "general" : settings.kind, context.at("model"), context.work / "pairs.jsonl.gz",
-        context.work / kHeldOut, context);
+  train(settings.train, settings.kind, context.at("model"), context.work / "pairs.jsonl.gz", context.work / kHeldOut, context);
   if (steps::fs::exists(context.work / kValidation)) keep_better(settings, context);
 }
 
 // ---- a reward model that a team has already, where there are no pairs to train one ----
 
 struct FirstRewardSettings {
-  std::string kind;
+  SourceKind kind = SourceKind::helpfulness;
 };
 
 void visit(FirstRewardSettings& settings, core::Fields& fields) {
@@ -259,7 +260,7 @@ void visit(FirstRewardSettings& settings, core::Fields& fields) {
 
 // Reads "first". Leaves a reward model folder without held-out pairs.
 void take_first(const FirstRewardSettings& settings, const steps::Context& context) {
-  take_over(context.at("first"), settings.kind, "reward.first." + settings.kind, context.work);
+  take_over(context.at("first"), settings.kind, "reward.first." + core::name_of(settings.kind), context.work);
 }
 
 }  // namespace
@@ -271,7 +272,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
   std::vector<steps::Source> batches, gold = {steps::output_of("data", collection::kGold)};
   for (const auto& batch : recipe::batches_until(plan.versions, version))
     batches.push_back(steps::output_of(batch));
-  const auto add = [&](const std::string& name, const std::string& kind, double rest_share, const std::vector<steps::Source>& pairs,
+  const auto add = [&](const std::string& name, SourceKind kind, double rest_share, const std::vector<steps::Source>& pairs,
                        const steps::Input* previous = nullptr) {
     RewardStageSettings settings{.train = {.reward = recipe.reward,
                                            .drop_duplicates = recipe.mixture.drop_duplicates,
@@ -282,7 +283,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
                                  .rest_share = rest_share,
                                  .own_pairs = recipe.mixture.own_pairs};
     // Mixtures bring labelled safety pairs to other models too, whose scores must not express safety.
-    if (kind != "safety") settings.train.reward.loss.safety_weight = 0;
+    if (kind != SourceKind::safety) settings.train.reward.loss.safety_weight = 0;
     steps::Inputs inputs;
     for (const steps::Source& batch : pairs)
       inputs.push_back({"batch", batch});
@@ -291,12 +292,11 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
     if (previous != nullptr) inputs.push_back(*previous);
     plan.add(steps::make_step(name, settings, std::move(inputs), train_on_batches));
   };
-  const auto add_version = [&](recipe::SourceKind pairs, std::string recipe::Version::*name, double rest_share, const char* first_name,
+  const auto add_version = [&](SourceKind kind, std::string recipe::Version::*name, double rest_share, const char* first_name,
                                const std::string& first_path) {
     if (!first && version.*name == earlier->*name) return;  // no new pairs of this kind
-    const std::string kind = core::name_of(pairs);
     const steps::Input given{"first", steps::from_outside(first_name, first_path)};
-    const bool trains = recipe::from_sandbox(recipe) || !first || recipe::has_source(recipe.data, pairs, 1);
+    const bool trains = recipe::from_sandbox(recipe) || !first || recipe::has_source(recipe.data, kind, 1);
     if (!trains) {
       plan.add(steps::make_step(version.*name, FirstRewardSettings{kind}, {given}, take_first));
       return;
@@ -304,15 +304,14 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
     const steps::Input previous{"previous", first ? given.source : steps::output_of(earlier->*name)};
     add(version.*name, kind, rest_share, batches, first && first_path.empty() ? nullptr : &previous);
   };
-  add_version(recipe::SourceKind::helpfulness, &recipe::Version::helpfulness, recipe.mixture.helpfulness_rest, steps::kFirstHelpfulness,
+  add_version(SourceKind::helpfulness, &recipe::Version::helpfulness, recipe.mixture.helpfulness_rest, steps::kFirstHelpfulness,
               recipe.reward.first.helpfulness);
-  add_version(recipe::SourceKind::safety, &recipe::Version::safety, recipe.mixture.safety_rest, steps::kFirstSafety,
-              recipe.reward.first.safety);
+  add_version(SourceKind::safety, &recipe::Version::safety, recipe.mixture.safety_rest, steps::kFirstSafety, recipe.reward.first.safety);
   if (!first) return;
-  if (recipe::has_general_reward(recipe)) add(recipe::kGeneralReward, "public", 0, batches);
+  if (recipe::has_general_reward(recipe)) add(recipe::kGeneralReward, SourceKind::public_pairs, 0, batches);
   if (recipe::from_sandbox(recipe) || !recipe::has_gold(recipe)) return;
-  add(recipe::kGoldHelpfulness, "helpfulness", 0, gold);
-  add(recipe::kGoldSafety, "safety", 0, gold);
+  add(recipe::kGoldHelpfulness, SourceKind::helpfulness, 0, gold);
+  add(recipe::kGoldSafety, SourceKind::safety, 0, gold);
 }
 
 steps::Command reward_command() {
