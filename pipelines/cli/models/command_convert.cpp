@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/named.h"
 #include "data/chat_format.h"
 #include "data/generation_config.h"
 #include "data/tokenizer.h"
@@ -29,20 +30,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
+enum class SourceFormat { hf, adapter, meta, gguf, llama2c };
+constexpr auto names(SourceFormat) {
+  return std::to_array<core::Named<SourceFormat>>({{SourceFormat::hf, "hf"},
+                                                   {SourceFormat::adapter, "adapter"},
+                                                   {SourceFormat::meta, "meta"},
+                                                   {SourceFormat::gguf, "gguf"},
+                                                   {SourceFormat::llama2c, "llama2c"}});
+}
+
 struct ConvertOptions {
   std::string source, target, format, tokenizer, chat, dtype = "keep";
 };
 
-std::string recognise(const fs::path& source) {
+SourceFormat recognise(const fs::path& source) {
   if (!fs::exists(source)) throw core::UsageError(fmt::format("{} does not exist", source.string()));
   if (fs::is_directory(source)) {
-    if (policy::is_adapter(source)) return "adapter";
+    if (policy::is_adapter(source)) return SourceFormat::adapter;
     const bool safetensors = fs::exists(source / "model.safetensors") || fs::exists(source / "model.safetensors.index.json");
-    return !safetensors && policy::is_meta_folder(source) ? "meta" : "hf";
+    return !safetensors && policy::is_meta_folder(source) ? SourceFormat::meta : SourceFormat::hf;
   }
   policy::refuse_other_checkpoint(source);
-  if (source.extension() == ".gguf") return "gguf";
-  if (source.extension() == ".bin") return "llama2c";
+  if (source.extension() == ".gguf") return SourceFormat::gguf;
+  if (source.extension() == ".bin") return SourceFormat::llama2c;
   throw core::UsageError(
       fmt::format("{} is no model folder, .gguf or llama2.c .bin; name its kind with --format hf|meta|gguf|llama2c", source.string()));
 }
@@ -71,11 +81,11 @@ void check_renderable(const data::ChatFormat& format, const data::Tokenizer& tok
   }
 }
 
-policy::Llama read_source(const std::string& kind, const fs::path& source) {
-  if (kind == "gguf") return policy::import_gguf(source);
-  if (kind == "llama2c") return policy::import_llama2c(source);
-  if (kind == "meta") return policy::import_meta(source);
-  if (kind == "adapter") {
+policy::Llama read_source(SourceFormat format, const fs::path& source) {
+  if (format == SourceFormat::gguf) return policy::import_gguf(source);
+  if (format == SourceFormat::llama2c) return policy::import_llama2c(source);
+  if (format == SourceFormat::meta) return policy::import_meta(source);
+  if (format == SourceFormat::adapter) {
     const policy::Llama base = policy::load_llama(policy::base_of(source), policy::Precision::stored);
     return policy::merged(policy::load_lora(source, base));
   }
@@ -83,10 +93,10 @@ policy::Llama read_source(const std::string& kind, const fs::path& source) {
 }
 
 // A refusal before the weights are read, which takes long.
-void check_tokenizer(const ConvertOptions& options, const std::string& kind) {
-  if (kind == "llama2c" && options.tokenizer.empty())
+void check_tokenizer(const ConvertOptions& options, SourceFormat format) {
+  if (format == SourceFormat::llama2c && options.tokenizer.empty())
     throw core::UsageError("a llama2.c checkpoint holds no tokenizer: name it with --tokenizer PATH");
-  if (kind != "meta") return;
+  if (format != SourceFormat::meta) return;
   if (options.tokenizer.empty() && !fs::exists(fs::path(options.source) / "tokenizer.model") &&
       !fs::exists(fs::path(options.source) / "tokenizer.json"))
     throw core::UsageError(
@@ -95,9 +105,9 @@ void check_tokenizer(const ConvertOptions& options, const std::string& kind) {
 }
 
 // SHA-256 of a source; of Meta's folder over the files that are read.
-std::string source_digest(const ConvertOptions& options, const std::string& kind) {
+std::string source_digest(const ConvertOptions& options, SourceFormat format) {
   core::DigestCache digests;
-  if (kind != "meta") return steps::digest_of(options.source, digests);
+  if (format != SourceFormat::meta) return steps::digest_of(options.source, digests);
   std::vector<fs::path> files = policy::meta_weights(options.source);
   files.push_back(fs::path(options.source) / "params.json");
   std::string all;
@@ -107,8 +117,9 @@ std::string source_digest(const ConvertOptions& options, const std::string& kind
 }
 
 // How the folder came about; `dtype` only where the weights may have been rounded to it.
-nlohmann::json lineage_of(const ConvertOptions& options, const std::string& kind) {
-  nlohmann::json lineage = {{"stage", "convert"}, {"source_format", kind}, {"source_sha256", source_digest(options, kind)}};
+nlohmann::json lineage_of(const ConvertOptions& options, SourceFormat format) {
+  nlohmann::json lineage = {
+      {"stage", "convert"}, {"source_format", core::name_of(format)}, {"source_sha256", source_digest(options, format)}};
   if (options.dtype != "keep") lineage["dtype"] = options.dtype;
   return lineage;
 }
@@ -137,7 +148,7 @@ void convert_reward_adapter(const ConvertOptions& options, const fs::path& targe
   reward::RewardModel merged = {policy::merged(model.weights->backbone), model.weights->score};
   policy::cast_weights(merged.backbone, options.dtype, options.source);
   merged.score = merged.score.to(merged.backbone.norm.scalar_type());
-  nlohmann::json lineage = lineage_of(options, "adapter");
+  nlohmann::json lineage = lineage_of(options, SourceFormat::adapter);
   if (const std::string kind = inference::trained_for(options.source); !kind.empty()) lineage["kind"] = kind;
   commit(target,
          [&](const fs::path& work) { inference::save_scoring_model(work, merged, options.source, model.format, lineage, model.limit); });
@@ -145,15 +156,15 @@ void convert_reward_adapter(const ConvertOptions& options, const fs::path& targe
 }
 
 void convert(const ConvertOptions& options) {
-  const std::string kind = options.format.empty() ? recognise(options.source) : options.format;
-  const bool adapter = kind == "adapter";
+  const SourceFormat given = options.format.empty() ? recognise(options.source) : core::named<SourceFormat>(options.format);
+  const bool adapter = given == SourceFormat::adapter;
   if (adapter && !policy::is_adapter(options.source))
     throw core::UsageError(fmt::format("{} is no PEFT adapter: it holds no adapter_config.json", options.source));
   const fs::path target = core::output_folder(options.target);
   run::check_outside_results(target);
   if (adapter && policy::is_classifier_adapter(options.source)) return convert_reward_adapter(options, target);
-  check_tokenizer(options, kind);
-  policy::Llama llama = read_source(kind, options.source);
+  check_tokenizer(options, given);
+  policy::Llama llama = read_source(given, options.source);
   policy::cast_weights(llama, options.dtype, options.source);
   const data::ChatFormat format = source_format(options);
   commit(target, [&](const fs::path& work) {
@@ -162,7 +173,7 @@ void convert(const ConvertOptions& options) {
     if (!adapter) copy_own_companions(options.source, work);
     const fs::path text = as_loaded ? fs::path(options.source) : work;
     check_renderable(format, *inference::load_tokenizer(text), !options.chat.empty());
-    inference::save_language_model(work, llama, text, format, lineage_of(options, kind),
+    inference::save_language_model(work, llama, text, format, lineage_of(options, given),
                                    adapter ? inference::recorded_limit(options.source) : inference::RenderPolicy{});
     if (const auto tokenizer = data::load_tokenizer(work); tokenizer->vocab_size() > llama.config.vocab_size)
       throw core::DataError(options.tokenizer.empty() ? options.source : options.tokenizer, 0,
@@ -189,7 +200,7 @@ void add_convert(CLI::App& app, common::Invocation& invocation) {
       ->type_name("SRC");
   command->add_option("target", options->target, "model folder to write; must not exist or be empty")->required()->type_name("DST");
   command->add_option("--format", options->format, "format of SRC, if its name does not show it")
-      ->check(CLI::IsMember({"hf", "adapter", "meta", "gguf", "llama2c"}));
+      ->check(CLI::IsMember(core::all_names<SourceFormat>()));
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds the tokenizer, if not SRC")
       ->type_name("PATH");
   command->add_option("--chat", options->chat,

@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "core/jsonl.h"
 #include "core/log.h"
+#include "core/named.h"
 #include "evaluation/statistics/json.h"
 #include "evaluation/statistics/safety.h"
 #include "pipelines/cli/common/options.h"
@@ -65,10 +66,7 @@ json summary_json(const Ratings& ratings, const statistics::Bootstrap& bootstrap
 }
 
 json agreement_json(const Ratings& ratings, const std::string& name) {
-  statistics::AgreementWeights weights{};
-  for (const auto& known : names(weights))
-    if (known.name == name) weights = known.value;
-  const statistics::Agreement agreement = statistics::safety_agreement(ratings, weights);
+  const statistics::Agreement agreement = statistics::safety_agreement(ratings, core::named<statistics::AgreementWeights>(name));
   json row = statistics::to_json(agreement.coefficient);
   row.update({{"standard_error", agreement.standard_error},
               {"observed", agreement.observed},
