@@ -4,6 +4,7 @@
 namespace keel::pipelines::cli {
 namespace {
 
+using test::kTinyRecipe;
 using test::Outcome;
 using test::Workplace;
 using Row = nlohmann::json;
