@@ -10,7 +10,7 @@
 
 namespace keel::core {
 
-// Exit codes of the binary (docs/formats.md). 75 and 74 follow sysexits.h: a temporary failure and an I/O error.
+// Exit codes of the binary (docs/commands.md). 75 and 74 follow sysexits.h: a temporary failure and an I/O error.
 enum class Exit : int { done = 0, usage = 2, data = 3, locked = 4, internal = 70, io = 74, interrupted = 75 };
 
 class Error : public std::runtime_error {

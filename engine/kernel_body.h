@@ -191,8 +191,8 @@ void copy_panel(const Matrix& b, int64_t first, int64_t columns, int64_t terms, 
 void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
              int64_t end, Into into, float* panel) {
   if (rows == 0) return;
-  for (int64_t p = begin; p < end; ++p)
-    for (int64_t block = 0; block < terms; block += kBlock) {
+  for (int64_t block = 0; block < terms; block += kBlock)  // outside: the block of a is read again for each panel
+    for (int64_t p = begin; p < end; ++p) {
       const int64_t here = std::min(kBlock, terms - block);
       copy_panel({b.data + block * b.row, b.row, b.column}, p * kPanel, columns, here, panel);
       multiply_panel(a.data + block * a.column, a.row, a.column, panel, here, c + p * kPanel, c_row, rows, columns - p * kPanel,
@@ -422,9 +422,45 @@ float exponentials(const float* logits, float scale, int64_t count, float* value
   return largest;
 }
 
+// The same for columns: logits [rows, columns] of `columns` tokens, rows beginning with a block.
+void column_largest(const float* logits, int64_t rows, int64_t columns, float* largest) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t c = 0; c < columns; c += kWidth) {
+      const Vector most = load(largest + c), next = load(logits + row * columns + c);
+      store(largest + c, most > next ? most : next);
+    }
+}
+
+void column_exponentials(float* logits, int64_t rows, int64_t columns, const float* largest, float scale, float* lanes, float* sums,
+                         float* moments) {
+  std::fill_n(lanes, kLanes * columns, 0.f);
+  std::fill_n(moments, columns, 0.f);
+  for (int64_t row = 0; row < rows; ++row) {
+    float* const from = logits + row * columns;
+    float* const lane = lanes + row % kLanes * columns;
+    for (int64_t c = 0; c < columns; c += kWidth) {
+      const Vector exponent = (load(from + c) - load(largest + c)) * scale, value = exponential(exponent);
+      store(from + c, value);
+      store(lane + c, load(lane + c) + value);
+      store(moments + c, load(moments + c) + value * exponent);
+    }
+  }
+  for (int64_t half = kLanes / 2; half > 0; half /= 2)  // as fold() does
+    for (int64_t i = 0; i < half; ++i)
+      for (int64_t c = 0; c < columns; c += kWidth)
+        store(lanes + i * columns + c, load(lanes + i * columns + c) + load(lanes + (i + half) * columns + c));
+  std::copy_n(lanes, columns, sums);
+}
+
+void scale_columns(float* values, int64_t rows, int64_t columns, const float* by) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t c = 0; c < columns; c += kWidth)
+      store(values + row * columns + c, load(values + row * columns + c) * load(by + c));
+}
+
 }  // namespace
 
-constexpr Kernels kTable = {kName,  multiply,        product, rms_norm,         rms_norm_backward,
-                            swiglu, swiglu_backward, attend,  softmax_backward, exponentials};
+constexpr Kernels kTable = {kName,  multiply,         product,      rms_norm,       rms_norm_backward,   swiglu,       swiglu_backward,
+                            attend, softmax_backward, exponentials, column_largest, column_exponentials, scale_columns};
 
 }  // namespace keel::engine

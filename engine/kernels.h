@@ -58,6 +58,15 @@ struct Kernels {
 
   // values[i] = exp((logits[i] - largest) * scale); sums: of each kSumBlock of them. Returns the largest logit.
   float (*exponentials)(const float* logits, float scale, int64_t count, float* values, float* sums);
+
+  // The same for many tokens at once, a column each; columns are a multiple of kLanes. A block: at most kSumBlock rows, of which the first
+  // one's number is a multiple of kSumBlock.
+  //   logits  [rows, columns]; of column_exponentials() one block, which becomes e^(scale (logit - largest))
+  //   lanes   room for kLanes * columns;  sums, moments  [columns]: of e^x and of x e^x over the block
+  void (*column_largest)(const float* logits, int64_t rows, int64_t columns, float* largest);  // raises largest [columns]
+  void (*column_exponentials)(float* logits, int64_t rows, int64_t columns, const float* largest, float scale, float* lanes, float* sums,
+                              float* moments);
+  void (*scale_columns)(float* values, int64_t rows, int64_t columns, const float* by);  // multiplies column c by by[c]
 };
 
 // The best that this processor has; ATEN_CPU_CAPABILITY ("avx2", "default") asks for less, as it does of ATen.

@@ -32,6 +32,13 @@ int64_t positions_at_once(const Llama& model, int64_t most_bytes = kMostLogitsBy
 at::Tensor state_logprobs(const Llama& model, const at::Tensor& states, const at::Tensor& targets, double temperature = 1.0,
                           int64_t most_bytes = kMostLogitsBytes);
 
+// The same with the entropy of each position's distribution, nats, [N] fp32 without gradients.
+struct StateLogprobs {
+  at::Tensor logprobs, entropies;
+};
+StateLogprobs state_logprobs_and_entropies(const Llama& model, const at::Tensor& states, const at::Tensor& targets,
+                                           double temperature = 1.0, int64_t most_bytes = kMostLogitsBytes);
+
 // log p of the targets marked true, [N] fp32 in row-major order, with gradients if the model's weights have them. Logits are computed for
 // these positions alone.
 at::Tensor masked_logprobs(const Llama& model, const runtime::TargetBatch& batch, double temperature = 1.0);

@@ -1,17 +1,24 @@
 // Log-probs of hidden states without all logits at once.
 //
 // Legend: N positions, D hidden size, V vocabulary.
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/core/ivalue.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
+#include "engine/head.h"
 #include "policy/logprobs.h"
+#include "runtime/parallel.h"
 
 namespace keel::policy {
 namespace {
@@ -64,16 +71,77 @@ struct ChunkedLogprobs : torch::autograd::Function<ChunkedLogprobs> {
   }
 };
 
+// The same by the engine.
+struct HeadPass : torch::CustomClassHolder {
+  explicit HeadPass(const at::Tensor& head)
+      : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), runtime::worker_count(at::get_num_threads())) {}
+  engine::Head engine;
+};
+
+struct EngineLogprobs : torch::autograd::Function<EngineLogprobs> {
+  // Log-probs, and entropies without gradients.
+  static variable_list forward(AutogradContext* context, const at::Tensor& given, const at::Tensor& head, const at::Tensor& targets,
+                               double temperature, int64_t most_bytes) {
+    const at::Tensor states = given.contiguous(), ids = targets.contiguous();
+    const auto pass = c10::make_intrusive<HeadPass>(head);
+    at::Tensor logprobs = at::empty({states.size(0)}, at::kFloat), entropies = at::empty_like(logprobs);
+    pass->engine.forward(states.const_data_ptr<float>(), {ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel())},
+                         static_cast<float>(1 / temperature), logprobs.mutable_data_ptr<float>(), entropies.mutable_data_ptr<float>(),
+                         most_bytes);
+    context->save_for_backward({states, head});
+    context->saved_data["pass"] = c10::IValue::make_capsule(pass);
+    context->mark_non_differentiable({entropies});
+    return {logprobs, entropies};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto pass = c10::static_intrusive_pointer_cast<HeadPass>(context->saved_data["pass"].toCapsule());
+    const at::Tensor of_logprobs = gradients[0].contiguous();
+    at::Tensor for_states, for_head;
+    if (context->needs_input_grad(0)) for_states = at::empty_like(saved[0]);
+    if (context->needs_input_grad(1)) for_head = at::empty_like(saved[1]);
+    pass->engine.backward(of_logprobs.const_data_ptr<float>(), for_states.defined() ? for_states.mutable_data_ptr<float>() : nullptr,
+                          for_head.defined() ? for_head.mutable_data_ptr<float>() : nullptr);
+    return {for_states, for_head, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+bool by_engine(const at::Tensor& states, const at::Tensor& head) {
+  return states.is_cpu() && states.scalar_type() == at::kFloat && head.is_cpu() && head.scalar_type() == at::kFloat && head.is_contiguous();
+}
+
 }  // namespace
 
 int64_t positions_at_once(const Llama& model, int64_t most_bytes) {
   return std::max<int64_t>(1, most_bytes / (model.config.vocab_size * static_cast<int64_t>(sizeof(float))));
 }
 
+StateLogprobs state_logprobs_and_entropies(const Llama& model, const at::Tensor& states, const at::Tensor& targets, double temperature,
+                                           int64_t most_bytes) {
+  TORCH_CHECK(model.head.defined(), "[policy.state_logprobs] this model has no language-model head (a reward model's backbone?)");
+  if (by_engine(states, model.head)) {
+    const bool learns = at::GradMode::is_enabled() && (states.requires_grad() || model.head.requires_grad());
+    const variable_list both = EngineLogprobs::apply(states, model.head, targets, temperature, learns ? most_bytes : 0);
+    return {both[0], both[1]};
+  }
+  const int64_t at_once = positions_at_once(model, most_bytes);
+  variable_list entropies;
+  {
+    const at::NoGradGuard no_grad;
+    each_chunk(states.size(0), at_once, [&](int64_t begin, int64_t count) {
+      const at::Tensor logprobs = at::log_softmax(logits_with(model.head, states.narrow(0, begin, count)) / temperature, -1);
+      entropies.push_back(-(logprobs.exp() * logprobs).sum(-1));
+    });
+  }
+  return {state_logprobs(model, states, targets, temperature, most_bytes), entropies.empty() ? at::empty({0}) : at::cat(entropies)};
+}
+
 at::Tensor state_logprobs(const Llama& model, const at::Tensor& states, const at::Tensor& targets, double temperature, int64_t most_bytes) {
+  TORCH_CHECK(model.head.defined(), "[policy.state_logprobs] this model has no language-model head (a reward model's backbone?)");
+  if (by_engine(states, model.head)) return state_logprobs_and_entropies(model, states, targets, temperature, most_bytes).logprobs;
   const int64_t at_once = positions_at_once(model, most_bytes);
   if (states.size(0) <= at_once) return target_logprobs(logits_of(model, states), targets, temperature);
-  TORCH_CHECK(model.head.defined(), "[policy.state_logprobs] this model has no language-model head (a reward model's backbone?)");
   return ChunkedLogprobs::apply(states, model.head, targets, temperature, at_once);
 }
 

@@ -1,7 +1,6 @@
 #include "ppo/rollout.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/tensor.h>
@@ -10,7 +9,6 @@
 #include <algorithm>
 
 #include "policy/logprobs.h"
-#include "ppo/losses.h"
 
 namespace keel::ppo {
 
@@ -92,15 +90,8 @@ AnswerLogprobs answer_logprobs(const policy::Llama& policy, const at::Tensor& st
   const at::Tensor targets = batch.inputs.targets.masked_select(batch.inputs.loss_mask);
   if (!with_entropy)
     return {.logprobs = at_true_places(policy::state_logprobs(policy, states, targets, temperature), batch.mask), .entropy = {}};
-  std::vector<at::Tensor> logprobs, entropies;  // of the chunks of state_logprobs()
-  const int64_t positions = states.size(0), at_once = policy::positions_at_once(policy);
-  for (int64_t begin = 0; begin < positions; begin += at_once) {
-    const int64_t count = std::min(at_once, positions - begin);
-    const at::Tensor logits = policy::logits_of(policy, states.narrow(0, begin, count));
-    logprobs.push_back(policy::target_logprobs(logits, targets.narrow(0, begin, count), temperature));
-    entropies.push_back(entropy(logits.detach() / temperature));
-  }
-  return {.logprobs = at_true_places(at::cat(logprobs), batch.mask), .entropy = at_true_places(at::cat(entropies), batch.mask)};
+  const auto [logprobs, entropies] = policy::state_logprobs_and_entropies(policy, states, targets, temperature);
+  return {.logprobs = at_true_places(logprobs, batch.mask), .entropy = at_true_places(entropies, batch.mask)};
 }
 
 AnswerLogprobs answer_logprobs(const policy::Llama& policy, const AnswerBatch& batch, double temperature, bool with_entropy) {

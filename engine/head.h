@@ -1,0 +1,47 @@
+// The language-model head in training: log-probs of targets, and their gradients, without all logits at once.
+//
+// Legend: N positions, D width, V vocabulary.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/buffer.h"
+#include "engine/kernels.h"
+#include "engine/team.h"
+
+namespace keel::engine {
+
+class Head {
+ public:
+  Head(const float* weight, int64_t vocabulary, int64_t width, int threads);  // weight [V, D], read by both passes
+
+  // log p(target), p = softmax(scale * W h): to the bit what Sampler::logprob() says of the same logits. And the entropy of p in nats, [N],
+  // unless nullptr. states [N, D], which must live until backward(). Keeps probabilities for backward() as far as `most_kept` bytes go;
+  // what lies beyond is computed again. 0: backward() does not come.
+  void forward(const float* states, std::span<const int64_t> targets, float scale, float* logprobs, float* entropies, int64_t most_kept);
+
+  // From dL / dlogprobs [N]: gradients of states [N, D] and weight [V, D], which are replaced. nullptr: not wanted.
+  void backward(const float* d_logprobs, float* d_states, float* d_weight);
+
+ private:
+  void exponentials(int64_t chunk, float* values, int member);
+
+  const float* weight_;
+  int64_t vocabulary_, width_;
+  Team team_;
+  const Kernels& kernels_;
+  const float* states_ = nullptr;
+  std::vector<int64_t> targets_;
+  float scale_ = 1;
+  int64_t kept_chunks_ = 0;
+  std::vector<Buffer> kept_;         // e^x of the first chunks, [V, kChunk]
+  Buffer once_;                      // the same of the chunk in work
+  std::vector<float> totals_;        // sums of e^x, [N rounded up]
+  std::vector<float> exponents_;     // of the targets
+  Buffer largest_, sums_, moments_;  // of the chunk in work: [members, kChunk], [blocks, kChunk] each
+  std::vector<Buffer> panels_, lanes_;
+};
+
+}  // namespace keel::engine
