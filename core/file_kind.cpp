@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "core/error.h"
+#include "core/parquet.h"
 
 namespace keel::core {
 namespace {
@@ -29,7 +30,12 @@ std::string foreign_file(std::string_view head) {
   using namespace std::string_view_literals;
   static const Kind kKinds[] = {
       {"version https://git-lfs.github.com/"sv, "a Git LFS pointer, not the file itself: fetch the file with git lfs pull"},
-      {"PAR1"sv, "a Parquet table: write its rows as JSON lines, one object a line (pandas: read_parquet, to_json with lines=True)"},
+      {"PAR1"sv,
+       reads_parquet()
+           ? "a Parquet table, which is read as a data file alone, uncompressed and not through a pipe"
+           : "a Parquet table, which this keel was built without: build it with (make parquet), or write the rows as JSON lines, one "
+             "object a line (pandas: read_parquet, to_json with lines=True)"},
+      {"PARE"sv, "an encrypted Parquet table: write its rows as JSON lines, one object a line"},
       {"ARROW1"sv, "an Arrow table: write its rows as JSON lines, one object a line (datasets: Dataset.to_json)"},
       {"\x89HDF\r\n"sv, "an HDF5 file, which keel does not read: save the weights as safetensors"},
       {"SQLite format 3"sv, "an SQLite database: write its rows as JSON lines, one object a line"},

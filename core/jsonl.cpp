@@ -14,6 +14,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/json.h"
+#include "core/parquet.h"
 #include "core/system_error.h"
 #include "core/utf8.h"
 
@@ -92,8 +93,19 @@ std::string other_form(std::string_view line, const std::string& path) {
 
 }  // namespace
 
+JsonlReader::JsonlReader(const std::filesystem::path& path) : lines_(path) {
+  if (reads_parquet() && is_parquet(path)) table_ = std::make_unique<ParquetReader>(path);
+}
+
+JsonlReader::~JsonlReader() = default;
+
 bool JsonlReader::next(nlohmann::json& row) {
   if (interrupt_requested()) stop_if_interrupted("reading " + path());
+  if (table_ != nullptr) {
+    const bool more = table_->next(row);
+    line_ = table_->row();
+    return more;
+  }
   std::string element;
   if (!list_) {
     do {

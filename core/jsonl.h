@@ -1,4 +1,4 @@
-// Lines and JSON lines in and out; .gz and .zst are read and written transparently.
+// Lines and JSON lines in and out; .gz and .zst are read and written transparently. Rows are read from Parquet files, too.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,8 @@
 #include "core/error.h"
 
 namespace keel::core {
+
+class ParquetReader;
 
 // Text lines of a plain, .gz or .zst file (concatenated members too). A line may hold at most 64 MiB.
 class LineReader {
@@ -29,11 +31,13 @@ class LineReader {
   int64_t line_ = 0;
 };
 
-// One JSON object a line, blank lines are skipped; or one JSON list of objects. DataError for anything that is not an object (the error
-// names a table and other well-known forms), Interrupted once a signal has come.
+// One JSON object a line, blank lines are skipped; or one JSON list of objects; or the rows of a Parquet file (core/parquet.h), whose
+// numbers count as lines. DataError for anything that is not an object (the error names a table and other well-known forms), Interrupted
+// once a signal has come.
 class JsonlReader {
  public:
-  explicit JsonlReader(const std::filesystem::path& path) : lines_(path) {}
+  explicit JsonlReader(const std::filesystem::path& path);
+  ~JsonlReader();
   bool next(nlohmann::json& row);
   int64_t line() const { return line_; }  // on which the row last returned begins, from 1
   const std::string& path() const { return lines_.path(); }
@@ -43,6 +47,7 @@ class JsonlReader {
   bool next_of_list(std::string& element);
 
   LineReader lines_;
+  std::unique_ptr<ParquetReader> table_;  // of a Parquet file
   std::string text_;
   int64_t line_ = 0;
   bool begins_ = true;  // no row is read yet

@@ -180,7 +180,6 @@ TEST_CASE("json rows: a table and other well-known forms are called by their nam
   CHECK_THAT(complaint("{\n  \"a\": 1\n}\n"), ContainsSubstring("a JSON object over several lines") && ContainsSubstring("jq -c ."));
   CHECK_THAT(complaint("prompt,chosen,rejected\nq,a,b\n"), ContainsSubstring("(CSV)") && ContainsSubstring("JSON lines"));
   CHECK_THAT(complaint("prompt\tchosen\nq\ta\n"), ContainsSubstring("(TSV)"));
-  CHECK_THAT(complaint("PAR1\x15\x04 and more"), ContainsSubstring("is a Parquet table"));
   CHECK_THAT(complaint("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"), ContainsSubstring("is a Git LFS pointer"));
   CHECK_THAT(complaint("<!DOCTYPE html>\n"), ContainsSubstring("is a web page"));
   CHECK(complaint("{\"a\": 1}\n").empty());
