@@ -1,12 +1,12 @@
 # `make demo` and `make test` do everything, set-up included, from a bare Debian 12 on; `make help` lists the rest.
-# KEEL_DEPS and KEEL_TORCH: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
+# KEEL_DEPS, KEEL_TORCH and KEEL_ARROW: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build setup model compat bench deb asan tsan fuzz lint format docs clean
+.PHONY: help demo test build setup parquet model compat bench deb asan tsan fuzz lint format docs clean
 
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
 BINARY := build/keel
-CONFIGURE = cmake --log-level=WARNING -DKEEL_DEPS="$(KEEL_DEPS)" -DKEEL_TORCH="$(KEEL_TORCH)" --preset
+CONFIGURE = cmake --log-level=WARNING -DKEEL_DEPS="$(KEEL_DEPS)" -DKEEL_TORCH="$(KEEL_TORCH)" -DKEEL_ARROW="$(KEEL_ARROW)" --preset
 CTEST = ctest --output-on-failure --no-label-summary --no-tests=error --parallel $(JOBS) --test-dir
 SMOLLM2 := models/smollm2-135m-instruct
 HELPFULNESS ?= runs/demo/reward_models/helpfulness
@@ -29,6 +29,10 @@ build: setup  ## build/keel, which runs without environment variables
 setup:  ## packages, Catch2 and LibTorch: what is missing of them
 	@tools/setup.sh
 
+parquet:  ## fetches Arrow (55 MB) and builds build/keel with it: Parquet is read from then on, by every later build
+	@tools/setup.sh parquet
+	@$(MAKE) --no-print-directory build
+
 model: build  ## SmolLM2-135M-Instruct in models/
 	tools/fetch_model.sh $(BINARY) $(SMOLLM2)
 
@@ -38,7 +42,7 @@ compat: build  ## keel serve against clients of other trainers (pip install -r t
 bench: build  ## the benchmarks
 	build/release/bench/keel_bench
 
-deb: build  ## build/keel_VERSION_amd64.deb: keel with LibTorch's libraries, for Debian 12
+deb: build  ## build/keel_VERSION_amd64.deb: keel with LibTorch's libraries (and Arrow's), for Debian 12
 	@tools/setup.sh deb
 	cd build && rm -rf deb keel_*.deb && cpack --config release/CPackConfig.cmake -B deb && mv deb/*.deb .
 

@@ -31,6 +31,7 @@ if [[ -n ${1-} ]]; then
   for folder in "${torch_free[@]}"; do
     for file in "$folder"/*.cpp; do [[ -e $file ]] && tidied+=("$file"); done
   done
+  if grep -q core/parquet/ "$1/compile_commands.json"; then tidied+=(core/parquet/*.cpp); fi  # where Arrow is there
   if [[ -n ${2-} ]]; then  # a changed header is seen through the source of its name
     changed=$(git diff --name-only --relative "$2" -- '*.cpp' '*.h' | sed 's/\.h$/.cpp/')
     mapfile -t tidied < <(printf '%s\n' "${tidied[@]}" | grep -Fx -e "$changed" || true)

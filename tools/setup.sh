@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Set-up: tools and libraries from Debian 12, Catch2 v3 from its backports, LibTorch from the PyPI wheel. Installs what is missing
-# and nothing else; takes a moment when all is there. The groups lint, deb, fuzz, docs and model add what those make targets need.
+# and nothing else; takes a moment when all is there. The groups lint, deb, fuzz, docs, model and parquet add what those make targets need.
 #
-# KEEL_DEPS   where Catch2 and LibTorch go (default: ${XDG_CACHE_HOME:-~/.cache}/keel)
+# KEEL_DEPS   where Catch2, LibTorch and Arrow go (default: ${XDG_CACHE_HOME:-~/.cache}/keel)
 # KEEL_TORCH  a LibTorch 2.11 that is already there (the folder with include/ and lib/); the wheel is then not fetched
+# KEEL_ARROW  for parquet: an Arrow that is already there (the folder with include/ and libarrow.so.2600); it is then not fetched
 # Exit codes: 0 done, 2 something is missing that set-up cannot or may not install (listed, nothing changed), 74 a download failed.
 set -euo pipefail
 export LC_ALL=C
 
 readonly torch=2.11.0
 readonly wheels=("torch==$torch" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)  # even on a CPU libtorch_cpu needs all three
+readonly arrow=26.0.1  # of pyarrow's wheel, which carries Arrow's C++ libraries; cmake/KeelParquet.cmake names it too
 readonly suite=bookworm-backports
 
 # Debian package | what must be there: a program (and its lowest version), a header, a Python module
@@ -40,6 +42,9 @@ say() { echo "set-up: $*" >&2; }
 have_torch() {
   [[ -n ${KEEL_TORCH-} ]] || [[ -e $libtorch/torch/lib/libtorch_cpu.so && -e $libtorch/nvidia/cu13/lib/libcupti.so.13 ]]
 }
+
+# Only where it is asked for: the group parquet.
+have_arrow() { [[ -z $with_arrow || -n ${KEEL_ARROW-} || -e $arrow_folder/libparquet.so.2600 ]]; }
 
 have_catch2() { [[ -e $deps/catch2/usr/include/catch2/catch_test_macros.hpp ]] || have_header catch2/catch_test_macros.hpp; }
 
@@ -135,23 +140,40 @@ fetch_catch2() {
   exit 74
 }
 
-fetch_torch() {
-  say "fetching ${wheels[*]} into $libtorch (0.5 GB to download, 1.2 GB on disk)"
-  local free_mb platforms=(--platform manylinux2014_x86_64) glibc
+fetch_wheels() {  # fetch_wheels FOLDER MB_NEEDED WHEEL...: unpacked into a folder below $work
+  local folder=$work/$1 needed=$2 free_mb platforms=(--platform manylinux2014_x86_64) glibc
+  shift 2
   free_mb=$(df -Pm "$work" | awk 'NR == 2 {print $4}')
-  ((free_mb >= 2500)) || { say "needs 2.5 GB free in $deps, there are $free_mb MB; KEEL_DEPS can name another folder"; exit 74; }
+  ((free_mb >= needed)) || { say "needs $needed MB free in $deps, there are $free_mb MB; KEEL_DEPS can name another folder"; exit 74; }
   for glibc in 17 24 25 26 27 28; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
   # The wheels of one fixed Python, so that any Python with pip can fetch them. TMPDIR beside the target makes pip's last step a rename.
-  TMPDIR=$work PIP_REQUIRE_VIRTUALENV=false "$(python_with pip)" -m pip install --target "$work/libtorch" --no-deps --no-compile \
+  TMPDIR=$work PIP_REQUIRE_VIRTUALENV=false "$(python_with pip)" -m pip install --target "$folder" --no-deps --no-compile \
     --no-cache-dir --disable-pip-version-check --root-user-action=ignore --only-binary=:all: --python-version 3.11 \
-    --implementation cp --abi cp311 --abi none "${platforms[@]}" "${wheels[@]}" >&2 ||
+    --implementation cp --abi cp311 --abi none "${platforms[@]}" "$@" >&2 ||
     { say "pip could not fetch the wheels, see above"; exit 74; }
+}
+
+fetch_torch() {
+  say "fetching ${wheels[*]} into $libtorch (0.5 GB to download, 1.2 GB on disk)"
+  fetch_wheels libtorch 2500 "${wheels[@]}"
   rm -rf "$libtorch"
   mv "$work/libtorch" "$libtorch"
 }
 
+# Of the wheel two libraries, the headers and the licence stay.
+fetch_arrow() {
+  say "fetching pyarrow==$arrow into $arrow_folder (55 MB to download, 65 MB on disk)"
+  fetch_wheels pyarrow 300 "pyarrow==$arrow"
+  mkdir "$work/arrow"
+  mv "$work"/pyarrow/pyarrow/{include,libarrow.so.2600,libparquet.so.2600} "$work"/pyarrow/pyarrow-*.dist-info/licenses/*.txt "$work/arrow"
+  rm -rf "$arrow_folder"
+  mv "$work/arrow" "$arrow_folder"
+}
+
 deps=$(realpath -m "${KEEL_DEPS:-${XDG_CACHE_HOME:-${HOME:?set HOME or KEEL_DEPS}/.cache}/keel}")
 libtorch=$deps/libtorch-$torch
+arrow_folder=$deps/arrow-$arrow
+with_arrow=
 # shellcheck source=/dev/null
 system=$(. /etc/os-release 2>/dev/null && echo "${ID-} ${VERSION_ID-}") || system="unknown"
 
@@ -162,20 +184,26 @@ for group in "$@"; do
     fuzz) requirements+=$'clang  program clang++\n' ;;
     docs) requirements+=$'doxygen  program doxygen\n' ;;
     model) requirements+=$pip_requirement ;;
-    *) say "usage: tools/setup.sh [lint] [deb] [fuzz] [docs] [model]"; exit 2 ;;
+    parquet) with_arrow=yes ;;
+    *) say "usage: tools/setup.sh [lint] [deb] [fuzz] [docs] [model] [parquet]"; exit 2 ;;
   esac
 done
-have_torch || requirements+=$pip_requirement
+{ have_torch && have_arrow; } || requirements+=$pip_requirement
 
 # First everything that could stop set-up is found out, then it begins to change things.
 if [[ -n ${KEEL_TORCH-} && ! -e $KEEL_TORCH/lib/libtorch_cpu.so ]]; then
   say "KEEL_TORCH=$KEEL_TORCH holds no lib/libtorch_cpu.so; it must be the folder of a LibTorch $torch with include/ and lib/"
   exit 2
 fi
+if [[ -n $with_arrow && -n ${KEEL_ARROW-} && ! -e $KEEL_ARROW/libparquet.so.2600 ]]; then
+  say "KEEL_ARROW=$KEEL_ARROW holds no libparquet.so.2600; it must be the folder of pyarrow $arrow, with include/ and its libraries"
+  exit 2
+fi
 find_missing
 on_debian() { [[ $system == "debian 12" ]] && command -v apt-get >/dev/null; }
 have_catch2 || on_debian || missing+=("library Catch2 v3 (its headers and CMake files, in the system or under $deps/catch2/usr)")
 have_torch || [[ $(uname -m) == x86_64 ]] || missing+=("library LibTorch $torch for $(uname -m): set KEEL_TORCH to its folder")
+have_arrow || [[ $(uname -m) == x86_64 ]] || missing+=("library Arrow $arrow for $(uname -m): set KEEL_ARROW to its folder")
 if ((${#missing[@]})); then
   on_debian || refuse "packages can be installed on Debian 12 only, and this system is: $system"
   ((${#missing[@]} == ${#packages[@]})) || refuse "this machine needs something that Debian does not have"
@@ -184,7 +212,7 @@ if ((${#missing[@]})); then
   find_missing
   ((${#missing[@]} == 0)) || refuse "the packages were installed, yet something is not where it should be"
 fi
-if have_catch2 && have_torch; then exit 0; fi
+if have_catch2 && have_torch && have_arrow; then exit 0; fi
 
 # Fetch into a folder beside the final one and rename: an interrupted set-up leaves nothing half-done. One set-up at a time.
 mkdir -p "$deps" || exit 74
@@ -195,4 +223,5 @@ work=$(mktemp -d "$deps/.partial-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 have_catch2 || fetch_catch2
 have_torch || fetch_torch
+have_arrow || fetch_arrow
 say "done"

@@ -48,6 +48,15 @@ foreach(metric objective/kl loss/policy_avg policy/approxkl_avg)
   endif()
 endforeach()
 
+# The installed keel finds the library that reads Parquet, and that library Arrow.
+if(PARQUET)
+  file(WRITE "${WORK}/t.parquet" "PAR1 and nothing more")
+  execute_process(COMMAND "${WORK}/prefix/bin/keel" inspect "${WORK}/t.parquet" RESULT_VARIABLE code ERROR_VARIABLE error)
+  if(NOT code EQUAL 3 OR NOT error MATCHES "this Parquet table cannot be read")
+    message(FATAL_ERROR "keel inspect t.parquet: code ${code}, ${error}")
+  endif()
+endif()
+
 # Another minor version is refused, and a project that finds keel keeps its own settings.
 file(WRITE "${WORK}/caller/CMakeLists.txt" [[
 cmake_minimum_required(VERSION 3.25)
