@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/parquet.h"
 
 namespace keel::pipelines::recipe {
 namespace {
@@ -27,12 +28,15 @@ std::vector<fs::path> files_in(const fs::path& folder) {
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;
     const std::string name = entry.path().filename().string();
-    if (ends_in(name, {".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst"})) files.push_back(entry.path());
-    if (ends_in(name, {".parquet", ".arrow", ".csv", ".tsv"}))
+    const bool parquet = name.ends_with(".parquet");
+    if ((parquet && core::reads_parquet()) || ends_in(name, {".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst"}))
+      files.push_back(entry.path());
+    else if (parquet || ends_in(name, {".arrow", ".csv", ".tsv"}))
       throw core::UsageError(fmt::format(
-          "{}: a source's folder is read as JSON (.jsonl, .json, also .gz and .zst) and this is another table; convert it, or name the "
+          "{}: a source's folder is read as JSON (.jsonl, .json, also .gz and .zst){} and this is another table; {}convert it, or name the "
           "files to read by a pattern, {}/*.jsonl",
-          entry.path().string(), folder.string()));
+          entry.path().string(), core::reads_parquet() ? " or Parquet" : "", parquet ? "build keel with Parquet (make parquet), " : "",
+          folder.string()));
   }
   std::sort(files.begin(), files.end());
   return files;

@@ -37,7 +37,7 @@ struct SourceConfig {
 };
 
 inline void visit(SourceConfig& config, core::Fields& fields) {
-  fields("path", config.path, "a file (.jsonl or .json, also .gz, .zst), a pattern like week1/*.jsonl, or a folder of such files",
+  fields("path", config.path, "a file (.jsonl or .json, also .gz, .zst; .parquet), a pattern like week1/*.jsonl, or a folder of such files",
          core::unkeyed());
   fields(
       "kind", config.kind,

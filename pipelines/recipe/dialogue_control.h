@@ -55,7 +55,7 @@ inline void visit(GattSection& config, core::Fields& fields) {
   const std::vector<std::string> used = {"Ghost Attention"}, of_files = {"Ghost Attention", "files"};
   fields("weight", config.weight, "their share of the version's fine-tuning data, as far as there are enough", core::between(0.001, 0.999),
          used);
-  fields("dialogues", config.dialogues, "rows {\"messages\"} whose answers are sampled anew (.jsonl, .gz, .zst)", core::unkeyed(),
+  fields("dialogues", config.dialogues, "rows {\"messages\"} whose answers are sampled anew (.jsonl, .gz, .zst, .parquet)", core::unkeyed(),
          of_files);
   fields("test_dialogues", config.test_dialogues, "rows {\"messages\"} that show how long an instruction is kept", core::unkeyed(),
          of_files);

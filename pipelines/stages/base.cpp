@@ -109,7 +109,7 @@ void add_base(steps::Plan& plan) {
 steps::Command pretrain_command() {
   using Kind = steps::Role::Kind;
   return steps::make_command("pretrain", "a language model from nothing", "model folder to write",
-                             {{"data", R"(rows {"text"} or {"messages"}, with an optional "source" (.jsonl, .gz, .zst))"},
+                             {{"data", R"(rows {"text"} or {"messages"}, with an optional "source" (.jsonl, .gz, .zst, .parquet))"},
                               {"validation", "held-out rows: the best weights on them are kept", Kind::file, false},
                               {"tokenizer", "a .model, tokenizer.json, .gguf or folder that holds one", Kind::path}},
                              {{"--chat", "chat_format"}}, base_step);

@@ -147,7 +147,7 @@ steps::Command gatt_command() {
       "gatt", "Ghost Attention: dialogues in which an instruction of the first turn holds to the end, as rows for keel sft",
       "rows {\"messages\"} whose last answer alone is learned (\"weight\")",
       {{"model", "model that answers: the newest one", Kind::folder},
-       {"dialogues", R"(rows {"messages"} whose answers are sampled anew (.jsonl, .gz, .zst))"},
+       {"dialogues", R"(rows {"messages"} whose answers are sampled anew (.jsonl, .gz, .zst, .parquet))"},
        {"instructions", R"(rows {"text"} or {"kind", "value"}: what the answers must obey)", Kind::file, false}},
       steps::with_dialogue_limit({{"--chat", "chat_format"}, {"--version", "version"}}), gatt_step);
   command.file = "gatt.jsonl";

@@ -282,7 +282,7 @@ steps::Command gatt_evaluation_command() {
       "eval gatt", "how long models keep an instruction of the first turn, and their attention on it",
       "folder to write: retention.jsonl, evaluation.json, answers.jsonl, attention.json, report.html",
       {{"model", "model folder; repeats, e.g. without and with Ghost Attention", Kind::folder, true, true},
-       {"dialogues", R"(rows {"messages"} with at least as many user turns as the last of `turns` (.jsonl, .gz, .zst))"},
+       {"dialogues", R"(rows {"messages"} with at least as many user turns as the last of `turns` (.jsonl, .gz, .zst, .parquet))"},
        {"instructions", R"(rows {"text"} or {"kind", "value"}; "unseen": true for those that training left out)"}},
       steps::with_dialogue_limit({{"--chat", "chat_format"}, {"--judge-url", "judge.url"}, {"--judge-model", "judge.model"}}),
       retention_step);

@@ -319,7 +319,7 @@ steps::Command reward_command() {
   return steps::make_command(
       "reward train", "a reward model from a chat model and preference pairs", "reward model folder to write",
       {{"model", "chat model folder to start from", Kind::folder},
-       {"data", "preference pairs (.jsonl, .gz, .zst)"},
+       {"data", "preference pairs (.jsonl, .gz, .zst, .parquet)"},
        {"held_out", "pairs that measure the result and choose none of its weights"}},
       steps::with_limit(
           {{"--safety", "safety"}, {"--drop-duplicates", "drop_duplicates"}, {"--drop-shared-prompts", "drop_shared_prompts"}}),

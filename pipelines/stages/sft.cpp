@@ -74,7 +74,7 @@ steps::Command sft_command() {
   using Kind = steps::Role::Kind;
   return steps::make_command("sft", "supervised fine-tuning on demonstrations, loss on the answers alone", "model folder to write",
                              {{"model", "model folder to start from", Kind::folder},
-                              {"data", R"(rows {"messages"}, {"prompt","completion"} or {"text"} (.jsonl, .gz, .zst))"},
+                              {"data", R"(rows {"messages"}, {"prompt","completion"} or {"text"} (.jsonl, .gz, .zst, .parquet))"},
                               {"validation", "held-out rows: the best weights on them are kept", Kind::file, false}},
                              steps::with_limit({{"--chat", "chat_format"}}), sft_step);
 }

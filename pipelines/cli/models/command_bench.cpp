@@ -87,7 +87,7 @@ void add_bench(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--url", options->url, "path to ask, e.g. http://127.0.0.1:8000/v1/reward; $KEEL_SERVE_KEY is the bearer token")
       ->required()
       ->type_name("URL");
-  command->add_option("--in", options->in, "bodies of requests, one a line, used in turn (.jsonl, .gz, .zst)")
+  command->add_option("--in", options->in, "bodies of requests, one a line, used in turn (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command

@@ -207,9 +207,9 @@ void add_eval_safety(CLI::App& group, common::Invocation& invocation) {
   CLI::App* command =
       group.add_subcommand("safety", "rated answers: violation rate, mean rating, agreement; by model, category, vector and turns");
   command
-      ->add_option(
-          "--ratings", options->ratings,
-          "rows {\"id\",\"model\",\"person\",\"rating\"} or {\"id\",\"model\",\"ratings\"} (.jsonl, .gz, .zst), or a .csv; repeats")
+      ->add_option("--ratings", options->ratings,
+                   "rows {\"id\",\"model\",\"person\",\"rating\"} or {\"id\",\"model\",\"ratings\"} (.jsonl, .gz, .zst, .parquet), or a "
+                   ".csv; repeats")
       ->type_name("FILE")
       ->expected(1)
       ->take_all();

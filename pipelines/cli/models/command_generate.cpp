@@ -90,7 +90,7 @@ void add_generate(CLI::App& app, common::Invocation& invocation) {
   CLI::App* command = app.add_subcommand("generate", "answers to prompts, with their log-probabilities");
   command->add_option("--model", options->model, "model folder, or that of a PEFT adapter")->required()->type_name("DIR");
   common::add_base(*command, invocation);
-  command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
+  command->add_option("--prompts", options->prompts, "rows {\"prompt\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "one row an answer; standard output when left out")->type_name("FILE");

@@ -51,7 +51,7 @@ void add_logprobs(CLI::App& app, common::Invocation& invocation) {
   CLI::App* command = app.add_subcommand("logprobs", "log-probabilities (nats) of given ids or answers");
   command->add_option("--model", options->model, "model folder, or that of a PEFT adapter")->required()->type_name("DIR");
   common::add_base(*command, invocation);
-  command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst)")
+  command->add_option("--in", options->in, "rows {\"ids\"}, {\"prompt\",\"response\"} or {\"messages\"} (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"logprobs\"}, or {\"error\"} for one that does not fit; standard output when left out")

@@ -27,7 +27,7 @@ void add_reward_eval(CLI::App& group, common::Invocation& invocation) {
       ->type_name("DIR")
       ->expected(1)
       ->take_all();
-  command->add_option("--data", options->files, "preference pairs (.jsonl, .gz, .zst); repeats")
+  command->add_option("--data", options->files, "preference pairs (.jsonl, .gz, .zst, .parquet); repeats")
       ->required()
       ->type_name("FILE")
       ->expected(1)
@@ -75,7 +75,7 @@ void add_reward_stats(CLI::App& group, common::Invocation& invocation) {
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = group.add_subcommand("stats", "preference pairs by source: comparisons, turns and tokens; repeats and leaks");
-  command->add_option("--data", options->file, "preference pairs (.jsonl, .gz, .zst)")->required()->type_name("FILE");
+  command->add_option("--data", options->file, "preference pairs (.jsonl, .gz, .zst, .parquet)")->required()->type_name("FILE");
   command->add_option("--held-out", options->held_out, "held-out pairs; counts the prompts that --data shares with them")
       ->type_name("FILE");
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or folder that holds one")

@@ -135,7 +135,7 @@ void add_score(CLI::App& app, common::Invocation& invocation) {
           "--combine", options->combine,
           "llama2: the safety score where the row has \"hazard\": true or its probability is below the gate, else the helpfulness score")
       ->check(CLI::IsMember({"llama2"}));
-  command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst)")
+  command->add_option("--in", options->in, "rows {\"prompt\",\"response\"}, {\"messages\"} or {\"ids\"} (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"score\",\"probability\"}; standard output when left out")->type_name("FILE");

@@ -61,7 +61,7 @@ void add_tokenize(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or model folder")->required()->type_name("PATH");
   command->add_option("--chat", options->chat,
                       "chat format of {\"messages\"} rows: a name, or a .json file that declares one; a model folder's own when left out");
-  command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst)")
+  command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command->add_option("--out", options->out, "rows {\"ids\"} or {\"text\"}; standard output when left out")->type_name("FILE");

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/parquet.h"
 #include "pipelines/cli/common/options.h"
 #include "pipelines/cli/runs/commands.h"
 #include "pipelines/cli/runs/inspect.h"
@@ -87,7 +88,7 @@ json facts_of_path(const InspectOptions& options, const common::Invocation& invo
     throw core::UsageError(fmt::format("--model is for data files, and {} is none; leave it out", path.string()));
   if (kind != PathKind::other) return inference::facts_of(path, options.chat);
   if (fs::is_directory(path)) refuse_folder(path);
-  policy::refuse_other_checkpoint(path);
+  if (!core::reads_parquet() || !core::is_parquet(path)) policy::refuse_other_checkpoint(path);
   if (options.model.empty() && (options.ids || !options.chat.empty()))
     throw core::UsageError("--ids and --chat need --model, whose tokenizer makes the ids");
   std::optional<inference::TextParts> parts;

@@ -165,7 +165,7 @@ void add_try(CLI::App& group, common::Invocation& invocation) {
   auto options = std::make_shared<RedTeamOptions>();
   CLI::App* command = group.add_subcommand("try", "a person at the terminal: write, see the answer, rate; goes on after any kill");
   add_target_options(*command, *options, invocation);
-  command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst)")
+  command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command->add_option("--attacks", options->attacks, "ready-made attacks instead of the built-in ones")->type_name("FILE");
@@ -227,7 +227,7 @@ void add_auto(CLI::App& group, common::Invocation& invocation) {
   CLI::App* command = group.add_subcommand("auto", "an automatic search for violations, beside plain sampling with the same budget");
   add_target_options(*command, *options, invocation);
   command->add_option("--safety", options->safety, "safety reward model: ranks the answers")->required()->type_name("DIR");
-  command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst)")
+  command->add_option("--prompts", options->prompts, "requests to try, one user turn each (.jsonl, .gz, .zst, .parquet)")
       ->required()
       ->type_name("FILE");
   command->add_option("--attacks", options->attacks, "attacks instead of the built-in ones")->type_name("FILE");

@@ -1,8 +1,10 @@
 // keel inspect on every kind of path.
 #include "core/gguf.h"
 #include "core/jsonl.h"
+#include "core/parquet.h"
 #include "pipelines/cli/typed_process.h"
 #include "support/gguf_builder.h"
+#include "support/parquet_files.h"
 
 using Catch::Matchers::ContainsSubstring;
 using keel::test::Workplace;
@@ -179,6 +181,28 @@ TEST_CASE("keel inspect: a data file's rows are counted, measured and shown, and
                              ContainsSubstring("1 rows; line 2: the user turn holds the llama2 tag") && ContainsSubstring("[[ and ]]"));
   CHECK_THAT(all[4].out, !ContainsSubstring("line 1"));
   CHECK(all[5].rows()[0]["forms"] == json{{"rating", 2}});
+}
+
+TEST_CASE("keel inspect: a Parquet file is data where keel was built with Arrow, and is called by its name elsewhere", "[cli]") {
+  const Workplace work;
+  const std::string bytes = keel::test::parquet_file("pairs, snappy").bytes;
+  work.write("train.parquet", bytes);
+  work.write("cut.parquet", bytes.substr(0, bytes.size() / 2));
+  const auto all = work.run_all({{"inspect", "train.parquet", "--json"}, {"inspect", "cut.parquet"}});
+  INFO(all[0].err);
+  if (!keel::core::reads_parquet()) {
+    CHECK(all[0].code == 2);
+    CHECK_THAT(all[0].err, ContainsSubstring("train.parquet") && ContainsSubstring("a Parquet table") && ContainsSubstring("make parquet"));
+    return;
+  }
+  REQUIRE(all[0].code == 0);
+  const json facts = all[0].rows().at(0);
+  CHECK(facts["rows"] == 5);
+  CHECK(facts["forms"] == json{{"preference pair", 5}});
+  CHECK(facts["shown"][1]["line"] == 2);
+  CHECK(all[1].code == 3);
+  CHECK_THAT(all[1].err,
+             ContainsSubstring("cut.parquet: this Parquet table cannot be read") && ContainsSubstring("fetch or copy it again"));
 }
 
 TEST_CASE("keel inspect: on a terminal what is trained on is green, unless NO_COLOR is set", "[cli]") {

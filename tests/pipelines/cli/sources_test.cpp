@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/log.h"
+#include "core/parquet.h"
 #include "data/messages.h"
 #include "data/prompts.h"
 #include "pipelines/cli/keel_binary.h"
@@ -122,7 +123,10 @@ TEST_CASE("sources: a file, a pattern and a folder; what matches nothing, counts
                     ContainsSubstring("data.sources[0] and data.sources[2] both hold") && ContainsSubstring("b.jsonl"));
   data.sources.pop_back();
   work.write("week/table.parquet", "PAR1");
-  CHECK_THROWS_WITH(recipe::check_source_files(data), ContainsSubstring("table.parquet") && ContainsSubstring("another table"));
+  if (core::reads_parquet())
+    CHECK(recipe::files_of(data, {}).at(2).back().path.filename() == "table.parquet");
+  else
+    CHECK_THROWS_WITH(recipe::check_source_files(data), ContainsSubstring("table.parquet") && ContainsSubstring("another table"));
 }
 
 TEST_CASE("sources: rules between their fields", "[pipelines]") {
