@@ -32,7 +32,7 @@ std::string foreign_file(std::string_view head) {
       {"version https://git-lfs.github.com/"sv, "a Git LFS pointer, not the file itself: fetch the file with git lfs pull"},
       {"PAR1"sv,
        reads_parquet()
-           ? "a Parquet table, which is read as a data file alone, uncompressed and not through a pipe"
+           ? "a Parquet table, which keel reads among files of data alone: not in an archive and not through a pipe"
            : "a Parquet table, which this keel was built without: build it with (make parquet), or write the rows as JSON lines, one "
              "object a line (pandas: read_parquet, to_json with lines=True)"},
       {"PARE"sv, "an encrypted Parquet table: write its rows as JSON lines, one object a line"},

@@ -19,16 +19,26 @@ constexpr bool kBuiltWithArrow = true;
 constexpr bool kBuiltWithArrow = false;
 #endif
 
-// The library is looked for where the program's own are (its run path), and stays open.
+struct Library {
+  OpenParquet* open = nullptr;
+  std::string problem;
+};
+
+// Looked for where the program's own libraries are (its run path); it stays open.
+Library opened() {
+  void* library = ::dlopen("libkeel_parquet.so", RTLD_NOW | RTLD_LOCAL);
+  void* function = library == nullptr ? nullptr : ::dlsym(library, "keel_open_parquet");
+  const char* problem = function == nullptr ? ::dlerror() : nullptr;
+  return {reinterpret_cast<OpenParquet*>(function), problem == nullptr ? "" : problem};
+}
+
 OpenParquet* opener(const std::string& path) {
-  static void* const library = ::dlopen("libkeel_parquet.so", RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const char* why = ::dlerror();
+  static const Library library = opened();
+  if (library.open == nullptr)
     throw DataError(path, 0,
-                    std::string("is a Parquet table, and the library that reads those cannot be loaded (") +
-                        (why == nullptr ? "see the error before this one" : why) + "); install keel again, with its lib/keel/");
-  }
-  return reinterpret_cast<OpenParquet*>(::dlsym(library, "keel_open_parquet"));
+                    "is a Parquet table, and the library that reads those cannot be loaded (" + library.problem +
+                        "); install keel again, with its lib/keel/");
+  return library.open;
 }
 
 // Arrow's errors may quote the file.

@@ -89,7 +89,8 @@ TEST_CASE("parquet: what rows cannot hold is refused with the column and the row
       Case{"a list of 5 million nulls", "t.parquet:1: column \"ids\": the row needs more than 64 MiB"},
       Case{"checksum", "t.parquet:1: this Parquet table cannot be read (could not verify page integrity, CRC checksum"});
   INFO(name);
-  CHECK_THAT(complaint(TemporaryFolder(), file_named(name).bytes), StartsWith(says));
+  const auto file = file_named(name);
+  CHECK_THAT(complaint(TemporaryFolder(), file.bytes), StartsWith(says));
 }
 
 TEST_CASE("parquet: rows before a bad one are given out", "[core]") {
