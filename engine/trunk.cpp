@@ -8,6 +8,8 @@
 namespace keel::engine {
 namespace {
 
+constexpr int64_t kQueries = 64;  // of attention, backwards together: later ones see more keys, which the earlier ones compute in vain
+
 Matrix rows_of(const float* data, int64_t width) {
   return {data, width, 1};
 }
@@ -75,24 +77,29 @@ void Trunk::rotate(float* qkv, bool backwards, int member) const {
   });
 }
 
-void Trunk::forward(std::span<const int64_t> ids, std::span<const int64_t> lengths, float* states, bool keep) {
+Trunk::Kept& Trunk::of_layer(int64_t index, int64_t kept_from) {
+  return index < kept_from ? passing_[index % 2] : kept_[static_cast<size_t>(index)];
+}
+
+void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> sequences, float* states, int64_t kept_from) {
   ids_.assign(ids.begin(), ids.end());
-  lengths_.assign(lengths.begin(), lengths.end());
+  sequences_.assign(sequences.begin(), sequences.end());
   tokens_ = static_cast<int64_t>(ids.size());
   starts_.clear();
   positions_.clear();
   int64_t longest = 0;
-  for (const int64_t length : lengths) {
+  for (const Stretch& sequence : sequences) {
     starts_.push_back(static_cast<int64_t>(positions_.size()));
-    for (int64_t position = 0; position < length; ++position)
-      positions_.push_back(position);
-    longest = std::max(longest, length);
+    for (int64_t t = 0; t < sequence.length; ++t)
+      positions_.push_back(sequence.shared + t);
+    longest = std::max(longest, sequence.shared + sequence.length);
   }
   grow_angles(cos_, sin_, weights_.frequencies, shape_.head_size / 2, longest);
   const int64_t query_width = shape_.heads * shape_.head_size, qkv_width = query_width + 2 * shape_.key_heads * shape_.head_size;
-  const size_t layers = weights_.layers.size();
-  kept_.resize(keep ? layers : std::min<size_t>(layers, 2));  // else two take turns
-  for (Kept& kept : kept_) {
+  const auto layers = static_cast<int64_t>(weights_.layers.size());
+  kept_.resize(weights_.layers.size());
+  for (int64_t i = 0; i < layers; ++i) {
+    Kept& kept = of_layer(i, kept_from);
     kept.x.grow(tokens_ * shape_.width);
     kept.qkv.grow(tokens_ * qkv_width);
     kept.mixed.grow(tokens_ * query_width);
@@ -108,11 +115,13 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const int64_t> lengt
     scratch.scores.grow(group * round_up(longest, kPage));
   }
   team_.run([&](int member) {
+    Buffer& first = of_layer(0, kept_from).x;
     each_row(member, [&](int64_t t) {
-      std::copy_n(weights_.embedding + ids_[static_cast<size_t>(t)] * shape_.width, shape_.width, kept_[0].x.data() + t * shape_.width);
+      std::copy_n(weights_.embedding + ids_[static_cast<size_t>(t)] * shape_.width, shape_.width, first.data() + t * shape_.width);
     });
-    for (size_t i = 0; i < layers; ++i)
-      layer_forward(weights_.layers[i], kept_[i % kept_.size()], i + 1 < layers ? kept_[(i + 1) % kept_.size()].x : last_, member);
+    for (int64_t i = 0; i < layers; ++i)
+      layer_forward(weights_.layers[static_cast<size_t>(i)], of_layer(i, kept_from), i + 1 < layers ? of_layer(i + 1, kept_from).x : last_,
+                    member);
     each_row(member, [&](int64_t t) {
       kernels_.rms_norm(last_.data() + t * shape_.width, weights_.norm, states + t * shape_.width, shape_.width, shape_.norm_eps);
     });
@@ -147,36 +156,52 @@ void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, 
   through(inner_, weights.down, inner, out.data(), width, width, Into::add);
 }
 
-// A task is one head of keys of one sequence, whose keys and values are laid out as Forward's pages are.
+// A task is one head of keys of one sequence, heads first. Sequences that share tokens add to the same gradients: then a member takes whole
+// heads.
+std::pair<int64_t, int64_t> Trunk::attention_tasks(int member) const {
+  const auto count = static_cast<int64_t>(sequences_.size());
+  if (std::ranges::all_of(sequences_, [](const Stretch& sequence) { return sequence.shared == 0; }))
+    return share(count * shape_.key_heads, member, team_.size());
+  const auto [begin, end] = share(shape_.key_heads, member, team_.size());
+  return {begin * count, end * count};
+}
+
+int64_t Trunk::token_at(size_t sequence, int64_t position) const {
+  const Stretch& stretch = sequences_[sequence];
+  return position < stretch.shared ? stretch.shared_from + position : starts_[sequence] + position - stretch.shared;
+}
+
+// Keys and values are laid out as Forward's pages are.
 void Trunk::attend(const Kept& kept, Buffer& mixed, int member) {
   const int64_t size = shape_.head_size, wide = round_up(size, kLanes), group = shape_.heads / shape_.key_heads;
   const int64_t query_width = shape_.heads * size, key_width = shape_.key_heads * size, qkv_width = query_width + 2 * key_width;
   const float scale = 1 / std::sqrt(static_cast<float>(size));
   Scratch& scratch = scratch_[static_cast<size_t>(member)];
-  const auto [begin, end] = share(static_cast<int64_t>(lengths_.size()) * shape_.key_heads, member, team_.size());
+  const auto [begin, end] = attention_tasks(member);
   for (int64_t task = begin; task < end; ++task) {
-    const auto sequence = static_cast<size_t>(task / shape_.key_heads);
-    const int64_t head = task % shape_.key_heads, length = lengths_[sequence], page_floats = kPage * (size + wide);
-    const float* const qkv = kept.qkv.data() + starts_[sequence] * qkv_width;
+    const auto count = static_cast<int64_t>(sequences_.size());
+    const auto index = static_cast<size_t>(task % count);
+    const int64_t head = task / count, page_floats = kPage * (size + wide);
+    const Stretch& sequence = sequences_[index];
     scratch.table.clear();
-    for (int64_t t = 0; t < length; ++t) {
-      float* const page = scratch.pages.data() + t / kPage * page_floats;
-      if (t % kPage == 0) scratch.table.push_back(page);
-      const float* const k = qkv + t * qkv_width + query_width + head * size;
+    for (int64_t position = 0; position < sequence.shared + sequence.length; ++position) {
+      float* const page = scratch.pages.data() + position / kPage * page_floats;
+      if (position % kPage == 0) scratch.table.push_back(page);
+      const float* const k = kept.qkv.data() + token_at(index, position) * qkv_width + query_width + head * size;
       for (int64_t d = 0; d < size; ++d)
-        page[d * kPage + t % kPage] = k[d];
-      std::copy_n(k + key_width, size, page + size * kPage + t % kPage * wide);
+        page[d * kPage + position % kPage] = k[d];
+      std::copy_n(k + key_width, size, page + size * kPage + position % kPage * wide);
     }
-    for (int64_t t = 0; t < length; ++t)
-      kernels_.attend(qkv + t * qkv_width + head * group * size, scratch.table.data(), 0, t + 1, group, size, scale, scratch.scores.data(),
-                      mixed.data() + (starts_[sequence] + t) * query_width + head * group * size);
+    for (int64_t t = starts_[index]; t < starts_[index] + sequence.length; ++t)
+      kernels_.attend(kept.qkv.data() + t * qkv_width + head * group * size, scratch.table.data(), 0,
+                      positions_[static_cast<size_t>(t)] + 1, group, size, scale, scratch.scores.data(),
+                      mixed.data() + t * query_width + head * group * size);
   }
 }
 
 // From d_mixed_ to d_qkv_. With p = softmax(scale q K^T) and dp = do V^T: dV = p^T do, ds = scale p (dp - sum(p dp)), dq = ds K, dK = ds^T
 // q.
 void Trunk::attend_backward(const Kept& kept, int member) {
-  constexpr int64_t kQueries = 64;  // taken together: later ones see more keys, which the earlier ones would compute in vain
   const int64_t size = shape_.head_size, group = shape_.heads / shape_.key_heads;
   const int64_t query_width = shape_.heads * size, key_width = shape_.key_heads * size, qkv_width = query_width + 2 * key_width;
   const float scale = 1 / std::sqrt(static_cast<float>(size));
@@ -185,32 +210,43 @@ void Trunk::attend_backward(const Kept& kept, int member) {
                          Into into) {
     kernels_.product(a, b, c, c_row, rows, terms, columns, 0, round_up(columns, kPanel) / kPanel, into, scratch.panel.data());
   };
-  const auto [begin, end] = share(static_cast<int64_t>(lengths_.size()) * shape_.key_heads, member, team_.size());
+  const Matrix keys = rows_of(scratch.keys.data(), size), values = rows_of(scratch.values.data(), size);
+  const auto [begin, end] = attention_tasks(member);
   for (int64_t task = begin; task < end; ++task) {
-    const auto sequence = static_cast<size_t>(task / shape_.key_heads);
-    const int64_t key_head = task % shape_.key_heads, length = lengths_[sequence], padded = round_up(length, kPanel);
-    const float* const qkv = kept.qkv.data() + starts_[sequence] * qkv_width;
-    float* const d_qkv = d_qkv_.data() + starts_[sequence] * qkv_width;
+    const auto count = static_cast<int64_t>(sequences_.size());
+    const auto index = static_cast<size_t>(task % count);
+    const Stretch& sequence = sequences_[index];
+    const int64_t key_head = task / count, positions = sequence.shared + sequence.length, padded = round_up(positions, kPanel);
     const int64_t k_at = query_width + key_head * size, v_at = k_at + key_width;
-    const Matrix keys = rows_of(qkv + k_at, qkv_width), values = rows_of(qkv + v_at, qkv_width);
-    for (int64_t t = 0; t < length; ++t) {
-      std::fill_n(d_qkv + t * qkv_width + k_at, size, 0.f);
-      std::fill_n(d_qkv + t * qkv_width + v_at, size, 0.f);
+    for (int64_t position = 0; position < positions; ++position) {
+      const float* const token = kept.qkv.data() + token_at(index, position) * qkv_width;
+      std::copy_n(token + k_at, size, scratch.keys.data() + position * size);
+      std::copy_n(token + v_at, size, scratch.values.data() + position * size);
     }
+    std::fill_n(scratch.d_keys.data(), positions * size, 0.f);
+    std::fill_n(scratch.d_values.data(), positions * size, 0.f);
     float *const p = scratch.scores.data(), *const ds = scratch.d_scores.data();
     for (int64_t head = key_head * group; head < (key_head + 1) * group; ++head)
-      for (int64_t first = 0; first < length; first += kQueries) {
-        const int64_t past = std::min(length, first + kQueries), rows = past - first;
-        const Matrix queries = rows_of(qkv + first * qkv_width + head * size, qkv_width);
-        const Matrix d_out = rows_of(d_mixed_.data() + (starts_[sequence] + first) * query_width + head * size, query_width);
-        times(queries, transposed(keys), p, padded, rows, size, past, Into::replace);
-        times(d_out, transposed(values), ds, padded, rows, size, past, Into::replace);
+      for (int64_t first = 0; first < sequence.length; first += kQueries) {
+        const int64_t rows = std::min(kQueries, sequence.length - first), token = starts_[index] + first, seen = sequence.shared + first;
+        const Matrix queries = rows_of(kept.qkv.data() + token * qkv_width + head * size, qkv_width);
+        const Matrix d_out = rows_of(d_mixed_.data() + token * query_width + head * size, query_width);
+        times(queries, transposed(keys), p, padded, rows, size, seen + rows, Into::replace);
+        times(d_out, transposed(values), ds, padded, rows, size, seen + rows, Into::replace);
         for (int64_t r = 0; r < rows; ++r)
-          kernels_.softmax_backward(p + r * padded, ds + r * padded, first + r + 1, round_up(past, kLanes), scale);
-        times(rows_of(ds, padded), keys, d_qkv + first * qkv_width + head * size, qkv_width, rows, past, size, Into::replace);
-        times(transposed(rows_of(ds, padded)), queries, d_qkv + k_at, qkv_width, past, rows, size, Into::add);
-        times(transposed(rows_of(p, padded)), d_out, d_qkv + v_at, qkv_width, past, rows, size, Into::add);
+          kernels_.softmax_backward(p + r * padded, ds + r * padded, seen + r + 1, round_up(seen + rows, kLanes), scale);
+        times(rows_of(ds, padded), keys, d_qkv_.data() + token * qkv_width + head * size, qkv_width, rows, seen + rows, size,
+              Into::replace);
+        times(transposed(rows_of(ds, padded)), queries, scratch.d_keys.data(), size, seen + rows, rows, size, Into::add);
+        times(transposed(rows_of(p, padded)), d_out, scratch.d_values.data(), size, seen + rows, rows, size, Into::add);
       }
+    for (int64_t position = 0; position < positions; ++position) {
+      float* const token = d_qkv_.data() + token_at(index, position) * qkv_width;
+      for (int64_t d = 0; d < size; ++d) {
+        token[k_at + d] += scratch.d_keys.data()[position * size + d];
+        token[v_at + d] += scratch.d_values.data()[position * size + d];
+      }
+    }
   }
 }
 
@@ -224,10 +260,14 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
   d_mixed_.grow(tokens_ * query_width);
   d_qkv_.grow(tokens_ * qkv_width);
   scales_.grow(tokens_);
-  const int64_t longest = *std::max_element(lengths_.begin(), lengths_.end());
+  int64_t longest = 0;
+  for (const Stretch& sequence : sequences_)
+    longest = std::max(longest, sequence.shared + sequence.length);
   for (Scratch& scratch : scratch_) {
-    scratch.scores.grow(64 * round_up(longest, kPanel));
-    scratch.d_scores.grow(64 * round_up(longest, kPanel));
+    for (Buffer* scores : {&scratch.scores, &scratch.d_scores})
+      scores->grow(kQueries * round_up(longest, kPanel));
+    for (Buffer* rows : {&scratch.keys, &scratch.values, &scratch.d_keys, &scratch.d_values})
+      rows->grow(longest * shape_.head_size);
   }
   int64_t lowest = static_cast<int64_t>(weights_.layers.size());
   if (gradients.embedding != nullptr) lowest = 0;
@@ -284,6 +324,8 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
 
   to_input(dx_.data(), width, width, weights.o, query_width, d_mixed_, Into::replace);
   to_weight(dx_.data(), width, width, kept.mixed, query_width, gradients.o);
+  each_row(member, [&](int64_t t) { std::fill_n(d_qkv_.data() + t * qkv_width + query_width, 2 * key_width, 0.f); });
+  team_.meet();
   attend_backward(kept, member);
   team_.meet();
   rotate(d_qkv_.data(), true, member);

@@ -15,6 +15,12 @@
 
 namespace keel::engine {
 
+// A sequence of a pass: `length` tokens of its own, after the first `shared` positions of another sequence, whose own tokens begin at the
+// pass's token `shared_from`.
+struct Stretch {
+  int64_t length, shared = 0, shared_from = 0;
+};
+
 // Where the gradients of a layer's weights go, in their shapes; what was there is replaced. nullptr: not wanted.
 struct LayerGradients {
   float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
@@ -31,11 +37,12 @@ class Trunk {
   // `weights` are read at forward() and backward(); their head is not used.
   Trunk(const Shape& shape, Weights weights, int threads);
 
-  // Hidden states after the last norm, [T, D]. Sequence i is the ids lengths[0] + ... + lengths[i-1] and following. `keep`: backward()
-  // comes.
-  void forward(std::span<const int64_t> ids, std::span<const int64_t> lengths, float* states, bool keep);
+  // Hidden states after the last norm, [T, D], of the own tokens of all sequences, which stand one after the other. Layers from `kept_from`
+  // on keep what backward() needs.
+  void forward(std::span<const int64_t> ids, std::span<const Stretch> sequences, float* states, int64_t kept_from);
 
-  // From the gradient of the states; once after each forward(). Layers below the lowest one that wants gradients are not computed.
+  // From the gradient of the states; once after each forward(), and of no layer below its kept_from. Layers below the lowest one that wants
+  // gradients are not computed.
   void backward(const float* d_states, const Gradients& gradients);
 
  private:
@@ -44,8 +51,10 @@ class Trunk {
   };
   struct Scratch {  // of a member of the team
     Buffer panel, pages, scores, d_scores;
+    Buffer keys, values, d_keys, d_values;  // of one head and sequence, [positions, h]
     std::vector<const float*> table;
   };
+  Kept& of_layer(int64_t index, int64_t kept_from);
   void multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
                 int member);
   void each_row(int member, const std::function<void(int64_t row)>& use) const;
@@ -54,6 +63,8 @@ class Trunk {
   void rotate(float* qkv, bool backwards, int member) const;
   void layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, int member);
   void layer_backward(const LayerWeights& weights, const Kept& kept, const LayerGradients& gradients, int member);
+  std::pair<int64_t, int64_t> attention_tasks(int member) const;
+  int64_t token_at(size_t sequence, int64_t position) const;
   void attend(const Kept& kept, Buffer& mixed, int member);
   void attend_backward(const Kept& kept, int member);
 
@@ -61,9 +72,11 @@ class Trunk {
   Weights weights_;
   Team team_;
   const Kernels& kernels_;
-  std::vector<int64_t> ids_, lengths_, starts_, positions_;
+  std::vector<int64_t> ids_, positions_, starts_;  // of tokens, and of the sequences' own tokens
+  std::vector<Stretch> sequences_;
   int64_t tokens_ = 0;
-  std::vector<Kept> kept_;
+  std::vector<Kept> kept_;  // of each layer
+  Kept passing_[2];         // of layers that keep nothing, by turns
   Buffer last_, cos_, sin_;
   Buffer normed_, inner_;  // computed again by the backward pass
   Buffer dx_, d_normed_, d_inner_, d_gate_up_, d_mixed_, d_qkv_, scales_;

@@ -127,7 +127,8 @@ at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch) {
   const bool causal = !batch.segments.defined() && !batch.keep.defined();
   TORCH_CHECK(!causal || batch.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", batch.ids.size(1),
               " tokens is longer than the model's context of ", model.config.max_position_embeddings);
-  if (has_trunk(model, batch)) return trunk_states(model, batch);
+  if (!batch.keep.defined() && has_trunk(model)) return trunk_states(model, batch);
+  TORCH_CHECK(batch.forks.empty() || batch.keep.defined(), "[policy.hidden_states] rows that fork need a mask for this model");
   const Rotary turns = rotary(model.config, batch.positions);
   const at::Tensor keep = batch.keep.defined() || causal ? batch.keep : segment_mask(batch.segments);
   at::Tensor x = at::embedding(model.embedding, batch.ids);

@@ -48,6 +48,13 @@ bool can_be_packed(const Llama& model) {
          engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
 }
 
+bool can_stay_packed(const Llama& model) {
+  bool adapted = false;
+  Llama handles = model;
+  visit_adapters(handles, [&](const std::string&, const LowRank&) { adapted = true; });
+  return !adapted && can_be_packed(model);
+}
+
 engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");

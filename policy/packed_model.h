@@ -15,6 +15,9 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies);
 // is no burden. Larger models spend their time in large products, which ATen computes as well.
 bool can_be_packed(const Llama& model);
 
+// Whether packed weights may stay in memory beside it: not those of a model with adapters, whose base may serve several models at once.
+bool can_stay_packed(const Llama& model);
+
 // Its weights, adapters merged, with a head of [outputs, D]: model.head, or a reward model's. Packed by the team. The embedding is not
 // copied: `model` must outlive the result.
 engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team);

@@ -23,8 +23,8 @@ using torch::autograd::variable_list;
 
 // The tokens of a batch without its padding.
 struct Tokens {
-  std::vector<int64_t> ids, lengths;  // of all sequences, one after the other
-  std::vector<int64_t> places;        // of each token among B T positions
+  std::vector<int64_t> ids, places;  // of all sequences, one after the other; each token's place among B T positions
+  std::vector<engine::Stretch> sequences;
 };
 
 Tokens tokens_of(const runtime::TokenBatch& batch) {
@@ -34,10 +34,13 @@ Tokens tokens_of(const runtime::TokenBatch& batch) {
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t length = segments.defined() ? width : batch.lengths.const_data_ptr<int64_t>()[row];
     const auto segment = [&](int64_t t) { return segments.defined() ? segments.const_data_ptr<int64_t>()[row * width + t] : 0; };
+    const runtime::Fork* fork = batch.forks.empty() ? nullptr : &batch.forks[static_cast<size_t>(row)];
+    const auto first = std::ssize(tokens.ids);
     for (int64_t t = 0; t < length; ++t) {
       if (segment(t) < 0) continue;
-      if (t == 0 || segment(t) != segment(t - 1)) tokens.lengths.push_back(0);
-      ++tokens.lengths.back();
+      if (t == 0 || segment(t) != segment(t - 1)) tokens.sequences.push_back({.length = 0});
+      if (fork != nullptr && t == fork->second) tokens.sequences.push_back({.length = 0, .shared = fork->shared, .shared_from = first});
+      ++tokens.sequences.back().length;
       tokens.ids.push_back(ids.const_data_ptr<int64_t>()[row * width + t]);
       tokens.places.push_back(row * width + t);
     }
@@ -60,9 +63,9 @@ struct Pass : torch::CustomClassHolder {
 struct TrunkStates : torch::autograd::Function<TrunkStates> {
   // weights: parameters() of the backbone
   static at::Tensor forward(AutogradContext* context, at::TensorList weights, const c10::intrusive_ptr<Pass>& pass, at::IntArrayRef shape,
-                            bool keep) {
+                            int64_t kept_from) {
     at::Tensor states = at::empty({std::ssize(pass->tokens.ids), shape.back()}, at::kFloat);
-    pass->trunk.forward(pass->tokens.ids, pass->tokens.lengths, states.mutable_data_ptr<float>(), keep);
+    pass->trunk.forward(pass->tokens.ids, pass->tokens.sequences, states.mutable_data_ptr<float>(), kept_from);
     context->save_for_backward(variable_list(weights.begin(), weights.end()));
     context->saved_data["pass"] = c10::IValue::make_capsule(pass);
     at::Tensor padded = at::zeros(shape, at::kFloat);
@@ -103,8 +106,7 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
 
 }  // namespace
 
-bool has_trunk(const Llama& model, const runtime::TokenBatch& batch) {
-  if (batch.keep.defined() || !batch.ids.is_cpu()) return false;
+bool has_trunk(const Llama& model) {
   bool plain = true;
   Llama handles = model;
   visit_weights(handles, [&](const std::string&, const at::Tensor& weight) {
@@ -116,12 +118,14 @@ bool has_trunk(const Llama& model, const runtime::TokenBatch& batch) {
 
 at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   std::vector<at::Tensor> weights = runtime::tensors_of(parameters(backbone_of(model)));
-  bool keep = false;
-  for (const at::Tensor& weight : weights)
-    keep = keep || (at::GradMode::is_enabled() && weight.requires_grad());
+  // The backward pass ends at the lowest layer with a weight that learns; weights are the embedding, nine a layer, and the last norm.
+  const auto layers = std::ssize(model.layers);
+  int64_t kept_from = layers;
+  for (int64_t i = std::ssize(weights) - 2; i >= 0 && at::GradMode::is_enabled(); --i)
+    if (weights[static_cast<size_t>(i)].requires_grad()) kept_from = std::max<int64_t>(0, (i - 1) / 9);
   const int threads = runtime::worker_count(at::get_num_threads());
   return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, tokens_of(batch), threads),
-                            at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, keep);
+                            at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, kept_from);
 }
 
 }  // namespace keel::policy

@@ -83,13 +83,13 @@ std::vector<double> score_batches(const RewardModel& model, const std::vector<co
 }  // namespace
 
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
-  if (policy::can_be_packed(model.backbone)) return scorer_of(model)(rows);
+  if (policy::can_stay_packed(model.backbone)) return scorer_of(model)(rows);
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
   return score_batches(model, rows, batches, std::ssize(batches));
 }
 
 ScoreRows scorer_of(const RewardModel& model) {
-  if (!policy::can_be_packed(model.backbone)) return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
+  if (!policy::can_stay_packed(model.backbone)) return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
   return [model, reader = std::make_shared<const policy::RowReader>(model.backbone, model.score)](const std::vector<core::Ids>& rows) {
     policy::check_ids(model.backbone, rows);
     std::vector<int64_t> last;
@@ -108,7 +108,7 @@ ScoreRows scorer_of(const RewardModel& model) {
 }
 
 ScoreRows scorer_apart(const RewardModel& model, bool one_thread) {
-  if (policy::can_be_packed(model.backbone)) return scorer_of(model);
+  if (policy::can_stay_packed(model.backbone)) return scorer_of(model);
   return [model, one_thread](const std::vector<core::Ids>& rows) {
     auto batches = runtime::batches_by_length(rows, 1);  // a row each
     std::ranges::reverse(batches);                       // the longest first, so that threads that take every n-th finish together

@@ -10,6 +10,8 @@
 
 #include "core/interrupt.h"
 #include "policy/logprobs.h"
+#include "policy/packed_model.h"
+#include "policy/trunk_states.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
@@ -44,30 +46,31 @@ struct PairBatch {
   at::Tensor last;             // [2 N] int64: index, among B T positions, of the last token of each chosen, then each rejected side
 };
 
-PairBatch one_row_a_pair(std::span<const core::TokenPair> pairs) {
+PairBatch one_row_a_pair(std::span<const core::TokenPair> pairs, bool with_mask) {
   std::vector<core::Ids> rows;
   for (const core::TokenPair& pair : pairs)
     rows.push_back(joined_ids(pair));
   PairBatch batch{.tokens = runtime::pad_right(rows), .last = at::zeros({2 * std::ssize(pairs)}, at::kLong)};
   const int64_t count = batch.tokens.ids.size(0), width = batch.tokens.ids.size(1);
   batch.tokens.positions = at::zeros({count, width}, at::kLong);
-  at::Tensor chosen_only = at::zeros({count, width}, at::kBool), rejected_only = at::zeros({count, width}, at::kBool);
   int64_t* last = batch.last.mutable_data_ptr<int64_t>();
   for (int64_t b = 0; b < count; ++b) {
     const core::TokenPair& pair = pairs[static_cast<size_t>(b)];
     const int64_t shared = shared_tokens(pair), chosen = std::ssize(pair.chosen), all = std::ssize(rows[static_cast<size_t>(b)]);
+    batch.tokens.forks.push_back({.shared = shared, .second = chosen});
     int64_t* position = batch.tokens.positions.mutable_data_ptr<int64_t>() + b * width;
     for (int64_t t = 0; t < all; ++t)
       position[t] = t < chosen ? t : shared + t - chosen;
-    std::fill_n(chosen_only.mutable_data_ptr<bool>() + b * width + shared, chosen - shared, true);
-    std::fill_n(rejected_only.mutable_data_ptr<bool>() + b * width + chosen, all - chosen, true);
     last[b] = b * width + chosen - 1;
     last[count + b] = b * width + all - 1;
   }
+  if (!with_mask) return batch;
   const at::Tensor order = at::arange(width, at::kLong);
-  const at::Tensor past = order.unsqueeze(0) <= order.unsqueeze(1);
-  const at::Tensor across = rejected_only.unsqueeze(2).logical_and(chosen_only.unsqueeze(1));  // [B, T, T]
-  batch.tokens.keep = past.logical_and(across.logical_not()).unsqueeze(1);
+  batch.tokens.keep = (order.unsqueeze(0) <= order.unsqueeze(1)).expand({count, 1, width, width}).clone();
+  for (int64_t b = 0; b < count; ++b) {
+    const auto [shared, second] = batch.tokens.forks[static_cast<size_t>(b)];
+    batch.tokens.keep[b][0].narrow(0, second, width - second).narrow(1, shared, second - shared).fill_(false);
+  }
   return batch;
 }
 
@@ -84,7 +87,8 @@ int64_t pair_tokens(const core::TokenPair& pair) {
 }
 
 at::Tensor pair_scores(const RewardModel& model, std::span<const core::TokenPair> pairs) {
-  if (!sharing_pays(model.backbone.config, pairs)) {
+  const bool by_engine = policy::has_trunk(model.backbone);  // which needs no mask
+  if (!by_engine && !sharing_pays(model.backbone.config, pairs)) {
     std::vector<core::Ids> rows;
     for (const core::TokenPair& pair : pairs)
       rows.push_back(pair.chosen);
@@ -92,7 +96,7 @@ at::Tensor pair_scores(const RewardModel& model, std::span<const core::TokenPair
       rows.push_back(pair.rejected);
     return last_token_scores(model, runtime::pad_right(rows)).view({2, -1});
   }
-  const PairBatch batch = one_row_a_pair(pairs);
+  const PairBatch batch = one_row_a_pair(pairs, !by_engine);
   const at::Tensor hidden = policy::hidden_states(model.backbone, batch.tokens);
   return at::linear(hidden.flatten(0, 1).index_select(0, batch.last), model.score).to(at::kFloat).view({2, -1});
 }
@@ -100,11 +104,23 @@ at::Tensor pair_scores(const RewardModel& model, std::span<const core::TokenPair
 PairScores score_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs, int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
   check_pairs(model, pairs);
+  PairScores scores{.chosen = std::vector<double>(pairs.size()), .rejected = std::vector<double>(pairs.size())};
   std::vector<core::Ids> rows;
+  if (policy::can_stay_packed(model.backbone)) {  // which computes what two rows share once
+    for (const core::TokenPair& pair : pairs) {
+      rows.push_back(pair.chosen);
+      rows.push_back(pair.rejected);
+    }
+    const std::vector<double> found = score_rows(model, rows);
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      scores.chosen[i] = found[2 * i];
+      scores.rejected[i] = found[2 * i + 1];
+    }
+    return scores;
+  }
   for (const core::TokenPair& pair : pairs)
     rows.push_back(joined_ids(pair));
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
-  PairScores scores{.chosen = std::vector<double>(pairs.size()), .rejected = std::vector<double>(pairs.size())};
   runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
     const auto& batch = batches[static_cast<size_t>(piece)];
     core::stop_if_interrupted("scoring");

@@ -12,12 +12,18 @@
 
 namespace keel::runtime {
 
+// A padded row of two sequences that begin alike: tokens before `shared` belong to both, those from `second` on do not see shared..second.
+struct Fork {
+  int64_t shared, second;
+};
+
 struct TokenBatch {
-  at::Tensor ids;        // [B, T] int64; 0 where there is no token
-  at::Tensor positions;  // [B, T] int64, counted from 0 in each segment
-  at::Tensor segments;   // [B, T] int64, -1 where there is no token; undefined for padded rows, which need only the causal mask
-  at::Tensor lengths;    // [B] int64, tokens of each row (padded layout)
-  at::Tensor keep = {};  // [B, 1, T, T] bool, true = may attend; replaces segments and the causal mask
+  at::Tensor ids;                // [B, T] int64; 0 where there is no token
+  at::Tensor positions;          // [B, T] int64, counted from 0 in each segment
+  at::Tensor segments;           // [B, T] int64, -1 where there is no token; undefined for padded rows, which need only the causal mask
+  at::Tensor lengths;            // [B] int64, tokens of each row (padded layout)
+  at::Tensor keep = {};          // [B, 1, T, T] bool, true = may attend; replaces segments and the causal mask
+  std::vector<Fork> forks = {};  // of each row, or none at all; `keep`, where it is defined, says the same
 };
 
 // One sequence a row, padded on the right to the longest. No row may be empty.

@@ -3,7 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
-#include <tuple>
+#include <functional>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -52,27 +52,61 @@ TEST_CASE("logprobs: of given logits at a temperature, by hand", "[policy]") {
   CHECK_CLOSE(keel::policy::target_logprobs(logits, targets, .5), tensor({std::log(.9), std::log(.5)}), 1e-6);  // 3^2 against 1
 }
 
-TEST_CASE("logprobs: chunks of positions give the values and gradients of all logits at once", "[policy]") {
+TEST_CASE("logprobs: the engine's values, entropies and gradients are those of plain operators, on any number of threads", "[policy]") {
+  auto shape = keel::test::lively_config();
+  shape.vocab_size = 2500;  // three blocks of sums, of which the last is not full
+  Llama model = keel::test::lively_llama(shape);
+  constexpr int64_t kPositions = 300;  // three chunks
+  const at::Tensor states = (at::arange(kPositions * 16, at::kDouble) * .37).sin().to(at::kFloat).view({kPositions, 16});
+  const at::Tensor targets = (at::arange(kPositions, at::kLong) * 997 + 3).remainder(2500);
+  const at::Tensor weights = (at::arange(kPositions, at::kDouble) + .5).cos().to(at::kFloat);  // so that the gradients of positions differ
   for (const double temperature : {.7, 1.}) {
-    Llama model = keel::test::lively_llama();
-    const at::Tensor states = (at::arange(11 * 16, at::kDouble) * .37).sin().to(at::kFloat).view({11, 16});
-    const at::Tensor targets = at::tensor(std::vector<int64_t>{3, 0, 22, 7, 7, 1, 19, 4, 22, 0, 5});
-    const at::Tensor weights = (at::arange(11, at::kDouble) + .5).cos().to(at::kFloat);  // so that the gradients of positions differ
-    const auto run = [&](int64_t most_bytes) {
+    const auto run = [&](const std::function<keel::policy::StateLogprobs(const at::Tensor& h)>& compute) {
       const at::Tensor h = states.clone().set_requires_grad(true);
       model.head = model.head.detach().clone().set_requires_grad(true);
-      const at::Tensor logprobs = keel::policy::state_logprobs(model, h, targets, temperature, most_bytes);
+      const auto [logprobs, entropies] = compute(h);
+      CHECK_FALSE(entropies.requires_grad());
       (logprobs * weights).sum().backward();
-      return std::tuple(logprobs.detach(), h.grad(), model.head.grad());
+      return std::vector{logprobs.detach(), entropies, h.grad(), model.head.grad()};
     };
-    const auto [expected, of_states, of_head] = run(keel::policy::kMostLogitsBytes);
-    for (const int64_t positions : {1, 3, 4, 10}) {
-      const auto [actual, chunked_states, chunked_head] = run(positions * 23 * 4);
-      CHECK_CLOSE(actual, expected, 3e-6);  // values of -3 to -10: products of other sizes round differently in the last digit
-      CHECK_CLOSE(chunked_states, of_states, 1e-6);
-      CHECK_CLOSE(chunked_head, of_head, 1e-5);
-    }
-    CHECK(std::get<2>(run(11 * 23 * 4)).equal(of_head));  // without chunks the result is the same, bit for bit
+    const auto expected = run([&](const at::Tensor& h) {
+      const at::Tensor logits = logits_of(model, h), all = (logits.detach() / temperature).log_softmax(-1);
+      return keel::policy::StateLogprobs{keel::policy::target_logprobs(logits, targets, temperature), -(all.exp() * all).sum(-1)};
+    });
+    std::vector<at::Tensor> first;
+    for (const int threads : {1, 2, 3})
+      for (const int64_t kept_chunks : {0, 1, 3}) {
+        at::set_num_threads(threads);
+        const auto found = run([&](const at::Tensor& h) {
+          return keel::policy::state_logprobs_and_entropies(model, h, targets, temperature, kept_chunks * 128 * 2500 * 4);
+        });
+        for (size_t i = 0; i < found.size(); ++i)
+          CHECK_CLOSE(found[i], expected[i], 1e-5);
+        if (first.empty()) first = found;
+        for (const size_t i : {0, 2, 3})  // sums of entropies are added in another order
+          CHECK(found[i].equal(first[i]));
+      }
+    at::set_num_threads(1);
+  }
+}
+
+TEST_CASE("logprobs: without the engine, chunks of positions give the values and gradients of all logits at once", "[policy]") {
+  Llama model = keel::test::lively_llama();
+  const at::Tensor states = (at::arange(11 * 16, at::kDouble) * .37).sin().to(at::kBFloat16).view({11, 16});
+  const at::Tensor targets = at::tensor(std::vector<int64_t>{3, 0, 22, 7, 7, 1, 19, 4, 22, 0, 5});
+  const at::Tensor weights = (at::arange(11, at::kDouble) + .5).cos().to(at::kFloat);
+  const auto run = [&](int64_t most_bytes) {
+    const at::Tensor h = states.clone().set_requires_grad(true);
+    model.head = model.head.detach().to(at::kBFloat16).set_requires_grad(true);
+    const auto [logprobs, entropies] = keel::policy::state_logprobs_and_entropies(model, h, targets, .7, most_bytes);
+    (logprobs * weights).sum().backward();
+    return std::vector{logprobs.detach(), entropies, h.grad().to(at::kFloat), model.head.grad().to(at::kFloat)};
+  };
+  const auto whole = run(keel::policy::kMostLogitsBytes);
+  for (const int64_t positions : {1, 3, 4, 10}) {
+    const auto chunked = run(positions * 23 * 4);
+    for (size_t i = 0; i < whole.size(); ++i)
+      CHECK_CLOSE(chunked[i], whole[i], .02);
   }
 }
 

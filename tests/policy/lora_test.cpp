@@ -54,7 +54,7 @@ TEST_CASE("lora: fresh adapters change nothing: A is uniform within 1/sqrt(in), 
     CHECK(tensors[i + 1].tensor.abs().max().item<double>() == 0);
   }
   CHECK_FALSE(tensors[0].tensor.equal(tensors[4].tensor));  // a stream each
-  CHECK_CLOSE(all_logits(model), all_logits(base), 2e-6);  // the base is computed by the engine, adapters are not
+  CHECK_CLOSE(all_logits(model), all_logits(base), 2e-6);   // the base is computed by the engine, adapters are not
   CHECK(model.layers[0].q.data_ptr() == base.layers[0].q.data_ptr());
   const Llama other = with_lora(base, {.rank = 3, .alpha = 6, .target_modules = {"q_proj"}}, 5, "other");
   CHECK_FALSE(other.layers[0].adapters.q.a.equal(model.layers[0].adapters.q.a));

@@ -18,8 +18,25 @@ namespace {
 
 // The same batch under a mask of its own, which the engine does not take: hidden_states() by plain operators.
 TokenBatch with_mask(TokenBatch batch) {
-  const int64_t width = batch.ids.size(1);
-  batch.keep = batch.segments.defined() ? keel::policy::segment_mask(batch.segments) : at::ones({1, 1, width, width}, at::kBool).tril();
+  const int64_t rows = batch.ids.size(0), width = batch.ids.size(1);
+  batch.keep = batch.segments.defined() ? keel::policy::segment_mask(batch.segments) : at::ones({rows, 1, width, width}, at::kBool).tril();
+  for (size_t row = 0; row < batch.forks.size(); ++row) {
+    const auto [shared, second] = batch.forks[row];
+    batch.keep[static_cast<int64_t>(row)][0].narrow(0, second, width - second).narrow(1, shared, second - shared).fill_(false);
+  }
+  return batch;
+}
+
+// Rows whose second half is another continuation of their beginning: shared for 0, 1, 40 and 130 tokens.
+TokenBatch forked_batch() {
+  TokenBatch batch = keel::runtime::pad_right(keel::test::some_rows({9, 5, 120, 150}));
+  batch.forks = {{0, 4}, {1, 3}, {40, 90}, {130, 140}};
+  batch.positions = batch.positions.clone();
+  for (int64_t row = 0; row < 4; ++row) {
+    const auto [shared, second] = batch.forks[static_cast<size_t>(row)];
+    const at::Tensor later = batch.positions[row].narrow(0, second, 150 - second);
+    later.copy_(at::arange(shared, shared + 150 - second, at::kLong));
+  }
   return batch;
 }
 
@@ -49,9 +66,10 @@ Llama long_model(int64_t key_heads) {
 
 }  // namespace
 
-TEST_CASE("trunk: states and gradients are those of plain operators, padded and packed, on any number of threads", "[policy]") {
+TEST_CASE("trunk: states and gradients are those of plain operators, padded, packed and forked, on any number of threads", "[policy]") {
   const Llama model = long_model(GENERATE(1, 2, 4));
-  const TokenBatch batch = GENERATE(0, 1) == 0 ? padded_batch() : packed_batch();
+  const int layout = GENERATE(0, 1, 2);
+  const TokenBatch batch = layout == 0 ? padded_batch() : layout == 1 ? packed_batch() : forked_batch();
   const auto weights = keel::runtime::tensors_of(keel::policy::parameters(keel::policy::backbone_of(model)));
   for (const at::Tensor& weight : weights)
     weight.requires_grad_(true);
@@ -125,13 +143,11 @@ TEST_CASE("trunk: a token's state is the same to the bit in every batch, and pad
   }
 }
 
-TEST_CASE("trunk: adapters, other types and masks of one's own are left to plain operators", "[policy]") {
+TEST_CASE("trunk: adapters and other types are left to plain operators", "[policy]") {
   const Llama model = long_model(2);
-  const TokenBatch batch = padded_batch();
-  CHECK(keel::policy::has_trunk(model, batch));
-  CHECK_FALSE(keel::policy::has_trunk(model, with_mask(batch)));
-  CHECK_FALSE(keel::policy::has_trunk(keel::policy::with_lora(model, {.rank = 2}, 1, "test"), batch));
+  CHECK(keel::policy::has_trunk(model));
+  CHECK_FALSE(keel::policy::has_trunk(keel::policy::with_lora(model, {.rank = 2}, 1, "test")));
   Llama half = keel::policy::frozen_copy(model);
   keel::policy::visit_weights(half, [](const std::string&, at::Tensor& weight) { weight = weight.to(at::kBFloat16); });
-  CHECK_FALSE(keel::policy::has_trunk(half, batch));
+  CHECK_FALSE(keel::policy::has_trunk(half));
 }
