@@ -164,7 +164,7 @@ TEST_CASE("adapters: SFT, reward models, rejection sampling and PPO train them, 
 TEST_CASE("adapters: a killed SFT goes on bit for bit, and lora settings and the base are part of what makes a result", "[pipelines]") {
   const Workplace work;
   write_data(work);
-  const Arguments command = kSft + kLora + Arguments{"--set", "steps=400"};
+  const Arguments command = kSft + kLora + Arguments{"--set", "steps=100"};
   must_run(work, command + Arguments{"--out", "straight"});
   {
     test::Process process(work.path(), command + Arguments{"--out", "stopped"});
@@ -172,7 +172,7 @@ TEST_CASE("adapters: a killed SFT goes on bit for bit, and lora settings and the
       usleep(1000);
     if (process.signal_once_grown(work / "stopped.partial/metrics.jsonl", SIGTERM)) CHECK(process.wait().code == 75);
   }
-  const Outcome other = work.run(kSft + Arguments{"--set", "steps=400", "--set", "lora.rank=1", "--out", "stopped"});
+  const Outcome other = work.run(kSft + Arguments{"--set", "steps=100", "--set", "lora.rank=1", "--out", "stopped"});
   CHECK((other.code == 2 && other.says("lora")));
   must_run(work, command + Arguments{"--out", "stopped"});
   for (const char* file : {"model.safetensors", "adapter/adapter_model.safetensors", "metrics.jsonl"})

@@ -252,7 +252,7 @@ TEST_CASE("keel serve: a reload exchanges the model between requests; one that f
 
 TEST_CASE("keel serve: SIGTERM answers what was accepted, refuses the rest and ends with 0; what takes too long gets 503", "[pipelines]") {
   const Workplace work;
-  const auto many = test::post("/get_reward", Json{{"query", std::vector<std::string>(60, "<s>" + std::string(80, 'x'))}}.dump());
+  const auto many = test::post("/get_reward", Json{{"query", std::vector<std::string>(300, "<s>" + std::string(200, 'x'))}}.dump());
   {
     Serving service(work, {"--reward", "reward", "--set", "queue.batch_texts=1"});
     std::vector<std::unique_ptr<RawClient>> clients;
