@@ -29,20 +29,20 @@ inline Vector all(float value) {
 }
 
 // kLanes floats in as many registers as it takes, so that sums do not depend on the width.
-constexpr int kParts = static_cast<int>(kLanes) / kWidth;
+constexpr int64_t kParts = kLanes / kWidth;
 struct Lanes {
   Vector part[kParts];
 };
 
 inline Lanes load_lanes(const float* from) {
   Lanes value;
-  for (int i = 0; i < kParts; ++i)
+  for (int64_t i = 0; i < kParts; ++i)
     value.part[i] = load(from + i * kWidth);
   return value;
 }
 
 inline void store_lanes(float* to, const Lanes& value) {
-  for (int i = 0; i < kParts; ++i)
+  for (int64_t i = 0; i < kParts; ++i)
     store(to + i * kWidth, value.part[i]);
 }
 
@@ -69,7 +69,7 @@ inline float sum_of(const Lanes& lanes) {
 
 inline Lanes larger(const Lanes& a, const Lanes& b) {
   Lanes most;
-  for (int p = 0; p < kParts; ++p)
+  for (int64_t p = 0; p < kParts; ++p)
     most.part[p] = a.part[p] > b.part[p] ? a.part[p] : b.part[p];
   return most;
 }
@@ -102,33 +102,33 @@ inline Vector exponential(Vector x) {
 // ---- products
 
 // `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel].
-template <int Rows, int Wide>
+template <int64_t Rows, int64_t Wide>
 void tile(const float* a, int64_t a_row, int64_t a_term, const float* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
           bool add) {
   Vector sums[Rows][Wide] = {};
   for (int64_t k = 0; k < terms; ++k, a += a_term) {
     Vector weights[Wide];
-    for (int v = 0; v < Wide; ++v)
+    for (int64_t v = 0; v < Wide; ++v)
       weights[v] = load(panel + k * kPanel + v * kWidth);
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) {
+    for (int64_t r = 0; r < Rows; ++r) {
       const Vector value = all(a[r * a_row]);
 #pragma GCC unroll 16
-      for (int v = 0; v < Wide; ++v)
+      for (int64_t v = 0; v < Wide; ++v)
         sums[r][v] += value * weights[v];
     }
   }
   if (columns >= Wide * kWidth) {
-    for (int r = 0; r < Rows; ++r)
-      for (int v = 0; v < Wide; ++v) {
+    for (int64_t r = 0; r < Rows; ++r)
+      for (int64_t v = 0; v < Wide; ++v) {
         float* to = c + r * c_row + v * kWidth;
         store(to, add ? load(to) + sums[r][v] : sums[r][v]);
       }
     return;
   }
-  for (int r = 0; r < Rows; ++r) {
+  for (int64_t r = 0; r < Rows; ++r) {
     float values[Wide * kWidth];
-    for (int v = 0; v < Wide; ++v)
+    for (int64_t v = 0; v < Wide; ++v)
       store(values + v * kWidth, sums[r][v]);
     for (int64_t column = 0; column < columns; ++column) {
       float& to = c[r * c_row + column];
@@ -139,8 +139,8 @@ void tile(const float* a, int64_t a_row, int64_t a_term, const float* panel, int
 
 using Tile = void (*)(const float*, int64_t, int64_t, const float*, int64_t, float*, int64_t, int64_t, bool);
 
-template <int Wide, int... Rows>
-constexpr std::array<Tile, sizeof...(Rows)> tiles(std::integer_sequence<int, Rows...>) {
+template <int64_t Wide, int64_t... Rows>
+constexpr std::array<Tile, sizeof...(Rows)> tiles(std::integer_sequence<int64_t, Rows...>) {
   return {tile<Rows + 1, Wide>...};
 }
 
@@ -148,9 +148,9 @@ constexpr std::array<Tile, sizeof...(Rows)> tiles(std::integer_sequence<int, Row
 // sums for more rows.
 void multiply_panel(const float* a, int64_t a_row, int64_t a_term, const float* panel, int64_t terms, float* c, int64_t c_row, int64_t rows,
                     int64_t columns, bool add) {
-  constexpr int kWhole = static_cast<int>(kPanel) / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
-  static constexpr auto few = tiles<kWhole>(std::make_integer_sequence<int, kFew>{});
-  static constexpr auto many = tiles<kTileVectors>(std::make_integer_sequence<int, kMany>{});
+  constexpr int64_t kWhole = kPanel / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
+  static constexpr auto few = tiles<kWhole>(std::make_integer_sequence<int64_t, kFew>{});
+  static constexpr auto many = tiles<kTileVectors>(std::make_integer_sequence<int64_t, kMany>{});
   const bool whole = rows <= kFew;
   const int64_t wide = whole ? kPanel : kTileVectors * kWidth, count = whole ? 1 : (rows + kMany - 1) / kMany;
   for (int64_t part = 0, row = 0; part < count; ++part) {
@@ -221,14 +221,14 @@ void rms_norm(const float* x, const float* weight, float* y, int64_t width, floa
   Lanes squares = all_lanes(0);
   for (int64_t i = 0; i < width; i += kLanes) {
     const Lanes value = load_part(x, i, width);
-    for (int p = 0; p < kParts; ++p)
+    for (int64_t p = 0; p < kParts; ++p)
       squares.part[p] += value.part[p] * value.part[p];
   }
   const float scale = 1 / std::sqrt(sum_of(squares) / static_cast<float>(width) + eps);
   for (int64_t i = 0; i < width; i += kLanes) {
     Lanes value = load_part(x, i, width);
     const Lanes by = load_part(weight, i, width);
-    for (int p = 0; p < kParts; ++p)
+    for (int64_t p = 0; p < kParts; ++p)
       value.part[p] = value.part[p] * scale * by.part[p];
     store_part(y, i, width, value);
   }
@@ -239,7 +239,7 @@ void swiglu(const float* gate, const float* up, float* y, int64_t count) {
   for (int64_t i = 0; i < count; i += kLanes) {
     Lanes value = load_part(gate, i, count);
     const Lanes by = load_part(up, i, count);
-    for (int p = 0; p < kParts; ++p) {
+    for (int64_t p = 0; p < kParts; ++p) {
       const Vector g = value.part[p] < lowest ? lowest : value.part[p];
       value.part[p] = g / (1.f + exponential(-g)) * by.part[p];
     }
@@ -252,7 +252,7 @@ float rms_norm_backward(const float* x, const float* weight, const float* dy, fl
   Lanes squares = all_lanes(0), products = all_lanes(0);
   for (int64_t i = 0; i < width; i += kLanes) {
     const Lanes value = load_part(x, i, width), w = load_part(weight, i, width), d = load_part(dy, i, width);
-    for (int p = 0; p < kParts; ++p) {
+    for (int64_t p = 0; p < kParts; ++p) {
       squares.part[p] += value.part[p] * value.part[p];
       products.part[p] += value.part[p] * (w.part[p] * d.part[p]);
     }
@@ -262,7 +262,7 @@ float rms_norm_backward(const float* x, const float* weight, const float* dy, fl
   for (int64_t i = 0; i < width; i += kLanes) {
     const Lanes value = load_part(x, i, width), w = load_part(weight, i, width), d = load_part(dy, i, width);
     Lanes sum = load_part(dx, i, width);
-    for (int p = 0; p < kParts; ++p)
+    for (int64_t p = 0; p < kParts; ++p)
       sum.part[p] += r * (w.part[p] * d.part[p] - value.part[p] * along);
     store_part(dx, i, width, sum);
   }
@@ -275,7 +275,7 @@ void swiglu_backward(const float* gate, const float* up, const float* dy, float*
   for (int64_t i = 0; i < count; i += kLanes) {
     Lanes g = load_part(gate, i, count), u = load_part(up, i, count);
     const Lanes d = load_part(dy, i, count);
-    for (int p = 0; p < kParts; ++p) {
+    for (int64_t p = 0; p < kParts; ++p) {
       const Vector x = g.part[p] < lowest ? lowest : g.part[p];
       const Vector s = 1.f / (1.f + exponential(-x));
       g.part[p] = d.part[p] * u.part[p] * s * (1.f + x * (1.f - s));
@@ -290,33 +290,33 @@ void swiglu_backward(const float* gate, const float* up, const float* dy, float*
 
 // Scores of `Queries` query heads with the keys of `Pages` pages: [Queries, Pages * kPage]. Several sums at once, because an addition
 // takes several cycles.
-template <int Queries, int Pages>
+template <int64_t Queries, int64_t Pages>
 inline void page_scores(const float* q, const float* const* pages, int64_t page_offset, int64_t size, float scale, float* scores,
                         int64_t stride) {
   const float* keys[Pages];
-  for (int page = 0; page < Pages; ++page)
+  for (int64_t page = 0; page < Pages; ++page)
     keys[page] = pages[page] + page_offset;
   Lanes sums[Queries][Pages] = {};
   for (int64_t d = 0; d < size; ++d)
 #pragma GCC unroll 8
-    for (int page = 0; page < Pages; ++page) {
+    for (int64_t page = 0; page < Pages; ++page) {
       const Lanes key = load_lanes(keys[page] + d * kPage);
 #pragma GCC unroll 8
-      for (int j = 0; j < Queries; ++j)
-        for (int p = 0; p < kParts; ++p)
+      for (int64_t j = 0; j < Queries; ++j)
+        for (int64_t p = 0; p < kParts; ++p)
           sums[j][page].part[p] += q[j * size + d] * key.part[p];
     }
-  for (int j = 0; j < Queries; ++j)
-    for (int page = 0; page < Pages; ++page) {
-      for (int p = 0; p < kParts; ++p)
+  for (int64_t j = 0; j < Queries; ++j)
+    for (int64_t page = 0; page < Pages; ++page) {
+      for (int64_t p = 0; p < kParts; ++p)
         sums[j][page].part[p] *= scale;
       store_lanes(scores + j * stride + page * kPage, sums[j][page]);
     }
 }
 
-template <int Queries>
+template <int64_t Queries>
 void scores_of(const float* q, const float* const* pages, int64_t count, int64_t page_offset, int64_t size, float scale, float* scores) {
-  constexpr int kTogether = Queries >= 4 ? 1 : 4 / Queries;
+  constexpr int64_t kTogether = Queries >= 4 ? 1 : 4 / Queries;
   int64_t page = 0;
   for (; page + kTogether <= count; page += kTogether)
     page_scores<Queries, kTogether>(q, pages + page, page_offset, size, scale, scores + page * kPage, count * kPage);
@@ -333,7 +333,7 @@ void softmax(float* scores, int64_t positions, int64_t padded) {
   const float largest = fold(most, [](float a, float b) { return std::max(a, b); });
   Lanes sums = all_lanes(0);
   for (int64_t i = 0; i < padded; i += kLanes)
-    for (int p = 0; p < kParts; ++p) {
+    for (int64_t p = 0; p < kParts; ++p) {
       const Vector value = exponential(load(scores + i + p * kWidth) - largest);
       sums.part[p] += value;
       store(scores + i + p * kWidth, value);
@@ -351,7 +351,7 @@ void softmax_backward(float* scores, float* dp, int64_t positions, int64_t padde
   softmax(scores, positions, padded);
   Lanes sums = all_lanes(0);
   for (int64_t i = 0; i < padded; i += kLanes)
-    for (int p = 0; p < kParts; ++p)
+    for (int64_t p = 0; p < kParts; ++p)
       sums.part[p] += load(scores + i + p * kWidth) * load(dp + i + p * kWidth);
   const float mean = sum_of(sums);
   for (int64_t i = 0; i < padded; i += kWidth)
@@ -378,12 +378,12 @@ void attend(const float* q, const float* const* pages, int64_t page_offset, int6
         const float* values = pages[page] + page_offset + size * kPage + d;
         const float* shares = weights + page * kPage;
         for (int64_t i = 0; i < kPage; i += 4)
-          for (int s = 0; s < 4; ++s)
-            for (int p = 0; p < kParts; ++p)
+          for (int64_t s = 0; s < 4; ++s)
+            for (int64_t p = 0; p < kParts; ++p)
               sums[s].part[p] += shares[i + s] * load(values + (i + s) * wide + p * kWidth);
       }
       Lanes total;
-      for (int p = 0; p < kParts; ++p)
+      for (int64_t p = 0; p < kParts; ++p)
         total.part[p] = (sums[0].part[p] + sums[1].part[p]) + (sums[2].part[p] + sums[3].part[p]);
       float mixed[kLanes];
       store_lanes(mixed, total);
@@ -410,11 +410,11 @@ float exponentials(const float* logits, float scale, int64_t count, float* value
     Lanes block = all_lanes(0);
     for (int64_t i = begin; i < end; i += kLanes) {
       Lanes lanes = load_part(logits, i, count);
-      for (int p = 0; p < kParts; ++p)
+      for (int64_t p = 0; p < kParts; ++p)
         lanes.part[p] = exponential((lanes.part[p] - largest) * scale);
       store_part(values, i, count, lanes);
       if (i + kLanes > count) lanes = load_part(values, i, count);  // without what was filled up
-      for (int p = 0; p < kParts; ++p)
+      for (int64_t p = 0; p < kParts; ++p)
         block.part[p] += lanes.part[p];
     }
     sums[begin / kSumBlock] = sum_of(block);

@@ -4,7 +4,7 @@
 namespace keel::engine {
 namespace {
 constexpr const char* kName = "avx2";
-constexpr int kWidth = 8, kTileSums = 12, kTileVectors = 2;
+constexpr int64_t kWidth = 8, kTileSums = 12, kTileVectors = 2;
 }  // namespace
 }  // namespace keel::engine
 

@@ -4,7 +4,7 @@
 namespace keel::engine {
 namespace {
 constexpr const char* kName = "avx512";
-constexpr int kWidth = 16, kTileSums = 24, kTileVectors = 2;
+constexpr int64_t kWidth = 16, kTileSums = 24, kTileVectors = 2;
 }  // namespace
 }  // namespace keel::engine
 

@@ -4,7 +4,7 @@
 namespace keel::engine {
 namespace {
 constexpr const char* kName = "plain";
-constexpr int kWidth = 4, kTileSums = 8, kTileVectors = 2;
+constexpr int64_t kWidth = 4, kTileSums = 8, kTileVectors = 2;
 }  // namespace
 }  // namespace keel::engine
 

@@ -20,11 +20,12 @@ void grow_angles(Buffer& cos, Buffer& sin, const float* frequencies, int64_t hal
   positions = round_up(positions, 256);
   cos.grow(positions * half);
   sin.grow(positions * half);
-  for (int64_t i = 0; i < positions * half; ++i) {
-    const float angle = static_cast<float>(i / half) * frequencies[i % half];
-    cos.data()[i] = std::cos(angle);
-    sin.data()[i] = std::sin(angle);
-  }
+  for (int64_t position = 0; position < positions; ++position)
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(position) * frequencies[i];
+      cos.data()[position * half + i] = std::cos(angle);
+      sin.data()[position * half + i] = std::sin(angle);
+    }
 }
 
 }  // namespace keel::engine
