@@ -53,8 +53,8 @@ asan: setup  ## all tests with address and undefined-behaviour sanitizers
 
 tsan: setup  ## the tests of threads with the thread sanitizer
 	$(CONFIGURE) tsan
-	cmake --build build/tsan --parallel $(JOBS) --target core_test runtime_test annotation_test http_test serve_test
-	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|runtime|annotation|http|serve)$$'
+	cmake --build build/tsan --parallel $(JOBS) --target core_test engine_test runtime_test annotation_test http_test serve_test
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp" $(CTEST) build/tsan -L '^(core|engine|runtime|annotation|http|serve)$$'
 
 fuzz:  ## SECONDS (600) of random bodies through the dialects of keel serve
 	@tools/setup.sh fuzz
