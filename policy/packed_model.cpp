@@ -44,7 +44,7 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
 
 bool can_be_packed(const Llama& model) {
   const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
-  return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat &&
+  return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat && model.embedding.is_contiguous() &&
          engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
 }
 
