@@ -102,6 +102,7 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
 void Head::backward(const float* d_logprobs, float* d_states, float* d_weight) {
   const auto positions = static_cast<int64_t>(targets_.size());
   if (d_weight != nullptr && positions == 0) std::fill_n(d_weight, vocabulary_ * width_, 0.f);
+  once_.grow(vocabulary_ * kChunk);
   team_.run([&](int member) {
     const auto [begin, end] = share(vocabulary_, member, team_.size());
     float* const panel = panels_[static_cast<size_t>(member)].data();
@@ -130,6 +131,8 @@ void Head::backward(const float* d_logprobs, float* d_states, float* d_weight) {
       team_.meet();
     }
   });
+  kept_.clear();  // they are gradients now; another backward pass would compute them again
+  kept_chunks_ = 0;
 }
 
 }  // namespace keel::engine

@@ -191,6 +191,8 @@ void copy_panel(const Matrix& b, int64_t first, int64_t columns, int64_t terms, 
 void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
              int64_t end, Into into, float* panel) {
   if (rows == 0) return;
+  for (int64_t row = 0; row < rows && terms == 0 && into == Into::replace; ++row)
+    std::fill(c + row * c_row + begin * kPanel, c + row * c_row + std::min(columns, end * kPanel), 0.f);
   for (int64_t block = 0; block < terms; block += kBlock)  // outside: the block of a is read again for each panel
     for (int64_t p = begin; p < end; ++p) {
       const int64_t here = std::min(kBlock, terms - block);
@@ -349,6 +351,7 @@ void softmax_backward(float* scores, float* dp, int64_t positions, int64_t padde
   for (int64_t i = 0; i < padded; i += kWidth)
     store(scores + i, load(scores + i) * scale);
   softmax(scores, positions, padded);
+  std::fill(dp + positions, dp + padded, 0.f);
   Lanes sums = all_lanes(0);
   for (int64_t i = 0; i < padded; i += kLanes)
     for (int64_t p = 0; p < kParts; ++p)
@@ -377,10 +380,18 @@ void attend(const float* q, const float* const* pages, int64_t page_offset, int6
       for (int64_t page = 0; page < count; ++page) {
         const float* values = pages[page] + page_offset + size * kPage + d;
         const float* shares = weights + page * kPage;
-        for (int64_t i = 0; i < kPage; i += 4)
-          for (int64_t s = 0; s < 4; ++s)
-            for (int64_t p = 0; p < kParts; ++p)
-              sums[s].part[p] += shares[i + s] * load(values + (i + s) * wide + p * kWidth);
+        const auto add = [&](int64_t i) {
+          for (int64_t p = 0; p < kParts; ++p)
+            sums[i % 4].part[p] += shares[i] * load(values + i * wide + p * kWidth);
+        };
+        if ((page + 1) * kPage <= positions) {
+#pragma GCC unroll 16
+          for (int64_t i = 0; i < kPage; ++i)
+            add(i);
+        } else {  // behind the positions stands what another sequence left there
+          for (int64_t i = 0; i < positions - page * kPage; ++i)
+            add(i);
+        }
       }
       Lanes total;
       for (int64_t p = 0; p < kParts; ++p)

@@ -1,4 +1,4 @@
-// The arithmetic of a forward pass on packed fp32 weights, compiled for several vector widths; the processor decides at run time.
+// The arithmetic of forward and backward passes in fp32, compiled for several vector widths; the processor decides at run time.
 //
 // Each number is the same whatever the width, the number of rows and the thread that computes it: a product adds its terms in the order of
 // the inner index in blocks of kBlock, every other sum runs in kLanes partial sums, which are added in one fixed order.
@@ -24,7 +24,7 @@ struct Matrix {
 };
 
 struct Kernels {
-  const char* name;  // "AVX512", "AVX2", "plain"
+  const char* name;  // "avx512", "avx2", "plain"
 
   // y = x W^T, or y += x W^T, for the panels begin..end of W.
   //   x  [rows, inner], y [rows, y_stride], panels as pack() lays them out, columns: those of W, of which the last panel may have fewer

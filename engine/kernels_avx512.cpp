@@ -1,4 +1,4 @@
-// The kernels for AVX512 registers; CMakeLists.txt compiles this source for such processors.
+// The kernels for AVX-512 registers; CMakeLists.txt compiles this source for processors that have them.
 #include "engine/kernels.h"
 
 namespace keel::engine {

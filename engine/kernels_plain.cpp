@@ -1,4 +1,4 @@
-// The kernels for PLAIN registers; CMakeLists.txt compiles this source for such processors.
+// The kernels for registers of any processor.
 #include "engine/kernels.h"
 
 namespace keel::engine {

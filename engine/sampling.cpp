@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace keel::engine {
@@ -16,6 +17,7 @@ Choice Sampler::choose(const float* logits, const Cut& cut, double draw) {
   const float scale = greedy ? 1 : static_cast<float>(1 / cut.temperature);
   const float largest = kernels().exponentials(logits, scale, vocabulary_, values_.data(), sums_.data());
   const double total = std::accumulate(sums_.begin(), sums_.end(), 0.0);
+  if (!std::isfinite(total)) return {vocabulary_ - 1, std::numeric_limits<float>::quiet_NaN()};  // so are the logits: no token is better
   int64_t id = 0;
   if (greedy)
     id = std::find(logits, logits + vocabulary_, largest) - logits;
@@ -23,7 +25,6 @@ Choice Sampler::choose(const float* logits, const Cut& cut, double draw) {
     id = by_mass(draw, total);
   else
     id = among_likely(cut, draw, total);
-  id = std::min(id, vocabulary_ - 1);  // logits that are no numbers: no token is better than another
   return {id, (logits[id] - largest) * scale - static_cast<float>(std::log(total))};
 }
 

@@ -24,7 +24,8 @@ struct Choice {
 class Sampler {
  public:
   explicit Sampler(int64_t vocabulary);
-  Choice choose(const float* logits, const Cut& cut, double draw);  // logits [V]; draw in [0, 1)
+  // logits [V]; draw in [0, 1). Logits that are no numbers give the last token and a log-prob that is none either.
+  Choice choose(const float* logits, const Cut& cut, double draw);
 
   float logprob(const float* logits, float scale, int64_t id);  // of softmax(scale * logits)
 

@@ -1,18 +1,25 @@
 #include "engine/team.h"
 
+#include <system_error>
+
 namespace keel::engine {
 
 Team::Team(int size) : size_(size) {
-  for (int member = 1; member < size; ++member)
-    threads_.emplace_back([this, member] {
-      for (uint32_t seen = 0;;) {
-        wait_for_change(starts_, seen);
-        ++seen;
-        if (ends_) return;
-        (*work_)(member);
-        meet();
-      }
-    });
+  threads_.reserve(static_cast<size_t>(size));
+  try {
+    for (int member = 1; member < size; ++member)
+      threads_.emplace_back([this, member] {
+        for (uint32_t seen = 0;;) {
+          wait_for_change(starts_, seen);
+          ++seen;
+          if (ends_) return;
+          (*work_)(member);
+          meet();
+        }
+      });
+  } catch (const std::system_error&) {  // at a limit of threads: those that have started do the work of all
+    size_ = 1 + static_cast<int>(threads_.size());
+  }
 }
 
 Team::~Team() {

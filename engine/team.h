@@ -1,4 +1,4 @@
-// Threads that work on one forward pass together.
+// Threads that work on one pass together.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 
 namespace keel::engine {
 
-// `size` threads, of which the caller of run() is the first. They live as long as the team.
+// `size` threads, of which the caller of run() is the first, or fewer where the system gives no more. They live as long as the team.
 class Team {
  public:
   explicit Team(int size);

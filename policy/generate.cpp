@@ -125,9 +125,10 @@ class Worker {
       rows.push_back({&one.sequence, one.answer.sample->ids.back(), one.sequence.length - 1});
     }
     std::vector<Source*> computed;
+    const int64_t most_rows = std::max(kPassRows, std::ssize(rows) + kPassRows / 4);  // prompts come on beside however many answers
     for (Source& source : sources_) {
       const core::Ids& prompt = job_.prompts[static_cast<size_t>(source.prompt)];
-      const int64_t end = std::min(std::ssize(prompt), source.computed + kPassRows - std::ssize(rows));
+      const int64_t end = std::min(std::ssize(prompt), source.computed + most_rows - std::ssize(rows));
       if (end <= source.computed) continue;
       pages_.extend(source.sequence, end);
       for (; source.computed < end; ++source.computed)
@@ -173,12 +174,12 @@ class Worker {
 
 void generate_packed(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers) {
   const auto count = std::ssize(answers);
-  const int threads = runtime::worker_count(at::get_num_threads());
+  const int threads = at::get_num_threads();
   engine::Team everyone(threads);
   const engine::Model model = packed_model(llama, llama.head, everyone);
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
   constexpr int64_t kEnough = 8;
-  const int64_t workers = count >= kEnough * threads ? threads : 1;
+  const int64_t workers = count >= kEnough * threads ? runtime::worker_count(threads) : 1;
   const int64_t most = std::min({job.batch_rows, positions_at_once(llama), (count + workers - 1) / workers});
   Queue queue(job, workers);
   std::mutex reporting;

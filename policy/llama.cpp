@@ -124,7 +124,7 @@ runtime::Parameters parameters(const Llama& model) {
 }
 
 at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch) {
-  const bool causal = !batch.segments.defined() && !batch.keep.defined();
+  const bool causal = !batch.segments.defined() && !batch.keep.defined() && batch.forks.empty();
   TORCH_CHECK(!causal || batch.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", batch.ids.size(1),
               " tokens is longer than the model's context of ", model.config.max_position_embeddings);
   if (!batch.keep.defined() && has_trunk(model)) return trunk_states(model, batch);

@@ -58,6 +58,7 @@ bool can_stay_packed(const Llama& model) {
 engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");
+  TORCH_CHECK(head.defined(), "[policy.packed_model] this model has no language-model head (a reward model's backbone?)");
   Llama source = merged(model);
   visit_weights(source, [](const std::string&, at::Tensor& tensor) { tensor = tensor.contiguous(); });
   const at::Tensor frequencies = rotary_frequencies(source.config).contiguous(), rows = head.contiguous();

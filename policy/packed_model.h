@@ -8,7 +8,7 @@ namespace keel::policy {
 
 engine::Shape shape_of(const LlamaConfig& config, int64_t outputs = 0);
 
-// Pointers to contiguous fp32 weights, without a head. `frequencies`: contiguous rotary_frequencies().
+// Pointers to contiguous fp32 weights; the head is left out. `frequencies`: contiguous rotary_frequencies().
 engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies);
 
 // Whether the engine takes this model: fp32 on the CPU and small enough that the copy of its weights

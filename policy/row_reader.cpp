@@ -14,7 +14,7 @@
 namespace keel::policy {
 
 RowReader::RowReader(const Llama& model, const at::Tensor& head) : model_(model) {
-  engine::Team team(runtime::worker_count(at::get_num_threads()));
+  engine::Team team(at::get_num_threads());
   packed_ = packed_model(model_, head, team);
 }
 
@@ -31,8 +31,8 @@ void RowReader::read(const std::vector<core::Ids>& rows, const std::vector<int64
       tokens += std::ssize(rows[order[end]]);
     groups.emplace_back(begin, end);
   }
-  const int threads = runtime::worker_count(at::get_num_threads());
-  const int workers = std::ssize(groups) >= 2 * threads ? threads : 1;
+  const int threads = at::get_num_threads();
+  const int workers = std::ssize(groups) >= 2 * threads ? runtime::worker_count(threads) : 1;
   std::atomic<size_t> next = 0;
   runtime::for_each_piece(workers, [&](int64_t) {
     engine::Reader reader(packed_, threads / workers);

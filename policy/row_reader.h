@@ -14,7 +14,8 @@
 namespace keel::policy {
 
 // What a head says about whole rows of ids, without gradients, on packed weights. What it says about a row depends on nothing but the row,
-// to the bit. Rows that begin alike are computed once as far as they agree.
+// to the bit. Rows that begin alike are computed once as far as they
+// agree before the positions that are wanted.
 class RowReader {
  public:
   RowReader(const Llama& model, const at::Tensor& head);

@@ -18,7 +18,6 @@
 
 #include "engine/head.h"
 #include "policy/logprobs.h"
-#include "runtime/parallel.h"
 
 namespace keel::policy {
 namespace {
@@ -73,8 +72,7 @@ struct ChunkedLogprobs : torch::autograd::Function<ChunkedLogprobs> {
 
 // The same by the engine.
 struct HeadPass : torch::CustomClassHolder {
-  explicit HeadPass(const at::Tensor& head)
-      : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), runtime::worker_count(at::get_num_threads())) {}
+  explicit HeadPass(const at::Tensor& head) : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), at::get_num_threads()) {}
   engine::Head engine;
 };
 
@@ -83,6 +81,12 @@ struct EngineLogprobs : torch::autograd::Function<EngineLogprobs> {
   static variable_list forward(AutogradContext* context, const at::Tensor& given, const at::Tensor& head, const at::Tensor& targets,
                                double temperature, int64_t most_bytes) {
     const at::Tensor states = given.contiguous(), ids = targets.contiguous();
+    TORCH_CHECK(ids.numel() == states.size(0), "[policy.state_logprobs] ", states.size(0), " states need as many targets, got ",
+                ids.numel());
+    for (int64_t i = 0; i < ids.numel(); ++i)
+      TORCH_CHECK(ids.const_data_ptr<int64_t>()[i] >= 0 && ids.const_data_ptr<int64_t>()[i] < head.size(0),
+                  "[policy.state_logprobs] target ", ids.const_data_ptr<int64_t>()[i], " lies outside the vocabulary 0..",
+                  head.size(0) - 1);
     const auto pass = c10::make_intrusive<HeadPass>(head);
     at::Tensor logprobs = at::empty({states.size(0)}, at::kFloat), entropies = at::empty_like(logprobs);
     pass->engine.forward(states.const_data_ptr<float>(), {ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel())},

@@ -13,7 +13,6 @@
 #include "engine/trunk.h"
 #include "policy/layers.h"
 #include "policy/packed_model.h"
-#include "runtime/parallel.h"
 
 namespace keel::policy {
 namespace {
@@ -27,7 +26,7 @@ struct Tokens {
   std::vector<engine::Stretch> sequences;
 };
 
-Tokens tokens_of(const runtime::TokenBatch& batch) {
+Tokens tokens_of(const Llama& model, const runtime::TokenBatch& batch) {
   const int64_t rows = batch.ids.size(0), width = batch.ids.size(1);
   const at::Tensor ids = batch.ids.contiguous(), segments = batch.segments.defined() ? batch.segments.contiguous() : at::Tensor();
   Tokens tokens;
@@ -45,6 +44,9 @@ Tokens tokens_of(const runtime::TokenBatch& batch) {
       tokens.places.push_back(row * width + t);
     }
   }
+  for (const int64_t id : tokens.ids)
+    TORCH_CHECK(id >= 0 && id < model.config.vocab_size, "[policy.hidden_states] id ", id, " lies outside the vocabulary 0..",
+                model.config.vocab_size - 1);
   return tokens;
 }
 
@@ -123,8 +125,8 @@ at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   int64_t kept_from = layers;
   for (int64_t i = std::ssize(weights) - 2; i >= 0 && at::GradMode::is_enabled(); --i)
     if (weights[static_cast<size_t>(i)].requires_grad()) kept_from = std::max<int64_t>(0, (i - 1) / 9);
-  const int threads = runtime::worker_count(at::get_num_threads());
-  return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, tokens_of(batch), threads),
+  const int threads = at::get_num_threads();
+  return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, tokens_of(model, batch), threads),
                             at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, kept_from);
 }
 

@@ -1,6 +1,7 @@
 #include "engine/sampling.h"
 
 #include <cmath>
+#include <limits>
 
 #include "core/rng.h"
 #include "support/test_plain.h"
@@ -76,4 +77,16 @@ TEST_CASE("sampling: a large vocabulary, token by token, with mass in single blo
   CHECK(sampler.choose(logits.data(), {}, .76).id == 4999);
   CHECK(sampler.choose(logits.data(), {.top_k = 3}, .99).id == 1501);
   CHECK(sampler.choose(logits.data(), {.top_k = 4000}, .99).id == 4999);  // more than have any mass
+}
+
+TEST_CASE("sampling: logits that are no numbers give a token of the vocabulary and no log-prob, with every cut", "[engine]") {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
+  Sampler sampler(4);
+  for (const std::vector<float>& logits :
+       {std::vector{kNaN, kNaN, kNaN, kNaN}, {0.f, kNaN, 1.f, 2.f}, {0.f, kInf, 1.f, 2.f}, {-kInf, -kInf, -kInf, -kInf}})
+    for (const Cut& cut : {Cut{}, {.top_p = .5}, {.top_k = 2}, {.temperature = 0}, {.top_p = .5, .top_k = 2}}) {
+      const Choice choice = sampler.choose(logits.data(), cut, .5);
+      CHECK(choice.id == 3);
+      CHECK(std::isnan(choice.logprob));
+    }
 }

@@ -55,15 +55,15 @@ Ids argmax_loop(const Llama& model, Ids ids, int64_t tokens) {
 
 TEST_CASE("generate: samples and their log-probs are the same to the bit whatever the batch size and the threads", "[policy]") {
   const Llama model = keel::test::lively_llama();
-  GenerationJob job{.prompts = five_prompts(), .samples = 3, .sampling = {.max_new_tokens = 12}, .stop_ids = {5, 9}, .seed = 4};
+  GenerationJob job{.prompts = five_prompts(), .samples = 6, .sampling = {.max_new_tokens = 12}, .stop_ids = {5, 9}, .seed = 4};
   const auto reference = generate(model, job);
-  REQUIRE(reference.size() == 15);
-  CHECK(reference[7].prompt == 2);
-  CHECK(reference[7].sample == 1);
-  CHECK(reference[6].ids != reference[7].ids);
+  REQUIRE(reference.size() == 30);
+  CHECK(reference[13].prompt == 2);
+  CHECK(reference[13].sample == 1);
+  CHECK(reference[12].ids != reference[13].ids);
   for (const int64_t rows : {1, 2, 4, 7}) {
     job.batch_rows = rows;
-    for (const int threads : {1, 2, 3}) {  // 15 answers: dealt out to one thread; to two, together by three
+    for (const int threads : {1, 2, 3, 5}) {  // 30 answers are dealt out to two and three threads, and written by five together
       at::set_num_threads(threads);
       check_same(generate(model, job), reference);
     }
@@ -211,7 +211,7 @@ TEST_CASE("generate: no prompts or no samples give no answers", "[policy]") {
   CHECK(generate(model, {.prompts = five_prompts(), .samples = 0}).empty());
 }
 
-TEST_CASE("generate: progress is told after each batch, and an interrupt stops the next token", "[policy]") {
+TEST_CASE("generate: progress is told as answers finish, and an interrupt stops the next token", "[policy]") {
   const Llama model = keel::test::lively_llama();
   std::vector<int64_t> told;
   GenerationJob job{.prompts = five_prompts(), .samples = 2, .sampling = {.max_new_tokens = 2}, .batch_rows = 4};

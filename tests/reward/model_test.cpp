@@ -79,10 +79,10 @@ RewardModel small_model() {
                            HeadStart::normal, 5);
 }
 
-// Of 3 to 200 ids; every third row begins as the one before it does, for 3, 40, 77, ... of its ids.
+// 150 rows of 3 to 200 ids, enough to be dealt out to three threads; every third row begins as the one before it does.
 std::vector<Ids> rows_of_all_lengths() {
   std::vector<Ids> rows;
-  for (int64_t i = 0; i < 24; ++i) {
+  for (int64_t i = 0; i < 150; ++i) {
     Ids row;
     const int64_t length = 3 + i * 37 % 200, shared = i % 3 == 2 ? std::min(length, std::ssize(rows.back())) - 2 : 0;
     for (int64_t t = 0; t < length; ++t)
@@ -104,7 +104,7 @@ TEST_CASE("reward model: a row's score has the same bits whatever rows are besid
     at::set_num_threads(threads);
     CHECK(scorer_of(model)(rows) == together);
     CHECK(score_rows(model, backwards) == std::vector<double>(together.rbegin(), together.rend()));
-    for (size_t i = 0; i < rows.size(); i += 5)
+    for (size_t i = 0; i < rows.size(); i += 25)
       CHECK(score_rows(model, {rows[i]}) == std::vector{together[i]});
   }
   at::set_num_threads(before);
@@ -125,7 +125,7 @@ TEST_CASE("reward model: one that cannot be packed scores each row apart with th
   for (const int threads : {1, 2, 3}) {
     at::set_num_threads(threads);
     CHECK(scorer_apart(model)(rows) == together);
-    for (size_t i = 0; i < rows.size(); i += 5)
+    for (size_t i = 0; i < rows.size(); i += 25)
       CHECK(scorer_apart(model, true)({rows[i]}) == std::vector{together[i]});
   }
   at::set_num_threads(before);

@@ -71,6 +71,17 @@ TEST_CASE("pair scores: prompts computed once give the scores and gradients of r
   }
 }
 
+TEST_CASE("pair scores: sides may fill the context, though both in one row would be longer", "[reward]") {
+  const RewardModel model = formula_model();
+  Ids chosen, rejected;
+  for (int64_t i = 0; i < model.backbone.config.max_position_embeddings; ++i) {
+    chosen.push_back(i < 5 ? i : (3 * i) % 11);
+    rejected.push_back(i < 5 ? i : (7 * i + 1) % 11);
+  }
+  const std::vector<TokenPair> pairs = {sides(chosen, rejected)};
+  CHECK_CLOSE(pair_scores(model, pairs), scores_apart(model, pairs), 1e-6);
+}
+
 TEST_CASE("pair scores: one answer does not see the other", "[reward]") {
   const RewardModel model = formula_model();
   const at::NoGradGuard no_grad;

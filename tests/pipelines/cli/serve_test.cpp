@@ -119,7 +119,7 @@ TEST_CASE("keel serve: the queue gives its room back, a request larger than it i
     clients.emplace_back([&] {
       for (int i = 0; i < 20; ++i) {
         const RawClient client(service.address());
-        client.send(test::post("/get_reward", Json{{"query", std::vector<std::string>(8, "<s>" + std::string(60, 'c'))}}.dump()));
+        client.send(test::post("/get_reward", Json{{"query", std::vector<std::string>(8, "<s>" + std::string(200, 'c'))}}.dump()));
         const std::string reply = client.reply();
         const int status = test::status_of(reply);
         (status == 200 ? served : status == 503 && reply.find("Retry-After: 1") != std::string::npos ? refused : other) += 1;
