@@ -1,7 +1,5 @@
 #include "policy/generate.h"
 
-#include <ATen/Parallel.h>
-
 #include <deque>
 #include <mutex>
 #include <utility>
@@ -174,7 +172,7 @@ class Worker {
 
 void generate_packed(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers) {
   const auto count = std::ssize(answers);
-  const int threads = at::get_num_threads();
+  const int threads = threads_for(llama, count);
   engine::Team everyone(threads);
   const engine::Model model = packed_model(llama, llama.head, everyone);
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.

@@ -1,5 +1,6 @@
 #include "policy/packed_model.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include "policy/layers.h"
@@ -46,6 +47,12 @@ bool can_be_packed(const Llama& model) {
   const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
   return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat && model.embedding.is_contiguous() &&
          engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
+}
+
+int threads_for(const Llama& model, int64_t tokens) {
+  constexpr int64_t kLeastProducts = 1'000'000;  // some ten microseconds of one core
+  const int64_t weights = engine::packed_bytes(shape_of(model.config), std::ssize(model.layers)) / static_cast<int64_t>(sizeof(float));
+  return tokens * weights < kLeastProducts ? 1 : at::get_num_threads();
 }
 
 bool can_stay_packed(const Llama& model) {

@@ -31,7 +31,10 @@ void RowReader::read(const std::vector<core::Ids>& rows, const std::vector<int64
       tokens += std::ssize(rows[order[end]]);
     groups.emplace_back(begin, end);
   }
-  const int threads = at::get_num_threads();
+  int64_t tokens = 0;
+  for (const core::Ids& row : rows)
+    tokens += std::ssize(row);
+  const int threads = threads_for(model_, tokens);
   const int workers = std::ssize(groups) >= 2 * threads ? runtime::worker_count(threads) : 1;
   std::atomic<size_t> next = 0;
   runtime::for_each_piece(workers, [&](int64_t) {

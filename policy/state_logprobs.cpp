@@ -72,7 +72,9 @@ struct ChunkedLogprobs : torch::autograd::Function<ChunkedLogprobs> {
 
 // The same by the engine.
 struct HeadPass : torch::CustomClassHolder {
-  explicit HeadPass(const at::Tensor& head) : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), at::get_num_threads()) {}
+  HeadPass(const at::Tensor& head, int64_t positions)  // a short pass is not worth the meetings of several threads
+      : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), positions * head.numel() < 1'000'000 ? 1 : at::get_num_threads()) {
+  }
   engine::Head engine;
 };
 
@@ -87,7 +89,7 @@ struct EngineLogprobs : torch::autograd::Function<EngineLogprobs> {
       TORCH_CHECK(ids.const_data_ptr<int64_t>()[i] >= 0 && ids.const_data_ptr<int64_t>()[i] < head.size(0),
                   "[policy.state_logprobs] target ", ids.const_data_ptr<int64_t>()[i], " lies outside the vocabulary 0..",
                   head.size(0) - 1);
-    const auto pass = c10::make_intrusive<HeadPass>(head);
+    const auto pass = c10::make_intrusive<HeadPass>(head, states.size(0));
     at::Tensor logprobs = at::empty({states.size(0)}, at::kFloat), entropies = at::empty_like(logprobs);
     pass->engine.forward(states.const_data_ptr<float>(), {ids.const_data_ptr<int64_t>(), static_cast<size_t>(ids.numel())},
                          static_cast<float>(1 / temperature), logprobs.mutable_data_ptr<float>(), entropies.mutable_data_ptr<float>(),

@@ -1,6 +1,5 @@
 #include "policy/trunk_states.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
@@ -125,8 +124,9 @@ at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   int64_t kept_from = layers;
   for (int64_t i = std::ssize(weights) - 2; i >= 0 && at::GradMode::is_enabled(); --i)
     if (weights[static_cast<size_t>(i)].requires_grad()) kept_from = std::max<int64_t>(0, (i - 1) / 9);
-  const int threads = at::get_num_threads();
-  return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, tokens_of(model, batch), threads),
+  Tokens tokens = tokens_of(model, batch);
+  const int threads = threads_for(model, std::ssize(tokens.ids));
+  return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, std::move(tokens), threads),
                             at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, kept_from);
 }
 
