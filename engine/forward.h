@@ -18,6 +18,9 @@ struct Row {
   int64_t position;
 };
 
+// Rows that a pass should have: beyond a few hundred, a product gains nothing from more.
+inline constexpr int64_t kPassRows = 256;
+
 // What a row gets is a function of the weights and of the ids of its sequence up to its position, whatever rows stand beside it.
 class Forward {
  public:

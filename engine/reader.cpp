@@ -9,7 +9,6 @@ Reader::Reader(const Model& model, int threads)
 
 void Reader::read(std::span<const core::Ids* const> rows, std::span<const int64_t> wanted_from,
                   const std::function<void(Forward& forward, std::span<const Place> places)>& use) {
-  constexpr int64_t kPassTokens = 256;  // beyond a few hundred rows a product gains nothing from more
   std::vector<Sequence> sequences(rows.size());
   std::vector<Row> pass;
   std::vector<int64_t> wanted;
@@ -37,7 +36,7 @@ void Reader::read(std::span<const core::Ids* const> rows, std::span<const int64_
     int64_t position = sequence.length;
     pages_.extend(sequence, length);
     for (; position < length; ++position) {
-      if (static_cast<int64_t>(pass.size()) == kPassTokens) compute(i);
+      if (static_cast<int64_t>(pass.size()) == kPassRows) compute(i);
       if (position >= wanted_from[i]) {
         wanted.push_back(static_cast<int64_t>(pass.size()));
         places.push_back({i, position});

@@ -15,8 +15,7 @@ Sampler::Sampler(int64_t vocabulary)
 Choice Sampler::choose(const float* logits, const Cut& cut, double draw) {
   const bool greedy = cut.temperature == 0;
   const float scale = greedy ? 1 : static_cast<float>(1 / cut.temperature);
-  const float largest = kernels().exponentials(logits, scale, vocabulary_, values_.data(), sums_.data());
-  const double total = std::accumulate(sums_.begin(), sums_.end(), 0.0);
+  const auto [largest, total] = weigh(logits, scale);
   if (!std::isfinite(total)) return {vocabulary_ - 1, std::numeric_limits<float>::quiet_NaN()};  // so are the logits: no token is better
   int64_t id = 0;
   if (greedy)
@@ -25,12 +24,20 @@ Choice Sampler::choose(const float* logits, const Cut& cut, double draw) {
     id = by_mass(draw, total);
   else
     id = among_likely(cut, draw, total);
-  return {id, (logits[id] - largest) * scale - static_cast<float>(std::log(total))};
+  return {id, logprob_of(logits[id], scale, {largest, total})};
 }
 
 float Sampler::logprob(const float* logits, float scale, int64_t id) {
+  return logprob_of(logits[id], scale, weigh(logits, scale));
+}
+
+Sampler::Mass Sampler::weigh(const float* logits, float scale) {
   const float largest = kernels().exponentials(logits, scale, vocabulary_, values_.data(), sums_.data());
-  return (logits[id] - largest) * scale - static_cast<float>(std::log(std::accumulate(sums_.begin(), sums_.end(), 0.0)));
+  return {largest, std::accumulate(sums_.begin(), sums_.end(), 0.0)};
+}
+
+float Sampler::logprob_of(float logit, float scale, const Mass& mass) {
+  return (logit - mass.largest) * scale - static_cast<float>(std::log(mass.total));
 }
 
 int64_t Sampler::by_mass(double draw, double total) const {

@@ -30,6 +30,12 @@ class Sampler {
   float logprob(const float* logits, float scale, int64_t id);  // of softmax(scale * logits)
 
  private:
+  struct Mass {
+    float largest;  // logit
+    double total;   // of values_
+  };
+  Mass weigh(const float* logits, float scale);  // fills values_ and sums_
+  static float logprob_of(float logit, float scale, const Mass& mass);
   int64_t by_mass(double draw, double total) const;
   int64_t among_likely(const Cut& cut, double draw, double total);
 

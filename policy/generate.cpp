@@ -16,9 +16,6 @@
 namespace keel::policy {
 namespace {
 
-// Rows of one pass: beyond a few hundred, a product gains nothing from more.
-constexpr int64_t kPassRows = 256;
-
 // A prompt and the samples of it that are still to be started.
 struct Source {
   int64_t prompt, next_sample, end_sample;
@@ -123,7 +120,8 @@ class Worker {
       rows.push_back({&one.sequence, one.answer.sample->ids.back(), one.sequence.length - 1});
     }
     std::vector<Source*> computed;
-    const int64_t most_rows = std::max(kPassRows, std::ssize(rows) + kPassRows / 4);  // prompts come on beside however many answers
+    const int64_t most_rows =
+        std::max(engine::kPassRows, std::ssize(rows) + engine::kPassRows / 4);  // prompts come on beside however many answers
     for (Source& source : sources_) {
       const core::Ids& prompt = job_.prompts[static_cast<size_t>(source.prompt)];
       const int64_t end = std::min(std::ssize(prompt), source.computed + most_rows - std::ssize(rows));

@@ -49,10 +49,14 @@ bool can_be_packed(const Llama& model) {
          engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
 }
 
+int threads_for(int64_t multiply_adds) {
+  constexpr int64_t kLeast = 1'000'000;  // some ten microseconds of one core
+  return multiply_adds < kLeast ? 1 : at::get_num_threads();
+}
+
 int threads_for(const Llama& model, int64_t tokens) {
-  constexpr int64_t kLeastProducts = 1'000'000;  // some ten microseconds of one core
   const int64_t weights = engine::packed_bytes(shape_of(model.config), std::ssize(model.layers)) / static_cast<int64_t>(sizeof(float));
-  return tokens * weights < kLeastProducts ? 1 : at::get_num_threads();
+  return threads_for(tokens * weights);
 }
 
 bool can_stay_packed(const Llama& model) {

@@ -15,7 +15,9 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies);
 // is no burden. Larger models spend their time in large products, which ATen computes as well.
 bool can_be_packed(const Llama& model);
 
-// Threads that are worth their meetings for a pass over `tokens` tokens: this thread's share of the process's, or 1 for short passes.
+// Threads that are worth their meetings for a pass of so many multiply-adds, or over so many tokens: this thread's share of the process's,
+// or 1 for short passes.
+int threads_for(int64_t multiply_adds);
 int threads_for(const Llama& model, int64_t tokens);
 
 // Whether packed weights may stay in memory beside it: not those of a model with adapters, whose base may serve several models at once.

@@ -26,14 +26,12 @@ void RowReader::read(const std::vector<core::Ids>& rows, const std::vector<int64
   std::iota(order.begin(), order.end(), 0);
   std::ranges::sort(order, [&](size_t a, size_t b) { return rows[a] < rows[b]; });
   std::vector<std::pair<size_t, size_t>> groups;
+  int64_t tokens = 0;
   for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
-    for (int64_t tokens = 0; end < order.size() && tokens < kTogether; ++end)
+    for (const int64_t before = tokens; end < order.size() && tokens - before < kTogether; ++end)
       tokens += std::ssize(rows[order[end]]);
     groups.emplace_back(begin, end);
   }
-  int64_t tokens = 0;
-  for (const core::Ids& row : rows)
-    tokens += std::ssize(row);
   const int threads = threads_for(model_, tokens);
   const int workers = std::ssize(groups) >= 2 * threads ? runtime::worker_count(threads) : 1;
   std::atomic<size_t> next = 0;

@@ -1,7 +1,6 @@
 // Log-probs of hidden states without all logits at once.
 //
 // Legend: N positions, D hidden size, V vocabulary.
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
@@ -18,6 +17,7 @@
 
 #include "engine/head.h"
 #include "policy/logprobs.h"
+#include "policy/packed_model.h"
 
 namespace keel::policy {
 namespace {
@@ -72,9 +72,8 @@ struct ChunkedLogprobs : torch::autograd::Function<ChunkedLogprobs> {
 
 // The same by the engine.
 struct HeadPass : torch::CustomClassHolder {
-  HeadPass(const at::Tensor& head, int64_t positions)  // a short pass is not worth the meetings of several threads
-      : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), positions * head.numel() < 1'000'000 ? 1 : at::get_num_threads()) {
-  }
+  HeadPass(const at::Tensor& head, int64_t positions)
+      : engine(head.const_data_ptr<float>(), head.size(0), head.size(1), threads_for(positions * head.numel())) {}
   engine::Head engine;
 };
 
