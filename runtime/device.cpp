@@ -14,6 +14,8 @@
 #include "core/error.h"
 #include "core/version.h"
 
+extern "C" [[gnu::weak]] void MallocExtension_ReleaseFreeMemory();  // tcmalloc's, where the program links it
+
 namespace keel::runtime {
 
 int configure_process(int threads) {
@@ -28,6 +30,11 @@ int configure_process(int threads) {
   at::globalContext().setDeterministicAlgorithms(true, false);
   at::globalContext().setDeterministicFillUninitializedMemory(false);  // would fill every fresh tensor
   return at::get_num_threads();
+}
+
+void return_freed_memory() {
+  if (MallocExtension_ReleaseFreeMemory != nullptr) MallocExtension_ReleaseFreeMemory();
+  malloc_trim(0);
 }
 
 c10::Device parse_device(const std::string& name) {

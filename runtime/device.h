@@ -15,6 +15,8 @@ int configure_process(int threads);
 // "cpu" or "cuda"; UsageError for anything else and for "cuda" where this build or machine has none.
 c10::Device parse_device(const std::string& name);
 
+void return_freed_memory();  // to the system
+
 std::string cpu_capability();  // the vector level ATen dispatches to: "AVX2", "AVX512", "DEFAULT"
 
 // For manifests: "keel", "torch", "compiler", and "vector_level" of this machine.

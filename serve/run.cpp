@@ -1,7 +1,6 @@
 #include "serve/run.h"
 
 #include <fmt/format.h>
-#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "runtime/device.h"
 
 namespace keel::serve {
 namespace {
@@ -154,8 +154,9 @@ void run_service(const RunConfig& config) {
     server.every(20, [&] {
       if (pending() > 0 || service.queued_texts() > 0 || loader.busy()) {
         last_work = Clock::now(), trimmed = false;
-      } else if (!trimmed && Clock::now() - last_work > kTrimAfter) {  // glibc keeps what a storm, or an old model, has freed
-        trimmed = malloc_trim(0) >= 0;
+      } else if (!trimmed && Clock::now() - last_work > kTrimAfter) {  // what a storm, or an old model, has freed
+        runtime::return_freed_memory();
+        trimmed = true;
       }
       if (const int asked = reloads; asked != reloaded && !loader.busy() && service.models() != nullptr) {
         reloaded = asked;
