@@ -3,15 +3,15 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 
 namespace keel::engine {
 
-// `count` floats, at first 0, aligned to a line of the cache; large ones on huge pages where the system has some.
+// `count` floats, at first of any value, aligned to a line of the cache; large ones on huge pages where the system has some.
 class Buffer {
  public:
   Buffer() = default;
@@ -22,8 +22,12 @@ class Buffer {
     data_.reset(static_cast<float*>(std::aligned_alloc(unit, whole == 0 ? unit : whole)));
     if (data_ == nullptr) throw std::bad_alloc();
     if (unit == kHuge) ::madvise(data_.get(), whole, MADV_HUGEPAGE);  // a wish
-    std::memset(data_.get(), 0, whole);
     size_ = count;
+  }
+  static Buffer zeros(int64_t count) {
+    Buffer buffer(count);
+    std::fill_n(buffer.data(), count, 0.f);
+    return buffer;
   }
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }

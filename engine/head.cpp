@@ -6,7 +6,7 @@
 namespace keel::engine {
 namespace {
 
-constexpr int64_t kChunk = 128;  // positions whose logits stand in memory at once, a column each
+constexpr int64_t kChunk = 256;  // positions whose logits stand in memory at once, a column each
 
 int64_t chunks_of(int64_t positions) {
   return (positions + kChunk - 1) / kChunk;

@@ -105,6 +105,9 @@ inline Vector exponential(Vector x) {
 template <int64_t Rows, int64_t Wide>
 void tile(const float* a, int64_t a_row, int64_t a_term, const float* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
           bool add) {
+  for (int64_t r = 0; r < Rows; ++r)  // the sums go there at the end
+    for (int64_t v = 0; v < Wide; ++v)
+      __builtin_prefetch(c + r * c_row + v * kWidth, 1);
   Vector sums[Rows][Wide] = {};
   for (int64_t k = 0; k < terms; ++k, a += a_term) {
     Vector weights[Wide];
@@ -178,7 +181,11 @@ void copy_panel(const Matrix& b, int64_t first, int64_t columns, int64_t terms, 
   const float* const from = b.data + first * b.column;
   if (b.column == 1) {
     for (int64_t k = 0; k < terms; ++k)
-      std::copy_n(from + k * b.row, here, panel + k * kPanel);
+      for (int64_t column = 0; column < kPanel; column += kLanes)
+        if (column + kLanes <= here)
+          store_lanes(panel + k * kPanel + column, load_lanes(from + k * b.row + column));
+        else if (column < here)
+          std::copy_n(from + k * b.row + column, here - column, panel + k * kPanel + column);
     return;
   }
   constexpr int64_t kStrip = 16;  // of rows: the panel's lines stay in the cache while they fill

@@ -28,7 +28,7 @@ Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t
       rows.push_back(first + row * inner);
   }
   packed.columns = static_cast<int64_t>(rows.size());
-  packed.panels = Buffer(packed.count() * kPanel * inner);
+  packed.panels = Buffer::zeros(packed.count() * kPanel * inner);
   team.run([&](int member) {
     const auto [begin, end] = share(packed.count(), member, team.size());
     for (int64_t panel = begin; panel < end; ++panel) {

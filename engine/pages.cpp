@@ -11,7 +11,7 @@ PagePool::PagePool(const Shape& shape, int64_t layers)
 
 int64_t PagePool::take() {
   if (free_.empty()) {
-    pages_.emplace_back(page_floats_);
+    pages_.push_back(Buffer::zeros(page_floats_));
     users_.push_back(0);
     free_.push_back(static_cast<int64_t>(pages_.size()) - 1);
   }

@@ -1,6 +1,7 @@
 #include "policy/logprobs.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/eye.h>
 
 #include <cmath>
 #include <functional>
@@ -56,7 +57,7 @@ TEST_CASE("logprobs: the engine's values, entropies and gradients are those of p
   auto shape = keel::test::lively_config();
   shape.vocab_size = 2500;  // three blocks of sums, of which the last is not full
   Llama model = keel::test::lively_llama(shape);
-  constexpr int64_t kPositions = 300;  // three chunks
+  constexpr int64_t kPositions = 600;  // three chunks
   const at::Tensor states = (at::arange(kPositions * 16, at::kDouble) * .37).sin().to(at::kFloat).view({kPositions, 16});
   const at::Tensor targets = (at::arange(kPositions, at::kLong) * 997 + 3).remainder(2500);
   const at::Tensor weights = (at::arange(kPositions, at::kDouble) + .5).cos().to(at::kFloat);  // so that the gradients of positions differ
@@ -78,7 +79,7 @@ TEST_CASE("logprobs: the engine's values, entropies and gradients are those of p
       for (const int64_t kept_chunks : {0, 1, 3}) {
         at::set_num_threads(threads);
         const auto found = run([&](const at::Tensor& h) {
-          return keel::policy::state_logprobs_and_entropies(model, h, targets, temperature, kept_chunks * 128 * 2500 * 4);
+          return keel::policy::state_logprobs_and_entropies(model, h, targets, temperature, kept_chunks * 256 * 2500 * 4);
         });
         for (size_t i = 0; i < found.size(); ++i)
           CHECK_CLOSE(found[i], expected[i], 1e-5);
@@ -87,6 +88,19 @@ TEST_CASE("logprobs: the engine's values, entropies and gradients are those of p
           CHECK(found[i].equal(first[i]));
       }
     at::set_num_threads(1);
+  }
+}
+
+TEST_CASE("logprobs: the entropy is 2 bits if uniform over four words, others as torch.distributions says, by both ways", "[policy]") {
+  Llama model = keel::test::lively_llama();
+  model.head = at::eye(4, 16);
+  const at::Tensor logits = tensor({{7, 7, 7, 7}, {0, 1, 2, -99}, {3, -1, .5, -99}}), states = at::zeros({3, 16});
+  states.narrow(1, 0, 4).copy_(logits);
+  const at::Tensor expected = tensor({1.386294, .832395582, .348741297});
+  for (const auto type : {at::kFloat, at::kBFloat16}) {  // all of these numbers are bf16 ones
+    model.head = model.head.to(type);
+    const auto found = keel::policy::state_logprobs_and_entropies(model, states.to(type), at::zeros({3}, at::kLong));
+    CHECK_CLOSE(found.entropies, expected, 1e-6);
   }
 }
 
