@@ -11,6 +11,7 @@
 #include "policy/logprobs.h"
 #include "policy/packed_model.h"
 #include "policy/plain_generation.h"
+#include "policy/trunk_states.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -213,6 +214,10 @@ std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job)
   else
     generate_plainly(model, job, answers);
   return answers;
+}
+
+bool records_exactly(const Llama& model) {
+  return can_be_packed(model) && has_trunk(model);
 }
 
 }  // namespace keel::policy

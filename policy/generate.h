@@ -49,4 +49,7 @@ struct GenerationJob {
 // batch_rows below 1.
 std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job);
 
+// Whether the log-probs that generate() records are those of hidden_states() and state_logprobs(), to the bit.
+bool records_exactly(const Llama& model);
+
 }  // namespace keel::policy

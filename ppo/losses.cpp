@@ -1,7 +1,6 @@
 #include "ppo/losses.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
@@ -61,11 +60,6 @@ ValueLoss value_loss(const at::Tensor& values, const at::Tensor& old_values, con
   const at::Tensor clipped = (near_old - target).square();
   return {config.value_weight * masked_sum(at::maximum(free, clipped), mask, tokens),
           masked_sum((clipped > free).to(at::kFloat), mask, tokens)};
-}
-
-at::Tensor entropy(const at::Tensor& logits) {
-  const at::Tensor logprobs = at::log_softmax(logits, -1);
-  return -(logprobs.exp() * logprobs).sum(-1);
 }
 
 }  // namespace keel::ppo

@@ -47,9 +47,6 @@ struct ValueLoss {
 ValueLoss value_loss(const at::Tensor& values, const at::Tensor& old_values, const at::Tensor& returns, const at::Tensor& mask,
                      int64_t tokens, const LossConfig& config);
 
-// Entropy in nats of softmax(logits): [..., V] float -> [...].
-at::Tensor entropy(const at::Tensor& logits);
-
 // Sum of the true elements / tokens; 0-dim.
 at::Tensor masked_sum(const at::Tensor& values, const at::Tensor& mask, int64_t tokens);
 

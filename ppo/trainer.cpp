@@ -75,33 +75,33 @@ std::vector<Trainer::MicroBatches> Trainer::plan(const Rollout& rollout, int64_t
   return minibatches;
 }
 
-Trainer::Outputs Trainer::outputs(const AnswerBatch& batch, bool with_entropy) const {
-  const at::Tensor states = answer_states(policy_, batch);
-  return {.policy = answer_logprobs(policy_, states, batch, config_.sampling.temperature, with_entropy),
-          .values = answer_values(critic_.score, shared() ? states : answer_states(critic_.backbone, batch), batch)};
-}
-
+// What is recorded is what outputs() would say; elsewhere the forward passes are those of the first update pass. Either way the first
+// minibatch has ratios of exactly 1.
 Trainer::Experience Trainer::forward(const Rollout& rollout) const {
+  const bool recorded = policy::records_exactly(policy_);
   const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
-  Experience experience{.logprobs = empty.clone(),
+  Experience experience{.logprobs = recorded ? at::where(rollout.response_mask, rollout.engine_logprobs, empty) : empty.clone(),
                         .reference = empty.clone(),
                         .values = empty.clone(),
-                        .entropy = empty.clone(),
                         .advantages = {},
                         .returns = {},
                         .metrics = {}};
-  // The forward passes are those of the first update pass: its first minibatch then has ratios of exactly 1.
+  const double temperature = config_.sampling.temperature;
   for (const MicroBatches& minibatch : plan(rollout, 0)) {
     runtime::for_each_piece(std::ssize(minibatch), [&](int64_t piece) {
       const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);
-      const Outputs now = outputs(batch, /*with_entropy=*/true);
-      experience.logprobs.index_copy_(0, batch.index, now.policy.logprobs);
-      experience.entropy.index_copy_(0, batch.index, now.policy.entropy);
-      experience.values.index_copy_(0, batch.index, now.values);
-      experience.reference.index_copy_(0, batch.index, answer_logprobs(reference_, batch, config_.sampling.temperature).logprobs);
+      const at::Tensor states = recorded && !shared() ? at::Tensor() : answer_states(policy_, batch);
+      if (!recorded) experience.logprobs.index_copy_(0, batch.index, answer_logprobs(policy_, states, batch, temperature).logprobs);
+      experience.values.index_copy_(0, batch.index, values_of(states, batch));
+      experience.reference.index_copy_(0, batch.index, answer_logprobs(reference_, batch, temperature).logprobs);
     });
   }
   return experience;
+}
+
+// `states`: those of the policy's trunk, for a critic that shares it.
+at::Tensor Trainer::values_of(const at::Tensor& states, const AnswerBatch& batch) const {
+  return answer_values(critic_.score, shared() ? states : answer_states(critic_.backbone, batch), batch);
 }
 
 Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<reward::AnswerReward>& earned) const {
@@ -133,7 +133,6 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
   };
   experience.kl = per_answer(kl);
   const double penalty = -beta * experience.kl;
-  const at::Tensor drift = at::where(mask, rollout.engine_logprobs - experience.logprobs, at::zeros_like(kl)).abs();
   experience.metrics = reward_metrics("objective/", earned);
   append(experience.metrics, {{"objective/kl", experience.kl},
                               {"objective/kl_k1", estimate(KlEstimator::k1)},
@@ -142,9 +141,7 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
                               {"objective/entropy", -per_answer(experience.logprobs)},
                               {"objective/non_score_reward", penalty},
                               {"objective/rlhf_reward", scores.mean().item<double>() + penalty},
-                              {"policy/entropy_avg", mean_of_true(experience.entropy, mask)},
-                              {"critic/vf_explained_var", explained_variance(experience.values, experience.returns, mask)},
-                              {"rollout/logprob_drift_max", drift.max().item<double>()}});
+                              {"critic/vf_explained_var", explained_variance(experience.values, experience.returns, mask)}});
   if (config_.whiten_advantages)  // this divides the KL penalty in the advantages too: the effective coefficient is beta / std
     experience.metrics.emplace_back(
         "whiten/advantages_std",
@@ -157,13 +154,15 @@ Trainer::Experience Trainer::assess(const Rollout& rollout, const std::vector<re
 // Log values of one minibatch: means over its tokens, ptx over its targets.
 struct Trainer::StepSums {
   double policy_loss = 0, kl_loss = 0, value_loss = 0, ptx_loss = 0;
-  double approxkl = 0, clipfrac = 0, value_clipfrac = 0, ratio = 0, ratio_spread = 0;
+  double approxkl = 0, clipfrac = 0, value_clipfrac = 0, ratio = 0, ratio_spread = 0, entropy = 0;
+  double drift = 0;  // the largest of a token: log-probs that generation recorded against those of this forward pass
 
   void add(const StepSums& other, double weight = 1) {
     policy_loss += weight * other.policy_loss, kl_loss += weight * other.kl_loss;
     value_loss += weight * other.value_loss, ptx_loss += weight * other.ptx_loss;
     approxkl += weight * other.approxkl, clipfrac += weight * other.clipfrac, value_clipfrac += weight * other.value_clipfrac;
     ratio += weight * other.ratio, ratio_spread += weight * other.ratio_spread;
+    entropy += weight * other.entropy, drift = std::max(drift, other.drift);
   }
 };
 
@@ -172,7 +171,8 @@ at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& exper
                                  StepSums& sums) const {
   const AnswerBatch batch = answer_batch(rollout, rows);
   const auto of = [&](const at::Tensor& values) { return values.index_select(0, batch.index); };
-  const auto [policy, values] = outputs(batch, /*with_entropy=*/false);
+  const at::Tensor states = answer_states(policy_, batch), values = values_of(states, batch);
+  const AnswerLogprobs policy = answer_logprobs(policy_, states, batch, config_.sampling.temperature, /*with_entropy=*/true);
   const PolicyLoss actor =
       policy_loss(policy.logprobs, of(experience.logprobs), of(experience.advantages), batch.mask, tokens, config_.loss);
   const ValueLoss critic = value_loss(values, of(experience.values), of(experience.returns), batch.mask, tokens, config_.loss);
@@ -184,7 +184,9 @@ at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& exper
           .clipfrac = actor.clipfrac.item<double>(),
           .value_clipfrac = critic.clipfrac.item<double>(),
           .ratio = actor.ratio.item<double>(),
-          .ratio_spread = actor.ratio_spread.item<double>()};
+          .ratio_spread = actor.ratio_spread.item<double>(),
+          .entropy = policy.entropy.sum().item<double>() / static_cast<double>(tokens),
+          .drift = (of(rollout.engine_logprobs) - policy.logprobs.detach()).masked_select(batch.mask).abs().max().item<double>()};
   const at::Tensor loss = actor.loss + critic.loss;  // two models, or one trunk, where value_weight balances them
   if (config_.kl.placement == KlPlacement::reward) return loss;
   const at::Tensor penalty = kl_loss(policy.logprobs, of(experience.reference), batch.mask, tokens, kl_coefficient_, config_.kl);
@@ -248,7 +250,8 @@ void Trainer::average() {
 core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experience, const std::vector<core::TokenSequence>& pretraining) {
   TORCH_CHECK(config_.ptx.weight == 0 || !pretraining.empty(), "[ppo.update] ptx.weight needs pretraining sequences");
   StepSums mean;
-  double policy_norm = 0, critic_norm = 0, first_deviation = 0, policy_rate = 0, critic_rate = 0;
+  double policy_norm = 0, critic_norm = 0, policy_rate = 0, critic_rate = 0;
+  StepSums first;
   const int64_t minibatches = (rollout.answers() + config_.minibatch_answers - 1) / config_.minibatch_answers;
   const int64_t steps = config_.iterations * config_.epochs * minibatches;
   const auto count = static_cast<double>(config_.epochs * minibatches);
@@ -256,7 +259,7 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
     const std::vector<MicroBatches> planned = plan(rollout, epoch);
     for (size_t i = 0; i < planned.size(); ++i) {
       const StepSums sums = step(rollout, experience, planned[i], pretraining);
-      if (epoch == 0 && i == 0) first_deviation = std::sqrt(sums.ratio_spread);
+      if (epoch == 0 && i == 0) first = sums;
       const int64_t done = policy_optimizer_->steps();
       policy_rate = runtime::learning_rate(config_.schedule, done, steps);
       policy_norm += step_of(*policy_optimizer_, policy_rate, "policy") / count;
@@ -277,7 +280,9 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
                          {"val/clipfrac_avg", mean.value_clipfrac},
                          {"val/ratio", mean.ratio},
                          {"val/ratio_var", mean.ratio_spread - (mean.ratio - 1) * (mean.ratio - 1)},
-                         {"val/first_ratio_rms", first_deviation},
+                         {"val/first_ratio_rms", std::sqrt(first.ratio_spread)},
+                         {"rollout/logprob_drift_max", first.drift},
+                         {"policy/entropy_avg", mean.entropy},
                          {"policy/grad_norm", policy_norm},
                          {"lr", policy_rate},
                          {"episode", static_cast<double>(iteration_ * config_.batch_answers)}};

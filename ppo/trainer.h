@@ -25,10 +25,9 @@ class Trainer {
 
   // What an update needs, for all answers of an iteration; [B, A] fp32, 0 where the rollout's response_mask is false.
   struct Experience {
-    at::Tensor logprobs;    // of the policy before any update, by the trainer's own forward pass
+    at::Tensor logprobs;    // of the policy before any update: recorded, where that is what the trainer's forward pass says
     at::Tensor reference;   // log-probs of the reference
     at::Tensor values;      // of the critic before any update
-    at::Tensor entropy;     // of the policy's sampling distribution, nats
     at::Tensor advantages;  // whitened over the iteration's tokens if so configured
     at::Tensor returns;
     double kl = 0;            // against the reference, nats an answer, by the configured estimator: what an adaptive coefficient follows
@@ -65,14 +64,10 @@ class Trainer {
 
  private:
   using MicroBatches = std::vector<std::vector<int64_t>>;  // rows of each forward pass of one minibatch
-  struct Outputs {
-    AnswerLogprobs policy;
-    at::Tensor values;
-  };
   struct StepSums;
   bool shared() const { return config_.critic == Critic::shared; }
-  Outputs outputs(const AnswerBatch& batch, bool with_entropy) const;
-  Experience forward(const Rollout& rollout) const;  // log-probs, values and entropy
+  Experience forward(const Rollout& rollout) const;  // log-probs and values
+  at::Tensor values_of(const at::Tensor& states, const AnswerBatch& batch) const;
   std::vector<MicroBatches> plan(const Rollout& rollout, int64_t epoch) const;
   at::Tensor answers_loss(const Rollout& rollout, const Experience& experience, const std::vector<int64_t>& rows, int64_t tokens,
                           StepSums& sums) const;

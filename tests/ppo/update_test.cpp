@@ -6,6 +6,7 @@
 
 #include "core/json.h"
 #include "core/rng.h"
+#include "policy/logprobs.h"
 #include "ppo/draws.h"
 #include "ppo/small_run.h"
 
@@ -65,7 +66,7 @@ struct Recorded {
       samples.push_back({.prompt = i,
                          .sample = 0,
                          .ids = answer,
-                         .logprobs = std::vector<float>(answer.size(), -1),
+                         .logprobs = std::vector<float>(answer.size()),  // from move_policy()
                          .finish = i % 4 != 1 ? keel::core::FinishReason::stop : keel::core::FinishReason::length});
       const double helpfulness = 2 * std::sin(1.7 * static_cast<double>(i)), safety = 2.5 * std::cos(.9 * static_cast<double>(i));
       earned.push_back({.probability = keel::reward::combined_probability(helpfulness, safety, i % 5 == 0, {}),
@@ -77,13 +78,19 @@ struct Recorded {
     rollout = make_rollout(prompts, samples);
   }
 
-  // The reference is the policy given to the trainer; the update starts from another.
-  void move_policy() const {
+  // The reference is the policy given to the trainer; the update starts from another, which made the answers.
+  void move_policy(double temperature) const {
     const auto tensors = keel::policy::parameters(policy);
     const at::NoGradGuard no_grad;
     for (size_t k = 0; k < tensors.size(); ++k) {
       const at::Tensor i = at::arange(tensors[k].tensor.numel(), at::kDouble);
       tensors[k].tensor.add_((.02 * (.7 * i + static_cast<double>(k)).cos()).to(at::kFloat).view(tensors[k].tensor.sizes()));
+    }
+    const auto logprobs = keel::policy::sequence_logprobs(policy, rollout.rows, temperature);
+    for (int64_t row = 0; row < rollout.answers(); ++row) {
+      const auto& all = logprobs[static_cast<size_t>(row)];
+      const int64_t length = std::ssize(all) + 1 - rollout.prompt_lengths[static_cast<size_t>(row)];
+      rollout.engine_logprobs.select(0, row).narrow(0, 0, length).copy_(at::tensor(std::vector<float>(all.end() - length, all.end())));
     }
   }
 };
@@ -131,7 +138,7 @@ TEST_CASE("ppo update: losses, the gradient of every parameter and the new weigh
       config.optimizer.clip_norm = 0;
       const Recorded recorded(config);
       Trainer trainer(recorded.policy, recorded.critic, config, 1);
-      recorded.move_policy();
+      recorded.move_policy(config.sampling.temperature);
       const auto row = trainer.update(recorded.rollout, trainer.assess(recorded.rollout, recorded.earned), recorded.pretraining);
       check_losses(row, numbers.at("whole_batch").at("losses"));
       auto gradients = first_moments(trainer);  // (1 - beta1) times them, after one step
@@ -142,7 +149,7 @@ TEST_CASE("ppo update: losses, the gradient of every parameter and the new weigh
     const PpoConfig config = oracle_config(shared);
     const Recorded recorded(config);
     Trainer trainer(recorded.policy, recorded.critic, config, 1);
-    recorded.move_policy();
+    recorded.move_policy(config.sampling.temperature);
     std::map<std::string, at::Tensor> changes;
     for (const auto& [name, tensor] : trainer.kept())
       changes[name] = tensor.detach().clone();
