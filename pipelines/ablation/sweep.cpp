@@ -158,7 +158,7 @@ void read_distributions(Reader& reader, Sweep& sweep) {
 std::vector<std::string> answer_numbers(const recipe::Recipe& recipe) {
   std::vector<std::string> names = {"reward_helpfulness", "reward_safety", "kl_to_sft"};
   if (recipe::has_general_reward(recipe)) names.emplace_back("reward_general");
-  if (recipe::from_sandbox(recipe)) names.insert(names.end(), {"gold_helpfulness", "gold_safety"});
+  if (recipe::gold_of(recipe) == recipe::Gold::sandbox) names.insert(names.end(), {"gold_helpfulness", "gold_safety"});
   return names;
 }
 

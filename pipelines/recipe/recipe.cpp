@@ -188,6 +188,7 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   const auto all_of = [&](const std::string& section, const std::vector<std::string>& texts) {
     core::add_problems(problems, fmt::format("{}: {}", origin, section), texts);
   };
+  policy::use_base(recipe.base);
   if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
   if (recipe.data.source == DataSource::files) {
     if (recipe.model.empty())

@@ -230,6 +230,7 @@ struct Recipe {
   int64_t seed = 1;
   int64_t threads = 0;  // 0 = all cores
   std::string model;    // start checkpoint; "" = pretrain from nothing
+  std::string base;     // of PEFT adapters; "" = the one that each names
   std::vector<std::string> versions{"rejection", "rejection", "rejection", "rejection",
                                     "ppo"};  // V1, V2, ... (paper 3.2.3); see methods_of()
   std::string chat_format;
@@ -258,6 +259,8 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
          core::unkeyed(core::between(0, 1024)));
   fields("model", recipe.model, "model folder to start from, also a plain Hugging Face one; empty = pretrain one (sandbox)",
          core::unkeyed());
+  fields("base", recipe.base, "base model of the PEFT adapters among the recipe's model folders; empty = the one that each names",
+         core::unkeyed(), {"files"});
   fields(
       "versions", recipe.versions,
       "how V1, V2, ... are made: rejection, ppo (rejection sampling, then PPO on top of it), or as the last reward (reward models alone)",
@@ -282,7 +285,7 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
 }
 
 // Reads a recipe file, then the fields of `overlay` (--config; "" = none), then `settings` (--set); every problem at once. Paths inside a
-// recipe are relative to the current folder.
+// recipe are relative to the current folder. From then on PEFT adapters are read on this recipe's base.
 Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings);
 
 // The recipe of an earlier run, from the text `config` in `origin`, with `overlay` and `settings` over it and checked as read_recipe()

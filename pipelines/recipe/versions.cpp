@@ -39,8 +39,14 @@ bool gives_prompts(const Recipe& recipe, int64_t batch) {
   return has_source(recipe.data, SourceKind::helpfulness, batch) || has_source(recipe.data, SourceKind::safety, batch);
 }
 
-bool has_gold(const Recipe& recipe) {
-  return from_sandbox(recipe) || recipe.data.gold_share > 0;
+bool begins_with(const Recipe& recipe, SourceKind kind) {
+  if (!from_sandbox(recipe)) return has_source(recipe.data, kind, 1);
+  return kind != SourceKind::public_pairs || recipe.preferences.public_pairs > 0;
+}
+
+Gold gold_of(const Recipe& recipe) {
+  if (from_sandbox(recipe)) return Gold::sandbox;
+  return recipe.data.gold_share > 0 ? Gold::models : Gold::none;
 }
 
 std::vector<Version> versions_of(const Recipe& recipe) {
@@ -97,7 +103,7 @@ std::string model_of_version_before(const std::vector<Version>& versions, const 
 }
 
 bool has_general_reward(const Recipe& recipe) {
-  return from_sandbox(recipe) ? recipe.preferences.public_pairs > 0 : has_source(recipe.data, SourceKind::public_pairs, 1);
+  return begins_with(recipe, SourceKind::public_pairs);
 }
 
 std::vector<std::pair<std::string, std::string>> run_models(const Recipe& recipe) {

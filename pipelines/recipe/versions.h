@@ -33,7 +33,12 @@ bool has_gatt(const Recipe& recipe);      // some version learns Ghost Attention
 bool has_distillation(const Recipe& recipe);
 // Whether a batch has prompts for the policy: prompts of its own, or pairs whose prompts serve where no earlier batch has any of its own.
 bool gives_prompts(const Recipe& recipe, int64_t batch);
-bool has_gold(const Recipe& recipe);  // the sandbox's judges, or gold reward models, measure the answers
+// Whether V1 has rows of a kind, whoever makes them: files of data.sources, or the sandbox.
+bool begins_with(const Recipe& recipe, SourceKind kind);
+// What measures answers beside the reward models that chose them: nothing, the sandbox's judges, or reward models that share no data with
+// the others.
+enum class Gold { none, sandbox, models };
+Gold gold_of(const Recipe& recipe);
 
 // At least one. A version whose batches hold no pairs of a kind keeps that kind's reward model of the version before.
 std::vector<Version> versions_of(const Recipe& recipe);

@@ -62,7 +62,7 @@ std::string to_text(const PpoOutcome& outcome) {
 }
 
 Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
-  Results results{.gold = recipe::has_gold(recipe),
+  Results results{.gold = recipe::gold_of(recipe) != recipe::Gold::none,
                   .models = {},
                   .reward_stages = {},
                   .rewards = {},
@@ -97,7 +97,7 @@ Results read_results(const recipe::Recipe& recipe, const Folders& folders) {
     if (reward.contains("unsafe"))  // the stage used the paper's gate
       reward["unsafe"]["at_gate"] = evaluation::detection_json(
           evaluation::unsafe_detection(evaluation::read_scores(folder / "scores.jsonl")), recipe.combination.gate_threshold);
-    if (!recipe::from_sandbox(recipe)) continue;
+    if (recipe::gold_of(recipe) != recipe::Gold::sandbox) continue;
     if (const auto best = best_possible_accuracy(recipe, folders, kind, reward.contains("validation_accuracy")))
       reward["best_possible_accuracy"] = *best;
   }

@@ -125,10 +125,7 @@ void add_distill(steps::Plan& plan, const recipe::Version& version) {
   steps::Inputs inputs = {{"model", steps::model_source(recipe, version.newest)},
                           {"safety_reward", steps::output_of(version.safety)},
                           {"prompts", steps::output_of(version.prompts, "prompts_train.jsonl")}};
-  if (recipe::from_sandbox(recipe))
-    inputs.push_back({"preprompts", steps::output_of("preprompts", "preprompts.jsonl")});
-  else if (!recipe.distill.preprompts.empty())
-    inputs.push_back({"preprompts", steps::from_outside("distill.preprompts", recipe.distill.preprompts)});
+  if (const auto preprompts = steps::preprompts(recipe)) inputs.push_back({"preprompts", *preprompts});
   steps::Step step = distill_step(
       {{.answers = recipe.distill.answers, .chat_format = {}, .limit = steps::dialogue_limit(recipe), .version = version.number},
        recipe.distill.data},

@@ -224,8 +224,8 @@ void add_evaluation(steps::Plan& plan) {
                               .models = {},
                               .before = {},
                               .rewards = {},
-                              .sandbox = recipe::from_sandbox(recipe),
-                              .gold = !recipe::from_sandbox(recipe) && recipe::has_gold(recipe),
+                              .sandbox = recipe::gold_of(recipe) == recipe::Gold::sandbox,
+                              .gold = recipe::gold_of(recipe) == recipe::Gold::models,
                               .limit = steps::length_limit(recipe)};
   steps::Inputs inputs = {{"prompts", steps::output_of("data", fmt::format("prompts_{}.jsonl", core::name_of(recipe.evaluation.split)))}};
   for (const auto& [name, stage] : recipe::run_models(recipe)) {

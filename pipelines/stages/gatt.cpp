@@ -127,16 +127,13 @@ steps::Step gatt_step(const GattSettings& settings, const steps::Inputs& inputs)
 void add_gatt(steps::Plan& plan, const recipe::Version& version) {
   if (version.gatt.empty()) return;
   const recipe::Recipe& recipe = plan.recipe;
-  const bool sandbox = recipe::from_sandbox(recipe);
   steps::Step step =
       gatt_step({{.answers = recipe.gatt.answers, .chat_format = {}, .limit = steps::dialogue_limit(recipe), .version = version.number},
                  recipe.gatt.data,
                  recipe.gatt.listed},
                 {{"model", steps::model_source(recipe, version.newest)},
-                 {"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_train.jsonl")
-                                       : steps::from_outside("gatt.dialogues", recipe.gatt.dialogues)},
-                 {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")
-                                          : steps::from_outside("gatt.instructions", recipe.gatt.instructions)}});
+                 {"dialogues", steps::gatt_dialogues(recipe)},
+                 {"instructions", steps::gatt_instructions(recipe)}});
   step.name = version.gatt;
   plan.add(step);
 }

@@ -257,17 +257,13 @@ steps::Step retention_step(const RetentionSettings& settings, const steps::Input
 void add_gatt_evaluation(steps::Plan& plan) {
   const recipe::Recipe& recipe = plan.recipe;
   if (!recipe::has_gatt(recipe)) return;
-  const bool sandbox = recipe::from_sandbox(recipe);
   RetentionSettings settings{.retention = recipe.gatt.retention,
                              .answers = recipe.gatt.answers,
                              .chat_format = {},
                              .limit = steps::dialogue_limit(recipe),
                              .judge = recipe.gatt.judge,
                              .models = {}};
-  steps::Inputs inputs = {{"dialogues", sandbox ? steps::output_of("dialogues", "dialogues_test.jsonl")
-                                                : steps::from_outside("gatt.test_dialogues", recipe.gatt.test_dialogues)},
-                          {"instructions", sandbox ? steps::output_of("dialogues", "instructions.jsonl")
-                                                   : steps::from_outside("gatt.instructions", recipe.gatt.instructions)}};
+  steps::Inputs inputs = {{"dialogues", steps::gatt_test_dialogues(recipe)}, {"instructions", steps::gatt_instructions(recipe)}};
   for (const auto& [name, stage] : recipe::run_models(recipe)) {
     if (name == "base") continue;
     settings.models.push_back(name);

@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
 #include "core/error.h"
 #include "data/chat_format.h"
 #include "inference/model_folder.h"
 #include "pipelines/steps/plan.h"
+#include "policy/lora.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -44,6 +48,10 @@ void check_external_files(const recipe::Recipe& recipe) {
   recipe::check_source_files(recipe.data);
   for (const auto& [role, path] : external_files(recipe, {}))
     if (!steps::fs::exists(path)) refuse_missing(role, path);
+  const std::array<std::string, 3> models = {recipe.model, recipe.reward.first.helpfulness, recipe.reward.first.safety};
+  if (!recipe.base.empty() && std::ranges::none_of(models, policy::is_adapter))
+    throw core::UsageError(
+        "base: none of the recipe's model folders is a PEFT adapter (adapter_config.json), so nothing reads it; leave it out");
   const data::ChatFormat format = inference::chat_format_of(recipe.model, recipe.chat_format);
   data::check_renderable(format, *inference::load_tokenizer(recipe.model));
   for (const auto& first : {recipe.reward.first.helpfulness, recipe.reward.first.safety})

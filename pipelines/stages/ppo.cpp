@@ -108,7 +108,7 @@ void add_ppo(steps::Plan& plan, const recipe::Version& version) {
                           {"safety_reward", steps::output_of(version.safety)},
                           {"held_out", steps::output_of("data", "prompts_validation.jsonl")}};
   if (recipe.ppo.ptx.weight > 0)
-    inputs.push_back({"pretraining", recipe::from_sandbox(recipe) || recipe::has_source(recipe.data, recipe::SourceKind::pretraining)
+    inputs.push_back({"pretraining", recipe::begins_with(recipe, recipe::SourceKind::pretraining)
                                          ? steps::output_of("corpus", "corpus.jsonl")
                                          : steps::output_of("data", "demonstrations.jsonl")});
   steps::Step step = ppo_step({.ppo = recipe.ppo,

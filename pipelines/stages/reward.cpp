@@ -296,7 +296,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
                                const std::string& first_path) {
     if (!first && version.*name == earlier->*name) return;  // no new pairs of this kind
     const steps::Input given{"first", steps::from_outside(first_name, first_path)};
-    const bool trains = recipe::from_sandbox(recipe) || !first || recipe::has_source(recipe.data, kind, 1);
+    const bool trains = !first || recipe::begins_with(recipe, kind);
     if (!trains) {
       plan.add(steps::make_step(version.*name, FirstRewardSettings{kind}, {given}, take_first));
       return;
@@ -309,7 +309,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
   add_version(SourceKind::safety, &recipe::Version::safety, recipe.mixture.safety_rest, steps::kFirstSafety, recipe.reward.first.safety);
   if (!first) return;
   if (recipe::has_general_reward(recipe)) add(recipe::kGeneralReward, SourceKind::public_pairs, 0, batches);
-  if (recipe::from_sandbox(recipe) || !recipe::has_gold(recipe)) return;
+  if (recipe::gold_of(recipe) != recipe::Gold::models) return;
   add(recipe::kGoldHelpfulness, SourceKind::helpfulness, 0, gold);
   add(recipe::kGoldSafety, SourceKind::safety, 0, gold);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,13 @@ Source start_model(const recipe::Recipe& recipe);
 
 // Where the model of a stage lies: "" is the start model, and so is "sft" of a run without SFT.
 Source model_source(const recipe::Recipe& recipe, const std::string& stage);
+
+// What Ghost Attention and context distillation need and no model makes: the sandbox's, or the recipe's files. No preprompts: the built-in
+// ones.
+Source gatt_dialogues(const recipe::Recipe& recipe);
+Source gatt_test_dialogues(const recipe::Recipe& recipe);
+Source gatt_instructions(const recipe::Recipe& recipe);
+std::optional<Source> preprompts(const recipe::Recipe& recipe);
 
 // Names in run.json of the reward models that a run on real data begins with.
 inline constexpr const char* kFirstHelpfulness = "reward.first.helpfulness";

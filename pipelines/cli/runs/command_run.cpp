@@ -67,7 +67,9 @@ void run_recipe(const RunCommandOptions& options, common::Invocation& invocation
   }
   if (options.recipe.empty() || options.out.empty())
     throw core::UsageError("keel run needs a recipe and --out DIR: keel run recipes/sandbox.json --out runs/demo");
-  recipe::Recipe recipe = recipe::read_recipe(options.recipe, invocation.config, invocation.set);
+  std::vector<std::string> settings = invocation.set;
+  if (!invocation.base.empty()) settings.push_back("base=" + invocation.base);
+  recipe::Recipe recipe = recipe::read_recipe(options.recipe, invocation.config, settings);
   if (invocation.seed_given) recipe.seed = static_cast<int64_t>(invocation.seed);
   run::RunDirectory run(options.out);
   run.check_recipe(recipe.name);
@@ -156,6 +158,7 @@ void add_run_commands(CLI::App& app, common::Invocation& invocation) {
   command->add_flag("--dry-run", options->dry_run, "say what would be done");
   command->add_flag("--verify", options->verify, "compare all finished outputs with their SHA-256, not only those modified since");
   command->add_flag("--schema", options->schema, "print the JSON schema of a recipe");
+  common::add_base(*command, invocation);
   common::add_common_options(*command, invocation);
   command->get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
   recipe::Recipe defaults;

@@ -179,6 +179,25 @@ TEST_CASE("adapters: a killed SFT goes on bit for bit, and lora settings and the
     CHECK(work.read(std::string("stopped/") + file) == work.read(std::string("straight/") + file));
 }
 
+TEST_CASE("adapters: a run starts from one, on the base that --base or the recipe names", "[pipelines]") {
+  const Workplace work;
+  write_data(work);
+  must_run(work, kSft + kLora + Arguments{"--out", "tuned"});
+  test::write_files_recipe(work);
+  const Arguments run = {"run", "files.json", "--out", "run", "--until", "sft", "--set", "model=tuned/adapter"};
+  const Outcome without = work.run(run);
+  CHECK((without.code == 2 && without.says("tuned/adapter is a PEFT adapter") && without.says("--base DIR")));
+  CHECK_FALSE(work.has("run"));
+  must_run(work, run + Arguments{"--base", "model"});
+  CHECK(work.run({"status", "run"}).out.find("stale") == std::string::npos);  // run.json knows the base
+  const Outcome again = work.run(run + Arguments{"--set", "base=model"});
+  CHECK((again.code == 0 && !again.says("sft: done")));
+  CHECK(json_in(work, "run/stages/sft/current/keel.json") != json_in(work, "tuned/keel.json"));
+
+  const Outcome idle = work.run({"run", "files.json", "--out", "other", "--until", "sft", "--base", "model"});
+  CHECK((idle.code == 2 && idle.says("none of the recipe's model folders is a PEFT adapter")));
+}
+
 TEST_CASE("adapters: what cannot be read is refused, with the folder and what to do", "[pipelines]") {
   const Workplace work;
   write_data(work);

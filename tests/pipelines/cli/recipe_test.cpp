@@ -111,6 +111,7 @@ TEST_CASE("recipes: every field, changed, changes the key of a stage or is refus
   // Files, models and servers count by content, not by path or address; the other data.source is another recipe.
   std::vector<std::string> expected = {"threads",
                                        "model",
+                                       "base",
                                        "data.source",
                                        "data.sources",  // sources_test.cpp
                                        "data.helpful",
