@@ -27,11 +27,13 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
   std::iota(all.begin(), all.end(), int64_t{0});
   const auto batches = micro_batches(rollout, all, config.micro_answers, config.micro_tokens);
   const double temperature = config.sampling.temperature;
-  std::pair both(at::zeros_like(rollout.engine_logprobs), at::zeros_like(rollout.engine_logprobs));
+  const bool recorded = policy::records_exactly(policy);
+  const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
+  std::pair both(recorded ? rollout.engine_logprobs : empty.clone(), empty);
   runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
     core::stop_if_interrupted("evaluating held-out prompts");
     const AnswerBatch batch = answer_batch(rollout, batches[static_cast<size_t>(piece)]);
-    both.first.index_copy_(0, batch.index, answer_logprobs(policy, batch, temperature).logprobs);
+    if (!recorded) both.first.index_copy_(0, batch.index, answer_logprobs(policy, batch, temperature).logprobs);
     both.second.index_copy_(0, batch.index, answer_logprobs(reference, batch, temperature).logprobs);
   });
   return both;

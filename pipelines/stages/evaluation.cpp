@@ -95,21 +95,24 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
   std::vector<core::Ids> whole;
   for (const auto& sample : samples)
     whole.push_back(core::joined(prompts.ids[static_cast<size_t>(sample.prompt)], sample.ids));
-  const auto own = policy::sequence_logprobs(model.llama, whole), reference = policy::sequence_logprobs(measures.sft.llama, whole);
+  const bool recorded = policy::records_exactly(model.llama);
+  const auto own = recorded ? std::vector<std::vector<float>>() : policy::sequence_logprobs(model.llama, whole);
+  const auto reference = policy::sequence_logprobs(measures.sft.llama, whole);
   std::map<std::string, std::vector<double>> scores;
   for (const auto& [kind, reward] : measures.rewards)
     scores[kind] = reward.score(whole);
   for (size_t i = 0; i < samples.size(); ++i) {
     const size_t first = prompts.ids[i].size() - 1;  // log-prob i belongs to id i + 1
     const std::string text = data::answer_text(model.format, *model.tokenizer, samples[i].ids);
-    evaluation::MeasuredAnswer answer{.hazard = prompts.hazard[i],
-                                      .false_refusal = {},
-                                      .refused = {},
-                                      .gold_helpfulness = {},
-                                      .gold_safety = {},
-                                      .reward_helpfulness = reward::probability(scores.at("helpfulness")[i]),
-                                      .reward_safety = reward::probability(scores.at("safety")[i]),
-                                      .kl_to_sft = sum_from(own[i], first) - sum_from(reference[i], first)};
+    evaluation::MeasuredAnswer answer{
+        .hazard = prompts.hazard[i],
+        .false_refusal = {},
+        .refused = {},
+        .gold_helpfulness = {},
+        .gold_safety = {},
+        .reward_helpfulness = reward::probability(scores.at("helpfulness")[i]),
+        .reward_safety = reward::probability(scores.at("safety")[i]),
+        .kl_to_sft = (recorded ? sum_from(samples[i].logprobs, 0) : sum_from(own[i], first)) - sum_from(reference[i], first)};
     if (const auto general = scores.find("general"); general != scores.end())
       answer.reward_general = reward::probability(general->second[i]);
     if (questions.world) {
