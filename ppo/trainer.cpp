@@ -75,8 +75,8 @@ std::vector<Trainer::MicroBatches> Trainer::plan(const Rollout& rollout, int64_t
   return minibatches;
 }
 
-// What is recorded is what outputs() would say; elsewhere the forward passes are those of the first update pass. Either way the first
-// minibatch has ratios of exactly 1.
+// Log-probs that generation recorded are used where they are those of the update's forward passes to the bit; elsewhere they are computed,
+// in the batches of the first update pass. Either way the first minibatch has ratios of exactly 1.
 Trainer::Experience Trainer::forward(const Rollout& rollout) const {
   const bool recorded = policy::records_exactly(policy_);
   const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
