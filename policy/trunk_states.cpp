@@ -1,8 +1,10 @@
 #include "policy/trunk_states.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -18,6 +20,8 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+constexpr int64_t kLayerWeights = 9;  // of parameters(): as many as LayerGradients has members
 
 // The tokens of a batch without its padding.
 struct Tokens {
@@ -69,23 +73,13 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
     pass->trunk.forward(pass->tokens.ids, pass->tokens.sequences, states.mutable_data_ptr<float>(), kept_from);
     context->save_for_backward(variable_list(weights.begin(), weights.end()));
     context->saved_data["pass"] = c10::IValue::make_capsule(pass);
-    at::Tensor padded = at::zeros(shape, at::kFloat);
-    const int64_t width = shape.back();
-    for (size_t i = 0; i < pass->tokens.places.size(); ++i)
-      std::copy_n(states.const_data_ptr<float>() + static_cast<int64_t>(i) * width, width,
-                  padded.mutable_data_ptr<float>() + pass->tokens.places[i] * width);
-    return padded;
+    return at::zeros(shape, at::kFloat).view({-1, shape.back()}).index_copy_(0, at::tensor(pass->tokens.places), states).view(shape);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list weights = context->get_saved_variables();  // refuses weights that have changed since
     const auto pass = c10::static_intrusive_pointer_cast<Pass>(context->saved_data["pass"].toCapsule());
-    const at::Tensor padded = gradients[0].contiguous();
-    const int64_t width = padded.size(-1);
-    at::Tensor states = at::empty({std::ssize(pass->tokens.ids), width}, at::kFloat);
-    for (size_t i = 0; i < pass->tokens.places.size(); ++i)
-      std::copy_n(padded.const_data_ptr<float>() + pass->tokens.places[i] * width, width,
-                  states.mutable_data_ptr<float>() + static_cast<int64_t>(i) * width);
+    const at::Tensor states = gradients[0].reshape({-1, gradients[0].size(-1)}).index_select(0, at::tensor(pass->tokens.places));
     variable_list made(weights.size());
     size_t next = 0;
     const auto to = [&](bool zeros = false) -> float* {
@@ -95,7 +89,7 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
       return made[i].mutable_data_ptr<float>();
     };
     engine::Gradients wanted{.embedding = to(true), .layers = {}, .norm = nullptr};
-    for (size_t layer = 0; layer < (weights.size() - 2) / 9; ++layer)
+    for (int64_t layer = 0; layer < (std::ssize(weights) - 2) / kLayerWeights; ++layer)
       wanted.layers.push_back(
           {.input_norm = to(), .q = to(), .k = to(), .v = to(), .o = to(), .post_norm = to(), .gate = to(), .up = to(), .down = to()});
     wanted.norm = to();
@@ -119,11 +113,12 @@ bool has_trunk(const Llama& model) {
 
 at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   std::vector<at::Tensor> weights = runtime::tensors_of(parameters(backbone_of(model)));
-  // The backward pass ends at the lowest layer with a weight that learns; weights are the embedding, nine a layer, and the last norm.
+  // The backward pass ends at the lowest layer with a weight that learns; weights are the embedding, those of the layers, and the last
+  // norm.
   const auto layers = std::ssize(model.layers);
   int64_t kept_from = layers;
   for (int64_t i = std::ssize(weights) - 2; i >= 0 && at::GradMode::is_enabled(); --i)
-    if (weights[static_cast<size_t>(i)].requires_grad()) kept_from = std::max<int64_t>(0, (i - 1) / 9);
+    if (weights[static_cast<size_t>(i)].requires_grad()) kept_from = std::max<int64_t>(0, (i - 1) / kLayerWeights);
   Tokens tokens = tokens_of(model, batch);
   const int threads = threads_for(model, std::ssize(tokens.ids));
   return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, std::move(tokens), threads),
