@@ -21,8 +21,8 @@ Head::Head(const float* weight, int64_t vocabulary, int64_t width, int threads)
       team_(threads),
       kernels_(kernels()),
       largest_(threads * kChunk),
-      sums_(round_up(vocabulary, kSumBlock) / kSumBlock * kChunk),
-      moments_(round_up(vocabulary, kSumBlock) / kSumBlock * kChunk) {
+      sums_(sum_blocks(vocabulary) * kChunk),
+      moments_(sum_blocks(vocabulary) * kChunk) {
   for (int member = 0; member < threads; ++member) {
     panels_.emplace_back(kBlock * kPanel);
     lanes_.emplace_back(kLanes * kChunk);
@@ -34,7 +34,7 @@ Head::Head(const float* weight, int64_t vocabulary, int64_t width, int threads)
 void Head::exponentials(int64_t chunk, float* values, int member) {
   const auto positions = static_cast<int64_t>(targets_.size());
   const int64_t first = chunk * kChunk, count = std::min(kChunk, positions - first), padded = round_up(count, kPanel);
-  const auto [first_block, past_block] = share(round_up(vocabulary_, kSumBlock) / kSumBlock, member, team_.size());
+  const auto [first_block, past_block] = share(sum_blocks(vocabulary_), member, team_.size());
   const int64_t begin = std::min(vocabulary_, first_block * kSumBlock), end = std::min(vocabulary_, past_block * kSumBlock);
   float* const largest = largest_.data() + member * kChunk;
   std::fill_n(largest, kChunk, -INFINITY);
@@ -84,7 +84,7 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
       const auto [begin, end] = share(std::min(kChunk, positions - chunk * kChunk), member, team_.size());
       for (int64_t c = begin; c < end; ++c) {
         double total = 0, moment = 0;
-        for (int64_t block = 0; block * kSumBlock < vocabulary_; ++block) {
+        for (int64_t block = 0; block < sum_blocks(vocabulary_); ++block) {
           total += sums_.data()[block * kChunk + c];
           moment += moments_.data()[block * kChunk + c];
         }

@@ -80,4 +80,8 @@ constexpr int64_t round_up(int64_t count, int64_t unit) {
   return (count + unit - 1) / unit * unit;
 }
 
+constexpr int64_t sum_blocks(int64_t vocabulary) {
+  return round_up(vocabulary, kSumBlock) / kSumBlock;
+}
+
 }  // namespace keel::engine

@@ -8,9 +8,7 @@
 namespace keel::engine {
 
 Sampler::Sampler(int64_t vocabulary)
-    : vocabulary_(vocabulary),
-      values_(static_cast<size_t>(vocabulary)),
-      sums_(static_cast<size_t>((vocabulary + kSumBlock - 1) / kSumBlock)) {}
+    : vocabulary_(vocabulary), values_(static_cast<size_t>(vocabulary)), sums_(static_cast<size_t>(sum_blocks(vocabulary))) {}
 
 Choice Sampler::choose(const float* logits, const Cut& cut, double draw) {
   const bool greedy = cut.temperature == 0;
