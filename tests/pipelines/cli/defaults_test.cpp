@@ -81,7 +81,7 @@ constexpr const char* kLength = "not in the paper: small machines";
 // Settings that the paper leaves open or keel adds. docs/recipe.md gives the full reasons.
 const std::vector<Defaults>& open_defaults() {
   static const std::vector<Defaults> table = {
-      {{"name", "model", "data.helpful", "data.harmless", "reward.first.helpfulness", "reward.first.safety", "preferences.people",
+      {{"name", "model", "base", "data.helpful", "data.harmless", "reward.first.helpfulness", "reward.first.safety", "preferences.people",
         "preferences.judge.model", "gatt.judge.model"},
        "\"\"",
        kUser},

@@ -226,6 +226,7 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "seed",
                         "threads",
                         "model",
+                        "base",  // adapter_test.cpp
                         "versions",
                         "data.source",
                         "data.helpful",
