@@ -146,18 +146,21 @@ fs::path base_of(const fs::path& adapter) {
   const nlohmann::json config = core::read_json_file(adapter / "adapter_config.json");
   const auto named = config.is_object() ? config.value("base_model_name_or_path", nlohmann::json()) : nlohmann::json();
   if (!named.is_string() || named.get<std::string>().empty())
-    refuse("its adapter_config.json names no base model (base_model_name_or_path): give that model's folder, --base DIR");
+    refuse(
+        "its adapter_config.json names no base model (base_model_name_or_path): give that model's folder, --base DIR (in a recipe: "
+        "\"base\")");
   const auto name = named.get<std::string>();
   for (const fs::path& folder : {adapter / name, fs::path(name)}) {
     std::error_code failed;
     if (!fs::is_directory(folder, failed)) continue;
     if (const std::string problem = base_problem(folder, adapter); !problem.empty())
-      refuse(fmt::format("its base {} (base_model_name_or_path) {}; --base DIR names another", folder.string(), problem));
+      refuse(fmt::format("its base {} (base_model_name_or_path) {}; --base DIR (in a recipe: \"base\") names another", folder.string(),
+                         problem));
     return folder.lexically_normal();
   }
   refuse(
       fmt::format("its base model is \"{}\" (base_model_name_or_path), which is no folder here: fetch that model and give its folder, "
-                  "--base DIR",
+                  "--base DIR (in a recipe: \"base\")",
                   name));
   return {};
 }

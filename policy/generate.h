@@ -49,7 +49,8 @@ struct GenerationJob {
 // batch_rows below 1.
 std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job);
 
-// Whether the log-probs that generate() records are those of hidden_states() and state_logprobs(), to the bit.
+// Whether the log-probs that generate() records are those of hidden_states() and state_logprobs() at the job's temperature (above 0), to
+// the bit.
 bool records_exactly(const Llama& model);
 
 }  // namespace keel::policy

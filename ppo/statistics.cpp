@@ -97,10 +97,6 @@ core::MetricRow whitening_metrics(const at::Tensor& probability, const at::Tenso
   return row;
 }
 
-double mean_of_true(const at::Tensor& values, const at::Tensor& mask) {
-  return masked_sum(values, mask, mask.sum().item<int64_t>()).item<double>();
-}
-
 double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask) {
   const at::Tensor target = returns.masked_select(mask).to(at::kDouble);
   const at::Tensor residual = target - values.masked_select(mask);

@@ -37,8 +37,6 @@ core::MetricRow row_of(const AnswerLengths& lengths);  // response_length/{mean,
 // whiten/{mean,std}_helpfulness and _safety. [B] probabilities, [B] bool.
 core::MetricRow whitening_metrics(const at::Tensor& probability, const at::Tensor& safety_decides, const ScoreConfig& config);
 
-double mean_of_true(const at::Tensor& values, const at::Tensor& mask);
-
 // Share of the returns' variance that the values explain; all [B, A].
 double explained_variance(const at::Tensor& values, const at::Tensor& returns, const at::Tensor& mask);
 

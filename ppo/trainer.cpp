@@ -162,17 +162,18 @@ struct Trainer::StepSums {
     value_loss += weight * other.value_loss, ptx_loss += weight * other.ptx_loss;
     approxkl += weight * other.approxkl, clipfrac += weight * other.clipfrac, value_clipfrac += weight * other.value_clipfrac;
     ratio += weight * other.ratio, ratio_spread += weight * other.ratio_spread;
-    entropy += weight * other.entropy, drift = std::max(drift, other.drift);
+    entropy += weight * other.entropy;
+    if (!(other.drift <= drift)) drift = other.drift;  // NaN stays
   }
 };
 
 // The loss of some answers of a minibatch of `tokens` emitted tokens, 0-dim.
 at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& experience, const std::vector<int64_t>& rows, int64_t tokens,
-                                 StepSums& sums) const {
+                                 bool with_entropy, StepSums& sums) const {
   const AnswerBatch batch = answer_batch(rollout, rows);
   const auto of = [&](const at::Tensor& values) { return values.index_select(0, batch.index); };
   const at::Tensor states = answer_states(policy_, batch), values = values_of(states, batch);
-  const AnswerLogprobs policy = answer_logprobs(policy_, states, batch, config_.sampling.temperature, /*with_entropy=*/true);
+  const AnswerLogprobs policy = answer_logprobs(policy_, states, batch, config_.sampling.temperature, with_entropy);
   const PolicyLoss actor =
       policy_loss(policy.logprobs, of(experience.logprobs), of(experience.advantages), batch.mask, tokens, config_.loss);
   const ValueLoss critic = value_loss(values, of(experience.values), of(experience.returns), batch.mask, tokens, config_.loss);
@@ -185,7 +186,7 @@ at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& exper
           .value_clipfrac = critic.clipfrac.item<double>(),
           .ratio = actor.ratio.item<double>(),
           .ratio_spread = actor.ratio_spread.item<double>(),
-          .entropy = policy.entropy.sum().item<double>() / static_cast<double>(tokens),
+          .entropy = with_entropy ? policy.entropy.sum().item<double>() / static_cast<double>(tokens) : 0,
           .drift = (of(rollout.engine_logprobs) - policy.logprobs.detach()).masked_select(batch.mask).abs().max().item<double>()};
   const at::Tensor loss = actor.loss + critic.loss;  // two models, or one trunk, where value_weight balances them
   if (config_.kl.placement == KlPlacement::reward) return loss;
@@ -196,7 +197,7 @@ at::Tensor Trainer::answers_loss(const Rollout& rollout, const Experience& exper
 
 // Leaves the gradients of one minibatch to the optimisers.
 Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch,
-                                const std::vector<core::TokenSequence>& pretraining) {
+                                const std::vector<core::TokenSequence>& pretraining, bool with_entropy) {
   int64_t tokens = 0, targets = 0;
   for (const auto& rows : minibatch) {
     for (const int64_t row : rows)
@@ -218,7 +219,8 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
   // Separate from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
   std::vector<StepSums> parts(minibatch.size() + mix.size());
   runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
-    return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, parts[static_cast<size_t>(piece)]);
+    return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, with_entropy,
+                        parts[static_cast<size_t>(piece)]);
   });
   if (!mix.empty())
     runtime::accumulate_gradients(policy_parameters_, std::ssize(mix), [&](int64_t piece) {
@@ -258,7 +260,7 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
   for (int64_t epoch = 0; epoch < config_.epochs; ++epoch) {
     const std::vector<MicroBatches> planned = plan(rollout, epoch);
     for (size_t i = 0; i < planned.size(); ++i) {
-      const StepSums sums = step(rollout, experience, planned[i], pretraining);
+      const StepSums sums = step(rollout, experience, planned[i], pretraining, /*with_entropy=*/epoch == 0);
       if (epoch == 0 && i == 0) first = sums;
       const int64_t done = policy_optimizer_->steps();
       policy_rate = runtime::learning_rate(config_.schedule, done, steps);
@@ -282,7 +284,7 @@ core::MetricRow Trainer::update(const Rollout& rollout, const Experience& experi
                          {"val/ratio_var", mean.ratio_spread - (mean.ratio - 1) * (mean.ratio - 1)},
                          {"val/first_ratio_rms", std::sqrt(first.ratio_spread)},
                          {"rollout/logprob_drift_max", first.drift},
-                         {"policy/entropy_avg", mean.entropy},
+                         {"policy/entropy_avg", mean.entropy * static_cast<double>(config_.epochs)},  // of the first epoch
                          {"policy/grad_norm", policy_norm},
                          {"lr", policy_rate},
                          {"episode", static_cast<double>(iteration_ * config_.batch_answers)}};

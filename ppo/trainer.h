@@ -70,9 +70,9 @@ class Trainer {
   at::Tensor values_of(const at::Tensor& states, const AnswerBatch& batch) const;
   std::vector<MicroBatches> plan(const Rollout& rollout, int64_t epoch) const;
   at::Tensor answers_loss(const Rollout& rollout, const Experience& experience, const std::vector<int64_t>& rows, int64_t tokens,
-                          StepSums& sums) const;
+                          bool with_entropy, StepSums& sums) const;
   StepSums step(const Rollout& rollout, const Experience& experience, const MicroBatches& minibatch,
-                const std::vector<core::TokenSequence>& pretraining);
+                const std::vector<core::TokenSequence>& pretraining, bool with_entropy);
   double step_of(runtime::AdamW& optimizer, double rate, const char* name) const;
   void average();
 

@@ -95,7 +95,7 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
   std::vector<core::Ids> whole;
   for (const auto& sample : samples)
     whole.push_back(core::joined(prompts.ids[static_cast<size_t>(sample.prompt)], sample.ids));
-  const bool recorded = policy::records_exactly(model.llama);
+  const bool recorded = policy::records_exactly(model.llama);  // at temperature 1, as the reference is computed
   const auto own = recorded ? std::vector<std::vector<float>>() : policy::sequence_logprobs(model.llama, whole);
   const auto reference = policy::sequence_logprobs(measures.sft.llama, whole);
   std::map<std::string, std::vector<double>> scores;
