@@ -1,8 +1,7 @@
-// The engine's products as a share of what one core can do with its registers, at the shapes of a 15 M model (bench/shape.h) and 1,024
-// tokens, on one thread. One iteration of `share` compares the two in turn, so that a busy machine slows down both.
+// The engine's products and its head as a share of what one core can do with its registers, at the shapes of a 15 M model (bench/shape.h)
+// and of the sandbox's, on one thread. Each iteration times both in turn, so that a busy machine slows down both.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <chrono>
 #include <string_view>
 #include <vector>

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <system_error>
 #include <tuple>
+#include <utility>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -188,7 +189,6 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   const auto all_of = [&](const std::string& section, const std::vector<std::string>& texts) {
     core::add_problems(problems, fmt::format("{}: {}", origin, section), texts);
   };
-  policy::use_base(recipe.base);
   if (recipe.name.empty()) problem("\"name\" is missing: a run folder belongs to the recipe of that name");
   if (recipe.data.source == DataSource::files) {
     if (recipe.model.empty())
@@ -254,6 +254,16 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
   }
 }
 
+// The end of reading. The rules want the shape of the model, which is its base's where it is an adapter.
+Recipe checked(Recipe recipe, const Recipe& file, const std::string& origin, std::vector<std::string> problems) {
+  if (problems.empty()) {
+    policy::use_base(recipe.base);
+    check(recipe, file, origin, problems);
+  }
+  core::throw_if_any(std::move(problems));
+  return recipe;
+}
+
 }  // namespace
 
 Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings) {
@@ -263,9 +273,7 @@ Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay
   core::assign_file(fields, path, problems);
   const Recipe file = recipe;
   assign_over(fields, overlay, settings, problems);
-  if (problems.empty()) check(recipe, file, path, problems);
-  core::throw_if_any(std::move(problems));
-  return recipe;
+  return checked(std::move(recipe), file, path, std::move(problems));
 }
 
 Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
@@ -280,9 +288,7 @@ Recipe read_recorded_recipe(const std::string& config, const std::filesystem::pa
   recorded.best_of.samples = std::max<int64_t>(recorded.best_of.samples, 1);
   recorded.gatt.from_version = recorded.distill.from_version = 1;
   assign_over(fields, overlay, settings, problems);
-  if (problems.empty()) check(recipe, recorded, origin, problems);
-  core::throw_if_any(std::move(problems));
-  return recipe;
+  return checked(std::move(recipe), recorded, origin, std::move(problems));
 }
 
 std::vector<core::Difference> changed_settings(const Recipe& recipe) {

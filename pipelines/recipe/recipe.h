@@ -288,8 +288,8 @@ inline void visit(Recipe& recipe, core::Fields& fields) {
 // recipe are relative to the current folder. From then on PEFT adapters are read on this recipe's base.
 Recipe read_recipe(const std::filesystem::path& path, const std::string& overlay, const std::vector<std::string>& settings);
 
-// The recipe of an earlier run, from the text `config` in `origin`, with `overlay` and `settings` over it and checked as read_recipe()
-// does.
+// The recipe of an earlier run, from the text `config` in `origin`, with `overlay` and `settings` over it; checked, and its base used,
+// as by read_recipe().
 Recipe read_recorded_recipe(const std::string& config, const std::filesystem::path& origin, const std::string& overlay,
                             const std::vector<std::string>& settings);
 
