@@ -9,6 +9,7 @@
 #include <torch/version.h>
 
 #include <cstdlib>
+#include <string>
 #include <thread>
 
 #include "core/error.h"
@@ -48,7 +49,11 @@ std::string cpu_capability() {
 }
 
 std::map<std::string, std::string> program_versions() {
-  return {{"keel", core::kVersion}, {"torch", TORCH_VERSION}, {"compiler", __VERSION__}, {"vector_level", cpu_capability()}};
+  return {{"keel", core::kVersion},
+          {"arithmetic", std::to_string(core::kArithmetic)},
+          {"torch", TORCH_VERSION},
+          {"compiler", __VERSION__},
+          {"vector_level", cpu_capability()}};
 }
 
 }  // namespace keel::runtime

@@ -19,7 +19,8 @@ void return_freed_memory();  // to the system
 
 std::string cpu_capability();  // the vector level ATen dispatches to: "AVX2", "AVX512", "DEFAULT"
 
-// For manifests: "keel", "torch", "compiler", and "vector_level" of this machine.
+// What decides about the last bits of results, for manifests and half-done work: "keel", its "arithmetic" (core/version.h), "torch",
+// "compiler", and "vector_level" of this machine.
 std::map<std::string, std::string> program_versions();
 
 }  // namespace keel::runtime

@@ -19,9 +19,9 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 void write_attempt(const fs::path& partial, const Attempt& attempt) {
-  const nlohmann::json object = {
-      {"key", attempt.key},           {"device", attempt.device},   {"threads", attempt.threads}, {"vector_level", attempt.vector_level},
-      {"attempts", attempt.attempts}, {"seconds", attempt.seconds}, {"started", attempt.started}};
+  const nlohmann::json object = {{"key", attempt.key},           {"device", attempt.device},     {"threads", attempt.threads},
+                                 {"versions", attempt.versions}, {"attempts", attempt.attempts}, {"seconds", attempt.seconds},
+                                 {"started", attempt.started}};
   core::write_file(partial / "attempt.json", object.dump(2) + "\n");
 }
 
@@ -29,11 +29,10 @@ void write_attempt(const fs::path& partial, const Attempt& attempt) {
 Attempt begin_attempt(RunDirectory& run, const StageTask& task) {
   const fs::path& partial = task.context.work;
   auto earlier = read_attempt(partial);
-  Attempt attempt =
-      earlier.value_or(Attempt{.key = task.key, .device = task.device, .vector_level = {}, .attempts = 0, .started = utc_now()});
+  Attempt attempt = earlier.value_or(Attempt{.key = task.key, .device = task.device, .versions = {}, .attempts = 0, .started = utc_now()});
   ++attempt.attempts;
   attempt.threads = task.context.threads;
-  attempt.vector_level = vector_level_of(task.versions);
+  attempt.versions = task.versions;
   core::make_directories(partial);
   write_attempt(partial, attempt);
   const nlohmann::json details = {{"key", task.key}, {"threads", attempt.threads}, {"attempt", attempt.attempts}};
@@ -125,7 +124,7 @@ std::optional<Attempt> read_attempt(const fs::path& partial) {
     return Attempt{.key = object.at("key").get<std::string>(),
                    .device = object.at("device").get<std::string>(),
                    .threads = object.at("threads").get<int>(),
-                   .vector_level = object.at("vector_level").get<std::string>(),
+                   .versions = object.value("versions", std::map<std::string, std::string>()),  // older ones have none
                    .attempts = object.at("attempts").get<int>(),
                    .seconds = object.at("seconds").get<double>(),
                    .started = object.at("started").get<std::string>()};
@@ -160,11 +159,6 @@ std::optional<Attempt> binding_attempt(const fs::path& partial) {
   std::error_code ignored;
   if (!holds_checkpoint(partial) || fs::exists(partial / "manifest.json", ignored)) return std::nullopt;
   return read_attempt(partial);
-}
-
-std::string vector_level_of(const std::map<std::string, std::string>& versions) {
-  const auto level = versions.find("vector_level");
-  return level == versions.end() ? "" : level->second;
 }
 
 void run_and_commit(RunDirectory& run, const StageTask& task) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -19,10 +20,10 @@ struct Attempt {
   std::string key;
   std::string device;
   int threads = 1;
-  std::string vector_level;  // of the machine: "AVX2", "AVX512"
-  int attempts = 1;          // how often work on it was begun
-  double seconds = 0;        // wall clock of the attempts that were not killed
-  std::string started;       // UTC, the first time
+  std::map<std::string, std::string> versions;  // as in the manifest
+  int attempts = 1;                             // how often work on it was begun
+  double seconds = 0;                           // wall clock of the attempts that were not killed
+  std::string started;                          // UTC, the first time
 };
 
 // Where the work in a half-done folder says how far it is (core::published_progress); its name keeps it out of the outputs.
@@ -35,13 +36,11 @@ std::optional<Attempt> read_attempt(const std::filesystem::path& partial);
 // elsewhere. Nothing happens when there is no folder.
 void check_half_done_folder(const std::filesystem::path& partial);
 
-// Whether the folder holds a checkpoint: going on from it with other threads or vector instructions would give other last bits.
+// Whether the folder holds a checkpoint: going on from it with other threads or by another program would give other last bits.
 bool holds_checkpoint(const std::filesystem::path& partial);
 
 // The attempt whose checkpoint the next one would go on from; nothing when there is none, or when only the commit is missing.
 std::optional<Attempt> binding_attempt(const std::filesystem::path& partial);
-
-std::string vector_level_of(const std::map<std::string, std::string>& versions);
 
 // Everything known about a stage before it runs.
 struct StageTask {

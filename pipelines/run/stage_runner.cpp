@@ -130,11 +130,11 @@ void check_numerics(const RunDirectory& run, const StageStatus& status, const Ru
         fmt::format("stage '{}' is half done with {} threads, and another count would change its last bits; go on with --threads {}, "
                     "or delete {} to start the stage again with {}",
                     status.name, status.bound->threads, status.bound->threads, partial.string(), options.threads));
-  if (const std::string level = vector_level_of(options.versions); status.bound->vector_level != level)
+  if (status.bound->versions != options.versions)
     throw core::UsageError(
-        fmt::format("stage '{}' is half done with {} instructions, and this machine's {} would change its last bits; go on where it began, "
-                    "or delete {} to start the stage again",
-                    status.name, status.bound->vector_level, level, partial.string()));
+        fmt::format("stage '{}' is half done by another program or machine ({}), which may change its last bits; go on where it began, or "
+                    "delete {} to start the stage again",
+                    status.name, fmt::join(key_differences(status.bound->versions, options.versions), "; "), partial.string()));
 }
 
 }  // namespace

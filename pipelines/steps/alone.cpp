@@ -82,7 +82,7 @@ void run_alone(const Step& step, const Alone& how) {
   const auto begin = std::chrono::steady_clock::now();
   const int threads = runtime::configure_process(how.threads);
   nlohmann::json attempt = material;  // the conditions for continuing a checkpoint
-  attempt.update({{"threads", threads}, {"vector_level", runtime::cpu_capability()}});
+  attempt.update({{"threads", threads}, {"versions", runtime::program_versions()}});
 
   run::check_half_done_folder(partial);
   core::make_directories(partial);
