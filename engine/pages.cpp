@@ -22,12 +22,14 @@ int64_t PagePool::take() {
 }
 
 void PagePool::extend(Sequence& sequence, int64_t length) {
+  sequence.length = length;
+  if (static_cast<int64_t>(sequence.pages.size()) * kPage >= length) return;
+  const std::lock_guard lock(mutex_);
   while (static_cast<int64_t>(sequence.pages.size()) * kPage < length) {
     const int64_t page = take();
     sequence.numbers.push_back(page);
     sequence.pages.push_back(pages_[static_cast<size_t>(page)].data());
   }
-  sequence.length = length;
 }
 
 Sequence PagePool::fork(const Sequence& parent, int64_t length) {
@@ -35,6 +37,7 @@ Sequence PagePool::fork(const Sequence& parent, int64_t length) {
   Sequence child{.pages = {parent.pages.begin(), parent.pages.begin() + count},
                  .numbers = {parent.numbers.begin(), parent.numbers.begin() + count},
                  .length = length};
+  const std::lock_guard lock(mutex_);
   for (const int64_t page : child.numbers)
     ++users_[static_cast<size_t>(page)];
   if (length % kPage != 0) {
@@ -48,9 +51,15 @@ Sequence PagePool::fork(const Sequence& parent, int64_t length) {
 }
 
 void PagePool::release(Sequence& sequence) {
+  const std::lock_guard lock(mutex_);
   for (const int64_t page : sequence.numbers)
     if (--users_[static_cast<size_t>(page)] == 0) free_.push_back(page);
   sequence = {};
+}
+
+int64_t PagePool::pages_in_use() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int64_t>(pages_.size() - free_.size());
 }
 
 }  // namespace keel::engine

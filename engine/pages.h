@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <vector>
 
 #include "engine/buffer.h"
@@ -16,6 +17,8 @@ struct Sequence {
   int64_t length = 0;
 };
 
+// May be used by several threads at once, each with sequences of its own.
+//
 // A page holds, for every layer and every head of keys, the keys [h, kPage] and then the values [kPage, h rounded up to kLanes].
 class PagePool {
  public:
@@ -27,10 +30,14 @@ class PagePool {
   Sequence fork(const Sequence& parent, int64_t length);  // its first positions; a last page that is not full is copied
   void release(Sequence& sequence);
 
+  int64_t pages_in_use() const;
+  int64_t page_bytes() const { return page_floats_ * static_cast<int64_t>(sizeof(float)); }
+
  private:
-  int64_t take();
+  int64_t take();  // with the lock
 
   int64_t key_heads_, head_floats_, page_floats_;
+  mutable std::mutex mutex_;
   std::vector<Buffer> pages_;
   std::vector<int64_t> users_, free_;
 };

@@ -44,8 +44,9 @@ std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, co
   return dialogues;
 }
 
-std::vector<std::optional<core::Answer>> answer_dialogues(const LanguageModel& model, const std::vector<core::Dialogue>& prompts,
-                                                          const std::vector<int64_t>& records, const AnswerJob& job) {
+std::vector<std::optional<core::Answer>> answer_dialogues(const LanguageModel& model, policy::Generator& generator,
+                                                          const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records,
+                                                          const AnswerJob& job) {
   const int64_t most = most_tokens(job.limit, model);
   std::vector<std::optional<core::Answer>> answers(prompts.size());
   policy::GenerationJob task{.sampling = job.sampling,
@@ -62,7 +63,7 @@ std::vector<std::optional<core::Answer>> answer_dialogues(const LanguageModel& m
     places.push_back(i);
   }
   if (task.prompts.empty()) return answers;
-  const auto samples = policy::generate_in_shards(model.llama, task, job.label, job.folder);
+  const auto samples = policy::generate_in_shards(generator, task, job.label, job.folder);
   for (size_t i = 0; i < samples.size(); ++i) {
     const bool fits = std::ssize(task.prompts[i]) + std::ssize(samples[i].ids) <= most;
     answers[places[i]] = core::Answer{.text = data::answer_text(model.format, *model.tokenizer, samples[i].ids),

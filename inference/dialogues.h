@@ -9,7 +9,7 @@
 
 #include "core/types.h"
 #include "inference/model_folder.h"
-#include "policy/generate.h"
+#include "policy/generator.h"
 
 namespace keel::inference {
 
@@ -43,9 +43,10 @@ struct AnswerJob {
 };
 
 // Answers to `prompts`, dialogues that end with a user turn; tags in them are plain text. Nothing for a prompt that leaves no room for a
-// token; an answer that reaches the limit counts as unfinished.
-std::vector<std::optional<core::Answer>> answer_dialogues(const LanguageModel& model, const std::vector<core::Dialogue>& prompts,
-                                                          const std::vector<int64_t>& records, const AnswerJob& job);
+// token; an answer that reaches the limit counts as unfinished. `generator`: of model.llama.
+std::vector<std::optional<core::Answer>> answer_dialogues(const LanguageModel& model, policy::Generator& generator,
+                                                          const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records,
+                                                          const AnswerJob& job);
 
 // Scores (raw) of dialogues that end with an answer, rendered as the model's training did; tags in them are plain text. Nothing for one
 // that does not fit.

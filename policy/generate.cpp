@@ -1,12 +1,16 @@
 #include "policy/generate.h"
 
+#include <atomic>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "core/interrupt.h"
 #include "engine/forward.h"
+#include "engine/prefix_cache.h"
 #include "engine/sampling.h"
+#include "policy/generator.h"
 #include "policy/live_answer.h"
 #include "policy/logprobs.h"
 #include "policy/packed_model.h"
@@ -49,6 +53,14 @@ class Queue {
   std::deque<Source> waiting_;
 };
 
+// What the workers have in common.
+struct Shared {
+  const engine::Model& model;
+  engine::PagePool& pages;
+  engine::PrefixCache& cache;
+  std::atomic<int64_t>& prompt_tokens;  // read so far
+};
+
 struct Writing {
   LiveAnswer answer;
   engine::Sequence sequence;
@@ -58,14 +70,24 @@ struct Writing {
 // answers leave at once, and the next ones start in their place.
 class Worker {
  public:
-  Worker(const Llama& llama, const engine::Model& model, const GenerationJob& job, int64_t most_answers, engine::Team& team)
+  Worker(const Llama& llama, const Shared& shared, const GenerationJob& job, int64_t most_answers, engine::Team& team)
       : llama_(llama),
         job_(job),
         most_answers_(most_answers),
         cut_{.temperature = job.sampling.temperature, .top_p = job.sampling.top_p, .top_k = job.sampling.top_k},
-        pages_(model.shape, std::ssize(model.layers)),
-        forward_(model, pages_, team),
-        sampler_(model.shape.outputs) {}
+        pages_(shared.pages),
+        cache_(shared.cache),
+        prompt_tokens_(shared.prompt_tokens),
+        forward_(shared.model, pages_, team),
+        sampler_(shared.model.shape.outputs) {}
+  ~Worker() {  // after an interrupt some are left
+    for (Source& source : sources_)
+      pages_.release(source.sequence);
+    for (Writing& one : writing_)
+      pages_.release(one.sequence);
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
 
   template <class Finished>
   void work(Queue& queue, std::vector<core::Sample>& answers, Finished&& finished) {
@@ -97,7 +119,7 @@ class Worker {
         ++ended;
       }
       if (source.next_sample == source.end_sample) {
-        pages_.release(source.sequence);
+        end(source.sequence, source.prompt, {});
         sources_.pop_front();
       }
     }
@@ -108,8 +130,11 @@ class Worker {
     int64_t coming = std::ssize(writing_);
     for (const Source& source : sources_)
       coming += source.end_sample - source.next_sample;
-    for (Source source; coming < most_answers_ && queue.take(source); coming += source.end_sample - source.next_sample)
+    for (Source source; coming < most_answers_ && queue.take(source); coming += source.end_sample - source.next_sample) {
+      source.sequence = cache_.begin(job_.prompts[static_cast<size_t>(source.prompt)]);
+      source.computed = source.sequence.length;
       sources_.push_back(source);
+    }
   }
 
   int64_t pass() {
@@ -128,6 +153,7 @@ class Worker {
       const int64_t end = std::min(std::ssize(prompt), source.computed + most_rows - std::ssize(rows));
       if (end <= source.computed) continue;
       pages_.extend(source.sequence, end);
+      prompt_tokens_ += end - source.computed;
       for (; source.computed < end; ++source.computed)
         rows.push_back({&source.sequence, prompt[static_cast<size_t>(source.computed)], source.computed});
       if (end < std::ssize(prompt)) break;
@@ -142,7 +168,7 @@ class Worker {
       one.answer.alive = sample_token(one.answer, logits);
       logits += vocabulary;
       if (one.answer.alive) continue;
-      pages_.release(one.sequence);
+      end(one.sequence, one.answer.sample->prompt, one.answer.sample->ids);
       ++ended;
     }
     std::erase_if(writing_, [](const Writing& one) { return !one.answer.alive; });
@@ -151,6 +177,14 @@ class Worker {
       logits += vocabulary;
     }
     return ended;
+  }
+
+  // Of a prompt with an answer, the last of whose tokens has no keys and values, or without one.
+  void end(engine::Sequence& sequence, int64_t prompt, const core::Ids& answer) {
+    if (!cache_.keeps()) return pages_.release(sequence);
+    core::Ids ids = core::joined(job_.prompts[static_cast<size_t>(prompt)], answer);
+    ids.resize(static_cast<size_t>(sequence.length));
+    cache_.keep(std::move(ids), std::exchange(sequence, {}));
   }
 
   bool sample_token(LiveAnswer& answer, const float* logits) {
@@ -162,18 +196,33 @@ class Worker {
   const GenerationJob& job_;
   int64_t most_answers_;
   engine::Cut cut_;
-  engine::PagePool pages_;
+  engine::PagePool& pages_;
+  engine::PrefixCache& cache_;
+  std::atomic<int64_t>& prompt_tokens_;
   engine::Forward forward_;
   engine::Sampler sampler_;
   std::deque<Source> sources_;
   std::vector<Writing> writing_;
 };
 
-void generate_packed(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers) {
+}  // namespace
+
+struct Generator::Packed {
+  Packed(const engine::Shape& shape, int64_t layers, int64_t kept_bytes) : pages(shape, layers), cache(pages, kept_bytes) {}
+
+  std::optional<engine::Model> model;  // where it may stay
+  engine::PagePool pages;
+  engine::PrefixCache cache;
+  std::atomic<int64_t> prompt_tokens = 0;
+
+  void generate(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers);
+};
+
+void Generator::Packed::generate(const Llama& llama, const GenerationJob& job, std::vector<core::Sample>& answers) {
   const auto count = std::ssize(answers);
   const int threads = threads_for(llama, count);
   engine::Team everyone(threads);
-  const engine::Model model = packed_model(llama, llama.head, everyone);
+  if (!model) model = packed_model(llama, llama.head, everyone);
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
   constexpr int64_t kEnough = 8;
   const int64_t workers = count >= kEnough * threads ? runtime::worker_count(threads) : 1;
@@ -183,20 +232,35 @@ void generate_packed(const Llama& llama, const GenerationJob& job, std::vector<c
   int64_t finished = 0;
   runtime::for_each_piece(workers, [&](int64_t) {
     engine::Team alone(1);
-    Worker worker(llama, model, job, most, workers == 1 ? everyone : alone);
+    Worker worker(llama, {*model, pages, cache, prompt_tokens}, job, most, workers == 1 ? everyone : alone);
     worker.work(queue, answers, [&](int64_t more) {
       const std::lock_guard lock(reporting);
       finished += more;
       if (job.done) job.done(finished);
     });
   });
+  if (!can_stay_packed(llama)) model.reset();
 }
 
-}  // namespace
+Generator::Generator(const Llama& model, int64_t kept_bytes) : model_(model) {
+  if (can_be_packed(model)) packed_ = std::make_unique<Packed>(shape_of(model.config), std::ssize(model.layers), kept_bytes);
+}
 
-std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job) {
+Generator::~Generator() = default;
+Generator::Generator(Generator&&) noexcept = default;
+Generator& Generator::operator=(Generator&&) noexcept = default;
+
+int64_t Generator::prompt_tokens_read() const {
+  return packed_ ? packed_->prompt_tokens.load() : 0;
+}
+
+int64_t Generator::pages_in_use() const {
+  return packed_ ? packed_->pages.pages_in_use() : 0;
+}
+
+std::vector<core::Sample> Generator::generate(const GenerationJob& job) {
   TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
-  check_ids(model, job.prompts);
+  check_ids(model_, job.prompts);
   std::vector<core::Sample> answers(job.prompts.size() * static_cast<size_t>(job.samples));
   for (size_t i = 0; i < answers.size(); ++i) {
     answers[i].prompt = static_cast<int64_t>(i) / job.samples;
@@ -205,15 +269,19 @@ std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job)
   for (size_t i = 0; i < job.prompts.size(); ++i) {
     const auto length = std::ssize(job.prompts[i]);
     TORCH_CHECK(length > 0, "[policy.generate] prompt ", i, " has no tokens");
-    TORCH_CHECK(length < model.config.max_position_embeddings, "[policy.generate] prompt ", i, " of ", length,
-                " tokens fills the model's context of ", model.config.max_position_embeddings, "; shorten it");
+    TORCH_CHECK(length < model_.config.max_position_embeddings, "[policy.generate] prompt ", i, " of ", length,
+                " tokens fills the model's context of ", model_.config.max_position_embeddings, "; shorten it");
   }
   if (answers.empty()) return answers;
-  if (can_be_packed(model))
-    generate_packed(model, job, answers);
+  if (packed_)
+    packed_->generate(model_, job, answers);
   else
-    generate_plainly(model, job, answers);
+    generate_plainly(model_, job, answers);
   return answers;
+}
+
+std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job) {
+  return Generator(model).generate(job);
 }
 
 bool records_exactly(const Llama& model) {

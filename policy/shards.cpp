@@ -29,7 +29,7 @@ core::Sample sample_from_json(const nlohmann::json& row) {
       .finish = row.at("finish_reason") == core::name_of(core::FinishReason::stop) ? core::FinishReason::stop : core::FinishReason::length};
 }
 
-std::vector<core::Sample> generate_in_shards(const Llama& model, const GenerationJob& job, const std::string& label,
+std::vector<core::Sample> generate_in_shards(Generator& generator, const GenerationJob& job, const std::string& label,
                                              const std::filesystem::path& folder) {
   const auto shards = folder / "ckpt" / label;
   core::make_directories(shards);
@@ -56,7 +56,7 @@ std::vector<core::Sample> generate_in_shards(const Llama& model, const Generatio
       else
         part.records = {job.records.begin() + begin, job.records.begin() + end};
       part.done = {};
-      shard = generate(model, part);
+      shard = generator.generate(part);
       core::JsonlWriter writer(file);
       for (auto& sample : shard) {
         sample.prompt += begin;

@@ -20,14 +20,15 @@ std::vector<core::Sample> sample_at_temperatures(const policy::Llama& policy, co
                              .seed = seed,
                              .purpose = round,
                              .batch_rows = config.batch_rows};
-  if (config.temperatures.empty()) return policy::generate_in_shards(policy, task, round, folder);
+  policy::Generator generator(policy);
+  if (config.temperatures.empty()) return policy::generate_in_shards(generator, task, round, folder);
   const auto count = std::ssize(config.temperatures);
   std::vector<core::Sample> all;
   for (int64_t i = 0; i < count; ++i) {
     task.sampling.temperature = config.temperatures[static_cast<size_t>(i)];
     task.purpose = fmt::format("{} T={}", round, task.sampling.temperature);
     task.samples = config.samples / count;
-    for (auto& sample : policy::generate_in_shards(policy, task, task.purpose, folder)) {
+    for (auto& sample : policy::generate_in_shards(generator, task, task.purpose, folder)) {
       sample.sample = sample.sample * count + i;
       all.push_back(std::move(sample));
     }

@@ -89,11 +89,12 @@ void distill_answers(const DistillSettings& settings, const steps::Context& cont
   const auto preprompts = preprompts_of(context.maybe("preprompts"), model, settings.limit);
   const auto prompts = read_hazards(context.at("prompts"), model, settings.limit, preprompts);
   const uint64_t seed = core::Stream(context.seed, "distill", static_cast<uint64_t>(settings.version)).next();
+  policy::Generator generator(model.llama);
   const auto answer = [&](const std::vector<core::Dialogue>& dialogues, const std::string& purpose) {
     std::vector<int64_t> records(dialogues.size());
     for (size_t i = 0; i < records.size(); ++i)
       records[i] = static_cast<int64_t>(i);
-    return inference::answer_dialogues(model, dialogues, records,
+    return inference::answer_dialogues(model, generator, dialogues, records,
                                        {.sampling = settings.answers.sampling,
                                         .batch_rows = settings.answers.batch_rows,
                                         .limit = settings.limit,

@@ -49,7 +49,7 @@ std::vector<gatt::Instruction> instructions_of(const steps::fs::path& file, cons
 
 // Asks the model for values of each kind; the log shows what it was asked and what it named.
 std::vector<gatt::Instruction> listed_instructions(const recipe::ListedValues& listed, const inference::LanguageModel& model,
-                                                   inference::AnswerJob job) {
+                                                   policy::Generator& generator, inference::AnswerJob job) {
   std::vector<gatt::Instruction> all;
   constexpr int64_t kTokensOfAName = 12;
   job.purpose = "gatt listing";
@@ -58,7 +58,7 @@ std::vector<gatt::Instruction> listed_instructions(const recipe::ListedValues& l
     const std::string& kind = listed.kinds[i];
     const std::string prompt = gatt::listing_prompt(kind, listed.count);
     job.label = "gatt listing " + kind;
-    const auto answer = inference::answer_dialogues(model, {{{{"user", prompt}}}}, {static_cast<int64_t>(i)}, job).front();
+    const auto answer = inference::answer_dialogues(model, generator, {{{{"user", prompt}}}}, {static_cast<int64_t>(i)}, job).front();
     auto [values, dropped] = gatt::listed_values(answer ? answer->text : "");
     if (answer && !answer->finished && !values.empty()) values.pop_back();  // the last one may be cut
     core::log_info(fmt::format("asked \"{}\", the model named: {}", prompt, fmt::join(values, "; ")));
@@ -92,12 +92,13 @@ void make_gatt_rows(const GattSettings& settings, const steps::Context& context)
                            .limit = settings.limit,
                            .seed = seed,
                            .folder = context.work};
+  policy::Generator generator(model.llama, policy::kDialogueBytes);
   std::vector<gatt::Instruction> instructions = instructions_of(context.maybe("instructions"), model, most);
-  for (auto& instruction : listed_instructions(settings.listed, model, job))
+  for (auto& instruction : listed_instructions(settings.listed, model, generator, job))
     instructions.push_back(std::move(instruction));
   const auto answer = [&](const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records, int64_t turn) {
     job.purpose = job.label = fmt::format("gatt turn {}", turn);
-    return inference::answer_dialogues(model, prompts, records, job);
+    return inference::answer_dialogues(model, generator, prompts, records, job);
   };
   const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer, obeys_by_program);
   core::log_info(fmt::format("{}: {}", context.at("dialogues").string(), to_line(data.counts)));

@@ -137,11 +137,12 @@ std::vector<std::vector<std::string>> hold_trials(const inference::LanguageModel
                            .limit = settings.limit,
                            .seed = context.seed,
                            .folder = context.work};
+  policy::Generator generator(model.llama, policy::kDialogueBytes);
   return gatt::hold_trials(trials, settings.retention,
                            [&](const std::vector<core::Dialogue>& prompts, const std::vector<int64_t>& records, int64_t turn) {
                              job.purpose = fmt::format("gatt evaluation turn {}", turn);  // the same draws for every model
                              job.label = fmt::format("gatt evaluation {} turn {}", number, turn);
-                             return inference::answer_dialogues(model, prompts, records, job);
+                             return inference::answer_dialogues(model, generator, prompts, records, job);
                            });
 }
 

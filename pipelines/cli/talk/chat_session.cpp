@@ -169,7 +169,7 @@ class ChatSession {
                                     .sampled = [&](int64_t, int64_t id) { show(core::harmless(stream.add(id))); }};
     std::string broken;
     try {
-      const core::Sample sample = policy::generate(setup_.model.llama, job).at(0);
+      const core::Sample sample = generator_.generate(job).at(0);
       if (sample.finish == core::FinishReason::length) broken = fmt::format("cut off after {} tokens", sample.ids.size());
     } catch (const core::Interrupted&) {
       broken = "stopped";
@@ -210,6 +210,7 @@ class ChatSession {
   }
 
   const ChatSetup& setup_;
+  policy::Generator generator_{setup_.model.llama, policy::kDialogueBytes};
   core::Dialogue dialogue_;  // its answered turns
   int64_t answers_ = 0;
 };

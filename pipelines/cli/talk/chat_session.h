@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "inference/model_folder.h"
-#include "policy/generate.h"
+#include "policy/generator.h"
 #include "reward/combination.h"
 
 namespace keel::pipelines::cli::talk {

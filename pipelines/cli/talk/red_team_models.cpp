@@ -38,8 +38,9 @@ void refuse_tags(const inference::LanguageModel& model, const std::string& text)
   data::render(model.format, *model.tokenizer, {{{"user", text}}}, data::TagPolicy::refuse);
 }
 
-std::vector<annotation::ChatReply> ask_folder(const inference::LanguageModel& model, const inference::RenderPolicy& limit,
-                                              const AnswerSettings& settings, const std::vector<red_team::Question>& questions) {
+std::vector<annotation::ChatReply> ask_folder(const inference::LanguageModel& model, policy::Generator& generator,
+                                              const inference::RenderPolicy& limit, const AnswerSettings& settings,
+                                              const std::vector<red_team::Question>& questions) {
   policy::GenerationJob job{.sampling = settings.sampling,
                             .stop_ids = data::stop_ids(model.format, *model.tokenizer),
                             .seed = settings.seed,
@@ -50,7 +51,7 @@ std::vector<annotation::ChatReply> ask_folder(const inference::LanguageModel& mo
     job.records.push_back(static_cast<int64_t>(question.record));
   }
   std::vector<annotation::ChatReply> answers;
-  for (const auto& sample : policy::generate(model.llama, job))
+  for (const auto& sample : generator.generate(job))
     answers.push_back({.text = data::answer_text(model.format, *model.tokenizer, sample.ids), .refusal = {}});
   return answers;
 }
@@ -83,6 +84,7 @@ std::string folder_name(const std::filesystem::path& folder) {
 red_team::Target folder_target(const std::string& folder, const std::string& chat, std::string name, const AnswerSettings& settings,
                                const std::function<inference::RenderPolicy(const inference::RenderPolicy&)>& limit) {
   const auto model = std::make_shared<const inference::LanguageModel>(inference::load_language_model(folder, chat));
+  const auto generator = std::make_shared<policy::Generator>(model->llama, policy::kDialogueBytes);
   const inference::RenderPolicy policy = limit(model->limit);
   const bool refuse = !policy.allow_tags;  // in the user's turns
   core::DigestCache digests;
@@ -91,7 +93,9 @@ red_team::Target folder_target(const std::string& folder, const std::string& cha
   target.digest = inference::model_digest(folder, digests);
   target.settings = {
       {"sampling", core::key_json_of(settings.sampling)}, {"chat", chat}, {"max_tokens", policy.max_tokens}, {"allow_tags", !refuse}};
-  target.ask = [=](const std::vector<red_team::Question>& questions) { return ask_folder(*model, policy, settings, questions); };
+  target.ask = [=](const std::vector<red_team::Question>& questions) {
+    return ask_folder(*model, *generator, policy, settings, questions);
+  };
   target.check = [=](const core::Dialogue& dialogue) {
     if (refuse) refuse_tags(*model, dialogue.messages.back().content);
     rendered(*model, policy, settings.sampling.max_new_tokens, dialogue);
