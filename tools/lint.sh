@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lint.sh [BUILD_FOLDER [COMMIT]]: formatting and file sizes of all sources; with a configured build folder (no unity build) also clang-tidy
+# lint.sh [BUILD_FOLDER [COMMIT]]: formatting of all sources, sizes of files and folders; with a configured build folder (no unity build) also clang-tidy
 # on the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take; with a commit only on what has changed since it.
 # lint.sh --fix formats instead of complaining.
 set -euo pipefail
@@ -22,6 +22,12 @@ while read -r lines file; do
     failed=1
   fi
 done < <(wc -l "${sources[@]}")
+while read -r count folder; do
+  if ((count > 15)); then
+    echo "$folder: $count sources, those of a header and its source counted once; 15 are allowed" >&2
+    failed=1
+  fi
+done < <(printf '%s\n' "${sources[@]}" | grep '^pipelines/' | sed 's/\.[^.]*$//' | sort -u | sed 's|/[^/]*$||' | uniq -c)
 if LC_ALL=C grep -nP '[^\x00-\x7F]' "${sources[@]}"; then
   echo "sources are ASCII: write the characters above as escapes" >&2
   failed=1

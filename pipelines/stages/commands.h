@@ -12,7 +12,6 @@ steps::Command refusal_command();
 steps::Command rejection_command();
 steps::Command ppo_command();
 steps::Command gatt_command();
-steps::Command gatt_evaluation_command();
 steps::Command distill_command();
 
 }  // namespace keel::pipelines::stages

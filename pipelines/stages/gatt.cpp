@@ -15,11 +15,11 @@
 #include "core/rng.h"
 #include "data/messages.h"
 #include "inference/dialogues.h"
+#include "pipelines/measurement/obedience.h"
 #include "pipelines/run/run_directory.h"
 #include "pipelines/stages/answer_settings.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
-#include "pipelines/stages/obedience.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -100,7 +100,8 @@ void make_gatt_rows(const GattSettings& settings, const steps::Context& context)
     job.purpose = job.label = fmt::format("gatt turn {}", turn);
     return inference::answer_dialogues(model, generator, prompts, records, job);
   };
-  const gatt::GattData data = gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer, obeys_by_program);
+  const gatt::GattData data =
+      gatt::make_dialogues(dialogues, instructions, settings.gatt, model.format, seed, answer, measurement::obeys_by_program);
   core::log_info(fmt::format("{}: {}", context.at("dialogues").string(), to_line(data.counts)));
   if (data.dialogues.empty()) {
     run::remove_tree(context.work / "ckpt");  // of no use to the command that follows with other settings

@@ -22,10 +22,10 @@
   each(stages, rejection)           \
   each(stages, ppo)
 #define KEEL_LAST_STAGES(once)      \
-  once(stages, evaluation)          \
-  once(stages, best_of)             \
-  once(stages, gatt_evaluation)     \
-  once(stages, report)
+  once(measurement, evaluation)      \
+  once(measurement, best_of)         \
+  once(measurement, gatt_evaluation) \
+  once(measurement, report)
 // clang-format on
 
 namespace keel::pipelines {

@@ -1,6 +1,7 @@
 #include "pipelines/stages/outside.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -38,7 +39,9 @@ std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe
 }
 
 [[noreturn]] void refuse_missing(const std::string& role, const steps::fs::path& path) {
-  throw core::UsageError(fmt::format("{}: {} does not exist", role, path.string()));
+  const char* remedy =
+      role == "model" ? "; keel downloads nothing by itself: `make model` fetches a small one, `hf download NAME --local-dir DIR` any" : "";
+  throw core::UsageError(fmt::format("{}: {} does not exist{}", role, path.string(), remedy));
 }
 
 }  // namespace
@@ -53,6 +56,11 @@ void check_external_files(const recipe::Recipe& recipe) {
     throw core::UsageError(
         "base: none of the recipe's model folders is a PEFT adapter (adapter_config.json), so nothing reads it; leave it out");
   const data::ChatFormat format = inference::chat_format_of(recipe.model, recipe.chat_format);
+  if (format == data::ChatFormat::none)
+    throw core::UsageError(
+        fmt::format("model: {} has no chat format that keel recognises, and dialogues cannot be rendered without one: name it in the "
+                    "recipe, \"chat_format\": {} or a .json file that declares one",
+                    recipe.model, fmt::join(data::dialogue_formats(), ", ")));
   data::check_renderable(format, *inference::load_tokenizer(recipe.model));
   for (const auto& first : {recipe.reward.first.helpfulness, recipe.reward.first.safety})
     if (!first.empty())

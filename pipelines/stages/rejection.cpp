@@ -17,9 +17,9 @@
 #include "data/text.h"
 #include "inference/prompts.h"
 #include "inference/reward_models.h"
+#include "pipelines/measurement/score_curves.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/graph.h"
-#include "pipelines/stages/score_curves.h"
 #include "policy/sft.h"
 #include "policy/shards.h"
 #include "rejection_sampling/run.h"
@@ -121,13 +121,14 @@ std::vector<KeptAnswer> keep(const rejection_sampling::Selection& selection, con
     writer.write(kept_json(kept.back(), prompts.dialogues[prompt], text));
   }
   writer.commit();
-  core::write_file(context.work / "selection.json", core::dump_json({{"kept", kept.size()},
-                                                                     {"unfinished", selection.unfinished.size()},
-                                                                     {"empty", empty},
-                                                                     {"over_long", over_long},
-                                                                     {"other_ids_from_text", other_ids},
-                                                                     {"scores_by_count", scores_by_count(selection, context.seed)}}) +
-                                                        "\n");
+  core::write_file(context.work / "selection.json",
+                   core::dump_json({{"kept", kept.size()},
+                                    {"unfinished", selection.unfinished.size()},
+                                    {"empty", empty},
+                                    {"over_long", over_long},
+                                    {"other_ids_from_text", other_ids},
+                                    {"scores_by_count", measurement::scores_by_count(selection, context.seed)}}) +
+                       "\n");
   core::log_info(
       fmt::format("rejection sampling: kept the best of {} answers to {} prompts; of {} no answer ended, of {} the best is empty, {} are "
                   "longer than a training row; of {} the text has other ids than were generated",

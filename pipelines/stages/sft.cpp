@@ -32,7 +32,9 @@ std::vector<core::TokenSequence> render_file(const steps::fs::path& file, const 
   data::RenderedDemonstrations rendered = data::render_demonstrations(set, model.format, *model.tokenizer, limits);
   core::log_info(fmt::format("{}: {}; rendered: {}", file.string(), to_line(set.counts), to_line(rendered.counts)));
   counts[file.filename().string()] = {{"read", to_json(set.counts)}, {"rendered", to_json(rendered.counts)}};
-  if (rendered.sequences.empty()) throw core::DataError(file, 0, "leaves nothing to train on; see the counts above");
+  if (rendered.sequences.empty())
+    throw core::DataError(
+        file, 0, fmt::format("leaves nothing to train on ({}): where it is too long, raise the limit of tokens", to_line(rendered.counts)));
   return std::move(rendered.sequences);
 }
 

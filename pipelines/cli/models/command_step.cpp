@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "pipelines/cli/common/options.h"
 #include "pipelines/cli/models/commands.h"
+#include "pipelines/measurement/commands.h"
 #include "pipelines/stages/commands.h"
 #include "pipelines/steps/alone.h"
 
@@ -123,7 +124,7 @@ void add_step_commands(CLI::App& app, common::Invocation& invocation) {
 }
 
 void add_eval_gatt(CLI::App& group, common::Invocation& invocation) {
-  add_step(group, stages::gatt_evaluation_command(), invocation);
+  add_step(group, measurement::gatt_evaluation_command(), invocation);
 }
 
 }  // namespace keel::pipelines::cli::models

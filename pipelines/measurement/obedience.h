@@ -6,11 +6,11 @@
 
 #include "gatt/instruction.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 
 bool checked_by_program(const gatt::Instruction& instruction);
 
 // Nothing for an instruction that no program checks.
 std::optional<bool> obeys_by_program(const gatt::Instruction& instruction, const std::string& answer);
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

@@ -6,10 +6,10 @@
 
 #include "rejection_sampling/selection.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 
 // [{"answers": n, "maximum": I, "median": I}] for n = 1..K: means over prompts with 95 % bootstrap intervals of a thousand replicates (few,
 // since there are K of each).
 nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, uint64_t seed);
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

@@ -10,11 +10,11 @@
 #include "evaluation/statistics/interval.h"
 #include "inference/prompts.h"
 #include "inference/reward_models.h"
-#include "pipelines/stages/graph.h"
-#include "pipelines/stages/score_curves.h"
+#include "pipelines/measurement/score_curves.h"
+#include "pipelines/steps/plan.h"
 #include "policy/shards.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 namespace {
 
 struct BestOfSettings {
@@ -124,4 +124,4 @@ void add_best_of(steps::Plan& plan) {
   plan.add(steps::make_step("best_of", settings, std::move(inputs), study_models));
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

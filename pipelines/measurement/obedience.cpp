@@ -1,9 +1,9 @@
-#include "pipelines/stages/obedience.h"
+#include "pipelines/measurement/obedience.h"
 
 #include "gatt/dialogues.h"
 #include "sandbox/instructions.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 
 bool checked_by_program(const gatt::Instruction& one) {
   return sandbox::find_instruction(one.text) != nullptr || gatt::has_checker(one);
@@ -14,4 +14,4 @@ std::optional<bool> obeys_by_program(const gatt::Instruction& instruction, const
   return gatt::obeys_by_pattern_or_language(instruction, answer);
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

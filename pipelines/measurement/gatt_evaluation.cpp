@@ -18,13 +18,13 @@
 #include "evaluation/statistics/json.h"
 #include "gatt/retention.h"
 #include "inference/dialogues.h"
+#include "pipelines/measurement/commands.h"
+#include "pipelines/measurement/obedience.h"
 #include "pipelines/report/gatt_section.h"
-#include "pipelines/stages/commands.h"
-#include "pipelines/stages/graph.h"
-#include "pipelines/stages/obedience.h"
+#include "pipelines/steps/plan.h"
 #include "policy/attention_weights.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 namespace {
 
 struct RetentionSettings {
@@ -285,4 +285,4 @@ steps::Command gatt_evaluation_command() {
       retention_step);
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

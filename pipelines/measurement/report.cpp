@@ -1,8 +1,8 @@
 // The last stage: summary.json for programs, report.html for people.
 #include "pipelines/report/summary.h"
-#include "pipelines/stages/graph.h"
+#include "pipelines/steps/plan.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 namespace {
 
 struct ReportSettings {
@@ -35,4 +35,4 @@ void add_report(steps::Plan& plan) {
   plan.add(steps::make_step("report", settings, std::move(inputs), write_report));
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

@@ -15,13 +15,13 @@
 #include "evaluation/pair_evaluation.h"
 #include "evaluation/statistics/json.h"
 #include "inference/prompts.h"
-#include "pipelines/stages/graph.h"
+#include "pipelines/steps/plan.h"
 #include "policy/logprobs.h"
 #include "policy/shards.h"
 #include "refusal/classify.h"
 #include "sandbox/judge.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 namespace {
 
 struct EvaluationSettings {
@@ -247,4 +247,4 @@ void add_evaluation(steps::Plan& plan) {
   plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 3));
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement

@@ -1,11 +1,11 @@
-#include "pipelines/stages/score_curves.h"
+#include "pipelines/measurement/score_curves.h"
 
 #include <nlohmann/json.hpp>
 
 #include "evaluation/statistics/interval.h"
 #include "evaluation/statistics/json.h"
 
-namespace keel::pipelines::stages {
+namespace keel::pipelines::measurement {
 
 nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, uint64_t seed) {
   const auto mean = [&](const std::vector<double>& values) {
@@ -17,4 +17,4 @@ nlohmann::json scores_by_count(const rejection_sampling::Selection& selection, u
   return by_count;
 }
 
-}  // namespace keel::pipelines::stages
+}  // namespace keel::pipelines::measurement
