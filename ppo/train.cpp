@@ -91,7 +91,7 @@ Position resume(Trainer& trainer, const runtime::Checkpointer& checkpointer, con
                                     .kl_coefficient = state.at("kl_coefficient").get<double>()});
   return {.validation_due = state.at("validation_due").get<bool>(),
           .best = {.iteration = state.at("best_iteration").get<int64_t>(),
-                   .probability = state.at("best_score").get<double>(),
+                   .probability = state.at("best_probability").get<double>(),
                    .worse_since = state.at("worse_since").get<int64_t>()},
           .metrics_offset = state.at("metrics_offset").get<int64_t>(),
           .timings_offset = state.value("timings_offset", int64_t{0})};
@@ -158,7 +158,7 @@ class Loop {
     metrics_.log(trainer_.iteration(), row);
     timings_.append(timing_line(trainer_.iteration(), times, static_cast<double>(rollout.answers()) / total(times)));
     times_ += times;
-    progress_.update(trainer_.iteration(), fmt::format("scores {:.3f} kl {:.3f}", mean_probability(earned), experience.kl));
+    progress_.update(trainer_.iteration(), fmt::format("probability {:.3f} KL {:.3f}", mean_probability(earned), experience.kl));
     validation_due_ =
         job_.holds_out() && (trainer_.iteration() % config_.validation.every == 0 || trainer_.iteration() == config_.iterations);
   }
@@ -226,7 +226,7 @@ class Loop {
                                           {"kl_coefficient", counters.kl_coefficient},
                                           {"validation_due", validation_due_},
                                           {"best_iteration", best_.iteration},
-                                          {"best_score", best_.probability},
+                                          {"best_probability", best_.probability},
                                           {"worse_since", best_.worse_since},
                                           {"metrics_offset", metrics_.offset()},
                                           {"timings_offset", timings_.offset()},

@@ -74,7 +74,7 @@ Selection select_best(std::vector<core::ScoredSample> samples, const SelectionCo
     std::vector<double> sorted;
     for (const core::ScoredSample& answer : group) {
       sorted.insert(std::upper_bound(sorted.begin(), sorted.end(), answer.probability), answer.probability);
-      ScoresByCount& at = selection.statistics[sorted.size() - 1];
+      BestOfFirst& at = selection.statistics[sorted.size() - 1];
       at.answers = std::ssize(sorted);
       at.maximum.push_back(sorted.back());
       at.median.push_back(median(sorted));

@@ -10,15 +10,15 @@
 namespace keel::rejection_sampling {
 
 // Probabilities of the first n answers to each prompt (paper, figure 7: the maximum grows with n, the median does not).
-struct ScoresByCount {
+struct BestOfFirst {
   int64_t answers = 0;                  // n
   std::vector<double> maximum, median;  // one a prompt, ascending by prompt
 };
 
 struct Selection {
-  std::vector<core::ScoredSample> best;   // one a prompt, ascending by prompt; equal probabilities: the lowest sample index
-  std::vector<int64_t> unfinished;        // prompts left out because none of their answers ended by itself
-  std::vector<ScoresByCount> statistics;  // n = 1..K, over all answers, finished or not
+  std::vector<core::ScoredSample> best;  // one a prompt, ascending by prompt; equal probabilities: the lowest sample index
+  std::vector<int64_t> unfinished;       // prompts left out because none of their answers ended by itself
+  std::vector<BestOfFirst> statistics;   // n = 1..K, over all answers, finished or not
 };
 
 // `samples` in any order; every prompt must have the same number K of answers, numbered 0..K-1. Throws core::UsageError otherwise and for a
@@ -28,7 +28,7 @@ Selection select_best(std::vector<core::ScoredSample> samples, const SelectionCo
 // A kept answer for fine-tuning: the ids as they were generated, and their origin.
 struct KeptAnswer {
   core::Ids prompt, answer;
-  double probability = 0;  // the score it was chosen by
+  double probability = 0;  // by which it was chosen
   int64_t version = 1;     // of the model that wrote it: 1 = the one that V1 was made from
 };
 

@@ -261,7 +261,7 @@ void annotate_real(const AnnotationSettings& settings, const steps::Context& con
       core::log_warn(fmt::format("{}: only {} of {} {} comparisons have a verdict; the rest teaches nothing", name, decided, asked, kind));
   if (const auto bare = counts.find("without_safety_label"); bare != counts.end())
     core::log_warn(
-        fmt::format("{}: {} safety comparisons say not of both answers whether they are safe; nothing is learned from them about that",
+        fmt::format("{}: {} safety comparisons do not say of both answers whether they are safe; nothing is learned from them about that",
                     name, bare->second));
   if (counts["annotated"] == 0)
     throw core::DataError(settings.annotator == recipe::Annotator::judge ? steps::fs::path(settings.judge.url) : context.at("people"), 0,

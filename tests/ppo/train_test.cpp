@@ -164,6 +164,58 @@ TEST_CASE("ppo: an easy reward rises, and a strong KL penalty holds it back", "[
   CHECK(held_kl < kl / 4);
 }
 
+TEST_CASE("ppo: the adaptive coefficient brings the KL near its target from a start that a fixed one would stay at", "[ppo]") {
+  const auto late_kl = [](KlController controller, double start) {  // mean over the later half of the iterations
+    const keel::test::TemporaryFolder folder;
+    const Models models;
+    PpoConfig config = small_config();
+    config.iterations = 100;
+    config.batch_answers = 32;
+    config.minibatch_answers = config.micro_answers = 16;
+    config.kl.coefficient = start;
+    config.kl.controller = controller;
+    if (controller == KlController::adaptive) config.kl.target = 4, config.kl.horizon = 32;
+    config.schedule.learning_rate = .01;
+    train(models.policy, models.critic, small_job(), config, 1, folder.path());
+    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+    double sum = 0;
+    for (size_t i = 50; i < 100; ++i)
+      sum += metric(points[i].values, "objective/kl") / 50;
+    return sum;
+  };
+  for (const double start : {.1, 1.}) {
+    const double fixed = late_kl(KlController::fixed, start), adaptive = late_kl(KlController::adaptive, start);
+    INFO("from " << start << ": " << fixed << " with a fixed coefficient, " << adaptive << " with an adaptive one");
+    CHECK(std::abs(adaptive - 4) < std::abs(fixed - 4) / 2);
+  }
+}
+
+TEST_CASE("ppo: every kind of critic learns what answers earn", "[ppo]") {
+  const Critic critic = GENERATE(Critic::reward, Critic::policy, Critic::shared);
+  const keel::test::TemporaryFolder folder;
+  const Models models;
+  PpoConfig config = small_config();
+  config.iterations = 40;
+  config.batch_answers = 32;
+  config.minibatch_answers = config.micro_answers = 16;
+  config.schedule.learning_rate = .002;
+  config.critic_schedule.learning_rate = .01;
+  if (critic == Critic::shared)
+    keel::test::share_critic(config);
+  else
+    config.critic = critic;
+  train(models.policy, models.critic, small_job(), config, 1, folder.path());
+  const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
+  double early = 0, late = 0;
+  for (size_t i = 0; i < 8; ++i) {
+    early += metric(points[i].values, "critic/vf_explained_var") / 8;
+    late += metric(points[32 + i].values, "critic/vf_explained_var") / 8;
+  }
+  INFO("critic " << keel::core::name_of(critic) << ": explained variance " << early << " -> " << late);
+  CHECK(late > .15);
+  CHECK(late > early);
+}
+
 TEST_CASE("ppo: a penalty on answers without an end teaches the policy to end them, where the reward does not care", "[ppo]") {
   const auto truncated = [](double penalty) {  // share of answers that were cut, over the last fifth of the iterations
     const keel::test::TemporaryFolder folder;
