@@ -26,8 +26,9 @@ using Parts = std::vector<Part>;
 
 int64_t required(std::optional<int64_t> id, const ChatFormat& format, std::string_view name) {
   if (id) return *id;
-  throw core::UsageError(
-      fmt::format("chat format {} needs {}, which the tokenizer does not have; choose another --chat format", format.name, name));
+  throw core::UsageError(fmt::format(
+      "chat format {} needs {}, which the tokenizer does not have; choose another chat format (--chat, in a recipe chat_format)",
+      format.name, name));
 }
 
 // The declared texts of a format under a tokenizer.
@@ -188,7 +189,8 @@ void refuse_tags(const ChatFormat& format, const core::Dialogue& dialogue) {
       for (size_t at = tag.find('\n'); at != std::string::npos; at = tag.find('\n', at))
         tag.replace(at, 1, "\\n");
       throw std::invalid_argument(
-          fmt::format("the {} turn holds the {} tag \"{}\"; --allow-tags keeps it as plain text", message.role, format.name, tag));
+          fmt::format("the {} turn holds the {} tag \"{}\"; --allow-tags, in a recipe data.allow_tags, keeps it as plain text",
+                      message.role, format.name, tag));
     }
   }
 }
@@ -196,9 +198,9 @@ void refuse_tags(const ChatFormat& format, const core::Dialogue& dialogue) {
 void require_messages(const ChatFormat& format) {
   if (format == ChatFormat::none)
     throw core::UsageError(
-        fmt::format("the model has no chat format, so messages cannot be rendered: name one (--chat {}, or a .json file that declares one) "
-                    "or give raw text",
-                    fmt::join(chat_format_names().begin() + 1, chat_format_names().end(), ", ")));
+        fmt::format("the model has no chat format, so messages cannot be rendered: name one (--chat, in a recipe chat_format: {}, or a "
+                    ".json file that declares one) or give raw text",
+                    fmt::join(dialogue_formats(), ", ")));
 }
 
 // Where the model's own tokenizer puts BOS as its template does, chatml stays the built-in one, which leaves it to the tokenizer.

@@ -48,7 +48,7 @@ struct ChatFormat {
   BosRule bos = BosRule::as_tokenizer;
   SystemPlace system_place = SystemPlace::turn;
   TurnTexts system = {}, user = {}, assistant = {};
-  std::string generation_prompt = {};  // what of assistant.prefix stands behind a prompt; the rest of it belongs to the answer
+  std::string generation_prompt = {};  // the part of assistant.prefix that ends a prompt; the rest belongs to the answer
   std::string end = {};                // behind the last answer alone
   bool strip = false, strip_system = false;
   std::string default_system = {};
@@ -75,6 +75,7 @@ enum class TagPolicy { refuse, allow };  // allow keeps the tags of a format as 
 ChatFormat parse_chat_format(std::string_view name);  // a built-in one, or a .json file; UsageError naming the known ones
 std::string describe(const ChatFormat& format);       // with its default system turn, for messages
 const std::vector<std::string>& chat_format_names();  // the built-in ones
+std::vector<std::string> dialogue_formats();          // the same without "none", which renders no dialogue
 
 // A declaration of one's own: a JSON file, comments allowed, with the fields of visit(); without "generation_prompt" the whole
 // assistant.prefix, without "tags" and "tokens" the prefixes of the turns. ConfigError for wrong fields, UsageError when missing.

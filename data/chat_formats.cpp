@@ -122,6 +122,12 @@ const std::vector<std::string>& chat_format_names() {
   return names;
 }
 
+std::vector<std::string> dialogue_formats() {
+  std::vector<std::string> names = chat_format_names();
+  std::erase(names, ChatFormat::none.name);
+  return names;
+}
+
 ChatFormat parse_chat_format(std::string_view name) {
   if (name.ends_with(".json")) return read_chat_format(name);
   if (const ChatFormat* format = built_in(name)) return *format;

@@ -120,7 +120,7 @@ ChatFormat format_of_template(const ChatTemplate& chat_template) {
   if (format == ChatFormat::chatml) format.default_system = default_system_of(code, format.system.prefix, "<|im_end|>");
   std::string warning = fmt::format("{} is not one that keel recognises in full", chat_template.origin);
   if (format == ChatFormat::none)
-    warning += "; messages need --chat FORMAT, with a format that the model knows";
+    warning += "; messages need a chat format that the model knows (--chat FORMAT, in a recipe chat_format)";
   else
     warning += "; its turns are written as " + describe(format);
   if (const std::string left_out = other_texts(code, format.default_system); !left_out.empty()) warning += "; left out are " + left_out;

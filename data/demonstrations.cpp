@@ -99,6 +99,8 @@ std::vector<nlohmann::json> demonstration_rows(const nlohmann::json& row) {
   for (nlohmann::json instance : *instances) {
     if (!instance.is_object()) throw std::invalid_argument(fmt::format("\"instances\" must hold objects, got {}", instance.type_name()));
     instance["instruction"] = row.at("instruction");
+    for (const char* name : {"source", "hazard"})
+      if (member(instance, name) == nullptr && row.contains(name)) instance[name] = row.at(name);
     rows.push_back(std::move(instance));
   }
   return rows;
@@ -106,6 +108,8 @@ std::vector<nlohmann::json> demonstration_rows(const nlohmann::json& row) {
 
 std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts) {
   Demonstration demonstration = parse_formats(row);
+  demonstration.source = optional_text(row, "source");
+  demonstration.hazard = parse_label(row, "hazard");
   const auto& messages = demonstration.dialogue.messages;  // empty for plain text
   const char* reason = nullptr;
   if (!messages.empty() && messages.back().role != "assistant") {

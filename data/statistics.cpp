@@ -116,6 +116,10 @@ Repeats count_repeats(const PreferenceSet& set) {
   return repeats;
 }
 
+std::string unordered_key(const core::PreferencePair& pair) {
+  return exact_key(pair.prompt, std::min(pair.chosen, pair.rejected), std::max(pair.chosen, pair.rejected));
+}
+
 void drop_duplicates_(PreferenceSet& set) {
   std::set<std::string> seen;
   drop_(set, "duplicate", [&](const core::PreferencePair& pair) { return !seen.insert(exact_key(pair)).second; });

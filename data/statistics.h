@@ -36,6 +36,9 @@ struct Repeats {
 };
 Repeats count_repeats(const PreferenceSet& set);
 
+// Equal for the same two answers to the same prompt, whichever was chosen.
+std::string unordered_key(const core::PreferencePair& pair);
+
 // Keeps the first of equal pairs; the others are counted as dropped "duplicate".
 void drop_duplicates_(PreferenceSet& set);
 

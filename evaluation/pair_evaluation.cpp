@@ -83,7 +83,10 @@ RenderedSet render_set(data::PreferenceSet set, const inference::RenderPolicy& l
   RenderedSet pairs{.set = std::move(set), .rendered = {}, .counts = {}};
   pairs.rendered = data::render_pairs(pairs.set, format, tokenizer, inference::limits_within(limit, context));
   core::log_info(fmt::format("{}: {}; rendered: {}", pairs.set.path, to_line(pairs.set.counts), to_line(pairs.rendered.counts)));
-  if (pairs.rendered.pairs.empty()) throw core::DataError(pairs.set.path, 0, "leaves no pair to use; see the counts above");
+  if (pairs.rendered.pairs.empty())
+    throw core::DataError(
+        pairs.set.path, 0,
+        fmt::format("leaves no pair to use ({}): where they are too long, raise the limit of tokens", to_line(pairs.rendered.counts)));
   pairs.counts = {{"read", to_json(pairs.set.counts)}, {"rendered", to_json(pairs.rendered.counts)}};
   return pairs;
 }

@@ -15,6 +15,7 @@
 #include "data/tokenizer_gguf.h"
 #include "inference/model_folder.h"
 #include "inference/reward_models.h"
+#include "policy/base_model.h"
 #include "policy/checkpoint.h"
 #include "policy/import.h"
 #include "policy/model_directory.h"
@@ -182,10 +183,11 @@ json facts_of(const fs::path& path, const std::string& chat) {
 
 TextParts text_parts(const fs::path& path, const std::string& chat) {
   const PathKind kind = path_kind(path);
-  if (kind == PathKind::adapter || kind == PathKind::llama2c)
+  if (kind == PathKind::llama2c)
     throw core::UsageError(fmt::format("{} holds no tokenizer: name a model folder, a GGUF file or a tokenizer", path.string()));
-  TextParts parts{.tokenizer = data::load_tokenizer(path), .format = data::chat_format_of(path, chat), .context = 0};
+  TextParts parts{.tokenizer = load_tokenizer(path), .format = chat_format_of(path, chat), .context = 0};
   if (kind == PathKind::model_folder) parts.context = policy::read_config(path).max_position_embeddings;
+  if (kind == PathKind::adapter) parts.context = policy::read_config(policy::base_of(path)).max_position_embeddings;
   if (kind == PathKind::gguf) parts.context = policy::gguf_config(core::GgufFile(path)).max_position_embeddings;
   return parts;
 }

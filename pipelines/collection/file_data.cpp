@@ -15,6 +15,7 @@
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
+#include "data/statistics.h"
 #include "pipelines/collection/file_data.h"
 #include "pipelines/collection/given_rows.h"
 #include "pipelines/steps/plan.h"
@@ -171,12 +172,35 @@ void write_first(const GivenSettings& settings, const steps::Context& context, c
   }
 }
 
+std::set<std::string> unordered_keys(const KindOfPairs& kind) {
+  std::set<std::string> keys;
+  for (const Pairs* pairs : {&kind.train, &kind.test, &kind.gold_train, &kind.gold_test})
+    for (const core::PreferencePair& pair : *pairs)
+      keys.insert(data::unordered_key(pair));
+  return keys;
+}
+
+// Two answers that stand under two kinds, in either order.
+void warn_of_shared_pairs(const std::vector<KindOfPairs>& kinds) {
+  for (size_t i = 1; i < kinds.size(); ++i) {
+    const std::set<std::string> keys = unordered_keys(kinds[i]);
+    for (size_t j = 0; j < i; ++j) {
+      const std::set<std::string> others = unordered_keys(kinds[j]);
+      const auto shared = std::ranges::count_if(keys, [&](const std::string& key) { return others.contains(key); });
+      if (shared > 0)
+        core::log_warn(fmt::format("{} pairs stand among those of the kinds {} and {}, in the same order or the other one; all stay",
+                                   shared, core::name_of(kinds[j].kind), core::name_of(kinds[i].kind)));
+    }
+  }
+}
+
 // Reads the files of each kind. Leaves KIND_train.jsonl and KIND_test.jsonl of the pairs, and the prompts of the batch.
 void write_data(const GivenSettings& settings, const steps::Context& context) {
   nlohmann::json counts = nlohmann::json::object();
   std::vector<KindOfPairs> kinds;
   for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs})
     if (KindOfPairs pairs = read_pairs(settings, context, kind, counts); !pairs.train.empty()) kinds.push_back(std::move(pairs));
+  warn_of_shared_pairs(kinds);
   for (const KindOfPairs& kind : kinds) {
     const std::string name = core::name_of(kind.kind);
     write_pairs(context.work / (name + "_train.jsonl"), kind.train, settings.data.max_pairs);
@@ -210,7 +234,7 @@ void write_corpus(const GivenSettings& settings, const steps::Context& context) 
 std::pair<GivenSettings, steps::Inputs> given_of(const std::vector<recipe::SourceConfig>& sources,
                                                  const std::vector<std::vector<recipe::SourceFile>>& files, int64_t batch,
                                                  bool (*wanted)(SourceKind)) {
-  GivenSettings settings{.data = {}, .sources = {}, .batch = batch};
+  GivenSettings settings{.data = {}, .sources = {}, .batch = batch, .chat_format = {}};
   steps::Inputs inputs;
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].batch != batch || !wanted(sources[i].kind)) continue;
@@ -235,6 +259,9 @@ void add_file_data(steps::Plan& plan) {
     settings.data = recipe.data;
     if (version.number > 1)  // only what a later batch reads, so that nothing else is part of its key
       settings.data = {.held_out = recipe.data.held_out, .gold_share = recipe.data.gold_share, .max_pairs = recipe.data.max_pairs};
+    settings.chat_format = recipe.chat_format;
+    settings.allow_tags = recipe.data.allow_tags;
+    inputs.push_back({"model", steps::from_outside("model", recipe.model)});  // for its chat format
     plan.add(steps::make_step(version.data, settings, std::move(inputs), write_data));
   }
   if (auto [settings, inputs] = given_of(sources, files, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; });

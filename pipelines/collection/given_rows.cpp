@@ -2,22 +2,51 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <set>
+#include <stdexcept>
+
 #include "core/error.h"
 #include "core/jsonl.h"
 #include "core/log.h"
 #include "core/rng.h"
+#include "data/chat_format.h"
 #include "data/demonstrations.h"
 #include "data/hh_text.h"
 #include "data/messages.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
 #include "data/statistics.h"
+#include "inference/model_folder.h"
 
 namespace keel::pipelines::collection {
 namespace {
 
 using recipe::SourceConfig;
 using recipe::SourceKind;
+
+// Refuses tags of the chat format now, not when models have been trained: `check(dialogue or text)` throws std::invalid_argument.
+class TagCheck {
+ public:
+  TagCheck(const GivenSettings& settings, const steps::Context& context)
+      : refused_(!settings.allow_tags), format_(inference::chat_format_of(context.at("model"), settings.chat_format)) {}
+
+  void operator()(const std::string& text) const {
+    if (refused_ && data::holds_tag(format_, text))
+      throw std::invalid_argument(
+          fmt::format("a text holds a tag of the chat format {}: take it out, or set data.allow_tags, which keeps tags "
+                      "as plain text",
+                      format_.name));
+  }
+  void operator()(const core::Dialogue& dialogue) const {
+    for (const core::Message& message : dialogue.messages)
+      (*this)(message.content);
+  }
+
+ private:
+  bool refused_;
+  data::ChatFormat format_;
+};
 
 // Every row of a kind, by `read(file, source)`, which gives the rows of a file.
 template <class Row, class Read>
@@ -59,7 +88,37 @@ void warn_of_repeats(const std::string& name, const data::Repeats& repeats) {
         fmt::format("{}: {} pairs contradict another: the same two answers in the other order; both stay", name, repeats.contradictions));
 }
 
-Item read_prompt(const nlohmann::json& row, const SourceConfig& source) {
+[[noreturn]] void refuse_empty(const steps::fs::path& file, const std::string& what, const data::Counts& counts) {
+  const bool empty = counts.dropped.empty();
+  throw core::DataError(file, 0,
+                        empty ? std::string("is empty; leave the source out")
+                              : fmt::format("holds no {} that can be used ({}); leave the source out", what, to_line(counts)));
+}
+
+void warn_of_contradicting_hazards(const std::vector<Weighted<Item>>& items) {
+  std::map<std::string, bool> hazards;
+  std::set<std::string> contradicting;
+  for (const auto& [item, weight] : items) {
+    const std::string key = data::prompt_key(item.prompt);
+    if (const auto [known, fresh] = hazards.try_emplace(key, item.hazard); !fresh && known->second != item.hazard)
+      contradicting.insert(key);
+  }
+  if (!contradicting.empty())
+    core::log_warn(
+        fmt::format("prompts with \"hazard\" both true and false in the sources: {}; all their rows stay", contradicting.size()));
+}
+
+GivenDemonstration demonstration_of(const data::Demonstration& row, const SourceConfig& source) {
+  GivenDemonstration given{
+      .json = row.text.empty() ? nlohmann::json{{"messages", data::messages_json(row.dialogue)}} : nlohmann::json{{"text", row.text}},
+      .opening = data::opening_turn(row.dialogue),
+      .hazard = row.hazard.value_or(source.hazard)};
+  if (const std::string& name = row.source.empty() ? source.source : row.source; !name.empty()) given.json["source"] = name;
+  if (given.hazard) given.json["hazard"] = true;
+  return given;
+}
+
+Item read_prompt(const nlohmann::json& row, const SourceConfig& source, const TagCheck& check_tags) {
   const data::PromptRecord record = data::parse_prompt_record(row);
   if (record.ids) throw std::invalid_argument("\"ids\" belong to one tokenizer; give \"messages\" or a \"prompt\"");
   Item item{.prompt = record.messages ? *record.messages : data::dialogue_of_prompt(*record.text),
@@ -67,16 +126,17 @@ Item read_prompt(const nlohmann::json& row, const SourceConfig& source) {
             .source = record.source.empty() ? source.source : record.source,
             .hazard = data::member(row, "hazard") == nullptr ? source.hazard : record.hazard};
   if (item.prompt.messages.back().role != "user") throw std::invalid_argument("a prompt must end with a user turn");
+  check_tags(item.prompt);
   return item;
 }
 
-std::vector<Item> read_prompt_items(const steps::fs::path& file, const SourceConfig& source) {
+std::vector<Item> read_prompt_items(const steps::fs::path& file, const SourceConfig& source, const TagCheck& check_tags) {
   std::vector<Item> items;
   core::JsonlReader reader(file);
   for (nlohmann::json row; reader.next(row);)
-    items.push_back(data::with_place(reader.path(), reader.line(), [&] { return read_prompt(row, source); }));
+    items.push_back(data::with_place(reader.path(), reader.line(), [&] { return read_prompt(row, source, check_tags); }));
   core::log_info(fmt::format("{}: {} prompts", file.string(), items.size()));
-  if (items.empty()) throw core::DataError(file, 0, "holds no prompt");
+  if (items.empty()) throw core::DataError(file, 0, "holds no prompt; leave the source out");
   return items;
 }
 
@@ -86,16 +146,24 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
   const std::string name = core::name_of(kind);
   KindOfPairs result{.kind = kind, .hazard = kind == SourceKind::safety, .train = {}, .test = {}, .gold_train = {}, .gold_test = {}};
   data::Counts read;
+  if (context.all(name).empty()) return result;
+  const TagCheck check_tags(settings, context);
   auto pairs = read_kind<core::PreferencePair>(settings, context, kind, [&](const steps::fs::path& file, const SourceConfig& source) {
     data::PreferenceSet set = data::read_preferences(file, {.safety = result.hazard});
     core::log_info(fmt::format("{}: {}", file.string(), to_line(set.counts)));
-    if (set.pairs.empty()) throw core::DataError(file, 0, "holds no pair that can be used; see the counts above");
+    if (set.pairs.empty()) refuse_empty(file, "pair", set.counts);
     read += set.counts;
-    for (auto& pair : set.pairs)
+    for (size_t i = 0; i < set.pairs.size(); ++i) {
+      core::PreferencePair& pair = set.pairs[i];
       if (pair.source.empty()) pair.source = source.source;
+      data::with_place(set.path, set.lines.at(i), [&] {
+        check_tags(pair.prompt);
+        check_tags(pair.chosen);
+        check_tags(pair.rejected);
+      });
+    }
     return std::move(set.pairs);
   });
-  if (pairs.empty()) return result;
   data::PreferenceSet all;
   for (const auto& [pair, weight] : pairs)
     all.pairs.push_back(pair);
@@ -122,6 +190,9 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
     throw core::DataError(context.all(name).front(), 0,
                           fmt::format("{}: too few conversations to be split into training and test ones", name));
   result.train = by_weight(train, context.seed, name);
+  if (result.train.empty())
+    throw core::DataError(context.all(name).front(), 0,
+                          fmt::format("{}: the weights of its sources leave no training pair; raise one", name));
   counts[name] = to_json(read);
   counts[name].update({{"train", result.train.size()},
                        {"test", result.test.size()},
@@ -132,7 +203,11 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
 }
 
 Prompts read_prompts(const GivenSettings& settings, const steps::Context& context, nlohmann::json& counts) {
-  auto items = read_kind<Item>(settings, context, SourceKind::prompts, read_prompt_items);
+  const TagCheck check_tags(settings, context);
+  auto items = read_kind<Item>(settings, context, SourceKind::prompts, [&](const steps::fs::path& file, const SourceConfig& source) {
+    return read_prompt_items(file, source, check_tags);
+  });
+  warn_of_contradicting_hazards(items);
   shuffle_(items, settings, context.seed, "prompts");
   std::vector<Weighted<Item>> train;
   Prompts prompts;
@@ -154,20 +229,21 @@ Prompts read_prompts(const GivenSettings& settings, const steps::Context& contex
 std::vector<Weighted<GivenDemonstration>> read_demonstrations(const GivenSettings& settings, const steps::Context& context,
                                                               nlohmann::json& counts) {
   data::Counts read;
-  auto rows = read_kind<GivenDemonstration>(
-      settings, context, SourceKind::demonstrations, [&](const steps::fs::path& file, const SourceConfig& source) {
-        const data::DemonstrationSet set = data::read_demonstrations(file);
-        core::log_info(fmt::format("{}: {}", file.string(), to_line(set.counts)));
-        if (set.rows.empty()) throw core::DataError(file, 0, "holds no demonstration that can be used; see the counts above");
-        read += set.counts;
-        std::vector<GivenDemonstration> of_file;
-        for (const auto& [dialogue, text] : set.rows)
-          of_file.push_back(
-              {.json = text.empty() ? nlohmann::json{{"messages", data::messages_json(dialogue)}} : nlohmann::json{{"text", text}},
-               .opening = data::opening_turn(dialogue),
-               .hazard = source.hazard});
-        return of_file;
-      });
+  const TagCheck check_tags(settings, context);
+  auto rows = read_kind<GivenDemonstration>(settings, context, SourceKind::demonstrations,
+                                            [&](const steps::fs::path& file, const SourceConfig& source) {
+                                              const data::DemonstrationSet set = data::read_demonstrations(file);
+                                              core::log_info(fmt::format("{}: {}", file.string(), to_line(set.counts)));
+                                              if (set.rows.empty()) refuse_empty(file, "demonstration", set.counts);
+                                              read += set.counts;
+                                              std::vector<GivenDemonstration> of_file;
+                                              for (size_t i = 0; i < set.rows.size(); ++i) {
+                                                const data::Demonstration& row = set.rows[i];
+                                                data::with_place(set.path, set.lines.at(i), [&] { check_tags(row.dialogue); });
+                                                of_file.push_back(demonstration_of(row, source));
+                                              }
+                                              return of_file;
+                                            });
   shuffle_(rows, settings, context.seed, "demonstrations");
   counts["demonstrations"] = to_json(read);
   return rows;

@@ -30,12 +30,16 @@ struct GivenSettings {
   recipe::FileDataConfig data;
   std::vector<GivenSource> sources;
   int64_t batch = 1;
+  std::string chat_format;  // "" = the model's own
+  bool allow_tags = false;
 };
 
 inline void visit(GivenSettings& settings, core::Fields& fields) {
   fields.section("data", settings.data, "shares and sizes");
   fields.objects("sources", settings.sources, "sources");
   fields("batch", settings.batch, "N of VN");
+  fields("chat_format", settings.chat_format, "whose tags are refused; empty = the model folder's own");
+  fields("allow_tags", settings.allow_tags, "tags are kept as plain text");
 }
 
 using Pairs = std::vector<core::PreferencePair>;
@@ -84,7 +88,8 @@ std::vector<Row> by_weight(const std::vector<Weighted<Row>>& rows, uint64_t seed
   return used;
 }
 
-// Each adds what it counted to `counts`, and throws DataError for malformed rows and for a file that holds nothing that can be used.
+// Each adds what it counted to `counts`, and throws DataError for malformed rows, for a tag of the chat format of "model" in one (unless
+// tags are kept), and for a file that holds nothing that can be used.
 // A conversation is on one side for all of its rows, whatever source and batch they are from. No pairs where no source has the kind;
 // DataError where there are too few to be divided.
 KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& context, recipe::SourceKind kind, nlohmann::json& counts);

@@ -43,7 +43,10 @@ inline void visit(SourceConfig& config, core::Fields& fields) {
       "kind", config.kind,
       "what its rows are: helpfulness, safety or public preference pairs, demonstrations for SFT, prompts for the policy, or pretraining "
       "text for PPO's ptx");
-  fields("weight", config.weight, "how often a training row is used in each pass: 1 once, 2 twice, 0.5 half of the rows", core::above(0));
+  fields("weight", config.weight, "how often a training row is used in each pass: 1 once, 2 twice, 0.5 half of the rows",
+         {.rule = "between 0.01 and 100 (leave a source out that nothing should learn from)",
+          .number = [](double value) { return value >= 0.01 && value <= 100; },
+          .text = {}});
   fields("source", config.source, "name of the source, for rows that name none");
   fields("batch", config.batch, "pairs and prompts: the version that they are collected for, 1 for V1", core::at_least(1));
   fields("date", config.date, "day of collection, YYYY-MM-DD; batches must follow one another");
@@ -91,6 +94,7 @@ struct DataConfig : FileDataConfig {
   std::string helpful, harmless;  // a short form: one file each of the kinds helpfulness and safety
   int64_t max_tokens = 512;
   bool drop_oldest_turns = true;
+  bool allow_tags = false;
 };
 
 inline void visit(DataConfig& config, core::Fields& fields) {
@@ -100,6 +104,7 @@ inline void visit(DataConfig& config, core::Fields& fields) {
   fields("harmless", config.harmless, "short for a source of the kind safety", core::unkeyed());
   fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));
   fields("drop_oldest_turns", config.drop_oldest_turns, "shorten a longer prompt by its oldest turns (counted) instead of dropping it");
+  fields("allow_tags", config.allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
   visit(static_cast<FileDataConfig&>(config), fields);
 }
 

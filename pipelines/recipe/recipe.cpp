@@ -44,7 +44,8 @@ std::string lacking(const Recipe& recipe, const std::string& condition) {
   if (condition == "chosen answers as demonstrations")
     return unless(!has_source(recipe.data, SourceKind::demonstrations), "a run with demonstrations in data.sources");
   if (condition == "several versions") return unless(!one_version, "a run of one version");
-  if (condition == "comparisons") return unless(sandbox || !one_version, "a run of one version on real data");
+  if (condition == "comparisons")
+    return unless(sandbox || !one_version || annotator == Annotator::none, "a run of one version on real data");
   if (condition == "an annotator") return unless(annotator != Annotator::none, judged);
   if (condition == "annotator people") return unless(annotator == Annotator::people, judged);
   if (condition == "annotator judge") return unless(annotator == Annotator::judge, judged);
@@ -130,7 +131,7 @@ std::vector<std::string> annotator_problems(const Recipe& recipe) {
   return problems;
 }
 
-// What the files of a run lack, and what of them nothing reads.
+// Missing sources, and settings of sources that nothing reads.
 std::vector<std::string> data_problems(const Recipe& recipe) {
   const DataConfig& data = recipe.data;
   std::vector<std::string> problems = source_problems(data, std::ssize(recipe.versions));
@@ -195,8 +196,7 @@ void check(const Recipe& recipe, const Recipe& file, const std::string& origin, 
       problem("data.source \"files\" needs \"model\", the folder of the checkpoint to align (make model fetches one)");
     check_lengths(recipe, "data.max_tokens", recipe.data.max_tokens, problem);
     all_of("", data_problems(recipe));
-    std::vector<std::string> known = data::chat_format_names();
-    std::erase(known, data::ChatFormat::none.name);
+    const std::vector<std::string> known = data::dialogue_formats();
     const bool named = recipe.chat_format.empty() || std::find(known.begin(), known.end(), recipe.chat_format) != known.end();
     if (!named && !recipe.chat_format.ends_with(".json"))
       problem(fmt::format("chat_format: \"{}\" is none of {}, and no .json file", recipe.chat_format, fmt::join(known, ", ")));

@@ -39,7 +39,7 @@ std::optional<Source> preprompts(const recipe::Recipe& recipe) {
 
 inference::RenderPolicy length_limit(const recipe::Recipe& recipe) {
   if (recipe::from_sandbox(recipe)) return {.allow_tags = true};  // its own models write the answers
-  return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns};
+  return {.max_tokens = recipe.data.max_tokens, .drop_oldest_turns = recipe.data.drop_oldest_turns, .allow_tags = recipe.data.allow_tags};
 }
 
 inference::DialogueLimit dialogue_limit(const recipe::Recipe& recipe) {

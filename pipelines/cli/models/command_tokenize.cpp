@@ -38,7 +38,7 @@ void decode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
 
 void encode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenizer) {
   common::check_output(options.out, {options.in});
-  const auto format = data::chat_format_of(options.tokenizer, options.chat);
+  const auto format = inference::chat_format_of(options.tokenizer, options.chat);
   const auto tags = options.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse;
   core::JsonlWriter writer(options.out);
   for (const data::PromptSet set = data::read_prompts(options.in, "text"); const auto& record : set.records) {
@@ -58,7 +58,9 @@ void encode_rows(const TokenizeOptions& options, const data::Tokenizer& tokenize
 void add_tokenize(CLI::App& app, common::Invocation& invocation) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "text or dialogues to token ids, and back");
-  command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf or model folder")->required()->type_name("PATH");
+  command->add_option("--tokenizer", options->tokenizer, "a .model, tokenizer.json, .gguf, model folder or adapter")
+      ->required()
+      ->type_name("PATH");
   command->add_option("--chat", options->chat,
                       "chat format of {\"messages\"} rows: a name, or a .json file that declares one; a model folder's own when left out");
   command->add_option("--in", options->in, "rows {\"text\"} or {\"messages\"}; {\"ids\"} with --decode (.jsonl, .gz, .zst, .parquet)")
@@ -68,11 +70,13 @@ void add_tokenize(CLI::App& app, common::Invocation& invocation) {
   command->add_flag("--no-bos", options->no_bos, "leave out the BOS that the tokenizer's files ask for in raw text");
   command->add_flag("--decode", options->decode, "ids to text");
   command->add_flag("--allow-tags", options->allow_tags, "keep chat-format tags in messages as plain text instead of refusing them");
+  common::add_base(*command, invocation);
   common::add_common_options(*command, invocation);
   command->callback([options, &invocation] {
     invocation.action = [options, &invocation] {
       common::configure({}, invocation);
-      const auto tokenizer = data::load_tokenizer(options->tokenizer);
+      common::use_base(invocation, {options->tokenizer});
+      const auto tokenizer = inference::load_tokenizer(options->tokenizer);
       options->decode ? decode_rows(*options, *tokenizer) : encode_rows(*options, *tokenizer);
     };
   });

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "pipelines/cli/runs/commands.h"
 #include "pipelines/cli/runs/inspect.h"
 #include "pipelines/recipe/recipe.h"
+#include "policy/base_model.h"
 #include "policy/checkpoint.h"
 
 namespace keel::pipelines::cli::runs {
@@ -30,7 +32,7 @@ using recipe::SourceConfig;
 using recipe::SourceKind;
 
 struct InitOptions {
-  std::string model, chat, name, out;
+  std::string model, base, chat, name, out;
   std::vector<std::string> data;
 };
 
@@ -86,9 +88,10 @@ SeenSource seen_source(const std::string& path, const json& facts) {
 SeenSource look_at(const std::string& path, const inference::TextParts& parts) {
   recipe::DataConfig one;
   one.sources = {{.path = path}};
+  const auto files = recipe::files_of(one, {});
+  if (files.front().empty()) throw core::UsageError(fmt::format("--data: {} matches no file", path));
   recipe::check_source_files(one);
   SeenSource whole;
-  const auto files = recipe::files_of(one, {});
   for (const recipe::SourceFile& file : files.front()) {
     const json facts = data_facts(file.path, parts, 0, false);
     if (facts.contains("unreadable")) throw core::DataError(file.path, 0, facts.at("unreadable").at("first").at(0).get<std::string>());
@@ -130,6 +133,27 @@ std::string source_line(const SeenSource& seen, bool last) {
   return seen.note.empty() ? text : text + "; " + seen.note;
 }
 
+// Sizes that a first look at so many conversations can fill.
+struct Sizes {
+  int64_t train_prompts, validation_prompts, test_prompts;
+  double held_out;
+};
+
+Sizes sizes_for(const std::vector<SeenSource>& sources) {
+  int64_t conversations = 0;
+  const bool prompts = has(sources, SourceKind::prompts);
+  for (const SeenSource& seen : sources)
+    if (prompts ? seen.source.kind == SourceKind::prompts : recipe::holds_pairs(seen.source.kind)) conversations += seen.rows;
+  Sizes sizes{.train_prompts = std::clamp<int64_t>(conversations / 2, 2, 256),
+              .validation_prompts = std::clamp<int64_t>(conversations / 40, 2, 32),
+              .test_prompts = std::clamp<int64_t>(conversations / 12, 2, 100),
+              .held_out = 0.1};
+  // Conversations are held out by chance: half as many again as are wanted. Validation takes its prompts twice where answers validate SFT.
+  const double wanted = 1.5 * static_cast<double>(sizes.test_prompts + 2 * sizes.validation_prompts);
+  sizes.held_out = std::clamp(std::ceil(100 * wanted / static_cast<double>(std::max<int64_t>(1, conversations))) / 100, 0.1, 0.4);
+  return sizes;
+}
+
 std::string recipe_text(const InitOptions& options, const std::vector<SeenSource>& given, const policy::LlamaConfig& shape,
                         int64_t parameters) {
   std::vector<SeenSource> sources;
@@ -163,8 +187,11 @@ std::string recipe_text(const InitOptions& options, const std::vector<SeenSource
   std::string lines;
   for (const SeenSource& seen : sources)
     lines += "      " + source_line(seen, &seen == &sources.back()) + "\n";
-  const std::string chat = options.chat.empty() ? "" : fmt::format("  \"chat_format\": {},\n", core::dump_json(options.chat));
+  std::string model = fmt::format("  \"model\": {},\n", core::dump_json(options.model));
+  if (!options.base.empty()) model += fmt::format("  \"base\": {},\n", core::dump_json(options.base));
+  if (!options.chat.empty()) model += fmt::format("  \"chat_format\": {},\n", core::dump_json(options.chat));
   const bool demonstrations = has(sources, SourceKind::demonstrations);
+  const Sizes sizes = sizes_for(sources);
   return fmt::format(
       R"(// Written by keel init. {} parameters, context {}; check it with
 //   keel run {} --out runs/{} --dry-run
@@ -174,14 +201,13 @@ std::string recipe_text(const InitOptions& options, const std::vector<SeenSource
 {}{{
   "name": {},
   "seed": 1,
-  "model": {},
 {}  "versions": ["{}"],  // {}; append a version for each new batch
   "data": {{
     "source": "files",
-    "held_out": 0.1,       // of the conversations, for tests
+    "held_out": {:.2f},      // of the conversations, for tests
     "max_tokens": {},     // longest dialogue; 99 % of the rows are not longer, unless the context is shorter
-    "train_prompts": 256, "validation_prompts": 32, "test_prompts": 100,
-    {}"max_pairs": 2000,     // a first look; 0 = all
+    "train_prompts": {}, "validation_prompts": {}, "test_prompts": {},
+    {}"max_pairs": 500,      // of each kind: a first look; 0 = all
     "sources": [
 {}    ]
   }},
@@ -198,8 +224,9 @@ std::string recipe_text(const InitOptions& options, const std::vector<SeenSource
 }}
 )",
       parameters, context, options.out.empty() ? "recipe.json" : options.out, options.name, gigabytes(sft), gigabytes(ppo),
-      gigabytes(memory), left_out, core::dump_json(options.name), core::dump_json(options.model), chat, fits ? "ppo" : "rejection",
-      fits ? "rejection sampling, then PPO on top of it" : "rejection sampling; PPO would not fit into this machine's memory", max_tokens,
+      gigabytes(memory), left_out, core::dump_json(options.name), model, fits ? "ppo" : "rejection",
+      fits ? "rejection sampling, then PPO on top of it" : "rejection sampling; PPO would not fit into this machine's memory",
+      sizes.held_out, max_tokens, sizes.train_prompts, sizes.validation_prompts, sizes.test_prompts,
       demonstrations ? "" : "\"max_demonstrations\": 512,  // chosen answers, because no file holds demonstrations; 0 = all\n    ", lines,
       max_tokens, small ? "2e-5" : "1e-5", small ? "3e-5" : "1e-5", new_tokens, max_tokens, small ? "2e-5" : "1e-5",
       fits ? fmt::format(
@@ -217,26 +244,35 @@ std::string recipe_text(const InitOptions& options, const std::vector<SeenSource
 
 void init(InitOptions options, const common::Invocation& invocation) {
   common::configure({}, invocation);
-  if (!fs::is_directory(options.model)) throw core::UsageError(fmt::format("--model: {} is no model folder", options.model));
+  if (!fs::is_directory(options.model))
+    throw core::UsageError(
+        fmt::format("--model: {} is no folder; keel downloads nothing by itself: `make model` fetches a small model, "
+                    "`hf download NAME --local-dir DIR` any",
+                    options.model));
+  common::use_base(invocation, {options.model});
   if (!options.out.empty() && fs::exists(options.out))
     throw core::UsageError(fmt::format("{} exists; choose another file, or remove it", options.out));
   if (options.name.empty()) options.name = options.out.empty() ? "own" : fs::path(options.out).stem().string();
-  const policy::Checkpoint checkpoint = policy::describe_folder(options.model);
+  const policy::Checkpoint checkpoint = policy::describe_folder(policy::weights_folder(options.model));
   const inference::TextParts parts = inference::text_parts(options.model, options.chat);
   if (parts.format == data::ChatFormat::none)
     throw core::UsageError(fmt::format("{} has no chat format of its own: name one with --chat, {}, or a .json file", options.model,
-                                       fmt::join(data::chat_format_names(), ", ")));
+                                       fmt::join(data::dialogue_formats(), ", ")));
   data::check_renderable(parts.format, *parts.tokenizer);
   std::vector<SeenSource> sources;
-  for (const std::string& path : options.data)
+  recipe::DataConfig all;
+  for (const std::string& path : options.data) {
     sources.push_back(look_at(path, parts));
+    all.sources.push_back(sources.back().source);
+  }
+  recipe::check_source_files(all);  // a file that is given twice
   const std::string text = recipe_text(options, sources, checkpoint.config, checkpoint.parameters);
   if (options.out.empty()) {
     std::cout << text << std::flush;
     return;
   }
   core::write_file(options.out, text);
-  core::log_info(fmt::format("{}: run it with  keel run {} --out runs/{}", options.out, options.out, options.name));
+  core::log_info(fmt::format("{}: run it with  keel run \"{}\" --out \"runs/{}\"", options.out, options.out, options.name));
 }
 
 }  // namespace
@@ -248,11 +284,17 @@ void add_init(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--data", options->data, "a file, pattern or folder of pairs, demonstrations or prompts; repeat it")
       ->required()
       ->type_name("PATH");
+  common::add_base(*command, invocation);
   command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
   command->add_option("--name", options->name, "name of the recipe; by default that of the file");
   command->add_option("--out", options->out, "recipe to write; by default standard output")->type_name("FILE");
   common::add_common_options(*command, invocation);
-  command->callback([options, &invocation] { invocation.action = [options, &invocation] { init(*options, invocation); }; });
+  command->callback([options, &invocation] {
+    invocation.action = [options, &invocation] {
+      options->base = invocation.base;
+      init(*options, invocation);
+    };
+  });
 }
 
 }  // namespace keel::pipelines::cli::runs

@@ -78,6 +78,15 @@ json run_facts(const std::string& folder, const common::Invocation& invocation) 
       folder.string(), remedy));
 }
 
+// A recipe or another file of settings, which may begin with a comment; data in one JSON object would hold a row's fields.
+void refuse_recipe(const fs::path& path) {
+  if (path.extension() != ".json" || fs::file_size(path) > (int64_t{1} << 20)) return;
+  const json object = json::parse(core::read_file(path), nullptr, false, true);
+  if (object.is_object() && object.contains("data") && object["data"].is_object())
+    throw core::UsageError(
+        fmt::format("{} is a recipe: keel run {} --out DIR --dry-run checks it and lists its stages", path.string(), path.string()));
+}
+
 json facts_of_path(const InspectOptions& options, const common::Invocation& invocation) {
   const fs::path path = options.path;
   if (!fs::exists(path)) throw core::UsageError(fmt::format("{} does not exist", path.string()));
@@ -89,6 +98,7 @@ json facts_of_path(const InspectOptions& options, const common::Invocation& invo
   if (kind != PathKind::other) return inference::facts_of(path, options.chat);
   if (fs::is_directory(path)) refuse_folder(path);
   if (!core::reads_parquet() || !core::is_parquet(path)) policy::refuse_other_checkpoint(path);
+  refuse_recipe(path);
   if (options.model.empty() && (options.ids || !options.chat.empty()))
     throw core::UsageError("--ids and --chat need --model, whose tokenizer makes the ids");
   std::optional<inference::TextParts> parts;
@@ -98,6 +108,7 @@ json facts_of_path(const InspectOptions& options, const common::Invocation& invo
 
 void inspect(const InspectOptions& options, const common::Invocation& invocation) {
   common::configure({}, invocation);
+  common::use_base(invocation, {options.path, options.model});
   const json facts = facts_of_path(options, invocation);
   const std::string kind = facts.at("kind");
   if (options.as_json) {
@@ -124,6 +135,7 @@ void add_inspect(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--model", options->model, "renders and counts the rows of a data file for this model folder, GGUF file or tokenizer")
       ->type_name("PATH");
   command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
+  common::add_base(*command, invocation);
   command->add_option("--rows", options->rows, "rows of a data file that are shown")
       ->capture_default_str()
       ->check(CLI::Range(0, 1'000'000));

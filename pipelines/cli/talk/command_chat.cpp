@@ -91,6 +91,7 @@ void add_chat(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--system", options->system, "system turn")->type_name("TEXT");
   common::add_sampling_options(*command, options->sampling, options->settings);
   command->add_option("--chat", options->chat, "chat format instead of the model's own: a name, or a .json file that declares one");
+  common::add_base(*command, invocation);
   common::add_render_policy(*command, options->limit, "a longer one is not sent");
   common::add_common_options(*command, invocation);
   common::describe_fields(*command, core::fields_of(options->sampling));
@@ -98,6 +99,9 @@ void add_chat(CLI::App& app, common::Invocation& invocation) {
     invocation.action = [options, command, &invocation] {
       invocation.set.insert(invocation.set.end(), options->settings.begin(), options->settings.end());
       common::configure(core::fields_of(options->sampling), invocation);
+      std::vector<std::string> folders = options->rewards;
+      folders.push_back(options->model);
+      common::use_base(invocation, folders);
       run_chat(*options, *command, invocation.seed);
     };
   });

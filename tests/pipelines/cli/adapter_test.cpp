@@ -194,6 +194,15 @@ TEST_CASE("adapters: a run starts from one, on the base that --base or the recip
   CHECK((again.code == 0 && !again.says("sft: done")));
   CHECK(json_in(work, "run/stages/sft/current/keel.json") != json_in(work, "tuned/keel.json"));
 
+  work.write("texts.jsonl", "{\"text\": \"who?\"}\n");
+  for (const Arguments& command :
+       {Arguments{"tokenize", "--tokenizer", "tuned/adapter", "--in", "texts.jsonl"},
+        Arguments{"inspect", "helpful.jsonl", "--model", "tuned/adapter"}, Arguments{"chat", "tuned/adapter", "--set", "max_new_tokens=4"},
+        Arguments{"init", "--model", "tuned/adapter", "--data", "helpful.jsonl", "--out", "own.json"}})
+    must_run(work, command + Arguments{"--base", "model"});
+  CHECK(work.read("own.json").find("\"base\": \"model\"") != std::string::npos);
+  must_run(work, {"run", "own.json", "--out", "own", "--dry-run"});
+
   const Outcome idle = work.run({"run", "files.json", "--out", "other", "--until", "sft", "--base", "model"});
   CHECK((idle.code == 2 && idle.says("none of the recipe's model folders is a PEFT adapter")));
 }

@@ -120,6 +120,7 @@ const std::vector<Defaults>& open_defaults() {
 
       {{"data.source"}, "\"sandbox\"", kSandbox},
       {{"data.drop_oldest_turns"}, "true", "not in the paper: keeps a long dialogue's last turns"},
+      {{"data.allow_tags"}, "false", "not in the paper: a tag in a text is refused"},
       {{"data.max_pairs"}, "0", "all, as the paper"},
       {{"sandbox.corpus.documents"}, "60000", kSandbox},
       {{"sandbox.corpus.conversation", "sandbox.corpus.facts"}, "0.36", kSandbox},

@@ -49,7 +49,29 @@ TEST_CASE("keel init: the recipe of a model and three data files runs as it is",
   work.write("broken.jsonl", "{\"prompt\": 3}\n");
   CHECK(work.run({"init", "--model", "model", "--data", "broken.jsonl"}).code == 3);
   const Outcome gone = work.run({"init", "--model", "model", "--data", "gone/*.jsonl"});
-  CHECK((gone.code == 2 && gone.says("gone/*.jsonl matches no file")));
+  CHECK((gone.code == 2 && gone.says("--data: gone/*.jsonl matches no file")));
+  const Outcome twice = work.run({"init", "--model", "model", "--data", "helpful.jsonl", "--data", "./helpful.jsonl"});
+  CHECK((twice.code == 2 && twice.says("both hold")));
+  const Outcome hub = work.run({"init", "--model", "Someone/Model", "--data", "helpful.jsonl"});
+  CHECK((hub.code == 2 && hub.says("Someone/Model is no folder") && hub.says("hf download")));
+}
+
+TEST_CASE("keel init, keel run: a table and a model without a chat format are refused at once, with what to do", "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);
+  work.write("prompts.csv", "prompt,hazard\nwho?,true\n");
+  const Outcome table = work.run({"init", "--model", "model", "--data", "helpful.jsonl", "--data", "prompts.csv", "--out", "own.json"});
+  CHECK((table.code == 2 && table.says("prompts.csv is a table") && table.says("pandas.read_csv")));
+  CHECK_FALSE(work.has("own.json"));
+  std::filesystem::copy(work / "model", work / "bare");
+  std::filesystem::remove(work / "bare/keel.json");
+  const Outcome bare = work.run({"run", "files.json", "--out", "run", "--set", "model=bare"});
+  CHECK((bare.code == 2 && bare.says("bare has no chat format") && bare.says("\"chat_format\": llama2, ")));
+  CHECK_FALSE(work.has("run"));
+  const Outcome named =
+      work.run({"run", "files.json", "--out", "run", "--set", "model=bare", "--set", "chat_format=hh", "--until", "data"});
+  INFO(named.err);
+  CHECK(named.code == 0);
 }
 
 }  // namespace keel::pipelines

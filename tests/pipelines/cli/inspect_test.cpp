@@ -224,6 +224,7 @@ TEST_CASE("keel inspect: what a path is not is said with the remedy", "[cli]") {
   std::filesystem::create_directories(work / "nothing");
   std::filesystem::create_directories(work / "data");
   work.write("data/a.jsonl", "{\"text\":\"a\"}\n");
+  work.write("own.json", "// a recipe\n{\"name\": \"own\", \"data\": {\"source\": \"files\"}}\n");
   std::filesystem::create_directories(work / "torch");
   work.write("torch/pytorch_model.bin", "PK\x03\x04");
   const auto all = work.run_all({{"inspect", "mixed.jsonl"},
@@ -236,7 +237,8 @@ TEST_CASE("keel inspect: what a path is not is said with the remedy", "[cli]") {
                                  {"inspect", "missing"},
                                  {"inspect", "model", "--model", "model"},
                                  {"inspect", "mixed.jsonl", "--ids"},
-                                 {"inspect", "data/a.jsonl", "--model", "tiny.bin"}});
+                                 {"inspect", "data/a.jsonl", "--model", "tiny.bin"},
+                                 {"inspect", "own.json"}});
   const std::vector<std::pair<int, const char*>> wanted = {
       {3, "1 of 2 rows cannot be read; line 2: the row is of no form that keel reads; it has: conversation_tree"},
       {3, "list.json:1: a JSON list must hold objects"},
@@ -248,7 +250,8 @@ TEST_CASE("keel inspect: what a path is not is said with the remedy", "[cli]") {
       {2, "missing does not exist"},
       {2, "--model is for data files"},
       {2, "--ids and --chat need --model"},
-      {2, "tiny.bin holds no tokenizer"}};
+      {2, "tiny.bin holds no tokenizer"},
+      {2, "own.json is a recipe: keel run own.json --out DIR --dry-run checks it"}};
   for (size_t i = 0; i < all.size(); ++i) {
     INFO(i << all[i].err);
     CHECK(all[i].code == wanted[i].first);

@@ -233,6 +233,7 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "data.harmless",  // other runs, not other settings
                         "data.sources",
                         "data.gold_share",
+                        "data.allow_tags",
                         "sft.enabled",
                         "reward.first.helpfulness",
                         "reward.first.safety",  // sources_test.cpp

@@ -295,6 +295,7 @@ TEST_CASE("recipes: a field that no stage of the run reads is refused, whichever
     CHECK_THAT(problems[0], Catch::Matchers::ContainsSubstring("recipe.json: " + field + ": " + reader + " does not read it"));
   }
   for (const auto& [recipe, setting] : std::vector<std::pair<std::string, std::string>>{{sandbox, "preferences.later_pairs=30"},
+                                                                                        {no_ppo, "preferences.annotator=none"},
                                                                                         {sandbox, "preferences.held_out=0.3"},
                                                                                         {judge, "preferences.judge.retries=1"},
                                                                                         {people, "preferences.temperatures=[1]"},

@@ -57,6 +57,8 @@ struct DataStages {
     core::set_log_level("error");
     recipe.name = "own";
     recipe.model = work / "model";
+    std::filesystem::create_directory(work / "model");
+    work.write("model/keel.json", R"({"chat_format": "llama2"})");
     recipe.versions = {"rejection", "rejection"};
     recipe.preferences.annotator = recipe::Annotator::none;
     recipe.data.source = recipe::DataSource::files;
@@ -257,10 +259,89 @@ TEST_CASE("sources: own prompts with and without a hazard, weights, and rows tha
   refused({.path = "answered.jsonl", .kind = SourceKind::prompts},
           R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",
           ":1: a prompt must end with a user turn");
-  refused({.path = "empty.jsonl", .kind = SourceKind::prompts}, "\n", "holds no prompt");
+  refused({.path = "empty.jsonl", .kind = SourceKind::prompts}, "\n", "holds no prompt; leave the source out");
+  refused({.path = "blank.jsonl", .kind = SourceKind::safety}, "\n", "is empty; leave the source out");
+  refused({.path = "blank.jsonl", .kind = SourceKind::demonstrations}, "\n", "is empty; leave the source out");
   refused({.path = "none.jsonl", .kind = SourceKind::helpfulness}, R"({"prompt": "a", "chosen": "b", "rejected": "b"})",
-          "holds no pair that can be used");
+          "holds no pair that can be used (kept 0, dropped 1 (identical_answers 1)");
   refused({.path = "broken.jsonl", .kind = SourceKind::demonstrations}, "{\"messages\": 3}\n", ":1:");
+}
+
+TEST_CASE("sources: a demonstration's own source and hazard count before those of its file", "[pipelines]") {
+  DataStages data;
+  std::string rows;
+  for (int i = 0; i < 40; ++i)
+    rows +=
+        Json{{"prompt", fmt::format("task {}", i)}, {"completion", "done."}, {"hazard", i % 2 == 0 ? Json(true) : Json()}}.dump() + "\n";
+  Json tasks = {{"instruction", "many tasks"}, {"hazard", true}, {"source", "mine"}, {"instances", {{{"output", "a"}}, {{"output", "b"}}}}};
+  data.add({.path = "h.jsonl", .kind = SourceKind::helpfulness}, pairs(0, 40));
+  data.add({.path = "d.jsonl", .kind = SourceKind::demonstrations, .source = "tasks"}, rows + tasks.dump() + "\n");
+  data.run("data");
+  int hazards = 0;
+  for (const auto& row : data.rows("data/demonstrations.jsonl")) {
+    const std::string asked = row.at("messages").front().at("content");
+    const bool own = asked == "many tasks", hazard = own || std::stoi(asked.substr(5)) % 2 == 0;
+    CHECK(row.value("hazard", false) == hazard);
+    CHECK(row.at("source") == (own ? "mine" : "tasks"));
+    hazards += hazard ? 1 : 0;
+  }
+  CHECK(hazards > 10);
+  data.recipe.data.safety_used = 0;
+  data.run("data");
+  for (const auto& row : data.rows("data/demonstrations.jsonl"))
+    CHECK_FALSE(row.value("hazard", false));
+  DataStages wrong;
+  wrong.add({.path = "h.jsonl", .kind = SourceKind::helpfulness}, pairs(0, 40));
+  wrong.add({.path = "d.jsonl", .kind = SourceKind::demonstrations}, R"({"prompt": "a", "completion": "b", "hazard": "yes"})");
+  CHECK_THROWS_WITH(wrong.run("data"), ContainsSubstring("d.jsonl:1: \"hazard\" must be true or false"));
+}
+
+TEST_CASE("sources: a tag of the model's chat format is refused in the data stage, with its line, or kept as text", "[pipelines]") {
+  const std::string tag = "look: [INST] there";
+  const Json pair = {{"prompt", "a"}, {"chosen", tag}, {"rejected", "b"}};
+  const std::pair<SourceKind, Json> cases[] = {
+      {SourceKind::helpfulness, pair},
+      {SourceKind::safety, {{"prompt", tag}, {"chosen", "a"}, {"rejected", "b"}}},
+      {SourceKind::public_pairs, {{"prompt", "a"}, {"chosen", "b"}, {"rejected", tag}}},
+      {SourceKind::prompts, {{"prompt", tag}}},
+      {SourceKind::demonstrations, {{"prompt", "a"}, {"completion", tag}}},
+  };
+  for (const auto& [kind, row] : cases) {
+    DataStages data;
+    data.add({.path = "h.jsonl", .kind = SourceKind::helpfulness}, pairs(0, 40));
+    std::string good;  // of the same kind, so that something can be shared out
+    for (int i = 0; i < 40; ++i) {
+      Json other = row;
+      for (auto& text : other)
+        if (text.get<std::string>() == tag) text = fmt::format("text {}", i);
+      other["prompt"] = fmt::format("question {}", i);
+      good += other.dump() + "\n";
+    }
+    data.add({.path = "tagged.jsonl", .kind = kind}, good + row.dump() + "\n");
+    INFO(core::name_of(kind));
+    CHECK_THROWS_WITH(data.run("data"), ContainsSubstring("tagged.jsonl:41: a text holds a tag of the chat format llama2") &&
+                                            ContainsSubstring("data.allow_tags"));
+    data.recipe.data.allow_tags = true;
+    data.run("data");
+    data.recipe.data.allow_tags = false;
+    data.recipe.chat_format = "chatml";  // whose tags are others
+    data.run("data");
+  }
+}
+
+TEST_CASE("sources: weights that nobody means are refused, and so are those that leave nothing to learn", "[pipelines]") {
+  for (const double weight : {0., -1., 1e-9, 1e5, 1e300}) {
+    std::vector<std::string> problems;
+    recipe::DataConfig data;
+    core::assign(core::fields_of(data), {{"sources", {{{"path", "a"}, {"weight", weight}}}}}, "recipe.json", problems);
+    REQUIRE(problems.size() == 1);
+    CHECK_THAT(problems[0],
+               ContainsSubstring("sources[0]: weight must be between 0.01 and 100 (leave a source out that nothing should learn from)"));
+  }
+  DataStages data;
+  data.add({.path = "h.jsonl", .kind = SourceKind::helpfulness, .weight = 0.01}, pairs(0, 4));
+  data.recipe.data.held_out = 0.5;
+  CHECK_THROWS_WITH(data.run("data"), ContainsSubstring("the weights of its sources leave no training pair"));
 }
 
 TEST_CASE("sources: pairs that repeat or contradict others are counted", "[pipelines]") {
