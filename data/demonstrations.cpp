@@ -108,7 +108,7 @@ std::vector<nlohmann::json> demonstration_rows(const nlohmann::json& row) {
 
 std::optional<Demonstration> parse_demonstration(const nlohmann::json& row, Counts& counts) {
   Demonstration demonstration = parse_formats(row);
-  demonstration.source = optional_text(row, "source");
+  if (const auto* source = member(row, "source"); source != nullptr && source->is_string()) demonstration.source = *source;
   demonstration.hazard = parse_label(row, "hazard");
   const auto& messages = demonstration.dialogue.messages;  // empty for plain text
   const char* reason = nullptr;

@@ -30,7 +30,7 @@ struct DemonstrationSet {
 
 // One row, or nothing when it is well formed but unusable, counted under "no_answer" (ends with a user turn), "empty_answer" (the last
 // answer, or a text, holds nothing but blanks) or "weight_0" (no answer is learned). The first of these forms that a row has is read, and
-// "source" (text) and "hazard" (true or false), each absent or null when unknown; other keys are ignored:
+// "hazard" (true or false) and "source" (what is no text is none), each absent or null when unknown; other keys are ignored:
 //   {"messages"}               a dialogue; answers with "weight": 0 are context alone
 //   {"prompt", "completion"}   prompt: text (dialogue_of_prompt) or messages; completion: text or messages that go on from the prompt
 //   {"instruction", "input", "output"}   Alpaca: the input, if there is one, follows the instruction behind an empty line

@@ -33,6 +33,7 @@ Sequence PrefixCache::begin(const core::Ids& ids) {
   if (next != kept_.end()) consider(next);
   if (next != kept_.begin()) consider(std::prev(next));
   if (best == kept_.end()) return {};
+  best->second.turn = turn_;
   best->second.used = ++clock_;
   return pages_.fork(best->second.sequence, length);
 }
@@ -49,10 +50,19 @@ void PrefixCache::keep(core::Ids ids, Sequence sequence) {
     const auto before = std::prev(next);
     if (common_beginning(before->first, ids) == static_cast<int64_t>(before->first.size())) drop(before);
   }
+  while (kept_pages_ + pages_of(sequence) > most_pages_) {
+    const auto oldest =
+        std::ranges::min_element(kept_, {}, [](const auto& kept) { return std::pair(kept.second.turn, -kept.second.used); });
+    if (oldest->second.turn == turn_) return pages_.release(sequence);
+    drop(oldest);
+  }
   kept_pages_ += pages_of(sequence);
-  kept_.emplace(std::move(ids), Kept{std::move(sequence), ++clock_});
-  while (kept_pages_ > most_pages_)
-    drop(std::ranges::min_element(kept_, {}, [](const auto& kept) { return kept.second.used; }));
+  kept_.emplace(std::move(ids), Kept{std::move(sequence), turn_, ++clock_});
+}
+
+void PrefixCache::begin_turn() {
+  const std::lock_guard lock(mutex_);
+  ++turn_;
 }
 
 void PrefixCache::drop(std::map<core::Ids, Kept>::iterator kept) {

@@ -21,13 +21,18 @@ class PrefixCache {
   // Empty where nothing fits.
   Sequence begin(const core::Ids& ids);
 
-  // Takes over the sequence of `ids`. Those that were not used for the longest time make room.
+  // A turn of all dialogues begins. What it uses stays to its end.
+  void begin_turn();
+
+  // Takes over the sequence of `ids` and drops its kept beginning. For room, sequences of the earliest turns go first, and of one turn
+  // those used last: dialogues come in the same order in every turn, so that these are needed last. Where all are of this turn, it is not
+  // kept.
   void keep(core::Ids ids, Sequence sequence);
 
  private:
   struct Kept {
     Sequence sequence;
-    int64_t used;  // when, on clock_
+    int64_t turn, used;  // when last, by turn_ and clock_
   };
 
   void drop(std::map<core::Ids, Kept>::iterator kept);
@@ -37,7 +42,7 @@ class PrefixCache {
   std::mutex mutex_;
   std::map<core::Ids, Kept> kept_;  // in the order of their ids: what begins alike stands together
   int64_t kept_pages_ = 0;          // pages that two of them share count twice
-  int64_t clock_ = 0;
+  int64_t turn_ = 0, clock_ = 0;
 };
 
 }  // namespace keel::engine

@@ -222,7 +222,15 @@ void Generator::Packed::generate(const Llama& llama, const GenerationJob& job, s
   const auto count = std::ssize(answers);
   const int threads = threads_for(llama, count);
   engine::Team everyone(threads);
+  const struct Unpack {
+    std::optional<engine::Model>& model;
+    bool stays;
+    ~Unpack() {
+      if (!stays) model.reset();
+    }
+  } unpack{model, can_stay_packed(llama)};
   if (!model) model = packed_model(llama, llama.head, everyone);
+  cache.begin_turn();
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
   constexpr int64_t kEnough = 8;
   const int64_t workers = count >= kEnough * threads ? runtime::worker_count(threads) : 1;
@@ -239,7 +247,6 @@ void Generator::Packed::generate(const Llama& llama, const GenerationJob& job, s
       if (job.done) job.done(finished);
     });
   });
-  if (!can_stay_packed(llama)) model.reset();
 }
 
 Generator::Generator(const Llama& model, int64_t kept_bytes) : model_(model) {

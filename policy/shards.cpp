@@ -70,4 +70,10 @@ std::vector<core::Sample> generate_in_shards(Generator& generator, const Generat
   return all;
 }
 
+std::vector<core::Sample> generate_in_shards(const Llama& model, const GenerationJob& job, const std::string& label,
+                                             const std::filesystem::path& folder) {
+  Generator generator(model);
+  return generate_in_shards(generator, job, label, folder);
+}
+
 }  // namespace keel::policy

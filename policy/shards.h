@@ -18,6 +18,10 @@ namespace keel::policy {
 std::vector<core::Sample> generate_in_shards(Generator& generator, const GenerationJob& job, const std::string& label,
                                              const std::filesystem::path& folder);
 
+// The same by a generator of its own.
+std::vector<core::Sample> generate_in_shards(const Llama& model, const GenerationJob& job, const std::string& label,
+                                             const std::filesystem::path& folder);
+
 nlohmann::json to_json(const core::Sample& sample);
 core::Sample sample_from_json(const nlohmann::json& row);
 

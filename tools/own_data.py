@@ -1,6 +1,6 @@
-"""Lays out public data sets as recipes/own-data.json reads them: three weeks of preference pairs, and prompts with "hazard".
+"""Lays out public data sets as recipes/own-data.json reads them: weeks of preference pairs (it reads two of three), and prompts with "hazard".
 
-    python3 tools/own_data.py --helpful helpful-base/test.jsonl.gz --harmless harmless-base/test.jsonl.gz --safe xstest_prompts.csv \
+    python3 tools/own_data.py --helpful helpful-base/test.jsonl.gz --harmless harmless-base/test.jsonl.gz --xstest xstest_prompts.csv \
         --attacks harmful_behaviors.csv --tasks seed_tasks.jsonl --demonstrations safety_only_data_Instructions.json --out data
 
 The first two are HH-RLHF (https://github.com/anthropics/hh-rlhf), the prompts are XSTest's, AdvBench's and self-instruct's, the demonstrations those of
@@ -17,7 +17,7 @@ WEEKS = [(0.0, 0.6), (0.6, 0.85), (0.85, 1.0)]  # shares of the pairs
 
 
 def prompts_of(args):
-    with open(args.safe, newline="") as file:
+    with open(args.xstest, newline="") as file:
         for row in csv.DictReader(file):
             yield {"prompt": row["prompt"], "hazard": row["label"] == "unsafe", "source": "xstest"}
     with open(args.attacks, newline="") as file:
@@ -39,7 +39,7 @@ def prompts_of(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("helpful", "harmless", "safe", "attacks", "tasks", "demonstrations"):
+    for name in ("helpful", "harmless", "xstest", "attacks", "tasks", "demonstrations"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()

@@ -122,8 +122,7 @@ void answer_all(const Requests& requests, const ComparisonSettings& settings, co
     if (fresh) model->second = inference::load_language_model(context.at("model:" + name));
     // The two answers of a comparison use different draws, whichever models wrote them.
     const std::string draws = purpose_of(settings.version, fmt::format(" {}T={}", settings.version == 1 ? "" : name + " ", temperature));
-    policy::Generator generator(model->second.llama);
-    const auto samples = policy::generate_in_shards(generator,
+    const auto samples = policy::generate_in_shards(model->second.llama,
                                                     {.prompts = request.prompts,
                                                      .sampling = {.temperature = temperature, .max_new_tokens = settings.max_new_tokens},
                                                      .stop_ids = data::stop_ids(model->second.format, *model->second.tokenizer),

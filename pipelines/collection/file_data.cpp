@@ -234,7 +234,7 @@ void write_corpus(const GivenSettings& settings, const steps::Context& context) 
 std::pair<GivenSettings, steps::Inputs> given_of(const std::vector<recipe::SourceConfig>& sources,
                                                  const std::vector<std::vector<recipe::SourceFile>>& files, int64_t batch,
                                                  bool (*wanted)(SourceKind)) {
-  GivenSettings settings{.data = {}, .sources = {}, .batch = batch, .chat_format = {}};
+  GivenSettings settings{.data = {}, .sources = {}, .batch = batch};
   steps::Inputs inputs;
   for (size_t i = 0; i < sources.size(); ++i) {
     if (sources[i].batch != batch || !wanted(sources[i].kind)) continue;
@@ -243,6 +243,13 @@ std::pair<GivenSettings, steps::Inputs> given_of(const std::vector<recipe::Sourc
       inputs.push_back({core::name_of(sources[i].kind), steps::from_outside(file.name, file.path)});
   }
   return {settings, inputs};
+}
+
+// What the check of tags needs; the model for its own chat format.
+void check_tags_of(const recipe::Recipe& recipe, GivenSettings& settings, steps::Inputs& inputs) {
+  if (!recipe.chat_format.empty()) settings.chat = data::parse_chat_format(recipe.chat_format);
+  settings.allow_tags = recipe.data.allow_tags;
+  inputs.push_back({"model", steps::from_outside("model", recipe.model)});
 }
 
 }  // namespace
@@ -259,14 +266,14 @@ void add_file_data(steps::Plan& plan) {
     settings.data = recipe.data;
     if (version.number > 1)  // only what a later batch reads, so that nothing else is part of its key
       settings.data = {.held_out = recipe.data.held_out, .gold_share = recipe.data.gold_share, .max_pairs = recipe.data.max_pairs};
-    settings.chat_format = recipe.chat_format;
-    settings.allow_tags = recipe.data.allow_tags;
-    inputs.push_back({"model", steps::from_outside("model", recipe.model)});  // for its chat format
+    check_tags_of(recipe, settings, inputs);
     plan.add(steps::make_step(version.data, settings, std::move(inputs), write_data));
   }
   if (auto [settings, inputs] = given_of(sources, files, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; });
-      !settings.sources.empty())
+      !settings.sources.empty()) {
+    check_tags_of(recipe, settings, inputs);
     plan.add(steps::make_step("corpus", settings, std::move(inputs), write_corpus));
+  }
 }
 
 }  // namespace keel::pipelines::collection

@@ -25,22 +25,22 @@ namespace {
 using recipe::SourceConfig;
 using recipe::SourceKind;
 
-// Refuses tags of the chat format now, not when models have been trained: `check(dialogue or text)` throws std::invalid_argument.
+// Refuses tags of the chat format now, not when models have been trained. Throws std::invalid_argument.
 class TagCheck {
  public:
   TagCheck(const GivenSettings& settings, const steps::Context& context)
-      : refused_(!settings.allow_tags), format_(inference::chat_format_of(context.at("model"), settings.chat_format)) {}
+      : refused_(!settings.allow_tags),
+        format_(settings.chat == data::ChatFormat::none ? inference::chat_format_of(context.at("model")) : settings.chat) {}
 
-  void operator()(const std::string& text) const {
-    if (refused_ && data::holds_tag(format_, text))
+  void operator()(const core::Message& message) const {
+    if (refused_ && data::holds_tag(format_, message.content))
       throw std::invalid_argument(
-          fmt::format("a text holds a tag of the chat format {}: take it out, or set data.allow_tags, which keeps tags "
-                      "as plain text",
-                      format_.name));
+          fmt::format("the {} turn holds a tag of the chat format {}: take it out, or set data.allow_tags, which keeps tags as plain text",
+                      message.role, format_.name));
   }
   void operator()(const core::Dialogue& dialogue) const {
     for (const core::Message& message : dialogue.messages)
-      (*this)(message.content);
+      (*this)(message);
   }
 
  private:
@@ -158,8 +158,8 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
       if (pair.source.empty()) pair.source = source.source;
       data::with_place(set.path, set.lines.at(i), [&] {
         check_tags(pair.prompt);
-        check_tags(pair.chosen);
-        check_tags(pair.rejected);
+        check_tags({"assistant", pair.chosen});
+        check_tags({"assistant", pair.rejected});
       });
     }
     return std::move(set.pairs);
@@ -250,15 +250,18 @@ std::vector<Weighted<GivenDemonstration>> read_demonstrations(const GivenSetting
 }
 
 std::vector<nlohmann::json> read_documents(const GivenSettings& settings, const steps::Context& context) {
+  const TagCheck check_tags(settings, context);
   auto rows =
-      read_kind<nlohmann::json>(settings, context, SourceKind::pretraining, [](const steps::fs::path& file, const SourceConfig& source) {
+      read_kind<nlohmann::json>(settings, context, SourceKind::pretraining, [&](const steps::fs::path& file, const SourceConfig& source) {
         std::vector<nlohmann::json> documents;
         core::JsonlReader reader(file);
         for (nlohmann::json row; reader.next(row);) {
+          if (const auto* messages = data::member(row, "messages"))
+            data::with_place(reader.path(), reader.line(), [&] { check_tags(data::parse_messages(*messages, "messages")); });
           if (data::optional_text(row, "source").empty() && !source.source.empty()) row["source"] = source.source;
           documents.push_back(std::move(row));
         }
-        if (documents.empty()) throw core::DataError(file, 0, "holds no text");
+        if (documents.empty()) throw core::DataError(file, 0, "holds no text; leave the source out");
         return documents;
       });
   return by_weight(rows, context.seed, "pretraining");

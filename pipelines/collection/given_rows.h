@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/types.h"
+#include "data/chat_format.h"
 #include "data/mixture.h"
 #include "pipelines/recipe/data.h"
 #include "pipelines/steps/step.h"
@@ -30,7 +31,7 @@ struct GivenSettings {
   recipe::FileDataConfig data;
   std::vector<GivenSource> sources;
   int64_t batch = 1;
-  std::string chat_format;  // "" = the model's own
+  data::ChatFormat chat = data::ChatFormat::none;  // the recipe's; none: the model's own
   bool allow_tags = false;
 };
 
@@ -38,7 +39,7 @@ inline void visit(GivenSettings& settings, core::Fields& fields) {
   fields.section("data", settings.data, "shares and sizes");
   fields.objects("sources", settings.sources, "sources");
   fields("batch", settings.batch, "N of VN");
-  fields("chat_format", settings.chat_format, "whose tags are refused; empty = the model folder's own");
+  fields.section("chat", settings.chat, "chat format whose tags are refused; none = the model folder's own");
   fields("allow_tags", settings.allow_tags, "tags are kept as plain text");
 }
 

@@ -39,8 +39,7 @@ void visit(BestOfSettings& settings, core::Fields& fields) {
 rejection_sampling::Selection study(const std::string& name, const inference::LanguageModel& model, double temperature,
                                     const inference::Prompts& prompts, const reward::RewardFunction& reward, const BestOfSettings& settings,
                                     const steps::Context& context) {
-  policy::Generator generator(model.llama);
-  const auto samples = policy::generate_in_shards(generator,
+  const auto samples = policy::generate_in_shards(model.llama,
                                                   {.prompts = prompts.ids,
                                                    .samples = settings.best_of.samples,
                                                    .sampling = {.temperature = temperature, .max_new_tokens = settings.max_new_tokens},

@@ -84,8 +84,7 @@ Answered answer_all(const std::string& name, const Measures& measures, const Que
   const inference::Prompts& prompts = questions.prompts;
   Answered result{.measured = {.model = name, .answers = {}}, .texts = {}, .finish = {}};
   // The same draws for every model, so that only the models make answers differ and equal models give equal answers.
-  policy::Generator generator(model.llama);
-  const auto samples = policy::generate_in_shards(generator,
+  const auto samples = policy::generate_in_shards(model.llama,
                                                   {.prompts = prompts.ids,
                                                    .sampling = {.max_new_tokens = settings.evaluation.max_new_tokens},
                                                    .stop_ids = data::stop_ids(model.format, *model.tokenizer),

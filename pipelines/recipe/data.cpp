@@ -133,8 +133,9 @@ void check_source_files(const DataConfig& config) {
       if (ends_in(name, {".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst"}))
         throw core::UsageError(
             fmt::format("{}: {} is a table of text, and sources are JSON lines or Parquet; convert it, e.g. python3 -c \"import pandas; "
-                        "pandas.read_csv('{}').to_json('{}.jsonl', orient='records', lines=True)\"",
-                        setting_of(config, i), file.path.string(), file.path.string(), file.path.stem().string()));
+                        "pandas.read_csv('{}'{}).to_json('{}.jsonl', orient='records', lines=True)\"",
+                        setting_of(config, i), file.path.string(), file.path.string(),
+                        name.find(".tsv") == std::string::npos ? "" : ", sep='\\t'", file.path.stem().string()));
       const auto [holder, fresh] = holders.try_emplace({sources[i].kind, fs::canonical(file.path)}, i);
       if (!fresh)
         throw core::UsageError(fmt::format("{} and {} both hold {}: its rows would count twice; leave it out of one, or give it a weight",

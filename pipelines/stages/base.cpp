@@ -40,9 +40,10 @@ void pretrain(const PretrainSettings& settings, const steps::Context& context) {
   shape.vocab_size = tokenizer->vocab_size();
   const int64_t row_tokens = std::min(config.batch.row_tokens, shape.max_position_embeddings);
   nlohmann::json counts;
-  const Corpus corpus = read_corpus(context.at("data"), format, *tokenizer, row_tokens, counts);
+  const Corpus corpus = read_corpus(context.at("data"), format, *tokenizer, row_tokens, data::TagPolicy::refuse, counts);
   const auto held_out = context.maybe("validation");
-  const Corpus validation = held_out.empty() ? Corpus{} : read_corpus(held_out, format, *tokenizer, row_tokens, counts);
+  const Corpus validation =
+      held_out.empty() ? Corpus{} : read_corpus(held_out, format, *tokenizer, row_tokens, data::TagPolicy::refuse, counts);
   std::vector<policy::Source> sources;
   for (const auto& [name, source] : corpus.sources)
     sources.push_back(source);

@@ -16,7 +16,7 @@ namespace {
 
 // A document's ids and its source; no ids for a row that is left out.
 std::pair<core::Ids, std::string> read_document(const nlohmann::json& row, data::ChatFormat format, const data::Tokenizer& tokenizer,
-                                                data::Counts& counts) {
+                                                data::TagPolicy tags, data::Counts& counts) {
   std::string source = data::optional_text(row, "source");
   if (source.empty()) source = "text";
   const auto document = data::parse_demonstration(row, counts);
@@ -27,18 +27,18 @@ std::pair<core::Ids, std::string> read_document(const nlohmann::json& row, data:
         throw std::invalid_argument(
             "pretraining learns every token of a dialogue, also of a turn with \"weight\": 0; leave \"weight\" out");
   if (document->dialogue.messages.empty()) return {data::render_text(tokenizer, document->text, true, true).ids, source};
-  return {data::render(format, tokenizer, document->dialogue).ids, source};
+  return {data::render(format, tokenizer, document->dialogue, tags).ids, source};
 }
 
 }  // namespace
 
 Corpus read_corpus(const std::filesystem::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t row_tokens,
-                   nlohmann::json& counts) {
+                   data::TagPolicy tags, nlohmann::json& counts) {
   Corpus corpus;
   data::Counts read, rendered;
   core::JsonlReader reader(file);
   const auto add = [&](const nlohmann::json& row) {
-    const auto [ids, name] = read_document(row, format, tokenizer, read);
+    const auto [ids, name] = read_document(row, format, tokenizer, tags, read);
     if (ids.empty()) return;
     policy::Source& source = corpus.sources[name];
     source.name = name;

@@ -24,6 +24,6 @@ struct Corpus {
 // Rows {"text"} or {"messages"} of a file, in pieces of at most `row_tokens`. `counts` gets what was read, by the file's name. DataError
 // for malformed rows, and where nothing is left.
 Corpus read_corpus(const std::filesystem::path& file, data::ChatFormat format, const data::Tokenizer& tokenizer, int64_t row_tokens,
-                   nlohmann::json& counts);
+                   data::TagPolicy tags, nlohmann::json& counts);
 
 }  // namespace keel::pipelines::stages

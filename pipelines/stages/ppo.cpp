@@ -59,7 +59,9 @@ void optimise(const PpoSettings& settings, const steps::Context& context) {
                     .reward = inference::reward_function(models, held_out.ids, held_out.hazard, settings.combination)};
   }
   if (const auto corpus = context.maybe("pretraining"); !corpus.empty())
-    job.pretraining = read_corpus(corpus, policy.format, *policy.tokenizer, policy.llama.config.max_position_embeddings, counts).sequences;
+    job.pretraining = read_corpus(corpus, policy.format, *policy.tokenizer, policy.llama.config.max_position_embeddings,
+                                  settings.limit.allow_tags ? data::TagPolicy::allow : data::TagPolicy::refuse, counts)
+                          .sequences;
   core::write_file(context.work / "counts.json", core::dump_json(counts) + "\n");
   const reward::RewardModel critic = ppo::make_critic(config, policy.llama, models.helpfulness.weights);
   const ppo::PpoResult result = ppo::train(policy.llama, critic, job, config, seed, context.work);

@@ -103,9 +103,9 @@ void run_alone(const Step& step, const Alone& how) {
                                                       : attempt;
     if (begun != attempt) {
       if (finished || run::holds_checkpoint(partial))
-        throw core::UsageError(
-            fmt::format("{} holds half-done work of another command ({}): remove it to start over, or repeat the command that began it",
-                        partial.string(), fmt::join(run::key_differences(begun, finished ? material : attempt), "; ")));
+        throw core::UsageError(fmt::format(
+            "{} holds half-done work of another command, program or machine ({}): remove it to start over, or go on with what began it",
+            partial.string(), fmt::join(run::key_differences(begun, finished ? material : attempt), "; ")));
       empty_folder(partial, record);
     }
     core::write_file(record, core::dump_json(attempt) + "\n");

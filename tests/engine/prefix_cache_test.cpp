@@ -61,16 +61,21 @@ TEST_CASE("prefix cache: what begins stays, whatever becomes of the one that it 
   cache.keep(count_from(0, kPage + 2), first);
   Sequence taken = cache.begin(count_from(0, kPage + 9));
   CHECK(taken.length == kPage + 2);
+  cache.begin_turn();
   cache.keep(count_from(100, 3 * kPage), sequence_of(pool, 3 * kPage));  // makes the first one go
   Sequence gone = cache.begin(count_from(0, kPage));
   CHECK(gone.length == 0);
+  Sequence other = sequence_of(pool, 6 * kPage);  // takes every page that is free
+  for (float* page : other.pages)
+    page[0] = 1;
   CHECK(taken.pages[0][0] == 7);
   CHECK(taken.pages[1][0] == 8);
   pool.release(taken);
+  pool.release(other);
   CHECK(pool.pages_in_use() == 3);
 }
 
-TEST_CASE("prefix cache: a sequence takes the place of its beginning, and the least used ones make room", "[engine]") {
+TEST_CASE("prefix cache: a sequence takes the place of its beginning, and those of earlier turns make room", "[engine]") {
   PagePool pool(kOneLayer, 1);
   PrefixCache cache(pool, 4 * pool.page_bytes());
   cache.keep(count_from(0, 5), sequence_of(pool, 5));
@@ -82,18 +87,41 @@ TEST_CASE("prefix cache: a sequence takes the place of its beginning, and the le
   cache.keep(count_from(100, 2 * kPage), sequence_of(pool, 2 * kPage));
   cache.keep(count_from(200, kPage), sequence_of(pool, kPage));
   CHECK(pool.pages_in_use() == 4);
-  Sequence used = cache.begin(count_from(0, 5));  // so that the one from 100 on is the least used
+  cache.begin_turn();
+  Sequence used = cache.begin(count_from(0, 5));  // of this turn: it stays
   pool.release(used);
   cache.keep(count_from(300, 2 * kPage), sequence_of(pool, 2 * kPage));
-  CHECK(cache.begin(count_from(100, 2 * kPage)).length == 0);
-  for (const int64_t first : {0, 200, 300}) {
+  const auto known = [&](int64_t first) {
     Sequence kept = cache.begin(count_from(first, 4));
-    CHECK(kept.length == 3);
+    const bool found = kept.length == 3;
     pool.release(kept);
-  }
-  cache.keep(count_from(400, 5 * kPage), sequence_of(pool, 5 * kPage));  // more than all
-  CHECK(pool.pages_in_use() == 4);
+    return found;
+  };
+  CHECK((known(0) && known(300)));
+  CHECK((!known(100) && !known(200)));  // of the turn before; there is room for one of them no more
+  CHECK(pool.pages_in_use() == 3);
+  cache.keep(count_from(400, 2 * kPage), sequence_of(pool, 2 * kPage));  // all that is there is of this turn
+  cache.keep(count_from(500, 5 * kPage), sequence_of(pool, 5 * kPage));  // more than all
+  CHECK((known(0) && known(300) && !known(400) && !known(500)));
   CHECK(PrefixCache(pool, 0).keeps() == false);
+}
+
+TEST_CASE("prefix cache: dialogues for which there is no room do not drive out those that come next", "[engine]") {
+  PagePool pool(kOneLayer, 1);
+  PrefixCache cache(pool, 40 * pool.page_bytes());
+  int64_t found = 0;
+  for (int64_t turn = 1; turn <= 10; ++turn) {
+    cache.begin_turn();
+    found = 0;
+    for (int64_t dialogue = 0; dialogue < 30; ++dialogue) {  // of up to ten pages each
+      const Ids ids = count_from(1000 * dialogue, turn * kPage);
+      Sequence sequence = cache.begin(ids);
+      if (sequence.length == (turn - 1) * kPage && turn > 1) ++found;
+      pool.extend(sequence, std::ssize(ids));
+      cache.keep(ids, sequence);
+    }
+  }
+  CHECK(found >= 3);  // of the four that fit
 }
 
 TEST_CASE("prefix cache: threads take, extend and keep sequences at the same time", "[engine]") {

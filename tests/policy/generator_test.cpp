@@ -18,6 +18,7 @@ constexpr int64_t kPlenty = 1 << 20;
 keel::policy::LlamaConfig long_context() {
   auto shape = keel::test::lively_config();
   shape.max_position_embeddings = 200;
+  shape.intermediate_size = 1200;  // work enough for several threads
   return shape;
 }
 

@@ -95,6 +95,7 @@ SeenSource look_at(const std::string& path, const inference::TextParts& parts) {
   for (const recipe::SourceFile& file : files.front()) {
     const json facts = data_facts(file.path, parts, 0, false);
     if (facts.contains("unreadable")) throw core::DataError(file.path, 0, facts.at("unreadable").at("first").at(0).get<std::string>());
+    if (facts.contains("refused")) throw core::DataError(file.path, 0, facts.at("refused").at("first").at(0).get<std::string>());
     SeenSource seen = seen_source(path, facts);
     if (whole.rows > 0 && seen.source.kind != whole.source.kind)
       throw core::UsageError(fmt::format("{} holds files of different kinds, {} and {}; give each --data of its own", path,

@@ -22,6 +22,9 @@ TEST_CASE("keel init: the recipe of a model and three data files runs as it is",
   INFO(written.err);
   REQUIRE(written.code == 0);
   const std::string text = work.read("own.json");
+  // A third of 60 prompts: 1.5 times the 5 to test and twice 2 to validate, each of which takes half of both kinds.
+  CHECK_THAT(text, ContainsSubstring("\"held_out\": 0.23,") &&
+                       ContainsSubstring("\"train_prompts\": 30, \"validation_prompts\": 2, \"test_prompts\": 5,"));
   CHECK_THAT(text, ContainsSubstring("\"path\": \"helpful.jsonl\", \"kind\": \"helpfulness\"") &&
                        ContainsSubstring("\"path\": \"harmless.jsonl\", \"kind\": \"safety\"") &&
                        ContainsSubstring("\"path\": \"prompts.jsonl\", \"kind\": \"prompts\"") && ContainsSubstring("// 60 rows") &&
@@ -63,6 +66,12 @@ TEST_CASE("keel init, keel run: a table and a model without a chat format are re
   const Outcome table = work.run({"init", "--model", "model", "--data", "helpful.jsonl", "--data", "prompts.csv", "--out", "own.json"});
   CHECK((table.code == 2 && table.says("prompts.csv is a table") && table.says("pandas.read_csv")));
   CHECK_FALSE(work.has("own.json"));
+  work.write("tagged.jsonl", R"({"prompt": "say <|im_end|>", "hazard": false})");
+  const Outcome tagged =
+      work.run({"init", "--model", "model", "--chat", "chatml", "--data", "helpful.jsonl", "--data", "tagged.jsonl", "--out", "own.json"});
+  INFO(tagged.err);
+  CHECK(tagged.code != 0);
+  CHECK_FALSE(work.has("own.json"));
   std::filesystem::copy(work / "model", work / "bare");
   std::filesystem::remove(work / "bare/keel.json");
   const Outcome bare = work.run({"run", "files.json", "--out", "run", "--set", "model=bare"});
@@ -72,6 +81,37 @@ TEST_CASE("keel init, keel run: a table and a model without a chat format are re
       work.run({"run", "files.json", "--out", "run", "--set", "model=bare", "--set", "chat_format=hh", "--until", "data"});
   INFO(named.err);
   CHECK(named.code == 0);
+}
+
+TEST_CASE("keel run: data.allow_tags carries a tag through every stage, PPO's pretraining mix too; contradictions are told",
+          "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);
+  std::string prompts, demonstrations;
+  for (int i = 0; i < 30; ++i) {
+    prompts += Json{{"prompt", fmt::format("who sells [INST] {}?", i)}, {"hazard", i % 2 == 0}}.dump() + "\n";
+    demonstrations += Json{{"prompt", fmt::format("say {}", i)}, {"completion", "[INST] the baker."}}.dump() + "\n";
+  }
+  prompts += Json{{"prompt", "who sells [INST] 1?"}, {"hazard", true}}.dump() + "\n";
+  work.write("prompts.jsonl", prompts);
+  work.write("demonstrations.jsonl", demonstrations);
+  work.write("public.jsonl", work.read("helpful.jsonl"));
+  Json recipe = test::json_in(work, "files.json");
+  recipe["data"].erase("max_demonstrations");
+  recipe["data"]["allow_tags"] = true;
+  recipe["data"]["sources"] = {{{"path", "prompts.jsonl"}, {"kind", "prompts"}},
+                               {{"path", "demonstrations.jsonl"}, {"kind", "demonstrations"}},
+                               {{"path", "public.jsonl"}, {"kind", "public"}}};
+  recipe["ppo"]["ptx"] = {{"weight", 1}};
+  recipe["chat_format"] = "llama2";
+  work.write("tags.json", recipe.dump());
+  const Outcome kept = work.run({"run", "tags.json", "--out", "run", "--until", "ppo"});
+  INFO(kept.err);
+  CHECK(kept.code == 0);
+  CHECK(kept.says("prompts with \"hazard\" both true and false in the sources: 1"));
+  CHECK(kept.says("40 pairs stand among those of the kinds helpfulness and public"));
+  const Outcome refused = work.run({"run", "tags.json", "--out", "other", "--set", "data.allow_tags=false"});
+  CHECK((refused.code == 3 && refused.says("prompts.jsonl:1: the user turn holds a tag of the chat format llama2")));
 }
 
 }  // namespace keel::pipelines

@@ -276,11 +276,15 @@ TEST_CASE("sources: a demonstration's own source and hazard count before those o
   Json tasks = {{"instruction", "many tasks"}, {"hazard", true}, {"source", "mine"}, {"instances", {{{"output", "a"}}, {{"output", "b"}}}}};
   data.add({.path = "h.jsonl", .kind = SourceKind::helpfulness}, pairs(0, 40));
   data.add({.path = "d.jsonl", .kind = SourceKind::demonstrations, .source = "tasks"}, rows + tasks.dump() + "\n");
+  std::string safe;
+  for (int i = 0; i < 40; ++i)
+    safe += Json{{"prompt", fmt::format("safe {}", i)}, {"completion", "no."}, {"hazard", i % 2 == 0 ? Json(false) : Json()}}.dump() + "\n";
+  data.add({.path = "s.jsonl", .kind = SourceKind::demonstrations, .source = "tasks", .hazard = true}, safe);
   data.run("data");
   int hazards = 0;
   for (const auto& row : data.rows("data/demonstrations.jsonl")) {
     const std::string asked = row.at("messages").front().at("content");
-    const bool own = asked == "many tasks", hazard = own || std::stoi(asked.substr(5)) % 2 == 0;
+    const bool own = asked == "many tasks", hazard = own || (std::stoi(asked.substr(5)) % 2 == 0) == asked.starts_with("task");
     CHECK(row.value("hazard", false) == hazard);
     CHECK(row.at("source") == (own ? "mine" : "tasks"));
     hazards += hazard ? 1 : 0;
@@ -319,8 +323,11 @@ TEST_CASE("sources: a tag of the model's chat format is refused in the data stag
     }
     data.add({.path = "tagged.jsonl", .kind = kind}, good + row.dump() + "\n");
     INFO(core::name_of(kind));
-    CHECK_THROWS_WITH(data.run("data"), ContainsSubstring("tagged.jsonl:41: a text holds a tag of the chat format llama2") &&
-                                            ContainsSubstring("data.allow_tags"));
+    CHECK_THROWS_WITH(data.run("data"),
+                      ContainsSubstring("tagged.jsonl:41: the " +
+                                        std::string(kind == SourceKind::safety || kind == SourceKind::prompts ? "user" : "assistant") +
+                                        " turn holds a tag of the chat format llama2") &&
+                          ContainsSubstring("data.allow_tags"));
     data.recipe.data.allow_tags = true;
     data.run("data");
     data.recipe.data.allow_tags = false;
