@@ -205,8 +205,18 @@ TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends
   CHECK(work.has("tuned.partial/ckpt/state.safetensors"));
 
   const Outcome other = work.run(command("tuned", "151"));
-  CHECK(other.code == 2);
-  CHECK(other.says("half-done work of another command (config.steps: 150 -> 151)"));
+  CHECK((other.code == 2 && other.says("half-done work of another command, program or machine (config.steps: 150 -> 151)")));
+
+  const std::string begun = work.read("tuned.partial/attempt.json");
+  nlohmann::json attempt = nlohmann::json::parse(begun);
+  attempt["versions"]["arithmetic"] = "1";  // of an older keel
+  work.write("tuned.partial/attempt.json", attempt.dump());
+  const Outcome newer = work.run(command("tuned"));
+  CHECK((newer.code == 2 && newer.says("program or machine (versions.arithmetic: \"1\" -> ")));
+  attempt.erase("versions");  // of one that did not write them
+  work.write("tuned.partial/attempt.json", attempt.dump());
+  CHECK(work.run(command("tuned")).code == 2);
+  work.write("tuned.partial/attempt.json", begun);
 
   CHECK(end_by(SIGKILL).code == -SIGKILL);
   CHECK_FALSE(work.has("tuned"));
@@ -220,7 +230,7 @@ TEST_CASE("keel sft: interrupted and killed in the middle, the same command ends
   fs::rename(work / "next", work / "again.partial");
   const Outcome finished = work.run(command("again", "2"));
   CHECK(finished.code == 2);
-  CHECK(finished.says("half-done work of another command (config.steps: 1 -> 2)"));
+  CHECK(finished.says("half-done work of another command, program or machine (config.steps: 1 -> 2)"));
   CHECK(work.run(command("again", "1")).code == 0);
 
   REQUIRE(work.run(command("tuned")).code == 0);
