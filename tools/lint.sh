@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# lint.sh [BUILD_FOLDER [COMMIT]]: formatting of all sources, sizes of files and folders; with a configured build folder (no unity build) also clang-tidy
-# on the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take; with a commit only on what has changed since it.
+# lint.sh [BUILD_FOLDER [COMMIT]]: formatting of all sources, sizes of files and of pipelines' folders; with a configured build folder (no unity
+# build) also clang-tidy on the folders without LibTorch, whose headers clang-tidy of Debian 12 does not take; with a commit only on what has changed since it.
 # lint.sh --fix formats instead of complaining.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -182,11 +182,11 @@ std::set<std::string> unordered_keys(const KindOfPairs& kind) {
 
 // Two answers that stand under two kinds, in either order.
 void warn_of_shared_pairs(const std::vector<KindOfPairs>& kinds) {
-  for (size_t i = 1; i < kinds.size(); ++i) {
-    const std::set<std::string> keys = unordered_keys(kinds[i]);
+  std::vector<std::set<std::string>> keys;
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    keys.push_back(unordered_keys(kinds[i]));
     for (size_t j = 0; j < i; ++j) {
-      const std::set<std::string> others = unordered_keys(kinds[j]);
-      const auto shared = std::ranges::count_if(keys, [&](const std::string& key) { return others.contains(key); });
+      const auto shared = std::ranges::count_if(keys[i], [&](const std::string& key) { return keys[j].contains(key); });
       if (shared > 0)
         core::log_warn(fmt::format("{} pairs stand among those of the kinds {} and {}, in the same order or the other one; all stay",
                                    shared, core::name_of(kinds[j].kind), core::name_of(kinds[i].kind)));

@@ -21,6 +21,16 @@ inline ppo::PpoConfig small_config() {
   return config;
 }
 
+// The same with batches that are large enough to learn from.
+inline ppo::PpoConfig learning_config(int64_t iterations) {
+  ppo::PpoConfig config = small_config();
+  config.iterations = iterations;
+  config.batch_answers = 32;
+  config.minibatch_answers = config.micro_answers = 16;
+  config.schedule.learning_rate = .01;
+  return config;
+}
+
 // A shared critic has no schedule of its own.
 inline void share_critic(ppo::PpoConfig& config) {
   config.critic = ppo::Critic::shared;
@@ -55,6 +65,14 @@ inline double metric(const core::MetricRow& row, const std::string& name) {
   }
   FAIL("no metric " << name);
   return 0;
+}
+
+// Mean of a metric from one iteration on, counted from 0.
+inline double mean_from(size_t first, const std::vector<core::MetricPoint>& points, const std::string& name) {
+  double sum = 0;
+  for (size_t i = first; i < points.size(); ++i)
+    sum += metric(points[i].values, name);
+  return sum / static_cast<double>(points.size() - first);
 }
 
 // Mean objective/scores over the first and the last fifth of the iterations: a single one is noisy and depends on the processor.

@@ -144,13 +144,8 @@ TEST_CASE("ppo: an easy reward rises, and a strong KL penalty holds it back", "[
   const auto run = [](double beta) {
     const keel::test::TemporaryFolder folder;
     const Models models;
-    PpoConfig config = small_config();
-    config.iterations = 25;
-    config.batch_answers = 32;
-    config.minibatch_answers = 16;
-    config.micro_answers = 16;
+    PpoConfig config = keel::test::learning_config(25);
     config.kl.coefficient = beta;
-    config.schedule.learning_rate = .01;
     train(models.policy, models.critic, small_job(), config, 1, folder.path());
     const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
     const auto [early, late] = keel::test::early_and_late_scores(points);
@@ -168,20 +163,12 @@ TEST_CASE("ppo: the adaptive coefficient brings the KL near its target from a st
   const auto late_kl = [](KlController controller, double start) {  // mean over the later half of the iterations
     const keel::test::TemporaryFolder folder;
     const Models models;
-    PpoConfig config = small_config();
-    config.iterations = 100;
-    config.batch_answers = 32;
-    config.minibatch_answers = config.micro_answers = 16;
+    PpoConfig config = keel::test::learning_config(100);
     config.kl.coefficient = start;
     config.kl.controller = controller;
     if (controller == KlController::adaptive) config.kl.target = 4, config.kl.horizon = 32;
-    config.schedule.learning_rate = .01;
     train(models.policy, models.critic, small_job(), config, 1, folder.path());
-    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
-    double sum = 0;
-    for (size_t i = 50; i < 100; ++i)
-      sum += metric(points[i].values, "objective/kl") / 50;
-    return sum;
+    return keel::test::mean_from(50, keel::core::read_metrics(folder / "metrics.jsonl"), "objective/kl");
   };
   for (const double start : {.1, 1.}) {
     const double fixed = late_kl(KlController::fixed, start), adaptive = late_kl(KlController::adaptive, start);
@@ -195,21 +182,14 @@ TEST_CASE("ppo: every kind of critic learns what answers earn", "[ppo]") {
   const auto explained = [&](double rate) {  // variance, over the last fifth of the iterations
     const keel::test::TemporaryFolder folder;
     const Models models;
-    PpoConfig config = small_config();
-    config.iterations = 40;
-    config.batch_answers = 32;
-    config.minibatch_answers = config.micro_answers = 16;
+    PpoConfig config = keel::test::learning_config(40);
     config.schedule.learning_rate = critic == Critic::shared ? rate : .002;
     if (critic == Critic::shared)
       keel::test::share_critic(config);
     else
       config.critic = critic, config.critic_schedule.learning_rate = rate;
     train(models.policy, models.critic, small_job(), config, 1, folder.path());
-    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
-    double sum = 0;
-    for (size_t i = 32; i < 40; ++i)
-      sum += metric(points[i].values, "critic/vf_explained_var") / 8;
-    return sum;
+    return keel::test::mean_from(32, keel::core::read_metrics(folder / "metrics.jsonl"), "critic/vf_explained_var");
   };
   const double learned = explained(critic == Critic::shared ? .002 : .01), untrained = explained(1e-9);
   INFO("critic " << keel::core::name_of(critic) << ": explained variance " << learned << ", without training " << untrained);
@@ -221,22 +201,14 @@ TEST_CASE("ppo: a penalty on answers without an end teaches the policy to end th
   const auto truncated = [](double penalty) {  // share of answers that were cut, over the last fifth of the iterations
     const keel::test::TemporaryFolder folder;
     const Models models;
-    PpoConfig config = small_config();
-    config.iterations = 30;
-    config.batch_answers = 32;
-    config.minibatch_answers = config.micro_answers = 16;
+    PpoConfig config = keel::test::learning_config(30);
     config.reward.missing_eos_penalty = penalty;
-    config.schedule.learning_rate = .01;
     PpoJob job = small_job();
     job.reward = [](const std::vector<Sample>& samples) {
       return std::vector<keel::reward::AnswerReward>(samples.size(), {.probability = .5});
     };
     train(models.policy, models.critic, job, config, 1, folder.path());
-    const auto points = keel::core::read_metrics(folder / "metrics.jsonl");
-    double sum = 0;
-    for (size_t i = 24; i < 30; ++i)
-      sum += metric(points[i].values, "rollout/truncated_rate") / 6;
-    return sum;
+    return keel::test::mean_from(24, keel::core::read_metrics(folder / "metrics.jsonl"), "rollout/truncated_rate");
   };
   const double without = truncated(0), with = truncated(2);
   INFO("cut: " << without << " without a penalty, " << with << " with one");

@@ -32,7 +32,7 @@ using recipe::SourceConfig;
 using recipe::SourceKind;
 
 struct InitOptions {
-  std::string model, base, chat, name, out;
+  std::string model, chat, name, out;
   std::vector<std::string> data;
 };
 
@@ -148,15 +148,15 @@ Sizes sizes_for(const std::vector<SeenSource>& sources) {
   Sizes sizes{.train_prompts = std::clamp<int64_t>(conversations / 2, 2, 256),
               .validation_prompts = std::clamp<int64_t>(conversations / 40, 2, 32),
               .test_prompts = std::clamp<int64_t>(conversations / 12, 2, 100),
-              .held_out = 0.1};
+              .held_out = 0};
   // Conversations are held out by chance: half as many again as are wanted. Validation takes its prompts twice where answers validate SFT.
   const double wanted = 1.5 * static_cast<double>(sizes.test_prompts + 2 * sizes.validation_prompts);
   sizes.held_out = std::clamp(std::ceil(100 * wanted / static_cast<double>(std::max<int64_t>(1, conversations))) / 100, 0.1, 0.4);
   return sizes;
 }
 
-std::string recipe_text(const InitOptions& options, const std::vector<SeenSource>& given, const policy::LlamaConfig& shape,
-                        int64_t parameters) {
+std::string recipe_text(const InitOptions& options, const std::string& base, const std::vector<SeenSource>& given,
+                        const policy::LlamaConfig& shape, int64_t parameters) {
   std::vector<SeenSource> sources;
   std::string left_out;
   int64_t longest = 0;
@@ -189,7 +189,7 @@ std::string recipe_text(const InitOptions& options, const std::vector<SeenSource
   for (const SeenSource& seen : sources)
     lines += "      " + source_line(seen, &seen == &sources.back()) + "\n";
   std::string model = fmt::format("  \"model\": {},\n", core::dump_json(options.model));
-  if (!options.base.empty()) model += fmt::format("  \"base\": {},\n", core::dump_json(options.base));
+  if (!base.empty()) model += fmt::format("  \"base\": {},\n", core::dump_json(base));
   if (!options.chat.empty()) model += fmt::format("  \"chat_format\": {},\n", core::dump_json(options.chat));
   const bool demonstrations = has(sources, SourceKind::demonstrations);
   const Sizes sizes = sizes_for(sources);
@@ -267,7 +267,7 @@ void init(InitOptions options, const common::Invocation& invocation) {
     all.sources.push_back(sources.back().source);
   }
   recipe::check_source_files(all);  // a file that is given twice
-  const std::string text = recipe_text(options, sources, checkpoint.config, checkpoint.parameters);
+  const std::string text = recipe_text(options, invocation.base, sources, checkpoint.config, checkpoint.parameters);
   if (options.out.empty()) {
     std::cout << text << std::flush;
     return;
@@ -290,12 +290,7 @@ void add_init(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--name", options->name, "name of the recipe; by default that of the file");
   command->add_option("--out", options->out, "recipe to write; by default standard output")->type_name("FILE");
   common::add_common_options(*command, invocation);
-  command->callback([options, &invocation] {
-    invocation.action = [options, &invocation] {
-      options->base = invocation.base;
-      init(*options, invocation);
-    };
-  });
+  command->callback([options, &invocation] { invocation.action = [options, &invocation] { init(*options, invocation); }; });
 }
 
 }  // namespace keel::pipelines::cli::runs

@@ -78,7 +78,7 @@ json run_facts(const std::string& folder, const common::Invocation& invocation) 
       folder.string(), remedy));
 }
 
-// A recipe or another file of settings, which may begin with a comment; data in one JSON object would hold a row's fields.
+// A recipe, which may begin with a comment: an object whose "data" is an object; no form of a row has that.
 void refuse_recipe(const fs::path& path) {
   if (path.extension() != ".json" || fs::file_size(path) > (int64_t{1} << 20)) return;
   const json object = json::parse(core::read_file(path), nullptr, false, true);
