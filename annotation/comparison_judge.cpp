@@ -160,6 +160,16 @@ std::optional<Verdict> parse_reply(const std::string& reply, bool safety) {
   }
 }
 
+void try_judge(const ComparisonJudge& judge, const std::string& guidelines) {
+  const json trial = {{"kind", "helpfulness"},
+                      {"messages", {{{"role", "user"}, {"content", "What is the capital of France?"}}}},
+                      {"answers", {{{"text", "The capital of France is Paris."}}, {{"text", "Why do you ask?"}}}}};
+  const bool own_form = !judge.verdict.empty();
+  try_question(judge, judge_question(trial, guidelines, own_form), [&](const std::string& reply) {
+    return own_form ? find_verdict(data::Pattern(judge.verdict), reply, false).has_value() : parse_reply(reply, false).has_value();
+  });
+}
+
 Judged ask_judge(const ComparisonJudge& judge, const std::string& guidelines, const std::vector<json>& comparisons,
                  const fs::path& folder) {
   const auto askings = 2 * static_cast<size_t>(judge.votes);  // of a comparison, its orders in turn

@@ -49,6 +49,9 @@ std::string judge_question(const nlohmann::json& comparison, const std::string& 
 // reply without such an object.
 std::optional<Verdict> parse_reply(const std::string& reply, bool safety);
 
+// Asks about one comparison whose verdict is plain, see try_question(). `guidelines`: the text.
+void try_judge(const ComparisonJudge& judge, const std::string& guidelines);
+
 // A batch of comparisons, as the judge sees it. Each is one of the first four.
 struct Judged {
   std::vector<std::optional<Verdict>> verdicts;  // where both orders agree

@@ -33,6 +33,11 @@ std::optional<json> parsed(std::string_view text) {
   }
 }
 
+ChatReply ask_once(const JudgeServer& judge, const std::string& question, const std::function<void()>& before_each) {
+  const json messages = {{{"role", "user"}, {"content", question}}};
+  return ask_chat(judge, {{"temperature", judge.temperature}, {"max_tokens", judge.max_tokens}, {"messages", messages}}, before_each);
+}
+
 // Why a question has no verdict.
 enum class Lack { none, unreadable, cut, refused };
 constexpr auto names(Lack) {
@@ -71,10 +76,7 @@ class Asking {
 
  private:
   Answered ask(size_t i) {
-    const json messages = {{{"role", "user"}, {"content", inquiry_.question(i)}}};
-    const ChatReply reply =
-        ask_chat(judge_, {{"temperature", judge_.temperature}, {"max_tokens", judge_.max_tokens}, {"messages", messages}},
-                 [this] { budget_.take(); });
+    const ChatReply reply = ask_once(judge_, inquiry_.question(i), [this] { budget_.take(); });
     const std::string text = reply.text ? without_thoughts(*reply.text) : "";
     Answered answered{.asked = true, .verdict = reply.text ? inquiry_.parse(i, text) : std::nullopt, .lack = Lack::none};
     if (!answered.verdict) answered.lack = reply.cut ? Lack::cut : reply.text ? Lack::unreadable : Lack::refused;
@@ -213,6 +215,18 @@ Inquired ask_all(const JudgeServer& judge, const Inquiry& inquiry, const fs::pat
   core::log_info(fmt::format("judge: {} requests sent{}", asking.budget().sent(),
                              judge.budget == 0 ? "" : fmt::format(" of a budget of {}", judge.budget)));
   return all;
+}
+
+void try_question(const JudgeServer& judge, const std::string& question, const std::function<bool(const std::string& reply)>& readable) {
+  const ChatReply reply = ask_once(judge, question, {});
+  const std::string text = reply.text ? without_thoughts(*reply.text) : "";
+  if (reply.text && readable(text)) return;
+  throw core::DataError(
+      judge.url, 0,
+      fmt::format("the judge gives no verdict on a trial question: {}. {}; nothing has been computed yet",
+                  reply.text ? fmt::format("it replies \"{}\"", shown(text.empty() ? *reply.text : text)) : reply.refusal,
+                  reply.cut ? fmt::format("finish_reason \"length\" ends the reply: raise max_tokens ({})", judge.max_tokens)
+                            : "Correct its model or settings"));
 }
 
 void forget_replies(const fs::path& folder) {

@@ -61,6 +61,10 @@ constexpr int64_t kRepliesToTrust = 20;
 Inquired ask_all(const JudgeServer& judge, const Inquiry& inquiry, const std::filesystem::path& folder,
                  const std::filesystem::path& requests = {});
 
+// Asks one question whose verdict is plain, before anything depends on the judge. DataError where `readable` finds no verdict in the reply,
+// and where the server refuses the question; IoError and UsageError as ask_all(). No budget counts it.
+void try_question(const JudgeServer& judge, const std::string& question, const std::function<bool(const std::string& reply)>& readable);
+
 // Forgets all replies in FOLDER, so that they are asked for again. The requests stay counted.
 void forget_replies(const std::filesystem::path& folder);
 

@@ -26,6 +26,13 @@ std::optional<bool> parse_obedience_reply(const std::string& reply) {
   return follows != nullptr && follows->is_boolean() ? std::optional(follows->get<bool>()) : std::nullopt;
 }
 
+void try_obedience_judge(const JudgeServer& judge) {
+  try_question(
+      judge,
+      obedience_question({.instruction = "Answer in French.", .question = "Where is the sun?", .answer = "Le soleil est dans le ciel."}),
+      [](const std::string& reply) { return parse_obedience_reply(reply).has_value(); });
+}
+
 std::vector<std::optional<bool>> judge_obedience(const JudgeServer& judge, const std::vector<InstructedAnswer>& answers,
                                                  const std::filesystem::path& folder, const std::filesystem::path& requests) {
   const Inquiry inquiry{.count = answers.size(),

@@ -19,6 +19,9 @@ struct InstructedAnswer {
 std::vector<std::optional<bool>> judge_obedience(const JudgeServer& judge, const std::vector<InstructedAnswer>& answers,
                                                  const std::filesystem::path& folder, const std::filesystem::path& requests = {});
 
+// Asks about one answer whose verdict is plain, see try_question().
+void try_obedience_judge(const JudgeServer& judge);
+
 // What the judge is asked, and the verdict in its reply: the boolean "follows" of its first JSON object.
 std::string obedience_question(const InstructedAnswer& answer);
 std::optional<bool> parse_obedience_reply(const std::string& reply);

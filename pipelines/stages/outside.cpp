@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "annotation/obedience_judge.h"
 #include "core/error.h"
 #include "data/chat_format.h"
 #include "inference/model_folder.h"
@@ -89,6 +90,17 @@ std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe
         digests[role] = recorded.at(role);
     }
   return digests;
+}
+
+void try_judges(const recipe::Recipe& recipe, const std::vector<run::StageStatus>& planned) {
+  const auto will_run = [&](const std::string& stage) {
+    return std::ranges::any_of(planned, [&](const auto& status) { return status.name == stage && status.state != run::StageState::done; });
+  };
+  const auto& judge = recipe.preferences.judge;
+  if (recipe.preferences.annotator == recipe::Annotator::judge &&
+      std::ranges::any_of(recipe::versions_of(recipe), [&](const auto& version) { return will_run(version.preferences); }))
+    annotation::try_judge(judge, judge.guidelines.empty() ? "" : annotation::read_guidelines(judge.guidelines));
+  if (!recipe.gatt.judge.model.empty() && will_run("gatt_evaluation")) annotation::try_obedience_judge(recipe.gatt.judge);
 }
 
 Digests people_digests(Digests recorded) {

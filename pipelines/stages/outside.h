@@ -3,9 +3,11 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/digest_cache.h"
 #include "pipelines/recipe/recipe.h"
+#include "pipelines/run/stage_runner.h"
 
 namespace keel::pipelines::stages {
 
@@ -18,6 +20,10 @@ std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe
 // hold a file twice and for a chat format that cannot be rendered with the model's tokenizer; DataError for first reward models that read
 // other ids than the model writes.
 void check_external_files(const recipe::Recipe& recipe);
+
+// Asks every judge that one of `planned` will ask a trial question: a judge that cannot be used is found out before the work that it
+// judges. Errors as annotation::try_question().
+void try_judges(const recipe::Recipe& recipe, const std::vector<run::StageStatus>& planned);
 
 // The digests of people's files, whose folder may be deleted once its rows are part of a run.
 std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);

@@ -60,8 +60,11 @@ std::optional<Json> judged_pair(const Json& comparison) {
 TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, and the next reward models learn from it", "[pipelines]") {
   const Workplace work;
   test::write_files_recipe(work);
-  std::atomic<bool> useless{true};
-  const test::Server server([&](const std::string& body) { return useless ? test::completion("Both are fine.") : reply_to(body); });
+  std::atomic<bool> useless{true}, fails_the_trial{true};
+  const test::Server server([&](const std::string& body) {
+    const bool trial = body.find("What is the capital of France?") != std::string::npos;
+    return (trial ? fails_the_trial : useless) ? test::completion("Both are fine.") : reply_to(body);
+  });
   const std::vector<std::string> command = {"run",   "files.json",
                                             "--out", "run",
                                             "--set", "versions=[\"rejection\",\"rejection\"]",
@@ -70,10 +73,18 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
                                             "--set", "preferences.judge.model=m",
                                             "--set", "preferences.later_pairs=20",
                                             "--set", "preferences.max_new_tokens=4"};
+  const Outcome tried = work.run(command);
+  CHECK((tried.code == 3 && tried.says("no verdict on a trial question: it replies \"Both are fine.\". Correct its model or settings")));
+  CHECK((server.requests() == 1 && !work.has("run/stages")));
+  std::vector<std::string> early = command;
+  early.insert(early.end(), {"--until", "sft"});
+  CHECK(work.run(early).code == 0);  // asks no judge
+  CHECK(server.requests() == 1);
+  fails_the_trial = false;
   const Outcome vain = work.run(command);
   CHECK((vain.code == 3 && vain.says("replies hold no verdict, e.g. the judge replies \"Both are fine.\"")));
-  const int in_vain = server.requests();
-  CHECK((20 <= in_vain && in_vain < 24));  // four at a time
+  const int in_vain = server.requests() - 2;  // each command's trial question is in no budget
+  CHECK((20 <= in_vain && in_vain < 24));     // four at a time
   useless = false;
   std::vector<std::string> poor = command;
   poor.insert(poor.end(), {"--set", "preferences.judge.budget=" + std::to_string(in_vain + 10)});
@@ -82,7 +93,7 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
   const Outcome outcome = work.run(command);  // comparisons without a usable reply are asked again
   INFO(outcome.err);
   REQUIRE(outcome.code == 0);
-  CHECK(server.requests() == in_vain + 80);
+  CHECK(server.requests() == in_vain + 80 + 4);
 
   std::map<std::string, std::vector<Json>> expected;
   int64_t speechless = 0;
@@ -114,8 +125,8 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
   }
   CHECK(work.has("run/models/rs2/model.safetensors"));
 
-  CHECK(work.run(command).out == outcome.out);
-  CHECK(server.requests() == in_vain + 80);
+  CHECK(work.run(command).out == outcome.out);  // and nobody is asked
+  CHECK(server.requests() == in_vain + 80 + 4);
 }
 
 TEST_CASE("keel run: a judge with guidelines and a form of its own; one that always names a side teaches nothing", "[pipelines]") {
@@ -156,16 +167,16 @@ TEST_CASE("keel run: a judge with guidelines and a form of its own; one that alw
 
   const Outcome vain = work.run(command);
   CHECK((vain.code == 3 && vain.says("in 40 of them the two orders of the answers get different verdicts")));
-  CHECK(server.requests() == 80);
+  CHECK(server.requests() == 80 + 1);
   CHECK(work.run(command).code == 3);  // what was paid for is kept
-  CHECK(server.requests() == 80);
+  CHECK(server.requests() == 80 + 2);
 
   biased = false;
   work.write("own.txt", "The longer one is better. End with [[A]] or [[B]].\n\n");  // another file is another key
   const Outcome outcome = work.run(command);
   INFO(outcome.err);
   REQUIRE(outcome.code == 0);
-  CHECK(server.requests() == 160);
+  CHECK(server.requests() == 160 + 3);
   const std::filesystem::path batch = work / "run/stages/preferences2/current";
   const Json counts = Json::parse(test::read_text(batch / "counts.json"));
   int64_t equal = 0;
