@@ -126,8 +126,13 @@ void assign_objects(const Field& field, const ObjectsPointer& list, const json& 
     return;
   }
   list.reset(value.size());
-  for (size_t i = 0; i < value.size(); ++i)
-    assign(list.at(i), value[i], origin + ": " + field.name + "[" + std::to_string(i) + "]", problems);
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string element = origin + ": " + field.name + "[" + std::to_string(i) + "]";
+    assign(list.at(i), value[i], element, problems);
+    for (const std::string& name : list.required) {
+      if (value[i].is_object() && !value[i].contains(name)) problems.push_back(element + ": \"" + name + "\" is missing");
+    }
+  }
 }
 
 void assign_field(const Field& field, const json& value, const std::string& origin, std::vector<std::string>& problems) {

@@ -67,6 +67,7 @@ struct ObjectsPointer {
   std::function<void(size_t)> reset;   // to that many elements, all default
   std::function<Fields(size_t)> at;    // the fields of an element
   std::function<Fields()> of_default;  // the fields of a default element
+  std::vector<std::string> required;   // fields that every element must name
 };
 
 using FieldPointer = std::variant<bool*, int64_t*, double*, std::string*, std::vector<int64_t>*, std::vector<double>*,
@@ -127,7 +128,7 @@ class Fields {
                      one_of(std::move(allowed)), std::move(only_in)});
   }
   template <class Element>
-  void objects(std::string_view name, std::vector<Element>& list, std::string_view help, std::vector<std::string> only_in = {}) {
+  void objects(std::string_view name, std::vector<Element>& list, std::string_view help, std::vector<std::string> required = {}) {
     const auto of = [](Element& element) {
       Fields fields;
       visit(element, fields);
@@ -140,8 +141,9 @@ class Fields {
                                [of] {
                                  static Element element;
                                  return of(element);
-                               }};
-    list_.push_back({prefix_ + std::string(name), std::string(help), std::move(pointer), {}, std::move(only_in)});
+                               },
+                           .required = std::move(required)};
+    list_.push_back({prefix_ + std::string(name), std::string(help), std::move(pointer), {}, {}});
   }
   // A section with a field `enabled` may be given as null, which sets that field to false.
   template <class Config>

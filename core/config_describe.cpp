@@ -96,6 +96,7 @@ json field_schema(const Field& field) {
   const TypeNames names = type_names(field.value);
   const auto* objects = std::get_if<ObjectsPointer>(&field.value);
   json element = objects != nullptr ? object_schema(objects->of_default()) : json{{"type", names.schema}};
+  if (objects != nullptr && !objects->required.empty()) element["required"] = objects->required;
   if (!field.check.schema.empty()) element.update(json::parse(field.check.schema));
   json schema = names.list ? json{{"type", "array"}, {"items", std::move(element)}} : std::move(element);
   schema["description"] = described(field);

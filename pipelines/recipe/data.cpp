@@ -152,7 +152,7 @@ std::vector<std::string> source_problems(const DataConfig& config, int64_t versi
     const SourceConfig& source = sources[i];
     const std::string kind = core::name_of(source.kind);
     const bool in_batches = holds_pairs(source.kind) || source.kind == SourceKind::prompts;
-    if (source.path.empty()) problem(i, "\"path\" is missing");
+    if (source.path.empty()) problem(i, "\"path\" is empty");
     if (source.batch > versions)
       problem(i, fmt::format("batch {} is for V{}, but \"versions\" names {}; add the version, or leave the source out", source.batch,
                              source.batch, versions));

@@ -99,7 +99,7 @@ struct DataConfig : FileDataConfig {
 
 inline void visit(DataConfig& config, core::Fields& fields) {
   fields("source", config.source, "the built-in sandbox, or files");
-  fields.objects("sources", config.sources, "where the data lies, in batches");
+  fields.objects("sources", config.sources, "where the data lies, in batches", {"path", "kind"});
   fields("helpful", config.helpful, "short for a source of the kind helpfulness", core::unkeyed());
   fields("harmless", config.harmless, "short for a source of the kind safety", core::unkeyed());
   fields("max_tokens", config.max_tokens, "longest rendered dialogue in tokens; longer ones are dropped and counted", core::at_least(16));

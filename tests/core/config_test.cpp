@@ -331,7 +331,7 @@ struct Whole {
   Extra extra;
 };
 inline void visit(Whole& whole, keel::core::Fields& fields) {
-  fields.objects("parts", whole.parts, "files");
+  fields.objects("parts", whole.parts, "files", {"path"});
   fields.section("extra", whole.extra, "one more stage", {"files"});
 }
 
@@ -361,15 +361,16 @@ TEST_CASE("config: a list of objects is read as a whole, each element from its d
 
   CHECK(read({{"parts", {{{"path", "a"}}, {{"wieght", 2}, {"scope", "none"}}}}}) ==
         Problems{R"(recipe.json: parts[1]: scope must be one of "batch", "own-kind", got the string "none")",
-                 R"(recipe.json: parts[1]: unknown key "wieght"; did you mean "weight"?)"});
+                 R"(recipe.json: parts[1]: unknown key "wieght"; did you mean "weight"?)", R"(recipe.json: parts[1]: "path" is missing)"});
   CHECK(read({{"parts", {{"path", "a"}}}}) == Problems{"recipe.json: parts must be a list of objects, got an object"});
   CHECK(read({{"parts", {"a"}}}) == Problems{"recipe.json: parts[0]: settings must be a JSON object, got the string \"a\""});
-  CHECK(read({{"parts", {{{"weight", 0}}}}}) == Problems{"recipe.json: parts[0]: weight must be above 0, got the number 0"});
+  CHECK(read({{"parts", {{{"path", "a"}, {"weight", 0}}}}}) == Problems{"recipe.json: parts[0]: weight must be above 0, got the number 0"});
 
   const json schema = keel::core::json_schema(fields_of(whole)).at("properties").at("parts");
   CHECK((schema.at("type") == "array" && schema.at("items").at("type") == "object"));
   CHECK(schema.at("items").at("properties").at("weight").at("exclusiveMinimum") == 0);
   CHECK(schema.at("items").at("additionalProperties") == false);
+  CHECK(schema.at("items").at("required") == json({"path"}));
   CHECK_THAT(keel::core::help_text(fields_of(whole)), ContainsSubstring("parts[].weight"));
 }
 
