@@ -116,6 +116,18 @@ Repeats count_repeats(const PreferenceSet& set) {
   return repeats;
 }
 
+Repeats count_repeats_of(const PreferenceSet& earlier, const PreferenceSet& set) {
+  std::set<std::string> known;
+  for (const core::PreferencePair& pair : earlier.pairs)
+    known.insert(exact_key(pair));
+  Repeats repeats;
+  for (const core::PreferencePair& pair : set.pairs) {
+    repeats.duplicates += known.contains(exact_key(pair)) ? 1 : 0;
+    repeats.contradictions += known.contains(exact_key(pair.prompt, pair.rejected, pair.chosen)) ? 1 : 0;
+  }
+  return repeats;
+}
+
 std::string unordered_key(const core::PreferencePair& pair) {
   return exact_key(pair.prompt, std::min(pair.chosen, pair.rejected), std::max(pair.chosen, pair.rejected));
 }

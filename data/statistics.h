@@ -36,6 +36,9 @@ struct Repeats {
 };
 Repeats count_repeats(const PreferenceSet& set);
 
+// Pairs of `set` that repeat or contradict one of `earlier`.
+Repeats count_repeats_of(const PreferenceSet& earlier, const PreferenceSet& set);
+
 // Equal for the same two answers to the same prompt, whichever was chosen.
 std::string unordered_key(const core::PreferencePair& pair);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -194,13 +195,40 @@ void warn_of_shared_pairs(const std::vector<KindOfPairs>& kinds) {
   }
 }
 
-// Reads the files of each kind. Leaves KIND_train.jsonl and KIND_test.jsonl of the pairs, and the prompts of the batch.
+// Pairs that repeat or contradict one of an earlier batch: the next reward models learn from both.
+void warn_of_earlier_pairs(const std::vector<KindOfPairs>& kinds, const std::vector<steps::fs::path>& earlier_batches,
+                           nlohmann::json& counts) {
+  for (const KindOfPairs& kind : kinds) {
+    const std::string name = core::name_of(kind.kind);
+    data::PreferenceSet earlier, now;
+    for (const steps::fs::path& batch : earlier_batches)
+      for (const steps::fs::path& folder : {batch, batch / kGold})
+        for (const char* side : {"_train.jsonl", "_test.jsonl"})
+          if (const steps::fs::path file = folder / (name + side); steps::fs::exists(file))
+            std::ranges::move(data::read_preferences(file, {}).pairs, std::back_inserter(earlier.pairs));
+    if (earlier.pairs.empty()) continue;
+    for (const Pairs* pairs : {&kind.train, &kind.test})
+      now.pairs.insert(now.pairs.end(), pairs->begin(), pairs->end());
+    const data::Repeats repeats = data::count_repeats_of(earlier, now);
+    counts[name]["of_earlier_batches"] = {{"duplicates", repeats.duplicates}, {"contradictions", repeats.contradictions}};
+    if (repeats.duplicates > 0)
+      core::log_warn(fmt::format("{}: {} pairs repeat one of an earlier batch; take them out, or set mixture.drop_duplicates", name,
+                                 repeats.duplicates));
+    if (repeats.contradictions > 0)
+      core::log_warn(fmt::format("{}: {} pairs contradict one of an earlier batch: the same two answers in the other order; both stay",
+                                 name, repeats.contradictions));
+  }
+}
+
+// Reads the files of each kind, and of earlier batches ("earlier") what they left. Leaves KIND_train.jsonl and KIND_test.jsonl of the
+// pairs, and the prompts of the batch.
 void write_data(const GivenSettings& settings, const steps::Context& context) {
   nlohmann::json counts = nlohmann::json::object();
   std::vector<KindOfPairs> kinds;
   for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs})
     if (KindOfPairs pairs = read_pairs(settings, context, kind, counts); !pairs.train.empty()) kinds.push_back(std::move(pairs));
   warn_of_shared_pairs(kinds);
+  warn_of_earlier_pairs(kinds, context.all("earlier"), counts);
   for (const KindOfPairs& kind : kinds) {
     const std::string name = core::name_of(kind.kind);
     write_pairs(context.work / (name + "_train.jsonl"), kind.train, settings.data.max_pairs);
@@ -259,6 +287,7 @@ void add_file_data(steps::Plan& plan) {
   if (recipe::from_sandbox(recipe)) return;
   const auto sources = recipe::sources_of(recipe.data);
   const auto files = recipe::files_of(recipe.data, plan.digests);
+  steps::Inputs earlier;
   // All batches are read before any work begins, so that a bad row is found at once.
   for (const recipe::Version& version : plan.versions) {
     auto [settings, inputs] = given_of(sources, files, version.number, [](SourceKind kind) { return kind != SourceKind::pretraining; });
@@ -267,6 +296,8 @@ void add_file_data(steps::Plan& plan) {
     if (version.number > 1)  // only what a later batch reads, so that nothing else is part of its key
       settings.data = {.held_out = recipe.data.held_out, .gold_share = recipe.data.gold_share, .max_pairs = recipe.data.max_pairs};
     check_tags_of(recipe, settings, inputs);
+    inputs.insert(inputs.end(), earlier.begin(), earlier.end());
+    earlier.push_back({"earlier", steps::output_of(version.data)});
     plan.add(steps::make_step(version.data, settings, std::move(inputs), write_data));
   }
   if (auto [settings, inputs] = given_of(sources, files, 1, [](SourceKind kind) { return kind == SourceKind::pretraining; });

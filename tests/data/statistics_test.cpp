@@ -79,6 +79,14 @@ TEST_CASE("statistics: equal pairs are duplicates, swapped ones contradictions",
   CHECK(count_repeats(set).contradictions == 1);
 }
 
+TEST_CASE("statistics: pairs of a later set that repeat or contradict one of an earlier", "[data]") {
+  const PreferenceSet earlier = set_of({pair_of("q", "a", "b"), pair_of("q", "c", "d"), pair_of("q", "d", "c")});
+  const Repeats repeats = count_repeats_of(earlier, set_of({pair_of("q", "a", "b"), pair_of("q", "b", "a"), pair_of("q", "c", "d"),
+                                                            pair_of("Q", "a", "b"), pair_of("q", "a", "c")}));
+  CHECK(repeats.duplicates == 2);
+  CHECK(repeats.contradictions == 2);  // "c" over "d" contradicts the earlier "d" over "c", and repeats the other one
+}
+
 TEST_CASE("statistics: a text that could be read as two does not make pairs equal", "[data]") {
   CHECK(count_repeats(set_of({pair_of("q", "a\",\"b", "c"), pair_of("q", "a", "b\",\"c")})).duplicates == 0);
 }

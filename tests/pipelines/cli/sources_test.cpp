@@ -144,7 +144,7 @@ TEST_CASE("sources: rules between their fields", "[pipelines]") {
     CHECK_THAT(problems_of(data, 2), ContainsSubstring("YYYY-MM-DD"));
   }
   data.sources = {{.path = "", .kind = SourceKind::demonstrations, .batch = 2}, {.path = "c", .kind = SourceKind::safety, .hazard = true}};
-  CHECK_THAT(problems_of(data, 2), ContainsSubstring("data.sources[0]: \"path\" is missing") &&
+  CHECK_THAT(problems_of(data, 2), ContainsSubstring("data.sources[0]: \"path\" is empty") &&
                                        ContainsSubstring("data.sources[0]: nothing reads \"batch\" of demonstrations") &&
                                        ContainsSubstring("data.sources[1]: nothing reads \"hazard\" of safety"));
 }
@@ -336,11 +336,20 @@ TEST_CASE("sources: a tag of the model's chat format is refused in the data stag
   }
 }
 
+TEST_CASE("sources: each names its path and its kind; pairs about safety must not pass for others", "[pipelines]") {
+  std::vector<std::string> problems;
+  recipe::DataConfig data;
+  core::assign(core::fields_of(data), {{"sources", {{{"path", "a"}, {"kind", "safety"}}, {{"path", "b"}}, {{"kind", "prompts"}}}}},
+               "recipe.json", problems);
+  CHECK(problems ==
+        std::vector<std::string>{"recipe.json: sources[1]: \"kind\" is missing", "recipe.json: sources[2]: \"path\" is missing"});
+}
+
 TEST_CASE("sources: weights that nobody means are refused, and so are those that leave nothing to learn", "[pipelines]") {
   for (const double weight : {0., -1., 1e-9, 1e5, 1e300}) {
     std::vector<std::string> problems;
     recipe::DataConfig data;
-    core::assign(core::fields_of(data), {{"sources", {{{"path", "a"}, {"weight", weight}}}}}, "recipe.json", problems);
+    core::assign(core::fields_of(data), {{"sources", {{{"path", "a"}, {"kind", "safety"}, {"weight", weight}}}}}, "recipe.json", problems);
     REQUIRE(problems.size() == 1);
     CHECK_THAT(problems[0],
                ContainsSubstring("sources[0]: weight must be between 0.01 and 100 (leave a source out that nothing should learn from)"));
@@ -362,6 +371,19 @@ TEST_CASE("sources: pairs that repeat or contradict others are counted", "[pipel
   const Json counts = json_in(data.work, "data/counts.json");
   CHECK((counts["helpfulness"]["duplicates"] == 2 && counts["helpfulness"]["contradictions"] == 1));
   CHECK((counts["helpfulness"]["kept"] == 61 && counts["safety"]["duplicates"] == 0));
+
+  // A week that brings three pairs of the first one again, and three of them in the other order.
+  std::string again = pairs(50, 20);
+  for (int i = 10; i < 13; ++i) {
+    Json other = Json::parse(pairs(i, 1));
+    std::swap(other["chosen"], other["rejected"]);
+    again += pairs(i - 10, 1) + other.dump() + "\n";
+  }
+  data.add({.path = "c.jsonl", .kind = SourceKind::helpfulness, .batch = 2}, again);
+  data.run("data2");
+  const Json later = json_in(data.work, "data2/counts.json")["helpfulness"];
+  CHECK((later["duplicates"] == 0 && later["contradictions"] == 0));
+  CHECK(later["of_earlier_batches"] == Json({{"duplicates", 11}, {"contradictions", 3}}));
 }
 
 TEST_CASE("keel run: a third batch recomputes nothing before it, and gold reward models measure every model", "[pipelines]") {
