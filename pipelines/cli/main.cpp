@@ -95,6 +95,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);
   cli::runs::add_run_commands(app, invocation);
+  cli::runs::add_plan(app, invocation);
   cli::runs::add_ablate(app, invocation);
   cli::runs::add_lineage_commands(app, invocation);
   cli::runs::add_inspect(app, invocation);

@@ -80,7 +80,8 @@ void bench_serve(const BenchOptions& options, uint64_t seed) {
 }  // namespace
 
 void add_bench(CLI::App& app, common::Invocation& invocation) {
-  CLI::App* group = app.add_subcommand("bench", "measurements: bench serve");
+  CLI::App* group = app.add_subcommand("bench", "measurements: bench serve, bench engine");
+  add_bench_engine(*group, invocation);
   group->require_subcommand(1);
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = group->add_subcommand("serve", "latency of a service against the requests a second that it is offered");

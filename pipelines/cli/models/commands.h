@@ -24,6 +24,7 @@ void add_logprobs(CLI::App& app, common::Invocation& invocation);
 void add_score(CLI::App& app, common::Invocation& invocation);
 void add_serve(CLI::App& app, common::Invocation& invocation);
 void add_bench(CLI::App& app, common::Invocation& invocation);
+void add_bench_engine(CLI::App& group, common::Invocation& invocation);  // of `bench`
 void add_tokenize(CLI::App& app, common::Invocation& invocation);
 void add_convert(CLI::App& app, common::Invocation& invocation);
 

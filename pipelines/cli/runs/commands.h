@@ -12,6 +12,7 @@ struct Invocation;
 namespace keel::pipelines::cli::runs {
 
 void add_run_commands(CLI::App& app, common::Invocation& invocation);  // run, status, explain, report
+void add_plan(CLI::App& app, common::Invocation& invocation);
 void add_ablate(CLI::App& app, common::Invocation& invocation);
 void add_lineage_commands(CLI::App& app, common::Invocation& invocation);  // lineage, diff, prune
 void add_inspect(CLI::App& app, common::Invocation& invocation);

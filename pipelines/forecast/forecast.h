@@ -1,0 +1,42 @@
+// The arithmetic and the memory of every stage of a run, before it is run.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "pipelines/forecast/cost.h"
+#include "pipelines/forecast/facts.h"
+
+namespace keel::pipelines::forecast {
+
+// Answers that are written together, token by token.
+struct Writing {
+  double tokens = 0;
+  double rows = 1;     // decoded together
+  double context = 0;  // positions that a token sees, on average
+};
+
+struct Work {
+  double trained = 0;  // FLOP of forward and backward passes
+  double read = 0;     // FLOP of forward passes: scores, log-probs, prompts
+  std::vector<Writing> written = {};
+};
+
+struct StageForecast {
+  std::string stage;
+  Work work;
+  double bytes = 0;  // at its peak
+};
+
+// How numbers lie in memory.
+struct Numbers {
+  double weight = 4;  // bytes of a weight that is not trained
+  double workers = 1;
+  double packed_limit = 2147483648;  // models up to this many bytes are also held packed while they answer or score
+};
+
+// Every stage that computes with a model, in the order of the run. Answers are taken to be as long as the demonstrated ones.
+std::vector<StageForecast> forecast(const recipe::Recipe& recipe, const policy::LlamaConfig& shape, const Facts& facts,
+                                    const Numbers& numbers);
+
+}  // namespace keel::pipelines::forecast

@@ -1,0 +1,158 @@
+// What a recipe costs, against counts that are known or made by hand.
+#include <catch2/catch_approx.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include "core/error.h"
+#include "pipelines/forecast/machine.h"
+
+namespace keel::pipelines::forecast {
+namespace {
+
+using Catch::Approx;
+using recipe::SourceKind;
+
+// Llama 2 (its paper's table 1 and the released config.json files).
+policy::LlamaConfig llama2(int64_t width, int64_t feed_forward, int64_t layers, int64_t heads, int64_t key_heads) {
+  return {.vocab_size = 32000,
+          .hidden_size = width,
+          .intermediate_size = feed_forward,
+          .num_hidden_layers = layers,
+          .num_attention_heads = heads,
+          .num_key_value_heads = key_heads};
+}
+
+policy::LlamaConfig smollm2() {
+  policy::LlamaConfig shape = llama2(576, 1536, 30, 9, 3);
+  shape.vocab_size = 49152;
+  shape.tie_word_embeddings = true;
+  return shape;
+}
+
+// Trunk 2 * (4 * 16 + 3 * 8) = 176, head 40, attention 4 * 2 * 4 = 32 a position.
+policy::LlamaConfig tiny() {
+  return {.vocab_size = 10,
+          .hidden_size = 4,
+          .intermediate_size = 2,
+          .num_hidden_layers = 2,
+          .num_attention_heads = 1,
+          .num_key_value_heads = 1,
+          .max_position_embeddings = 64};
+}
+
+const StageForecast& stage_of(const std::vector<StageForecast>& all, const std::string& name) {
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.stage == name; });
+  REQUIRE(found != all.end());
+  return *found;
+}
+
+recipe::Recipe own_recipe() {
+  recipe::Recipe recipe;
+  recipe.name = "own";
+  recipe.versions = {"ppo"};
+  recipe.data.source = recipe::DataSource::files;
+  recipe.data.sources = {{.path = "h", .kind = SourceKind::helpfulness}, {.path = "s", .kind = SourceKind::safety}};
+  recipe.preferences.annotator = recipe::Annotator::none;
+  recipe.mixture = {.helpfulness_rest = 0, .safety_rest = 0};
+  recipe.sft.epochs = 3;
+  recipe.rejection.samples = 5;
+  recipe.rejection.sampling.max_new_tokens = 10;
+  recipe.rejection.sft.epochs = 1;
+  recipe.ppo.iterations = 2;
+  recipe.ppo.batch_answers = 8;
+  recipe.ppo.epochs = 1;
+  recipe.ppo.sampling.max_new_tokens = 10;
+  recipe.ppo.validation.every = 2;
+  return recipe;
+}
+
+Facts facts() {
+  Facts facts;
+  facts.demonstrations = {.count = 10, .tokens = 200, .targets = 60};
+  facts.pairs["data"][SourceKind::helpfulness] = {.train = {.count = 10, .tokens = 300}, .test = {.count = 4, .tokens = 120}};
+  facts.pairs["data"][SourceKind::safety] = {.train = {.count = 20, .tokens = 400}, .test = {.count = 5, .tokens = 100}};
+  facts.prompts = {.count = 6, .tokens = 60};
+  facts.prompts_validation = {.count = 3, .tokens = 30};
+  facts.prompts_test = {.count = 4, .tokens = 40};
+  facts.answers = {4, 10, 400};  // cut at 10: 8 on average
+  return facts;
+}
+
+}  // namespace
+
+TEST_CASE("cost: the parameters of released models", "[pipelines]") {
+  CHECK(cost_of(llama2(4096, 11008, 32, 32, 32)).weights == 6'738'415'616);
+  CHECK(cost_of(llama2(5120, 13824, 40, 40, 40)).weights == 13'015'864'320);
+  CHECK(cost_of(llama2(8192, 28672, 80, 64, 8)).weights == 68'976'648'192);
+  CHECK(cost_of(smollm2()).weights == 134'515'008);
+}
+
+TEST_CASE("cost: products and attention, counted by hand", "[pipelines]") {
+  const Cost cost = cost_of(tiny());
+  CHECK((cost.trunk == 176 && cost.head == 40 && cost.attention == 32 && cost.keys == 16));
+  // 5 tokens in rows of 10, the head at 2: 5 * (352 + 32 * 5) + 2 * 80.
+  CHECK(read_flop(cost, 5, 10, 2) == 5 * 512 + 160);
+  // Every product has three passes: 3 * (5 * 512 + 160).
+  CHECK(trained_flop(cost, 5, 10, 2) == 3 * (5 * 512 + 160));
+  // Half of the layers frozen: the forward pass, and half of the other two.
+  CHECK(trained_flop(cost, 5, 10, 0, 0.5) == 2 * 5 * 512);
+  // Adapters: no gradient of the frozen products, but attention as before.
+  CHECK(trained_flop(cost, 5, 10, 0, 1, true) == 2 * 5 * 352 + 3 * 5 * 160);
+  CHECK(written_flop(cost, 3, 7) == 3 * (2 * 216 + 32 * 7));
+}
+
+TEST_CASE("forecast: the work of each stage, counted by hand", "[pipelines]") {
+  const recipe::Recipe recipe = own_recipe();
+  const Cost cost = cost_of(tiny());
+  const auto all = forecast(recipe, tiny(), facts(), {});
+  CHECK(stage_of(all, "sft").work.trained == 3 * trained_flop(cost, 200, 20, 60));
+  CHECK(stage_of(all, "reward_helpfulness").work.trained == trained_flop(cost, 300, 30, 0));
+  CHECK(stage_of(all, "reward_safety").work.read == read_flop(cost, 100, 20));
+
+  // 30 answers of 8 tokens to 6 prompts of 10, each prompt read once to write and once by each of two reward models.
+  const Work& sampled = stage_of(all, "rs1").work;
+  REQUIRE(sampled.written.size() == 1);
+  CHECK((sampled.written[0].tokens == 240 && sampled.written[0].context == 14));
+  CHECK(sampled.read == Approx(read_flop(cost, 60, 10, 6) + 2 * read_flop(cost, 60 + 240, 18)));
+  CHECK(sampled.trained == Approx(trained_flop(cost, 6 * 18, 18, 48)));
+
+  // 16 answers: rewards by two models, the reference's log-probs, the critic's values; policy and critic learn. Two
+  // validations, before the first iteration and after the second: 6 answers more.
+  const Work& optimised = stage_of(all, "ppo").work;
+  REQUIRE(optimised.written.size() == 2);
+  CHECK((optimised.written[0].tokens == 128 && optimised.written[1].tokens == 48));
+  CHECK(optimised.trained == Approx(trained_flop(cost, 288, 18, 128) + trained_flop(cost, 288, 18, 0)));
+  CHECK(optimised.read == Approx(read_flop(cost, 160, 10, 16) + 2 * read_flop(cost, 288, 18) + read_flop(cost, 288, 18, 128) +
+                                 read_flop(cost, 288, 18) + 2 * read_flop(cost, 6 * 18, 18)));
+
+  recipe::Recipe shared = recipe;
+  shared.ppo.critic = ppo::Critic::shared;
+  CHECK(stage_of(forecast(shared, tiny(), facts(), {}), "ppo").work.trained == Approx(trained_flop(cost, 288, 18, 128)));
+}
+
+TEST_CASE("forecast: memory grows with weights, workers and micro-batches", "[pipelines]") {
+  recipe::Recipe recipe = own_recipe();
+  recipe.sft.batch = {.batch_rows = 4, .row_tokens = 512, .micro_rows = 2};
+  const double weights = 134'515'008;
+  const auto sft = [&](const Numbers& numbers) { return stage_of(forecast(recipe, smollm2(), facts(), numbers), "sft").bytes - 0.25e9; };
+  // Weights, gradients and two moments; 1,024 tokens of 30 layers that keep 4 * 576 + 2 * 192 + 2 * 1536 numbers; logits.
+  const double one = 16 * weights + 1024 * 4.0 * 30 * (4 * 576 + 2 * 192 + 2 * 1536) + 4.0 * 1024 * 49152;
+  CHECK(sft({}) == Approx(one));
+  CHECK(sft({.weight = 4, .workers = 2}) == Approx(one + 4 * weights + (one - 16 * weights)));
+  recipe.sft.lora.rank = 8;
+  // The weights alone, and what ATen's operators keep.
+  CHECK(sft({}) == Approx(4 * weights + 1024 * 4.0 * 30 * (11 * 576 + 4 * 1536) + 4.0 * 1024 * 49152));
+}
+
+TEST_CASE("forecast: a step of writing is bound by memory or by arithmetic", "[pipelines]") {
+  const Cost cost = cost_of(llama2(4096, 11008, 32, 32, 32));
+  Machine machine = named_machine("h100");
+  const Work one{.written = {{.tokens = 100, .rows = 1, .context = 1024}}};
+  // 13.2 GB of products and 0.54 GB of keys and values for each token.
+  CHECK(seconds(one, cost, machine) == Approx(100 * (2 * (cost.trunk + cost.head) + 2 * 1024 * cost.keys) / machine.bandwidth));
+  machine.bandwidth = 1e18;
+  CHECK(seconds(one, cost, machine) == Approx(written_flop(cost, 100, 1024) / machine.written));
+  CHECK_THROWS_WITH(named_machine("h1000"), Catch::Matchers::ContainsSubstring("a100, h100, h200"));
+}
+
+}  // namespace keel::pipelines::forecast
