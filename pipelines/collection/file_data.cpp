@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -195,40 +194,14 @@ void warn_of_shared_pairs(const std::vector<KindOfPairs>& kinds) {
   }
 }
 
-// Pairs that repeat or contradict one of an earlier batch: the next reward models learn from both.
-void warn_of_earlier_pairs(const std::vector<KindOfPairs>& kinds, const std::vector<steps::fs::path>& earlier_batches,
-                           nlohmann::json& counts) {
-  for (const KindOfPairs& kind : kinds) {
-    const std::string name = core::name_of(kind.kind);
-    data::PreferenceSet earlier, now;
-    for (const steps::fs::path& batch : earlier_batches)
-      for (const steps::fs::path& folder : {batch, batch / kGold})
-        for (const char* side : {"_train.jsonl", "_test.jsonl"})
-          if (const steps::fs::path file = folder / (name + side); steps::fs::exists(file))
-            std::ranges::move(data::read_preferences(file, {}).pairs, std::back_inserter(earlier.pairs));
-    if (earlier.pairs.empty()) continue;
-    for (const Pairs* pairs : {&kind.train, &kind.test})
-      now.pairs.insert(now.pairs.end(), pairs->begin(), pairs->end());
-    const data::Repeats repeats = data::count_repeats_of(earlier, now);
-    counts[name]["of_earlier_batches"] = {{"duplicates", repeats.duplicates}, {"contradictions", repeats.contradictions}};
-    if (repeats.duplicates > 0)
-      core::log_warn(fmt::format("{}: {} pairs repeat one of an earlier batch; take them out, or set mixture.drop_duplicates", name,
-                                 repeats.duplicates));
-    if (repeats.contradictions > 0)
-      core::log_warn(fmt::format("{}: {} pairs contradict one of an earlier batch: the same two answers in the other order; both stay",
-                                 name, repeats.contradictions));
-  }
-}
-
-// Reads the files of each kind, and of earlier batches ("earlier") what they left. Leaves KIND_train.jsonl and KIND_test.jsonl of the
-// pairs, and the prompts of the batch.
+// Reads the files of each kind, and of earlier batches ("earlier") what their data stages left. Leaves KIND_train.jsonl and
+// KIND_test.jsonl of the pairs, and the prompts of the batch.
 void write_data(const GivenSettings& settings, const steps::Context& context) {
   nlohmann::json counts = nlohmann::json::object();
   std::vector<KindOfPairs> kinds;
   for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs})
     if (KindOfPairs pairs = read_pairs(settings, context, kind, counts); !pairs.train.empty()) kinds.push_back(std::move(pairs));
   warn_of_shared_pairs(kinds);
-  warn_of_earlier_pairs(kinds, context.all("earlier"), counts);
   for (const KindOfPairs& kind : kinds) {
     const std::string name = core::name_of(kind.kind);
     write_pairs(context.work / (name + "_train.jsonl"), kind.train, settings.data.max_pairs);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -18,6 +20,7 @@
 #include "data/prompts.h"
 #include "data/statistics.h"
 #include "inference/model_folder.h"
+#include "pipelines/collection/file_data.h"
 
 namespace keel::pipelines::collection {
 namespace {
@@ -79,13 +82,24 @@ Side side_of(const core::Dialogue& prompt, const recipe::FileDataConfig& data, u
   return data::held_out(prompt, data.held_out, seed) ? Side::test : Side::train;
 }
 
-void warn_of_repeats(const std::string& name, const data::Repeats& repeats) {
+void warn_of_repeats(const std::string& name, const data::Repeats& repeats, const std::string& of_what) {
   if (repeats.duplicates > 0)
     core::log_warn(
-        fmt::format("{}: {} pairs repeat another; leave a source out, or set mixture.drop_duplicates", name, repeats.duplicates));
+        fmt::format("{}: {} pairs repeat {}; leave a source out, or set mixture.drop_duplicates", name, repeats.duplicates, of_what));
   if (repeats.contradictions > 0)
-    core::log_warn(
-        fmt::format("{}: {} pairs contradict another: the same two answers in the other order; both stay", name, repeats.contradictions));
+    core::log_warn(fmt::format("{}: {} pairs contradict {}: the same two answers in the other order; both stay", name,
+                               repeats.contradictions, of_what));
+}
+
+// The pairs of a kind that the data stages of earlier batches left.
+data::PreferenceSet earlier_pairs(const steps::Context& context, const std::string& kind) {
+  data::PreferenceSet earlier;
+  for (const steps::fs::path& batch : context.all("earlier"))
+    for (const steps::fs::path& folder : {batch, batch / kGold})
+      for (const char* side : {"_train.jsonl", "_test.jsonl"})
+        if (const steps::fs::path file = folder / (kind + side); steps::fs::exists(file))
+          std::ranges::move(data::read_preferences(file).pairs, std::back_inserter(earlier.pairs));
+  return earlier;
 }
 
 [[noreturn]] void refuse_empty(const steps::fs::path& file, const std::string& what, const data::Counts& counts) {
@@ -167,8 +181,9 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
   data::PreferenceSet all;
   for (const auto& [pair, weight] : pairs)
     all.pairs.push_back(pair);
-  const data::Repeats repeats = data::count_repeats(all);
-  warn_of_repeats(name, repeats);
+  const data::Repeats repeats = data::count_repeats(all), of_earlier = data::count_repeats_of(earlier_pairs(context, name), all);
+  warn_of_repeats(name, repeats, "another");
+  warn_of_repeats(name, of_earlier, "one of an earlier batch");
   shuffle_(pairs, settings, context.seed, name);
   std::vector<Weighted<core::PreferencePair>> train;
   for (auto& pair : pairs) {
@@ -198,6 +213,8 @@ KindOfPairs read_pairs(const GivenSettings& settings, const steps::Context& cont
                        {"test", result.test.size()},
                        {"duplicates", repeats.duplicates},
                        {"contradictions", repeats.contradictions}});
+  if (settings.batch > 1)
+    counts[name]["of_earlier_batches"] = {{"duplicates", of_earlier.duplicates}, {"contradictions", of_earlier.contradictions}};
   if (settings.data.gold_share > 0) counts[name]["gold"] = result.gold_train.size() + result.gold_test.size();
   return result;
 }

@@ -14,7 +14,7 @@ Cost cost_of(const policy::LlamaConfig& shape) {
           .attention = 4 * layers * queries,
           .keys = 2 * layers * keys,
           .kept = 4 * d + 2 * keys + 2 * f,
-          .kept_by_ops = 11 * d + 4 * f,
+          .kept_by_ops = 6 * d + 3 * f,
           .layers = layers,
           .vocabulary = vocabulary};
 }

@@ -15,7 +15,7 @@ struct Cost {
   double attention = 0;    // FLOP of a token a position that it sees: 4 L H h
   double keys = 0;         // numbers that a token keeps for later ones: 2 L G h
   double kept = 0;         // numbers a token and layer that the backward pass reads: 4 D + 2 G h + 2 F
-  double kept_by_ops = 0;  // the same where ATen's operators keep them (adapters): 11 D + 4 F
+  double kept_by_ops = 0;  // the same of frozen weights with adapters, where ATen's operators keep it: 6 D + 3 F
   double layers = 0, vocabulary = 0;
 };
 

@@ -13,6 +13,7 @@
 #include "pipelines/collection/batch.h"
 #include "pipelines/collection/file_data.h"
 #include "pipelines/steps/plan.h"
+#include "reward/pair_scores.h"
 
 namespace keel::pipelines::forecast {
 namespace {
@@ -47,8 +48,7 @@ struct Reader {
     const auto limits = inference::limits_within(policy, parts.context);
     Rows rows;
     for (const core::TokenPair& pair : data::render_pairs(set, parts.format, *parts.tokenizer, limits).pairs) {
-      const auto shared = std::ranges::mismatch(pair.chosen, pair.rejected).in1 - pair.chosen.begin();
-      rows.tokens += static_cast<double>(std::ssize(pair.chosen) + std::ssize(pair.rejected) - shared);
+      rows.tokens += static_cast<double>(reward::pair_tokens(pair));
       ++rows.count;
     }
     return rows;
@@ -59,12 +59,15 @@ struct Reader {
     return {.train = pairs(folder / (name + "_train.jsonl"), kind), .test = pairs(folder / (name + "_test.jsonl"), kind)};
   }
 
-  Rows prompts(const fs::path& file) const {
+  // Prompts that leave room for an answer of `new_tokens`; `hazards` counts those about safety.
+  Rows prompts(const fs::path& file, int64_t new_tokens, double& hazards) const {
     Rows rows;
     if (!fs::exists(file)) return rows;
+    const int64_t most = (policy.max_tokens > 0 ? policy.max_tokens : parts.context) - new_tokens;
     for (const data::PromptRecord& record : data::read_prompts(file).records) {
       const auto ids = data::prompt_ids(record, parts.format, *parts.tokenizer, data::TagPolicy::allow);
-      rows.tokens += static_cast<double>(std::min(std::ssize(ids), policy.max_tokens > 0 ? policy.max_tokens : parts.context));
+      rows.tokens += static_cast<double>(std::min(std::ssize(ids), most));
+      hazards += record.hazard ? 1 : 0;
       ++rows.count;
     }
     return rows;
@@ -74,12 +77,11 @@ struct Reader {
 void count_dialogues(const recipe::Recipe& recipe, const std::map<std::string, fs::path>& outputs, Facts& facts) {
   const steps::Source source = steps::gatt_dialogues(recipe);
   core::JsonlReader rows(source.stage.empty() ? source.path : outputs.at(source.stage) / source.path);
-  for (nlohmann::json row; rows.next(row); ++facts.dialogues) {
-    const auto* messages = data::member(row, "messages");
-    facts.turns += messages == nullptr ? 1 : static_cast<double>(std::ranges::count_if(*messages, [](const auto& message) {
-      return message.at("role") == "user";
-    }));
-  }
+  for (nlohmann::json row; rows.next(row); ++facts.dialogues)
+    data::with_place(rows.path(), rows.line(), [&] {
+      const data::PromptRecord record = data::parse_prompt_record(row);
+      facts.turns += record.messages ? static_cast<double>(std::ranges::count(record.messages->messages, "user", &core::Message::role)) : 1;
+    });
   if (facts.dialogues > 0) facts.turns /= facts.dialogues;
 }
 
@@ -114,8 +116,10 @@ Facts read_facts(const recipe::Recipe& recipe, const std::map<std::string, fs::p
   if (sandbox)
     facts.pretraining_validation =
         rows_of(reader.demonstrations(outputs.at("corpus") / "corpus_validation.jsonl", recipe.pretrain.batch.row_tokens));
-  for (const auto& sequence : demonstrations)
-    facts.answers.push_back(std::ranges::count(sequence.loss_mask, true));
+  for (const auto& sequence : demonstrations) {  // the last answer of a dialogue
+    const auto last = std::find(sequence.loss_mask.rbegin(), sequence.loss_mask.rend(), true);
+    facts.answers.push_back(std::find(last, sequence.loss_mask.rend(), false) - last);
+  }
   for (const auto& [stage, folder] : outputs)
     for (const SourceKind kind : {SourceKind::helpfulness, SourceKind::safety, SourceKind::public_pairs}) {
       if (fs::exists(folder / (core::name_of(kind) + "_train.jsonl"))) facts.pairs[stage][kind] = reader.split(folder, kind);
@@ -123,9 +127,11 @@ Facts read_facts(const recipe::Recipe& recipe, const std::map<std::string, fs::p
         facts.gold[kind] = reader.split(folder / collection::kGold, kind);
     }
   if (recipe::has_gatt(recipe)) count_dialogues(recipe, outputs, facts);
-  facts.prompts = reader.prompts(first / "prompts_train.jsonl");
-  facts.prompts_validation = reader.prompts(first / "prompts_validation.jsonl");
-  facts.prompts_test = reader.prompts(first / "prompts_test.jsonl");
+  const int64_t answer = recipe.rejection.sampling.max_new_tokens;
+  double held_out_hazards = 0;
+  facts.prompts = reader.prompts(first / "prompts_train.jsonl", answer, facts.hazards);
+  facts.prompts_validation = reader.prompts(first / "prompts_validation.jsonl", answer, held_out_hazards);
+  facts.prompts_test = reader.prompts(first / "prompts_test.jsonl", recipe.evaluation.max_new_tokens, held_out_hazards);
   return facts;
 }
 

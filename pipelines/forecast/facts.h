@@ -32,6 +32,7 @@ struct Facts {
   std::map<std::string, std::map<recipe::SourceKind, PairRows>> pairs;  // by data stage
   std::map<recipe::SourceKind, PairRows> gold;
   Rows prompts, prompts_validation, prompts_test;
+  double hazards = 0;               // prompts that are about safety
   double dialogues = 0, turns = 0;  // of Ghost Attention, and user turns in each on average
   std::vector<int64_t> answers;     // lengths of demonstrated answers, in tokens
 

@@ -6,10 +6,11 @@
 
 #include "pipelines/forecast/cost.h"
 #include "pipelines/forecast/facts.h"
+#include "pipelines/recipe/versions.h"
 
 namespace keel::pipelines::forecast {
 
-// Answers that are written together, token by token.
+// Answers that are written token by token.
 struct Writing {
   double tokens = 0;
   double rows = 1;     // decoded together
@@ -18,6 +19,7 @@ struct Writing {
 
 struct Work {
   double trained = 0;  // FLOP of forward and backward passes
+  double adapted = 0;  // the same where adapters learn
   double read = 0;     // FLOP of forward passes: scores, log-probs, prompts
   std::vector<Writing> written = {};
 };
@@ -33,6 +35,19 @@ struct Numbers {
   double weight = 4;  // bytes of a weight that is not trained
   double workers = 1;
   double packed_limit = 2147483648;  // models up to this many bytes are also held packed while they answer or score
+};
+
+// What the forecasts of all stages share.
+struct Run {
+  const recipe::Recipe& recipe;
+  Cost cost;
+  const Facts& facts;
+  Numbers numbers;
+  std::vector<recipe::Version> versions;
+
+  double held_bytes() const { return numbers.weight * cost.weights; }
+  // Whether generation's log-probs are the trainer's (policy::records_exactly()).
+  bool records_exactly() const { return numbers.weight == 4 && held_bytes() <= numbers.packed_limit; }
 };
 
 // Every stage that computes with a model, in the order of the run. Answers are taken to be as long as the demonstrated ones.

@@ -55,11 +55,15 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
   measured.max_position_embeddings = std::max(kLongestRow, shape.max_position_embeddings);
   const Cost cost = cost_of(measured);
   const policy::Llama model = policy::make_llama(measured, 1);
-  const bool adapters = lora.rank > 0;
   Machine machine{.name = fmt::format("this machine, {} thread{}", threads, threads == 1 ? "" : "s"),
                   .memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE))};
-  const Workload trained = training(adapters ? policy::with_lora(model, lora, 1, "forecast") : model, threads), read = scoring(model, 8);
-  machine.trained = trained_flop(cost, trained.tokens, kRowTokens, trained.tokens, 1, adapters) / fastest(trained);
+  const auto training_rate = [&](const policy::Llama& weights, bool adapters) {
+    const Workload work = training(weights, threads);
+    return trained_flop(cost, work.tokens, kRowTokens, work.tokens, 1, adapters) / fastest(work);
+  };
+  machine.trained = training_rate(model, false);
+  machine.adapted = lora.rank > 0 ? training_rate(policy::with_lora(model, lora, 1, "forecast"), true) : machine.trained;
+  const Workload read = scoring(model, 8);
   machine.read = read_flop(cost, read.tokens, kRowTokens) / fastest(read);
   const auto together = static_cast<double>(rows);
   machine.written = written_flop(cost, together, 64) / step_seconds(model, rows);
@@ -74,6 +78,7 @@ Machine named_machine(const std::string& name) {
       return {.name = name,
               .memory = known.memory,
               .trained = kTrainedShare * known.flops,
+              .adapted = kTrainedShare * known.flops,
               .read = kReadShare * known.flops,
               .written = kWrittenShare * known.flops,
               .bandwidth = kBandwidthShare * known.bandwidth,
@@ -91,7 +96,7 @@ std::vector<std::string> machine_names() {
 }
 
 double seconds(const Work& work, const Cost& cost, const Machine& machine) {
-  double sum = work.trained / machine.trained + work.read / machine.read;
+  double sum = work.trained / machine.trained + work.adapted / machine.adapted + work.read / machine.read;
   for (const Writing& writing : work.written) {
     const double steps = writing.tokens / writing.rows;
     const double bytes = machine.numbers.weight * (cost.trunk + cost.head + writing.rows * writing.context * cost.keys);

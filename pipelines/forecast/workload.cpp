@@ -43,15 +43,15 @@ std::function<void()> step_of(const runtime::Parameters& weights, int64_t pieces
 Workload training(const policy::Llama& model, int threads) {
   constexpr int64_t kRow = 256;
   const runtime::Parameters adapters = policy::lora_parameters(model);
-  auto rows = std::make_shared<std::vector<core::TokenSequence>>();
+  std::vector<core::TokenSequence> rows;
   for (int64_t row = 0; row < 2 * threads; ++row)
-    rows->push_back({.ids = random_ids(model.config, kRow, row), .loss_mask = std::vector<bool>(kRow, true)});
+    rows.push_back({.ids = random_ids(model.config, kRow, row), .loss_mask = std::vector<bool>(kRow, true)});
   std::vector<runtime::TargetBatch> parts;
-  for (size_t row = 0; row < rows->size(); row += 2)
-    parts.push_back(runtime::pack({{&(*rows)[row]}, {&(*rows)[row + 1]}}));
+  for (size_t row = 0; row < rows.size(); row += 2)
+    parts.push_back(runtime::pack({{&rows[row]}, {&rows[row + 1]}}));
   return {.name = "training",
           .tokens = static_cast<double>(2 * threads * kRow),
-          .run = step_of(adapters.empty() ? policy::parameters(model) : adapters, threads, [model, rows, parts](int64_t part) {
+          .run = step_of(adapters.empty() ? policy::parameters(model) : adapters, threads, [model, parts](int64_t part) {
             return -policy::masked_logprobs(model, parts[static_cast<size_t>(part)]).mean();
           })};
 }

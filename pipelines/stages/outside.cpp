@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "data/chat_format.h"
 #include "inference/model_folder.h"
+#include "pipelines/measurement/obedience.h"
 #include "pipelines/steps/plan.h"
 #include "policy/lora.h"
 
@@ -100,7 +101,9 @@ void try_judges(const recipe::Recipe& recipe, const std::vector<run::StageStatus
   if (recipe.preferences.annotator == recipe::Annotator::judge &&
       std::ranges::any_of(recipe::versions_of(recipe), [&](const auto& version) { return will_run(version.preferences); }))
     annotation::try_judge(judge, judge.guidelines.empty() ? "" : annotation::read_guidelines(judge.guidelines));
-  if (!recipe.gatt.judge.model.empty() && will_run("gatt_evaluation")) annotation::try_obedience_judge(recipe.gatt.judge);
+  if (recipe.gatt.judge.model.empty() || !will_run("gatt_evaluation")) return;
+  if (!std::ranges::all_of(gatt::read_instructions(recipe.gatt.instructions), measurement::checked_by_program))
+    annotation::try_obedience_judge(recipe.gatt.judge);
 }
 
 Digests people_digests(Digests recorded) {

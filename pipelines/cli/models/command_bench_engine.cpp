@@ -7,6 +7,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -17,6 +18,7 @@
 #include "pipelines/cli/models/commands.h"
 #include "pipelines/forecast/workload.h"
 #include "policy/base_model.h"
+#include "policy/generate.h"
 #include "policy/model_directory.h"
 #include "runtime/device.h"
 
@@ -91,6 +93,9 @@ void bench_engine(const EngineOptions& options, const common::Invocation& invoca
   common::use_base(invocation, {options.model});
   const int threads = runtime::configure_process(invocation.threads);
   const policy::Llama model = model_to_measure(options), plain = plain_copy(model);
+  if (!policy::records_exactly(model))
+    throw core::UsageError(fmt::format(
+        "--model: the weights of {} take more than 2 GiB, and such models run on plain operators; give a smaller one", options.model));
   if (model.config.max_position_embeddings < forecast::kLongestRow)
     throw core::UsageError(fmt::format("--model: the context of {} has {} tokens, and the rows that are measured up to {}", options.model,
                                        model.config.max_position_embeddings, forecast::kLongestRow));

@@ -65,9 +65,9 @@ ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep,
   const std::vector<run::Stage> stages = stages::build_stages(recipe, stages::external_digests(recipe, known));
   if (!threads_given) options.threads = run::required_threads(run, stages, options).value_or(options.threads);
   run::check_ready(run, stages, options);  // another thread count is not the cell's fault: it stops the sweep
-  stages::try_judges(recipe, plan(run, stages, options));
   runtime::configure_process(options.threads);
   try {
+    stages::try_judges(recipe, plan(run, stages, options));
     std::map<std::string, fs::path> folders;
     for (const auto& status : execute(run, stages, options))
       folders[status.name] = status.folder;

@@ -5,9 +5,12 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <utility>
 
 #include "core/digest_cache.h"
 #include "core/error.h"
@@ -33,8 +36,11 @@ namespace fs = std::filesystem;
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = fs::temp_directory_path() / "keel-plan-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) throw core::IoError(fmt::format("{}: cannot make a temporary folder", name));
+    std::error_code absent;
+    std::string name = fs::temp_directory_path(absent) / "keel-plan-XXXXXX";
+    if (absent || ::mkdtemp(name.data()) == nullptr)
+      throw core::IoError(fmt::format("no temporary folder: {}; set TMPDIR to a folder with room for the run's data",
+                                      absent ? absent.message() : std::strerror(errno)));
     path_ = name;
   }
   ~TemporaryFolder() {
@@ -49,23 +55,28 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-// What the data stages leave, which take seconds: the first stages of a run, up to the one that computes with a model.
+// What the data stages leave, which take seconds: those of a run's first stages, before one computes with a model.
 forecast::Facts facts_of(const recipe::Recipe& recipe, const common::Invocation& invocation) {
   const TemporaryFolder folder;
   run::RunDirectory run(folder.path() / "run");
   core::DigestCache known(run.digest_file());
   const auto external = stages::external_digests(recipe, known);
   const std::vector<run::Stage> stages = stages::build_stages(recipe, external);
-  const auto first = std::ranges::find_if(stages, [](const run::Stage& stage) {
-    return !stage.name.starts_with("data") && stage.name != "corpus" && stage.name != "dialogues" && stage.name != "preprompts";
-  });
   run::RunOptions options = options_for(recipe, invocation);
-  options.until = std::prev(first)->name;
+  for (const run::Stage& stage : stages)
+    if (stage.name.starts_with("data") || stage.name == "dialogues") options.until = stage.name;
   run.begin({.recipe = recipe.name, .version = core::kVersion, .config = "{}", .external = external});
   std::map<std::string, fs::path> outputs;
   for (const auto& status : execute(run, stages, options))
     outputs[status.name] = status.folder;
   return forecast::read_facts(recipe, outputs);
+}
+
+// Of the sections that train, the first that trains adapters.
+policy::LoraConfig adapters_of(const recipe::Recipe& recipe) {
+  for (const policy::LoraConfig& lora : {recipe.sft.lora, recipe.reward.lora, recipe.rejection.sft.lora, recipe.ppo.lora})
+    if (lora.rank > 0) return lora;
+  return {};
 }
 
 policy::LlamaConfig shape_of(const recipe::Recipe& recipe) {
@@ -83,7 +94,7 @@ void print_plan(const recipe::Recipe& recipe, const std::string& device, const c
   const forecast::Facts facts = facts_of(recipe, invocation);
   if (here) {
     const int threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(recipe.threads));
-    machine = forecast::this_machine(shape, std::clamp<int64_t>(recipe.rejection.batch_rows, 1, 32), recipe.sft.lora, threads);
+    machine = forecast::this_machine(shape, std::clamp<int64_t>(recipe.rejection.batch_rows, 1, 32), adapters_of(recipe), threads);
   }
   std::cout << fmt::format(
       "model: {:.1f} M parameters\nmachine: {}; training {:.0f}, scoring {:.0f}, writing {:.0f} GFLOP/s, weights read "
@@ -93,7 +104,7 @@ void print_plan(const recipe::Recipe& recipe, const std::string& device, const c
   double total = 0, peak = 0;
   std::vector<std::string> too_large;
   for (const auto& stage : forecast::forecast(recipe, shape, facts, machine.numbers)) {
-    double flop = stage.work.trained + stage.work.read;
+    double flop = stage.work.trained + stage.work.adapted + stage.work.read;
     for (const auto& writing : stage.work.written)
       flop += forecast::written_flop(cost, writing.tokens, writing.context);
     const double seconds = forecast::seconds(stage.work, cost, machine);

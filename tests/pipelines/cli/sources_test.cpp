@@ -369,7 +369,7 @@ TEST_CASE("sources: pairs that repeat or contradict others are counted", "[pipel
     std::swap(other["chosen"], other["rejected"]);
     again += pairs(i - 10, 1) + other.dump() + "\n";
   }
-  data.add({.path = "c.jsonl", .kind = SourceKind::helpfulness, .batch = 2}, again);
+  data.add({.path = "c.jsonl", .kind = SourceKind::helpfulness, .weight = 2, .batch = 2}, again);
   data.run("data2");
   const Json later = json_in(data.work, "data2/counts.json")["helpfulness"];
   CHECK((later["duplicates"] == 0 && later["contradictions"] == 0));

@@ -3,6 +3,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "pipelines/forecast/machine.h"
 
@@ -58,6 +60,7 @@ recipe::Recipe own_recipe() {
   recipe.rejection.samples = 5;
   recipe.rejection.sampling.max_new_tokens = 10;
   recipe.rejection.sft.epochs = 1;
+  recipe.evaluation.max_new_tokens = 10;
   recipe.ppo.iterations = 2;
   recipe.ppo.batch_answers = 8;
   recipe.ppo.epochs = 1;
@@ -116,18 +119,65 @@ TEST_CASE("forecast: the work of each stage, counted by hand", "[pipelines]") {
   CHECK(sampled.read == Approx(read_flop(cost, 60, 10, 6) + 2 * read_flop(cost, 60 + 240, 18)));
   CHECK(sampled.trained == Approx(trained_flop(cost, 6 * 18, 18, 48)));
 
-  // 16 answers: rewards by two models, the reference's log-probs, the critic's values; policy and critic learn. Two
-  // validations, before the first iteration and after the second: 6 answers more.
+  // 16 answers: rewards by two models, the reference's log-probs, the critic's values; policy and critic learn. Two validations, before the
+  // first iteration and after the second: 6 answers more, which are read to be written, scored twice and compared with the reference.
   const Work& optimised = stage_of(all, "ppo").work;
   REQUIRE(optimised.written.size() == 2);
-  CHECK((optimised.written[0].tokens == 128 && optimised.written[1].tokens == 48));
+  CHECK((optimised.written[0].tokens == 128 && optimised.written[0].rows == 8 && optimised.written[1].tokens == 48));
   CHECK(optimised.trained == Approx(trained_flop(cost, 288, 18, 128) + trained_flop(cost, 288, 18, 0)));
-  CHECK(optimised.read == Approx(read_flop(cost, 160, 10, 16) + 2 * read_flop(cost, 288, 18) + read_flop(cost, 288, 18, 128) +
-                                 read_flop(cost, 288, 18) + 2 * read_flop(cost, 6 * 18, 18)));
+  CHECK(optimised.read ==
+        Approx(read_flop(cost, 160, 10, 16) + 2 * read_flop(cost, 288, 18) + read_flop(cost, 288, 18, 128) + read_flop(cost, 288, 18) +
+               read_flop(cost, 60, 10, 6) + 2 * read_flop(cost, 108, 18) + read_flop(cost, 108, 18, 48)));
 
-  recipe::Recipe shared = recipe;
-  shared.ppo.critic = ppo::Critic::shared;
-  CHECK(stage_of(forecast(shared, tiny(), facts(), {}), "ppo").work.trained == Approx(trained_flop(cost, 288, 18, 128)));
+  recipe::Recipe other = recipe;
+  other.ppo.critic = ppo::Critic::shared;
+  CHECK(stage_of(forecast(other, tiny(), facts(), {}), "ppo").work.trained == Approx(trained_flop(cost, 288, 18, 128)));
+  // With adapters the policy's log-probs are computed before the update, and adapters learn.
+  other.ppo.critic = ppo::Critic::reward;
+  other.ppo.lora.rank = 2;
+  const Work adapted = stage_of(forecast(other, tiny(), facts(), {}), "ppo").work;
+  CHECK((adapted.trained == 0 && adapted.adapted < optimised.trained));
+  CHECK(adapted.read == Approx(optimised.read + read_flop(cost, 288, 18, 128) + read_flop(cost, 108, 18, 48)));
+
+  // base, sft, rs1 and ppo answer 4 prompts each; two reward models and SFT's log-probs of whole rows; each reward model on both kinds of
+  // held-out pairs, of 30 and 20 tokens.
+  const Work& evaluated = stage_of(all, "evaluation").work;
+  CHECK(evaluated.written[0].tokens == 128);
+  CHECK(evaluated.read == Approx(read_flop(cost, 160, 10, 16) + 2 * read_flop(cost, 288, 18) + read_flop(cost, 288, 18, 288) +
+                                 2 * (read_flop(cost, 120, 30) + read_flop(cost, 100, 20))));
+}
+
+TEST_CASE("forecast: mixtures, models of one's own, later versions", "[pipelines]") {
+  const Cost cost = cost_of(tiny());
+  recipe::Recipe recipe = own_recipe();
+  recipe.mixture = {.helpfulness_rest = 0.5, .safety_rest = 0.5};
+  // 10 of 20 safety pairs join 10 helpfulness pairs; but only 10 of these are there to join 20.
+  auto all = forecast(recipe, tiny(), facts(), {});
+  CHECK(stage_of(all, "reward_helpfulness").work.trained == Approx(trained_flop(cost, 300 + 200, 25, 0)));
+  CHECK(stage_of(all, "reward_safety").work.trained == Approx(trained_flop(cost, 400 + 300, 700. / 30, 0)));
+
+  recipe = own_recipe();
+  recipe.versions = {"rejection", "rejection"};
+  recipe.rejection.pool_from = 2;
+  recipe.data.sources = {{.path = "h", .kind = SourceKind::helpfulness}, {.path = "h2", .kind = SourceKind::helpfulness, .batch = 2}};
+  recipe.reward.first.safety = "own";
+  Facts two = facts();
+  two.pairs["data"].erase(SourceKind::safety);
+  two.pairs["data2"][SourceKind::helpfulness] = {.train = {.count = 5, .tokens = 100}, .test = {.count = 2, .tokens = 40}};
+  all = forecast(recipe, tiny(), two, {});
+  CHECK((stage_of(all, "reward_safety").work.trained == 0 && stage_of(all, "reward_safety").work.read == 0));  // copied
+  CHECK(stage_of(all, "reward_helpfulness2").work.trained == Approx(trained_flop(cost, 400, 400. / 15, 0)));
+  CHECK(stage_of(all, "reward_helpfulness2").work.read == Approx(1.5 * read_flop(cost, 160, 160. / 6)));
+  CHECK(std::ranges::none_of(all, [](const auto& stage) { return stage.stage == "reward_safety2"; }));
+  CHECK(stage_of(all, "rs2").work.trained == Approx(2 * stage_of(all, "rs1").work.trained));  // its own answers and V1's
+
+  recipe::Recipe sandbox;  // 2 x 100 and 50 comparisons of two answers, half of them the grammar's
+  sandbox.versions = {"reward"};
+  sandbox.preferences.pairs = 100;
+  sandbox.preferences.public_pairs = 50;
+  sandbox.preferences.grammar_share = 0.5;
+  sandbox.preferences.max_new_tokens = 10;
+  CHECK(stage_of(forecast(sandbox, tiny(), facts(), {}), "comparisons").work.written[0].tokens == 250 * 8);
 }
 
 TEST_CASE("forecast: memory grows with weights, workers and micro-batches", "[pipelines]") {
@@ -141,7 +191,22 @@ TEST_CASE("forecast: memory grows with weights, workers and micro-batches", "[pi
   CHECK(sft({.weight = 4, .workers = 2}) == Approx(one + 4 * weights + (one - 16 * weights)));
   recipe.sft.lora.rank = 8;
   // The weights alone, and what ATen's operators keep.
-  CHECK(sft({}) == Approx(4 * weights + 1024 * 4.0 * 30 * (11 * 576 + 4 * 1536) + 4.0 * 1024 * 49152));
+  CHECK(sft({}) == Approx(4 * weights + 1024 * 4.0 * 30 * (6 * 576 + 3 * 1536) + 4.0 * 1024 * 49152));
+}
+
+TEST_CASE("forecast: the worked examples of docs/performance.md, a model of 1.1 billion parameters and two workers", "[pipelines]") {
+  const policy::LlamaConfig shape = llama2(2048, 5632, 22, 32, 4);
+  const Numbers numbers{.weight = 4, .workers = 2};
+  recipe::Recipe recipe = own_recipe();
+  recipe.ppo.lora.rank = 8;
+  recipe.ppo.micro_tokens = 512;
+  recipe.ppo.micro_answers = 1000;
+  recipe.ppo.batch_rows = 1;
+  // 4.4 GB of policy and reference, 8.8 of two reward models and the critic on one of them, 2.7 GB of activations a worker.
+  CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "ppo").bytes == Approx(13.2e9 + 2 * 2.7e9).epsilon(0.05));
+  recipe.reward.frozen_layers = 14;
+  recipe.reward.micro_tokens = 1024;
+  CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "reward_safety").bytes == Approx(12e9).epsilon(0.06));
 }
 
 TEST_CASE("forecast: a step of writing is bound by memory or by arithmetic", "[pipelines]") {

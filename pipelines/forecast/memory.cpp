@@ -1,0 +1,72 @@
+#include "pipelines/forecast/memory.h"
+
+#include <algorithm>
+
+#include "pipelines/forecast/work.h"
+
+namespace keel::pipelines::forecast {
+namespace {
+
+constexpr double kMoments = 12;  // bytes of gradient and two moments of a trained number
+constexpr double kGradient = 4;
+
+// Weights, what training keeps of the `trained` numbers among them, and further workers' gradients.
+double state_bytes(const Run& run, double weights, double trained, const policy::LoraConfig& lora) {
+  if (lora.rank > 0) return run.numbers.weight * weights;  // adapters are small
+  return 4 * weights + trained * (kMoments + kGradient * (run.numbers.workers - 1));
+}
+
+double activation_bytes(const Run& run, double tokens, double layers, const policy::LoraConfig& lora) {
+  return run.numbers.workers * tokens * 4 * layers * (lora.rank > 0 ? run.cost.kept_by_ops : run.cost.kept);
+}
+
+double logit_bytes(const Run& run, double tokens) {
+  return run.numbers.workers * std::min(268435456 + 1024 * run.cost.vocabulary, 4 * tokens * run.cost.vocabulary);
+}
+
+}  // namespace
+
+double scoring_bytes(const Run& run, double models) {
+  return models * run.held_bytes() * (run.held_bytes() <= run.numbers.packed_limit ? 2 : 1);
+}
+
+double cache_bytes(const Run& run, int64_t rows, double tokens) {
+  return run.numbers.workers * static_cast<double>(rows) * tokens * run.numbers.weight * run.cost.keys;
+}
+
+double tuning_bytes(const Run& run, const policy::BatchConfig& batch, const policy::LoraConfig& lora) {
+  const auto tokens = static_cast<double>(batch.micro_rows * batch.row_tokens);
+  return state_bytes(run, run.cost.weights, run.cost.weights, lora) + activation_bytes(run, tokens, run.cost.layers, lora) +
+         logit_bytes(run, tokens);
+}
+
+// A backbone without a head of its own; frozen layers freeze the embedding, too.
+double reward_bytes(const Run& run) {
+  const recipe::RewardSection& config = run.recipe.reward;
+  const double layers = run.cost.layers - static_cast<double>(config.frozen_layers);
+  const double weights = run.cost.trunk + run.cost.head;
+  return state_bytes(run, weights, config.frozen_layers > 0 ? run.cost.trunk * layers / run.cost.layers : weights, config.lora) +
+         activation_bytes(run, static_cast<double>(config.micro_tokens), layers, config.lora);
+}
+
+// The model that is fine-tuned is there while the policy answers and the reward models score.
+double rejection_bytes(const Run& run) {
+  const recipe::RejectionSection& config = run.recipe.rejection;
+  return std::max(run.held_bytes() + scoring_bytes(run, 3) + cache_bytes(run, config.batch_rows, row_length(run)),
+                  tuning_bytes(run, config.sft.batch, config.sft.lora));
+}
+
+double ppo_bytes(const Run& run) {
+  const ppo::PpoConfig& config = run.recipe.ppo;
+  const bool shared = config.critic == ppo::Critic::shared, adapters = config.lora.rank > 0;
+  const double row = row_length(run),
+               tokens = std::min(static_cast<double>(config.micro_tokens), row * static_cast<double>(config.micro_answers));
+  const double models = shared ? 1 : 2;  // that are trained, and whose activations are there together
+  const double packed = scoring_bytes(run, 1) - run.held_bytes();
+  // With adapters the reference is the policy's own base, and a critic is built on the reward model's or the policy's.
+  const double weights = adapters ? run.held_bytes() : models * state_bytes(run, run.cost.weights, run.cost.weights, {}) + run.held_bytes();
+  return weights + packed + scoring_bytes(run, 2) + models * activation_bytes(run, tokens, run.cost.layers, config.lora) +
+         logit_bytes(run, tokens) + cache_bytes(run, std::min(config.batch_rows, config.batch_answers), row);
+}
+
+}  // namespace keel::pipelines::forecast
