@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/utf8.h"
 #include "data/pattern.h"
 #include "data/text.h"
@@ -166,7 +167,12 @@ void try_judge(const ComparisonJudge& judge, const std::string& guidelines) {
                       {"answers", {{{"text", "The capital of France is Paris."}}, {{"text", "Why do you ask?"}}}}};
   const bool own_form = !judge.verdict.empty();
   try_question(judge, judge_question(trial, guidelines, own_form), [&](const std::string& reply) {
-    return own_form ? find_verdict(data::Pattern(judge.verdict), reply, false).has_value() : parse_reply(reply, false).has_value();
+    const auto vote = own_form ? find_verdict(data::Pattern(judge.verdict), reply, false) : std::nullopt;
+    const auto verdict = own_form ? std::nullopt : parse_reply(reply, false);
+    if ((vote && vote->value("choice", "") != "a") || (verdict && !verdict->first))
+      core::log_warn(fmt::format(
+          "the judge at {} does not prefer the right answer to a trial question; look at its guidelines and its verdicts", judge.url));
+    return vote || verdict;
   });
 }
 

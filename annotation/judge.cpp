@@ -218,15 +218,26 @@ Inquired ask_all(const JudgeServer& judge, const Inquiry& inquiry, const fs::pat
 }
 
 void try_question(const JudgeServer& judge, const std::string& question, const std::function<bool(const std::string& reply)>& readable) {
-  const ChatReply reply = ask_once(judge, question, {});
+  constexpr const char* kTrial = "a judge must answer a trial question before the run begins, and nothing has been computed yet";
+  const auto ask = [&] {
+    try {
+      return ask_once(judge, question, {});
+    } catch (const core::UsageError& error) {
+      throw core::UsageError(fmt::format("{} ({})", error.what(), kTrial));
+    } catch (const core::IoError& error) {
+      throw core::IoError(fmt::format("{} ({})", error.what(), kTrial));
+    }
+  };
+  const ChatReply reply = ask();
   const std::string text = reply.text ? without_thoughts(*reply.text) : "";
   if (reply.text && readable(text)) return;
   throw core::DataError(
       judge.url, 0,
-      fmt::format("the judge gives no verdict on a trial question: {}. {}; nothing has been computed yet",
-                  reply.text ? fmt::format("it replies \"{}\"", shown(text.empty() ? *reply.text : text)) : reply.refusal,
+      fmt::format("no verdict: {}; {} ({})",
+                  reply.text ? fmt::format("the judge replies \"{}\"", shown(text.empty() ? *reply.text : text)) : reply.refusal,
                   reply.cut ? fmt::format("finish_reason \"length\" ends the reply: raise max_tokens ({})", judge.max_tokens)
-                            : "Correct its model or settings"));
+                            : "correct its model or settings",
+                  kTrial));
 }
 
 void forget_replies(const fs::path& folder) {

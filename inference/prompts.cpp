@@ -22,7 +22,9 @@ data::RenderLimits limits_within(const RenderPolicy& policy, int64_t most) {
 int64_t room_for_prompt(int64_t max_tokens, int64_t max_new_tokens) {
   if (max_new_tokens >= max_tokens)
     throw core::UsageError(
-        fmt::format("sampling.max_new_tokens must be below {}, which holds prompt and answer, got {}", max_tokens, max_new_tokens));
+        fmt::format("{} tokens hold prompt and answer here (the model's context, the limit that it was trained with, or --max-tokens), and "
+                    "sampling.max_new_tokens is {}: lower it, --max-new-tokens N",
+                    max_tokens, max_new_tokens));
   return max_tokens - max_new_tokens;
 }
 

@@ -12,6 +12,7 @@
 #include "inference/prompts.h"
 #include "pipelines/collection/batch.h"
 #include "pipelines/collection/file_data.h"
+#include "pipelines/recipe/versions.h"
 #include "pipelines/steps/plan.h"
 #include "reward/pair_scores.h"
 
@@ -63,7 +64,7 @@ struct Reader {
   Rows prompts(const fs::path& file, int64_t new_tokens, double& hazards) const {
     Rows rows;
     if (!fs::exists(file)) return rows;
-    const int64_t most = (policy.max_tokens > 0 ? policy.max_tokens : parts.context) - new_tokens;
+    const int64_t most = std::max<int64_t>(1, (policy.max_tokens > 0 ? policy.max_tokens : parts.context) - new_tokens);
     for (const data::PromptRecord& record : data::read_prompts(file).records) {
       const auto ids = data::prompt_ids(record, parts.format, *parts.tokenizer, data::TagPolicy::allow);
       rows.tokens += static_cast<double>(std::min(std::ssize(ids), most));
@@ -92,6 +93,12 @@ Rows& Rows::operator+=(const Rows& other) {
   tokens += other.tokens;
   targets += other.targets;
   return *this;
+}
+
+int64_t answer_limit(const recipe::Recipe& recipe) {
+  const auto versions = recipe::versions_of(recipe);
+  const bool samples = std::ranges::any_of(versions, [](const auto& version) { return !version.rejection.empty(); });
+  return samples ? recipe.rejection.sampling.max_new_tokens : recipe.evaluation.max_new_tokens;
 }
 
 double Facts::answer_tokens(int64_t most) const {
@@ -127,7 +134,7 @@ Facts read_facts(const recipe::Recipe& recipe, const std::map<std::string, fs::p
         facts.gold[kind] = reader.split(folder / collection::kGold, kind);
     }
   if (recipe::has_gatt(recipe)) count_dialogues(recipe, outputs, facts);
-  const int64_t answer = recipe.rejection.sampling.max_new_tokens;
+  const int64_t answer = answer_limit(recipe);
   double held_out_hazards = 0;
   facts.prompts = reader.prompts(first / "prompts_train.jsonl", answer, facts.hazards);
   facts.prompts_validation = reader.prompts(first / "prompts_validation.jsonl", answer, held_out_hazards);

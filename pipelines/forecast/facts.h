@@ -40,6 +40,9 @@ struct Facts {
   double answer_tokens(int64_t most) const;
 };
 
+// Longest answer, in tokens, for which prompts leave room: those of rejection sampling or, without it, of the evaluation.
+int64_t answer_limit(const recipe::Recipe& recipe);
+
 // `outputs`: the folders of finished stages by name: "corpus", "data", "data2" and so on. Rendered with the recipe's model and limits.
 Facts read_facts(const recipe::Recipe& recipe, const std::map<std::string, std::filesystem::path>& outputs);
 

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "pipelines/forecast/workload.h"
 #include "policy/lora.h"
 
@@ -17,6 +18,8 @@ namespace {
 constexpr double kMeasuredWeights = 2.5e8;  // parameters of the layers that are measured, at most
 constexpr double kMeasuredSeconds = 1;      // each kind of work, at least
 constexpr int64_t kRowTokens = 256;         // of the measured rows, on average
+
+constexpr int64_t kPromptTokens = 2, kNewTokens = 32;  // of measured answers
 
 // Published figures: bf16 products without sparsity, memory and its bandwidth.
 struct Published {
@@ -41,8 +44,7 @@ double fastest(const Workload& work) {
 
 // Seconds of a step in which `rows` answers get a token each.
 double step_seconds(const policy::Llama& model, int64_t rows) {
-  constexpr int64_t kFew = 2, kMany = 18;
-  return std::max(1e-6, (fastest(writing(model, rows, kMany)) - fastest(writing(model, rows, kFew))) / (kMany - kFew));
+  return fastest(writing(model, rows, kPromptTokens, kNewTokens)) / kNewTokens;  // reading so short a prompt takes about a step
 }
 
 }  // namespace
@@ -54,6 +56,8 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
       std::clamp<int64_t>(static_cast<int64_t>(kMeasuredWeights / (whole.trunk / whole.layers)), 1, shape.num_hidden_layers);
   measured.max_position_embeddings = std::max(kLongestRow, shape.max_position_embeddings);
   const Cost cost = cost_of(measured);
+  core::log_info(
+      fmt::format("measuring this machine on random weights of {} of the {} layers", measured.num_hidden_layers, shape.num_hidden_layers));
   const policy::Llama model = policy::make_llama(measured, 1);
   Machine machine{.name = fmt::format("this machine, {} thread{}", threads, threads == 1 ? "" : "s"),
                   .memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE))};
@@ -66,7 +70,7 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
   const Workload read = scoring(model, 8);
   machine.read = read_flop(cost, read.tokens, kRowTokens) / fastest(read);
   const auto together = static_cast<double>(rows);
-  machine.written = written_flop(cost, together, 64) / step_seconds(model, rows);
+  machine.written = written_flop(cost, together, kPromptTokens + kNewTokens / 2.0) / step_seconds(model, rows);
   machine.bandwidth = 4 * (cost.trunk + cost.head) / step_seconds(model, 1);
   machine.numbers = {.weight = 4, .workers = static_cast<double>(threads)};
   return machine;

@@ -66,7 +66,7 @@ const Rows& evaluated_prompts(const Run& run) {
 }  // namespace
 
 double row_length(const Run& run) {
-  return prompt_tokens(run) + run.facts.answer_tokens(run.recipe.rejection.sampling.max_new_tokens);
+  return prompt_tokens(run) + run.facts.answer_tokens(answer_limit(run.recipe));
 }
 
 double reward_models(const Run& run) {

@@ -8,7 +8,7 @@
 #include <span>
 
 #include "core/rng.h"
-#include "policy/generate.h"
+#include "policy/generator.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
 #include "reward/model.h"
@@ -86,13 +86,13 @@ Workload scoring(const policy::Llama& model, int64_t rows) {
   return {.name = "scoring", .tokens = tokens, .run = [reward, texts] { reward::score_rows(reward, texts); }};
 }
 
-Workload writing(const policy::Llama& model, int64_t rows, int64_t new_tokens) {
-  constexpr int64_t kPrompt = 64;
+Workload writing(const policy::Llama& model, int64_t rows, int64_t prompt_tokens, int64_t new_tokens) {
+  const auto generator = std::make_shared<policy::Generator>(model);
   policy::GenerationJob job{.sampling = {.max_new_tokens = new_tokens}, .seed = 1, .batch_rows = rows};
   for (int64_t row = 0; row < rows; ++row)
-    job.prompts.push_back(random_ids(model.config, kPrompt, row));
-  return {.name = fmt::format("writing_{}", rows), .tokens = static_cast<double>(rows * new_tokens), .run = [model, job] {
-            policy::generate(model, job);
+    job.prompts.push_back(random_ids(model.config, prompt_tokens, row));
+  return {.name = fmt::format("writing_{}", rows), .tokens = static_cast<double>(rows * new_tokens), .run = [generator, job] {
+            generator->generate(job);
           }};
 }
 

@@ -22,8 +22,8 @@ Workload training(const policy::Llama& model, int threads);
 Workload reward_training(const policy::Llama& model, int threads);
 // Scores of `rows` rows of 64 to kLongestRow tokens.
 Workload scoring(const policy::Llama& model, int64_t rows);
-// `rows` answers of `new_tokens` tokens, written together, to prompts of 64.
-Workload writing(const policy::Llama& model, int64_t rows, int64_t new_tokens);
+// `rows` answers of `new_tokens` tokens, written together. The weights are packed once, before the first run.
+Workload writing(const policy::Llama& model, int64_t rows, int64_t prompt_tokens, int64_t new_tokens);
 
 inline constexpr int64_t kLongestRow = 448;  // of these workloads, in tokens
 

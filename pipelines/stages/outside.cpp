@@ -12,6 +12,7 @@
 #include "inference/model_folder.h"
 #include "pipelines/measurement/obedience.h"
 #include "pipelines/steps/plan.h"
+#include "policy/checkpoint.h"
 #include "policy/lora.h"
 
 namespace keel::pipelines::stages {
@@ -64,9 +65,13 @@ void check_external_files(const recipe::Recipe& recipe) {
                     "recipe, \"chat_format\": {} or a .json file that declares one",
                     recipe.model, fmt::join(data::dialogue_formats(), ", ")));
   data::check_renderable(format, *inference::load_tokenizer(recipe.model));
-  for (const auto& first : {recipe.reward.first.helpfulness, recipe.reward.first.safety})
-    if (!first.empty())
-      (recipe.chat_format.empty() ? inference::require_same_text : inference::require_same_tokenizer)(first, recipe.model);
+  for (const auto& [setting, first] :
+       {std::pair{steps::kFirstHelpfulness, recipe.reward.first.helpfulness}, {steps::kFirstSafety, recipe.reward.first.safety}}) {
+    if (first.empty()) continue;
+    if (!policy::is_adapter(first) && !policy::describe_folder(first).scalar_head)
+      throw core::UsageError(fmt::format("{}: {} is a language model, without the scalar head of a reward model", setting, first));
+    (recipe.chat_format.empty() ? inference::require_same_text : inference::require_same_tokenizer)(first, recipe.model);
+  }
 }
 
 std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe, core::DigestCache& known, const Digests& recorded) {

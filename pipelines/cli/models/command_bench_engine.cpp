@@ -1,6 +1,7 @@
 // keel bench engine: how much faster keel's kernels are than plain operators.
 #include <ATen/TensorOperators.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "pipelines/cli/models/commands.h"
 #include "pipelines/forecast/workload.h"
 #include "policy/base_model.h"
+#include "policy/checkpoint.h"
 #include "policy/generate.h"
 #include "policy/model_directory.h"
 #include "runtime/device.h"
@@ -42,7 +44,12 @@ policy::Llama plain_copy(const policy::Llama& model) {
 }
 
 policy::Llama model_to_measure(const EngineOptions& options) {
-  if (!options.model.empty()) return policy::load_llama(policy::weights_folder(options.model));
+  if (!options.model.empty()) {
+    const auto folder = policy::weights_folder(options.model);
+    if (policy::describe_folder(folder).scalar_head)
+      throw core::UsageError(fmt::format("--model: {} is a reward model; give a language model", options.model));
+    return policy::load_llama(folder);
+  }
   return policy::make_llama({.vocab_size = 32000,
                              .hidden_size = 288,
                              .intermediate_size = 768,
@@ -74,11 +81,34 @@ nlohmann::json compared(const forecast::Workload& ours, const forecast::Workload
           {"vector_level", runtime::cpu_capability()}};
 }
 
-// `least`: {"AVX512": {"writing_64": 2.1, ...}, ...}. A level or workload that it does not name is not checked, and said to be so.
+const std::vector<std::string>& workload_names() {
+  static const std::vector<std::string> names = {"writing_1", "writing_16", "writing_64", "scoring", "training", "reward_training"};
+  return names;
+}
+
+// Recorded ratios: {"AVX512": {"writing_64": 2.1, ...}, "AVX2": ...}. DataError for another form and for workloads that there are not.
+nlohmann::json read_least(const std::string& file) {
+  const nlohmann::json least = core::read_json_file(file);
+  const auto refuse = [&](const std::string& what) {
+    throw core::DataError(file, 0, what + R"(; it must hold recorded ratios by vector level, {"AVX512": {"writing_64": 2.1}})");
+  };
+  if (!least.is_object() || least.empty()) refuse("holds no object with ratios");
+  for (const auto& [level, ratios] : least.items()) {
+    if (!ratios.is_object() || ratios.empty()) refuse(fmt::format("\"{}\" holds no ratios", level));
+    for (const auto& [workload, ratio] : ratios.items()) {
+      if (std::ranges::find(workload_names(), workload) == workload_names().end())
+        refuse(fmt::format("\"{}\" is none of {}", workload, fmt::join(workload_names(), ", ")));
+      if (!ratio.is_number() || ratio <= 0) refuse(fmt::format("the ratio of \"{}\" is no number above 0", workload));
+    }
+  }
+  return least;
+}
+
+// A level or workload that `least` does not name is not checked, and said to be so.
 void check_ratio(const nlohmann::json& row, const nlohmann::json& least, const std::string& file) {
   const std::string level = row.at("vector_level"), workload = row.at("workload");
   const nlohmann::json::json_pointer place("/" + level + "/" + workload);
-  if (!least.contains(place) || !least.at(place).is_number())
+  if (!least.contains(place))
     return core::log_warn(fmt::format("{} records no ratio of {} at {}; it is not checked", file, workload, level));
   const double ratio = row.at("ratio"), recorded = least.at(place);
   if (ratio < kLeastShare * recorded)
@@ -89,7 +119,7 @@ void check_ratio(const nlohmann::json& row, const nlohmann::json& least, const s
 
 void bench_engine(const EngineOptions& options, const common::Invocation& invocation) {
   common::check_output(options.out, {options.model, options.least});
-  const nlohmann::json least = options.least.empty() ? nlohmann::json() : core::read_json_file(options.least);
+  const nlohmann::json least = options.least.empty() ? nlohmann::json() : read_least(options.least);
   common::use_base(invocation, {options.model});
   const int threads = runtime::configure_process(invocation.threads);
   const policy::Llama model = model_to_measure(options), plain = plain_copy(model);
@@ -109,7 +139,7 @@ void bench_engine(const EngineOptions& options, const common::Invocation& invoca
     writer.write(row);
   };
   for (const int64_t answers : {1, 16, 64})
-    compare([&](const policy::Llama& weights) { return forecast::writing(weights, answers, 64); });
+    compare([&](const policy::Llama& weights) { return forecast::writing(weights, answers, 64, 64); });
   compare([&](const policy::Llama& weights) { return forecast::scoring(weights, 32); });
   compare([&](const policy::Llama& weights) { return forecast::training(weights, threads); });
   compare([&](const policy::Llama& weights) { return forecast::reward_training(weights, threads); });
@@ -125,12 +155,14 @@ void add_bench_engine(CLI::App& group, common::Invocation& invocation) {
   auto options = std::make_shared<EngineOptions>();
   CLI::App* command = group.add_subcommand("engine", "tokens a second of keel's kernels and, in turn, of plain operators");
   command->add_option("--model", options->model, "model folder to measure; a random one of 15 M parameters when left out")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
   command->add_option("--pairs", options->pairs, "times that both are run")->capture_default_str()->check(CLI::Range(1, 1000));
   command
       ->add_option("--least", options->least,
                    "file of recorded ratios, {\"AVX512\": {\"writing_64\": 2.1}}: one below 0.9 of its recorded value is an error (3)")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
   command->add_option("--out", options->out, "one row a workload; standard output when left out")->type_name("FILE");
   common::add_base(*command, invocation);
   common::add_common_options(*command, invocation);

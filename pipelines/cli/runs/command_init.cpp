@@ -192,9 +192,11 @@ std::string recipe_text(const InitOptions& options, const std::string& base, con
   if (!base.empty()) model += fmt::format("  \"base\": {},\n", core::dump_json(base));
   if (!options.chat.empty()) model += fmt::format("  \"chat_format\": {},\n", core::dump_json(options.chat));
   const bool demonstrations = has(sources, SourceKind::demonstrations);
+  const std::string file = options.out.empty() ? "recipe.json" : options.out;
   const Sizes sizes = sizes_for(sources);
   return fmt::format(
       R"(// Written by keel init. {} parameters, context {}; check it with
+//   keel plan {}                      time and memory of its stages
 //   keel run {} --out runs/{} --dry-run
 // `keel run --schema` documents every field; what is not set here is the paper's (docs/recipe.md).
 //
@@ -224,7 +226,7 @@ std::string recipe_text(const InitOptions& options, const std::string& base, con
 {}  "evaluation": {{"max_new_tokens": {}}}
 }}
 )",
-      parameters, context, options.out.empty() ? "recipe.json" : options.out, options.name, gigabytes(sft), gigabytes(ppo),
+      parameters, context, file, file, options.name, gigabytes(sft), gigabytes(ppo),
       gigabytes(memory), left_out, core::dump_json(options.name), model, fits ? "ppo" : "rejection",
       fits ? "rejection sampling, then PPO on top of it" : "rejection sampling; PPO would not fit into this machine's memory",
       sizes.held_out, max_tokens, sizes.train_prompts, sizes.validation_prompts, sizes.test_prompts,

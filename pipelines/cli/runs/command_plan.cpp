@@ -115,6 +115,8 @@ void print_plan(const recipe::Recipe& recipe, const std::string& device, const c
                              core::format_duration(seconds));
   }
   std::cout << fmt::format("{:<22}{:>10}{:>12.1f}{:>12}\n", "all", "", peak / 1e9, core::format_duration(total));
+  if (!here)
+    std::cout << "\nWhat the arithmetic needs on such a card in bf16; keel itself computes on CPUs. See docs/performance.md, Forecasts.\n";
   if (!too_large.empty())
     throw core::UsageError(
         fmt::format("{} has {:.1f} GB of memory, and these stages need more: {}; give adapters (lora.rank), smaller "

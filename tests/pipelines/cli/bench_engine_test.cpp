@@ -30,7 +30,7 @@ TEST_CASE("keel bench engine: a row a workload; a ratio far below the recorded o
     names.push_back(row["workload"]);
     CHECK((row["lowest"] <= row["ratio"] && row["ratio"] <= row["highest"] && row["lowest"] > 0 && row["pairs"] == 3));
     CHECK((row["tokens_per_second"] > 0 && row["plain_tokens_per_second"] > 0));
-    least[row["vector_level"].get<std::string>()][names.back()] = names.back() == "scoring" ? 1e6 : 0;
+    least[row["vector_level"].get<std::string>()][names.back()] = names.back() == "scoring" ? 1e6 : 1e-3;
   }
   CHECK(names == std::vector<std::string>{"writing_1", "writing_16", "writing_64", "scoring", "training", "reward_training"});
 
@@ -42,6 +42,14 @@ TEST_CASE("keel bench engine: a row a workload; a ratio far below the recorded o
   };
   const Outcome slow = with_least();
   CHECK((slow.code == 3 && slow.says("least.json") && slow.says("scoring is ") && slow.says("less than 0.9 of the recorded 1000000.00")));
+  for (const char* broken :
+       {"[1, 2]", "{}", R"({"AVX512": 3})", R"({"AVX512": {"writing_64": "fast"}})", R"({"AVX512": {"writing": 2}})"}) {
+    work.write("least.json", broken);
+    const Outcome refused = with_least();
+    CHECK((refused.code == 3 && refused.says("it must hold recorded ratios by vector level")));
+    CHECK_FALSE(refused.says("tokens/s"));  // before anything is measured
+  }
+  CHECK(work.run({"bench", "engine", "--model", "reward"}).says("reward is a reward model; give a language model"));
   work.write("least.json", R"({"AVX1024": {"scoring": 2}})");
   const Outcome other = with_least();
   CHECK((other.code == 0 && other.says("least.json records no ratio of scoring at ")));

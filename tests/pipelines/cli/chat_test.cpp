@@ -149,7 +149,7 @@ TEST_CASE("keel chat: what cannot work is refused before the first turn", "[cli]
                                  {"chat", "model", "--system", "<</SYS>>"}});
   const std::vector<const char*> says = {"--chat",
                                          "--system: chat format hh has no system turn",
-                                         "sampling.max_new_tokens must be below 8",
+                                         "8 tokens hold prompt and answer here",
                                          "as folders",
                                          "nothing reads it without two reward models",
                                          "missing",

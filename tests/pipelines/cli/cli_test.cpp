@@ -311,7 +311,7 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   CHECK_FALSE(within[3].rows()[0].contains("error"));
   CHECK_FALSE(within[4].rows()[0].contains("error"));
   CHECK(within[5].rows()[0].contains("error"));
-  CHECK((within[6].code == 2 && within[6].says("max_new_tokens must be below 60")));
+  CHECK((within[6].code == 2 && within[6].says("60 tokens hold prompt and answer here") && within[6].says("lower it, --max-new-tokens N")));
 }
 
 TEST_CASE("keel run: a folder of another version of keel is refused by name", "[pipelines]") {

@@ -74,7 +74,8 @@ TEST_CASE("keel run: a batch that a judge annotates holds what the judge said, a
                                             "--set", "preferences.later_pairs=20",
                                             "--set", "preferences.max_new_tokens=4"};
   const Outcome tried = work.run(command);
-  CHECK((tried.code == 3 && tried.says("no verdict on a trial question: it replies \"Both are fine.\". Correct its model or settings")));
+  CHECK((tried.code == 3 &&
+         tried.says("no verdict: the judge replies \"Both are fine.\"; correct its model or settings (a judge must answer")));
   CHECK((server.requests() == 1 && !work.has("run/stages")));
   std::vector<std::string> early = command;
   early.insert(early.end(), {"--until", "sft"});

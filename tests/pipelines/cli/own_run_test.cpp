@@ -133,6 +133,7 @@ TEST_CASE("keel run: without SFT and with reward models of one's own a run begin
     CHECK((outcome.code == 2 && outcome.says(words)));
   };
   refused({"reward.first.safety="}, "V1 needs safety pairs");
+  refused({"reward.first.safety=model"}, "reward.first.safety: model is a language model, without the scalar head");
   refused({"sft.epochs=1"}, "sft.epochs: a run with \"sft\": null does not read it");
   refused({"sft.enabled=true", R"(data.sources=[{"path": "prompts.jsonl", "kind": "prompts"}])"},
           "SFT has neither demonstrations nor pairs");
