@@ -128,7 +128,7 @@ class Fields {
                      one_of(std::move(allowed)), std::move(only_in)});
   }
   template <class Element>
-  void objects(std::string_view name, std::vector<Element>& list, std::string_view help, std::vector<std::string> required = {}) {
+  void objects(std::string_view name, std::vector<Element>& list, std::string_view help, const std::vector<std::string>& required = {}) {
     const auto of = [](Element& element) {
       Fields fields;
       visit(element, fields);
@@ -142,7 +142,7 @@ class Fields {
                                  static Element element;
                                  return of(element);
                                },
-                           .required = std::move(required)};
+                           .required = required};
     list_.push_back({prefix_ + std::string(name), std::string(help), std::move(pointer), {}, {}});
   }
   // A section with a field `enabled` may be given as null, which sets that field to false.

@@ -226,8 +226,8 @@ std::string recipe_text(const InitOptions& options, const std::string& base, con
 {}  "evaluation": {{"max_new_tokens": {}}}
 }}
 )",
-      parameters, context, file, file, options.name, gigabytes(sft), gigabytes(ppo),
-      gigabytes(memory), left_out, core::dump_json(options.name), model, fits ? "ppo" : "rejection",
+      parameters, context, file, file, options.name, gigabytes(sft), gigabytes(ppo), gigabytes(memory), left_out,
+      core::dump_json(options.name), model, fits ? "ppo" : "rejection",
       fits ? "rejection sampling, then PPO on top of it" : "rejection sampling; PPO would not fit into this machine's memory",
       sizes.held_out, max_tokens, sizes.train_prompts, sizes.validation_prompts, sizes.test_prompts,
       demonstrations ? "" : "\"max_demonstrations\": 512,  // chosen answers, because no file holds demonstrations; 0 = all\n    ", lines,
