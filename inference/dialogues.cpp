@@ -21,7 +21,7 @@ int64_t most_tokens(const DialogueLimit& limit, const LanguageModel& model) {
   return limit.max_tokens > 0 ? std::min(limit.max_tokens, context) : context;
 }
 
-std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, const LanguageModel& model, const DialogueLimit& limit) {
+std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, const data::ChatFormat& format, const DialogueLimit& limit) {
   const data::PromptSet set = data::read_prompts(path);
   std::vector<core::Dialogue> dialogues;
   const auto read = [&](const data::PromptRecord& record) {
@@ -32,9 +32,9 @@ std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, co
       if (message.role == "assistant") continue;
       if (message.role == "user" && data::strip(message.content).empty())
         throw std::invalid_argument(fmt::format("\"content\" of message {} is empty: a user turn needs words", i + 1));
-      if (!limit.allow_tags && data::holds_tag(model.format, message.content))
+      if (!limit.allow_tags && data::holds_tag(format, message.content))
         throw std::invalid_argument(fmt::format(
-            "\"content\" of message {} holds a tag of the chat format {}; --allow-tags keeps it as plain text", i + 1, model.format.name));
+            "\"content\" of message {} holds a tag of the chat format {}; --allow-tags keeps it as plain text", i + 1, format.name));
     }
     dialogues.push_back(std::move(dialogue));
   };

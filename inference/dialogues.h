@@ -29,7 +29,7 @@ int64_t most_tokens(const DialogueLimit& limit, const LanguageModel& model);
 
 // Rows {"messages"}, or {"prompt"} for a single turn. DataError with file:line for malformed rows, roles out of turn, a user turn of blanks
 // alone, and, unless `limit` allows them, tags of the chat format in a system or user turn.
-std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, const LanguageModel& model, const DialogueLimit& limit);
+std::vector<core::Dialogue> read_dialogues(const std::filesystem::path& path, const data::ChatFormat& format, const DialogueLimit& limit);
 
 // How answers are drawn. An answer's draws are keyed by (seed, purpose, record).
 struct AnswerJob {

@@ -190,7 +190,7 @@ void measure_retention(const RetentionSettings& settings, const steps::Context& 
     const inference::LanguageModel model = inference::load_language_model(path, settings.chat_format);
     if (trials.empty())
       trials = data::with_place(context.at("dialogues").string(), 0, [&] {
-        return gatt::plan_trials(inference::read_dialogues(context.at("dialogues"), model, settings.limit), instructions,
+        return gatt::plan_trials(inference::read_dialogues(context.at("dialogues"), model.format, settings.limit), instructions,
                                  settings.retention, context.seed);
       });
     const auto said = hold_trials(model, number, trials, settings, context);

@@ -48,7 +48,7 @@ std::vector<distillation::Preprompt> preprompts_of(const steps::fs::path& file, 
 std::vector<distillation::HazardPrompt> read_hazards(const steps::fs::path& file, const inference::LanguageModel& model,
                                                      const inference::DialogueLimit& limit,
                                                      const std::vector<distillation::Preprompt>& preprompts) {
-  const std::vector<core::Dialogue> dialogues = inference::read_dialogues(file, model, limit);
+  const std::vector<core::Dialogue> dialogues = inference::read_dialogues(file, model.format, limit);
   std::vector<distillation::HazardPrompt> hazards;
   core::JsonlReader reader(file);
   size_t row_number = 0;

@@ -85,7 +85,7 @@ nlohmann::json gatt_row(const gatt::GattDialogue& dialogue) {
 void make_gatt_rows(const GattSettings& settings, const steps::Context& context) {
   const inference::LanguageModel model = inference::load_language_model(context.at("model"), settings.chat_format);
   const int64_t most = inference::most_tokens(settings.limit, model);
-  const auto dialogues = inference::read_dialogues(context.at("dialogues"), model, settings.limit);
+  const auto dialogues = inference::read_dialogues(context.at("dialogues"), model.format, settings.limit);
   const uint64_t seed = core::Stream(context.seed, "gatt", static_cast<uint64_t>(settings.version)).next();
   inference::AnswerJob job{.sampling = settings.answers.sampling,
                            .batch_rows = settings.answers.batch_rows,

@@ -9,6 +9,9 @@
 #include "annotation/obedience_judge.h"
 #include "core/error.h"
 #include "data/chat_format.h"
+#include "data/messages.h"
+#include "gatt/retention.h"
+#include "inference/dialogues.h"
 #include "inference/model_folder.h"
 #include "pipelines/measurement/obedience.h"
 #include "pipelines/steps/plan.h"
@@ -47,6 +50,15 @@ std::vector<std::pair<std::string, steps::fs::path>> external_files(const recipe
   throw core::UsageError(fmt::format("{}: {} does not exist{}", role, path.string(), remedy));
 }
 
+// Dialogues and instructions of Ghost Attention that a stage would refuse hours later.
+void check_dialogues(const recipe::Recipe& recipe, const data::ChatFormat& format) {
+  const auto instructions = gatt::read_instructions(recipe.gatt.instructions);
+  inference::read_dialogues(recipe.gatt.dialogues, format, steps::dialogue_limit(recipe));
+  const auto tests = inference::read_dialogues(recipe.gatt.test_dialogues, format, steps::dialogue_limit(recipe));
+  data::with_place(recipe.gatt.test_dialogues, 0,
+                   [&] { gatt::plan_trials(tests, instructions, recipe.gatt.retention, static_cast<uint64_t>(recipe.seed)); });
+}
+
 }  // namespace
 
 void check_external_files(const recipe::Recipe& recipe) {
@@ -65,6 +77,7 @@ void check_external_files(const recipe::Recipe& recipe) {
                     "recipe, \"chat_format\": {} or a .json file that declares one",
                     recipe.model, fmt::join(data::dialogue_formats(), ", ")));
   data::check_renderable(format, *inference::load_tokenizer(recipe.model));
+  if (recipe::has_gatt(recipe)) check_dialogues(recipe, format);
   for (const auto& [setting, first] :
        {std::pair{steps::kFirstHelpfulness, recipe.reward.first.helpfulness}, {steps::kFirstSafety, recipe.reward.first.safety}}) {
     if (first.empty()) continue;

@@ -17,8 +17,8 @@ std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe
                                                     const std::map<std::string, std::string>& recorded = {});
 
 // What must be right before any work begins: UsageError for a file or folder of external_digests() that does not exist, for sources that
-// hold a file twice and for a chat format that cannot be rendered with the model's tokenizer; DataError for first reward models that read
-// other ids than the model writes.
+// hold a file twice, for a chat format that cannot be rendered with the model's tokenizer and for first reward models that are none;
+// DataError for those that read other ids than the model writes, and for dialogues that Ghost Attention cannot use.
 void check_external_files(const recipe::Recipe& recipe);
 
 // Asks every judge that one of `planned` will ask a trial question: a judge that cannot be used is found out before the work that it

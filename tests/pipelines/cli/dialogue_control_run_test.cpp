@@ -63,4 +63,30 @@ TEST_CASE("keel run: from a version on, fine-tuning learns Ghost Attention and d
   CHECK(unread.says("gatt.weight: a run with gatt.from_version 0 does not read it"));
 }
 
+TEST_CASE("keel run: dialogues that Ghost Attention cannot use are refused before any work", "[pipelines]") {
+  const Workplace work;
+  test::write_files_recipe(work);
+  nlohmann::json recipe = json_in(work, "files.json");
+  recipe["gatt"] = {{"from_version", 1},
+                    {"dialogues", "train.jsonl"},
+                    {"test_dialogues", "test.jsonl"},
+                    {"instructions", "instructions.jsonl"},
+                    {"answers", {{"sampling", {{"max_new_tokens", 4}}}}},
+                    {"retention", {{"turns", {1, 3}}, {"dialogues", 2}, {"change_at", 2}}}};
+  work.write("run.json", recipe.dump());
+  const std::string two_turns =
+      R"({"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "who?"}]})";
+  work.write("train.jsonl", two_turns + "\n");
+  work.write("test.jsonl", two_turns + "\n");
+  work.write("instructions.jsonl", "{\"text\": \"write in lower case\", \"pattern\": \"^[^A-Z]*$\"}\n");
+  const Outcome short_ones = work.run({"run", "run.json", "--out", "run"});
+  INFO(short_ones.err);
+  CHECK(
+      (short_ones.code == 3 && short_ones.says("test.jsonl") && short_ones.says("has 2 user turns, fewer than the last of \"turns\", 3")));
+  work.write("train.jsonl", "");
+  const Outcome none = work.run({"run", "run.json", "--out", "run"});
+  CHECK((none.code == 3 && none.says("train.jsonl: holds no dialogue")));
+  CHECK_FALSE(work.has("run"));
+}
+
 }  // namespace keel::pipelines::cli
