@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "pipelines/run/manifest.h"
 #include "policy/base_model.h"
 #include "policy/lora.h"
@@ -91,6 +92,15 @@ inference::RenderPolicy overridden(const CLI::App& command, const inference::Ren
   if (command.count("--drop-oldest-turns") > 0) limit.drop_oldest_turns = given.drop_oldest_turns;
   limit.allow_tags = given.allow_tags;
   return limit;
+}
+
+policy::SamplingConfig sampling_within(policy::SamplingConfig sampling, int64_t max_tokens) {
+  const bool chosen = sampling.max_new_tokens != policy::SamplingConfig{}.max_new_tokens;
+  if (chosen || max_tokens < 2 || sampling.max_new_tokens < max_tokens) return sampling;
+  sampling.max_new_tokens = max_tokens / 2;
+  core::log_info(fmt::format("answers have at most {} tokens, half of the {} that prompt and answer may have together (--max-new-tokens)",
+                             sampling.max_new_tokens, max_tokens));
+  return sampling;
 }
 
 void add_sampling_options(CLI::App& command, policy::SamplingConfig& sampling, std::vector<std::string>& settings) {

@@ -53,6 +53,9 @@ inference::RenderPolicy overridden(const CLI::App& command, const inference::Ren
 // --temperature, --top-p, --max-new-tokens. Those that are given go into `settings` as key=value: they win over --config and --set.
 void add_sampling_options(CLI::App& command, policy::SamplingConfig& sampling, std::vector<std::string>& settings);
 
+// `sampling`, whose default of max_new_tokens becomes half of `max_tokens` (0: no limit) where it would leave no room for a prompt.
+policy::SamplingConfig sampling_within(policy::SamplingConfig sampling, int64_t max_tokens);
+
 // Adds the help of every field below the options.
 void describe_fields(CLI::App& command, const core::Fields& fields, const std::string& heading = "Fields of --config and --set");
 

@@ -41,7 +41,8 @@ void generate_rows(const GenerateOptions& options, const CLI::App& command, uint
   const inference::LanguageModel model = inference::load_language_model(options.model, options.chat);
   const data::PromptSet set = data::read_prompts(options.prompts);
   const inference::RenderPolicy limit = common::overridden(command, options.limit, model.limit);
-  const auto records = inference::prompts_for(model, set, {.bos = !options.no_bos, .limit = limit}, options.config.sampling.max_new_tokens);
+  const policy::SamplingConfig sampling = common::sampling_within(options.config.sampling, limit.max_tokens);
+  const auto records = inference::prompts_for(model, set, {.bos = !options.no_bos, .limit = limit}, sampling.max_new_tokens);
   std::vector<core::Ids> prompts;
   std::vector<int64_t> indices;  // draws are keyed by row, so that a row that does not fit changes no other
   for (size_t i = 0; i < records.size(); ++i) {
@@ -53,7 +54,7 @@ void generate_rows(const GenerateOptions& options, const CLI::App& command, uint
   core::Progress progress("generate", static_cast<int64_t>(prompts.size()) * options.samples, "answers");
   const auto samples = policy::generate(model.llama, {.prompts = prompts,
                                                       .samples = options.samples,
-                                                      .sampling = options.config.sampling,
+                                                      .sampling = sampling,
                                                       .stop_ids = stops,
                                                       .seed = seed,
                                                       .purpose = "generate",

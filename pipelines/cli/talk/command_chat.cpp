@@ -61,6 +61,7 @@ void run_chat(const ChatOptions& options, const CLI::App& command, uint64_t seed
                   .interactive = ::isatty(STDIN_FILENO) != 0};
   data::check_renderable(setup.model.format, *setup.model.tokenizer);
   setup.limit = common::overridden(command, options.limit, setup.model.limit);
+  setup.sampling = common::sampling_within(setup.sampling, setup.limit.max_tokens);
   if (command.count("--gate-threshold") > 0)
     setup.gate = reward::CombinationConfig{.gate_threshold = options.gate_threshold};
   else if (options.rewards.size() == 2)

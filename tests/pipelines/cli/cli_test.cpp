@@ -304,7 +304,8 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
                     {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "3"},
                     {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "3", "--keep-turns"},
                     {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "40", "--keep-turns"},
-                    {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "60"}});
+                    {"generate", "--model", "model", "--prompts", "prompts.jsonl", "--max-new-tokens", "60"},
+                    {"generate", "--model", "model", "--prompts", "prompts.jsonl"}});
   CHECK((within[0].rows()[0].contains("score") && within[0].rows()[0]["score"] == within[0].rows()[1]["score"]));
   CHECK((within[1].rows()[0].contains("error") && within[1].rows()[1].contains("error")));
   CHECK((within[2].rows()[0].contains("score") && within[2].rows()[0]["score"] != within[0].rows()[0]["score"]));
@@ -312,6 +313,7 @@ TEST_CASE("keel score and generate: a row that does not fit fails alone, limits 
   CHECK_FALSE(within[4].rows()[0].contains("error"));
   CHECK(within[5].rows()[0].contains("error"));
   CHECK((within[6].code == 2 && within[6].says("60 tokens hold prompt and answer here") && within[6].says("lower it, --max-new-tokens N")));
+  CHECK((within[7].code == 0 && within[7].says("answers have at most 30 tokens, half of the 60")));  // not the default of 256
 }
 
 TEST_CASE("keel run: a folder of another version of keel is refused by name", "[pipelines]") {
