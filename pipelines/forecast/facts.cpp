@@ -1,16 +1,12 @@
 #include "pipelines/forecast/facts.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
-#include "core/jsonl.h"
 #include "data/demonstrations.h"
-#include "data/messages.h"
 #include "data/preferences.h"
 #include "data/prompts.h"
 #include "inference/facts.h"
 #include "inference/prompts.h"
-#include "pipelines/collection/batch.h"
 #include "pipelines/collection/file_data.h"
 #include "pipelines/recipe/versions.h"
 #include "pipelines/steps/plan.h"
@@ -77,12 +73,10 @@ struct Reader {
 
 void count_dialogues(const recipe::Recipe& recipe, const std::map<std::string, fs::path>& outputs, Facts& facts) {
   const steps::Source source = steps::gatt_dialogues(recipe);
-  core::JsonlReader rows(source.stage.empty() ? source.path : outputs.at(source.stage) / source.path);
-  for (nlohmann::json row; rows.next(row); ++facts.dialogues)
-    data::with_place(rows.path(), rows.line(), [&] {
-      const data::PromptRecord record = data::parse_prompt_record(row);
-      facts.turns += record.messages ? static_cast<double>(std::ranges::count(record.messages->messages, "user", &core::Message::role)) : 1;
-    });
+  for (const auto& record : data::read_prompts(source.stage.empty() ? source.path : outputs.at(source.stage) / source.path).records) {
+    facts.turns += record.messages ? static_cast<double>(std::ranges::count(record.messages->messages, "user", &core::Message::role)) : 1;
+    ++facts.dialogues;
+  }
   if (facts.dialogues > 0) facts.turns /= facts.dialogues;
 }
 

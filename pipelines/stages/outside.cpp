@@ -111,15 +111,18 @@ std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe
   return digests;
 }
 
-void try_judges(const recipe::Recipe& recipe, const std::vector<run::StageStatus>& planned) {
+void try_judges(const recipe::Recipe& recipe, const run::RunDirectory& run, const std::vector<run::Stage>& stages,
+                const run::RunOptions& options) {
+  const bool compares = recipe.preferences.annotator == recipe::Annotator::judge, tells = !recipe.gatt.judge.model.empty();
+  if (!compares && !tells) return;  // planning may read every output
+  const auto planned = run::plan(run, stages, options);
   const auto will_run = [&](const std::string& stage) {
     return std::ranges::any_of(planned, [&](const auto& status) { return status.name == stage && status.state != run::StageState::done; });
   };
   const auto& judge = recipe.preferences.judge;
-  if (recipe.preferences.annotator == recipe::Annotator::judge &&
-      std::ranges::any_of(recipe::versions_of(recipe), [&](const auto& version) { return will_run(version.preferences); }))
+  if (compares && std::ranges::any_of(recipe::versions_of(recipe), [&](const auto& version) { return will_run(version.preferences); }))
     annotation::try_judge(judge, judge.guidelines.empty() ? "" : annotation::read_guidelines(judge.guidelines));
-  if (recipe.gatt.judge.model.empty() || !will_run("gatt_evaluation")) return;
+  if (!tells || !will_run("gatt_evaluation")) return;
   if (!std::ranges::all_of(gatt::read_instructions(recipe.gatt.instructions), measurement::checked_by_program))
     annotation::try_obedience_judge(recipe.gatt.judge);
 }

@@ -21,9 +21,10 @@ std::map<std::string, std::string> external_digests(const recipe::Recipe& recipe
 // DataError for those that read other ids than the model writes, and for dialogues that Ghost Attention cannot use.
 void check_external_files(const recipe::Recipe& recipe);
 
-// Asks every judge that one of `planned` will ask a trial question: a judge that cannot be used is found out before the work that it
+// Asks every judge that a stage of run::plan() will ask a trial question: a judge that cannot be used is found out before the work that it
 // judges. Errors as annotation::try_question().
-void try_judges(const recipe::Recipe& recipe, const std::vector<run::StageStatus>& planned);
+void try_judges(const recipe::Recipe& recipe, const run::RunDirectory& run, const std::vector<run::Stage>& stages,
+                const run::RunOptions& options);
 
 // The digests of people's files, whose folder may be deleted once its rows are part of a run.
 std::map<std::string, std::string> people_digests(std::map<std::string, std::string> recorded);

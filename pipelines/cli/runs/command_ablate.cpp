@@ -67,7 +67,7 @@ ablation::CellRun run_cell(run::RunDirectory& run, const ablation::Sweep& sweep,
   run::check_ready(run, stages, options);  // another thread count is not the cell's fault: it stops the sweep
   runtime::configure_process(options.threads);
   try {
-    stages::try_judges(recipe, plan(run, stages, options));
+    stages::try_judges(recipe, run, stages, options);
     std::map<std::string, fs::path> folders;
     for (const auto& status : execute(run, stages, options))
       folders[status.name] = status.folder;

@@ -91,7 +91,7 @@ void run_recipe(const RunCommandOptions& options, common::Invocation& invocation
   if (!invocation.threads_given) invocation.threads = required.value_or(static_cast<int>(recipe.threads));
   run_options.threads = runtime::configure_process(invocation.threads);
   run::check_ready(run, stages, run_options);  // run.json tells of what has begun
-  stages::try_judges(recipe, plan(run, stages, run_options));
+  stages::try_judges(recipe, run, stages, run_options);
   run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
   known.save();
   execute(run, stages, run_options);
