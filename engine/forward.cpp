@@ -8,7 +8,7 @@
 namespace keel::engine {
 
 Forward::Forward(const Model& model, const PagePool& pages, Team& team)
-    : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())) {}
+    : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())), low_(static_cast<size_t>(team.size())) {}
 
 void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
   const Shape& shape = model_.shape;
@@ -27,6 +27,8 @@ void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
   grow_angles(cos_, sin_, model_.frequencies.data(), shape.head_size / 2, longest);
   for (auto& scores : scores_)
     scores.grow(shape.heads / shape.key_heads * round_up(longest, 8 * kPage));
+  for (auto& low : low_)
+    low.grow((count / team_.size() + 1) * model_.most_rank);
   for (auto next = static_cast<int64_t>(all_.size()); next < count; ++next)
     all_.push_back(next);
   const std::span<const int64_t> all(all_.data(), rows.size());
@@ -56,9 +58,25 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     kernels_.multiply(from.data(), by.panels.data(), to.data(), x_rows, by.inner, by.columns, by.columns, begin, end, into);
     team_.meet();
   };
+  // y += scale B A x, y being columns of `to` from `column` on. A member takes rows, those that it has in what comes next: no meeting.
+  const auto add_low_rank = [&](const Buffer& from, const PackedLowRank& by, Buffer& to, int64_t column, int64_t to_row, int64_t x_rows) {
+    const int64_t rank = by.a.columns;
+    if (rank == 0) return;
+    const auto [begin, end] = share(x_rows, member, team_.size());
+    float* const low = low_[static_cast<size_t>(member)].data();  // [end - begin, rank]
+    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panels.data(), low, end - begin, by.a.inner, rank, rank, 0, by.a.count(),
+                      Into::replace);
+    scale(low, (end - begin) * rank, by.scale);
+    kernels_.multiply(low, by.b.panels.data(), to.data() + begin * to_row + column, end - begin, rank, by.b.columns, to_row, 0,
+                      by.b.count(), Into::add);
+  };
+  const auto& adapters = weights.adapters;
 
   norm(weights.input_norm, x_, count);
   multiply(normed_, weights.qkv, qkv_, count, Into::replace);
+  add_low_rank(normed_, adapters.q, qkv_, 0, qkv_width, count);
+  add_low_rank(normed_, adapters.k, qkv_, query_width, qkv_width, count);
+  add_low_rank(normed_, adapters.v, qkv_, query_width + key_width, qkv_width, count);
   const auto [begin, end] = share(count, member, team_.size());
   for (int64_t i = begin; i < end; ++i) {
     const Row& row = rows[static_cast<size_t>(i)];
@@ -94,8 +112,11 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
   team_.meet();
   Buffer& x = last ? states_ : x_;
   multiply(mixed_, weights.o, x, kept, Into::add);
+  add_low_rank(mixed_, adapters.o, x, 0, shape.width, kept);
   norm(weights.post_norm, x, kept);
   multiply(normed_, weights.gate_up, gate_up_, kept, Into::replace);
+  add_low_rank(normed_, adapters.gate, gate_up_, 0, 2 * shape.inner, kept);
+  add_low_rank(normed_, adapters.up, gate_up_, shape.inner, 2 * shape.inner, kept);
   const auto [begin_inner, end_inner] = share(kept, member, team_.size());
   for (int64_t i = begin_inner; i < end_inner; ++i) {
     const float* const gate = gate_up_.data() + i * 2 * shape.inner;
@@ -103,6 +124,7 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
   }
   team_.meet();
   multiply(inner_, weights.down, x, kept, Into::add);
+  add_low_rank(inner_, adapters.down, x, 0, shape.width, kept);
 }
 
 const float* Forward::logits(int64_t begin, int64_t end) {

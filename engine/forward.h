@@ -41,7 +41,7 @@ class Forward {
   Team& team_;
   const Kernels& kernels_;
   Buffer x_, states_, normed_, qkv_, mixed_, gate_up_, inner_, logits_;
-  std::vector<Buffer> scores_;  // of each member
+  std::vector<Buffer> scores_, low_;  // of each member; low_: of adapters, A x
   Buffer cos_, sin_;            // of the angles of the rotary embedding, [positions, h / 2]
   std::vector<int64_t> all_;    // 0, 1, 2, ...
 };

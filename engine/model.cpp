@@ -11,6 +11,11 @@ Buffer copy_of(const float* from, int64_t count) {
   return copy;
 }
 
+PackedLowRank pack(const LowRank& adapter, int64_t in, int64_t out, Team& team) {
+  if (adapter.rank == 0) return {};
+  return {.a = pack({{adapter.a, adapter.rank}}, in, team), .b = pack({{adapter.b, out}}, adapter.rank, team), .scale = adapter.scale};
+}
+
 }  // namespace
 
 int64_t packed_bytes(const Shape& shape, int64_t layers) {
@@ -50,18 +55,30 @@ Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t
 Model make_model(const Shape& shape, const Weights& weights, Team& team) {
   const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
   Model model{.shape = shape,
+              .most_rank = 0,
               .embedding = weights.embedding,
               .layers = {},
               .norm = copy_of(weights.norm, shape.width),
               .head = {},
               .frequencies = copy_of(weights.frequencies, shape.head_size / 2)};
-  for (const LayerWeights& layer : weights.layers)
+  for (const LayerWeights& layer : weights.layers) {
+    const Projections<LowRank>& adapters = layer.adapters;
+    for (const LowRank* adapter : adapters.all())
+      model.most_rank = std::max(model.most_rank, adapter->rank);
     model.layers.push_back({.input_norm = copy_of(layer.input_norm, shape.width),
                             .post_norm = copy_of(layer.post_norm, shape.width),
                             .qkv = pack({{layer.q, query_width}, {layer.k, key_width}, {layer.v, key_width}}, shape.width, team),
                             .o = pack({{layer.o, shape.width}}, query_width, team),
                             .gate_up = pack({{layer.gate, shape.inner}, {layer.up, shape.inner}}, shape.width, team),
-                            .down = pack({{layer.down, shape.width}}, shape.inner, team)});
+                            .down = pack({{layer.down, shape.width}}, shape.inner, team),
+                            .adapters = {.q = pack(adapters.q, shape.width, query_width, team),
+                                         .k = pack(adapters.k, shape.width, key_width, team),
+                                         .v = pack(adapters.v, shape.width, key_width, team),
+                                         .o = pack(adapters.o, query_width, shape.width, team),
+                                         .gate = pack(adapters.gate, shape.width, shape.inner, team),
+                                         .up = pack(adapters.up, shape.width, shape.inner, team),
+                                         .down = pack(adapters.down, shape.inner, shape.width, team)}});
+  }
   model.head = pack({{weights.head, shape.outputs}}, shape.width, team);
   return model;
 }

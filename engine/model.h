@@ -1,6 +1,7 @@
 // A Llama's fp32 weights, laid out for products with few rows.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -17,9 +18,30 @@ struct Shape {
   float norm_eps = 1e-5f;
 };
 
+// One T for each matrix of a layer, in file order.
+template <class T>
+struct Projections {
+  T q, k, v, o, gate, up, down;
+  std::array<T*, 7> all() { return {&q, &k, &v, &o, &gate, &up, &down}; }
+  std::array<const T*, 7> all() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
+};
+
+// A low-rank addition to a matrix (LoRA, Hu et al. 2021): y = W x + scale B A x, row-major A [rank, in] and B [out, rank].
+struct LowRank {
+  const float *a = nullptr, *b = nullptr;
+  int64_t rank = 0;  // 0: no addition
+  float scale = 1;
+};
+
+inline void scale(float* values, int64_t count, float by) {
+  for (int64_t i = 0; i < count; ++i)
+    values[i] *= by;
+}
+
 // Row-major fp32 weights as a checkpoint holds them, read while packing alone, except `embedding`, which must outlive the model.
 struct LayerWeights {
   const float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
+  Projections<LowRank> adapters = {};
 };
 struct Weights {
   const float* embedding;  // [ids, D]
@@ -39,13 +61,20 @@ struct Packed {
 // Several matrices of `inner` columns one below the other: (first weight, rows) of each.
 Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t inner, Team& team);
 
+struct PackedLowRank {
+  Packed a, b;  // a.columns is the rank, 0 where there is no addition
+  float scale = 1;
+};
+
 struct Layer {
   Buffer input_norm, post_norm;
   Packed qkv, o, gate_up, down;
+  Projections<PackedLowRank> adapters;
 };
 
 struct Model {
   Shape shape;
+  int64_t most_rank = 0;  // of the adapters
   const float* embedding;
   std::vector<Layer> layers;
   Buffer norm;

@@ -18,8 +18,21 @@ Matrix transposed(const Matrix& matrix) {
   return {matrix.data, matrix.column, matrix.row};
 }
 
+int64_t panels_of(int64_t columns) {
+  return round_up(columns, kPanel) / kPanel;
+}
+
 bool wants_any(const LayerGradients& g) {
-  return g.input_norm || g.q || g.k || g.v || g.o || g.post_norm || g.gate || g.up || g.down;
+  return g.input_norm || g.q || g.k || g.v || g.o || g.post_norm || g.gate || g.up || g.down ||
+         std::ranges::any_of(g.adapters.all(), [](const LowRankGradients* adapter) { return adapter->a || adapter->b; });
+}
+
+int64_t most_rank(const Weights& weights) {
+  int64_t most = 0;
+  for (const LayerWeights& layer : weights.layers)
+    for (const LowRank* adapter : layer.adapters.all())
+      most = std::max(most, adapter->rank);
+  return most;
 }
 
 }  // namespace
@@ -33,8 +46,45 @@ Trunk::Trunk(const Shape& shape, Weights weights, int threads)
 // c (+)= a b; the members take columns. All members meet at the end.
 void Trunk::multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
                      int member) {
-  const auto [begin, end] = share(round_up(columns, kPanel) / kPanel, member, team_.size());
+  const auto [begin, end] = share(panels_of(columns), member, team_.size());
   kernels_.product(a, b, c, c_row, rows, terms, columns, begin, end, into, scratch_[static_cast<size_t>(member)].panel.data());
+  team_.meet();
+}
+
+// y += scale B A x. A member takes rows, those that it has in each_row(): nobody needs to meet.
+void Trunk::add_low_rank(const Buffer& x, int64_t in, const LowRank& by, Buffer& low, float* y, int64_t y_row, int64_t out, int member) {
+  if (by.rank == 0) return;
+  const auto [begin, end] = share(tokens_, member, team_.size());
+  const int64_t rank = by.rank, rows = end - begin;
+  float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
+  float* const mine = low.data() + begin * rank;
+  kernels_.product(rows_of(x.data() + begin * in, in), transposed(rows_of(by.a, in)), mine, rank, rows, in, rank, 0, panels_of(rank),
+                   Into::replace, panel);
+  scale(mine, rows * rank, by.scale);
+  kernels_.product(rows_of(mine, rank), transposed(rows_of(by.b, rank)), y + begin * y_row, y_row, rows, rank, out, 0, panels_of(out),
+                   Into::add, panel);
+}
+
+// With low = scale A x: dlow = scale B^T dy, dx += A^T dlow, dB = dy low^T, dA = dlow x^T, summed over tokens. All members meet at the end.
+void Trunk::low_rank_backward(const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, const LowRank& by,
+                              const Buffer& low, const LowRankGradients& gradients, Buffer& dx, int member) {
+  if (by.rank == 0) return;
+  const auto [begin, end] = share(tokens_, member, team_.size());
+  const int64_t rank = by.rank, rows = end - begin;
+  float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
+  float* const mine = d_low_.data() + begin * rank;
+  kernels_.product(rows_of(dy + begin * dy_row, dy_row), rows_of(by.b, rank), mine, rank, rows, out, rank, 0, panels_of(rank),
+                   Into::replace, panel);
+  scale(mine, rows * rank, by.scale);
+  kernels_.product(rows_of(mine, rank), rows_of(by.a, in), dx.data() + begin * in, in, rows, rank, in, 0, panels_of(in), Into::add, panel);
+  if (gradients.b != nullptr) {  // a member takes rows of B, which are more than its columns
+    const auto [first, past] = share(out, member, team_.size());
+    kernels_.product(transposed(rows_of(dy + first, dy_row)), rows_of(low.data(), rank), gradients.b + first * rank, rank, past - first,
+                     tokens_, rank, 0, panels_of(rank), Into::replace, panel);
+  }
+  team_.meet();
+  if (gradients.a != nullptr)
+    multiply(transposed(rows_of(d_low_.data(), rank)), rows_of(x.data(), in), gradients.a, in, rank, tokens_, in, Into::replace, member);
   team_.meet();
 }
 
@@ -105,6 +155,9 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> seque
     kept.mixed.grow(tokens_ * query_width);
     kept.middle.grow(tokens_ * shape_.width);
     kept.gate_up.grow(tokens_ * 2 * shape_.inner);
+    const auto adapters = weights_.layers[static_cast<size_t>(i)].adapters.all();
+    for (size_t p = 0; p < adapters.size(); ++p)
+      kept.low.all()[p]->grow(tokens_ * adapters[p]->rank);
   }
   last_.grow(tokens_ * shape_.width);
   normed_.grow(tokens_ * shape_.width);
@@ -134,19 +187,27 @@ void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, 
   const auto through = [&](const Buffer& x, const float* weight, int64_t in, float* y, int64_t y_row, int64_t columns, Into into) {
     multiply(rows_of(x.data(), in), transposed(rows_of(weight, in)), y, y_row, tokens_, in, columns, into, member);
   };
+  const auto& adapters = weights.adapters;
+  auto& low = kept.low;
   norm(kept.x, weights.input_norm, member);
   through(normed_, weights.q, width, kept.qkv.data(), qkv_width, query_width, Into::replace);
   through(normed_, weights.k, width, kept.qkv.data() + query_width, qkv_width, key_width, Into::replace);
   through(normed_, weights.v, width, kept.qkv.data() + query_width + key_width, qkv_width, key_width, Into::replace);
+  add_low_rank(normed_, width, adapters.q, low.q, kept.qkv.data(), qkv_width, query_width, member);
+  add_low_rank(normed_, width, adapters.k, low.k, kept.qkv.data() + query_width, qkv_width, key_width, member);
+  add_low_rank(normed_, width, adapters.v, low.v, kept.qkv.data() + query_width + key_width, qkv_width, key_width, member);
   rotate(kept.qkv.data(), false, member);
   each_row(member, [&](int64_t t) { std::copy_n(kept.x.data() + t * width, width, kept.middle.data() + t * width); });
   team_.meet();
   attend(kept, kept.mixed, member);
   team_.meet();
   through(kept.mixed, weights.o, query_width, kept.middle.data(), width, width, Into::add);
+  add_low_rank(kept.mixed, query_width, adapters.o, low.o, kept.middle.data(), width, width, member);
   norm(kept.middle, weights.post_norm, member);
   through(normed_, weights.gate, width, kept.gate_up.data(), 2 * inner, inner, Into::replace);
   through(normed_, weights.up, width, kept.gate_up.data() + inner, 2 * inner, inner, Into::replace);
+  add_low_rank(normed_, width, adapters.gate, low.gate, kept.gate_up.data(), 2 * inner, inner, member);
+  add_low_rank(normed_, width, adapters.up, low.up, kept.gate_up.data() + inner, 2 * inner, inner, member);
   each_row(member, [&](int64_t t) {
     const float* const gate = kept.gate_up.data() + t * 2 * inner;
     kernels_.swiglu(gate, gate + inner, inner_.data() + t * inner, inner);
@@ -154,6 +215,7 @@ void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, 
   });
   team_.meet();
   through(inner_, weights.down, inner, out.data(), width, width, Into::add);
+  add_low_rank(inner_, inner, adapters.down, low.down, out.data(), width, width, member);
 }
 
 // A task is one head of keys of one sequence, heads first. Sequences that share tokens add to the same gradients: then a member takes whole
@@ -208,7 +270,7 @@ void Trunk::attend_backward(const Kept& kept, int member) {
   Scratch& scratch = scratch_[static_cast<size_t>(member)];
   const auto times = [&](const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns,
                          Into into) {
-    kernels_.product(a, b, c, c_row, rows, terms, columns, 0, round_up(columns, kPanel) / kPanel, into, scratch.panel.data());
+    kernels_.product(a, b, c, c_row, rows, terms, columns, 0, panels_of(columns), into, scratch.panel.data());
   };
   const Matrix keys = rows_of(scratch.keys.data(), size), values = rows_of(scratch.values.data(), size);
   const auto [begin, end] = attention_tasks(member);
@@ -259,6 +321,7 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
   d_gate_up_.grow(tokens_ * 2 * shape_.inner);
   d_mixed_.grow(tokens_ * query_width);
   d_qkv_.grow(tokens_ * qkv_width);
+  d_low_.grow(tokens_ * most_rank(weights_));
   scales_.grow(tokens_);
   int64_t longest = 0;
   for (const Stretch& sequence : sequences_)
@@ -303,12 +366,15 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
     if (to != nullptr) multiply(transposed(rows_of(dy, dy_row)), rows_of(x.data(), in), to, in, out, tokens_, in, Into::replace, member);
   };
 
+  const auto& adapters = weights.adapters;
+  const auto& low = kept.low;
   each_row(member, [&](int64_t t) {
     const float* const gate = kept.gate_up.data() + t * 2 * inner;
     kernels_.swiglu(gate, gate + inner, inner_.data() + t * inner, inner);
   });
   to_input(dx_.data(), width, width, weights.down, inner, d_inner_, Into::replace);
   to_weight(dx_.data(), width, width, inner_, inner, gradients.down);
+  low_rank_backward(dx_.data(), width, width, inner_, inner, adapters.down, low.down, gradients.adapters.down, d_inner_, member);
   each_row(member, [&](int64_t t) {
     const float* const gate = kept.gate_up.data() + t * 2 * inner;
     float* const d_gate = d_gate_up_.data() + t * 2 * inner;
@@ -320,10 +386,13 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
   to_input(d_up, 2 * inner, inner, weights.up, width, d_normed_, Into::add);
   to_weight(d_gate, 2 * inner, inner, normed_, width, gradients.gate);
   to_weight(d_up, 2 * inner, inner, normed_, width, gradients.up);
+  low_rank_backward(d_gate, 2 * inner, inner, normed_, width, adapters.gate, low.gate, gradients.adapters.gate, d_normed_, member);
+  low_rank_backward(d_up, 2 * inner, inner, normed_, width, adapters.up, low.up, gradients.adapters.up, d_normed_, member);
   norm_backward(kept.middle, weights.post_norm, gradients.post_norm, member);
 
   to_input(dx_.data(), width, width, weights.o, query_width, d_mixed_, Into::replace);
   to_weight(dx_.data(), width, width, kept.mixed, query_width, gradients.o);
+  low_rank_backward(dx_.data(), width, width, kept.mixed, query_width, adapters.o, low.o, gradients.adapters.o, d_mixed_, member);
   each_row(member, [&](int64_t t) { std::fill_n(d_qkv_.data() + t * qkv_width + query_width, 2 * key_width, 0.f); });
   team_.meet();
   attend_backward(kept, member);
@@ -337,6 +406,9 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
   to_weight(dq, qkv_width, query_width, normed_, width, gradients.q);
   to_weight(dk, qkv_width, key_width, normed_, width, gradients.k);
   to_weight(dv, qkv_width, key_width, normed_, width, gradients.v);
+  low_rank_backward(dq, qkv_width, query_width, normed_, width, adapters.q, low.q, gradients.adapters.q, d_normed_, member);
+  low_rank_backward(dk, qkv_width, key_width, normed_, width, adapters.k, low.k, gradients.adapters.k, d_normed_, member);
+  low_rank_backward(dv, qkv_width, key_width, normed_, width, adapters.v, low.v, gradients.adapters.v, d_normed_, member);
   norm_backward(kept.x, weights.input_norm, gradients.input_norm, member);
 }
 

@@ -22,8 +22,12 @@ struct Stretch {
 };
 
 // Where the gradients of a layer's weights go, in their shapes; what was there is replaced. nullptr: not wanted.
+struct LowRankGradients {
+  float *a = nullptr, *b = nullptr;
+};
 struct LayerGradients {
   float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
+  Projections<LowRankGradients> adapters = {};
 };
 struct Gradients {
   float* embedding;  // [ids, D]
@@ -48,6 +52,7 @@ class Trunk {
  private:
   struct Kept {  // of a layer
     Buffer x, qkv, mixed, middle, gate_up;
+    Projections<Buffer> low;  // of adapters, scale A x
   };
   struct Scratch {  // of a member of the team
     Buffer panel, pages, scores, d_scores;
@@ -60,6 +65,9 @@ class Trunk {
   void each_row(int member, const std::function<void(int64_t row)>& use) const;
   void norm(const Buffer& x, const float* weight, int member);
   void norm_backward(const Buffer& x, const float* weight, float* d_weight, int member);
+  void add_low_rank(const Buffer& x, int64_t in, const LowRank& by, Buffer& low, float* y, int64_t y_row, int64_t out, int member);
+  void low_rank_backward(const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, const LowRank& by, const Buffer& low,
+                         const LowRankGradients& gradients, Buffer& dx, int member);
   void rotate(float* qkv, bool backwards, int member) const;
   void layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, int member);
   void layer_backward(const LayerWeights& weights, const Kept& kept, const LayerGradients& gradients, int member);
@@ -79,7 +87,7 @@ class Trunk {
   Kept passing_[2];         // of layers that keep nothing, by turns
   Buffer last_, cos_, sin_;
   Buffer normed_, inner_;  // computed again by the backward pass
-  Buffer dx_, d_normed_, d_inner_, d_gate_up_, d_mixed_, d_qkv_, scales_;
+  Buffer dx_, d_normed_, d_inner_, d_gate_up_, d_mixed_, d_qkv_, d_low_, scales_;
   std::vector<Scratch> scratch_;
 };
 

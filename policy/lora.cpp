@@ -27,26 +27,6 @@ namespace {
 
 constexpr const char* kPeftPrefix = "base_model.model.";
 
-// Calls `visit` with the name, weight and adapter of every projection that `config` names.
-void visit_targets(Llama& model, const LoraConfig& config, const std::function<void(const std::string&, at::Tensor&, LowRank&)>& visit) {
-  const auto wanted = [&](const std::string& module) {
-    return std::find(config.target_modules.begin(), config.target_modules.end(), module) != config.target_modules.end();
-  };
-  for (size_t i = 0; i < model.layers.size(); ++i) {
-    LlamaLayer& layer = model.layers[i];
-    const auto each = [&](const char* part, const char* module, at::Tensor& weight, LowRank& adapter) {
-      if (wanted(module)) visit(fmt::format("model.layers.{}.{}.{}", i, part, module), weight, adapter);
-    };
-    each("self_attn", "q_proj", layer.q, layer.adapters.q);
-    each("self_attn", "k_proj", layer.k, layer.adapters.k);
-    each("self_attn", "v_proj", layer.v, layer.adapters.v);
-    each("self_attn", "o_proj", layer.o, layer.adapters.o);
-    each("mlp", "gate_proj", layer.gate, layer.adapters.gate);
-    each("mlp", "up_proj", layer.up, layer.adapters.up);
-    each("mlp", "down_proj", layer.down, layer.adapters.down);
-  }
-}
-
 // Members of adapter_config.json that are read, or that change nothing in a trained adapter. Excluded modules show in the tensors.
 const std::set<std::string> kReadOrHarmless = {"peft_type",
                                                "task_type",
@@ -142,6 +122,25 @@ std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConf
       return {fmt::format("rank must be at most {}, the smaller side of {}, got {}", smaller, module, config.rank)};
   }
   return {};
+}
+
+void visit_targets(Llama& model, const LoraConfig& config, const std::function<void(const std::string&, at::Tensor&, LowRank&)>& visit) {
+  const auto wanted = [&](const std::string& module) {
+    return std::find(config.target_modules.begin(), config.target_modules.end(), module) != config.target_modules.end();
+  };
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    LlamaLayer& layer = model.layers[i];
+    const auto each = [&](const char* part, const char* module, at::Tensor& weight, LowRank& adapter) {
+      if (wanted(module)) visit(fmt::format("model.layers.{}.{}.{}", i, part, module), weight, adapter);
+    };
+    each("self_attn", "q_proj", layer.q, layer.adapters.q);
+    each("self_attn", "k_proj", layer.k, layer.adapters.k);
+    each("self_attn", "v_proj", layer.v, layer.adapters.v);
+    each("self_attn", "o_proj", layer.o, layer.adapters.o);
+    each("mlp", "gate_proj", layer.gate, layer.adapters.gate);
+    each("mlp", "up_proj", layer.up, layer.adapters.up);
+    each("mlp", "down_proj", layer.down, layer.adapters.down);
+  }
 }
 
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose) {

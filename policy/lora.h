@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,10 @@ std::vector<std::string> problems_with(const LoraConfig& config, const LlamaConf
 // purpose, its name), B 0, so that the first forward pass is the base's. Shares the storage of `base`; adapters that `base` has already are
 // merged into its weights, i.e. into copies of those. Throws core::ConfigError.
 Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, const std::string& purpose);
+
+// Calls `visit` with the name, weight and adapter, which may be undefined, of every projection that `config` names.
+void visit_targets(Llama& model, const LoraConfig& config,
+                   const std::function<void(const std::string& name, at::Tensor& weight, LowRank& adapter)>& visit);
 
 Llama without_lora(const Llama& model);  // the base: adapters off; shares its storage
 

@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include "policy/layers.h"
-#include "policy/lora.h"
 
 namespace keel::policy {
 namespace {
@@ -13,6 +12,11 @@ constexpr int64_t kMostPackedBytes = int64_t{2} << 30;
 
 const float* data(const at::Tensor& tensor) {
   return tensor.const_data_ptr<float>();
+}
+
+engine::LowRank low_rank(const LowRank& adapter) {
+  if (!adapter.a.defined()) return {};
+  return {.a = data(adapter.a), .b = data(adapter.b), .rank = adapter.a.size(0), .scale = static_cast<float>(adapter.scale)};
 }
 
 }  // namespace
@@ -39,7 +43,14 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
                               .post_norm = data(layer.post_norm),
                               .gate = data(layer.gate),
                               .up = data(layer.up),
-                              .down = data(layer.down)});
+                              .down = data(layer.down),
+                              .adapters = {.q = low_rank(layer.adapters.q),
+                                           .k = low_rank(layer.adapters.k),
+                                           .v = low_rank(layer.adapters.v),
+                                           .o = low_rank(layer.adapters.o),
+                                           .gate = low_rank(layer.adapters.gate),
+                                           .up = low_rank(layer.adapters.up),
+                                           .down = low_rank(layer.adapters.down)}});
   return weights;
 }
 
@@ -70,8 +81,9 @@ engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::T
   const at::NoGradGuard no_grad;
   TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");
   TORCH_CHECK(head.defined(), "[policy.packed_model] this model has no language-model head (a reward model's backbone?)");
-  Llama source = merged(model);
+  Llama source = model;
   visit_weights(source, [](const std::string&, at::Tensor& tensor) { tensor = tensor.contiguous(); });
+  visit_adapters(source, [](const std::string&, LowRank& adapter) { adapter = {adapter.a.contiguous(), adapter.b.contiguous(), adapter.scale}; });
   const at::Tensor frequencies = rotary_frequencies(source.config).contiguous(), rows = head.contiguous();
   engine::Weights weights = weights_of(source, frequencies);
   weights.embedding = data(model.embedding);  // the one that lives on

@@ -8,7 +8,7 @@ namespace keel::policy {
 
 engine::Shape shape_of(const LlamaConfig& config, int64_t outputs = 0);
 
-// Pointers to contiguous fp32 weights; the head is left out. `frequencies`: contiguous rotary_frequencies().
+// Pointers to contiguous fp32 weights and adapters; the head is left out. `frequencies`: contiguous rotary_frequencies().
 engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies);
 
 // Whether the engine takes this model: fp32 on the CPU and small enough that the copy of its weights
@@ -23,7 +23,7 @@ int threads_for(const Llama& model, int64_t tokens);
 // Whether packed weights may stay in memory beside it: not those of a model with adapters, whose base may serve several models at once.
 bool can_stay_packed(const Llama& model);
 
-// Its weights, adapters merged, with a head of [outputs, D]: model.head, or a reward model's. Packed by the team. The embedding is not
+// Its weights and adapters, with a head of [outputs, D]: model.head, or a reward model's. Packed by the team. The embedding is not
 // copied: `model` must outlive the result.
 engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team);
 

@@ -9,10 +9,13 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "engine/trunk.h"
 #include "policy/layers.h"
+#include "policy/lora.h"
 #include "policy/packed_model.h"
 
 namespace keel::policy {
@@ -20,8 +23,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr int64_t kLayerWeights = 9;  // of parameters(): as many as LayerGradients has members
 
 // The tokens of a batch without its padding.
 struct Tokens {
@@ -58,15 +59,17 @@ struct Pass : torch::CustomClassHolder {
   Pass(const Llama& model, Tokens given, int threads)
       : tokens(std::move(given)),
         frequencies(rotary_frequencies(model.config).contiguous()),
-        trunk(shape_of(model.config), weights_of(model, frequencies), threads) {}
+        weights(weights_of(model, frequencies)),
+        trunk(shape_of(model.config), weights, threads) {}
 
   Tokens tokens;
   at::Tensor frequencies;
+  engine::Weights weights;
   engine::Trunk trunk;
 };
 
 struct TrunkStates : torch::autograd::Function<TrunkStates> {
-  // weights: parameters() of the backbone
+  // weights: parameters() of the backbone, and its lora_parameters()
   static at::Tensor forward(AutogradContext* context, at::TensorList weights, const c10::intrusive_ptr<Pass>& pass, at::IntArrayRef shape,
                             int64_t kept_from) {
     at::Tensor states = at::empty({std::ssize(pass->tokens.ids), shape.back()}, at::kFloat);
@@ -89,36 +92,57 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
       return made[i].mutable_data_ptr<float>();
     };
     engine::Gradients wanted{.embedding = to(true), .layers = {}, .norm = nullptr};
-    for (int64_t layer = 0; layer < (std::ssize(weights) - 2) / kLayerWeights; ++layer)
+    for (size_t layer = 0; layer < pass->weights.layers.size(); ++layer)
       wanted.layers.push_back(
           {.input_norm = to(), .q = to(), .k = to(), .v = to(), .o = to(), .post_norm = to(), .gate = to(), .up = to(), .down = to()});
     wanted.norm = to();
+    for (size_t layer = 0; layer < pass->weights.layers.size(); ++layer) {
+      const auto adapters = pass->weights.layers[layer].adapters.all();
+      for (size_t i = 0; i < adapters.size(); ++i)
+        if (adapters[i]->rank > 0) *wanted.layers[layer].adapters.all()[i] = {.a = to(), .b = to()};
+    }
     pass->trunk.backward(states.const_data_ptr<float>(), wanted);
     made.resize(made.size() + 3);  // what is no tensor
     return made;
   }
 };
 
+// The lowest layer with a weight that learns, where the backward pass ends; the number of layers if there is none.
+int64_t lowest_that_learns(const Llama& model) {
+  const auto learns = [](const at::Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
+  const auto adapter_learns = [&](const LowRank& adapter) { return learns(adapter.a) || learns(adapter.b); };
+  if (learns(model.embedding)) return 0;
+  const auto lowest = std::ranges::find_if(model.layers, [&](const LlamaLayer& layer) {
+    const auto& [q, k, v, o, gate, up, down] = layer.adapters;
+    return std::ranges::any_of(std::array{layer.input_norm, layer.q, layer.k, layer.v, layer.o, layer.post_norm, layer.gate, layer.up,
+                                          layer.down},
+                               learns) ||
+           std::ranges::any_of(std::array{q, k, v, o, gate, up, down}, adapter_learns);
+  });
+  return lowest - model.layers.begin();
+}
+
 }  // namespace
 
 bool has_trunk(const Llama& model) {
-  bool plain = true;
+  bool taken = true;
+  const auto look = [&](const at::Tensor& weight) {
+    taken = taken && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.is_contiguous();
+  };
   Llama handles = model;
-  visit_weights(handles, [&](const std::string&, const at::Tensor& weight) {
-    plain = plain && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.is_contiguous();
+  visit_weights(handles, [&](const std::string&, const at::Tensor& weight) { look(weight); });
+  visit_adapters(handles, [&](const std::string&, const LowRank& adapter) {
+    look(adapter.a);
+    look(adapter.b);
   });
-  visit_adapters(handles, [&](const std::string&, const LowRank&) { plain = false; });
-  return plain;
+  return taken;
 }
 
 at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   std::vector<at::Tensor> weights = runtime::tensors_of(parameters(backbone_of(model)));
-  // The backward pass ends at the lowest layer with a weight that learns; weights are the embedding, those of the layers, and the last
-  // norm.
-  const auto layers = std::ssize(model.layers);
-  int64_t kept_from = layers;
-  for (int64_t i = std::ssize(weights) - 2; i >= 0 && at::GradMode::is_enabled(); --i)
-    if (weights[static_cast<size_t>(i)].requires_grad()) kept_from = std::max<int64_t>(0, (i - 1) / kLayerWeights);
+  for (const auto& [name, adapter] : lora_parameters(model))
+    weights.push_back(adapter);
+  const int64_t kept_from = at::GradMode::is_enabled() ? lowest_that_learns(model) : std::ssize(model.layers);
   Tokens tokens = tokens_of(model, batch);
   const int threads = threads_for(model, std::ssize(tokens.ids));
   return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, std::move(tokens), threads),

@@ -14,9 +14,18 @@ Cost cost_of(const policy::LlamaConfig& shape) {
           .attention = 4 * layers * queries,
           .keys = 2 * layers * keys,
           .kept = 4 * d + 2 * keys + 2 * f,
-          .kept_by_ops = 6 * d + 3 * f,
           .layers = layers,
           .vocabulary = vocabulary};
+}
+
+AdapterCost adapter_cost(const policy::LlamaConfig& shape, const policy::LoraConfig& lora) {
+  AdapterCost cost;
+  policy::Llama model = policy::empty_llama(shape, c10::kMeta);  // shapes alone
+  policy::visit_targets(model, lora, [&](const std::string&, const at::Tensor& weight, policy::LowRank&) {
+    cost.weights += static_cast<double>(lora.rank * (weight.size(0) + weight.size(1)));
+    cost.kept += static_cast<double>(lora.rank) / static_cast<double>(shape.num_hidden_layers);
+  });
+  return cost;
 }
 
 double read_flop(const Cost& cost, double tokens, double length, double scored) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "policy/config.h"
+#include "policy/lora.h"
 
 namespace keel::pipelines::forecast {
 
@@ -15,11 +16,16 @@ struct Cost {
   double attention = 0;    // FLOP of a token a position that it sees: 4 L H h
   double keys = 0;         // numbers that a token keeps for later ones: 2 L G h
   double kept = 0;         // numbers a token and layer that the backward pass reads: 4 D + 2 G h + 2 F
-  double kept_by_ops = 0;  // the same of frozen weights with adapters, where ATen's operators keep it: 6 D + 3 F
   double layers = 0, vocabulary = 0;
 };
 
 Cost cost_of(const policy::LlamaConfig& shape);
+
+// Parameters of adapters, and what they add to Cost::kept.
+struct AdapterCost {
+  double weights = 0, kept = 0;
+};
+AdapterCost adapter_cost(const policy::LlamaConfig& shape, const policy::LoraConfig& lora);
 
 // FLOP of a forward pass over `tokens` in rows of `length`, the head computed at `scored` of them.
 double read_flop(const Cost& cost, double tokens, double length, double scored = 0);

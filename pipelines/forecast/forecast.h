@@ -40,6 +40,7 @@ struct Numbers {
 // What the forecasts of all stages share.
 struct Run {
   const recipe::Recipe& recipe;
+  const policy::LlamaConfig& shape;
   Cost cost;
   const Facts& facts;
   Numbers numbers;

@@ -10,14 +10,23 @@ namespace {
 constexpr double kMoments = 12;  // bytes of gradient and two moments of a trained number
 constexpr double kGradient = 4;
 
+// Numbers that learn, in fp32, with gradients, those of further workers, and moments.
+double trained_bytes(const Run& run, double numbers) {
+  return numbers * (4 + kMoments + kGradient * (run.numbers.workers - 1));
+}
+
+double adapter_bytes(const Run& run, const policy::LoraConfig& lora) {
+  return trained_bytes(run, adapter_cost(run.shape, lora).weights);
+}
+
 // Weights, what training keeps of the `trained` numbers among them, and further workers' gradients.
 double state_bytes(const Run& run, double weights, double trained, const policy::LoraConfig& lora) {
-  if (lora.rank > 0) return run.numbers.weight * weights;  // adapters are small
-  return 4 * weights + trained * (kMoments + kGradient * (run.numbers.workers - 1));
+  if (lora.rank > 0) return run.numbers.weight * weights + adapter_bytes(run, lora);
+  return trained_bytes(run, trained) + 4 * (weights - trained);
 }
 
 double activation_bytes(const Run& run, double tokens, double layers, const policy::LoraConfig& lora) {
-  return run.numbers.workers * tokens * 4 * layers * (lora.rank > 0 ? run.cost.kept_by_ops : run.cost.kept);
+  return run.numbers.workers * tokens * 4 * layers * (run.cost.kept + adapter_cost(run.shape, lora).kept);
 }
 
 double logit_bytes(const Run& run, double tokens) {
@@ -64,7 +73,7 @@ double ppo_bytes(const Run& run) {
   const double models = shared ? 1 : 2;  // that are trained, and whose activations are there together
   const double packed = scoring_bytes(run, 1) - run.held_bytes();
   // With adapters the reference is the policy's own base, and a critic is built on the reward model's or the policy's.
-  const double weights = adapters ? run.held_bytes() : models * state_bytes(run, run.cost.weights, run.cost.weights, {}) + run.held_bytes();
+  const double weights = adapters ? run.held_bytes() + models * adapter_bytes(run, config.lora) : models * state_bytes(run, run.cost.weights, run.cost.weights, {}) + run.held_bytes();
   return weights + packed + scoring_bytes(run, 2) + models * activation_bytes(run, tokens, run.cost.layers, config.lora) +
          logit_bytes(run, tokens) + cache_bytes(run, std::min(config.batch_rows, config.batch_answers), row);
 }

@@ -164,7 +164,7 @@ Work rejection_work(const Run& run, const recipe::Version& version) {
 
 Work ppo_work(const Run& run) {
   const ppo::PpoConfig& config = run.recipe.ppo;
-  const bool shared = config.critic == ppo::Critic::shared, exact = run.records_exactly() && config.lora.rank == 0;
+  const bool shared = config.critic == ppo::Critic::shared, exact = run.records_exactly();
   const double iterations = number(config.iterations), answers = iterations * number(config.batch_answers),
                tokens = run.facts.answer_tokens(config.sampling.max_new_tokens), row = prompt_tokens(run) + tokens;
   const double logprobs = read_flop(run.cost, row, row, tokens), values = read_flop(run.cost, row, row);  // of an answer

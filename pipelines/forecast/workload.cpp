@@ -49,7 +49,7 @@ Workload training(const policy::Llama& model, int threads) {
   std::vector<runtime::TargetBatch> parts;
   for (size_t row = 0; row < rows.size(); row += 2)
     parts.push_back(runtime::pack({{&rows[row]}, {&rows[row + 1]}}));
-  return {.name = "training",
+  return {.name = adapters.empty() ? "training" : "adapter_training",
           .tokens = static_cast<double>(2 * threads * kRow),
           .run = step_of(adapters.empty() ? policy::parameters(model) : adapters, threads, [model, parts](int64_t part) {
             return -policy::masked_logprobs(model, parts[static_cast<size_t>(part)]).mean();

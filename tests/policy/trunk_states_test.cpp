@@ -5,6 +5,7 @@
 
 #include "policy/generate.h"
 #include "policy/lively_model.h"
+#include "policy/logprobs.h"
 #include "policy/lora.h"
 
 using keel::core::Ids;
@@ -95,6 +96,60 @@ TEST_CASE("trunk: states and gradients are those of plain operators, padded, pac
   at::set_num_threads(1);
 }
 
+TEST_CASE("trunk: adapters' states and gradients are those of plain operators, and what generation and log-probs compute", "[policy]") {
+  // Adapters of one projection alone, of some and of all, wider than a register and than one panel (rank 40), and base weights that learn.
+  const auto [targets, rank, base_learns] = GENERATE(table<std::vector<std::string>, int64_t, bool>(
+      {{{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, 3, false},
+       {{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}, 5, true},
+       {{"v_proj"}, 2, false},
+       {{"down_proj"}, 7, false},
+       {{"q_proj", "up_proj"}, 8, false}}));
+  at::manual_seed(1);
+  const Llama base = long_model(2);
+  Llama model = keel::policy::with_lora(base, {.rank = rank, .alpha = 5, .target_modules = targets}, 1, "test");
+  keel::policy::visit_adapters(model, [](const std::string&, keel::policy::LowRank& adapter) { adapter.b = at::randn_like(adapter.b) * .2; });
+  REQUIRE(keel::policy::has_trunk(model));
+  const int layout = GENERATE(0, 1, 2);
+  const TokenBatch batch = layout == 0 ? padded_batch() : layout == 1 ? packed_batch() : forked_batch();
+  auto weights = keel::runtime::tensors_of(keel::policy::lora_parameters(model));
+  if (base_learns)
+    for (const at::Tensor& weight : keel::runtime::tensors_of(keel::policy::parameters(keel::policy::backbone_of(model))))
+      weights.push_back(weight);
+  for (const at::Tensor& weight : weights)
+    weight.requires_grad_(true);
+  const at::Tensor plain = hidden_states(model, with_mask(batch)) * real(batch);
+  const at::Tensor direction = at::randn(plain.sizes(), at::kFloat).mul_(real(batch));
+  const auto expected = torch::autograd::grad({(plain * direction).sum()}, weights);
+  CHECK(keel::test::largest_difference(plain, hidden_states(base, batch) * real(batch)) > .1);
+  std::vector<at::Tensor> gradients;
+  at::Tensor states;
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    const at::Tensor found = trunk_states(model, batch);
+    CHECK_CLOSE(found, plain, 5e-5);
+    const auto now = torch::autograd::grad({(found * direction).sum()}, weights);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const double unit = expected[i].abs().max().item<double>();
+      CHECK_CLOSE(now[i] / unit, expected[i] / unit, 5e-5);
+      if (threads > 1) CHECK(now[i].equal(gradients[i]));
+    }
+    if (threads > 1) CHECK(found.equal(states));
+    states = found;
+    gradients = now;
+  }
+  at::set_num_threads(1);
+  for (const at::Tensor& weight : weights)
+    weight.requires_grad_(false);
+  if (layout > 0) return;
+  const keel::policy::GenerationJob job{
+      .prompts = keel::test::some_rows({3, 40}), .samples = 3, .sampling = {.max_new_tokens = 12}, .stop_ids = {}, .seed = 4};
+  for (const auto& sample : keel::policy::generate(model, job)) {
+    const Ids row = keel::core::joined(job.prompts[static_cast<size_t>(sample.prompt)], sample.ids);
+    const auto logprobs = keel::policy::sequence_logprobs(model, {row})[0];
+    CHECK(std::vector<float>(logprobs.end() - std::ssize(sample.ids), logprobs.end()) == sample.logprobs);
+  }
+}
+
 TEST_CASE("trunk: only the gradients that are wanted are made, and they do not depend on the others", "[policy]") {
   const Llama model = long_model(2);
   const TokenBatch batch = padded_batch();
@@ -143,10 +198,12 @@ TEST_CASE("trunk: a token's state is the same to the bit in every batch, and pad
   }
 }
 
-TEST_CASE("trunk: adapters and other types are left to plain operators", "[policy]") {
+TEST_CASE("trunk: other types are left to plain operators", "[policy]") {
   const Llama model = long_model(2);
   CHECK(keel::policy::has_trunk(model));
-  CHECK_FALSE(keel::policy::has_trunk(keel::policy::with_lora(model, {.rank = 2}, 1, "test")));
+  Llama narrow = keel::policy::with_lora(model, {.rank = 2}, 1, "test");
+  narrow.layers[1].adapters.v.b = narrow.layers[1].adapters.v.b.to(at::kBFloat16);
+  CHECK_FALSE(keel::policy::has_trunk(narrow));
   Llama half = keel::policy::frozen_copy(model);
   keel::policy::visit_weights(half, [](const std::string&, at::Tensor& weight) { weight = weight.to(at::kBFloat16); });
   CHECK_FALSE(keel::policy::has_trunk(half));

@@ -21,6 +21,7 @@
 #include "policy/base_model.h"
 #include "policy/checkpoint.h"
 #include "policy/generate.h"
+#include "policy/lora.h"
 #include "policy/model_directory.h"
 #include "runtime/device.h"
 
@@ -82,7 +83,8 @@ nlohmann::json compared(const forecast::Workload& ours, const forecast::Workload
 }
 
 const std::vector<std::string>& workload_names() {
-  static const std::vector<std::string> names = {"writing_1", "writing_16", "writing_64", "scoring", "training", "reward_training"};
+  static const std::vector<std::string> names = {"writing_1", "writing_16",      "writing_64",      "scoring",
+                                                 "training",  "adapter_training", "reward_training"};
   return names;
 }
 
@@ -142,6 +144,9 @@ void bench_engine(const EngineOptions& options, const common::Invocation& invoca
     compare([&](const policy::Llama& weights) { return forecast::writing(weights, answers, 64, 64); });
   compare([&](const policy::Llama& weights) { return forecast::scoring(weights, 32); });
   compare([&](const policy::Llama& weights) { return forecast::training(weights, threads); });
+  const int64_t key_width = model.config.num_key_value_heads * model.config.head_size();
+  const policy::LoraConfig adapters{.rank = std::min({int64_t{8}, model.config.hidden_size, key_width})};
+  compare([&](const policy::Llama& weights) { return forecast::training(policy::with_lora(weights, adapters, 1, "bench"), threads); });
   compare([&](const policy::Llama& weights) { return forecast::reward_training(weights, threads); });
   writer.commit();
   if (!options.least.empty())

@@ -132,12 +132,12 @@ TEST_CASE("forecast: the work of each stage, counted by hand", "[pipelines]") {
   recipe::Recipe other = recipe;
   other.ppo.critic = ppo::Critic::shared;
   CHECK(stage_of(forecast(other, tiny(), facts(), {}), "ppo").work.trained == Approx(trained_flop(cost, 288, 18, 128)));
-  // With adapters the policy's log-probs are computed before the update, and adapters learn.
+  // With adapters they alone learn.
   other.ppo.critic = ppo::Critic::reward;
   other.ppo.lora.rank = 2;
   const Work adapted = stage_of(forecast(other, tiny(), facts(), {}), "ppo").work;
   CHECK((adapted.trained == 0 && adapted.adapted < optimised.trained));
-  CHECK(adapted.read == Approx(optimised.read + read_flop(cost, 288, 18, 128) + read_flop(cost, 108, 18, 48)));
+  CHECK(adapted.read == Approx(optimised.read));
 
   // base, sft, rs1 and ppo answer 4 prompts each; two reward models and SFT's log-probs of whole rows; each reward model on both kinds of
   // held-out pairs, of 30 and 20 tokens.
@@ -190,8 +190,9 @@ TEST_CASE("forecast: memory grows with weights, workers and micro-batches", "[pi
   CHECK(sft({}) == Approx(one));
   CHECK(sft({.weight = 4, .workers = 2}) == Approx(one + 4 * weights + (one - 16 * weights)));
   recipe.sft.lora.rank = 8;
-  // The weights alone, and what ATen's operators keep.
-  CHECK(sft({}) == Approx(4 * weights + 1024 * 4.0 * 30 * (6 * 576 + 3 * 1536) + 4.0 * 1024 * 49152));
+  // Frozen weights; adapters of q (576 to 576) and v (576 to 192) in 30 layers, with gradient and moments; a token's 8 numbers of each.
+  const double adapters = 30 * 8 * (576 + 576 + 576 + 192), kept = 4 * 576 + 2 * 192 + 2 * 1536 + 2 * 8;
+  CHECK(sft({}) == Approx(4 * weights + 16 * adapters + 1024 * 4.0 * 30 * kept + 4.0 * 1024 * 49152));
 }
 
 TEST_CASE("forecast: the worked examples of docs/performance.md, a model of 1.1 billion parameters and two workers", "[pipelines]") {
@@ -202,8 +203,8 @@ TEST_CASE("forecast: the worked examples of docs/performance.md, a model of 1.1 
   recipe.ppo.micro_tokens = 512;
   recipe.ppo.micro_answers = 1000;
   recipe.ppo.batch_rows = 1;
-  // 4.4 GB of policy and reference, 8.8 of two reward models and the critic on one of them, 2.7 GB of activations a worker.
-  CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "ppo").bytes == Approx(13.2e9 + 2 * 2.7e9).epsilon(0.05));
+  // 4.4 GB of policy and reference, 8.8 of two reward models and the critic on one of them, 1.8 GB of activations a worker.
+  CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "ppo").bytes == Approx(13.2e9 + 2 * 1.8e9).epsilon(0.05));
   recipe.reward.frozen_layers = 14;
   recipe.reward.micro_tokens = 1024;
   CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "reward_safety").bytes == Approx(12e9).epsilon(0.06));
