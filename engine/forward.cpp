@@ -8,7 +8,25 @@
 namespace keel::engine {
 
 Forward::Forward(const Model& model, const PagePool& pages, Team& team)
-    : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())), low_(static_cast<size_t>(team.size())) {}
+    : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())), low_(static_cast<size_t>(team.size())) {
+  for (int member = 0; member < team.size(); ++member)
+    panels_.emplace_back(kBlock * kPanel);
+}
+
+// y = x W^T, or y += x W^T; the members take columns.
+void Forward::times(const float* x, const Packed& by, float* y, int64_t rows, Into into, int member) {
+  int64_t column = 0;
+  for (const auto& [weights, columns] : by.as_they_lie) {
+    const auto [begin, end] = share(panels_of(columns), member, team_.size());
+    kernels_.product({x, by.inner, 1}, {weights, 1, by.inner}, y + column, by.columns, rows, by.inner, columns, begin, end, into,
+                     panels_[static_cast<size_t>(member)].data());
+    column += columns;
+  }
+  if (column > 0) return;
+  const Stored panels = by.bf16_panels.size() > 0 ? Stored(by.bf16_panels.data()) : Stored(by.panels.data());
+  const auto [begin, end] = share(panels_of(by.columns), member, team_.size());
+  kernels_.multiply(x, panels, y, rows, by.inner, by.columns, by.columns, begin, end, into);
+}
 
 void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
   const Shape& shape = model_.shape;
@@ -54,8 +72,7 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     team_.meet();
   };
   const auto multiply = [&](const Buffer& from, const Packed& by, Buffer& to, int64_t x_rows, Into into) {
-    const auto [begin, end] = share(by.count(), member, team_.size());
-    kernels_.multiply(from.data(), by.panels.data(), to.data(), x_rows, by.inner, by.columns, by.columns, begin, end, into);
+    times(from.data(), by, to.data(), x_rows, into, member);
     team_.meet();
   };
   // y += scale B A x, y being columns of `to` from `column` on. A member takes rows, those that it has in what comes next: no meeting.
@@ -64,11 +81,11 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     if (rank == 0) return;
     const auto [begin, end] = share(x_rows, member, team_.size());
     float* const low = low_[static_cast<size_t>(member)].data();  // [end - begin, rank]
-    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panels.data(), low, end - begin, by.a.inner, rank, rank, 0, by.a.count(),
-                      Into::replace);
+    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panels.data(), low, end - begin, by.a.inner, rank, rank, 0,
+                      panels_of(rank), Into::replace);
     scale(low, (end - begin) * rank, by.scale);
     kernels_.multiply(low, by.b.panels.data(), to.data() + begin * to_row + column, end - begin, rank, by.b.columns, to_row, 0,
-                      by.b.count(), Into::add);
+                      panels_of(by.b.columns), Into::add);
   };
   const auto& adapters = weights.adapters;
 
@@ -137,9 +154,7 @@ const float* Forward::logits(int64_t begin, int64_t end) {
       kernels_.rms_norm(states_.data() + (begin + i) * shape.width, model_.norm.data(), normed_.data() + i * shape.width, shape.width,
                         shape.norm_eps);
     team_.meet();
-    const auto [first_panel, past_panel] = share(model_.head.count(), member, team_.size());
-    kernels_.multiply(normed_.data(), model_.head.panels.data(), logits_.data(), count, shape.width, columns, columns, first_panel,
-                      past_panel, Into::replace);
+    times(normed_.data(), model_.head, logits_.data(), count, Into::replace, member);
   });
   return logits_.data();
 }

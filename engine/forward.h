@@ -34,6 +34,7 @@ class Forward {
   const float* logits(int64_t begin, int64_t end);
 
  private:
+  void times(const float* x, const Packed& by, float* y, int64_t rows, Into into, int member);
   void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member);
 
   const Model& model_;
@@ -41,7 +42,7 @@ class Forward {
   Team& team_;
   const Kernels& kernels_;
   Buffer x_, states_, normed_, qkv_, mixed_, gate_up_, inner_, logits_;
-  std::vector<Buffer> scores_, low_;  // of each member; low_: of adapters, A x
+  std::vector<Buffer> scores_, low_, panels_;  // of each member; low_: of adapters, A x; panels_: of weights that are read as they lie
   Buffer cos_, sin_;            // of the angles of the rotary embedding, [positions, h / 2]
   std::vector<int64_t> all_;    // 0, 1, 2, ...
 };

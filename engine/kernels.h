@@ -17,9 +17,21 @@ inline constexpr int64_t kPage = 16;        // positions of a page of keys and v
 // What a product does with its result.
 enum class Into { replace, add };
 
+// Weights as they are stored: fp32, or bf16, which is the upper half of an fp32 number and is widened as it is read. No result depends on
+// which of them it is.
+struct Stored {
+  const float* fp32 = nullptr;
+  const uint16_t* bf16 = nullptr;
+
+  Stored() = default;
+  Stored(const float* numbers) : fp32(numbers) {}     // NOLINT(google-explicit-constructor): fp32 is what most are
+  Stored(const uint16_t* numbers) : bf16(numbers) {}  // NOLINT(google-explicit-constructor)
+  Stored from(int64_t first) const { return bf16 != nullptr ? Stored(bf16 + first) : Stored(fp32 + first); }
+};
+
 // A matrix that stands anywhere: element (i, j) is data[i * row + j * column].
 struct Matrix {
-  const float* data;
+  Stored data;
   int64_t row, column;
 };
 
@@ -28,11 +40,11 @@ struct Kernels {
 
   // y = x W^T, or y += x W^T, for the panels begin..end of W.
   //   x  [rows, inner], y [rows, y_stride], panels as pack() lays them out, columns: those of W, of which the last panel may have fewer
-  void (*multiply)(const float* x, const float* panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride,
+  void (*multiply)(const float* x, const Stored& panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride,
                    int64_t begin, int64_t end, Into into);
 
   // c = a b, or c += a b, for the columns begin * kPanel .. end * kPanel; a row's numbers are those of multiply() where b is W^T.
-  //   a  [rows, terms], b [terms, columns], c [rows, c_row];  panel  room for kBlock * kPanel floats
+  //   a  [rows, terms] fp32, b [terms, columns], c [rows, c_row];  panel  room for kBlock * kPanel floats
   void (*product)(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
                   int64_t end, Into into, float* panel);
 

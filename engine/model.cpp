@@ -11,48 +11,73 @@ Buffer copy_of(const float* from, int64_t count) {
   return copy;
 }
 
-PackedLowRank pack(const LowRank& adapter, int64_t in, int64_t out, Team& team) {
-  if (adapter.rank == 0) return {};
-  return {.a = pack({{adapter.a, adapter.rank}}, in, team), .b = pack({{adapter.b, out}}, adapter.rank, team), .scale = adapter.scale};
-}
-
-}  // namespace
-
-int64_t packed_bytes(const Shape& shape, int64_t layers) {
-  const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
-  const int64_t a_layer = shape.width * (2 * query_width + 2 * key_width + 3 * shape.inner);
-  return static_cast<int64_t>(sizeof(float)) * (layers * a_layer + shape.outputs * shape.width);
-}
-
-Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t inner, Team& team) {
-  Packed packed;
-  packed.inner = inner;
-  std::vector<const float*> rows;
-  for (const auto& [first, count] : blocks) {
-    for (int64_t row = 0; row < count; ++row)
-      rows.push_back(first + row * inner);
-  }
-  packed.columns = static_cast<int64_t>(rows.size());
-  packed.panels = Buffer::zeros(packed.count() * kPanel * inner);
+// The panels of W, whose rows stand at `rows`; members take panels.
+template <class Number>
+Array<Number> panels_from(const std::vector<const Number*>& rows, int64_t inner, Team& team) {
+  const auto columns = static_cast<int64_t>(rows.size()), count = panels_of(columns);
+  auto panels = Array<Number>::zeros(count * kPanel * inner);
   team.run([&](int member) {
-    const auto [begin, end] = share(packed.count(), member, team.size());
+    const auto [begin, end] = share(count, member, team.size());
     for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t columns = std::min(kPanel, packed.columns - panel * kPanel);
-      float* to = packed.panels.data() + panel * kPanel * inner;
-      constexpr int64_t kStrip =
-          16;  // of the inner index: one line of each row, so that the panel's lines stay in the cache while it fills
+      Number* const to = panels.data() + panel * kPanel * inner;
+      constexpr int64_t kStrip = 16;  // of the inner index, so that the panel's lines stay in the cache while it fills
       for (int64_t strip = 0; strip < inner; strip += kStrip)
-        for (int64_t column = 0; column < columns; ++column) {
-          const float* from = rows[static_cast<size_t>(panel * kPanel + column)];
+        for (int64_t column = 0; column < std::min(kPanel, columns - panel * kPanel); ++column) {
+          const Number* const from = rows[static_cast<size_t>(panel * kPanel + column)];
           for (int64_t k = strip; k < std::min(inner, strip + kStrip); ++k)
             to[k * kPanel + column] = from[k];
         }
     }
   });
+  return panels;
+}
+
+PackedLowRank pack(const LowRank& adapter, int64_t in, int64_t out, Team& team) {
+  if (adapter.rank == 0) return {};
+  return {.a = pack({{adapter.a, adapter.rank}}, in, Layout::panels, team),
+          .b = pack({{adapter.b, out}}, adapter.rank, Layout::panels, team),
+          .scale = adapter.scale};
+}
+
+}  // namespace
+
+int64_t layer_numbers(const Shape& shape) {
+  const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
+  return shape.width * (2 * query_width + 2 * key_width + 3 * shape.inner);
+}
+
+int64_t head_numbers(const Shape& shape) {
+  return shape.outputs * shape.width;
+}
+
+Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team) {
+  Packed packed;
+  packed.inner = inner;
+  std::vector<Stored> rows;
+  for (const auto& [first, count] : blocks)
+    for (int64_t row = 0; row < count; ++row)
+      rows.push_back(first.from(row * inner));
+  packed.columns = static_cast<int64_t>(rows.size());
+  const auto is_bf16 = [](const Stored& row) { return row.bf16 != nullptr; };
+  // Matrices of one product that are stored in different types are rare: they are left as they lie.
+  const bool bf16 = std::ranges::all_of(rows, is_bf16), mixed = !bf16 && std::ranges::any_of(rows, is_bf16);
+  if (layout == Layout::as_they_lie || mixed) {
+    packed.as_they_lie = blocks;
+  } else if (bf16) {
+    std::vector<const uint16_t*> places;
+    for (const Stored& row : rows)
+      places.push_back(row.bf16);
+    packed.bf16_panels = panels_from(places, inner, team);
+  } else {
+    std::vector<const float*> places;
+    for (const Stored& row : rows)
+      places.push_back(row.fp32);
+    packed.panels = panels_from(places, inner, team);
+  }
   return packed;
 }
 
-Model make_model(const Shape& shape, const Weights& weights, Team& team) {
+Model make_model(const Shape& shape, const Weights& weights, Layout layout, Team& team) {
   const int64_t query_width = shape.heads * shape.head_size, key_width = shape.key_heads * shape.head_size;
   Model model{.shape = shape,
               .most_rank = 0,
@@ -67,10 +92,10 @@ Model make_model(const Shape& shape, const Weights& weights, Team& team) {
       model.most_rank = std::max(model.most_rank, adapter->rank);
     model.layers.push_back({.input_norm = copy_of(layer.input_norm, shape.width),
                             .post_norm = copy_of(layer.post_norm, shape.width),
-                            .qkv = pack({{layer.q, query_width}, {layer.k, key_width}, {layer.v, key_width}}, shape.width, team),
-                            .o = pack({{layer.o, shape.width}}, query_width, team),
-                            .gate_up = pack({{layer.gate, shape.inner}, {layer.up, shape.inner}}, shape.width, team),
-                            .down = pack({{layer.down, shape.width}}, shape.inner, team),
+                            .qkv = pack({{layer.q, query_width}, {layer.k, key_width}, {layer.v, key_width}}, shape.width, layout, team),
+                            .o = pack({{layer.o, shape.width}}, query_width, layout, team),
+                            .gate_up = pack({{layer.gate, shape.inner}, {layer.up, shape.inner}}, shape.width, layout, team),
+                            .down = pack({{layer.down, shape.width}}, shape.inner, layout, team),
                             .adapters = {.q = pack(adapters.q, shape.width, query_width, team),
                                          .k = pack(adapters.k, shape.width, key_width, team),
                                          .v = pack(adapters.v, shape.width, key_width, team),
@@ -79,7 +104,7 @@ Model make_model(const Shape& shape, const Weights& weights, Team& team) {
                                          .up = pack(adapters.up, shape.width, shape.inner, team),
                                          .down = pack(adapters.down, shape.inner, shape.width, team)}});
   }
-  model.head = pack({{weights.head, shape.outputs}}, shape.width, team);
+  model.head = pack({{weights.head, shape.outputs}}, shape.width, layout, team);
   return model;
 }
 

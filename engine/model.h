@@ -1,4 +1,4 @@
-// A Llama's fp32 weights, laid out for products with few rows.
+// A Llama's weights, laid out for products with few rows.
 #pragma once
 
 #include <array>
@@ -38,9 +38,12 @@ inline void scale(float* values, int64_t count, float by) {
     values[i] *= by;
 }
 
-// Row-major fp32 weights as a checkpoint holds them, read while packing alone, except `embedding`, which must outlive the model.
+// Row-major weights as a checkpoint holds them.
 struct LayerWeights {
-  const float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
+  const float* input_norm;
+  Stored q, k, v, o;
+  const float* post_norm;
+  Stored gate, up, down;
   Projections<LowRank> adapters = {};
 };
 struct Weights {
@@ -51,15 +54,26 @@ struct Weights {
   const float* frequencies;  // [h / 2], radians by which a step of one position turns each pair of a head
 };
 
-// W [columns, inner] in panels of kPanel rows of W: [columns / kPanel, inner, kPanel], the last one filled up with 0.
+// How a model holds its matrices: copied into panels, which products read fastest, or as they lie, where a copy is too large.
+enum class Layout { panels, as_they_lie };
+
+constexpr int64_t panels_of(int64_t columns) {
+  return round_up(columns, kPanel) / kPanel;
+}
+
+// Several matrices [rows, inner] one below the other: (first weight, rows) of each.
+using Blocks = std::vector<std::pair<Stored, int64_t>>;
+
+// W [columns, inner] of products x W^T. In panels of kPanel rows of W: [columns / kPanel, inner, kPanel], the last one filled up with 0, in
+// bf16 where all of W is.
 struct Packed {
   Buffer panels;
+  Array<uint16_t> bf16_panels;
+  Blocks as_they_lie;  // in place of both
   int64_t columns = 0, inner = 0;
-  int64_t count() const { return round_up(columns, kPanel) / kPanel; }
 };
 
-// Several matrices of `inner` columns one below the other: (first weight, rows) of each.
-Packed pack(const std::vector<std::pair<const float*, int64_t>>& blocks, int64_t inner, Team& team);
+Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team);
 
 struct PackedLowRank {
   Packed a, b;  // a.columns is the rank, 0 where there is no addition
@@ -82,8 +96,11 @@ struct Model {
   Buffer frequencies;
 };
 
-Model make_model(const Shape& shape, const Weights& weights, Team& team);
+// The weights must outlive the model, which reads the embedding, and of the others those that are not copied.
+Model make_model(const Shape& shape, const Weights& weights, Layout layout, Team& team);
 
-int64_t packed_bytes(const Shape& shape, int64_t layers);  // of weights that make_model() would copy
+// Numbers in the matrices of a layer, and of the head.
+int64_t layer_numbers(const Shape& shape);
+int64_t head_numbers(const Shape& shape);
 
 }  // namespace keel::engine

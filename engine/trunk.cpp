@@ -10,16 +10,12 @@ namespace {
 
 constexpr int64_t kQueries = 64;  // of attention, backwards together: later ones see more keys, which the earlier ones compute in vain
 
-Matrix rows_of(const float* data, int64_t width) {
+Matrix rows_of(Stored data, int64_t width) {
   return {data, width, 1};
 }
 
 Matrix transposed(const Matrix& matrix) {
   return {matrix.data, matrix.column, matrix.row};
-}
-
-int64_t panels_of(int64_t columns) {
-  return round_up(columns, kPanel) / kPanel;
 }
 
 bool wants_any(const LayerGradients& g) {
@@ -184,7 +180,7 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> seque
 void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, int member) {
   const int64_t width = shape_.width, inner = shape_.inner, query_width = shape_.heads * shape_.head_size,
                 key_width = shape_.key_heads * shape_.head_size, qkv_width = query_width + 2 * key_width;
-  const auto through = [&](const Buffer& x, const float* weight, int64_t in, float* y, int64_t y_row, int64_t columns, Into into) {
+  const auto through = [&](const Buffer& x, Stored weight, int64_t in, float* y, int64_t y_row, int64_t columns, Into into) {
     multiply(rows_of(x.data(), in), transposed(rows_of(weight, in)), y, y_row, tokens_, in, columns, into, member);
   };
   const auto& adapters = weights.adapters;
@@ -359,7 +355,7 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
   const int64_t width = shape_.width, inner = shape_.inner, query_width = shape_.heads * shape_.head_size,
                 key_width = shape_.key_heads * shape_.head_size, qkv_width = query_width + 2 * key_width;
   // y = x W^T: dx = dy W and dW = dy^T x
-  const auto to_input = [&](const float* dy, int64_t dy_row, int64_t out, const float* weight, int64_t in, Buffer& to, Into into) {
+  const auto to_input = [&](const float* dy, int64_t dy_row, int64_t out, Stored weight, int64_t in, Buffer& to, Into into) {
     multiply(rows_of(dy, dy_row), rows_of(weight, in), to.data(), in, tokens_, out, in, into, member);
   };
   const auto to_weight = [&](const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, float* to) {

@@ -59,7 +59,7 @@ policy::Llama read_llama(const fs::path& folder, Weights weights) {
 
 reward::RewardModel read_reward_model(const fs::path& folder) {
   if (!policy::is_adapter(folder)) {
-    reward::RewardModel model = reward::load_reward_model(folder);
+    reward::RewardModel model = reward::load_reward_model(folder, policy::Precision::frozen);
     model.backbone = policy::share(folder, model.backbone);
     return model;
   }

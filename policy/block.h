@@ -11,7 +11,7 @@ namespace keel::policy {
 
 // W x plus the adapter's part; the rank is small, so its two products cost little.
 inline at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const LowRank& adapter) {
-  const at::Tensor plain = at::linear(x, weight);
+  const at::Tensor plain = at::linear(x, weight.to(x.scalar_type()));
   return adapter.a.defined() ? plain + adapter.scale * at::linear(at::linear(x, adapter.a), adapter.b) : plain;
 }
 

@@ -15,7 +15,6 @@
 #include "policy/logprobs.h"
 #include "policy/packed_model.h"
 #include "policy/plain_generation.h"
-#include "policy/trunk_states.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -229,7 +228,8 @@ void Generator::Packed::generate(const Llama& llama, const GenerationJob& job, s
       if (!stays) model.reset();
     }
   } unpack{model, can_stay_packed(llama)};
-  if (!model) model = packed_model(llama, llama.head, everyone);
+  if (!model)
+    model = packed_model(llama, llama.head, can_be_packed(llama) ? engine::Layout::panels : engine::Layout::as_they_lie, everyone);
   cache.begin_turn();
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
   constexpr int64_t kEnough = 8;
@@ -250,7 +250,7 @@ void Generator::Packed::generate(const Llama& llama, const GenerationJob& job, s
 }
 
 Generator::Generator(const Llama& model, int64_t kept_bytes) : model_(model) {
-  if (can_be_packed(model)) packed_ = std::make_unique<Packed>(shape_of(model.config), std::ssize(model.layers), kept_bytes);
+  if (engine_takes(model)) packed_ = std::make_unique<Packed>(shape_of(model.config), std::ssize(model.layers), kept_bytes);
 }
 
 Generator::~Generator() = default;
@@ -292,7 +292,7 @@ std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job)
 }
 
 bool records_exactly(const Llama& model) {
-  return can_be_packed(model) && has_trunk(model);
+  return engine_takes(model);
 }
 
 }  // namespace keel::policy

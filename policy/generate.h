@@ -33,6 +33,7 @@ struct GenerationJob {
   std::vector<core::Ids> prompts = {};
   int64_t samples = 1;  // answers to each prompt
   SamplingConfig sampling = {};
+  std::vector<int64_t> limits = {};  // of the answers to each prompt, where they end before sampling.max_new_tokens; empty = nowhere
   std::vector<int64_t> stop_ids = {};  // an answer ends after any of these, and keeps it
   uint64_t seed = 0;
   std::string purpose = "generate";

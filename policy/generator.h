@@ -14,7 +14,7 @@ namespace keel::policy {
 // For the keys and values of dialogues that go on: some twenty thousand tokens of a model of 135 M parameters.
 inline constexpr int64_t kDialogueBytes = int64_t{1} << 30;
 
-// What generate() does, call after call, to the bit. A model whose weights may stay packed (can_stay_packed()) is packed once. Up to
+// What generate() does, call after call, to the bit. A model that can_stay_packed() is packed once. Up to
 // `kept_bytes` of keys and values of answered prompts stay in memory, so that a prompt that begins like one of them, answer included, is
 // read from there on. The weights must not change meanwhile.
 class Generator {
@@ -33,7 +33,7 @@ class Generator {
  private:
   struct Packed;  // what lives from call to call on the engine
 
-  Llama model_;                     // keeps the embedding
+  Llama model_;                     // keeps the weights
   std::unique_ptr<Packed> packed_;  // none: plain operators
 };
 

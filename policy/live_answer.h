@@ -21,9 +21,10 @@ inline LiveAnswer start_answer(const Llama& model, const GenerationJob& job, cor
   const auto prompt = static_cast<size_t>(answer.prompt);
   const int64_t record = job.first_record + (job.records.empty() ? answer.prompt : job.records.at(prompt));
   const int64_t room = model.config.max_position_embeddings - std::ssize(job.prompts[prompt]);
+  const int64_t most = job.limits.empty() ? job.sampling.max_new_tokens : std::min(job.sampling.max_new_tokens, job.limits.at(prompt));
   return {.sample = &answer,
           .stream = core::Stream(job.seed, job.purpose, static_cast<uint64_t>(record), static_cast<uint64_t>(answer.sample)),
-          .limit = std::min(job.sampling.max_new_tokens, room)};
+          .limit = std::min(most, room)};
 }
 
 // Adds one token; false when the answer ends.

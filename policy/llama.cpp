@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "policy/block.h"
+#include "policy/packed_model.h"
 #include "policy/trunk_states.h"
 
 namespace keel::policy {
@@ -65,12 +66,16 @@ Llama make_llama(const LlamaConfig& config, uint64_t seed) {
 Llama frozen_copy(const Llama& model) {
   const at::NoGradGuard no_grad;
   Llama copy = model;
-  visit_weights(copy, [](const std::string&, at::Tensor& tensor) { tensor = tensor.detach().clone(); });
+  visit_weights(copy, [](const std::string&, at::Tensor& tensor) { tensor = tensor.detach().to(at::kFloat, false, /*copy=*/true); });
   visit_adapters(copy, [](const std::string&, LowRank& adapter) {
     adapter.a = adapter.a.detach().clone();
     adapter.b = adapter.b.detach().clone();
   });
   return copy;
+}
+
+bool may_be_bf16(const std::string& name) {
+  return name.starts_with("model.layers.") && !name.ends_with("layernorm.weight");
 }
 
 Llama backbone_of(const Llama& model) {
@@ -127,7 +132,7 @@ at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch) {
   const bool causal = !batch.segments.defined() && !batch.keep.defined() && batch.forks.empty();
   TORCH_CHECK(!causal || batch.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", batch.ids.size(1),
               " tokens is longer than the model's context of ", model.config.max_position_embeddings);
-  if (!batch.keep.defined() && has_trunk(model)) return trunk_states(model, batch);
+  if (!batch.keep.defined() && engine_takes(model)) return trunk_states(model, batch);
   TORCH_CHECK(batch.forks.empty() || batch.keep.defined(), "[policy.hidden_states] rows that fork need a mask for this model");
   const Rotary turns = rotary(model.config, batch.positions);
   const at::Tensor keep = batch.keep.defined() || causal ? batch.keep : segment_mask(batch.segments);

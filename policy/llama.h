@@ -30,7 +30,7 @@ struct LayerAdapters {
 
 struct LlamaLayer {
   at::Tensor input_norm;  // [D]
-  at::Tensor q, k, v;     // [H h, D], [G h, D], [G h, D]
+  at::Tensor q, k, v;     // [H h, D], [G h, D], [G h, D]; the seven matrices may be bf16 where they are frozen
   at::Tensor o;           // [D, H h]
   at::Tensor post_norm;   // [D]
   at::Tensor gate, up;    // [F, D]
@@ -60,7 +60,10 @@ void visit_weights(Llama& model, const std::function<void(const std::string& nam
 // The same for existing adapters, under the names of the projections: "model.layers.0.self_attn.q_proj".
 void visit_adapters(Llama& model, const std::function<void(const std::string& name, LowRank& adapter)>& visit);
 
-// A copy, adapters included, that shares no storage and needs no gradients.
+// Whether a weight of this name may be kept in bf16 while it is frozen: a matrix of a layer. All others are fp32.
+bool may_be_bf16(const std::string& name);
+
+// A copy in fp32, adapters included, that shares no storage and needs no gradients.
 Llama frozen_copy(const Llama& model);
 
 // The same weights without the language-model head: the base of a reward model or a critic. Shares storage.

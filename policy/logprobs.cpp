@@ -97,11 +97,11 @@ std::vector<std::vector<float>> plain_logprobs(const Llama& model, const std::ve
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
                                                   int64_t batch_tokens) {
   check_ids(model, rows);
-  return can_stay_packed(model) ? PackedLogprobs(model, temperature).of(rows) : plain_logprobs(model, rows, temperature, batch_tokens);
+  return engine_takes(model) ? PackedLogprobs(model, temperature).of(rows) : plain_logprobs(model, rows, temperature, batch_tokens);
 }
 
 RowLogprobs logprobs_by(const Llama& model, double temperature) {
-  if (!can_stay_packed(model))
+  if (!engine_takes(model))
     return [model, temperature](const std::vector<core::Ids>& rows) { return sequence_logprobs(model, rows, temperature); };
   return [model, packed = std::make_shared<const PackedLogprobs>(model, temperature)](const std::vector<core::Ids>& rows) {
     check_ids(model, rows);

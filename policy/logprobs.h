@@ -11,7 +11,7 @@
 namespace keel::policy {
 
 // log p(id_t | ids before t) for t = 1..n-1 of each row, nats, at `temperature`: one value fewer than ids. Without gradients.
-// A row of one id, or none, gives an empty list. Of a model that can_stay_packed() they are those that generate() records, to the bit, and
+// A row of one id, or none, gives an empty list. Of a model that engine_takes() they are those that generate() records, to the bit, and
 // no other row changes them; else rows are batched by at most `batch_tokens` padded tokens, and batch mates change nothing beyond rounding.
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature = 1.0,
                                                   int64_t batch_tokens = 4096);

@@ -174,7 +174,7 @@ Llama merged(const Llama& model) {
   visit_targets(plain, kEveryModule, [](const std::string&, at::Tensor& weight, LowRank& adapter) {
     if (!adapter.a.defined()) return;
     const at::Tensor addition = adapter.scale * at::matmul(adapter.b.detach(), adapter.a.detach());
-    weight = (weight.detach().to(at::kFloat) + addition).to(weight.scalar_type());
+    weight = weight.detach().to(at::kFloat) + addition;
   });
   return without_lora(plain);
 }

@@ -47,8 +47,7 @@ void visit_targets(Llama& model, const LoraConfig& config,
 
 Llama without_lora(const Llama& model);  // the base: adapters off; shares its storage
 
-// A model without adapters that computes the same: W + (alpha / r) B A, computed in fp32 and kept in the type of W, where there is an
-// adapter. The other weights share storage.
+// A model without adapters that computes the same: W + (alpha / r) B A, fp32, where there is an adapter. The other weights share storage.
 Llama merged(const Llama& model);
 
 // The adapters' tensors as "model.layers.0.self_attn.q_proj.lora_A.weight" and lora_B; shares storage.

@@ -86,7 +86,7 @@ class Problems {
     else if (!source->second.is_floating_point())
       list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
     else
-      wanted = source->second.to(kept_type(source->second.scalar_type()));
+      wanted = source->second.to(kept_type(name, source->second.scalar_type()));
     // One NaN or infinity makes the sum NaN or infinite.
     if (wanted.is_cpu() && wanted.numel() > 0 && !std::isfinite(wanted.sum(at::kDouble).item<double>()))
       list_.push_back(fmt::format("{} holds NaN or infinity: the training that wrote it diverged, or the file is damaged", name));
@@ -104,8 +104,11 @@ class Problems {
   }
 
  private:
-  at::ScalarType kept_type(at::ScalarType stored) const {
-    return precision_ == Precision::stored && (stored == at::kBFloat16 || stored == at::kHalf) ? stored : at::kFloat;
+  at::ScalarType kept_type(const std::string& name, at::ScalarType stored) const {
+    const bool keeps = precision_ == Precision::stored   ? stored == at::kBFloat16 || stored == at::kHalf
+                       : precision_ == Precision::frozen ? stored == at::kBFloat16 && may_be_bf16(name)
+                                                         : false;
+    return keeps ? stored : at::kFloat;
   }
 
   // The file that the shapes come from.
@@ -144,13 +147,13 @@ Llama assemble(const LlamaConfig& config, std::map<std::string, at::Tensor> tens
   return model;
 }
 
-Classifier load_classifier(const fs::path& folder) {
+Classifier load_classifier(const fs::path& folder, Precision precision) {
   const LlamaConfig config = read_config(folder);
   auto tensors = load_all(folder);
   tensors.erase("lm_head.weight");
   Classifier model{.backbone = backbone_of(empty_llama(config, c10::kMeta)), .score = at::Tensor()};
   model.score = model.backbone.norm.new_empty({1, config.hidden_size});
-  Problems problems(folder / "model.safetensors", Precision::fp32);
+  Problems problems(folder / "model.safetensors", precision);
   visit_weights(model.backbone, [&](const std::string& name, at::Tensor& tensor) { problems.take(tensors, name, tensor); });
   problems.take(tensors, "score.weight", model.score);
   problems.throw_if_any(tensors);
@@ -164,9 +167,10 @@ nlohmann::json causal_model_json() {
 void save_weights(const fs::path& folder, const LlamaConfig& config, const runtime::Parameters& weights, const nlohmann::json& extra) {
   core::make_directories(folder);
   nlohmann::json json = to_hugging_face(config);
-  json["torch_dtype"] = dtype_name(common_dtype(weights));
+  const at::ScalarType type = common_dtype(weights);
+  json["torch_dtype"] = dtype_name(type);
   json.update(extra);
-  runtime::save_tensors(folder / "model.safetensors", weights, {{"format", "pt"}});
+  runtime::save_tensors(folder / "model.safetensors", weights, {{"format", "pt"}}, type);
   core::write_file(folder / "config.json", json.dump(2) + "\n");
 }
 

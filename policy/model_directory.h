@@ -31,7 +31,7 @@ struct Classifier {
   Llama backbone;
   at::Tensor score;  // [1, D]
 };
-Classifier load_classifier(const std::filesystem::path& folder);
+Classifier load_classifier(const std::filesystem::path& folder, Precision precision = Precision::fp32);
 
 // Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors, the weights in the types that they
 // have.

@@ -14,6 +14,11 @@ const float* data(const at::Tensor& tensor) {
   return tensor.const_data_ptr<float>();
 }
 
+engine::Stored stored(const at::Tensor& weight) {
+  if (weight.scalar_type() == at::kFloat) return data(weight);
+  return reinterpret_cast<const uint16_t*>(weight.const_data_ptr<at::BFloat16>());
+}
+
 engine::LowRank low_rank(const LowRank& adapter) {
   if (!adapter.a.defined()) return {};
   return {.a = data(adapter.a), .b = data(adapter.b), .rank = adapter.a.size(0), .scale = static_cast<float>(adapter.scale)};
@@ -36,14 +41,14 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
       .embedding = data(model.embedding), .layers = {}, .norm = data(model.norm), .head = nullptr, .frequencies = data(frequencies)};
   for (const auto& layer : model.layers)
     weights.layers.push_back({.input_norm = data(layer.input_norm),
-                              .q = data(layer.q),
-                              .k = data(layer.k),
-                              .v = data(layer.v),
-                              .o = data(layer.o),
+                              .q = stored(layer.q),
+                              .k = stored(layer.k),
+                              .v = stored(layer.v),
+                              .o = stored(layer.o),
                               .post_norm = data(layer.post_norm),
-                              .gate = data(layer.gate),
-                              .up = data(layer.up),
-                              .down = data(layer.down),
+                              .gate = stored(layer.gate),
+                              .up = stored(layer.up),
+                              .down = stored(layer.down),
                               .adapters = {.q = low_rank(layer.adapters.q),
                                            .k = low_rank(layer.adapters.k),
                                            .v = low_rank(layer.adapters.v),
@@ -54,10 +59,19 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
   return weights;
 }
 
-bool can_be_packed(const Llama& model) {
-  const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
-  return model.embedding.device().is_cpu() && model.embedding.scalar_type() == at::kFloat && model.embedding.is_contiguous() &&
-         engine::packed_bytes(shape, std::ssize(model.layers)) <= kMostPackedBytes;
+bool engine_takes(const Llama& model) {
+  bool taken = true;
+  const auto look = [&](const at::Tensor& tensor, bool may_be_bf16) {
+    const bool bf16 = may_be_bf16 && tensor.scalar_type() == at::kBFloat16 && !tensor.requires_grad();
+    taken = taken && tensor.is_cpu() && tensor.is_contiguous() && (bf16 || tensor.scalar_type() == at::kFloat);
+  };
+  Llama handles = model;
+  visit_weights(handles, [&](const std::string& name, const at::Tensor& weight) { look(weight, may_be_bf16(name)); });
+  visit_adapters(handles, [&](const std::string&, const LowRank& adapter) {
+    look(adapter.a, false);
+    look(adapter.b, false);
+  });
+  return taken;
 }
 
 int threads_for(int64_t multiply_adds) {
@@ -66,8 +80,13 @@ int threads_for(int64_t multiply_adds) {
 }
 
 int threads_for(const Llama& model, int64_t tokens) {
-  const int64_t weights = engine::packed_bytes(shape_of(model.config), std::ssize(model.layers)) / static_cast<int64_t>(sizeof(float));
-  return threads_for(tokens * weights);
+  return threads_for(tokens * std::ssize(model.layers) * engine::layer_numbers(shape_of(model.config)));
+}
+
+bool can_be_packed(const Llama& model) {
+  const int64_t bytes = model.layers.empty() ? 0 : model.layers.front().q.element_size();
+  const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
+  return bytes * std::ssize(model.layers) * engine::layer_numbers(shape) + 4 * engine::head_numbers(shape) <= kMostPackedBytes;
 }
 
 bool can_stay_packed(const Llama& model) {
@@ -77,18 +96,15 @@ bool can_stay_packed(const Llama& model) {
   return !adapted && can_be_packed(model);
 }
 
-engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Team& team) {
+engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Layout layout, engine::Team& team) {
   const at::NoGradGuard no_grad;
-  TORCH_CHECK(model.embedding.is_contiguous(), "[policy.packed_model] the embedding must be contiguous");
+  TORCH_CHECK(engine_takes(model), "[policy.packed_model] weights must be contiguous, on the CPU, in fp32, or bf16 where they are frozen");
   TORCH_CHECK(head.defined(), "[policy.packed_model] this model has no language-model head (a reward model's backbone?)");
-  Llama source = model;
-  visit_weights(source, [](const std::string&, at::Tensor& tensor) { tensor = tensor.contiguous(); });
-  visit_adapters(source, [](const std::string&, LowRank& adapter) { adapter = {adapter.a.contiguous(), adapter.b.contiguous(), adapter.scale}; });
-  const at::Tensor frequencies = rotary_frequencies(source.config).contiguous(), rows = head.contiguous();
-  engine::Weights weights = weights_of(source, frequencies);
-  weights.embedding = data(model.embedding);  // the one that lives on
-  weights.head = data(rows);
-  return engine::make_model(shape_of(source.config, head.size(0)), weights, team);
+  TORCH_CHECK(head.is_contiguous() && head.scalar_type() == at::kFloat, "[policy.packed_model] the head must be contiguous and fp32");
+  const at::Tensor frequencies = rotary_frequencies(model.config).contiguous();
+  engine::Weights weights = weights_of(model, frequencies);
+  weights.head = data(head);
+  return engine::make_model(shape_of(model.config, head.size(0)), weights, layout, team);
 }
 
 }  // namespace keel::policy

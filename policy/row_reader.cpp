@@ -13,9 +13,9 @@
 
 namespace keel::policy {
 
-RowReader::RowReader(const Llama& model, const at::Tensor& head) : model_(model) {
+RowReader::RowReader(const Llama& model, const at::Tensor& head) : model_(model), head_(head) {
   engine::Team team(at::get_num_threads());
-  packed_ = packed_model(model_, head, team);
+  packed_ = packed_model(model_, head_, can_stay_packed(model_) ? engine::Layout::panels : engine::Layout::as_they_lie, team);
 }
 
 void RowReader::read(const std::vector<core::Ids>& rows, const std::vector<int64_t>& wanted_from, const std::string& activity,

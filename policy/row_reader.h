@@ -1,4 +1,4 @@
-// Reading rows of ids with packed weights.
+// Reading rows of ids by the engine.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,8 @@
 
 namespace keel::policy {
 
-// What a head says about whole rows of ids, without gradients, on packed weights. What it says about a row depends on nothing but the row,
-// to the bit. Rows that begin alike are computed once as far as they
-// agree before the positions that are wanted.
+// What a head says about whole rows of ids, without gradients, by a model that engine_takes(). What it says about a row depends on nothing
+// but the row, to the bit. Rows that begin alike are computed once as far as they agree before the positions that are wanted.
 class RowReader {
  public:
   RowReader(const Llama& model, const at::Tensor& head);
@@ -26,7 +25,8 @@ class RowReader {
             const std::function<void(engine::Forward& forward, std::span<const engine::Place> places)>& use) const;
 
  private:
-  Llama model_;  // keeps the embedding
+  Llama model_;  // keeps the weights
+  at::Tensor head_;
   engine::Model packed_;
 };
 

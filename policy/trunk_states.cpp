@@ -124,20 +124,6 @@ int64_t lowest_that_learns(const Llama& model) {
 
 }  // namespace
 
-bool has_trunk(const Llama& model) {
-  bool taken = true;
-  const auto look = [&](const at::Tensor& weight) {
-    taken = taken && weight.is_cpu() && weight.scalar_type() == at::kFloat && weight.is_contiguous();
-  };
-  Llama handles = model;
-  visit_weights(handles, [&](const std::string&, const at::Tensor& weight) { look(weight); });
-  visit_adapters(handles, [&](const std::string&, const LowRank& adapter) {
-    look(adapter.a);
-    look(adapter.b);
-  });
-  return taken;
-}
-
 at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   std::vector<at::Tensor> weights = runtime::tensors_of(parameters(backbone_of(model)));
   for (const auto& [name, adapter] : lora_parameters(model))

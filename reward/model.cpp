@@ -60,15 +60,13 @@ at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch
 
 namespace {
 
-// One batch a piece; pieces beyond the batches do nothing.
-std::vector<double> score_batches(const RewardModel& model, const std::vector<core::Ids>& rows,
-                                  const std::vector<std::vector<size_t>>& batches, int64_t pieces) {
+std::vector<double> plain_scores(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
-  runtime::for_each_piece(pieces, [&](int64_t piece) {
+  const auto batches = runtime::batches_by_length(rows, batch_tokens);
+  runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
     core::stop_if_interrupted("scoring");
-    if (piece >= std::ssize(batches)) return;
     const auto& batch = batches[static_cast<size_t>(piece)];
     std::vector<core::Ids> group;
     for (const size_t row : batch)
@@ -83,13 +81,11 @@ std::vector<double> score_batches(const RewardModel& model, const std::vector<co
 }  // namespace
 
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
-  if (policy::can_stay_packed(model.backbone)) return scorer_of(model)(rows);
-  const auto batches = runtime::batches_by_length(rows, batch_tokens);
-  return score_batches(model, rows, batches, std::ssize(batches));
+  return policy::engine_takes(model.backbone) ? scorer_of(model)(rows) : plain_scores(model, rows, batch_tokens);
 }
 
 ScoreRows scorer_of(const RewardModel& model) {
-  if (!policy::can_stay_packed(model.backbone)) return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
+  if (!policy::engine_takes(model.backbone)) return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
   return [model, reader = std::make_shared<const policy::RowReader>(model.backbone, model.score)](const std::vector<core::Ids>& rows) {
     policy::check_ids(model.backbone, rows);
     std::vector<int64_t> last;
@@ -107,17 +103,6 @@ ScoreRows scorer_of(const RewardModel& model) {
   };
 }
 
-ScoreRows scorer_apart(const RewardModel& model, bool one_thread) {
-  if (policy::can_stay_packed(model.backbone)) return scorer_of(model);
-  return [model, one_thread](const std::vector<core::Ids>& rows) {
-    auto batches = runtime::batches_by_length(rows, 1);  // a row each
-    std::ranges::reverse(batches);                       // the longest first, so that threads that take every n-th finish together
-    // As many pieces as threads leave none with a second thread.
-    const int64_t count = std::ssize(batches), pieces = one_thread ? std::max<int64_t>(count, at::get_num_threads()) : count;
-    return score_batches(model, rows, batches, pieces);
-  };
-}
-
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id) {
   const int64_t vocabulary = model.backbone.config.vocab_size;
   TORCH_CHECK(pad_token_id >= 0 && pad_token_id < vocabulary, "[reward.save] pad_token_id must be an id of the vocabulary 0..",
@@ -131,8 +116,8 @@ void save_reward_model(const RewardModel& model, const std::filesystem::path& fo
                         {"pad_token_id", pad_token_id}});
 }
 
-RewardModel load_reward_model(const std::filesystem::path& folder) {
-  policy::Classifier loaded = policy::load_classifier(folder);
+RewardModel load_reward_model(const std::filesystem::path& folder, policy::Precision precision) {
+  policy::Classifier loaded = policy::load_classifier(folder, precision);
   return {std::move(loaded.backbone), std::move(loaded.score)};
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/config.h"
 #include "core/types.h"
+#include "policy/dtype.h"
 #include "policy/llama.h"
 
 namespace keel::reward {
@@ -43,7 +44,7 @@ at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& bat
 // w . h at the last token of each row of a right-padded batch, [B] fp32, with gradients if the weights have them.
 at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch);
 
-// Scores of rows of ids, in their order, without gradients. Of a model that can_stay_packed() (policy/packed_model.h) the score depends on
+// Scores of rows of ids, in their order, without gradients. Of a model that engine_takes() (policy/packed_model.h) the score depends on
 // nothing but the row, to the bit; else forward passes hold at most `batch_tokens` padded tokens (or one row), and batch mates change
 // nothing beyond rounding. Throws core::Interrupted on SIGTERM, c10::Error for an empty row, a row longer than the context and ids outside
 // the vocabulary.
@@ -55,16 +56,11 @@ using ScoreRows = std::function<std::vector<double>(const std::vector<core::Ids>
 // score_rows() for rows that come bit by bit: prepares the model once. Shares its weights, which may not change.
 ScoreRows scorer_of(const RewardModel& model);
 
-// The same without padding: a model that cannot stay packed reads each row in a forward pass of its own. Where there are fewer rows than
-// threads, several threads share a pass and may split a sum in another way; `one_thread` keeps every pass to one thread, so that the score
-// depends on nothing but the row here too.
-ScoreRows scorer_apart(const RewardModel& model, bool one_thread = false);
-
 // A folder that transformers loads as LlamaForSequenceClassification. It scores the last token that is not `pad_token_id`: that must be an
 // id of the vocabulary that no text uses (a tokenizer's pad or unknown id). Throws c10::Error for an id outside the vocabulary.
 void save_reward_model(const RewardModel& model, const std::filesystem::path& folder, int64_t pad_token_id);
 
 // Strict: a missing score.weight is an error, never a random head.
-RewardModel load_reward_model(const std::filesystem::path& folder);
+RewardModel load_reward_model(const std::filesystem::path& folder, policy::Precision precision = policy::Precision::fp32);
 
 }  // namespace keel::reward

@@ -87,7 +87,7 @@ int64_t pair_tokens(const core::TokenPair& pair) {
 }
 
 at::Tensor pair_scores(const RewardModel& model, std::span<const core::TokenPair> pairs) {
-  const bool by_engine = policy::has_trunk(model.backbone);  // which needs no mask
+  const bool by_engine = policy::engine_takes(model.backbone);  // which needs no mask
   if (!by_engine && !sharing_pays(model.backbone.config, pairs)) {
     std::vector<core::Ids> rows;
     for (const core::TokenPair& pair : pairs)
@@ -106,7 +106,7 @@ PairScores score_pairs(const RewardModel& model, const std::vector<core::TokenPa
   check_pairs(model, pairs);
   PairScores scores{.chosen = std::vector<double>(pairs.size()), .rejected = std::vector<double>(pairs.size())};
   std::vector<core::Ids> rows;
-  if (policy::can_stay_packed(model.backbone)) {  // which computes what two rows share once
+  if (policy::engine_takes(model.backbone)) {  // which computes what two rows share once
     for (const core::TokenPair& pair : pairs) {
       rows.push_back(pair.chosen);
       rows.push_back(pair.rejected);

@@ -67,6 +67,8 @@ AdamW::AdamW(Parameters parameters, AdamWConfig config) : parameters_(std::move(
     if (const auto other = claims.claim(tensor, name))
       TORCH_CHECK(false, "[runtime.adamw] ", name, " and ", *other, " share memory; list a tied weight once");
   for (const auto& [name, tensor] : parameters_) {
+    TORCH_CHECK(tensor.scalar_type() == at::kFloat, "[runtime.adamw] ", name, " is ", tensor.scalar_type(),
+                "; weights that learn must be fp32, or small updates are lost");
     m_.push_back(at::zeros_like(tensor));
     v_.push_back(at::zeros_like(tensor));
     step_tensors_.push_back(at::full({}, 0.0, at::kFloat));

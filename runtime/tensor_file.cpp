@@ -52,15 +52,17 @@ TensorFile load_tensors(const std::filesystem::path& path) {
   return loaded;
 }
 
-std::string save_tensors(const std::filesystem::path& path, const Parameters& tensors, const std::map<std::string, std::string>& metadata) {
+std::string save_tensors(const std::filesystem::path& path, const Parameters& tensors, const std::map<std::string, std::string>& metadata,
+                         std::optional<at::ScalarType> type) {
   std::vector<core::TensorEntry> entries;
   for (const auto& [name, tensor] : tensors)
-    entries.push_back({.name = name, .dtype = dtype_name(tensor.scalar_type()), .shape = tensor.sizes().vec()});
+    entries.push_back({.name = name, .dtype = dtype_name(type.value_or(tensor.scalar_type())), .shape = tensor.sizes().vec()});
   at::Tensor current;  // keeps the bytes of the entry being written alive
   return core::write_safetensors(
       path, std::move(entries),
       [&](size_t i) {
-        current = tensors[i].tensor.detach().cpu().contiguous();
+        const at::Tensor& tensor = tensors[i].tensor;
+        current = tensor.detach().cpu().to(type.value_or(tensor.scalar_type())).contiguous();
         return std::string_view(static_cast<const char*>(current.const_data_ptr()), current.nbytes());
       },
       metadata);

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "runtime/parameters.h"
@@ -18,7 +19,9 @@ struct TensorFile {
 // does not have.
 TensorFile load_tensors(const std::filesystem::path& path);
 
-// Writes atomically, in the order given; CPU copies of the values in their own dtype. Returns the SHA-256 of the file.
-std::string save_tensors(const std::filesystem::path& path, const Parameters& tensors, const std::map<std::string, std::string>& metadata);
+// Writes atomically, in the order given; the values in their own dtype, or all in `type`, cast one tensor after the other. Returns the
+// SHA-256 of the file.
+std::string save_tensors(const std::filesystem::path& path, const Parameters& tensors, const std::map<std::string, std::string>& metadata,
+                         std::optional<at::ScalarType> type = {});
 
 }  // namespace keel::runtime

@@ -1,5 +1,6 @@
 #include "engine/kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -15,8 +16,10 @@ using keel::engine::Kernels;
 using keel::engine::kLanes;
 using keel::engine::kPage;
 using keel::engine::kSumBlock;
+using keel::engine::Layout;
 using keel::engine::pack;
 using keel::engine::Packed;
+using keel::engine::panels_of;
 using keel::engine::round_up;
 using keel::engine::Team;
 using Floats = std::vector<float>;
@@ -42,8 +45,8 @@ std::vector<const Kernels*> all_kernels() {
 }
 
 Floats product(const Kernels& kernels, const Floats& x, const Packed& weights, int64_t rows, Floats y, Into into) {
-  kernels.multiply(x.data(), weights.panels.data(), y.data(), rows, weights.inner, weights.columns, weights.columns, 0, weights.count(),
-                   into);
+  kernels.multiply(x.data(), weights.panels.data(), y.data(), rows, weights.inner, weights.columns, weights.columns, 0,
+                   panels_of(weights.columns), into);
   return y;
 }
 
@@ -73,7 +76,7 @@ TEST_CASE("kernels: a product is x W^T, for every number of rows, columns and te
       GENERATE(std::pair<int64_t, int64_t>{1, 1}, std::pair<int64_t, int64_t>{31, 24}, std::pair<int64_t, int64_t>{32, 16},
                std::pair<int64_t, int64_t>{75, 48}, std::pair<int64_t, int64_t>{40, kBlock + 7});
   const Floats weights = normals(columns * inner, "weights");
-  const Packed packed = pack({{weights.data(), columns}}, inner, team);
+  const Packed packed = pack({{weights.data(), columns}}, inner, Layout::panels, team);
   for (const int64_t rows : {1, 2, 3, 5, 12, 13, 29}) {
     const Floats x = normals(rows * inner, "x"), before = normals(rows * columns, "y");
     std::vector<double> expected, added;
@@ -97,7 +100,7 @@ TEST_CASE("kernels: a row's product is the same to the bit whatever rows stand b
   Team team(1);
   constexpr int64_t kColumns = 75, kInner = kBlock + 40, kRows = 29;
   const Floats weights = normals(kColumns * kInner, "weights"), x = normals(kRows * kInner, "x");
-  const Packed packed = pack({{weights.data(), kColumns}}, kInner, team);
+  const Packed packed = pack({{weights.data(), kColumns}}, kInner, Layout::panels, team);
   Floats reference;
   for (const Kernels* kernels : all_kernels()) {
     const Floats whole = product(*kernels, x, packed, kRows, Floats(kRows * kColumns), Into::replace);
@@ -115,10 +118,53 @@ TEST_CASE("kernels: matrices are packed one below the other, by any number of th
   const Floats first = normals(40 * 24, "first"), second = normals(7 * 24, "second");
   Floats both = first;
   both.insert(both.end(), second.begin(), second.end());
-  const Packed joined = pack({{first.data(), 40}, {second.data(), 7}}, 24, three), whole = pack({{both.data(), 47}}, 24, one);
+  const Packed joined = pack({{first.data(), 40}, {second.data(), 7}}, 24, Layout::panels, three), whole = pack({{both.data(), 47}}, 24, Layout::panels, one);
   CHECK(joined.columns == 47);
   REQUIRE(joined.panels.size() == whole.panels.size());
   CHECK(std::memcmp(joined.panels.data(), whole.panels.data(), static_cast<size_t>(whole.panels.size()) * sizeof(float)) == 0);
+}
+
+TEST_CASE("kernels: weights in bf16 give what the same numbers in fp32 give, to the bit, packed or as they lie", "[engine]") {
+  Team team(2);
+  const auto [columns, inner] = GENERATE(std::pair<int64_t, int64_t>{1, 1}, std::pair<int64_t, int64_t>{31, 24},
+                                         std::pair<int64_t, int64_t>{75, 49}, std::pair<int64_t, int64_t>{40, kBlock + 23});
+  // bf16 is the upper half of an fp32 number.
+  Floats weights = normals(columns * inner, "weights");
+  std::vector<uint16_t> halves;
+  for (float& weight : weights) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, &weight, sizeof bits);
+    halves.push_back(static_cast<uint16_t>(bits >> 16));
+    bits &= 0xffff0000u;
+    std::memcpy(&weight, &bits, sizeof bits);
+  }
+  const Packed wide = pack({{weights.data(), columns}}, inner, Layout::panels, team),
+               narrow = pack({{halves.data(), columns}}, inner, Layout::panels, team);
+  REQUIRE(narrow.panels.size() == 0);
+  CHECK(pack({{halves.data(), columns}}, inner, Layout::as_they_lie, team).bf16_panels.size() == 0);
+  const auto rows = GENERATE(int64_t{1}, 3, 29);
+  const Floats x = normals(rows * inner, "x"), dy = normals(rows * columns, "dy");
+  for (const Kernels* kernels : all_kernels()) {
+    INFO(kernels->name << ", " << rows << " rows, " << columns << " columns of " << inner);
+    const Floats expected = product(*kernels, x, wide, rows, Floats(dy.size()), Into::replace);
+    Floats found(dy.size());
+    kernels->multiply(x.data(), narrow.bf16_panels.data(), found.data(), rows, inner, columns, columns, 0, panels_of(columns), Into::replace);
+    CHECK(found == expected);
+    Floats panel(static_cast<size_t>(kBlock * keel::engine::kPanel));
+    for (const keel::engine::Stored& stored : {keel::engine::Stored(weights.data()), keel::engine::Stored(halves.data())}) {
+      std::ranges::fill(found, 0.f);
+      kernels->product({x.data(), inner, 1}, {stored, 1, inner}, found.data(), columns, rows, inner, columns, 0, panels_of(columns),
+                       Into::replace, panel.data());
+      CHECK(found == expected);
+    }
+    // dx = dy W
+    Floats wide_dx(x.size()), narrow_dx(x.size());
+    kernels->product({dy.data(), columns, 1}, {weights.data(), inner, 1}, wide_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
+                     Into::replace, panel.data());
+    kernels->product({dy.data(), columns, 1}, {halves.data(), inner, 1}, narrow_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
+                     Into::replace, panel.data());
+    CHECK(narrow_dx == wide_dx);
+  }
 }
 
 TEST_CASE("kernels: RMSNorm and SwiGLU are their formulas", "[engine]") {

@@ -178,6 +178,19 @@ TEST_CASE("generate: a stop id ends its answer, is kept, and leaves the other an
   CHECK(ended < 20);
 }
 
+TEST_CASE("generate: an answer ends at the limit of its prompt, and is as far as that what it is without", "[policy]") {
+  const Llama model = keel::test::lively_llama();
+  GenerationJob job{.prompts = five_prompts(), .samples = 2, .sampling = {.max_new_tokens = 9}, .stop_ids = {}, .seed = 4};
+  const auto whole = generate(model, job);
+  job.limits = {3, 1, 20, 9, 5};
+  const auto found = generate(model, job);
+  for (size_t i = 0; i < found.size(); ++i) {
+    const int64_t length = std::min<int64_t>(9, job.limits[i / 2]);
+    CHECK(found[i].ids == Ids(whole[i].ids.begin(), whole[i].ids.begin() + length));
+    CHECK(found[i].finish == FinishReason::length);
+  }
+}
+
 TEST_CASE("generate: a stop id at the last place that is left counts as a stop", "[policy]") {
   const Llama model = keel::test::lively_llama();
   GenerationJob job{.prompts = {{1, 2, 3}}, .sampling = {.temperature = 0, .max_new_tokens = 4}};

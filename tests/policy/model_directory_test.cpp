@@ -110,6 +110,26 @@ TEST_CASE("model directory: shards are read through their index, half-precision 
   CHECK(digest(parameters(load_llama(folder.path()))) == digest(expected));
 }
 
+TEST_CASE("model directory: what is only read keeps matrices of layers in bf16, and is saved as the fp32 model is", "[policy]") {
+  const TemporaryFolder folder, first, second;
+  Parameters weights = keel::policy::parameters(keel::test::lively_llama(keel::test::lively_config()));
+  for (auto& [name, tensor] : weights)
+    tensor = tensor.to(at::kBFloat16);
+  write_config(folder.path(), keel::test::lively_config());
+  write_weights(folder.path(), weights);
+  const Llama frozen = load_llama(folder.path(), keel::policy::Precision::frozen), wide = load_llama(folder.path());
+  for (const auto& [name, tensor] : keel::policy::parameters(frozen)) {
+    INFO(name);
+    const bool matrix = name.starts_with("model.layers.") && tensor.dim() == 2;
+    CHECK(tensor.scalar_type() == (matrix ? at::kBFloat16 : at::kFloat));
+  }
+  CHECK(digest(keel::policy::parameters(keel::policy::frozen_copy(frozen))) == digest(keel::policy::parameters(wide)));
+  keel::policy::save_weights(first.path(), frozen.config, keel::policy::parameters(frozen), keel::policy::causal_model_json());
+  keel::policy::save_weights(second.path(), wide.config, keel::policy::parameters(wide), keel::policy::causal_model_json());
+  CHECK(keel::test::read_text(first / "model.safetensors") == keel::test::read_text(second / "model.safetensors"));
+  CHECK(keel::test::read_text(first / "config.json") == keel::test::read_text(second / "config.json"));
+}
+
 TEST_CASE("model directory: a broken index is bad input", "[policy]") {
   CHECK_THAT(index_complaint({{"weights", 1}}), ContainsSubstring("\"weight_map\" must be an object"));
   CHECK_THAT(index_complaint(nlohmann::json::array()), ContainsSubstring("\"weight_map\" must be an object"));

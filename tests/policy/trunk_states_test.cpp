@@ -3,9 +3,11 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "engine/reader.h"
 #include "policy/generate.h"
 #include "policy/lively_model.h"
 #include "policy/logprobs.h"
+#include "policy/packed_model.h"
 #include "policy/lora.h"
 
 using keel::core::Ids;
@@ -108,7 +110,7 @@ TEST_CASE("trunk: adapters' states and gradients are those of plain operators, a
   const Llama base = long_model(2);
   Llama model = keel::policy::with_lora(base, {.rank = rank, .alpha = 5, .target_modules = targets}, 1, "test");
   keel::policy::visit_adapters(model, [](const std::string&, keel::policy::LowRank& adapter) { adapter.b = at::randn_like(adapter.b) * .2; });
-  REQUIRE(keel::policy::has_trunk(model));
+  REQUIRE(keel::policy::engine_takes(model));
   const int layout = GENERATE(0, 1, 2);
   const TokenBatch batch = layout == 0 ? padded_batch() : layout == 1 ? packed_batch() : forked_batch();
   auto weights = keel::runtime::tensors_of(keel::policy::lora_parameters(model));
@@ -198,13 +200,71 @@ TEST_CASE("trunk: a token's state is the same to the bit in every batch, and pad
   }
 }
 
+TEST_CASE("trunk: frozen matrices in bf16 give what the same numbers in fp32 give, to the bit", "[policy]") {
+  Llama narrow = keel::policy::frozen_copy(long_model(2));
+  keel::policy::visit_weights(narrow, [](const std::string& name, at::Tensor& weight) {
+    if (keel::policy::may_be_bf16(name)) weight = weight.to(at::kBFloat16);
+  });
+  const Llama wide = keel::policy::frozen_copy(narrow);
+  CHECK(narrow.layers[0].gate.scalar_type() == at::kBFloat16);
+  CHECK(narrow.layers[0].post_norm.scalar_type() == at::kFloat);
+  CHECK(wide.layers[0].gate.scalar_type() == at::kFloat);
+  REQUIRE(keel::policy::engine_takes(narrow));
+  const auto rows = keel::test::some_rows({3, 40, 90});
+  CHECK(keel::policy::sequence_logprobs(narrow, rows) == keel::policy::sequence_logprobs(wide, rows));
+  const keel::policy::GenerationJob job{
+      .prompts = rows, .samples = 2, .sampling = {.max_new_tokens = 20}, .stop_ids = {}, .seed = 4};
+  const auto answers = keel::policy::generate(narrow, job), of_wide = keel::policy::generate(wide, job);
+  for (size_t i = 0; i < answers.size(); ++i)
+    CHECK((answers[i].ids == of_wide[i].ids && answers[i].logprobs == of_wide[i].logprobs));
+  // Plain operators widen them, too.
+  CHECK(hidden_states(narrow, with_mask(padded_batch())).equal(hidden_states(wide, with_mask(padded_batch()))));
+  // Adapters on top learn the same.
+  std::vector<at::Tensor> gradients;
+  for (const Llama& base : {narrow, wide}) {
+    const Llama model = keel::policy::with_lora(base, {.rank = 3, .target_modules = {"q_proj", "down_proj"}}, 1, "test");
+    const auto adapters = keel::runtime::tensors_of(keel::policy::lora_parameters(model));
+    for (const at::Tensor& adapter : adapters)
+      adapter.requires_grad_(true);
+    for (const at::Tensor& gradient : torch::autograd::grad({trunk_states(model, padded_batch()).square().sum()}, adapters))
+      gradients.push_back(gradient);
+  }
+  for (size_t i = 0; i < gradients.size() / 2; ++i)
+    CHECK(gradients[i].equal(gradients[i + gradients.size() / 2]));
+}
+
+TEST_CASE("trunk: weights that are read as they lie give what packed ones give, to the bit", "[policy]") {
+  Llama base = keel::policy::frozen_copy(long_model(2));
+  base.layers[0].q = base.layers[0].q.to(at::kBFloat16);  // of the product of q, k and v one matrix alone
+  const Llama model = keel::policy::with_lora(base, {.rank = 3, .target_modules = {"k_proj", "up_proj"}}, 1, "test");
+  const auto rows = keel::test::some_rows({30, 45, 90});
+  const auto logits = [&](keel::engine::Layout layout, int threads) {
+    keel::engine::Team team(threads);
+    const auto packed = keel::policy::packed_model(model, model.head, layout, team);
+    std::vector<float> found;
+    keel::engine::Reader reader(packed, threads);
+    std::vector<const Ids*> places;
+    for (const Ids& row : rows)
+      places.push_back(&row);
+    reader.read(places, std::vector<int64_t>{20, 44, 0}, [&](keel::engine::Forward& forward, std::span<const keel::engine::Place> wanted) {
+      const float* const begin = forward.logits(0, std::ssize(wanted));
+      found.insert(found.end(), begin, begin + std::ssize(wanted) * model.config.vocab_size);
+    });
+    return found;
+  };
+  const auto packed = logits(keel::engine::Layout::panels, 1);
+  REQUIRE(std::ssize(packed) == (10 + 1 + 90) * model.config.vocab_size);
+  CHECK(logits(keel::engine::Layout::as_they_lie, 1) == packed);
+  CHECK(logits(keel::engine::Layout::as_they_lie, 3) == packed);
+}
+
 TEST_CASE("trunk: other types are left to plain operators", "[policy]") {
   const Llama model = long_model(2);
-  CHECK(keel::policy::has_trunk(model));
+  CHECK(keel::policy::engine_takes(model));
   Llama narrow = keel::policy::with_lora(model, {.rank = 2}, 1, "test");
   narrow.layers[1].adapters.v.b = narrow.layers[1].adapters.v.b.to(at::kBFloat16);
-  CHECK_FALSE(keel::policy::has_trunk(narrow));
+  CHECK_FALSE(keel::policy::engine_takes(narrow));
   Llama half = keel::policy::frozen_copy(model);
   keel::policy::visit_weights(half, [](const std::string&, at::Tensor& weight) { weight = weight.to(at::kBFloat16); });
-  CHECK_FALSE(keel::policy::has_trunk(half));
+  CHECK_FALSE(keel::policy::engine_takes(half));
 }

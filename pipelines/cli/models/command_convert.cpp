@@ -87,7 +87,9 @@ policy::Llama read_source(SourceFormat format, const fs::path& source) {
   if (format == SourceFormat::meta) return policy::import_meta(source);
   if (format == SourceFormat::adapter) {
     const policy::Llama base = policy::load_llama(policy::base_of(source), policy::Precision::stored);
-    return policy::merged(policy::load_lora(source, base));
+    policy::Llama merged = policy::merged(policy::load_lora(source, base));
+    policy::cast_weights(merged, policy::dtype_name(policy::common_dtype(policy::parameters(base))), source);
+    return merged;
   }
   return policy::load_llama(source, policy::Precision::stored);
 }

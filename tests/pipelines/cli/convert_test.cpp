@@ -147,7 +147,9 @@ TEST_CASE("keel convert: bf16 weights stay the same bits, and --dtype asks for a
                                   {"logprobs", "--model", "wide", "--in", "in.jsonl"},
                                   {"sft", "--model", "kept", "--data", "rows.jsonl", "--out", "tuned", "--set", "steps=1"},
                                   {"convert", "large", "refused", "--dtype", "float16"},
-                                  {"convert", "model", "refused", "--dtype", "int8"}});
+                                  {"convert", "model", "refused", "--dtype", "int8"},
+                                  {"generate", "--model", "kept", "--prompts", "in.jsonl", "--max-new-tokens", "8"},
+                                  {"generate", "--model", "wide", "--prompts", "in.jsonl", "--max-new-tokens", "8"}});
   REQUIRE(used[0].rows().size() == 1);
   CHECK(used[0].out == used[1].out);
   INFO(used[2].err);
@@ -157,6 +159,9 @@ TEST_CASE("keel convert: bf16 weights stay the same bits, and --dtype asks for a
   CHECK(used[3].says("input_layernorm.weight holds numbers that float16 does not reach"));
   CHECK(used[4].code == 2);
   CHECK_FALSE(work.has("refused"));
+  INFO(used[5].err);
+  REQUIRE(used[5].rows().size() == 1);
+  CHECK(used[5].out == used[6].out);
 }
 
 TEST_CASE("keel convert, sft and reward train: rope scaling stays with the model", "[pipelines]") {
