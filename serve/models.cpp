@@ -20,6 +20,7 @@
 #include "policy/base_model.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
+#include "policy/packed_model.h"
 
 namespace keel::serve {
 namespace {
@@ -91,13 +92,12 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   auto served = described(named, model.limit, model.shape, model.format);
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
-  served->forward = forward_of(
-      [scorer = reward::scorer_apart(served->reward->weights.value(), config.deterministic)](const std::vector<core::Ids>& rows) {
-        std::vector<Values> values;
-        for (const double score : scorer(rows))
-          values.push_back({static_cast<float>(score)});
-        return values;
-      });
+  served->forward = forward_of([score = served->reward->score](const std::vector<core::Ids>& rows) {
+    std::vector<Values> values;
+    for (const double one : score(rows))
+      values.push_back({static_cast<float>(one)});
+    return values;
+  });
   return served;
 }
 
@@ -274,6 +274,7 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
     if (named.name == "safety") safety = named.folder;
     named.folder = resolved(named.folder);
     const auto model = serve_reward(named, config);
+    set->exact = set->exact && policy::engine_takes(model->reward->weights.value().backbone);
     check_probes(*model, named.folder);
     set->rewards.push_back(model);
   }
@@ -282,7 +283,8 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
     set->policies.push_back(serve_policy(named, config));
   }
   set->combined = config.combined;
-  set->deterministic = config.deterministic;
+  if (config.deterministic && !set->exact)
+    throw core::UsageError("--deterministic: a score of these models may change with the texts beside it by rounding");
   if (config.gate)
     set->gate.gate_threshold = *config.gate;
   else if (config.combined)

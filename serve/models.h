@@ -17,7 +17,7 @@
 namespace keel::serve {
 
 inline constexpr const char* kCombined = "combined";  // the name of the paper's reward of two models
-inline constexpr double kBatchDifference = 1e-4;      // most that a score may differ with the texts beside it, unless deterministic
+inline constexpr double kBatchDifference = 1e-4;      // most that a score may differ with the texts beside it, unless the set is exact
 
 struct NamedFolder {
   std::string name;  // "helpfulness", "safety"
@@ -30,7 +30,7 @@ struct ModelsConfig {
   std::filesystem::path base;         // of those that are PEFT adapters; "" = as they name it
   bool combined = false;
   std::optional<double> gate;  // else that of combination.json beside the safety model's folder
-  bool deterministic = false;
+  bool deterministic = false;  // refuse models whose scores are not exact
   bool allow_tags = false;
 };
 
@@ -52,7 +52,8 @@ struct ServedModel {
 // All models at one moment. A request keeps the set that it began with, so that a reload changes none half-way.
 struct ModelSet {
   std::vector<std::shared_ptr<const ServedModel>> rewards, policies;
-  bool combined = false, deterministic = false;
+  bool combined = false;
+  bool exact = true;  // each reward model's score is a function of its text alone, to the bit
   reward::CombinationConfig gate;
 
   const std::string& default_name() const;

@@ -92,8 +92,8 @@ json info_json(const ModelSet& set, const std::string& name, const EngineLimits&
                {"docker_label", nullptr}};
   info["keel"] = {{"models", all},
                   {"max_texts", most_texts},
-                  {"deterministic", set.deterministic},
-                  {"batch_difference", set.deterministic ? 0.0 : kBatchDifference}};
+                  {"deterministic", set.exact},
+                  {"batch_difference", set.exact ? 0.0 : kBatchDifference}};
   if (set.combined) info["keel"]["gate"] = set.gate.gate_threshold;
   return info;
 }

@@ -114,27 +114,16 @@ TEST_CASE("reward model: a row's score has the same bits whatever rows are besid
   CHECK(scorer_of(model)({}).empty());
 }
 
-TEST_CASE("reward model: one that cannot be packed scores each row apart with the same bits in any company", "[reward]") {
+TEST_CASE("reward model: one in bf16 throughout, which the engine does not take, scores within its rounding", "[reward]") {
   RewardModel model = small_model();
   keel::policy::visit_weights(model.backbone, [](const std::string&, at::Tensor& weight) { weight = weight.to(at::kBFloat16); });
   model.score = model.score.to(at::kBFloat16);
-  REQUIRE_FALSE(keel::policy::can_be_packed(model.backbone));
+  REQUIRE_FALSE(keel::policy::engine_takes(model.backbone));
   const std::vector<Ids> rows = rows_of_all_lengths();
-  const int before = at::get_num_threads();
-  const std::vector<double> together = scorer_apart(model)(rows);
-  for (const int threads : {1, 2, 3}) {
-    at::set_num_threads(threads);
-    CHECK(scorer_apart(model)(rows) == together);
-    for (size_t i = 0; i < rows.size(); i += 25)
-      CHECK(scorer_apart(model, true)({rows[i]}) == std::vector{together[i]});
-  }
-  at::set_num_threads(before);
-  const std::vector<double> batched = score_rows(model, rows), packed = score_rows(small_model(), rows);
-  for (size_t i = 0; i < rows.size(); ++i) {
-    CHECK(together[i] == Catch::Approx(batched[i]).margin(1e-2));
-    CHECK(together[i] == Catch::Approx(packed[i]).margin(1e-2));
-  }
-  CHECK(scorer_apart(model)({}).empty());
+  const std::vector<double> found = score_rows(model, rows), expected = score_rows(small_model(), rows);
+  for (size_t i = 0; i < rows.size(); ++i)
+    CHECK(found[i] == Catch::Approx(expected[i]).margin(1e-2));
+  CHECK(scorer_of(model)(rows) == found);
 }
 
 TEST_CASE("reward model (pitfall 3): a row that ends with, or holds, the id that pads shorter rows has the score that it has alone",
@@ -212,6 +201,5 @@ TEST_CASE("reward model: a signal stops scoring before the next batch", "[reward
   const RewardModel model = formula_reward_model();
   keel::core::request_interrupt();
   CHECK_THROWS_AS(score_rows(model, kRows), keel::core::Interrupted);
-  CHECK_THROWS_AS(scorer_apart(model)(kRows), keel::core::Interrupted);
   keel::core::clear_interrupt();
 }

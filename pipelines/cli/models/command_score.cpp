@@ -42,7 +42,7 @@ RowScores scores_of(const std::string& folder, const data::PromptSet& set, const
     result.too_long.push_back(record.too_long);
     if (record.too_long.empty()) rows.push_back(record.ids);
   }
-  const std::vector<double> scores = reward::scorer_apart(model.weights.value())(rows);  // as keel serve does
+  const std::vector<double> scores = model.score(rows);
   for (size_t i = 0, next = 0; i < records.size(); ++i)
     if (records[i].too_long.empty()) result.scores[i] = scores[next++];
   return result;

@@ -104,7 +104,7 @@ void add_serve(CLI::App& app, common::Invocation& invocation) {
   command->add_flag("--insecure", options->run.insecure, "serve an address that others can reach without keys");
   command->add_option("--ready-file", options->run.ready_file, "gets the addresses once the models are loaded")->type_name("FILE");
   command->add_flag("--deterministic", options->run.models.deterministic,
-                    "one thread for each text, so that its score depends on nothing else, to the bit; slower where few texts wait");
+                    "refuse models whose score of a text is not the same to the bit whatever is computed beside it; on a CPU there are none");
   command->add_flag("--allow-tags", options->run.models.allow_tags,
                     "keep chat-format tags in user and system messages as plain text instead of refusing them");
   common::add_common_options(*command, invocation);
