@@ -1,11 +1,11 @@
 """Times keel and its peers in turn on the same weights and token ids, and prints docs/performance.md's table.
 
     KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m --data HH.jsonl.gz [--pairs 5] [--workloads generate sft rm ppo]
-                                            [--llamacpp]
+                                            [--engines openvino llama.cpp]
 
 KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair
 of timings is one run of keel and one of the peer, one straight after the other; the median of the ratios counts, for timings of different
-minutes cannot be compared. Needs `make build`.
+minutes cannot be compared. --engines adds programs that generate alone. Needs `make build`.
 """
 import argparse
 import json
@@ -16,32 +16,39 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+# Generation: keel's benchmark, and what each program that generates is asked for: arguments, and the result line that is meant.
+GENERATION = [
+    ("generation, batch 1", "generation/1", "--batch 1", "generate_fixed_b1"),
+    ("generation, batch 16", "generation/16", "--batch 16", "generate_fixed_b16"),
+    ("generation, batch 64", "generation/64", "--batch 64", "generate_fixed_b64"),
+    ("generation, 16 samples of a prompt of 256", "generation_samples/16", "--mode samples --batch 16", "generate_samples_b16"),
+    ("generation, 256 prompts, natural lengths", "generation_natural/256", "--mode natural --batch 256", "generate_natural_b256"),
+]
+GENERATORS = {"transformers": "generate.py", "openvino": "openvino_gen.py", "llama.cpp": "llamacpp.py"}
+
 # Workload: benchmark of keel, peer's script with its arguments, and the result line that is meant.
 WORKLOADS = {
-    "generate": [
-        ("generation, batch 1", "generation/1/real_time", "generate.py --batch 1", "generate_fixed_b1", "transformers"),
-        ("generation, batch 16", "generation/16/real_time", "generate.py --batch 16", "generate_fixed_b16", "transformers"),
-        ("generation, batch 64", "generation/64/real_time", "generate.py --batch 64", "generate_fixed_b64", "transformers"),
-    ],
     "sft": [
-        ("SFT, 8 x 256 ids", "sft_full/real_time", "sft.py --mode full", "sft_full", "transformers"),
-        ("SFT, 64 dialogues", "sft_natural/real_time", "sft.py --mode natural", "sft_natural", "transformers"),
+        ("SFT, 8 x 256 ids", "sft_full", "sft.py --mode full", "sft_full", "transformers"),
+        ("SFT, 64 dialogues", "sft_natural", "sft.py --mode natural", "sft_natural", "transformers"),
     ],
     "rm": [
-        ("RM scoring, 512 dialogues", "rm_score/real_time", "rm_score.py --order sorted", "rm_score_sorted", "transformers"),
-        ("RM training, 32 pairs", "rm_train/real_time", "rm_train.py --pairs 32 --batch 8 --data {data}", "rm_train", "trl"),
+        ("RM scoring, 512 dialogues", "rm_score", "rm_score.py --order sorted", "rm_score_sorted", "transformers"),
+        ("RM training, 32 pairs", "rm_train", "rm_train.py --pairs 32 --batch 8 --data {data}", "rm_train", "trl"),
     ],
-    "ppo": [("PPO iteration, 64 answers", "ppo_iteration/real_time", "ppo.py --epochs 1", "ppo_iteration_1ep", "trl")],
+    "ppo": [("PPO iteration, 64 answers", "ppo_iteration", "ppo.py --epochs 1", "ppo_iteration_1ep", "trl")],
 }
-LLAMACPP = [
-    (f"generation, batch {b} (llama.cpp)", f"generation/{b}/real_time", f"llamacpp.py --batch {b}", f"generate_fixed_b{b}", "llama.cpp")
-    for b in (1, 16, 64)
-]
+
+
+def generation(engine):
+    """Rows of the table for a program that generates."""
+    return [(title, benchmark, f"{GENERATORS[engine]} {arguments}", workload, engine)
+            for title, benchmark, arguments, workload in GENERATION]
 
 
 def keel(benchmark, model, data):
     """Tokens a second of one benchmark."""
-    out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}$", "--benchmark_format=json"],
+    out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}/real_time$", "--benchmark_format=json"],
                          env={**os.environ, "KEEL_BENCH_MODEL": str(model), "KEEL_BENCH_PAIRS": str(data)}, check=True,
                          capture_output=True, text=True).stdout
     report = json.loads(out)
@@ -62,11 +69,12 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--workloads", nargs="+", choices=sorted(WORKLOADS), default=list(WORKLOADS))
-    parser.add_argument("--llamacpp", action="store_true", help="generation against llama.cpp too")
+    parser.add_argument("--workloads", nargs="+", choices=["generate", *WORKLOADS], default=["generate", *WORKLOADS])
+    parser.add_argument("--engines", nargs="+", choices=[*GENERATORS][1:], default=[], help="generation beside these too")
     args = parser.parse_args()
     model, data = args.model.resolve(), args.data.resolve()
-    chosen = [row for name in args.workloads for row in WORKLOADS[name]] + (LLAMACPP if args.llamacpp else [])
+    chosen = [row for name in args.workloads for row in (generation("transformers") if name == "generate" else WORKLOADS[name])]
+    chosen += [row for engine in args.engines for row in generation(engine)]
     print("| workload | keel, tokens/s | peer, tokens/s | peer | keel / peer: median (lowest to highest pair) |\n|---|---|---|---|---|")
     for title, benchmark, command, workload, name in chosen:
         ours, theirs, level = [], [], ""

@@ -14,12 +14,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "bench/shape.h"
+#include "core/json.h"
 #include "core/jsonl.h"
 #include "core/rng.h"
 #include "data/tokenizer.h"
@@ -90,6 +92,32 @@ void generation(benchmark::State& state) {
   report_tokens(state, state.range(0) * 64);
 }
 BENCHMARK(generation)->Arg(1)->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// K samples of one prompt of 256 ids.
+void generation_samples(benchmark::State& state) {
+  const auto prompts = input_rows("prompts256.jsonl", 1, 256);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(policy::generate(
+        model(), {.prompts = prompts, .samples = state.range(0), .sampling = {.max_new_tokens = 64}, .seed = 1, .purpose = "bench"}));
+  report_tokens(state, state.range(0) * 64);
+}
+BENCHMARK(generation_samples)->Arg(16)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// Prompts of 64 ids; answers as long as inputs/lengths.json says, which are those of HH-RLHF, or of 8 to 256 ids in turn.
+void generation_natural(benchmark::State& state) {
+  const auto prompts = input_rows("prompts64.jsonl", state.range(0), 64);
+  std::vector<int64_t> lengths;
+  const char* folder = std::getenv("KEEL_BENCH_MODEL");
+  const auto path = std::filesystem::absolute(folder == nullptr ? "." : folder).parent_path() / "inputs/lengths.json";
+  if (folder != nullptr && std::filesystem::exists(path)) lengths = core::read_json_file(path).get<std::vector<int64_t>>();
+  for (int64_t i = std::ssize(lengths); i < state.range(0); ++i)
+    lengths.push_back(8 + 31 * i % 249);
+  lengths.resize(static_cast<size_t>(state.range(0)));
+  for (auto _ : state)
+    benchmark::DoNotOptimize(policy::generate(model(), {.prompts = prompts, .limits = lengths, .seed = 1, .purpose = "bench"}));
+  report_tokens(state, std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+}
+BENCHMARK(generation_natural)->Arg(256)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // Optimiser steps on `rows`, packed into rows of `row_tokens`, `batch_rows` of them a step, every id a target.
 void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64_t row_tokens, size_t batch_rows) {
