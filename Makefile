@@ -2,7 +2,7 @@
 # KEEL_DEPS, KEEL_TORCH and KEEL_ARROW: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build setup parquet model compat bench deb asan tsan fuzz lint format docs clean
+.PHONY: help demo test build setup parquet model compat bench guard deb asan tsan fuzz lint format docs clean
 
 JOBS ?= $(shell awk -v cores=$$(nproc) '/^MemAvailable/ {n = int($$2 / 2e6); print n < 1 ? 1 : n < cores ? n : cores}' /proc/meminfo)
 BINARY := build/keel
@@ -41,6 +41,9 @@ compat: build  ## keel serve against clients of other trainers (pip install -r t
 
 bench: build  ## the benchmarks
 	build/release/bench/keel_bench
+
+guard: build  ## keel's kernels beside plain operators: none below 0.9 of its ratio in bench/ratios.json
+	$(BINARY) bench engine --least bench/ratios.json
 
 deb: build  ## build/keel_VERSION_amd64.deb: keel with LibTorch's libraries (and Arrow's), for Debian 12
 	@tools/setup.sh deb

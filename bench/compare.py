@@ -4,8 +4,8 @@
                                             [--engines openvino llama.cpp]
 
 KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair
-of timings is one run of keel and one of the peer, one straight after the other; the median of the ratios counts, for timings of different
-minutes cannot be compared. --engines adds programs that generate alone. Needs `make build`.
+of timings is one run of keel and one of the peer, one straight after the other, each after a warm-up; the median of the ratios counts, for
+timings of different minutes cannot be compared. --engines adds programs that generate alone. Needs `make build`.
 """
 import argparse
 import json
@@ -48,7 +48,8 @@ def generation(engine):
 
 def keel(benchmark, model, data):
     """Tokens a second of one benchmark."""
-    out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}/real_time$", "--benchmark_format=json"],
+    out = subprocess.run([ROOT / "build/release/bench/keel_bench", f"--benchmark_filter=^{benchmark}/real_time$", "--benchmark_min_warmup_time=1",
+                          "--benchmark_format=json"],
                          env={**os.environ, "KEEL_BENCH_MODEL": str(model), "KEEL_BENCH_PAIRS": str(data)}, check=True,
                          capture_output=True, text=True).stdout
     report = json.loads(out)

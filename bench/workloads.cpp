@@ -113,8 +113,10 @@ void generation_natural(benchmark::State& state) {
   for (int64_t i = std::ssize(lengths); i < state.range(0); ++i)
     lengths.push_back(8 + 31 * i % 249);
   lengths.resize(static_cast<size_t>(state.range(0)));
+  const policy::SamplingConfig whole{.max_new_tokens = *std::ranges::max_element(lengths)};
   for (auto _ : state)
-    benchmark::DoNotOptimize(policy::generate(model(), {.prompts = prompts, .limits = lengths, .seed = 1, .purpose = "bench"}));
+    benchmark::DoNotOptimize(
+        policy::generate(model(), {.prompts = prompts, .sampling = whole, .limits = lengths, .seed = 1, .purpose = "bench"}));
   report_tokens(state, std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
 }
 BENCHMARK(generation_natural)->Arg(256)->Unit(benchmark::kMillisecond)->UseRealTime();

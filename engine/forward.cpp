@@ -8,7 +8,12 @@
 namespace keel::engine {
 
 Forward::Forward(const Model& model, const PagePool& pages, Team& team)
-    : model_(model), pages_(pages), team_(team), kernels_(kernels()), scores_(static_cast<size_t>(team.size())), low_(static_cast<size_t>(team.size())) {
+    : model_(model),
+      pages_(pages),
+      team_(team),
+      kernels_(kernels()),
+      scores_(static_cast<size_t>(team.size())),
+      low_(static_cast<size_t>(team.size())) {
   for (int member = 0; member < team.size(); ++member)
     panels_.emplace_back(kBlock * kPanel);
 }
@@ -22,7 +27,7 @@ void Forward::times(const float* x, const Packed& by, float* y, int64_t rows, In
                      panels_[static_cast<size_t>(member)].data());
     column += columns;
   }
-  if (column > 0) return;
+  if (!by.as_they_lie.empty()) return;
   const Stored panels = by.bf16_panels.size() > 0 ? Stored(by.bf16_panels.data()) : Stored(by.panels.data());
   const auto [begin, end] = share(panels_of(by.columns), member, team_.size());
   kernels_.multiply(x, panels, y, rows, by.inner, by.columns, by.columns, begin, end, into);
@@ -81,9 +86,9 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     if (rank == 0) return;
     const auto [begin, end] = share(x_rows, member, team_.size());
     float* const low = low_[static_cast<size_t>(member)].data();  // [end - begin, rank]
-    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panels.data(), low, end - begin, by.a.inner, rank, rank, 0,
-                      panels_of(rank), Into::replace);
-    scale(low, (end - begin) * rank, by.scale);
+    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panels.data(), low, end - begin, by.a.inner, rank, rank, 0, panels_of(rank),
+                      Into::replace);
+    multiply_by(by.scale, low, (end - begin) * rank);
     kernels_.multiply(low, by.b.panels.data(), to.data() + begin * to_row + column, end - begin, rank, by.b.columns, to_row, 0,
                       panels_of(by.b.columns), Into::add);
   };

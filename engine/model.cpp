@@ -46,10 +46,6 @@ int64_t layer_numbers(const Shape& shape) {
   return shape.width * (2 * query_width + 2 * key_width + 3 * shape.inner);
 }
 
-int64_t head_numbers(const Shape& shape) {
-  return shape.outputs * shape.width;
-}
-
 Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team) {
   Packed packed;
   packed.inner = inner;

@@ -1,13 +1,13 @@
 // A Llama's weights, laid out for products with few rows.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
 #include "engine/buffer.h"
 #include "engine/kernels.h"
+#include "engine/projections.h"
 #include "engine/team.h"
 
 namespace keel::engine {
@@ -18,14 +18,6 @@ struct Shape {
   float norm_eps = 1e-5f;
 };
 
-// One T for each matrix of a layer, in file order.
-template <class T>
-struct Projections {
-  T q, k, v, o, gate, up, down;
-  std::array<T*, 7> all() { return {&q, &k, &v, &o, &gate, &up, &down}; }
-  std::array<const T*, 7> all() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
-};
-
 // A low-rank addition to a matrix (LoRA, Hu et al. 2021): y = W x + scale B A x, row-major A [rank, in] and B [out, rank].
 struct LowRank {
   const float *a = nullptr, *b = nullptr;
@@ -33,9 +25,9 @@ struct LowRank {
   float scale = 1;
 };
 
-inline void scale(float* values, int64_t count, float by) {
+inline void multiply_by(float scale, float* values, int64_t count) {
   for (int64_t i = 0; i < count; ++i)
-    values[i] *= by;
+    values[i] *= scale;
 }
 
 // Row-major weights as a checkpoint holds them.
@@ -76,7 +68,7 @@ struct Packed {
 Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team);
 
 struct PackedLowRank {
-  Packed a, b;  // a.columns is the rank, 0 where there is no addition
+  Packed a, b;  // always fp32 panels; a.columns is the rank, 0 where there is no addition
   float scale = 1;
 };
 
@@ -99,8 +91,6 @@ struct Model {
 // The weights must outlive the model, which reads the embedding, and of the others those that are not copied.
 Model make_model(const Shape& shape, const Weights& weights, Layout layout, Team& team);
 
-// Numbers in the matrices of a layer, and of the head.
-int64_t layer_numbers(const Shape& shape);
-int64_t head_numbers(const Shape& shape);
+int64_t layer_numbers(const Shape& shape);  // in the matrices of a layer
 
 }  // namespace keel::engine

@@ -56,12 +56,12 @@ void Trunk::add_low_rank(const Buffer& x, int64_t in, const LowRank& by, Buffer&
   float* const mine = low.data() + begin * rank;
   kernels_.product(rows_of(x.data() + begin * in, in), transposed(rows_of(by.a, in)), mine, rank, rows, in, rank, 0, panels_of(rank),
                    Into::replace, panel);
-  scale(mine, rows * rank, by.scale);
+  multiply_by(by.scale, mine, rows * rank);
   kernels_.product(rows_of(mine, rank), transposed(rows_of(by.b, rank)), y + begin * y_row, y_row, rows, rank, out, 0, panels_of(out),
                    Into::add, panel);
 }
 
-// With low = scale A x: dlow = scale B^T dy, dx += A^T dlow, dB = dy low^T, dA = dlow x^T, summed over tokens. All members meet at the end.
+// With low = scale A x: dlow = scale B^T dy, dx += A^T dlow, dB = dy low^T, dA = dlow x^T, summed over tokens. All members meet before dA.
 void Trunk::low_rank_backward(const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, const LowRank& by,
                               const Buffer& low, const LowRankGradients& gradients, Buffer& dx, int member) {
   if (by.rank == 0) return;
@@ -71,7 +71,7 @@ void Trunk::low_rank_backward(const float* dy, int64_t dy_row, int64_t out, cons
   float* const mine = d_low_.data() + begin * rank;
   kernels_.product(rows_of(dy + begin * dy_row, dy_row), rows_of(by.b, rank), mine, rank, rows, out, rank, 0, panels_of(rank),
                    Into::replace, panel);
-  scale(mine, rows * rank, by.scale);
+  multiply_by(by.scale, mine, rows * rank);
   kernels_.product(rows_of(mine, rank), rows_of(by.a, in), dx.data() + begin * in, in, rows, rank, in, 0, panels_of(in), Into::add, panel);
   if (gradients.b != nullptr) {  // a member takes rows of B, which are more than its columns
     const auto [first, past] = share(out, member, team_.size());
@@ -81,7 +81,6 @@ void Trunk::low_rank_backward(const float* dy, int64_t dy_row, int64_t out, cons
   team_.meet();
   if (gradients.a != nullptr)
     multiply(transposed(rows_of(d_low_.data(), rank)), rows_of(x.data(), in), gradients.a, in, rank, tokens_, in, Into::replace, member);
-  team_.meet();
 }
 
 void Trunk::each_row(int member, const std::function<void(int64_t)>& use) const {

@@ -21,7 +21,7 @@ struct Stretch {
   int64_t length, shared = 0, shared_from = 0;
 };
 
-// Where the gradients of a layer's weights go, in their shapes; what was there is replaced. nullptr: not wanted.
+// Where the gradients of weights go, in their shapes; what was there is replaced. nullptr: not wanted.
 struct LowRankGradients {
   float *a = nullptr, *b = nullptr;
 };
@@ -40,6 +40,8 @@ class Trunk {
  public:
   // `weights` are read at forward() and backward(); their head is not used.
   Trunk(const Shape& shape, Weights weights, int threads);
+
+  const Weights& weights() const { return weights_; }
 
   // Hidden states after the last norm, [T, D], of the own tokens of all sequences, which stand one after the other. Layers from `kept_from`
   // on keep what backward() needs.

@@ -174,7 +174,8 @@ Llama shared_weights(const fs::path& folder, Head head) {
   const std::lock_guard lock(mutex);
   const std::string identity = identity_of(folder);
   if (auto known = all_held()[identity].find(head)) return *known;
-  Llama fresh = head == Head::none && is_classifier(folder) ? load_classifier(folder, Precision::frozen).backbone : load_llama(folder, Precision::frozen);
+  Llama fresh = head == Head::none && is_classifier(folder) ? load_classifier(folder, Precision::frozen).backbone
+                                                            : load_llama(folder, Precision::frozen);
   return share_locked(identity, head == Head::none ? backbone_of(fresh) : fresh);
 }
 

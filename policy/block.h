@@ -18,7 +18,7 @@ inline at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const L
 // x [B, T, D] -> [B, T, D]. `attend` takes q [B, H, T, h], k and v [B, G, T, h], all rotated, and returns the mixed values [B, H, T, h].
 template <class Attend>
 at::Tensor block(const LlamaLayer& layer, const LlamaConfig& config, const at::Tensor& x, const Rotary& rotary, Attend&& attend) {
-  const LayerAdapters& adapters = layer.adapters;
+  const auto& adapters = layer.adapters;
   const auto heads = [&](const at::Tensor& input, const at::Tensor& weight, const LowRank& adapter) {
     return project(input, weight, adapter).view({x.size(0), x.size(1), -1, config.head_size()}).transpose(1, 2);
   };

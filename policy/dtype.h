@@ -8,8 +8,9 @@
 
 namespace keel::policy {
 
-// The type in which a reader returns weights. fp32, in which everything computes; frozen: the same, but matrices of layers that are stored
-// in bf16 stay so (may_be_bf16()), which halves their memory and changes no result; stored: as they are, where that is bf16 or fp16.
+// The type in which a reader returns weights. fp32, in which everything computes; frozen: the same, but matrices of layers
+// (may_be_bf16()) whose numbers are all bf16 numbers are kept in bf16, which halves their memory and changes no result; stored: as they
+// are, where that is bf16 or fp16.
 enum class Precision { fp32, frozen, stored };
 
 // The one type of a list of weights; fp32 where they differ, for it holds every number of the others.

@@ -267,6 +267,10 @@ int64_t Generator::pages_in_use() const {
 
 std::vector<core::Sample> Generator::generate(const GenerationJob& job) {
   TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
+  TORCH_CHECK(job.limits.empty() || job.limits.size() == job.prompts.size(), "[policy.generate] ", job.prompts.size(),
+              " prompts need as many limits, got ", job.limits.size());
+  for (const int64_t limit : job.limits)
+    TORCH_CHECK(limit >= 1, "[policy.generate] a limit must be at least 1, got ", limit);
   check_ids(model_, job.prompts);
   std::vector<core::Sample> answers(job.prompts.size() * static_cast<size_t>(job.samples));
   for (size_t i = 0; i < answers.size(); ++i) {

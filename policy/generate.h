@@ -33,7 +33,7 @@ struct GenerationJob {
   std::vector<core::Ids> prompts = {};
   int64_t samples = 1;  // answers to each prompt
   SamplingConfig sampling = {};
-  std::vector<int64_t> limits = {};  // of the answers to each prompt, where they end before sampling.max_new_tokens; empty = nowhere
+  std::vector<int64_t> limits = {};    // of the answers to each prompt, where they end before sampling.max_new_tokens; empty = nowhere
   std::vector<int64_t> stop_ids = {};  // an answer ends after any of these, and keeps it
   uint64_t seed = 0;
   std::string purpose = "generate";
@@ -44,10 +44,10 @@ struct GenerationJob {
   std::function<void(int64_t answer, int64_t id)> sampled = {};  // called with every token and the index of its answer, by the threads
 };
 
-// The answers in the order prompt 0 sample 0, prompt 0 sample 1, ... One ends at a stop id, after max_new_tokens or at the model's context
-// length. Recorded log-probs are those of softmax(logits / temperature) before top-p and top-k (T = 0: of T = 1), fp32. Throws
-// core::Interrupted on SIGTERM, c10::Error for an empty prompt, one that leaves no room in the context, ids outside the vocabulary, and
-// batch_rows below 1.
+// The answers in the order prompt 0 sample 0, prompt 0 sample 1, ... One ends at a stop id, after max_new_tokens, at the limit of
+// its prompt or at the model's context length. Recorded log-probs are those of softmax(logits / temperature) before top-p and top-k (T = 0:
+// of T = 1), fp32. Throws core::Interrupted on SIGTERM, c10::Error for an empty prompt, one that leaves no room in the context, ids outside
+// the vocabulary, and batch_rows below 1.
 std::vector<core::Sample> generate(const Llama& model, const GenerationJob& job);
 
 // Whether the log-probs that generate() records are those of hidden_states() and state_logprobs() at the job's temperature (above 0), to

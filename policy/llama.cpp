@@ -8,6 +8,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -109,15 +110,11 @@ void visit_weights(Llama& model, const std::function<void(const std::string&, at
 
 void visit_adapters(Llama& model, const std::function<void(const std::string&, LowRank&)>& visit) {
   for (size_t i = 0; i < model.layers.size(); ++i) {
-    LayerAdapters& all = model.layers[i].adapters;
-    for (const auto& [name, adapter] : {std::pair{"self_attn.q_proj", &all.q},
-                                        {"self_attn.k_proj", &all.k},
-                                        {"self_attn.v_proj", &all.v},
-                                        {"self_attn.o_proj", &all.o},
-                                        {"mlp.gate_proj", &all.gate},
-                                        {"mlp.up_proj", &all.up},
-                                        {"mlp.down_proj", &all.down}})
-      if (adapter->a.defined()) visit(fmt::format("model.layers.{}.{}", i, name), *adapter);
+    constexpr std::array kNames = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                   "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    const auto adapters = model.layers[i].adapters.all();
+    for (size_t p = 0; p < adapters.size(); ++p)
+      if (adapters[p]->a.defined()) visit(fmt::format("model.layers.{}.{}", i, kNames[p]), *adapters[p]);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/projections.h"
 #include "policy/config.h"
 #include "runtime/batch.h"
 #include "runtime/parameters.h"
@@ -23,11 +24,6 @@ struct LowRank {
   double scale = 1;  // alpha / r
 };
 
-// The additions to one layer's projections.
-struct LayerAdapters {
-  LowRank q, k, v, o, gate, up, down;
-};
-
 struct LlamaLayer {
   at::Tensor input_norm;  // [D]
   at::Tensor q, k, v;     // [H h, D], [G h, D], [G h, D]; the seven matrices may be bf16 where they are frozen
@@ -35,7 +31,7 @@ struct LlamaLayer {
   at::Tensor post_norm;   // [D]
   at::Tensor gate, up;    // [F, D]
   at::Tensor down;        // [D, F]
-  LayerAdapters adapters = {};
+  engine::Projections<LowRank> adapters = {};
 };
 
 struct Llama {

@@ -86,7 +86,7 @@ class Problems {
     else if (!source->second.is_floating_point())
       list_.push_back(fmt::format("{} must hold floating-point numbers, got {}", name, c10::toString(source->second.scalar_type())));
     else
-      wanted = source->second.to(kept_type(name, source->second.scalar_type()));
+      wanted = source->second.to(kept_type(name, source->second));
     // One NaN or infinity makes the sum NaN or infinite.
     if (wanted.is_cpu() && wanted.numel() > 0 && !std::isfinite(wanted.sum(at::kDouble).item<double>()))
       list_.push_back(fmt::format("{} holds NaN or infinity: the training that wrote it diverged, or the file is damaged", name));
@@ -104,11 +104,18 @@ class Problems {
   }
 
  private:
-  at::ScalarType kept_type(const std::string& name, at::ScalarType stored) const {
-    const bool keeps = precision_ == Precision::stored   ? stored == at::kBFloat16 || stored == at::kHalf
-                       : precision_ == Precision::frozen ? stored == at::kBFloat16 && may_be_bf16(name)
-                                                         : false;
-    return keeps ? stored : at::kFloat;
+  at::ScalarType kept_type(const std::string& name, const at::Tensor& stored) const {
+    const at::ScalarType type = stored.scalar_type();
+    if (precision_ == Precision::frozen && may_be_bf16(name) && holds_bf16(stored)) return at::kBFloat16;
+    return precision_ == Precision::stored && (type == at::kBFloat16 || type == at::kHalf) ? type : at::kFloat;
+  }
+
+  // Whether bf16 holds each of its numbers; fp32 files do that keel wrote from bf16 ones.
+  static bool holds_bf16(const at::Tensor& weight) {
+    if (weight.scalar_type() == at::kBFloat16) return true;
+    if (weight.scalar_type() != at::kFloat || weight.numel() == 0) return false;
+    const auto survives = [](const at::Tensor& numbers) { return numbers.to(at::kBFloat16).to(at::kFloat).equal(numbers); };
+    return survives(weight[0]) && survives(weight);  // most that are not show it in the first row
   }
 
   // The file that the shapes come from.

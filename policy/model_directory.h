@@ -33,8 +33,8 @@ struct Classifier {
 };
 Classifier load_classifier(const std::filesystem::path& folder, Precision precision = Precision::fp32);
 
-// Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors, the weights in the types that they
-// have.
+// Writes config.json (with `extra` merged into it: architectures, token ids) and model.safetensors, the weights in
+// their common type, fp32 where they differ.
 void save_weights(const std::filesystem::path& folder, const LlamaConfig& config, const runtime::Parameters& weights,
                   const nlohmann::json& extra);
 

@@ -1,14 +1,13 @@
 #include "policy/packed_model.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 
 #include "policy/layers.h"
 
 namespace keel::policy {
 namespace {
 
-constexpr int64_t kMostPackedBytes = int64_t{2} << 30;
+constexpr size_t kMostPackedBytes = size_t{2} << 30;
 
 const float* data(const at::Tensor& tensor) {
   return tensor.const_data_ptr<float>();
@@ -39,7 +38,7 @@ engine::Shape shape_of(const LlamaConfig& config, int64_t outputs) {
 engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
   engine::Weights weights{
       .embedding = data(model.embedding), .layers = {}, .norm = data(model.norm), .head = nullptr, .frequencies = data(frequencies)};
-  for (const auto& layer : model.layers)
+  for (const auto& layer : model.layers) {
     weights.layers.push_back({.input_norm = data(layer.input_norm),
                               .q = stored(layer.q),
                               .k = stored(layer.k),
@@ -48,21 +47,17 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
                               .post_norm = data(layer.post_norm),
                               .gate = stored(layer.gate),
                               .up = stored(layer.up),
-                              .down = stored(layer.down),
-                              .adapters = {.q = low_rank(layer.adapters.q),
-                                           .k = low_rank(layer.adapters.k),
-                                           .v = low_rank(layer.adapters.v),
-                                           .o = low_rank(layer.adapters.o),
-                                           .gate = low_rank(layer.adapters.gate),
-                                           .up = low_rank(layer.adapters.up),
-                                           .down = low_rank(layer.adapters.down)}});
+                              .down = stored(layer.down)});
+    for (size_t p = 0; p < layer.adapters.all().size(); ++p)
+      *weights.layers.back().adapters.all()[p] = low_rank(*layer.adapters.all()[p]);
+  }
   return weights;
 }
 
 bool engine_takes(const Llama& model) {
   bool taken = true;
-  const auto look = [&](const at::Tensor& tensor, bool may_be_bf16) {
-    const bool bf16 = may_be_bf16 && tensor.scalar_type() == at::kBFloat16 && !tensor.requires_grad();
+  const auto look = [&](const at::Tensor& tensor, bool is_matrix) {
+    const bool bf16 = is_matrix && tensor.scalar_type() == at::kBFloat16 && !tensor.requires_grad();
     taken = taken && tensor.is_cpu() && tensor.is_contiguous() && (bf16 || tensor.scalar_type() == at::kFloat);
   };
   Llama handles = model;
@@ -84,9 +79,12 @@ int threads_for(const Llama& model, int64_t tokens) {
 }
 
 bool can_be_packed(const Llama& model) {
-  const int64_t bytes = model.layers.empty() ? 0 : model.layers.front().q.element_size();
-  const engine::Shape shape = shape_of(model.config, model.head.defined() ? model.config.vocab_size : 1);
-  return bytes * std::ssize(model.layers) * engine::layer_numbers(shape) + 4 * engine::head_numbers(shape) <= kMostPackedBytes;
+  size_t bytes = 0;
+  for (const LlamaLayer& layer : model.layers)
+    for (const at::Tensor* matrix : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      bytes += matrix->nbytes();
+  if (model.head.defined()) bytes += model.head.nbytes();
+  return bytes <= kMostPackedBytes;
 }
 
 bool can_stay_packed(const Llama& model) {
@@ -97,7 +95,6 @@ bool can_stay_packed(const Llama& model) {
 }
 
 engine::Model packed_model(const Llama& model, const at::Tensor& head, engine::Layout layout, engine::Team& team) {
-  const at::NoGradGuard no_grad;
   TORCH_CHECK(engine_takes(model), "[policy.packed_model] weights must be contiguous, on the CPU, in fp32, or bf16 where they are frozen");
   TORCH_CHECK(head.defined(), "[policy.packed_model] this model has no language-model head (a reward model's backbone?)");
   TORCH_CHECK(head.is_contiguous() && head.scalar_type() == at::kFloat, "[policy.packed_model] the head must be contiguous and fp32");

@@ -55,6 +55,7 @@ std::vector<core::Sample> generate_in_shards(Generator& generator, const Generat
         part.first_record = job.first_record + begin;
       else
         part.records = {job.records.begin() + begin, job.records.begin() + end};
+      if (!job.limits.empty()) part.limits = {job.limits.begin() + begin, job.limits.begin() + end};
       part.done = {};
       shard = generator.generate(part);
       core::JsonlWriter writer(file);

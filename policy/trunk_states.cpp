@@ -59,12 +59,10 @@ struct Pass : torch::CustomClassHolder {
   Pass(const Llama& model, Tokens given, int threads)
       : tokens(std::move(given)),
         frequencies(rotary_frequencies(model.config).contiguous()),
-        weights(weights_of(model, frequencies)),
-        trunk(shape_of(model.config), weights, threads) {}
+        trunk(shape_of(model.config), weights_of(model, frequencies), threads) {}
 
   Tokens tokens;
   at::Tensor frequencies;
-  engine::Weights weights;
   engine::Trunk trunk;
 };
 
@@ -91,13 +89,14 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
       made[i] = zeros ? at::zeros_like(weights[i]) : at::empty_like(weights[i]);
       return made[i].mutable_data_ptr<float>();
     };
+    const std::vector<engine::LayerWeights>& layers = pass->trunk.weights().layers;
     engine::Gradients wanted{.embedding = to(true), .layers = {}, .norm = nullptr};
-    for (size_t layer = 0; layer < pass->weights.layers.size(); ++layer)
+    for (size_t layer = 0; layer < layers.size(); ++layer)
       wanted.layers.push_back(
           {.input_norm = to(), .q = to(), .k = to(), .v = to(), .o = to(), .post_norm = to(), .gate = to(), .up = to(), .down = to()});
     wanted.norm = to();
-    for (size_t layer = 0; layer < pass->weights.layers.size(); ++layer) {
-      const auto adapters = pass->weights.layers[layer].adapters.all();
+    for (size_t layer = 0; layer < layers.size(); ++layer) {
+      const auto adapters = layers[layer].adapters.all();
       for (size_t i = 0; i < adapters.size(); ++i)
         if (adapters[i]->rank > 0) *wanted.layers[layer].adapters.all()[i] = {.a = to(), .b = to()};
     }
@@ -110,14 +109,13 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
 // The lowest layer with a weight that learns, where the backward pass ends; the number of layers if there is none.
 int64_t lowest_that_learns(const Llama& model) {
   const auto learns = [](const at::Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
-  const auto adapter_learns = [&](const LowRank& adapter) { return learns(adapter.a) || learns(adapter.b); };
+  const auto adapter_learns = [&](const LowRank* adapter) { return learns(adapter->a) || learns(adapter->b); };
   if (learns(model.embedding)) return 0;
   const auto lowest = std::ranges::find_if(model.layers, [&](const LlamaLayer& layer) {
-    const auto& [q, k, v, o, gate, up, down] = layer.adapters;
-    return std::ranges::any_of(std::array{layer.input_norm, layer.q, layer.k, layer.v, layer.o, layer.post_norm, layer.gate, layer.up,
-                                          layer.down},
-                               learns) ||
-           std::ranges::any_of(std::array{q, k, v, o, gate, up, down}, adapter_learns);
+    return std::ranges::any_of(
+               std::array{layer.input_norm, layer.q, layer.k, layer.v, layer.o, layer.post_norm, layer.gate, layer.up, layer.down},
+               learns) ||
+           std::ranges::any_of(layer.adapters.all(), adapter_learns);
   });
   return lowest - model.layers.begin();
 }

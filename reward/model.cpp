@@ -1,13 +1,11 @@
 #include "reward/model.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 

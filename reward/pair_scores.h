@@ -1,4 +1,4 @@
-// Scores of both answers of a pair. The prompt that they share is computed once where that costs less.
+// Scores of both answers of a pair. The engine computes the prompt that they share once.
 //
 // Legend: N pairs. Scores are raw (logits).
 #pragma once
@@ -23,11 +23,11 @@ int64_t pair_tokens(const core::TokenPair& pair);
 // last_token_scores of 2 N rows beyond rounding.
 at::Tensor pair_scores(const RewardModel& model, std::span<const core::TokenPair> pairs);
 
-// The same without gradients, for many pairs; forward passes hold at most `batch_tokens` tokens (or one pair). Throws as score_rows.
+// The same without gradients, for many pairs. Throws as score_rows.
 struct PairScores {
   std::vector<double> chosen, rejected;
 };
-PairScores score_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs, int64_t batch_tokens = 4096);
+PairScores score_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs);
 
 // Throws c10::Error unless both sides of every pair fit the model.
 void check_pairs(const RewardModel& model, const std::vector<core::TokenPair>& pairs);

@@ -20,7 +20,6 @@
 #include "policy/base_model.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
-#include "policy/packed_model.h"
 
 namespace keel::serve {
 namespace {
@@ -274,7 +273,6 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
     if (named.name == "safety") safety = named.folder;
     named.folder = resolved(named.folder);
     const auto model = serve_reward(named, config);
-    set->exact = set->exact && policy::engine_takes(model->reward->weights.value().backbone);
     check_probes(*model, named.folder);
     set->rewards.push_back(model);
   }
@@ -283,8 +281,6 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
     set->policies.push_back(serve_policy(named, config));
   }
   set->combined = config.combined;
-  if (config.deterministic && !set->exact)
-    throw core::UsageError("--deterministic: a score of these models may change with the texts beside it by rounding");
   if (config.gate)
     set->gate.gate_threshold = *config.gate;
   else if (config.combined)

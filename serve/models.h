@@ -17,7 +17,6 @@
 namespace keel::serve {
 
 inline constexpr const char* kCombined = "combined";  // the name of the paper's reward of two models
-inline constexpr double kBatchDifference = 1e-4;      // most that a score may differ with the texts beside it, unless the set is exact
 
 struct NamedFolder {
   std::string name;  // "helpfulness", "safety"
@@ -30,7 +29,6 @@ struct ModelsConfig {
   std::filesystem::path base;         // of those that are PEFT adapters; "" = as they name it
   bool combined = false;
   std::optional<double> gate;  // else that of combination.json beside the safety model's folder
-  bool deterministic = false;  // refuse models whose scores are not exact
   bool allow_tags = false;
 };
 
@@ -53,7 +51,6 @@ struct ServedModel {
 struct ModelSet {
   std::vector<std::shared_ptr<const ServedModel>> rewards, policies;
   bool combined = false;
-  bool exact = true;  // each reward model's score is a function of its text alone, to the bit
   reward::CombinationConfig gate;
 
   const std::string& default_name() const;

@@ -10,12 +10,12 @@ namespace keel::pipelines::forecast {
 
 // D hidden size, F feed-forward width, L layers, V vocabulary, H h width of the heads, G h width of keys.
 struct Cost {
-  double trunk = 0;        // parameters of the layers' products: L (2 D H h + 2 D G h + 3 D F)
-  double head = 0;         // V D
-  double weights = 0;      // all parameters, the embedding included
-  double attention = 0;    // FLOP of a token a position that it sees: 4 L H h
-  double keys = 0;         // numbers that a token keeps for later ones: 2 L G h
-  double kept = 0;         // numbers a token and layer that the backward pass reads: 4 D + 2 G h + 2 F
+  double trunk = 0;      // parameters of the layers' products: L (2 D H h + 2 D G h + 3 D F)
+  double head = 0;       // V D
+  double weights = 0;    // all parameters, the embedding included
+  double attention = 0;  // FLOP of a token a position that it sees: 4 L H h
+  double keys = 0;       // numbers that a token keeps for later ones: 2 L G h
+  double kept = 0;       // numbers a token and layer that the backward pass reads: 4 D + 2 G h + 2 F
   double layers = 0, vocabulary = 0;
 };
 

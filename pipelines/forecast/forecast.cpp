@@ -66,7 +66,12 @@ void add_version_(std::vector<StageForecast>& stages, const Run& run, const reci
 
 std::vector<StageForecast> forecast(const recipe::Recipe& recipe, const policy::LlamaConfig& shape, const Facts& facts,
                                     const Numbers& numbers) {
-  const Run run{.recipe = recipe, .shape = shape, .cost = cost_of(shape), .facts = facts, .numbers = numbers, .versions = recipe::versions_of(recipe)};
+  const Run run{.recipe = recipe,
+                .shape = shape,
+                .cost = cost_of(shape),
+                .facts = facts,
+                .numbers = numbers,
+                .versions = recipe::versions_of(recipe)};
   std::vector<StageForecast> stages;
   if (recipe::from_sandbox(recipe)) add_(stages, "base", pretraining_work(run), tuning_bytes(run, recipe.pretrain.batch, {}));
   if (recipe.sft.enabled) add_(stages, "sft", sft_work(run), tuning_bytes(run, recipe.sft.batch, recipe.sft.lora));

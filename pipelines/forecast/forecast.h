@@ -34,6 +34,7 @@ struct StageForecast {
 struct Numbers {
   double weight = 4;  // bytes of a weight that is not trained
   double workers = 1;
+  bool exact = true;                 // generation's log-probs are the trainer's (policy::engine_takes())
   double packed_limit = 2147483648;  // models up to this many bytes are also held packed while they answer or score
 };
 
@@ -47,8 +48,6 @@ struct Run {
   std::vector<recipe::Version> versions;
 
   double held_bytes() const { return numbers.weight * cost.weights; }
-  // Whether generation's log-probs are the trainer's (policy::records_exactly()).
-  bool records_exactly() const { return numbers.weight == 4 && held_bytes() <= numbers.packed_limit; }
 };
 
 // Every stage that computes with a model, in the order of the run. Answers are taken to be as long as the demonstrated ones.

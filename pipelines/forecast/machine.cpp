@@ -86,7 +86,7 @@ Machine named_machine(const std::string& name) {
               .read = kReadShare * known.flops,
               .written = kWrittenShare * known.flops,
               .bandwidth = kBandwidthShare * known.bandwidth,
-              .numbers = {.weight = 2, .workers = 1, .packed_limit = 0}};
+              .numbers = {.weight = 2, .workers = 1, .exact = false, .packed_limit = 0}};
   throw core::UsageError(
       fmt::format("--device: no machine \"{}\" is known; cpu measures this one, {} are forecast by their published figures", name,
                   fmt::join(machine_names(), ", ")));

@@ -73,7 +73,8 @@ double ppo_bytes(const Run& run) {
   const double models = shared ? 1 : 2;  // that are trained, and whose activations are there together
   const double packed = scoring_bytes(run, 1) - run.held_bytes();
   // With adapters the reference is the policy's own base, and a critic is built on the reward model's or the policy's.
-  const double weights = adapters ? run.held_bytes() + models * adapter_bytes(run, config.lora) : models * state_bytes(run, run.cost.weights, run.cost.weights, {}) + run.held_bytes();
+  const double weights = adapters ? run.held_bytes() + models * adapter_bytes(run, config.lora)
+                                  : models * state_bytes(run, run.cost.weights, run.cost.weights, {}) + run.held_bytes();
   return weights + packed + scoring_bytes(run, 2) + models * activation_bytes(run, tokens, run.cost.layers, config.lora) +
          logit_bytes(run, tokens) + cache_bytes(run, std::min(config.batch_rows, config.batch_answers), row);
 }

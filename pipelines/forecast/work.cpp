@@ -164,7 +164,7 @@ Work rejection_work(const Run& run, const recipe::Version& version) {
 
 Work ppo_work(const Run& run) {
   const ppo::PpoConfig& config = run.recipe.ppo;
-  const bool shared = config.critic == ppo::Critic::shared, exact = run.records_exactly();
+  const bool shared = config.critic == ppo::Critic::shared, exact = run.numbers.exact;
   const double iterations = number(config.iterations), answers = iterations * number(config.batch_answers),
                tokens = run.facts.answer_tokens(config.sampling.max_new_tokens), row = prompt_tokens(run) + tokens;
   const double logprobs = read_flop(run.cost, row, row, tokens), values = read_flop(run.cost, row, row);  // of an answer
@@ -191,7 +191,7 @@ Work evaluation_work(const Run& run) {
                tokens = run.facts.answer_tokens(run.recipe.evaluation.max_new_tokens), row = prompt_tokens(run) + tokens;
   Work work = written(run, answers, tokens, run.recipe.evaluation.batch_rows, answers);
   work.read += reward_models(run) * scored(run, answers, tokens, answers) +
-               (run.records_exactly() ? 1 : 2) * answers * read_flop(run.cost, row, row, row);  // log-probs of whole rows
+               (run.numbers.exact ? 1 : 2) * answers * read_flop(run.cost, row, row, row);  // log-probs of whole rows
   std::vector<SourceKind> kinds = {SourceKind::helpfulness, SourceKind::safety};
   if (recipe::has_general_reward(run.recipe)) kinds.push_back(SourceKind::public_pairs);
   for (const SourceKind kind : kinds) {  // every reward model on every kind's pairs

@@ -118,7 +118,8 @@ TEST_CASE("kernels: matrices are packed one below the other, by any number of th
   const Floats first = normals(40 * 24, "first"), second = normals(7 * 24, "second");
   Floats both = first;
   both.insert(both.end(), second.begin(), second.end());
-  const Packed joined = pack({{first.data(), 40}, {second.data(), 7}}, 24, Layout::panels, three), whole = pack({{both.data(), 47}}, 24, Layout::panels, one);
+  const Packed joined = pack({{first.data(), 40}, {second.data(), 7}}, 24, Layout::panels, three),
+               whole = pack({{both.data(), 47}}, 24, Layout::panels, one);
   CHECK(joined.columns == 47);
   REQUIRE(joined.panels.size() == whole.panels.size());
   CHECK(std::memcmp(joined.panels.data(), whole.panels.data(), static_cast<size_t>(whole.panels.size()) * sizeof(float)) == 0);
@@ -148,7 +149,8 @@ TEST_CASE("kernels: weights in bf16 give what the same numbers in fp32 give, to 
     INFO(kernels->name << ", " << rows << " rows, " << columns << " columns of " << inner);
     const Floats expected = product(*kernels, x, wide, rows, Floats(dy.size()), Into::replace);
     Floats found(dy.size());
-    kernels->multiply(x.data(), narrow.bf16_panels.data(), found.data(), rows, inner, columns, columns, 0, panels_of(columns), Into::replace);
+    kernels->multiply(x.data(), narrow.bf16_panels.data(), found.data(), rows, inner, columns, columns, 0, panels_of(columns),
+                      Into::replace);
     CHECK(found == expected);
     Floats panel(static_cast<size_t>(kBlock * keel::engine::kPanel));
     for (const keel::engine::Stored& stored : {keel::engine::Stored(weights.data()), keel::engine::Stored(halves.data())}) {

@@ -4,11 +4,12 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "engine/reader.h"
+#include "policy/attention_weights.h"
 #include "policy/generate.h"
 #include "policy/lively_model.h"
 #include "policy/logprobs.h"
-#include "policy/packed_model.h"
 #include "policy/lora.h"
+#include "policy/packed_model.h"
 
 using keel::core::Ids;
 using keel::core::TokenSequence;
@@ -109,7 +110,8 @@ TEST_CASE("trunk: adapters' states and gradients are those of plain operators, a
   at::manual_seed(1);
   const Llama base = long_model(2);
   Llama model = keel::policy::with_lora(base, {.rank = rank, .alpha = 5, .target_modules = targets}, 1, "test");
-  keel::policy::visit_adapters(model, [](const std::string&, keel::policy::LowRank& adapter) { adapter.b = at::randn_like(adapter.b) * .2; });
+  keel::policy::visit_adapters(model,
+                               [](const std::string&, keel::policy::LowRank& adapter) { adapter.b = at::randn_like(adapter.b) * .2; });
   REQUIRE(keel::policy::engine_takes(model));
   const int layout = GENERATE(0, 1, 2);
   const TokenBatch batch = layout == 0 ? padded_batch() : layout == 1 ? packed_batch() : forked_batch();
@@ -212,11 +214,13 @@ TEST_CASE("trunk: frozen matrices in bf16 give what the same numbers in fp32 giv
   REQUIRE(keel::policy::engine_takes(narrow));
   const auto rows = keel::test::some_rows({3, 40, 90});
   CHECK(keel::policy::sequence_logprobs(narrow, rows) == keel::policy::sequence_logprobs(wide, rows));
-  const keel::policy::GenerationJob job{
-      .prompts = rows, .samples = 2, .sampling = {.max_new_tokens = 20}, .stop_ids = {}, .seed = 4};
+  const keel::policy::GenerationJob job{.prompts = rows, .samples = 2, .sampling = {.max_new_tokens = 20}, .stop_ids = {}, .seed = 4};
   const auto answers = keel::policy::generate(narrow, job), of_wide = keel::policy::generate(wide, job);
   for (size_t i = 0; i < answers.size(); ++i)
     CHECK((answers[i].ids == of_wide[i].ids && answers[i].logprobs == of_wide[i].logprobs));
+  const auto seen = keel::policy::attention_weights(narrow, rows[1], 5), seen_by_wide = keel::policy::attention_weights(wide, rows[1], 5);
+  for (size_t i = 0; i < seen.size(); ++i)
+    CHECK(seen[i].equal(seen_by_wide[i]));
   // Plain operators widen them, too.
   CHECK(hidden_states(narrow, with_mask(padded_batch())).equal(hidden_states(wide, with_mask(padded_batch()))));
   // Adapters on top learn the same.

@@ -123,7 +123,6 @@ TEST_CASE("reward model: one in bf16 throughout, which the engine does not take,
   const std::vector<double> found = score_rows(model, rows), expected = score_rows(small_model(), rows);
   for (size_t i = 0; i < rows.size(); ++i)
     CHECK(found[i] == Catch::Approx(expected[i]).margin(1e-2));
-  CHECK(scorer_of(model)(rows) == found);
 }
 
 TEST_CASE("reward model (pitfall 3): a row that ends with, or holds, the id that pads shorter rows has the score that it has alone",

@@ -136,6 +136,10 @@ TEST_CASE("adamw: a weight that is listed twice, whole or in part, is refused; p
   CHECK_NOTHROW(AdamW({{"front", all.slice(0, 0, 3)}, {"back", all.slice(0, 3)}, {"none", all.slice(0, 0, 0)}}, {}));
 }
 
+TEST_CASE("adamw: weights in bf16, in which small updates are lost, are refused by name", "[runtime]") {
+  CHECK_THROWS_WITH(AdamW({{"w", at::zeros({2}, at::kBFloat16)}}, {}), Catch::Matchers::ContainsSubstring("w is BFloat16"));
+}
+
 TEST_CASE("adamw: state of another model is refused by name", "[runtime]") {
   AdamW optimizer(formula_parameters(), {});
   auto state = stored(optimizer);

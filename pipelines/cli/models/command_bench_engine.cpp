@@ -20,7 +20,6 @@
 #include "pipelines/forecast/workload.h"
 #include "policy/base_model.h"
 #include "policy/checkpoint.h"
-#include "policy/generate.h"
 #include "policy/lora.h"
 #include "policy/model_directory.h"
 #include "runtime/device.h"
@@ -83,7 +82,7 @@ nlohmann::json compared(const forecast::Workload& ours, const forecast::Workload
 }
 
 const std::vector<std::string>& workload_names() {
-  static const std::vector<std::string> names = {"writing_1", "writing_16",      "writing_64",      "scoring",
+  static const std::vector<std::string> names = {"writing_1", "writing_16",       "writing_64",     "scoring",
                                                  "training",  "adapter_training", "reward_training"};
   return names;
 }
@@ -125,9 +124,6 @@ void bench_engine(const EngineOptions& options, const common::Invocation& invoca
   common::use_base(invocation, {options.model});
   const int threads = runtime::configure_process(invocation.threads);
   const policy::Llama model = model_to_measure(options), plain = plain_copy(model);
-  if (!policy::records_exactly(model))
-    throw core::UsageError(fmt::format(
-        "--model: the weights of {} take more than 2 GiB, and such models run on plain operators; give a smaller one", options.model));
   if (model.config.max_position_embeddings < forecast::kLongestRow)
     throw core::UsageError(fmt::format("--model: the context of {} has {} tokens, and the rows that are measured up to {}", options.model,
                                        model.config.max_position_embeddings, forecast::kLongestRow));

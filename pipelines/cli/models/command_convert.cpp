@@ -81,14 +81,14 @@ void check_renderable(const data::ChatFormat& format, const data::Tokenizer& tok
   }
 }
 
-policy::Llama read_source(SourceFormat format, const fs::path& source) {
+policy::Llama read_source(SourceFormat format, const fs::path& source, const std::string& dtype) {
   if (format == SourceFormat::gguf) return policy::import_gguf(source);
   if (format == SourceFormat::llama2c) return policy::import_llama2c(source);
   if (format == SourceFormat::meta) return policy::import_meta(source);
   if (format == SourceFormat::adapter) {
     const policy::Llama base = policy::load_llama(policy::base_of(source), policy::Precision::stored);
     policy::Llama merged = policy::merged(policy::load_lora(source, base));
-    policy::cast_weights(merged, policy::dtype_name(policy::common_dtype(policy::parameters(base))), source);
+    policy::cast_weights(merged, dtype == "keep" ? policy::dtype_name(policy::common_dtype(policy::parameters(base))) : dtype, source);
     return merged;
   }
   return policy::load_llama(source, policy::Precision::stored);
@@ -166,7 +166,7 @@ void convert(const ConvertOptions& options) {
   run::check_outside_results(target);
   if (adapter && policy::is_classifier_adapter(options.source)) return convert_reward_adapter(options, target);
   check_tokenizer(options, given);
-  policy::Llama llama = read_source(given, options.source);
+  policy::Llama llama = read_source(given, options.source, options.dtype);
   policy::cast_weights(llama, options.dtype, options.source);
   const data::ChatFormat format = source_format(options);
   commit(target, [&](const fs::path& work) {

@@ -32,8 +32,8 @@ TEST_CASE("keel bench engine: a row a workload; a ratio far below the recorded o
     CHECK((row["tokens_per_second"] > 0 && row["plain_tokens_per_second"] > 0));
     least[row["vector_level"].get<std::string>()][names.back()] = names.back() == "scoring" ? 1e6 : 1e-3;
   }
-  CHECK(names == std::vector<std::string>{"writing_1", "writing_16", "writing_64", "scoring", "training", "adapter_training",
-                                          "reward_training"});
+  CHECK(names ==
+        std::vector<std::string>{"writing_1", "writing_16", "writing_64", "scoring", "training", "adapter_training", "reward_training"});
 
   work.write("least.json", least.dump());
   const auto with_least = [&] {

@@ -1,0 +1,155 @@
+// The products of kernel_body.h, which includes this inside its namespace, after vectors and before everything else.
+// `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel].
+template <class Number, int64_t Rows, int64_t Wide>
+void tile(const float* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
+          bool add) {
+  for (int64_t r = 0; r < Rows; ++r)  // the sums go there at the end
+    for (int64_t v = 0; v < Wide; ++v)
+      __builtin_prefetch(c + r * c_row + v * kWidth, 1);
+  Vector sums[Rows][Wide] = {};
+  for (int64_t k = 0; k < terms; ++k, a += a_term) {
+    Vector weights[Wide];
+    for (int64_t v = 0; v < Wide; ++v)
+      weights[v] = load(panel + k * kPanel + v * kWidth);
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < Rows; ++r) {
+      const Vector value = all(a[r * a_row]);
+#pragma GCC unroll 16
+      for (int64_t v = 0; v < Wide; ++v)
+        sums[r][v] += value * weights[v];
+    }
+  }
+  if (columns >= Wide * kWidth) {
+    for (int64_t r = 0; r < Rows; ++r)
+      for (int64_t v = 0; v < Wide; ++v) {
+        float* to = c + r * c_row + v * kWidth;
+        store(to, add ? load(to) + sums[r][v] : sums[r][v]);
+      }
+    return;
+  }
+  for (int64_t r = 0; r < Rows; ++r) {
+    float values[Wide * kWidth];
+    for (int64_t v = 0; v < Wide; ++v)
+      store(values + v * kWidth, sums[r][v]);
+    for (int64_t column = 0; column < columns; ++column) {
+      float& to = c[r * c_row + column];
+      to = add ? to + values[column] : values[column];
+    }
+  }
+}
+
+template <class Number>
+using Tile = void (*)(const float*, int64_t, int64_t, const Number*, int64_t, float*, int64_t, int64_t, bool);
+
+template <class Number, int64_t Wide, int64_t... Rows>
+constexpr std::array<Tile<Number>, sizeof...(Rows)> tiles(std::integer_sequence<int64_t, Rows...>) {
+  return {tile<Number, Rows + 1, Wide>...};
+}
+
+// All rows by one panel. Few rows read the panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves
+// sums for more rows.
+template <class Number>
+void multiply_panel(const float* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row,
+                    int64_t rows, int64_t columns, bool add) {
+  constexpr int64_t kWhole = kPanel / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
+  static constexpr auto few = tiles<Number, kWhole>(std::make_integer_sequence<int64_t, kFew>{});
+  static constexpr auto many = tiles<Number, kTileVectors>(std::make_integer_sequence<int64_t, kMany>{});
+  const bool whole = rows <= kFew;
+  const int64_t wide = whole ? kPanel : kTileVectors * kWidth, count = whole ? 1 : (rows + kMany - 1) / kMany;
+  for (int64_t part = 0, row = 0; part < count; ++part) {
+    const int64_t together = (rows - row + count - part - 1) / (count - part);  // equal tiles, not full ones and a rest
+    const Tile<Number> compute = (whole ? few.data() : many.data())[together - 1];
+    for (int64_t column = 0; column < std::min(kPanel, columns); column += wide)
+      compute(a + row * a_row, a_row, a_term, panel + column, terms, c + row * c_row + column, c_row, columns - column, add);
+    row += together;
+  }
+}
+
+// Calls `use` with the numbers as what they are.
+template <class Use>
+void as_stored(const Stored& numbers, Use&& use) {
+  if (numbers.bf16 != nullptr)
+    use(numbers.bf16);
+  else
+    use(numbers.fp32);
+}
+
+void multiply(const float* x, const Stored& panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride, int64_t begin,
+              int64_t end, Into into) {
+  if (rows == 0) return;
+  as_stored(panels, [&](const auto* numbers) {
+    for (int64_t panel = begin; panel < end; ++panel)
+      for (int64_t block = 0; block < inner; block += kBlock)
+        multiply_panel(x + block, inner, 1, numbers + (panel * inner + block) * kPanel, std::min(kBlock, inner - block), y + panel * kPanel,
+                       y_stride, rows, columns - panel * kPanel, into == Into::add || block > 0);
+  });
+}
+
+// One step of turning a square of vectors: entry (i, j + Apart) changes places with (i + Apart, j), for the i and j without that bit.
+template <int64_t Apart, int64_t... Column>
+inline void exchange(Vector (&square)[kWidth], std::integer_sequence<int64_t, Column...>) {
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kWidth; ++i) {
+    if ((i & Apart) != 0) continue;
+    const Vector upper = square[i], lower = square[i + Apart];
+    square[i] = __builtin_shufflevector(upper, lower, ((Column & Apart) != 0 ? kWidth + Column - Apart : Column)...);
+    square[i + Apart] = __builtin_shufflevector(upper, lower, ((Column & Apart) != 0 ? kWidth + Column : Column + Apart)...);
+  }
+  if constexpr (Apart > 1) exchange<Apart / 2>(square, std::make_integer_sequence<int64_t, kWidth>{});
+}
+
+// panel[k * kPanel + c] = from[c * column + k] for k, c < kWidth.
+template <class Number>
+inline void turn(const Number* from, int64_t column, float* panel) {
+  Vector square[kWidth];
+#pragma GCC unroll 16
+  for (int64_t c = 0; c < kWidth; ++c)
+    square[c] = load(from + c * column);
+  exchange<kWidth / 2>(square, std::make_integer_sequence<int64_t, kWidth>{});
+#pragma GCC unroll 16
+  for (int64_t k = 0; k < kWidth; ++k)
+    store(panel + k * kPanel, square[k]);
+}
+
+// Copies b's columns first..first+kPanel and rows 0..terms into a panel, missing columns as 0.
+template <class Number>
+void copy_panel(const Number* b, int64_t b_row, int64_t b_column, int64_t first, int64_t columns, int64_t terms, float* panel) {
+  const int64_t here = std::min(kPanel, columns - first), whole = here / kWidth * kWidth;
+  if (here < kPanel) std::fill_n(panel, terms * kPanel, 0.f);
+  const Number* const from = b + first * b_column;
+  const auto copy = [&](int64_t k_begin, int64_t k_end, int64_t column_begin, int64_t column_end) {  // one by one
+    for (int64_t column = column_begin; column < column_end; ++column)
+      for (int64_t k = k_begin; k < k_end; ++k)
+        panel[k * kPanel + column] = widened(from[k * b_row + column * b_column]);
+  };
+  if (b_column == 1) {
+    for (int64_t k = 0; k < terms; ++k)
+      for (int64_t column = 0; column < whole; column += kWidth)
+        store(panel + k * kPanel + column, load(from + k * b_row + column));
+    copy(0, terms, whole, here);
+  } else if (b_row == 1) {
+    const int64_t squares = terms / kWidth * kWidth;
+    for (int64_t column = 0; column < whole; column += kWidth)
+      for (int64_t k = 0; k < squares; k += kWidth)
+        turn(from + column * b_column + k, b_column, panel + k * kPanel + column);
+    copy(squares, terms, 0, whole);
+    copy(0, terms, whole, here);
+  } else {
+    copy(0, terms, 0, here);
+  }
+}
+
+void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
+             int64_t end, Into into, float* panel) {
+  if (rows == 0) return;
+  for (int64_t row = 0; row < rows && terms == 0 && into == Into::replace; ++row)
+    std::fill(c + row * c_row + begin * kPanel, c + row * c_row + std::min(columns, end * kPanel), 0.f);
+  for (int64_t block = 0; block < terms; block += kBlock)  // outside: the block of a is read again for each panel
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t here = std::min(kBlock, terms - block);
+      as_stored(b.data,
+                [&](const auto* numbers) { copy_panel(numbers + block * b.row, b.row, b.column, p * kPanel, columns, here, panel); });
+      multiply_panel(a.data.fp32 + block * a.column, a.row, a.column, panel, here, c + p * kPanel, c_row, rows, columns - p * kPanel,
+                     into == Into::add || block > 0);
+    }
+}
