@@ -23,6 +23,7 @@ AdapterCost adapter_cost(const policy::LlamaConfig& shape, const policy::LoraCon
   policy::Llama model = policy::empty_llama(shape, c10::kMeta);  // shapes alone
   policy::visit_targets(model, lora, [&](const std::string&, const at::Tensor& weight, policy::LowRank&) {
     cost.weights += static_cast<double>(lora.rank * (weight.size(0) + weight.size(1)));
+    cost.adapted += static_cast<double>(weight.numel());
     cost.kept += static_cast<double>(lora.rank) / static_cast<double>(shape.num_hidden_layers);
   });
   return cost;

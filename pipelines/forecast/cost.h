@@ -21,9 +21,9 @@ struct Cost {
 
 Cost cost_of(const policy::LlamaConfig& shape);
 
-// Parameters of adapters, and what they add to Cost::kept.
+// Parameters of adapters, those of the matrices that have one, and what they add to Cost::kept.
 struct AdapterCost {
-  double weights = 0, kept = 0;
+  double weights = 0, adapted = 0, kept = 0;
 };
 AdapterCost adapter_cost(const policy::LlamaConfig& shape, const policy::LoraConfig& lora);
 

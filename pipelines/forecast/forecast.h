@@ -32,7 +32,8 @@ struct StageForecast {
 
 // How numbers lie in memory.
 struct Numbers {
-  double weight = 4;  // bytes of a weight that is not trained
+  double weight = 4;       // bytes of a weight that is not trained
+  bool bf16_base = false;  // the model's file holds its layers' matrices in bf16, and what is only read stays so
   double workers = 1;
   bool exact = true;                 // generation's log-probs are the trainer's (policy::engine_takes())
   double packed_limit = 2147483648;  // models up to this many bytes are also held packed while they answer or score
@@ -47,7 +48,9 @@ struct Run {
   Numbers numbers;
   std::vector<recipe::Version> versions;
 
-  double held_bytes() const { return numbers.weight * cost.weights; }
+  // Of so many models that answer or score, weights as their files hold them. Where every stage trains adapters, models differ in the
+  // matrices that have one, and all others are held once.
+  double held_bytes(double models = 1) const;
 };
 
 // Every stage that computes with a model, in the order of the run. Answers are taken to be as long as the demonstrated ones.

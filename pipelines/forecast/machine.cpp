@@ -68,7 +68,12 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
   machine.trained = training_rate(model, false);
   machine.adapted = lora.rank > 0 ? training_rate(policy::with_lora(model, lora, 1, "forecast"), true) : machine.trained;
   const Workload read = scoring(model, 8);
-  machine.read = read_flop(cost, read.tokens, kRowTokens) / fastest(read);
+  // The last layer computes its output and its feed-forward part for a row's last token alone, which is much of few layers.
+  const auto computed = [](const Cost& of, const policy::LlamaConfig& config) {
+    const auto d = static_cast<double>(config.hidden_size), queries = static_cast<double>(config.num_attention_heads * config.head_size());
+    return 1 - d * (queries + 3 * static_cast<double>(config.intermediate_size)) / of.trunk;
+  };
+  machine.read = read_flop(cost, read.tokens, kRowTokens) / fastest(read) * computed(cost, measured) / computed(whole, shape);
   const auto together = static_cast<double>(rows);
   machine.written = written_flop(cost, together, kPromptTokens + kNewTokens / 2.0) / step_seconds(model, rows);
   machine.bandwidth = 4 * (cost.trunk + cost.head) / step_seconds(model, 1);

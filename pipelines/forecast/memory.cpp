@@ -1,6 +1,8 @@
 #include "pipelines/forecast/memory.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "pipelines/forecast/work.h"
 
@@ -15,18 +17,37 @@ double trained_bytes(const Run& run, double numbers) {
   return numbers * (4 + kMoments + kGradient * (run.numbers.workers - 1));
 }
 
+// Adapters that learn, and the fp32 matrices that they are merged into at the end.
 double adapter_bytes(const Run& run, const policy::LoraConfig& lora) {
-  return trained_bytes(run, adapter_cost(run.shape, lora).weights);
+  const AdapterCost cost = adapter_cost(run.shape, lora);
+  return trained_bytes(run, cost.weights) + 4 * cost.adapted;
+}
+
+// The sections of the run that train; a version of reward models alone has neither rejection sampling nor PPO.
+std::vector<const policy::LoraConfig*> trained_by(const Run& run) {
+  std::vector<const policy::LoraConfig*> sections = {&run.recipe.reward.lora};
+  if (run.recipe.sft.enabled) sections.push_back(&run.recipe.sft.lora);
+  for (const std::string& version : run.recipe.versions) {
+    if (version == "rejection") sections.push_back(&run.recipe.rejection.sft.lora);
+    if (version == "ppo") sections.push_back(&run.recipe.ppo.lora);
+  }
+  return sections;
 }
 
 // Weights, what training keeps of the `trained` numbers among them, and further workers' gradients.
 double state_bytes(const Run& run, double weights, double trained, const policy::LoraConfig& lora) {
-  if (lora.rank > 0) return run.numbers.weight * weights + adapter_bytes(run, lora);
+  const double saved = run.numbers.bf16_base ? 2 * run.cost.trunk : 0;
+  if (lora.rank > 0) return run.numbers.weight * weights - saved + adapter_bytes(run, lora);
   return trained_bytes(run, trained) + 4 * (weights - trained);
 }
 
 double activation_bytes(const Run& run, double tokens, double layers, const policy::LoraConfig& lora) {
   return run.numbers.workers * tokens * 4 * layers * (run.cost.kept + adapter_cost(run.shape, lora).kept);
+}
+
+double packed_bytes(const Run& run, double models) {
+  const double one = run.held_bytes();
+  return one <= run.numbers.packed_limit ? models * one : 0;
 }
 
 double logit_bytes(const Run& run, double tokens) {
@@ -35,8 +56,18 @@ double logit_bytes(const Run& run, double tokens) {
 
 }  // namespace
 
+double Run::held_bytes(double models) const {
+  double adapted = 0;
+  for (const policy::LoraConfig* lora : trained_by(*this)) {
+    if (lora->rank == 0) return models * numbers.weight * cost.weights;
+    adapted = std::max(adapted, adapter_cost(shape, *lora).adapted);
+  }
+  const double saved = numbers.bf16_base ? 2 * (cost.trunk - adapted) : 0;
+  return numbers.weight * (cost.weights + (models - 1) * adapted) - saved;
+}
+
 double scoring_bytes(const Run& run, double models) {
-  return models * run.held_bytes() * (run.held_bytes() <= run.numbers.packed_limit ? 2 : 1);
+  return run.held_bytes(models) + packed_bytes(run, models);
 }
 
 double cache_bytes(const Run& run, int64_t rows, double tokens) {
@@ -61,7 +92,7 @@ double reward_bytes(const Run& run) {
 // The model that is fine-tuned is there while the policy answers and the reward models score.
 double rejection_bytes(const Run& run) {
   const recipe::RejectionSection& config = run.recipe.rejection;
-  return std::max(run.held_bytes() + scoring_bytes(run, 3) + cache_bytes(run, config.batch_rows, row_length(run)),
+  return std::max(run.held_bytes(4) + packed_bytes(run, 3) + cache_bytes(run, config.batch_rows, row_length(run)),
                   tuning_bytes(run, config.sft.batch, config.sft.lora));
 }
 
@@ -71,11 +102,9 @@ double ppo_bytes(const Run& run) {
   const double row = row_length(run),
                tokens = std::min(static_cast<double>(config.micro_tokens), row * static_cast<double>(config.micro_answers));
   const double models = shared ? 1 : 2;  // that are trained, and whose activations are there together
-  const double packed = scoring_bytes(run, 1) - run.held_bytes();
   // With adapters the reference is the policy's own base, and a critic is built on the reward model's or the policy's.
-  const double weights = adapters ? run.held_bytes() + models * adapter_bytes(run, config.lora)
-                                  : models * state_bytes(run, run.cost.weights, run.cost.weights, {}) + run.held_bytes();
-  return weights + packed + scoring_bytes(run, 2) + models * activation_bytes(run, tokens, run.cost.layers, config.lora) +
+  const double trained = models * (adapters ? adapter_bytes(run, config.lora) : state_bytes(run, run.cost.weights, run.cost.weights, {}));
+  return trained + run.held_bytes(3) + packed_bytes(run, 3) + models * activation_bytes(run, tokens, run.cost.layers, config.lora) +
          logit_bytes(run, tokens) + cache_bytes(run, std::min(config.batch_rows, config.batch_answers), row);
 }
 

@@ -86,6 +86,12 @@ policy::LlamaConfig shape_of(const recipe::Recipe& recipe) {
   return shape;
 }
 
+bool holds_bf16(const recipe::Recipe& recipe) {
+  if (recipe::from_sandbox(recipe)) return false;
+  const auto dtypes = policy::describe_folder(policy::weights_folder(recipe.model)).dtypes;
+  return dtypes.size() == 1 && dtypes.contains("BF16");
+}
+
 void print_plan(const recipe::Recipe& recipe, const std::string& device, const common::Invocation& invocation) {
   const policy::LlamaConfig shape = shape_of(recipe);
   const forecast::Cost cost = forecast::cost_of(shape);
@@ -95,6 +101,7 @@ void print_plan(const recipe::Recipe& recipe, const std::string& device, const c
   if (here) {
     const int threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(recipe.threads));
     machine = forecast::this_machine(shape, std::clamp<int64_t>(recipe.rejection.batch_rows, 1, 32), adapters_of(recipe), threads);
+    machine.numbers.bf16_base = holds_bf16(recipe);
   }
   std::cout << fmt::format(
       "model: {:.1f} M parameters\nmachine: {}; training {:.0f}, scoring {:.0f}, writing {:.0f} GFLOP/s, weights read "

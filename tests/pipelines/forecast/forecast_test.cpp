@@ -190,9 +190,14 @@ TEST_CASE("forecast: memory grows with weights, workers and micro-batches", "[pi
   CHECK(sft({}) == Approx(one));
   CHECK(sft({.weight = 4, .workers = 2}) == Approx(one + 4 * weights + (one - 16 * weights)));
   recipe.sft.lora.rank = 8;
-  // Frozen weights; adapters of q (576 to 576) and v (576 to 192) in 30 layers, with gradient and moments; a token's 8 numbers of each.
-  const double adapters = 30 * 8 * (576 + 576 + 576 + 192), kept = 4 * 576 + 2 * 192 + 2 * 1536 + 2 * 8;
-  CHECK(sft({}) == Approx(4 * weights + 16 * adapters + 1024 * 4.0 * 30 * kept + 4.0 * 1024 * 49152));
+  // Frozen weights; adapters of q (576 to 576) and v (576 to 192) in 30 layers, with gradient and moments; the matrices that they are
+  // merged into; a token's 8 numbers of each.
+  const double adapters = 30 * 8 * (576 + 576 + 576 + 192), kept = 4 * 576 + 2 * 192 + 2 * 1536 + 2 * 8, merged = 30 * 576 * (576 + 192);
+  const double adapted = 4 * weights + 16 * adapters + 4 * merged + 1024 * 4.0 * 30 * kept + 4.0 * 1024 * 49152;
+  CHECK(sft({}) == Approx(adapted));
+  // Of a file in bf16 the matrices of layers take half.
+  const double matrices = 30 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536);
+  CHECK(sft({.bf16_base = true}) == Approx(adapted - 2 * matrices));
 }
 
 TEST_CASE("forecast: the worked examples of docs/performance.md, a model of 1.1 billion parameters and two workers", "[pipelines]") {
@@ -203,11 +208,25 @@ TEST_CASE("forecast: the worked examples of docs/performance.md, a model of 1.1 
   recipe.ppo.micro_tokens = 512;
   recipe.ppo.micro_answers = 1000;
   recipe.ppo.batch_rows = 1;
-  // 4.4 GB of policy and reference, 8.8 of two reward models and the critic on one of them, 1.8 GB of activations a worker.
-  CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "ppo").bytes == Approx(13.2e9 + 2 * 1.8e9).epsilon(0.05));
+  // 4.4 GB of policy and reference, 8.8 of two reward models and the critic on one of them, 1.8 GB of activations a worker, 0.4
+  // of merged q and v of policy and critic each.
+  CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "ppo").bytes == Approx(13.2e9 + 2 * 1.8e9 + 2 * 0.4e9).epsilon(0.05));
   recipe.reward.frozen_layers = 14;
   recipe.reward.micro_tokens = 1024;
   CHECK(stage_of(forecast(recipe, shape, facts(), numbers), "reward_safety").bytes == Approx(12e9).epsilon(0.06));
+}
+
+TEST_CASE("forecast: where every stage trains adapters, models share what none of them changes", "[pipelines]") {
+  recipe::Recipe recipe = own_recipe();
+  for (policy::LoraConfig* lora : {&recipe.sft.lora, &recipe.reward.lora, &recipe.rejection.sft.lora, &recipe.ppo.lora})
+    lora->rank = 8;
+  const auto evaluation = [&](const Numbers& numbers) {  // base, sft, rs1 and ppo one after the other, SFT and two reward models beside
+    return stage_of(forecast(recipe, llama2(4096, 11008, 32, 32, 32), facts(), numbers), "evaluation").bytes;
+  };
+  recipe.evaluation.batch_rows = 1;
+  const double all = 6'738'415'616, layers = 32. * (4. * 4096 * 4096 + 3. * 4096 * 11008), adapted = 32. * 2 * 4096 * 4096;
+  CHECK(evaluation({}) == Approx(4 * (all + 3 * adapted)).epsilon(0.01));
+  CHECK(evaluation({.bf16_base = true}) == Approx(4 * (all + 3 * adapted) - 2 * (layers - adapted)).epsilon(0.01));
 }
 
 TEST_CASE("forecast: a step of writing is bound by memory or by arithmetic", "[pipelines]") {
