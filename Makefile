@@ -43,7 +43,7 @@ bench: build  ## the benchmarks
 	build/release/bench/keel_bench
 
 guard: build  ## keel's kernels beside plain operators: none below 0.9 of its ratio in bench/ratios.json
-	$(BINARY) bench engine --least bench/ratios.json
+	$(BINARY) bench engine --pairs 3 --least bench/ratios.json
 
 deb: build  ## build/keel_VERSION_amd64.deb: keel with LibTorch's libraries (and Arrow's), for Debian 12
 	@tools/setup.sh deb
