@@ -1,4 +1,5 @@
 // The products of kernel_body.h, which includes this inside its namespace, after vectors and before everything else.
+
 // `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel].
 template <class Number, int64_t Rows, int64_t Wide>
 void tile(const float* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,

@@ -1,6 +1,7 @@
 #include "engine/model.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace keel::engine {
 namespace {
@@ -11,9 +12,17 @@ Buffer copy_of(const float* from, int64_t count) {
   return copy;
 }
 
-// The panels of W, whose rows stand at `rows`; members take panels.
+void copy_from(const Stored& row, int64_t k, uint16_t& to) {
+  to = row.bf16[k];
+}
+
+void copy_from(const Stored& row, int64_t k, float& to) {
+  to = row.bf16 != nullptr ? std::bit_cast<float>(uint32_t{row.bf16[k]} << 16) : row.fp32[k];
+}
+
+// The panels of W, whose rows stand at `rows`, all in bf16 where Number is; members take panels.
 template <class Number>
-Array<Number> panels_from(const std::vector<const Number*>& rows, int64_t inner, Team& team) {
+Array<Number> panels_from(const std::vector<Stored>& rows, int64_t inner, Team& team) {
   const auto columns = static_cast<int64_t>(rows.size()), count = panels_of(columns);
   auto panels = Array<Number>::zeros(count * kPanel * inner);
   team.run([&](int member) {
@@ -23,9 +32,9 @@ Array<Number> panels_from(const std::vector<const Number*>& rows, int64_t inner,
       constexpr int64_t kStrip = 16;  // of the inner index, so that the panel's lines stay in the cache while it fills
       for (int64_t strip = 0; strip < inner; strip += kStrip)
         for (int64_t column = 0; column < std::min(kPanel, columns - panel * kPanel); ++column) {
-          const Number* const from = rows[static_cast<size_t>(panel * kPanel + column)];
+          const Stored& row = rows[static_cast<size_t>(panel * kPanel + column)];
           for (int64_t k = strip; k < std::min(inner, strip + kStrip); ++k)
-            to[k * kPanel + column] = from[k];
+            copy_from(row, k, to[k * kPanel + column]);
         }
     }
   });
@@ -54,22 +63,12 @@ Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team) {
     for (int64_t row = 0; row < count; ++row)
       rows.push_back(first.from(row * inner));
   packed.columns = static_cast<int64_t>(rows.size());
-  const auto is_bf16 = [](const Stored& row) { return row.bf16 != nullptr; };
-  // Matrices of one product that are stored in different types are rare: they are left as they lie.
-  const bool bf16 = std::ranges::all_of(rows, is_bf16), mixed = !bf16 && std::ranges::any_of(rows, is_bf16);
-  if (layout == Layout::as_they_lie || mixed) {
+  if (layout == Layout::as_they_lie)
     packed.as_they_lie = blocks;
-  } else if (bf16) {
-    std::vector<const uint16_t*> places;
-    for (const Stored& row : rows)
-      places.push_back(row.bf16);
-    packed.bf16_panels = panels_from(places, inner, team);
-  } else {
-    std::vector<const float*> places;
-    for (const Stored& row : rows)
-      places.push_back(row.fp32);
-    packed.panels = panels_from(places, inner, team);
-  }
+  else if (std::ranges::all_of(rows, [](const Stored& row) { return row.bf16 != nullptr; }))
+    packed.bf16_panels = panels_from<uint16_t>(rows, inner, team);
+  else  // of a merged adapter q and v are fp32 and k is bf16
+    packed.panels = panels_from<float>(rows, inner, team);
   return packed;
 }
 
