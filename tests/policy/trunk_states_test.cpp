@@ -68,6 +68,30 @@ Llama long_model(int64_t key_heads) {
   return keel::test::lively_llama(shape);
 }
 
+// States and gradients of the weights, which learn, are within `bound` those of plain operators, and the same on any number of threads.
+void check_against_plain(const Llama& model, const TokenBatch& batch, const std::vector<at::Tensor>& weights, double bound) {
+  const at::Tensor plain = hidden_states(model, with_mask(batch)) * real(batch);
+  const at::Tensor direction = at::randn(plain.sizes(), at::kFloat).mul_(real(batch));
+  const auto expected = torch::autograd::grad({(plain * direction).sum()}, weights);
+  at::Tensor states;
+  std::vector<at::Tensor> gradients;
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    const at::Tensor found = trunk_states(model, batch);
+    CHECK_CLOSE(found, plain, bound);
+    const auto now = torch::autograd::grad({(found * direction).sum()}, weights);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const double unit = expected[i].abs().max().item<double>();
+      CHECK_CLOSE(now[i] / unit, expected[i] / unit, bound);
+      if (threads > 1) CHECK(now[i].equal(gradients[i]));
+    }
+    if (threads > 1) CHECK(found.equal(states));
+    states = found;
+    gradients = now;
+  }
+  at::set_num_threads(1);
+}
+
 }  // namespace
 
 TEST_CASE("trunk: states and gradients are those of plain operators, padded, packed and forked, on any number of threads", "[policy]") {
@@ -77,26 +101,7 @@ TEST_CASE("trunk: states and gradients are those of plain operators, padded, pac
   const auto weights = keel::runtime::tensors_of(keel::policy::parameters(keel::policy::backbone_of(model)));
   for (const at::Tensor& weight : weights)
     weight.requires_grad_(true);
-  const at::Tensor plain = hidden_states(model, with_mask(batch)) * real(batch);
-  const at::Tensor direction = at::randn(plain.sizes(), at::kFloat).mul_(real(batch));
-  const auto expected = torch::autograd::grad({(plain * direction).sum()}, weights);
-  at::Tensor states;
-  std::vector<at::Tensor> gradients;
-  for (const int threads : {1, 2, 3}) {
-    at::set_num_threads(threads);
-    const at::Tensor found = trunk_states(model, batch);
-    CHECK_CLOSE(found, plain, 2e-5);
-    const auto now = torch::autograd::grad({(found * direction).sum()}, weights);
-    for (size_t i = 0; i < weights.size(); ++i) {
-      const double unit = expected[i].abs().max().item<double>();
-      CHECK_CLOSE(now[i] / unit, expected[i] / unit, 2e-5);
-      if (threads > 1) CHECK(now[i].equal(gradients[i]));
-    }
-    if (threads > 1) CHECK(found.equal(states));
-    states = found;
-    gradients = now;
-  }
-  at::set_num_threads(1);
+  check_against_plain(model, batch, weights, 2e-5);
 }
 
 TEST_CASE("trunk: adapters' states and gradients are those of plain operators, and what generation and log-probs compute", "[policy]") {
@@ -121,27 +126,8 @@ TEST_CASE("trunk: adapters' states and gradients are those of plain operators, a
       weights.push_back(weight);
   for (const at::Tensor& weight : weights)
     weight.requires_grad_(true);
-  const at::Tensor plain = hidden_states(model, with_mask(batch)) * real(batch);
-  const at::Tensor direction = at::randn(plain.sizes(), at::kFloat).mul_(real(batch));
-  const auto expected = torch::autograd::grad({(plain * direction).sum()}, weights);
-  CHECK(keel::test::largest_difference(plain, hidden_states(base, batch) * real(batch)) > .1);
-  std::vector<at::Tensor> gradients;
-  at::Tensor states;
-  for (const int threads : {1, 2, 3}) {
-    at::set_num_threads(threads);
-    const at::Tensor found = trunk_states(model, batch);
-    CHECK_CLOSE(found, plain, 5e-5);
-    const auto now = torch::autograd::grad({(found * direction).sum()}, weights);
-    for (size_t i = 0; i < weights.size(); ++i) {
-      const double unit = expected[i].abs().max().item<double>();
-      CHECK_CLOSE(now[i] / unit, expected[i] / unit, 5e-5);
-      if (threads > 1) CHECK(now[i].equal(gradients[i]));
-    }
-    if (threads > 1) CHECK(found.equal(states));
-    states = found;
-    gradients = now;
-  }
-  at::set_num_threads(1);
+  CHECK(keel::test::largest_difference(hidden_states(model, batch) * real(batch), hidden_states(base, batch) * real(batch)) > .1);
+  check_against_plain(model, batch, weights, 5e-5);
   for (const at::Tensor& weight : weights)
     weight.requires_grad_(false);
   if (layout > 0) return;
