@@ -13,6 +13,8 @@ namespace keel::core {
 namespace {
 
 std::atomic<int> interrupting{0};  // the signal
+std::atomic<int> agreed{0};        // the signal that counts while they are held
+std::atomic<bool> holding{false};
 static_assert(std::atomic<int>::is_always_lock_free);
 std::string_view notice_text = kInterruptNotice;  // set before the handler is
 
@@ -41,7 +43,7 @@ void install_interrupt_handler(std::string_view notice) {
 }
 
 bool interrupt_requested() {
-  return interrupting.load() != 0;
+  return agreed.load() != 0 || (!holding.load() && interrupting.load() != 0);
 }
 int interrupt_signal() {
   return interrupting.load();
@@ -49,11 +51,18 @@ int interrupt_signal() {
 void stop_if_interrupted(const std::string& what) {
   if (interrupt_requested()) throw Interrupted(what + " was stopped and keeps nothing of this part; run the same command again");
 }
+void hold_interrupts(bool held) {
+  holding.store(held);
+}
+void agree_on_interrupt(int signal) {
+  if (signal != 0) agreed.store(signal);
+}
 void request_interrupt() {
   interrupting.store(SIGINT);
 }
 void clear_interrupt() {
   interrupting.store(0);
+  agreed.store(0);
 }
 
 }  // namespace keel::core

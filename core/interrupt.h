@@ -16,6 +16,11 @@ int interrupt_signal();  // the signal that has come: SIGINT, SIGTERM; 0 = none
 // For work that saves no partial results. Throws Interrupted, "WHAT was stopped; ...", once a signal has come.
 void stop_if_interrupted(const std::string& what);
 
+// For processes that compute one thing together and must stop at the same point: while signals are held, one that came to this process
+// counts only once agree_on_interrupt() has been told of it (0: of none).
+void hold_interrupts(bool held);
+void agree_on_interrupt(int signal);
+
 void request_interrupt();  // what the handler does at SIGINT; tests call it
 void clear_interrupt();
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -24,6 +25,8 @@ fs::path& published_file() {
   static fs::path file;
   return file;
 }
+
+std::atomic<bool> hidden{false};
 
 void remove_quietly(const fs::path& file) {
   std::error_code ignored;
@@ -53,7 +56,7 @@ void Progress::update(int64_t done, std::string_view note) {
   publish(done, note, now);
   const auto pause = terminal_ ? std::chrono::milliseconds(250) : std::chrono::milliseconds(10'000);
   const bool finished = done >= total_ && printed_ && !finished_;  // short work prints nothing, long work also its last line
-  if (now - last_ < pause && !finished) return;
+  if (hidden || (now - last_ < pause && !finished)) return;
   last_ = now;
   printed_ = true;
   finished_ = done >= total_;
@@ -62,6 +65,10 @@ void Progress::update(int64_t done, std::string_view note) {
   const std::string text = terminal_ ? "\r\x1b[K" + line : line + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
+}
+
+void hide_progress() {
+  hidden = true;
 }
 
 void Progress::publish(int64_t done, std::string_view note, Clock::time_point now) {

@@ -29,6 +29,8 @@ class Progress {
   bool terminal_, printed_ = false, finished_ = false, published_ = false;
 };
 
+void hide_progress();  // from standard error, of a process that works beside the one that shows it
+
 // From now on progress also goes into `file`, once a second, for other processes to read; "" ends that. What lies there is removed. The
 // file is a help and no result: it is not synced, and where it cannot be written the work goes on.
 void publish_progress(const std::filesystem::path& file);

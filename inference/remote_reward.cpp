@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/json.h"
+#include "runtime/dist/ranks.h"
 
 namespace keel::inference {
 namespace {
@@ -116,13 +117,15 @@ std::vector<json> RewardClient::ask(const std::vector<json>& inputs, const std::
 }
 
 std::vector<double> RewardClient::score(const std::vector<core::Ids>& rows) const {
-  std::vector<json> inputs;
-  for (const auto& ids : rows)
-    inputs.push_back({{"ids", ids}});
-  std::vector<double> scores;
-  for (const json& row : ask(inputs))
-    scores.push_back(static_cast<float>(row.at("score").get<double>()));
-  return scores;
+  return runtime::dist::by_parts<double>(rows, [&](const std::vector<core::Ids>& part) {
+    std::vector<json> inputs;
+    for (const auto& ids : part)
+      inputs.push_back({{"ids", ids}});
+    std::vector<double> scores;
+    for (const json& row : ask(inputs))
+      scores.push_back(static_cast<float>(row.at("score").get<double>()));
+    return scores;
+  });
 }
 
 }  // namespace keel::inference

@@ -1,12 +1,15 @@
 #include "policy/generate.h"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "core/interrupt.h"
+#include "core/json.h"
 #include "engine/forward.h"
 #include "engine/prefix_cache.h"
 #include "engine/sampling.h"
@@ -15,6 +18,8 @@
 #include "policy/logprobs.h"
 #include "policy/packed_model.h"
 #include "policy/plain_generation.h"
+#include "policy/shards.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -265,7 +270,53 @@ int64_t Generator::pages_in_use() const {
   return packed_ ? packed_->pages.pages_in_use() : 0;
 }
 
+namespace {
+
+// The prompts of this rank: every size()-th. A prompt keeps its record, so that its answers do not depend on the ranks.
+GenerationJob own_prompts(const GenerationJob& job) {
+  const auto ranks = runtime::dist::size();
+  GenerationJob own = job;
+  own.prompts.clear(), own.limits.clear(), own.records.clear();
+  for (auto i = static_cast<size_t>(runtime::dist::rank()); i < job.prompts.size(); i += static_cast<size_t>(ranks)) {
+    own.prompts.push_back(job.prompts[i]);
+    own.records.push_back(job.records.empty() ? static_cast<int64_t>(i) : job.records[i]);
+    if (!job.limits.empty()) own.limits.push_back(job.limits[i]);
+  }
+  if (job.done)
+    own.done = [&job, ranks](int64_t finished) {
+      job.done(std::min(finished * ranks, std::ssize(job.prompts) * job.samples));  // the others are about as far
+    };
+  return own;
+}
+
+// The answers of all ranks, in the order of prompts.
+std::vector<core::Sample> all_answers(const GenerationJob& job, const std::vector<core::Sample>& own) {
+  const auto ranks = runtime::dist::size();
+  nlohmann::json rows = nlohmann::json::array();
+  for (const core::Sample& sample : own)
+    rows.push_back(to_json(sample));
+  std::vector<core::Sample> all(job.prompts.size() * static_cast<size_t>(job.samples));
+  for (int64_t rank = 0; const std::string& text : runtime::dist::gather(core::dump_json(rows))) {
+    for (const nlohmann::json& row : core::parse_json(text, "answers of another rank")) {
+      core::Sample sample = sample_from_json(row);
+      sample.prompt = rank + sample.prompt * ranks;
+      all.at(static_cast<size_t>(sample.prompt * job.samples + sample.sample)) = std::move(sample);
+    }
+    ++rank;
+  }
+  return all;
+}
+
+}  // namespace
+
 std::vector<core::Sample> Generator::generate(const GenerationJob& job) {
+  if (runtime::dist::size() == 1) return generate_here(job);
+  TORCH_CHECK(!job.sampled, "[policy.generate] tokens cannot be followed where several ranks share the prompts");
+  core::stop_if_interrupted("generating answers");  // all ranks here: inside, one may have no prompts
+  return all_answers(job, generate_here(own_prompts(job)));
+}
+
+std::vector<core::Sample> Generator::generate_here(const GenerationJob& job) {
   TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
   TORCH_CHECK(job.limits.empty() || job.limits.size() == job.prompts.size(), "[policy.generate] ", job.prompts.size(),
               " prompts need as many limits, got ", job.limits.size());

@@ -28,7 +28,7 @@ inline void visit(SamplingConfig& config, core::Fields& fields) {
 }
 
 // Prompts, sampling settings and the source of random draws. The draws of an answer are keyed by (seed, purpose, record of its prompt,
-// sample index), one draw a token. A prompt's record is its index plus `first_record`.
+// sample index), one draw a token. A prompt's record is `first_record` plus its index or, if there are, its entry in `records`.
 struct GenerationJob {
   std::vector<core::Ids> prompts = {};
   int64_t samples = 1;  // answers to each prompt
@@ -38,7 +38,7 @@ struct GenerationJob {
   uint64_t seed = 0;
   std::string purpose = "generate";
   int64_t first_record = 0;
-  std::vector<int64_t> records = {};                             // of each prompt, if some prompts were left out; empty = as above
+  std::vector<int64_t> records = {};                             // of each prompt, where they are not its indices: some were left out
   int64_t batch_rows = 64;                                       // most answers decoded together; memory against speed, same answers
   std::function<void(int64_t finished)> done = {};               // called now and then with the number of finished answers
   std::function<void(int64_t answer, int64_t id)> sampled = {};  // called with every token and the index of its answer, by the threads

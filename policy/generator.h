@@ -31,6 +31,8 @@ class Generator {
   int64_t pages_in_use() const;        // between calls: those that are kept
 
  private:
+  std::vector<core::Sample> generate_here(const GenerationJob& job);
+
   struct Packed;  // what lives from call to call on the engine
 
   Llama model_;                     // keeps the weights

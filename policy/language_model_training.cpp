@@ -9,6 +9,7 @@
 
 #include "policy/logprobs.h"
 #include "policy/lora.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -39,19 +40,23 @@ double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& seq
   const RowPlan rows = runtime::plan_rows(lengths, config.row_tokens);
   const auto micro_rows = static_cast<size_t>(config.micro_rows);
   const size_t pieces = (rows.size() + micro_rows - 1) / micro_rows;
-  std::vector<double> sums(pieces);
-  std::vector<int64_t> counts(pieces);
-  runtime::for_each_piece(std::ssize(sums), [&](int64_t piece) {
+  struct Sum {
+    double loss = 0;
+    int64_t targets = 0;
+  };
+  std::vector<Sum> sums(pieces);
+  runtime::for_each_own_piece(std::ssize(sums), [&](int64_t piece) {
     const auto at = static_cast<size_t>(piece);
     const size_t begin = at * micro_rows;
     const at::Tensor logprobs = masked_logprobs(model, pack_rows(sequences, rows, begin, std::min(rows.size(), begin + micro_rows)));
-    sums[at] = -logprobs.sum(at::kDouble).item<double>();
-    counts[at] = logprobs.numel();
+    sums[at] = {.loss = -logprobs.sum(at::kDouble).item<double>(), .targets = logprobs.numel()};
   });
-  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
-  const auto count = std::accumulate(counts.begin(), counts.end(), int64_t{0});
-  TORCH_CHECK(count > 0, "[policy.mean_loss] no target counts: every loss mask is false");
-  return sum / static_cast<double>(count);
+  runtime::dist::share(sums);
+  Sum all;
+  for (const Sum& sum : sums)
+    all.loss += sum.loss, all.targets += sum.targets;
+  TORCH_CHECK(all.targets > 0, "[policy.mean_loss] no target counts: every loss mask is false");
+  return all.loss / static_cast<double>(all.targets);
 }
 
 runtime::TrainingResult train_language_model(const Llama& model, const LanguageModelJob& job, const std::filesystem::path& folder) {
@@ -69,11 +74,9 @@ runtime::TrainingResult train_language_model(const Llama& model, const LanguageM
       targets += parts.back().loss_mask.sum().item<int64_t>();
     }
     TORCH_CHECK(targets > 0, "[policy.", job.label, "] batch ", step, " has no target: every loss mask in it is false");
-    std::vector<double> losses(parts.size());
-    runtime::accumulate_gradients(weights, std::ssize(parts), [&](int64_t part) {
-      const auto at = static_cast<size_t>(part);
-      const at::Tensor loss = -masked_logprobs(model, parts[at]).sum() / static_cast<double>(targets);
-      losses[at] = loss.item<double>();
+    const auto losses = runtime::accumulate_gradients<double>(weights, std::ssize(parts), [&](int64_t part, double& measured) {
+      const at::Tensor loss = -masked_logprobs(model, parts[static_cast<size_t>(part)]).sum() / static_cast<double>(targets);
+      measured = loss.item<double>();
       return loss;
     });
     const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);

@@ -4,12 +4,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/nonzero.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "core/interrupt.h"
 #include "engine/sampling.h"
 #include "policy/packed_model.h"
 #include "policy/row_reader.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
 namespace keel::policy {
@@ -92,12 +94,32 @@ std::vector<std::vector<float>> plain_logprobs(const Llama& model, const std::ve
   return result;
 }
 
+// `compute` for rows that the ranks share out.
+std::vector<std::vector<float>> by_ranks(const std::vector<core::Ids>& rows, const RowLogprobs& compute) {
+  if (runtime::dist::size() == 1) return compute(rows);
+  const std::vector<float> all = runtime::dist::by_parts<float>(rows, [&](const std::vector<core::Ids>& part) {
+    std::vector<float> values;
+    for (const auto& row : compute(part))
+      values.insert(values.end(), row.begin(), row.end());
+    return values;
+  });
+  std::vector<std::vector<float>> result;
+  for (auto at = all.begin(); const core::Ids& row : rows) {
+    const auto count = std::max<std::ptrdiff_t>(std::ssize(row) - 1, 0);
+    result.emplace_back(at, at + count);
+    at += count;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<std::vector<float>> sequence_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
                                                   int64_t batch_tokens) {
   check_ids(model, rows);
-  return engine_takes(model) ? PackedLogprobs(model, temperature).of(rows) : plain_logprobs(model, rows, temperature, batch_tokens);
+  return by_ranks(rows, [&](const std::vector<core::Ids>& part) {
+    return engine_takes(model) ? PackedLogprobs(model, temperature).of(part) : plain_logprobs(model, part, temperature, batch_tokens);
+  });
 }
 
 RowLogprobs logprobs_by(const Llama& model, double temperature) {
@@ -105,7 +127,7 @@ RowLogprobs logprobs_by(const Llama& model, double temperature) {
     return [model, temperature](const std::vector<core::Ids>& rows) { return sequence_logprobs(model, rows, temperature); };
   return [model, packed = std::make_shared<const PackedLogprobs>(model, temperature)](const std::vector<core::Ids>& rows) {
     check_ids(model, rows);
-    return packed->of(rows);
+    return by_ranks(rows, [&](const std::vector<core::Ids>& part) { return packed->of(part); });
   };
 }
 

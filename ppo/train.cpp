@@ -22,6 +22,7 @@
 #include "ppo/stopwatch.h"
 #include "ppo/trainer.h"
 #include "runtime/checkpoint.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/tensor_file.h"
 
 namespace keel::ppo {
@@ -185,6 +186,7 @@ class Loop {
 
   // Puts the kept weights where the caller reads them.
   PpoResult keep() {
+    if (runtime::dist::size() > 1) runtime::dist::check_equal("the weights after PPO", runtime::digest(trainer_.state()));
     if (best_.iteration >= 0) {
       trainer_.keep(runtime::load_sealed(best_file()).tensors);
       if (trainer_.iteration() < config_.iterations)

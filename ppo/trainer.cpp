@@ -17,6 +17,7 @@
 #include "ppo/draws.h"
 #include "ppo/statistics.h"
 #include "runtime/checkpoint.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
 namespace keel::ppo {
@@ -88,7 +89,7 @@ Trainer::Experience Trainer::forward(const Rollout& rollout) const {
                         .metrics = {}};
   const double temperature = config_.sampling.temperature;
   for (const MicroBatches& minibatch : plan(rollout, 0)) {
-    runtime::for_each_piece(std::ssize(minibatch), [&](int64_t piece) {
+    runtime::for_each_own_piece(std::ssize(minibatch), [&](int64_t piece) {
       const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);
       const at::Tensor states = recorded && !shared() ? at::Tensor() : answer_states(policy_, batch);
       if (!recorded) experience.logprobs.index_copy_(0, batch.index, answer_logprobs(policy_, states, batch, temperature).logprobs);
@@ -96,6 +97,9 @@ Trainer::Experience Trainer::forward(const Rollout& rollout) const {
       experience.reference.index_copy_(0, batch.index, answer_logprobs(reference_, batch, temperature).logprobs);
     });
   }
+  // A rank has filled the rows of its pieces; the others hold zeros.
+  runtime::dist::sum({experience.values, experience.reference});
+  if (!recorded) runtime::dist::sum({experience.logprobs});
   return experience;
 }
 
@@ -217,20 +221,19 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
       mix.emplace_back(drawn.begin() + static_cast<std::ptrdiff_t>(begin), drawn.begin() + static_cast<std::ptrdiff_t>(end));
   }
   // Separate from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
-  std::vector<StepSums> parts(minibatch.size() + mix.size());
-  runtime::accumulate_gradients(all_parameters_, std::ssize(minibatch), [&](int64_t piece) {
-    return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, with_entropy,
-                        parts[static_cast<size_t>(piece)]);
-  });
-  if (!mix.empty())
-    runtime::accumulate_gradients(policy_parameters_, std::ssize(mix), [&](int64_t piece) {
-      const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece)], targets);
-      parts[minibatch.size() + static_cast<size_t>(piece)].ptx_loss = loss.item<double>();
-      return config_.ptx.weight * loss;
-    });
   StepSums sums;
-  for (const StepSums& part : parts)
+  for (const StepSums& part :
+       runtime::accumulate_gradients<StepSums>(all_parameters_, std::ssize(minibatch), [&](int64_t piece, StepSums&measured) {
+         return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, with_entropy, measured);
+       }))
     sums.add(part);
+  if (mix.empty()) return sums;
+  for (const double part : runtime::accumulate_gradients<double>(policy_parameters_, std::ssize(mix), [&](int64_t piece, double&measured) {
+         const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece)], targets);
+         measured = loss.item<double>();
+         return config_.ptx.weight * loss;
+       }))
+    sums.ptx_loss += part;
   return sums;
 }
 

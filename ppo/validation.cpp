@@ -14,6 +14,7 @@
 #include "ppo/losses.h"
 #include "ppo/rollout.h"
 #include "ppo/statistics.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
 namespace keel::ppo {
@@ -30,12 +31,14 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
   const bool recorded = policy::records_exactly(policy);
   const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
   std::pair both(recorded ? rollout.engine_logprobs : empty.clone(), empty);
-  runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
+  runtime::for_each_own_piece(std::ssize(batches), [&](int64_t piece) {
     core::stop_if_interrupted("evaluating held-out prompts");
     const AnswerBatch batch = answer_batch(rollout, batches[static_cast<size_t>(piece)]);
     if (!recorded) both.first.index_copy_(0, batch.index, answer_logprobs(policy, batch, temperature).logprobs);
     both.second.index_copy_(0, batch.index, answer_logprobs(reference, batch, temperature).logprobs);
   });
+  runtime::dist::sum({both.second});  // a rank has filled the rows of its pieces
+  if (!recorded) runtime::dist::sum({both.first});
   return both;
 }
 

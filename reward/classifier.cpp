@@ -59,10 +59,9 @@ void train_classifier(const RewardModel& model, const std::vector<LabelledRow>& 
     for (const LabelledRow& row : batch)
       tokens.push_back(std::ssize(row.ids));
     const auto micro = runtime::cut_by_tokens(tokens, config.micro_rows, config.micro_tokens);
-    std::vector<Sums> parts(micro.size());
-    runtime::accumulate_gradients(weights, std::ssize(parts), [&](int64_t part) {
+    const auto parts = runtime::accumulate_gradients<Sums>(weights, std::ssize(micro), [&](int64_t part, Sums& measured) {
       const auto [first, last] = micro[static_cast<size_t>(part)];
-      return loss_of_rows(model, std::span(batch).subspan(first, last - first), end - begin, parts[static_cast<size_t>(part)]);
+      return loss_of_rows(model, std::span(batch).subspan(first, last - first), end - begin, measured);
     });
     Sums sums;
     for (const Sums& part : parts)

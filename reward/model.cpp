@@ -16,6 +16,7 @@
 #include "policy/model_directory.h"
 #include "policy/packed_model.h"
 #include "policy/row_reader.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
 namespace keel::reward {
@@ -79,25 +80,28 @@ std::vector<double> plain_scores(const RewardModel& model, const std::vector<cor
 }  // namespace
 
 std::vector<double> score_rows(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
-  return policy::engine_takes(model.backbone) ? scorer_of(model)(rows) : plain_scores(model, rows, batch_tokens);
+  if (policy::engine_takes(model.backbone)) return scorer_of(model)(rows);
+  return runtime::dist::by_parts<double>(rows, [&](const std::vector<core::Ids>& part) { return plain_scores(model, part, batch_tokens); });
 }
 
 ScoreRows scorer_of(const RewardModel& model) {
   if (!policy::engine_takes(model.backbone)) return [model](const std::vector<core::Ids>& rows) { return score_rows(model, rows); };
   return [model, reader = std::make_shared<const policy::RowReader>(model.backbone, model.score)](const std::vector<core::Ids>& rows) {
     policy::check_ids(model.backbone, rows);
-    std::vector<int64_t> last;
-    for (const core::Ids& row : rows) {
+    for (const core::Ids& row : rows)
       TORCH_CHECK(!row.empty(), "[reward.score_rows] a row holds no tokens");
-      last.push_back(std::ssize(row) - 1);
-    }
-    std::vector<double> scores(rows.size());
-    reader->read(rows, last, "scoring", [&](engine::Forward& forward, std::span<const engine::Place> places) {
-      const float* found = forward.logits(0, std::ssize(places));
-      for (size_t i = 0; i < places.size(); ++i)
-        scores[places[i].row] = found[i];
+    return runtime::dist::by_parts<double>(rows, [&](const std::vector<core::Ids>& part) {
+      std::vector<int64_t> last;
+      for (const core::Ids& row : part)
+        last.push_back(std::ssize(row) - 1);
+      std::vector<double> scores(part.size());
+      reader->read(part, last, "scoring", [&](engine::Forward& forward, std::span<const engine::Place> places) {
+        const float* found = forward.logits(0, std::ssize(places));
+        for (size_t i = 0; i < places.size(); ++i)
+          scores[places[i].row] = found[i];
+      });
+      return scores;
     });
-    return scores;
   };
 }
 

@@ -109,10 +109,9 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     std::stable_sort(batch.begin(), batch.end(), [](const auto& a, const auto& b) { return pair_tokens(a) < pair_tokens(b); });
     const RewardLossCounts counts = loss_counts(batch);
     const auto micro = micro_batches(batch, config);
-    std::vector<StepSums> parts(micro.size());
-    runtime::accumulate_gradients(weights, std::ssize(parts), [&](int64_t part) {
+    const auto parts = runtime::accumulate_gradients<StepSums>(weights, std::ssize(micro), [&](int64_t part, StepSums& measured) {
       const auto [first, last] = micro[static_cast<size_t>(part)];
-      return loss_of_pairs(model, std::span(batch).subspan(first, last - first), counts, config.loss, parts[static_cast<size_t>(part)]);
+      return loss_of_pairs(model, std::span(batch).subspan(first, last - first), counts, config.loss, measured);
     });
     StepSums sums;
     for (const StepSums& part : parts)

@@ -8,12 +8,14 @@
 #include <malloc.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <thread>
 
 #include "core/error.h"
 #include "core/version.h"
+#include "runtime/dist/ranks.h"
 
 extern "C" [[gnu::weak]] void MallocExtension_ReleaseFreeMemory();  // tcmalloc's, where the program links it
 
@@ -25,7 +27,8 @@ int configure_process(int threads) {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 512 << 20);
   setenv("MKL_CBWR", "AUTO", 0);  // equal sums whatever the alignment of a buffer; must precede MKL's first call
-  const int wanted = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int wanted = threads > 0 ? threads : std::max(1, cores / dist::local_size());
   at::set_num_threads(wanted);
   if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
   at::globalContext().setDeterministicAlgorithms(true, false);

@@ -8,8 +8,8 @@
 
 namespace keel::runtime {
 
-// Call once, before the first tensor is made: `threads` intra-op threads (0 = all cores), one inter-op thread, deterministic algorithms,
-// fixed MKL reductions (MKL_CBWR). Returns the thread count in force.
+// Call once, before the first tensor is made: `threads` intra-op threads (0 = all cores, or this rank's share of them), one inter-op
+// thread, deterministic algorithms, fixed MKL reductions (MKL_CBWR). Returns the thread count in force.
 int configure_process(int threads);
 
 // "cpu" or "cuda"; UsageError for anything else and for "cuda" where this build or machine has none.

@@ -4,6 +4,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ThreadLocalState.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -37,6 +39,25 @@ void run_worker(int worker, int workers, int64_t pieces, const std::function<voi
     }
   }
   inside_piece = false;
+}
+
+int64_t own_count(int64_t pieces) {
+  return (pieces - dist::rank() + dist::size() - 1) / dist::size();
+}
+
+// The sum of the gradients of all ranks; a gradient that no rank has stays undefined.
+void add_up_ranks(const std::vector<at::Tensor>& weights, std::vector<at::Tensor>& gradients) {
+  at::Tensor owners = at::zeros({std::ssize(weights)}, at::kLong);
+  for (size_t i = 0; i < weights.size(); ++i)
+    owners[static_cast<int64_t>(i)] = gradients[i].defined() ? 1 : 0;
+  dist::sum({owners});
+  std::vector<at::Tensor> reached;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (owners.const_data_ptr<int64_t>()[i] == 0) continue;
+    if (!gradients[i].defined()) gradients[i] = at::zeros_like(weights[i]);
+    reached.push_back(gradients[i]);
+  }
+  dist::sum(reached);
 }
 
 }  // namespace
@@ -87,25 +108,38 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
   if (first->error) std::rethrow_exception(first->error);
 }
 
+void for_each_own_piece(int64_t pieces, const std::function<void(int64_t piece)>& work) {
+  for_each_piece(own_count(pieces), [&](int64_t own) { work(dist::rank() + own * dist::size()); });
+}
+
 void accumulate_gradients(const Parameters& parameters, int64_t pieces, const std::function<at::Tensor(int64_t piece)>& loss) {
   const std::vector<at::Tensor> weights = tensors_of(parameters);
-  const auto workers = static_cast<size_t>(worker_count(pieces));
+  const auto workers = static_cast<size_t>(worker_count(own_count(pieces)));
   std::vector<std::vector<at::Tensor>> sums(workers, std::vector<at::Tensor>(weights.size()));
-  for_each_piece(pieces, [&](int64_t piece) {
+  for_each_own_piece(pieces, [&](int64_t piece) {
     const auto gradients = torch::autograd::grad({loss(piece)}, weights, {}, {}, /*create_graph=*/false, /*allow_unused=*/true);
     const at::NoGradGuard no_grad;
-    auto& sum = sums[static_cast<size_t>(piece) % workers];
+    auto& sum = sums[static_cast<size_t>(piece / dist::size()) % workers];
     for (size_t i = 0; i < weights.size(); ++i) {
       if (gradients[i].defined()) sum[i] = sum[i].defined() ? sum[i] + gradients[i] : gradients[i];  // two gradients may share storage
     }
   });
   const at::NoGradGuard no_grad;
+  const bool alone = dist::size() == 1;
+  std::vector<at::Tensor> totals(weights.size());  // with several ranks those of this call, which are added up before they join others
   for (size_t i = 0; i < weights.size(); ++i) {
-    at::Tensor& total = weights[i].mutable_grad();
+    if (alone) totals[i] = weights[i].grad();
     for (auto& sum : sums) {
-      if (sum[i].defined()) total = total.defined() ? total + sum[i] : sum[i];
+      if (sum[i].defined()) totals[i] = totals[i].defined() ? totals[i] + sum[i] : sum[i];
       sum[i].reset();  // frees memory, so that the total and all workers' sets are never held together
     }
+    if (alone) weights[i].mutable_grad() = std::move(totals[i]);
+  }
+  if (alone) return;
+  add_up_ranks(weights, totals);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    at::Tensor& gradient = weights[i].mutable_grad();
+    if (totals[i].defined()) gradient = gradient.defined() ? gradient + totals[i] : totals[i];
   }
 }
 

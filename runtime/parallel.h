@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <functional>
 #include <thread>
+#include <vector>
 
+#include "runtime/dist/ranks.h"
 #include "runtime/parameters.h"
 
 namespace keel::runtime {
@@ -27,9 +29,22 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
 using StartThread = std::function<std::thread(std::function<void()> body)>;
 void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& work, const StartThread& start);
 
-// Adds the gradient of sum_i loss(i) to the gradients of the parameters. loss(i) is the forward pass of micro-batch i and returns its share
-// of the step's loss, 0-dim; the order of the sum depends on the thread count alone. A parameter that no loss reaches gets no gradient.
-// Memory: one set of gradients for each worker.
+// for_each_piece() of the pieces of this rank (runtime/dist/ranks.h): all, in a process of its own.
+void for_each_own_piece(int64_t pieces, const std::function<void(int64_t piece)>& work);
+
+// Adds the gradient of sum_i loss(i) to the gradients of the parameters, on all ranks. loss(i) is the forward pass of micro-batch i and
+// returns its share of the step's loss, 0-dim; the order of the sum depends on the numbers of threads and ranks alone. A parameter that no
+// loss reaches gets no gradient. Memory: one set of gradients for each worker.
 void accumulate_gradients(const Parameters& parameters, int64_t pieces, const std::function<at::Tensor(int64_t piece)>& loss);
+
+// The same for a loss that also measures something, plain numbers: what it measured of each piece, on all ranks.
+template <class Measures>
+std::vector<Measures> accumulate_gradients(const Parameters& parameters, int64_t pieces,
+                                           const std::function<at::Tensor(int64_t piece, Measures& measures)>& loss) {
+  std::vector<Measures> measured(static_cast<size_t>(pieces));
+  accumulate_gradients(parameters, pieces, [&](int64_t piece) { return loss(piece, measured[static_cast<size_t>(piece)]); });
+  dist::share(measured);
+  return measured;
+}
 
 }  // namespace keel::runtime

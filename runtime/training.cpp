@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "runtime/checkpoint.h"
+#include "runtime/dist/ranks.h"
 #include "runtime/tensor_file.h"
 
 namespace keel::runtime {
@@ -114,6 +115,7 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     if (last || checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }
   set_trainable(job.parameters, false);
+  if (dist::size() > 1) dist::check_equal(fmt::format("the weights after {}", job.label), digest(job.parameters));
   if (job.validate && position.result.best_step != job.steps) restore(load_sealed(best_file).tensors, job.parameters);
   if (!job.validate) position.result.best_step = job.steps;
   return position.result;

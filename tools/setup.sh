@@ -33,6 +33,7 @@ libboost1.81-dev         header boost/math/distributions/students_t.hpp
 libeigen3-dev            header eigen3/Eigen/Core
 libbenchmark-dev         header benchmark/benchmark.h
 libgoogle-perftools-dev  header gperftools/tcmalloc.h
+libgloo-dev              header gloo/config.h
 "
 readonly pip_requirement="python3-pip  module pip
 "

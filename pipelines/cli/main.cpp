@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "core/progress.h"
 #include "core/system_error.h"
 #include "core/version.h"
 #include "pipelines/cli/common/options.h"
@@ -22,10 +23,12 @@
 #include "pipelines/cli/runs/commands.h"
 #include "pipelines/cli/talk/commands.h"
 #include "runtime/device.h"
+#include "runtime/dist/ranks.h"
 
 namespace {
 
 namespace cli = keel::pipelines::cli;
+namespace dist = keel::runtime::dist;
 using keel::core::Exit;
 
 // Makes threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models several times
@@ -38,7 +41,8 @@ void shorten_thread_spins(char** argv) {
 }
 
 int report(Exit code, const std::string& text) {
-  keel::core::log_error(text);
+  keel::core::log_error(dist::size() == 1 ? text : fmt::format("rank {}: {}", dist::rank(), text));
+  dist::leave(static_cast<int>(code), text);
   return static_cast<int>(code);
 }
 
@@ -87,6 +91,26 @@ int flushed(int code) {
   return std::cout ? code : report(Exit::io, "standard output could not be written");
 }
 
+// Where a launcher started several processes: only the first one speaks, besides errors.
+void meet_other_ranks(const cli::common::Invocation& invocation) {
+  const dist::Place place = dist::place_from([](const char* name) { return std::getenv(name); });
+  if (place.size == 1) return;
+  if (!invocation.ranks)
+    throw keel::core::UsageError(
+        fmt::format("this command is not computed by several ranks, and the environment says that there are {} "
+                    "(RANK, WORLD_SIZE and their like); start it alone",
+                    place.size));
+  if (place.rank > 0) {
+    if (invocation.log_level != "off") keel::core::set_log_level("error");
+    keel::core::hide_progress();
+    keel::core::install_interrupt_handler({});
+  }
+  std::string program;
+  for (const auto& [name, value] : keel::runtime::program_versions())
+    program += fmt::format("{}{} {}", program.empty() ? "" : ", ", name, value);
+  dist::join(place, program);
+}
+
 int run(int argc, char** argv) {
   cli::common::Invocation invocation;
   CLI::App app{"keel: the Llama 2-Chat alignment recipe. One command per step; `keel COMMAND --help` lists its options and fields.",
@@ -125,7 +149,9 @@ int run(int argc, char** argv) {
   keel::core::install_interrupt_handler();
   keel::runtime::parse_device(invocation.device);
   keel::runtime::configure_process(invocation.threads);
+  meet_other_ranks(invocation);
   invocation.action();
+  dist::leave();
   return flushed(static_cast<int>(Exit::done));
 }
 

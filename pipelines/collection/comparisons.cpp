@@ -204,7 +204,7 @@ void add_comparisons(steps::Plan& plan, const recipe::Version& version) {
   steps::Inputs inputs = {{"prompts", steps::output_of(version.prompts, sandbox ? "prompts_train.jsonl" : "prompts_comparisons.jsonl")}};
   for (const auto& model : {version.newest, version.before})
     if (!model.empty()) inputs.push_back({"model:" + model, steps::model_source(plan.recipe, model)});
-  plan.add(steps::make_step(version.comparisons, settings, std::move(inputs), collect));
+  plan.add(steps::together(steps::make_step(version.comparisons, settings, std::move(inputs), collect)));
 }
 
 }  // namespace keel::pipelines::collection

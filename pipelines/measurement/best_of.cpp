@@ -120,7 +120,7 @@ void add_best_of(steps::Plan& plan) {
     settings.models.push_back(name);
     inputs.push_back({"model:" + name, steps::output_of(stage)});
   }
-  plan.add(steps::make_step("best_of", settings, std::move(inputs), study_models));
+  plan.add(steps::together(steps::make_step("best_of", settings, std::move(inputs), study_models)));
 }
 
 }  // namespace keel::pipelines::measurement

@@ -243,7 +243,7 @@ void add_evaluation(steps::Plan& plan) {
   if (settings.gold)
     for (const char* stage : {recipe::kGoldHelpfulness, recipe::kGoldSafety})
       inputs.push_back({stage, steps::output_of(stage)});
-  plan.add(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 3));
+  plan.add(steps::together(steps::make_step("evaluation", settings, std::move(inputs), evaluate, 3)));
 }
 
 }  // namespace keel::pipelines::measurement

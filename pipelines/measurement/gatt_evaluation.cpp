@@ -250,7 +250,8 @@ steps::Step retention_step(const RetentionSettings& settings, const steps::Input
   core::throw_if_any(std::move(problems));
   for (const auto& name : settings.models)
     if (!steps::has_role(inputs, "model:" + name)) throw core::ConfigError({"models: only a run names its models; give --model"});
-  return steps::make_step("gatt_evaluation", settings, inputs, measure_retention);
+  const steps::Step step = steps::make_step("gatt_evaluation", settings, inputs, measure_retention);
+  return settings.judge.model.empty() ? steps::together(step) : step;
 }
 
 }  // namespace

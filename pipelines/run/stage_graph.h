@@ -34,6 +34,7 @@ struct Stage {
   // manifest.json and attempt.json at its top are reserved. Times and host names go to *.log, timings.json or TensorBoard's event files,
   // which do not count as content. Throws core::Interrupted after saving what a resumed run needs.
   std::function<void(const StageContext&)> run;
+  bool together = false;             // where several ranks run, all compute it; otherwise the first does alone
   std::vector<std::string> scratch;  // paths inside work that are removed once the outputs are complete, e.g. "ckpt"
 };
 

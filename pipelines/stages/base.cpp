@@ -71,7 +71,7 @@ steps::Step base_step(const PretrainSettings& settings, const steps::Inputs& giv
       for (const std::string& name : data::tokenizer_companions())
         if (const auto beside = source.path.parent_path() / name; steps::fs::is_regular_file(beside))
           inputs.push_back({name, steps::from_outside(name, beside)});
-  return steps::make_step("base", settings, std::move(inputs), pretrain);
+  return steps::together(steps::make_step("base", settings, std::move(inputs), pretrain));
 }
 
 struct FormatSettings {

@@ -115,7 +115,7 @@ void distill_answers(const DistillSettings& settings, const steps::Context& cont
 }
 
 steps::Step distill_step(const DistillSettings& settings, const steps::Inputs& inputs) {
-  return steps::make_step("distill", settings, inputs, distill_answers);
+  return steps::together(steps::make_step("distill", settings, inputs, distill_answers));
 }
 
 }  // namespace

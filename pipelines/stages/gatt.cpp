@@ -121,7 +121,7 @@ steps::Step gatt_step(const GattSettings& settings, const steps::Inputs& inputs)
   if (settings.listed.kinds.empty() && settings.listed.count != recipe::ListedValues().count)
     problems.emplace_back("listed.count: nothing reads it without listed.kinds");
   core::throw_if_any(std::move(problems));
-  return steps::make_step("gatt", settings, inputs, make_gatt_rows);
+  return steps::together(steps::make_step("gatt", settings, inputs, make_gatt_rows));
 }
 
 }  // namespace

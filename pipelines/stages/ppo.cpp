@@ -96,7 +96,7 @@ steps::Step ppo_step(const PpoSettings& settings, const steps::Inputs& inputs) {
   core::throw_if_any(std::move(problems));
   if (steps::has_role(inputs, "pretraining") != (settings.ppo.ptx.weight > 0))
     throw core::UsageError("--pretraining and ptx.weight above 0 go together: give both or neither");
-  return steps::make_step("ppo", settings, inputs, optimise);
+  return steps::together(steps::make_step("ppo", settings, inputs, optimise));
 }
 
 }  // namespace

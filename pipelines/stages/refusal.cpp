@@ -98,7 +98,7 @@ void train(const RefusalSettings& settings, const steps::Context& context) {
 }
 
 steps::Step refusal_step(const RefusalSettings& settings, const steps::Inputs& inputs) {
-  return steps::make_step("refusal", settings, inputs, train);
+  return steps::together(steps::make_step("refusal", settings, inputs, train));
 }
 
 }  // namespace

@@ -252,7 +252,7 @@ steps::Step rejection_step(const RejectionSettings& settings, const steps::Input
     }
   }
   core::throw_if_any(std::move(problems));
-  return steps::make_step("rejection", settings, std::move(inputs), sample_and_fine_tune);
+  return steps::together(steps::make_step("rejection", settings, std::move(inputs), sample_and_fine_tune));
 }
 
 }  // namespace

@@ -107,7 +107,7 @@ steps::Step reward_step(const RewardSettings& given, const steps::Inputs& inputs
     throw core::ConfigError({"loss.safety_weight: nothing reads it without --safety; give --safety, or leave it out"});
   core::throw_if_any(reward::problems_of(settings.train.reward));
   if (!settings.safety) safety_weight = 0;
-  return steps::make_step("reward", settings, inputs, train_alone);
+  return steps::together(steps::make_step("reward", settings, inputs, train_alone));
 }
 
 // ---- the stage: a mixture of all batches, and the choice between the new model and the one before ----
@@ -290,7 +290,7 @@ void add_reward(steps::Plan& plan, const recipe::Version& version) {
     const bool from_chat = recipe.reward.start == recipe::RewardStart::sft;
     inputs.push_back({"model", from_chat ? steps::model_source(recipe, "sft") : steps::start_model(recipe)});
     if (previous != nullptr) inputs.push_back(*previous);
-    plan.add(steps::make_step(name, settings, std::move(inputs), train_on_batches));
+    plan.add(steps::together(steps::make_step(name, settings, std::move(inputs), train_on_batches)));
   };
   const auto add_version = [&](SourceKind kind, std::string recipe::Version::*name, double rest_share, const char* first_name,
                                const std::string& first_path) {

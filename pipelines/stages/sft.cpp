@@ -59,7 +59,7 @@ void fine_tune(const SftSettings& settings, const steps::Context& context) {
 steps::Step sft_step(const SftSettings& settings, const steps::Inputs& inputs) {
   core::throw_if_any(policy::problems_of(settings.sft));
   if (!steps::has_role(inputs, "validation")) core::throw_if_any(policy::problems_without_held_out(settings.sft.batch));
-  return steps::make_step("sft", settings, inputs, fine_tune, 2);
+  return steps::together(steps::make_step("sft", settings, inputs, fine_tune, 2));
 }
 
 }  // namespace

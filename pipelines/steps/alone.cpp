@@ -15,7 +15,9 @@
 #include "pipelines/run/fail_point.h"
 #include "pipelines/run/manifest.h"
 #include "pipelines/run/run_directory.h"
+#include "pipelines/steps/ranks.h"
 #include "runtime/device.h"
+#include "runtime/dist/ranks.h"
 
 namespace keel::pipelines::steps {
 namespace {
@@ -70,9 +72,24 @@ fs::path output_file(const fs::path& path) {
   return target;
 }
 
+// The step with its inputs as the command line named them, as something that ranks can compute together.
+run::Stage outside_run(const Step& step) {
+  run::Stage stage;
+  stage.name = step.name, stage.config = step.settings, stage.together = step.together;
+  stage.run = [step](const run::StageContext& context) {
+    std::vector<std::pair<std::string, fs::path>> inputs;
+    for (const auto& [role, source] : step.inputs)
+      inputs.emplace_back(role, source.path);
+    step.run(Context(context.work, context.seed, std::move(inputs)));
+  };
+  return stage;
+}
+
 }  // namespace
 
 void run_alone(const Step& step, const Alone& how) {
+  if (!runtime::dist::first()) return follow({outside_run(step)});
+  const run::Stage stage = led(outside_run(step));
   const fs::path target = how.file.empty() ? core::output_folder(how.out) : output_file(how.out);
   run::check_outside_results(how.out);
   fs::path partial = target;
@@ -110,10 +127,7 @@ void run_alone(const Step& step, const Alone& how) {
     }
     core::write_file(record, core::dump_json(attempt) + "\n");
     try {
-      std::vector<std::pair<std::string, fs::path>> inputs;
-      for (const auto& [role, source] : step.inputs)
-        inputs.emplace_back(role, source.path);
-      step.run(Context(partial, how.seed, std::move(inputs)));
+      stage.run({.work = partial, .inputs = {}, .seed = how.seed, .threads = threads});
     } catch (...) {  // refused input leaves nothing behind
       std::error_code ignored;
       if (!holds_work(partial)) fs::remove_all(partial, ignored);

@@ -1,6 +1,6 @@
 // One step outside a run. It works in DIR.partial, where a later call of the same command continues, and renames it to DIR at the end, with
 // a manifest.json of settings, seed and input digests. Of some steps one file alone is the result: it works in FILE.partial, and what is
-// left at the end is FILE.
+// left at the end is FILE. Where several ranks run, all compute it if the step says so, and the first writes.
 #pragma once
 
 #include <cstdint>

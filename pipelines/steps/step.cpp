@@ -47,6 +47,7 @@ run::Stage as_stage(const Step& step, const std::map<std::string, std::string>& 
                    .config = step.settings,
                    .external = {},
                    .run = nullptr,
+                   .together = step.together,
                    .scratch = {"ckpt"}};
   for (const auto& [role, source] : step.inputs) {
     if (source.stage.empty()) {

@@ -60,6 +60,7 @@ struct Step {
   std::string settings = "{}";  // JSON of the struct that the function gets, without unkeyed() fields
   Inputs inputs;
   std::function<void(const Context&)> run;  // leaves its results in Context::work; ckpt/ there is removed at the end
+  bool together = false;                    // several ranks compute it, if there are several (pipelines/steps/ranks.h)
 };
 
 // `run` is a plain function and sees nothing but the settings that make the key, and the inputs.
@@ -71,6 +72,12 @@ Step make_step(std::string name, const Settings& settings, Inputs inputs, void (
           .settings = core::dump_json(core::key_json_of(settings)),
           .inputs = std::move(inputs),
           .run = [settings, run](const Context& context) { run(settings, context); }};
+}
+
+// `step` for a function that trains models, writes answers or scores them, and asks no service that would be asked by every rank.
+inline Step together(Step step) {
+  step.together = true;
+  return step;
 }
 
 // The step as a stage of a run. `digests`: SHA-256 of outside inputs by their name; an input without one does not exist yet and is not part

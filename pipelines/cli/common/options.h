@@ -27,7 +27,8 @@ struct Invocation {
   uint64_t seed = 1;
   bool seed_given = false;
   std::string log_level = "info";
-  std::string base;  // --base DIR
+  std::string base;    // --base DIR
+  bool ranks = false;  // the command can be computed by several (runtime/dist/ranks.h)
   std::function<void()> action;
 };
 

@@ -85,6 +85,7 @@ void add_step(CLI::App& parent, const steps::Command& step, common::Invocation& 
   common::add_common_options(*command, invocation);
   common::describe_fields(*command, draft->fields);
   command->callback([=, &invocation] {
+    invocation.ranks = true;
     invocation.action = [=, &invocation] {
       common::configure(draft->fields, invocation);
       std::vector<std::string> read;

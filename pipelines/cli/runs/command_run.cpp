@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,7 +23,9 @@
 #include "pipelines/run/stage_runner.h"
 #include "pipelines/stages/graph.h"
 #include "pipelines/stages/outside.h"
+#include "pipelines/steps/ranks.h"
 #include "runtime/device.h"
+#include "runtime/dist/ranks.h"
 
 namespace keel::pipelines::cli::runs {
 namespace {
@@ -78,7 +81,9 @@ void run_recipe(const RunCommandOptions& options, common::Invocation& invocation
   core::DigestCache known(run.digest_file(), !options.verify);
   const auto external =
       stages::external_digests(recipe, known, record ? stages::people_digests(record->external) : std::map<std::string, std::string>{});
-  const std::vector<run::Stage> stages = stages::build_stages(recipe, external);
+  std::vector<run::Stage> stages = stages::build_stages(recipe, external);
+  if (!runtime::dist::first()) return steps::follow(stages);
+  std::ranges::transform(stages, stages.begin(), steps::led);
   run::RunOptions run_options = options_for(recipe, invocation);
   run_options.until = options.until;
   run_options.only = options.only;
@@ -164,7 +169,10 @@ void add_run_commands(CLI::App& app, common::Invocation& invocation) {
   command->get_option("--config")->description("JSON file (comments allowed) with fields that replace the recipe's");
   recipe::Recipe defaults;
   common::describe_fields(*command, core::fields_of(defaults), "Fields of a recipe, of --config and --set");
-  command->callback([options, &invocation] { invocation.action = [options, &invocation] { run_recipe(*options, invocation); }; });
+  command->callback([options, &invocation] {
+    invocation.ranks = true;
+    invocation.action = [options, &invocation] { run_recipe(*options, invocation); };
+  });
 
   const auto add_on_folder = [&](const char* name, const char* help, const auto& action) {
     auto folder = std::make_shared<std::string>();

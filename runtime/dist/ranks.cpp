@@ -1,0 +1,277 @@
+#include "runtime/dist/ranks.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Logging.h>
+#include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+
+namespace keel::runtime::dist {
+namespace {
+
+using Store = c10::intrusive_ptr<c10d::Store>;
+using std::chrono::milliseconds;
+
+struct Group {
+  Place place;
+  milliseconds timeout;
+  Store store;
+  std::unique_ptr<c10d::ProcessGroupGloo> gloo;
+  int64_t announcements = 0;
+  int64_t payload = 0;
+};
+
+std::unique_ptr<Group> group;  // of this process; none: it computes alone
+
+constexpr const char* kEnded = "ended";  // the store's key for the first rank that ended with an error: "CODE RANK REASON"
+constexpr const char* kRead = "ended/read";
+
+std::string announcement_key(int64_t number) {
+  return fmt::format("announcement/{}", number);
+}
+
+// Ends this rank as another one asked for; returns where none did, or the store is gone with it.
+void follow_ended_rank() {
+  std::string text;
+  try {
+    if (!group->store->check({kEnded})) return;
+    text = group->store->get_to_str(kEnded);
+    group->store->add(kRead, 1);
+  } catch (const std::exception&) {
+    return;
+  }
+  const size_t code = text.find(' '), who = text.find(' ', code + 1);
+  throw core::Error(static_cast<core::Exit>(std::stoi(text.substr(0, code))),
+                    fmt::format("rank {} ended the work of all: {}", text.substr(code + 1, who - code - 1), text.substr(who + 1)));
+}
+
+// Runs a piece of communication. Its failure is another rank's end, or the network's.
+template <class Call>
+auto together(Call&& call) {
+  try {
+    return call();
+  } catch (const core::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    std::this_thread::sleep_for(milliseconds(200));  // a rank that fails tells why before it goes, but the news of its end may be faster
+    follow_ended_rank();
+    const std::string text = error.what();
+    throw core::IoError(
+        fmt::format("another rank is gone, or did not answer for {} minutes; give the same command again to all ranks, and "
+                    "it goes on from the last checkpoint ({})",
+                    std::chrono::duration_cast<std::chrono::minutes>(group->timeout).count(), text.substr(0, text.find('\n'))));
+  }
+}
+
+void all_reduce(const at::Tensor& tensor) {
+  std::vector<at::Tensor> one = {tensor};
+  group->gloo->allreduce(one)->wait();
+}
+
+// What travels before a rank's bytes. A signal that one rank got counts for all once they have its greeting.
+struct Greeting {
+  int64_t length = 0;
+  int64_t signal = 0;
+};
+
+// Of each rank a greeting and, after it, as many of its bytes as fit into `room`.
+std::vector<std::string> all_gather(const std::string& own, size_t room) {
+  const Greeting greeting{.length = std::ssize(own), .signal = core::interrupt_signal()};
+  const auto bytes = static_cast<int64_t>(sizeof(Greeting) + room);
+  std::vector<at::Tensor> input = {at::zeros({bytes}, at::kByte)};
+  auto* to = static_cast<char*>(input[0].mutable_data_ptr());
+  std::memcpy(to, &greeting, sizeof(Greeting));
+  std::memcpy(to + sizeof(Greeting), own.data(), std::min(own.size(), room));
+  std::vector<std::vector<at::Tensor>> all(1);
+  for (int i = 0; i < group->place.size; ++i)
+    all[0].push_back(at::empty({bytes}, at::kByte));
+  group->gloo->allgather(all, input)->wait();
+  std::vector<std::string> parts;
+  for (const at::Tensor& part : all[0])
+    parts.emplace_back(static_cast<const char*>(part.const_data_ptr()), part.nbytes());
+  return parts;
+}
+
+Greeting greeting_of(const std::string& part) {
+  Greeting greeting;
+  std::memcpy(&greeting, part.data(), sizeof(Greeting));
+  return greeting;
+}
+
+Store open_store(const Place& place, milliseconds timeout) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(place.port);
+  options.isServer = place.rank == 0 && !place.store_is_there;
+  options.waitWorkers = false;  // the group's own meeting waits
+  options.timeout = timeout;
+  return c10::make_intrusive<c10d::PrefixStore>(fmt::format("keel/{}", place.attempt),
+                                                c10::make_intrusive<c10d::TCPStore>(place.address, options));
+}
+
+}  // namespace
+
+void join(const Place& place, const std::string& program, milliseconds timeout) {
+  if (place.size == 1) return;
+  FLAGS_caffe2_log_level = c10::GLOG_ERROR;  // c10d warns with stack traces; what it says is in the errors below
+  const milliseconds meeting = std::min<milliseconds>(timeout, std::chrono::minutes(5));
+  try {
+    group = std::make_unique<Group>(Group{.place = place, .timeout = timeout, .store = open_store(place, meeting), .gloo = nullptr});
+    const auto options = c10d::ProcessGroupGloo::Options::create_default(meeting);
+    group->gloo = std::make_unique<c10d::ProcessGroupGloo>(group->store, place.rank, place.size, options);
+    group->gloo->barrier()->wait();
+    group->gloo->setTimeout(timeout);
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    throw core::IoError(
+        fmt::format("rank {} of {} did not meet the others at {}:{} ({}); are all ranks started, and does each reach it? "
+                    "GLOO_SOCKET_IFNAME names the network interface to use",
+                    place.rank, place.size, place.address, place.port, text.substr(0, text.find('\n'))));
+  }
+  const std::vector<std::string> programs = gather(program);
+  for (size_t i = 0; i < programs.size(); ++i)
+    if (programs[i] != programs[0])
+      throw core::UsageError(
+          fmt::format("ranks 0 and {} would not compute the same bits: {} and {}; start one build of keel on machines "
+                      "of one vector level (ATEN_CPU_CAPABILITY=avx2 brings the others down to it)",
+                      i, programs[0], programs[i]));
+}
+
+void leave(int code, const std::string& problem) {
+  if (!group) return;
+  try {
+    if (!problem.empty()) {
+      const std::string none;
+      const std::string text = fmt::format("{} {} {}", code, rank(), problem);
+      const bool mine = group->store->compareSet(kEnded, none, text) == text;
+      group->gloo.reset();  // which tells those that wait for this rank
+      // Rank 0 may serve the store: it stays until the others have read why it goes, or are gone themselves.
+      for (int tries = 0; mine && first() && !group->place.store_is_there && tries < 30; ++tries) {
+        if (group->store->add(kRead, 0) >= size() - 1) break;
+        std::this_thread::sleep_for(milliseconds(100));
+      }
+    } else if (first()) {
+      announce({});
+      for (int tries = 0; !group->place.store_is_there && tries < 100; ++tries) {
+        if (group->store->add("left", 0) >= size() - 1) break;
+        std::this_thread::sleep_for(milliseconds(50));
+      }
+    } else {
+      group->store->add("left", 1);
+    }
+  } catch (const std::exception&) {  // the others are gone already
+  }
+  group.reset();
+}
+
+int rank() {
+  return group ? group->place.rank : 0;
+}
+int size() {
+  return group ? group->place.size : 1;
+}
+int local_size() {
+  return group ? group->place.local_size : 1;
+}
+int64_t payload_bytes() {
+  return group ? group->payload : 0;
+}
+
+void sum(const std::vector<at::Tensor>& tensors) {
+  if (!group) return;
+  const at::NoGradGuard no_grad;
+  constexpr int64_t kTogether = int64_t{8} << 20;  // numbers: small tensors travel together, and the copy stays small
+  together([&] {
+    for (size_t begin = 0, end = 0; begin < tensors.size(); begin = end) {
+      int64_t numbers = 0;
+      std::vector<at::Tensor> flat;
+      for (; end < tensors.size() &&
+             (end == begin || (numbers + tensors[end].numel() <= kTogether && tensors[end].scalar_type() == tensors[begin].scalar_type()));
+           ++end) {
+        numbers += tensors[end].numel();
+        flat.push_back(tensors[end].reshape({-1}));
+      }
+      const at::Tensor whole = flat.size() == 1 ? flat[0].contiguous() : at::cat(flat);
+      all_reduce(whole);
+      group->payload += 2 * (size() - 1) * static_cast<int64_t>(whole.nbytes()) / size();
+      int64_t at = 0;
+      for (size_t i = begin; i < end; at += tensors[i++].numel())
+        tensors[i].copy_(whole.narrow(0, at, tensors[i].numel()).view(tensors[i].sizes()));
+    }
+  });
+}
+
+std::vector<std::string> gather(const std::string& own) {
+  if (!group) return {own};
+  return together([&] {
+    constexpr size_t kShort = 1024;  // what fits needs no second turn
+    std::vector<std::string> all = all_gather(own, kShort);
+    int64_t longest = 0, signal = 0;
+    for (const std::string& part : all) {
+      longest = std::max(longest, greeting_of(part).length);
+      signal = std::max(signal, greeting_of(part).signal);
+    }
+    core::agree_on_interrupt(static_cast<int>(signal));
+    if (longest > static_cast<int64_t>(kShort)) all = all_gather(own, static_cast<size_t>(longest));
+    for (std::string& part : all) {
+      const int64_t length = greeting_of(part).length;
+      part = part.substr(sizeof(Greeting), static_cast<size_t>(length));
+      group->payload += length;
+    }
+    group->payload -= std::ssize(own);
+    return all;
+  });
+}
+
+void check_equal(const std::string& what, const std::string& own) {
+  const std::vector<std::string> all = gather(core::sha256(own));
+  for (size_t i = 1; i < all.size(); ++i)
+    if (all[i] != all[0])
+      throw core::Error(core::Exit::internal, fmt::format("{} of ranks 0 and {} differ: the work stops before it is wrong for longer; are "
+                                                          "the machines, their libraries and keel the same?",
+                                                          what, i));
+}
+
+void announce(const std::string& message) {
+  if (group) together([&] { group->store->set(announcement_key(group->announcements++), message); });
+}
+
+std::string next_announcement() {
+  return together([&] {
+    const std::string key = announcement_key(group->announcements++);
+    while (!group->store->check({key})) {
+      follow_ended_rank();
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    return group->store->get_to_str(key);
+  });
+}
+
+std::vector<core::Ids> own_part(const std::vector<core::Ids>& rows) {
+  int64_t total = 0;
+  for (const core::Ids& row : rows)
+    total += std::ssize(row);
+  // Row i belongs to the rank in whose share of all ids its middle lies.
+  std::vector<core::Ids> own;
+  int64_t before = 0;
+  for (const core::Ids& row : rows) {
+    const int64_t middle = 2 * before + std::ssize(row);
+    before += std::ssize(row);
+    if (std::min<int64_t>(middle * size() / std::max<int64_t>(2 * total, 1), size() - 1) == rank()) own.push_back(row);
+  }
+  return own;
+}
+
+}  // namespace keel::runtime::dist
