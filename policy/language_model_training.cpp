@@ -34,6 +34,7 @@ std::vector<std::string> problems_without_held_out(const BatchConfig& batch) {
 
 double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& sequences, const BatchConfig& config) {
   const at::NoGradGuard no_grad;
+  const runtime::OneWorkerOn one(model.embedding.device());
   std::vector<int64_t> lengths;
   for (const auto& sequence : sequences)
     lengths.push_back(static_cast<int64_t>(sequence.ids.size()));

@@ -125,12 +125,23 @@ runtime::Parameters parameters(const Llama& model) {
   return list;
 }
 
-at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch) {
-  const bool causal = !batch.segments.defined() && !batch.keep.defined() && batch.forks.empty();
-  TORCH_CHECK(!causal || batch.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", batch.ids.size(1),
+Llama moved(const Llama& model, c10::Device device) {
+  Llama there = model;
+  visit_weights(there, [&](const std::string&, at::Tensor& tensor) { tensor = tensor.to(device); });
+  visit_adapters(there, [&](const std::string&, LowRank& adapter) {
+    adapter.a = adapter.a.to(device);
+    adapter.b = adapter.b.to(device);
+  });
+  return there;
+}
+
+at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& given) {
+  const bool causal = !given.segments.defined() && !given.keep.defined() && given.forks.empty();
+  TORCH_CHECK(!causal || given.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", given.ids.size(1),
               " tokens is longer than the model's context of ", model.config.max_position_embeddings);
-  if (!batch.keep.defined() && engine_takes(model)) return trunk_states(model, batch);
-  TORCH_CHECK(batch.forks.empty() || batch.keep.defined(), "[policy.hidden_states] rows that fork need a mask for this model");
+  if (!given.keep.defined() && engine_takes(model)) return trunk_states(model, given);
+  TORCH_CHECK(given.forks.empty() || given.keep.defined(), "[policy.hidden_states] rows that fork need a mask for this model");
+  const runtime::TokenBatch batch = runtime::moved(given, model.embedding.device());
   const Rotary turns = rotary(model.config, batch.positions);
   const at::Tensor keep = batch.keep.defined() || causal ? batch.keep : segment_mask(batch.segments);
   at::Tensor x = at::embedding(model.embedding, batch.ids);

@@ -68,7 +68,10 @@ Llama backbone_of(const Llama& model);
 // Every weight once, under its Hugging Face name, in file order. A tied head is not listed, nor are adapters (policy/lora.h).
 runtime::Parameters parameters(const Llama& model);
 
-// Final hidden states, after the last norm: [B, T, D].
+// The model on `device`, adapters included: shares storage where it is there already.
+Llama moved(const Llama& model, c10::Device device);
+
+// Final hidden states, after the last norm, where the weights lie: [B, T, D]. The batch may lie on the host.
 at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& batch);
 
 // Logits of hidden states [..., D]: [..., V] fp32.

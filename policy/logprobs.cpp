@@ -70,6 +70,7 @@ class PackedLogprobs {
 std::vector<std::vector<float>> plain_logprobs(const Llama& model, const std::vector<core::Ids>& rows, double temperature,
                                                int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
+  const runtime::OneWorkerOn one(model.embedding.device());
   std::vector<std::vector<float>> result(rows.size());
   const auto batches = runtime::batches_by_length(rows, batch_tokens);
   runtime::for_each_piece(std::ssize(batches), [&](int64_t piece) {
@@ -134,7 +135,7 @@ RowLogprobs logprobs_by(const Llama& model, double temperature) {
 at::Tensor masked_logprobs(const Llama& model, const runtime::TargetBatch& batch, double temperature) {
   const at::Tensor hidden = hidden_states(model, batch.tokens);
   const at::Tensor places = at::nonzero(batch.loss_mask.reshape({-1})).squeeze(-1);
-  const at::Tensor kept = hidden.reshape({-1, hidden.size(-1)}).index_select(0, places);
+  const at::Tensor kept = hidden.reshape({-1, hidden.size(-1)}).index_select(0, places.to(hidden.device()));
   return state_logprobs(model, kept, batch.targets.reshape({-1}).index_select(0, places), temperature);
 }
 

@@ -28,7 +28,8 @@ inline constexpr int64_t kMostLogitsBytes = int64_t{1} << 28;
 int64_t positions_at_once(const Llama& model, int64_t most_bytes = kMostLogitsBytes);
 
 // log p(target) in nats, of softmax(logits / temperature), from final hidden states: [N, D] and [N] int64 -> [N] fp32, with gradients if
-// states or head have them.
+// states or head have them. On the host wherever the model lies: losses and statistics of so few numbers are computed there, and a step
+// waits for a device once.
 at::Tensor state_logprobs(const Llama& model, const at::Tensor& states, const at::Tensor& targets, double temperature = 1.0,
                           int64_t most_bytes = kMostLogitsBytes);
 

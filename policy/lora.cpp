@@ -157,6 +157,8 @@ Llama with_lora(const Llama& base, const LoraConfig& config, uint64_t seed, cons
     float* value = adapter.a.mutable_data_ptr<float>();
     for (int64_t i = 0; i < adapter.a.numel(); ++i)
       value[i] = static_cast<float>(bound * (2 * stream.uniform() - 1));
+    adapter.a = adapter.a.to(weight.device());
+    adapter.b = adapter.b.to(weight.device());
   });
   return model;
 }
@@ -244,7 +246,7 @@ Llama load_adapters(const std::filesystem::path& folder, const Llama& base, at::
       problems.push_back(fmt::format("{} must be floating-point [{}], got {} [{}]", name, fmt::join(shape, ", "),
                                      c10::toString(found->second.scalar_type()), fmt::join(found->second.sizes(), ", ")));
     else
-      tensor = found->second.to(at::kFloat);
+      tensor = found->second.to(base.embedding.device(), at::kFloat);
     tensors.erase(found);
     return tensor;
   };

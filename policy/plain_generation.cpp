@@ -26,10 +26,12 @@ namespace {
 struct Cache {
   std::vector<at::Tensor> keys, values;  // one per layer, [B, G, S, h]
   at::Tensor lengths;                    // [B] int64, tokens stored
+  int64_t longest = 0;                   // no less than any of them, known without waiting for a device
 };
 
-// Runs the prompts and returns the logits after each row's last token, [B, V].
-at::Tensor prefill(const Llama& model, const runtime::TokenBatch& batch, int64_t slots, Cache& cache) {
+// Runs the prompts and returns the logits after each row's last token, [B, V] on the host.
+at::Tensor prefill(const Llama& model, const runtime::TokenBatch& given, int64_t slots, Cache& cache) {
+  const runtime::TokenBatch batch = runtime::moved(given, model.embedding.device());
   const int64_t rows = batch.ids.size(0), width = batch.ids.size(1);
   const Rotary turns = rotary(model.config, batch.positions);
   at::Tensor x = at::embedding(model.embedding, batch.ids);
@@ -42,17 +44,19 @@ at::Tensor prefill(const Llama& model, const runtime::TokenBatch& batch, int64_t
       return attention(q, k, v, {});
     });
   cache.lengths = batch.lengths.clone();
-  const at::Tensor last = x.index({at::arange(rows, at::kLong), batch.lengths - 1});
-  return logits_of(model, rms_norm(last, model.norm, model.config.rms_norm_eps));
+  cache.longest = width;
+  const at::Tensor last = x.index({at::arange(rows, batch.lengths.options()), batch.lengths - 1});
+  return logits_of(model, rms_norm(last, model.norm, model.config.rms_norm_eps)).cpu();
 }
 
-// Appends one token to every row; logits after it, [B, V].
+// Appends one token to every row; logits after it, [B, V] on the host, which samples: as many draws, sorts and sums as there are words are
+// cheap beside a step of a model, and the same everywhere.
 at::Tensor decode(const Llama& model, const at::Tensor& ids, Cache& cache) {
   const at::Tensor positions = cache.lengths.unsqueeze(-1);  // [B, 1]
   const Rotary turns = rotary(model.config, positions);
-  const int64_t used = cache.lengths.max().item<int64_t>() + 1;
-  const at::Tensor keep = (at::arange(used, at::kLong).unsqueeze(0) <= positions).unsqueeze(1).unsqueeze(1);  // [B, 1, 1, used]
-  at::Tensor x = at::embedding(model.embedding, ids.unsqueeze(-1));
+  const int64_t used = ++cache.longest;
+  const at::Tensor keep = (at::arange(used, positions.options()).unsqueeze(0) <= positions).unsqueeze(1).unsqueeze(1);  // [B, 1, 1, used]
+  at::Tensor x = at::embedding(model.embedding, ids.unsqueeze(-1).to(positions.device()));
   size_t index = 0;
   for (const auto& layer : model.layers) {
     at::Tensor& keys = cache.keys[index];
@@ -65,10 +69,11 @@ at::Tensor decode(const Llama& model, const at::Tensor& ids, Cache& cache) {
     });
   }
   cache.lengths += 1;
-  return logits_of(model, rms_norm(x.squeeze(1), model.norm, model.config.rms_norm_eps));
+  return logits_of(model, rms_norm(x.squeeze(1), model.norm, model.config.rms_norm_eps)).cpu();
 }
 
-void keep_rows(Cache& cache, const at::Tensor& rows) {
+void keep_rows(Cache& cache, const at::Tensor& on_host) {
+  const at::Tensor rows = on_host.to(cache.lengths.device());
   for (auto* list : {&cache.keys, &cache.values})
     for (auto& tensor : *list)
       tensor = tensor.index_select(0, rows);
@@ -126,6 +131,7 @@ int64_t rows_together(int64_t count, int64_t batch_rows) {
 
 void generate_plainly(const Llama& model, const GenerationJob& job, std::vector<core::Sample>& answers) {
   const at::NoGradGuard no_grad;
+  const runtime::OneWorkerOn one(model.embedding.device());
   const auto count = std::ssize(answers);
   const int64_t batch_rows = std::min(rows_together(count, job.batch_rows), positions_at_once(model));
   std::mutex reporting;

@@ -139,15 +139,17 @@ StateLogprobs state_logprobs_and_entropies(const Llama& model, const at::Tensor&
       entropies.push_back(-(logprobs.exp() * logprobs).sum(-1));
     });
   }
-  return {state_logprobs(model, states, targets, temperature, most_bytes), entropies.empty() ? at::empty({0}) : at::cat(entropies)};
+  return {state_logprobs(model, states, targets, temperature, most_bytes), entropies.empty() ? at::empty({0}) : at::cat(entropies).cpu()};
 }
 
 at::Tensor state_logprobs(const Llama& model, const at::Tensor& states, const at::Tensor& targets, double temperature, int64_t most_bytes) {
   TORCH_CHECK(model.head.defined(), "[policy.state_logprobs] this model has no language-model head (a reward model's backbone?)");
   if (by_engine(states, model.head)) return state_logprobs_and_entropies(model, states, targets, temperature, most_bytes).logprobs;
   const int64_t at_once = positions_at_once(model, most_bytes);
-  if (states.size(0) <= at_once) return target_logprobs(logits_of(model, states), targets, temperature);
-  return ChunkedLogprobs::apply(states, model.head, targets, temperature, at_once);
+  const at::Tensor there = targets.to(states.device());
+  const at::Tensor logprobs = states.size(0) <= at_once ? target_logprobs(logits_of(model, states), there, temperature)
+                                                        : ChunkedLogprobs::apply(states, model.head, there, temperature, at_once);
+  return logprobs.cpu();
 }
 
 }  // namespace keel::policy

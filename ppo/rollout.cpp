@@ -82,7 +82,7 @@ std::vector<std::vector<int64_t>> micro_batches(const Rollout& rollout, const st
 at::Tensor answer_states(const policy::Llama& trunk, const AnswerBatch& batch) {
   const at::Tensor hidden = policy::hidden_states(trunk, batch.inputs.tokens);
   const at::Tensor places = at::nonzero(batch.inputs.loss_mask.reshape({-1})).squeeze(-1);
-  return hidden.reshape({-1, hidden.size(-1)}).index_select(0, places);
+  return hidden.reshape({-1, hidden.size(-1)}).index_select(0, places.to(hidden.device()));
 }
 
 AnswerLogprobs answer_logprobs(const policy::Llama& policy, const at::Tensor& states, const AnswerBatch& batch, double temperature,
@@ -99,7 +99,7 @@ AnswerLogprobs answer_logprobs(const policy::Llama& policy, const AnswerBatch& b
 }
 
 at::Tensor answer_values(const at::Tensor& score, const at::Tensor& states, const AnswerBatch& batch) {
-  return at_true_places(at::linear(states, score).squeeze(-1).to(at::kFloat), batch.mask);
+  return at_true_places(at::linear(states, score).squeeze(-1).to(at::kFloat).cpu(), batch.mask);
 }
 
 at::Tensor answer_values(const reward::RewardModel& critic, const AnswerBatch& batch) {

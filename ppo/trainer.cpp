@@ -88,6 +88,7 @@ Trainer::Experience Trainer::forward(const Rollout& rollout) const {
                         .returns = {},
                         .metrics = {}};
   const double temperature = config_.sampling.temperature;
+  const runtime::OneWorkerOn one(critic_.score.device());
   for (const MicroBatches& minibatch : plan(rollout, 0)) {
     runtime::for_each_own_piece(std::ssize(minibatch), [&](int64_t piece) {
       const AnswerBatch batch = answer_batch(rollout, minibatch[static_cast<size_t>(piece)]);

@@ -30,6 +30,7 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
   const double temperature = config.sampling.temperature;
   const bool recorded = policy::records_exactly(policy);
   const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
+  const runtime::OneWorkerOn one(policy.embedding.device());
   std::pair both(recorded ? rollout.engine_logprobs : empty.clone(), empty);
   runtime::for_each_own_piece(std::ssize(batches), [&](int64_t piece) {
     core::stop_if_interrupted("evaluating held-out prompts");

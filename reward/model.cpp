@@ -21,19 +21,23 @@
 
 namespace keel::reward {
 
-at::Tensor make_head(const policy::LlamaConfig& shape, HeadStart head, uint64_t seed) {
-  const int64_t width = shape.hidden_size;
+at::Tensor make_head(const policy::Llama& model, HeadStart head, uint64_t seed) {
+  const int64_t width = model.config.hidden_size;
   at::Tensor made = at::zeros({1, width}, at::kFloat);
-  if (head == HeadStart::zeros) return made;
+  if (head == HeadStart::zeros) return made.to(model.embedding.device());
   core::Stream stream(seed, "reward.head");
   float* weight = made.mutable_data_ptr<float>();
   for (int64_t i = 0; i < width; ++i)
     weight[i] = static_cast<float>(stream.normal() / static_cast<double>(width + 1));
-  return made;
+  return made.to(model.embedding.device());
 }
 
 RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed) {
-  return {policy::frozen_copy(policy::merged(policy::backbone_of(model))), make_head(model.config, head, seed)};
+  return {policy::frozen_copy(policy::merged(policy::backbone_of(model))), make_head(model, head, seed)};
+}
+
+RewardModel moved(const RewardModel& model, c10::Device device) {
+  return {policy::moved(model.backbone, device), model.score.to(device)};
 }
 
 RewardModel frozen_copy(const RewardModel& model) {
@@ -47,20 +51,24 @@ runtime::Parameters parameters(const RewardModel& model) {
 }
 
 at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& batch) {
-  return at::linear(policy::hidden_states(model.backbone, batch), model.score).squeeze(-1).to(at::kFloat);
+  return at::linear(policy::hidden_states(model.backbone, batch), model.score).squeeze(-1).to(at::kFloat).cpu();
 }
 
 at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch) {
   const at::Tensor hidden = policy::hidden_states(model.backbone, batch);
   const int64_t rows = hidden.size(0), width = hidden.size(1);
   const at::Tensor last = at::arange(rows, batch.lengths.options()) * width + batch.lengths - 1;
-  return at::linear(hidden.reshape({rows * width, -1}).index_select(0, last), model.score).squeeze(-1).to(at::kFloat);
+  return at::linear(hidden.reshape({rows * width, -1}).index_select(0, last.to(hidden.device())), model.score)
+      .squeeze(-1)
+      .to(at::kFloat)
+      .cpu();
 }
 
 namespace {
 
 std::vector<double> plain_scores(const RewardModel& model, const std::vector<core::Ids>& rows, int64_t batch_tokens) {
   const at::NoGradGuard no_grad;
+  const runtime::OneWorkerOn one(model.score.device());
   policy::check_ids(model.backbone, rows);
   std::vector<double> scores(rows.size());
   const auto batches = runtime::batches_by_length(rows, batch_tokens);

@@ -28,20 +28,22 @@ constexpr auto names(HeadStart) {
   return std::to_array<core::Named<HeadStart>>({{HeadStart::normal, "normal"}, {HeadStart::zeros, "zeros"}});
 }
 
-at::Tensor make_head(const policy::LlamaConfig& shape, HeadStart head, uint64_t seed);  // [1, D] fp32
+at::Tensor make_head(const policy::Llama& model, HeadStart head, uint64_t seed);  // [1, D] fp32, where the model lies
 
 // A reward model (or critic) on a copy of a language model's weights, its adapters merged into them.
 RewardModel make_reward_model(const policy::Llama& model, HeadStart head, uint64_t seed);
+
+RewardModel moved(const RewardModel& model, c10::Device device);  // shares storage where it is there already
 
 RewardModel frozen_copy(const RewardModel& model);  // shares no storage, needs no gradients
 
 // Every weight once under its Hugging Face name, "score.weight" last; shares storage.
 runtime::Parameters parameters(const RewardModel& model);
 
-// w . h_t at every position, [B, T] fp32: the values of a critic. Values after a row's last token are meaningless.
+// w . h_t at every position, [B, T] fp32 on the host: the values of a critic. Values after a row's last token are meaningless.
 at::Tensor token_values(const RewardModel& model, const runtime::TokenBatch& batch);
 
-// w . h at the last token of each row of a right-padded batch, [B] fp32, with gradients if the weights have them.
+// w . h at the last token of each row of a right-padded batch, [B] fp32 on the host, with gradients if the weights have them.
 at::Tensor last_token_scores(const RewardModel& model, const runtime::TokenBatch& batch);
 
 // Scores of rows of ids, in their order, without gradients. Of a model that engine_takes() (policy/packed_model.h) the score depends on

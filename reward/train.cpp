@@ -82,7 +82,7 @@ std::vector<std::string> problems_with(const RewardTrainConfig& config, const po
 RewardModel reward_start(const policy::Llama& model, const RewardTrainConfig& config, uint64_t seed) {
   core::throw_if_any(problems_with(config, model.config));
   if (config.lora.rank == 0) return make_reward_model(model, config.head, seed);
-  return {policy::with_lora(policy::backbone_of(model), config.lora, seed, "reward.lora"), make_head(model.config, config.head, seed)};
+  return {policy::with_lora(policy::backbone_of(model), config.lora, seed, "reward.lora"), make_head(model, config.head, seed)};
 }
 
 std::vector<runtime::RowRange> micro_batches(std::span<const core::TokenPair> pairs, const RewardTrainConfig& config) {

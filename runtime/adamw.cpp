@@ -71,7 +71,7 @@ AdamW::AdamW(Parameters parameters, AdamWConfig config) : parameters_(std::move(
                 "; weights that learn must be fp32, or small updates are lost");
     m_.push_back(at::zeros_like(tensor));
     v_.push_back(at::zeros_like(tensor));
-    step_tensors_.push_back(at::full({}, 0.0, at::kFloat));
+    step_tensors_.push_back(at::full({}, 0.0, tensor.options().requires_grad(false)));  // a device's kernel reads it there
   }
 }
 

@@ -10,6 +10,13 @@
 
 namespace keel::runtime {
 
+TokenBatch moved(const TokenBatch& batch, c10::Device device) {
+  TokenBatch there = batch;
+  for (at::Tensor* tensor : {&there.ids, &there.positions, &there.segments, &there.lengths, &there.keep})
+    if (tensor->defined()) *tensor = tensor->to(device, /*non_blocking=*/true);
+  return there;
+}
+
 TokenBatch pad_right(const std::vector<core::Ids>& rows) {
   size_t longest = 0;
   for (const auto& row : rows) {

@@ -26,6 +26,9 @@ struct TokenBatch {
   std::vector<Fork> forks = {};  // of each row, or none at all; `keep`, where it is defined, says the same
 };
 
+// The batch on `device`: the same tensors where they are there already. Batches are filled on the host.
+TokenBatch moved(const TokenBatch& batch, c10::Device device);
+
 // One sequence a row, padded on the right to the longest. No row may be empty.
 TokenBatch pad_right(const std::vector<core::Ids>& rows);
 

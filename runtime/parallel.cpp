@@ -108,12 +108,21 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
   if (first->error) std::rethrow_exception(first->error);
 }
 
+OneWorkerOn::OneWorkerOn(c10::Device device) : before_(inside_piece) {
+  inside_piece = inside_piece || !device.is_cpu();
+}
+
+OneWorkerOn::~OneWorkerOn() {
+  inside_piece = before_;
+}
+
 void for_each_own_piece(int64_t pieces, const std::function<void(int64_t piece)>& work) {
   for_each_piece(own_count(pieces), [&](int64_t own) { work(dist::rank() + own * dist::size()); });
 }
 
 void accumulate_gradients(const Parameters& parameters, int64_t pieces, const std::function<at::Tensor(int64_t piece)>& loss) {
   const std::vector<at::Tensor> weights = tensors_of(parameters);
+  const OneWorkerOn one(weights.empty() ? at::kCPU : weights.front().device());
   const auto workers = static_cast<size_t>(worker_count(own_count(pieces)));
   std::vector<std::vector<at::Tensor>> sums(workers, std::vector<at::Tensor>(weights.size()));
   for_each_own_piece(pieces, [&](int64_t piece) {

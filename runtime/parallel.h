@@ -4,6 +4,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <functional>
@@ -28,6 +29,19 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
 // The same with helper threads from `start`, for tests.
 using StartThread = std::function<std::thread(std::function<void()> body)>;
 void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& work, const StartThread& start);
+
+// While it lives, this thread computes pieces one after the other, unless `device` is the CPU: workers would all hold activations there,
+// and gain nothing.
+class OneWorkerOn {
+ public:
+  explicit OneWorkerOn(c10::Device device);
+  OneWorkerOn(const OneWorkerOn&) = delete;
+  OneWorkerOn& operator=(const OneWorkerOn&) = delete;
+  ~OneWorkerOn();
+
+ private:
+  bool before_;
+};
 
 // for_each_piece() of the pieces of this rank (runtime/dist/ranks.h): all, in a process of its own.
 void for_each_own_piece(int64_t pieces, const std::function<void(int64_t piece)>& work);

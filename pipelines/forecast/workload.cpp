@@ -58,7 +58,7 @@ Workload training(const policy::Llama& model, int threads) {
 
 Workload reward_training(const policy::Llama& model, int threads) {
   constexpr int64_t kPairs = 4, kPrompt = 150, kAnswer = 50;
-  const reward::RewardModel trained = {policy::backbone_of(model), reward::make_head(model.config, reward::HeadStart::normal, 1)};
+  const reward::RewardModel trained = {policy::backbone_of(model), reward::make_head(model, reward::HeadStart::normal, 1)};
   auto pairs = std::make_shared<std::vector<core::TokenPair>>();
   for (int64_t pair = 0; pair < kPairs * threads; ++pair) {
     const core::Ids prompt = random_ids(model.config, kPrompt, 3 * pair);
@@ -76,7 +76,7 @@ Workload reward_training(const policy::Llama& model, int threads) {
 }
 
 Workload scoring(const policy::Llama& model, int64_t rows) {
-  const reward::RewardModel reward = {policy::backbone_of(model), reward::make_head(model.config, reward::HeadStart::normal, 1)};
+  const reward::RewardModel reward = {policy::backbone_of(model), reward::make_head(model, reward::HeadStart::normal, 1)};
   std::vector<core::Ids> texts;
   double tokens = 0;
   for (int64_t row = 0; row < rows; ++row) {
