@@ -272,6 +272,21 @@ int64_t Generator::pages_in_use() const {
 
 namespace {
 
+void check_job(const Llama& model, const GenerationJob& job) {
+  TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
+  TORCH_CHECK(job.limits.empty() || job.limits.size() == job.prompts.size(), "[policy.generate] ", job.prompts.size(),
+              " prompts need as many limits, got ", job.limits.size());
+  for (const int64_t limit : job.limits)
+    TORCH_CHECK(limit >= 1, "[policy.generate] a limit must be at least 1, got ", limit);
+  check_ids(model, job.prompts);
+  for (size_t i = 0; i < job.prompts.size(); ++i) {
+    const auto length = std::ssize(job.prompts[i]);
+    TORCH_CHECK(length > 0, "[policy.generate] prompt ", i, " has no tokens");
+    TORCH_CHECK(length < model.config.max_position_embeddings, "[policy.generate] prompt ", i, " of ", length,
+                " tokens fills the model's context of ", model.config.max_position_embeddings, "; shorten it");
+  }
+}
+
 // The prompts of this rank: every size()-th. A prompt keeps its record, so that its answers do not depend on the ranks.
 GenerationJob own_prompts(const GenerationJob& job) {
   const auto ranks = runtime::dist::size();
@@ -310,6 +325,7 @@ std::vector<core::Sample> all_answers(const GenerationJob& job, const std::vecto
 }  // namespace
 
 std::vector<core::Sample> Generator::generate(const GenerationJob& job) {
+  check_job(model_, job);
   if (runtime::dist::size() == 1) return generate_here(job);
   TORCH_CHECK(!job.sampled, "[policy.generate] tokens cannot be followed where several ranks share the prompts");
   core::stop_if_interrupted("generating answers");  // all ranks here: inside, one may have no prompts
@@ -317,22 +333,10 @@ std::vector<core::Sample> Generator::generate(const GenerationJob& job) {
 }
 
 std::vector<core::Sample> Generator::generate_here(const GenerationJob& job) {
-  TORCH_CHECK(job.batch_rows >= 1, "[policy.generate] batch_rows must be at least 1, got ", job.batch_rows);
-  TORCH_CHECK(job.limits.empty() || job.limits.size() == job.prompts.size(), "[policy.generate] ", job.prompts.size(),
-              " prompts need as many limits, got ", job.limits.size());
-  for (const int64_t limit : job.limits)
-    TORCH_CHECK(limit >= 1, "[policy.generate] a limit must be at least 1, got ", limit);
-  check_ids(model_, job.prompts);
   std::vector<core::Sample> answers(job.prompts.size() * static_cast<size_t>(job.samples));
   for (size_t i = 0; i < answers.size(); ++i) {
     answers[i].prompt = static_cast<int64_t>(i) / job.samples;
     answers[i].sample = static_cast<int64_t>(i) % job.samples;
-  }
-  for (size_t i = 0; i < job.prompts.size(); ++i) {
-    const auto length = std::ssize(job.prompts[i]);
-    TORCH_CHECK(length > 0, "[policy.generate] prompt ", i, " has no tokens");
-    TORCH_CHECK(length < model_.config.max_position_embeddings, "[policy.generate] prompt ", i, " of ", length,
-                " tokens fills the model's context of ", model_.config.max_position_embeddings, "; shorten it");
   }
   if (answers.empty()) return answers;
   if (packed_)

@@ -32,8 +32,8 @@ std::pair<at::Tensor, at::Tensor> both_logprobs(const policy::Llama& policy, con
   const at::Tensor empty = at::zeros_like(rollout.engine_logprobs);
   const runtime::OneWorkerOn one(policy.embedding.device());
   std::pair both(recorded ? rollout.engine_logprobs : empty.clone(), empty);
+  core::stop_if_interrupted("evaluating held-out prompts");  // all ranks here: inside, some may have no pieces
   runtime::for_each_own_piece(std::ssize(batches), [&](int64_t piece) {
-    core::stop_if_interrupted("evaluating held-out prompts");
     const AnswerBatch batch = answer_batch(rollout, batches[static_cast<size_t>(piece)]);
     if (!recorded) both.first.index_copy_(0, batch.index, answer_logprobs(policy, batch, temperature).logprobs);
     both.second.index_copy_(0, batch.index, answer_logprobs(reference, batch, temperature).logprobs);

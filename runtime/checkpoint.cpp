@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "runtime/dist/ranks.h"
 
 namespace keel::runtime {
 namespace {
@@ -46,6 +47,7 @@ std::optional<Checkpointer::Loaded> Checkpointer::load() const {
 }
 
 void Checkpointer::save(const Parameters& tensors, const nlohmann::json& state) {
+  if (!dist::first()) return;  // all ranks hold the same, and go on from the first one's
   const auto begin = Clock::now();
   core::make_directories(file_.parent_path());
   save_sealed(file_, tensors, {{"state", core::dump_json(state)}});

@@ -54,7 +54,7 @@ void add_up_ranks(const std::vector<at::Tensor>& weights, std::vector<at::Tensor
   std::vector<at::Tensor> reached;
   for (size_t i = 0; i < weights.size(); ++i) {
     if (owners.const_data_ptr<int64_t>()[i] == 0) continue;
-    if (!gradients[i].defined()) gradients[i] = at::zeros_like(weights[i]);
+    gradients[i] = gradients[i].defined() ? gradients[i].clone() : at::zeros_like(weights[i]);  // autograd's may share memory
     reached.push_back(gradients[i]);
   }
   dist::sum(reached);

@@ -73,9 +73,10 @@ fs::path output_file(const fs::path& path) {
 }
 
 // The step with its inputs as the command line named them, as something that ranks can compute together.
-run::Stage outside_run(const Step& step) {
+run::Stage outside_run(const Step& step, const nlohmann::json& identity) {
   run::Stage stage;
   stage.name = step.name, stage.config = step.settings, stage.together = step.together;
+  stage.external = identity.at("external").get<std::map<std::string, std::string>>();
   stage.run = [step](const run::StageContext& context) {
     std::vector<std::pair<std::string, fs::path>> inputs;
     for (const auto& [role, source] : step.inputs)
@@ -88,13 +89,13 @@ run::Stage outside_run(const Step& step) {
 }  // namespace
 
 void run_alone(const Step& step, const Alone& how) {
-  if (!runtime::dist::first()) return follow({outside_run(step)});
-  const run::Stage stage = led(outside_run(step));
+  if (!runtime::dist::first()) return follow({outside_run(step, identity(step, how))});
   const fs::path target = how.file.empty() ? core::output_folder(how.out) : output_file(how.out);
   run::check_outside_results(how.out);
   fs::path partial = target;
   partial += ".partial";
   const nlohmann::json material = identity(step, how);
+  const run::Stage stage = led(outside_run(step, material));
   const std::string started = run::utc_now();
   const auto begin = std::chrono::steady_clock::now();
   const int threads = runtime::configure_process(how.threads);

@@ -1,8 +1,10 @@
 #include "pipelines/steps/ranks.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -29,56 +31,81 @@ struct SignalsHeld {
   ~SignalsHeld() { core::hold_interrupts(false); }
 };
 
-// A follower's own folder: what a stage finds in `work`, without the folders of other ranks.
+// Where a rank works instead of in `work`: beside it.
+fs::path folder_of(const fs::path& work, int rank) {
+  return work.parent_path() / fmt::format(".{}.rank{}", work.filename().string(), rank);
+}
+
+// A follower's own folder: a copy of what a stage finds in `work`. Names that begin with a dot are no part of a stage's work.
 class OwnFolder {
  public:
-  explicit OwnFolder(const fs::path& work) : folder_(work / "ckpt" / fmt::format("rank{}", dist::rank())) {
+  explicit OwnFolder(const fs::path& work) : folder_(folder_of(work, dist::rank())) {
     run::remove_tree(folder_);
-    core::make_directories(folder_ / "ckpt");
-    copy(work, folder_, "ckpt");
-    copy(work / "ckpt", folder_ / "ckpt", "rank");
+    core::make_directories(folder_);
+    for (const auto& entry : fs::directory_iterator(work)) {
+      const std::string name = entry.path().filename();
+      if (!name.starts_with('.')) fs::copy(entry.path(), folder_ / name, fs::copy_options::recursive);
+    }
   }
   OwnFolder(const OwnFolder&) = delete;
   OwnFolder& operator=(const OwnFolder&) = delete;
   ~OwnFolder() {
     std::error_code ignored;
     fs::remove_all(folder_, ignored);
-    fs::remove(folder_.parent_path(), ignored);  // where nothing else lies in it
   }
   const fs::path& path() const { return folder_; }
 
  private:
-  static void copy(const fs::path& from, const fs::path& to, const std::string& left_out) {
-    for (const auto& entry : fs::directory_iterator(from)) {
-      const std::string name = entry.path().filename();
-      if (!name.starts_with(left_out) && !name.starts_with('.')) fs::copy(entry.path(), to / name, fs::copy_options::recursive);
-    }
-  }
-
   fs::path folder_;
 };
+
+// What ranks that were killed have left.
+void drop_folders(const fs::path& work) {
+  const std::string name = folder_of(work, 0).filename(), beginning = name.substr(0, name.size() - 1);
+  for (const auto& entry : fs::directory_iterator(work.parent_path()))
+    if (entry.path().filename().string().starts_with(beginning)) run::remove_tree(entry.path());
+}
+
+// Throws on all ranks unless what they find in their folders has the same names and sizes.
+void check_same_work(const fs::path& work) {
+  std::vector<std::string> found;
+  for (const auto& top : fs::directory_iterator(work)) {
+    if (top.path().filename().string().starts_with('.')) continue;
+    found.push_back(top.path().filename());
+    if (!top.is_directory()) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(top))
+      found.push_back(fmt::format("{} {}", fs::relative(entry.path(), work).string(), entry.is_regular_file() ? entry.file_size() : 0));
+  }
+  std::ranges::sort(found);
+  dist::check_equal("the half-done work", fmt::format("{}", fmt::join(found, "\n")));
+}
 
 nlohmann::json announcement(const run::Stage& stage, const run::StageContext& context) {
   nlohmann::json inputs = nlohmann::json::object();
   for (const auto& [name, folder] : context.inputs)
-    inputs[name] = folder.string();
-  return {{"stage", stage.name}, {"config", stage.config}, {"work", fs::absolute(context.work).string()},
+    inputs[name] = fs::absolute(folder).string();
+  return {{"stage", stage.name}, {"config", stage.config}, {"external", stage.external}, {"work", fs::absolute(context.work).string()},
           {"inputs", inputs},    {"seed", context.seed},   {"threads", context.threads}};
 }
 
 }  // namespace
 
 run::Stage led(run::Stage stage) {
-  if (dist::size() == 1 || !stage.together) return stage;
   const run::Stage alone = stage;
   stage.run = [alone](const run::StageContext& context) {
+    if (!alone.together || dist::size() == 1) {
+      const dist::Alone here;
+      alone.run(context);
+      return drop_folders(context.work);
+    }
     const SignalsHeld held;
     const int64_t before = dist::payload_bytes();
     core::log_info(fmt::format("{}: {} ranks compute it together", alone.name, dist::size()));
     dist::announce(core::dump_json(announcement(alone, context)));
-    dist::gather({});  // they have copied what lies there
+    check_same_work(context.work);  // they have copied it
     alone.run(context);
     dist::gather({});  // they have dropped their folders
+    drop_folders(context.work);
     core::log_info(fmt::format("{}: rank 0 received {:.1f} MB from the others", alone.name,
                                static_cast<double>(dist::payload_bytes() - before) / 1e6));
   };
@@ -90,10 +117,11 @@ void follow(const std::vector<run::Stage>& stages) {
   for (std::string text = dist::next_announcement(); !text.empty(); text = dist::next_announcement()) {
     const nlohmann::json told = core::parse_json(text, "what rank 0 announced");
     const auto stage = std::ranges::find(stages, told.at("stage").get<std::string>(), &run::Stage::name);
-    if (stage == stages.end() || stage->config != told.at("config").get<std::string>())
+    if (stage == stages.end() || stage->config != told.at("config").get<std::string>() ||
+        stage->external != told.at("external").get<std::map<std::string, std::string>>())
       throw core::UsageError(
-          fmt::format("rank 0 computes a stage '{}' that rank {} has not, or with other settings: give the same command "
-                      "and files to all ranks",
+          fmt::format("rank 0 computes '{}' with other settings or input files than rank {} has: give the same command and "
+                      "files to all ranks",
                       told.at("stage").get<std::string>(), dist::rank()));
     runtime::configure_process(told.at("threads").get<int>());
     run::StageContext context{.work = {}, .inputs = {}, .seed = told.at("seed").get<uint64_t>(), .threads = told.at("threads").get<int>()};
@@ -102,7 +130,7 @@ void follow(const std::vector<run::Stage>& stages) {
     {
       const OwnFolder own(told.at("work").get<std::string>());
       context.work = own.path();
-      dist::gather({});
+      check_same_work(context.work);
       stage->run(context);
     }
     dist::gather({});

@@ -9,11 +9,11 @@
 
 namespace keel::pipelines::steps {
 
-// The stage as the first rank runs it. Unchanged in a process of its own.
+// The stage as the first rank runs it, or a process of its own.
 run::Stage led(run::Stage stage);
 
-// What the other ranks do: they compute the stages that the first one leads, until it leaves. The folder of rank R is WORK/ckpt/rankR, with
-// a copy of what the first found there, its checkpoints too. core::Error where a stage's settings are not those of the first rank.
+// What the other ranks do: they compute the stages that the first one leads, until it leaves. The folder of rank R is .WORK.rankR beside
+// WORK, with a copy of what the first found there. UsageError where a stage's settings or outside files are not those of the first rank.
 void follow(const std::vector<run::Stage>& stages);
 
 }  // namespace keel::pipelines::steps

@@ -13,14 +13,14 @@ namespace {
 
 // The variables of a launcher; `step` is what must be set besides them, for they may also stand in a shell that srun did not start.
 struct Launcher {
-  const char *rank, *size, *local_size, *step;
+  const char *rank, *size, *local_size, *local_rank, *step;
 };
 
 constexpr Launcher kLaunchers[] = {
-    {"RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", nullptr},
-    {"SLURM_PROCID", "SLURM_NTASKS", nullptr, "SLURM_STEP_NODELIST"},
-    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", nullptr},
-    {"PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", nullptr},
+    {"RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK", nullptr},
+    {"SLURM_PROCID", "SLURM_NTASKS", nullptr, "SLURM_LOCALID", "SLURM_STEP_NODELIST"},
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", nullptr},
+    {"PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID", nullptr},
 };
 
 std::optional<std::string> text_of(const Environment& environment, const char* name) {
@@ -39,13 +39,15 @@ int64_t number_of(const Environment& environment, const char* name, int64_t lowe
 }
 
 void find_store(const Environment& environment, bool by_srun, Place& place) {
-  constexpr int kPorts = 20000;  // from 20000 on: below those that systems hand out
+  constexpr int kFirstPort = 20000, kPorts = 12000;  // below those that Linux hands out
   place.address = text_of(environment, "MASTER_ADDR").value_or("");
   if (text_of(environment, "MASTER_PORT")) place.port = static_cast<int>(number_of(environment, "MASTER_PORT", 1, 65535));
   if (by_srun) {
     if (place.address.empty()) place.address = first_host(text_of(environment, "SLURM_STEP_NODELIST").value_or(""));
-    if (place.port == 0 && text_of(environment, "SLURM_JOB_ID"))
-      place.port = static_cast<int>(kPorts + number_of(environment, "SLURM_JOB_ID", 0, INT64_MAX) % kPorts);
+    if (place.port == 0 && text_of(environment, "SLURM_JOB_ID")) {
+      const int64_t step = text_of(environment, "SLURM_STEP_ID") ? number_of(environment, "SLURM_STEP_ID", 0, INT32_MAX) : 0;
+      place.port = static_cast<int>(kFirstPort + (number_of(environment, "SLURM_JOB_ID", 0, INT32_MAX) + 997 * step) % kPorts);
+    }
   }
   if (place.address.empty() || place.port == 0)
     throw core::UsageError(
@@ -70,14 +72,19 @@ std::string first_host(const std::string& list) {
 Place place_from(const Environment& environment) {
   for (const Launcher& launcher : kLaunchers) {
     if (!text_of(environment, launcher.rank) || !text_of(environment, launcher.size)) continue;
-    if (launcher.step != nullptr && !text_of(environment, launcher.step)) continue;
+    const bool by_srun = launcher.step != nullptr;
+    if (by_srun && !text_of(environment, launcher.step)) continue;
     Place place;
-    place.size = static_cast<int>(number_of(environment, launcher.size, 1, 100'000));
+    const char* of_step = "SLURM_STEP_NUM_TASKS";  // the other may be the whole job's
+    const char* size = by_srun && text_of(environment, of_step) ? of_step : launcher.size;
+    place.size = static_cast<int>(number_of(environment, size, 1, 100'000));
     place.rank = static_cast<int>(number_of(environment, launcher.rank, 0, place.size - 1));
     if (place.size == 1) return place;
     if (text_of(environment, launcher.local_size))
       place.local_size = static_cast<int>(number_of(environment, launcher.local_size, 1, place.size));
-    find_store(environment, launcher.step != nullptr, place);
+    if (text_of(environment, launcher.local_rank))
+      place.local_rank = static_cast<int>(number_of(environment, launcher.local_rank, 0, place.size - 1));
+    find_store(environment, by_srun, place);
     return place;
   }
   return {};

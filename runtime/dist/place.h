@@ -9,6 +9,7 @@ namespace keel::runtime::dist {
 struct Place {
   int rank = 0, size = 1;
   int local_size = 1;           // ranks on this machine, as far as the launcher says
+  int local_rank = 0;           // this one's number among them: the device that it takes
   std::string address;          // of the store where ranks meet; empty for one rank
   int port = 0;                 // of it
   bool store_is_there = false;  // the launcher serves it; otherwise rank 0 does

@@ -27,17 +27,21 @@ using std::chrono::milliseconds;
 
 struct Group {
   Place place;
-  milliseconds timeout;
   Store store;
   std::unique_ptr<c10d::ProcessGroupGloo> gloo;
   int64_t announcements = 0;
   int64_t payload = 0;
 };
 
-std::unique_ptr<Group> group;  // of this process; none: it computes alone
+std::unique_ptr<Group> group;  // of this process
+int working_alone = 0;
 
-constexpr const char* kEnded = "ended";  // the store's key for the first rank that ended with an error: "CODE RANK REASON"
-constexpr const char* kRead = "ended/read";
+bool alone() {
+  return !group || working_alone > 0;
+}
+
+constexpr const char* kEnded = "ended";         // the store's key for the first rank that ended with an error: "CODE RANK REASON"
+constexpr const char* kEnding = "ended/count";  // how many ranks know of it
 
 std::string announcement_key(int64_t number) {
   return fmt::format("announcement/{}", number);
@@ -49,7 +53,6 @@ void follow_ended_rank() {
   try {
     if (!group->store->check({kEnded})) return;
     text = group->store->get_to_str(kEnded);
-    group->store->add(kRead, 1);
   } catch (const std::exception&) {
     return;
   }
@@ -60,7 +63,7 @@ void follow_ended_rank() {
 
 // Runs a piece of communication. Its failure is another rank's end, or the network's.
 template <class Call>
-auto together(Call&& call) {
+auto communicate(Call&& call) {
   try {
     return call();
   } catch (const core::Error&) {
@@ -70,9 +73,9 @@ auto together(Call&& call) {
     follow_ended_rank();
     const std::string text = error.what();
     throw core::IoError(
-        fmt::format("another rank is gone, or did not answer for {} minutes; give the same command again to all ranks, and "
-                    "it goes on from the last checkpoint ({})",
-                    std::chrono::duration_cast<std::chrono::minutes>(group->timeout).count(), text.substr(0, text.find('\n'))));
+        fmt::format("another rank is gone, or did not answer in time; give the same command again to all ranks, and it goes "
+                    "on from the last checkpoint ({})",
+                    text.substr(0, text.find('\n'))));
   }
 }
 
@@ -128,7 +131,7 @@ void join(const Place& place, const std::string& program, milliseconds timeout) 
   FLAGS_caffe2_log_level = c10::GLOG_ERROR;  // c10d warns with stack traces; what it says is in the errors below
   const milliseconds meeting = std::min<milliseconds>(timeout, std::chrono::minutes(5));
   try {
-    group = std::make_unique<Group>(Group{.place = place, .timeout = timeout, .store = open_store(place, meeting), .gloo = nullptr});
+    group = std::make_unique<Group>(Group{.place = place, .store = open_store(place, meeting), .gloo = nullptr});
     const auto options = c10d::ProcessGroupGloo::Options::create_default(meeting);
     group->gloo = std::make_unique<c10d::ProcessGroupGloo>(group->store, place.rank, place.size, options);
     group->gloo->barrier()->wait();
@@ -151,23 +154,21 @@ void join(const Place& place, const std::string& program, milliseconds timeout) 
 
 void leave(int code, const std::string& problem) {
   if (!group) return;
+  // Rank 0 may serve the store: it stays until the others have read what they must know, or for a while.
+  const bool serves = group->place.rank == 0 && !group->place.store_is_there;
+  const auto stay = [&](const char* key, int64_t others) {
+    for (int tries = 0; serves && tries < 60 && group->store->add(key, 0) < others; ++tries)
+      std::this_thread::sleep_for(milliseconds(50));
+  };
   try {
     if (!problem.empty()) {
-      const std::string none;
-      const std::string text = fmt::format("{} {} {}", code, rank(), problem);
-      const bool mine = group->store->compareSet(kEnded, none, text) == text;
+      group->store->compareSet(kEnded, std::string(), fmt::format("{} {} {}", code, group->place.rank, problem));
       group->gloo.reset();  // which tells those that wait for this rank
-      // Rank 0 may serve the store: it stays until the others have read why it goes, or are gone themselves.
-      for (int tries = 0; mine && first() && !group->place.store_is_there && tries < 30; ++tries) {
-        if (group->store->add(kRead, 0) >= size() - 1) break;
-        std::this_thread::sleep_for(milliseconds(100));
-      }
-    } else if (first()) {
+      group->store->add(kEnding, 1);
+      stay(kEnding, group->place.size);
+    } else if (group->place.rank == 0) {
       announce({});
-      for (int tries = 0; !group->place.store_is_there && tries < 100; ++tries) {
-        if (group->store->add("left", 0) >= size() - 1) break;
-        std::this_thread::sleep_for(milliseconds(50));
-      }
+      stay("left", group->place.size - 1);
     } else {
       group->store->add("left", 1);
     }
@@ -176,11 +177,18 @@ void leave(int code, const std::string& problem) {
   group.reset();
 }
 
+Alone::Alone() {
+  ++working_alone;
+}
+Alone::~Alone() {
+  --working_alone;
+}
+
 int rank() {
-  return group ? group->place.rank : 0;
+  return alone() ? 0 : group->place.rank;
 }
 int size() {
-  return group ? group->place.size : 1;
+  return alone() ? 1 : group->place.size;
 }
 int local_size() {
   return group ? group->place.local_size : 1;
@@ -190,10 +198,10 @@ int64_t payload_bytes() {
 }
 
 void sum(const std::vector<at::Tensor>& tensors) {
-  if (!group) return;
+  if (alone()) return;
   const at::NoGradGuard no_grad;
   constexpr int64_t kTogether = int64_t{8} << 20;  // numbers: small tensors travel together, and the copy stays small
-  together([&] {
+  communicate([&] {
     for (size_t begin = 0, end = 0; begin < tensors.size(); begin = end) {
       int64_t numbers = 0;
       std::vector<at::Tensor> flat;
@@ -203,19 +211,19 @@ void sum(const std::vector<at::Tensor>& tensors) {
         numbers += tensors[end].numel();
         flat.push_back(tensors[end].reshape({-1}));
       }
-      const at::Tensor whole = flat.size() == 1 ? flat[0].contiguous() : at::cat(flat);
+      const at::Tensor whole = (flat.size() == 1 ? flat[0].contiguous() : at::cat(flat)).cpu();
       all_reduce(whole);
       group->payload += 2 * (size() - 1) * static_cast<int64_t>(whole.nbytes()) / size();
       int64_t at = 0;
       for (size_t i = begin; i < end; at += tensors[i++].numel())
-        tensors[i].copy_(whole.narrow(0, at, tensors[i].numel()).view(tensors[i].sizes()));
+        if (!tensors[i].is_alias_of(whole)) tensors[i].copy_(whole.narrow(0, at, tensors[i].numel()).view(tensors[i].sizes()));
     }
   });
 }
 
 std::vector<std::string> gather(const std::string& own) {
-  if (!group) return {own};
-  return together([&] {
+  if (alone()) return {own};
+  return communicate([&] {
     constexpr size_t kShort = 1024;  // what fits needs no second turn
     std::vector<std::string> all = all_gather(own, kShort);
     int64_t longest = 0, signal = 0;
@@ -239,17 +247,17 @@ void check_equal(const std::string& what, const std::string& own) {
   const std::vector<std::string> all = gather(core::sha256(own));
   for (size_t i = 1; i < all.size(); ++i)
     if (all[i] != all[0])
-      throw core::Error(core::Exit::internal, fmt::format("{} of ranks 0 and {} differ: the work stops before it is wrong for longer; are "
-                                                          "the machines, their libraries and keel the same?",
+      throw core::Error(core::Exit::internal, fmt::format("{} of ranks 0 and {} differ, so the work stops: its folder, the machines, their "
+                                                          "libraries and keel must be the same for all ranks",
                                                           what, i));
 }
 
 void announce(const std::string& message) {
-  if (group) together([&] { group->store->set(announcement_key(group->announcements++), message); });
+  if (!alone()) communicate([&] { group->store->set(announcement_key(group->announcements++), message); });
 }
 
 std::string next_announcement() {
-  return together([&] {
+  return communicate([&] {
     const std::string key = announcement_key(group->announcements++);
     while (!group->store->check({key})) {
       follow_ended_rank();

@@ -1,5 +1,5 @@
 // Processes ("ranks") that compute one result together, over c10d and Gloo. All run the same program on the same input and hold the same
-// weights; only the pieces of a computation are dealt out: piece i goes to rank i % size(), and what the pieces give is then known to all.
+// weights; only the pieces of a computation are dealt out, and what they give is then known to all.
 // So every rank calls the functions below in the same order. In a process of its own (size() == 1) they do nothing.
 //
 // A rank that ends with an error ends the others with its reason; so does one that dies, or that the others wait for longer than the
@@ -30,6 +30,15 @@ void join(const Place& place, const std::string& program, std::chrono::milliseco
 // Before the process ends. `problem`: why it ends with the exit code `code`, for the other ranks; none where all is done.
 void leave(int code = 0, const std::string& problem = {});
 
+// While it lives, this process computes as if it were the only one.
+class Alone {
+ public:
+  Alone();
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+  ~Alone();
+};
+
 int rank();
 int size();
 int local_size();
@@ -37,7 +46,8 @@ inline bool first() {
   return rank() == 0;
 }
 
-// Adds up the tensors of all ranks, in place: equal shapes and kinds everywhere, equal bits on all ranks afterwards.
+// Adds up the tensors of all ranks, in place: equal shapes and kinds everywhere, equal bits on all ranks afterwards. Each has memory of its
+// own.
 void sum(const std::vector<at::Tensor>& tensors);
 
 // The bytes that each rank gives, in the order of ranks.
@@ -66,7 +76,8 @@ void share(std::vector<Value>& values) {
     std::memcpy(&values[i], all[i % all.size()].data() + i / all.size() * sizeof(Value), sizeof(Value));
 }
 
-// The rows of this rank when they are dealt out in order, about the same number of ids to each. Rows that begin alike stay together.
+// The rows of this rank when they are dealt out in order, about the same number of ids to each, so that rows that
+// begin alike mostly stay together.
 std::vector<core::Ids> own_part(const std::vector<core::Ids>& rows);
 
 // What values() gives for all rows, some numbers for each: every rank computes its part. Throws core::Interrupted once a signal counts.
@@ -79,6 +90,7 @@ std::vector<Value> by_parts(const std::vector<core::Ids>& rows,
   std::vector<Value> all;
   const std::vector<Value> own = values(own_part(rows));
   for (const std::string& part : gather({reinterpret_cast<const char*>(own.data()), own.size() * sizeof(Value)})) {
+    if (part.empty()) continue;
     all.resize(all.size() + part.size() / sizeof(Value));
     std::memcpy(all.data() + all.size() - part.size() / sizeof(Value), part.data(), part.size());
   }

@@ -35,6 +35,20 @@ TEST_CASE("interrupt: the first signal sets the flag, the second ends the proces
   }
 }
 
+TEST_CASE("interrupt: while signals are held one counts once it is agreed on", "[core]") {
+  using namespace keel::core;
+  hold_interrupts(true);
+  request_interrupt();
+  CHECK_FALSE(interrupt_requested());
+  agree_on_interrupt(0);
+  CHECK_FALSE(interrupt_requested());
+  agree_on_interrupt(interrupt_signal());
+  CHECK(interrupt_requested());
+  hold_interrupts(false);
+  clear_interrupt();
+  CHECK_FALSE(interrupt_requested());
+}
+
 TEST_CASE("interrupt: which signal came can be asked, the notice is the caller's, and a cleared one is forgotten", "[core]") {
   const keel::test::TemporaryFolder folder;
   const int status = keel::test::run_child([&] {

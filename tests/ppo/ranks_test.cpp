@@ -11,7 +11,7 @@ namespace keel::ppo {
 namespace dist = runtime::dist;
 
 TEST_CASE("rank: answers and trains", "[.rank]") {
-  at::set_num_threads(1);
+  at::set_num_threads(std::stoi(test::member_argument()));
   dist::join(dist::place_from([](const char* name) { return std::getenv(name); }), "keel", std::chrono::seconds(60));
   test::answer_of_member(core::dump_json(test::small_chain()));
   dist::leave();
@@ -19,10 +19,10 @@ TEST_CASE("rank: answers and trains", "[.rank]") {
 
 TEST_CASE("ranks: answers, log-probs and scores are those of one rank to the bit, training's numbers up to rounding", "[ppo]") {
   const auto parsed = [](const std::string& text) { return core::parse_json(text, "a rank's answer"); };
-  const nlohmann::json alone = parsed(test::Ranks("rank: answers and trains", 1).answers().at(0));
-  for (const int size : {2, 3, 4}) {
-    INFO(size << " ranks");
-    const auto answers = test::Ranks("rank: answers and trains", size).answers();
+  const nlohmann::json alone = parsed(test::Ranks("rank: answers and trains", 1, "1").answers().at(0));
+  for (const auto& [size, threads] : {std::pair(2, "1"), {2, "4"}, {3, "1"}, {4, "1"}}) {
+    INFO(size << " ranks of " << threads << " threads");
+    const auto answers = test::Ranks("rank: answers and trains", size, threads).answers();
     for (const std::string& answer : answers)
       CHECK(answer == answers[0]);  // weights too
     const nlohmann::json together = parsed(answers[0]);

@@ -170,7 +170,7 @@ void add_run_commands(CLI::App& app, common::Invocation& invocation) {
   recipe::Recipe defaults;
   common::describe_fields(*command, core::fields_of(defaults), "Fields of a recipe, of --config and --set");
   command->callback([options, &invocation] {
-    invocation.ranks = true;
+    invocation.ranks = !options->schema && !options->dry_run;
     invocation.action = [options, &invocation] { run_recipe(*options, invocation); };
   });
 

@@ -15,6 +15,11 @@ using test::Outcome;
 using test::Process;
 using test::Workplace;
 
+void forget_place() {
+  for (const char* name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
+    unsetenv(name);
+}
+
 // The same command as ranks of each other.
 class RankedKeel {
  public:
@@ -24,8 +29,7 @@ class RankedKeel {
       test::set_place(rank, ranks, port);
       processes_.push_back(std::make_unique<Process>(work.path(), arguments));
     }
-    for (const char* name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"})
-      unsetenv(name);
+    forget_place();
   }
   void signal(int rank, int number) const { processes_.at(static_cast<size_t>(rank))->signal(number); }
   // What a launcher does with the others where one has died: those that never met would wait for minutes.
@@ -113,7 +117,7 @@ TEST_CASE("ranks: a run killed and stopped at random, gone on with by other numb
     }
     CHECK(digests_of(work, run) == expected);
     for (const auto& entry : fs::recursive_directory_iterator(work / run))
-      CHECK_FALSE(entry.path().filename().string().starts_with("rank"));
+      CHECK(entry.path().filename().string().find(".rank") == std::string::npos);
   }
 }
 
@@ -143,6 +147,26 @@ TEST_CASE("ranks: a step is computed by all, the first alone writes and prints",
     CHECK(two[i].at("loss").get<double>() == Catch::Approx(one[i].at("loss").get<double>()).epsilon(1e-5));
 }
 
+TEST_CASE("ranks: other settings or other data on one of them are refused before anything is computed", "[pipelines]") {
+  const Workplace one, other;
+  one.write("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n");
+  other.write("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"c\"}\n");
+  const std::vector<std::string> command = {"sft", "--model", "model", "--data", "data.jsonl", "--out", (one / "out").string()};
+  const int port = test::free_port();
+  std::vector<std::unique_ptr<Process>> ranks;
+  for (const Workplace* work : {&one, &other}) {
+    test::set_place(static_cast<int>(ranks.size()), 2, port);
+    ranks.push_back(std::make_unique<Process>(work->path(), command));
+  }
+  forget_place();
+  for (const auto& rank : ranks) {
+    const Outcome outcome = rank->wait();
+    CHECK(outcome.code == 2);
+    CHECK(outcome.says("rank 0 computes 'sft' with other settings or input files than rank 1 has"));
+  }
+  CHECK_FALSE((one.has("out") || one.has("out.partial")));
+}
+
 TEST_CASE("ranks: bad input ends all with its text and code; what ranks cannot share is refused", "[pipelines]") {
   const Workplace work;
   work.write("bad.jsonl", "{\"prompt\":\"a\",\"completion\":5}\n");
@@ -150,7 +174,7 @@ TEST_CASE("ranks: bad input ends all with its text and code; what ranks cannot s
     CHECK(outcome.code == 3);
     CHECK(outcome.says("bad.jsonl:1: \"completion\""));
   }
-  CHECK_FALSE(work.has("tuned"));
+  CHECK_FALSE((work.has("tuned") || work.has("tuned.partial") || work.has(".tuned.partial.rank1")));
   work.write("prompts.jsonl", "{\"prompt\":\"a\"}\n");
   for (const Outcome& outcome : run_ranks(work, 2, {"generate", "--model", "model", "--prompts", "prompts.jsonl"})) {
     CHECK(outcome.code == 2);

@@ -29,7 +29,7 @@ const Variables kStore = {{"MASTER_ADDR", "node1"}, {"MASTER_PORT", "29500"}};
 }  // namespace
 
 TEST_CASE("place: what each launcher sets is understood, the first complete one counts", "[runtime]") {
-  const Variables torchrun = with(kStore, {{"RANK", "5"}, {"WORLD_SIZE", "8"}, {"LOCAL_WORLD_SIZE", "4"}});
+  const Variables torchrun = with(kStore, {{"RANK", "5"}, {"WORLD_SIZE", "8"}, {"LOCAL_WORLD_SIZE", "4"}, {"LOCAL_RANK", "1"}});
   const Variables slurm = {
       {"SLURM_PROCID", "3"}, {"SLURM_NTASKS", "4"}, {"SLURM_LOCALID", "1"}, {"SLURM_JOB_ID", "77"}, {"SLURM_STEP_NODELIST", "gpu[07-09]"}};
   const Variables open_mpi =
@@ -37,13 +37,17 @@ TEST_CASE("place: what each launcher sets is understood, the first complete one 
   const Variables pmi = with(kStore, {{"PMI_RANK", "6"}, {"PMI_SIZE", "7"}});
 
   const Place first = place_of(torchrun);
-  CHECK((first.rank == 5 && first.size == 8 && first.local_size == 4 && first.address == "node1" && first.port == 29500));
+  CHECK((first.rank == 5 && first.size == 8 && first.local_size == 4 && first.local_rank == 1 && first.address == "node1" &&
+         first.port == 29500));
   CHECK_FALSE(first.store_is_there);
   CHECK(place_of(with(torchrun, {{"TORCHELASTIC_USE_AGENT_STORE", "True"}, {"TORCHELASTIC_RESTART_COUNT", "2"}})).store_is_there);
   CHECK(place_of(with(torchrun, {{"TORCHELASTIC_RESTART_COUNT", "2"}})).attempt == "2");
 
   const Place second = place_of(slurm);
   CHECK((second.rank == 3 && second.size == 4 && second.address == "gpu07" && second.port == 20077));
+  CHECK(second.local_rank == 1);
+  const Place step = place_of(with(slurm, {{"SLURM_NTASKS", "64"}, {"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_STEP_ID", "2"}}));
+  CHECK((step.size == 4 && step.port == 20077 + 2 * 997));
   CHECK(place_of(with(slurm, kStore)).address == "node1");
   CHECK(place_of(open_mpi).rank == 1);
   CHECK(place_of(open_mpi).local_size == 2);

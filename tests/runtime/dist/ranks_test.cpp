@@ -127,9 +127,9 @@ TEST_CASE("rank: one fails", "[.rank]") {
 }
 
 TEST_CASE("ranks: where one fails all end with its reason and exit code", "[runtime]") {
-  for (const int bad : {0, 1, 2}) {
-    const auto answers = test::Ranks("rank: one fails", 3, std::to_string(bad)).answers();
-    for (int rank = 0; rank < 3; ++rank)
+  for (const int bad : {0, 1, 3}) {
+    const auto answers = test::Ranks("rank: one fails", 5, std::to_string(bad)).answers();  // not all are neighbours in the ring
+    for (int rank = 0; rank < 5; ++rank)
       CHECK(answers[static_cast<size_t>(rank)] ==
             (rank == bad ? std::string("3 pairs.jsonl:7: holds no pair")
                          : fmt::format("3 rank {} ended the work of all: pairs.jsonl:7: holds no pair", bad)));
@@ -233,6 +233,22 @@ TEST_CASE("rank: holds other weights", "[.rank]") {
 TEST_CASE("ranks: weights that drift apart end the work", "[runtime]") {
   for (const std::string& answer : test::Ranks("rank: holds other weights", 2).answers())
     CHECK_THAT(answer, ContainsSubstring("70 the weights after sft of ranks 0 and 1 differ"));
+}
+
+TEST_CASE("rank: works alone for a while", "[.rank]") {
+  as_rank([] {
+    if (rank() == 0) {
+      const Alone here;
+      sum({at::ones({3})});
+      if (size() != 1 || gather("x").size() != 1) return std::string("not alone");
+      check_equal("what the others do not have", "y");
+    }
+    return std::to_string(gather("x").size());
+  });
+}
+
+TEST_CASE("ranks: what one computes alone needs no other", "[runtime]") {
+  CHECK(test::Ranks("rank: works alone for a while", 2).answers() == std::vector<std::string>{"2", "2"});
 }
 
 TEST_CASE("ranks: a process of its own needs none of it", "[runtime]") {
