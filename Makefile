@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything, set-up included, from a bare Debian 12 on; `make help` lists the rest.
-# KEEL_DEPS, KEEL_TORCH and KEEL_ARROW: see tools/setup.sh. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
+# KEEL_DEPS, KEEL_TORCH and KEEL_ARROW: see tools/setup.sh. CUDA=1: with --device cuda, from then on. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test build setup parquet model compat bench guard deb asan tsan fuzz lint format docs clean
@@ -22,12 +22,12 @@ test: build  ## all tests
 	$(CTEST) build/release
 
 build: setup  ## build/keel, which runs without environment variables
-	$(CONFIGURE) release
+	$(CONFIGURE) release $(if $(CUDA),-DKEEL_CUDA=ON)
 	cmake --build build/release --parallel $(JOBS)
 	@ln -sfn release/keel $(BINARY)
 
 setup:  ## packages, Catch2 and LibTorch: what is missing of them
-	@tools/setup.sh
+	@tools/setup.sh $(if $(CUDA),cuda)
 
 parquet:  ## fetches Arrow (55 MB) and builds build/keel with it: Parquet is read from then on, by every later build
 	@tools/setup.sh parquet

@@ -11,6 +11,7 @@
 #include "core/version.h"
 #include "policy/base_model.h"
 #include "policy/model_directory.h"
+#include "runtime/device.h"
 
 namespace keel::inference {
 namespace {
@@ -51,7 +52,8 @@ namespace {
 policy::Llama read_llama(const fs::path& folder, Weights weights) {
   const bool adapter = policy::is_adapter(folder), shared = weights == Weights::shared;
   const fs::path base = policy::weights_folder(folder);
-  policy::Llama llama = shared ? policy::shared_weights(base, policy::Head::language_model) : policy::load_llama(base);
+  policy::Llama llama = shared ? policy::shared_weights(base, policy::Head::language_model)
+                               : policy::moved(policy::load_llama(base), runtime::compute_device());
   if (!adapter) return llama;
   llama = policy::load_lora(folder, llama);
   return shared ? llama : policy::merged(llama);
@@ -61,6 +63,7 @@ reward::RewardModel read_reward_model(const fs::path& folder) {
   if (!policy::is_adapter(folder)) {
     reward::RewardModel model = reward::load_reward_model(folder, policy::Precision::frozen);
     model.backbone = policy::share(folder, model.backbone);
+    model.score = model.score.to(runtime::compute_device());
     return model;
   }
   auto loaded = policy::load_lora_classifier(folder, policy::shared_weights(policy::base_of(folder), policy::Head::none));

@@ -18,6 +18,7 @@
 #include "core/json.h"
 #include "policy/lora.h"
 #include "policy/model_directory.h"
+#include "runtime/device.h"
 
 namespace keel::policy {
 namespace {
@@ -103,6 +104,7 @@ std::map<std::string, Held>& all_held() {  // by identity_of() their folders
 }
 
 Llama share_locked(const std::string& identity, Llama fresh) {
+  fresh = moved(fresh, runtime::compute_device());
   std::erase_if(all_held(), [](const auto& entry) { return !entry.second.lives(); });
   visit_weights(fresh, [](const std::string& name, at::Tensor& tensor) {
     for (const auto& [other, held] : all_held())

@@ -12,8 +12,15 @@ namespace keel::runtime {
 // thread, deterministic algorithms, fixed MKL reductions (MKL_CBWR). Returns the thread count in force.
 int configure_process(int threads);
 
-// "cpu" or "cuda"; UsageError for anything else and for "cuda" where this build or machine has none.
-c10::Device parse_device(const std::string& name);
+// Where models lie and compute from now on: "cpu", "cuda" or "cuda:N" (without N: the rank of this process on its machine). Another kind of
+// device than the CPU is a plug-in, libkeel_KIND.so in the program's run path; it must be opened before anything else touches LibTorch.
+// UsageError for another word, without the plug-in, and where the plug-in finds no such device, with the remedy.
+c10::Device open_device(const std::string& name);
+
+c10::Device compute_device();  // the one that was opened; the CPU where none was
+
+// "cpu", "cuda": what decides about results, and stands in keys.
+std::string device_kind();
 
 void return_freed_memory();  // to the system
 

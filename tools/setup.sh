@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up: tools and libraries from Debian 12, Catch2 v3 from its backports, LibTorch from the PyPI wheel. Installs what is missing
-# and nothing else; takes a moment when all is there. The groups lint, deb, fuzz, docs, model and parquet add what those make targets need.
+# and nothing else; takes a moment when all is there. The groups lint, deb, fuzz, docs, model, parquet and cuda add what those make targets need.
 #
 # KEEL_DEPS   where Catch2, LibTorch and Arrow go (default: ${XDG_CACHE_HOME:-~/.cache}/keel)
 # KEEL_TORCH  a LibTorch 2.11 that is already there (the folder with include/ and lib/); the wheel is then not fetched
@@ -12,6 +12,10 @@ export LC_ALL=C
 readonly torch=2.11.0
 readonly wheels=("torch==$torch" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)  # even on a CPU libtorch_cpu needs all three
 readonly arrow=26.0.1  # of pyarrow's wheel, which carries Arrow's C++ libraries; cmake/KeelParquet.cmake names it too
+# What libtorch_cuda.so loads, in the versions that it was built with.
+readonly cuda=(nvidia-cublas==13.1.0.3 nvidia-cudnn-cu13==9.19.0.56 nvidia-cufft==12.0.0.61 nvidia-nccl-cu13==2.28.9
+  nvidia-cusparselt-cu13==0.8.0 nvidia-cusparse==12.6.3.3 nvidia-nvshmem-cu13==3.4.5 nvidia-curand==10.4.0.35 nvidia-nvjitlink==13.0.88
+  nvidia-cufile==1.15.1.6)
 readonly suite=bookworm-backports
 
 # Debian package | what must be there: a program (and its lowest version), a header, a Python module
@@ -43,6 +47,9 @@ say() { echo "set-up: $*" >&2; }
 have_torch() {
   [[ -n ${KEEL_TORCH-} ]] || [[ -e $libtorch/torch/lib/libtorch_cpu.so && -e $libtorch/nvidia/cu13/lib/libcupti.so.13 ]]
 }
+
+# Only where it is asked for: the group cuda.
+have_cuda() { [[ -z $with_cuda || -n ${KEEL_TORCH-} || -e $libtorch/nvidia/cu13/lib/libcublas.so.13 ]]; }
 
 # Only where it is asked for: the group parquet.
 have_arrow() { [[ -z $with_arrow || -n ${KEEL_ARROW-} || -e $arrow_folder/libparquet.so.2600 ]]; }
@@ -146,7 +153,7 @@ fetch_wheels() {  # fetch_wheels FOLDER MB_NEEDED WHEEL...: unpacked into a fold
   shift 2
   free_mb=$(df -Pm "$work" | awk 'NR == 2 {print $4}')
   ((free_mb >= needed)) || { say "needs $needed MB free in $deps, there are $free_mb MB; KEEL_DEPS can name another folder"; exit 74; }
-  for glibc in 17 24 25 26 27 28; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
+  for glibc in 17 18 24 25 26 27 28; do platforms+=(--platform "manylinux_2_${glibc}_x86_64"); done
   # The wheels of one fixed Python, so that any Python with pip can fetch them. TMPDIR beside the target makes pip's last step a rename.
   TMPDIR=$work PIP_REQUIRE_VIRTUALENV=false "$(python_with pip)" -m pip install --target "$folder" --no-deps --no-compile \
     --no-cache-dir --disable-pip-version-check --root-user-action=ignore --only-binary=:all: --python-version 3.11 \
@@ -159,6 +166,13 @@ fetch_torch() {
   fetch_wheels libtorch 2500 "${wheels[@]}"
   rm -rf "$libtorch"
   mv "$work/libtorch" "$libtorch"
+}
+
+# Into the folder of LibTorch, whose libraries look for them there.
+fetch_cuda() {
+  say "fetching CUDA's libraries into $libtorch (1.7 GB to download, 2.3 GB on disk)"
+  fetch_wheels cuda 5000 "${cuda[@]}"
+  cp -a --link --force "$work/cuda/nvidia" "$libtorch/"
 }
 
 # Of the wheel two libraries, the headers and the licence stay.
@@ -175,6 +189,7 @@ deps=$(realpath -m "${KEEL_DEPS:-${XDG_CACHE_HOME:-${HOME:?set HOME or KEEL_DEPS
 libtorch=$deps/libtorch-$torch
 arrow_folder=$deps/arrow-$arrow
 with_arrow=
+with_cuda=
 # shellcheck source=/dev/null
 system=$(. /etc/os-release 2>/dev/null && echo "${ID-} ${VERSION_ID-}") || system="unknown"
 
@@ -186,10 +201,11 @@ for group in "$@"; do
     docs) requirements+=$'doxygen  program doxygen\n' ;;
     model) requirements+=$pip_requirement ;;
     parquet) with_arrow=yes ;;
-    *) say "usage: tools/setup.sh [lint] [deb] [fuzz] [docs] [model] [parquet]"; exit 2 ;;
+    cuda) with_cuda=yes ;;
+    *) say "usage: tools/setup.sh [lint] [deb] [fuzz] [docs] [model] [parquet] [cuda]"; exit 2 ;;
   esac
 done
-{ have_torch && have_arrow; } || requirements+=$pip_requirement
+{ have_torch && have_arrow && have_cuda; } || requirements+=$pip_requirement
 
 # First everything that could stop set-up is found out, then it begins to change things.
 if [[ -n ${KEEL_TORCH-} && ! -e $KEEL_TORCH/lib/libtorch_cpu.so ]]; then
@@ -213,7 +229,7 @@ if ((${#missing[@]})); then
   find_missing
   ((${#missing[@]} == 0)) || refuse "the packages were installed, yet something is not where it should be"
 fi
-if have_catch2 && have_torch && have_arrow; then exit 0; fi
+if have_catch2 && have_torch && have_arrow && have_cuda; then exit 0; fi
 
 # Fetch into a folder beside the final one and rename: an interrupted set-up leaves nothing half-done. One set-up at a time.
 mkdir -p "$deps" || exit 74
@@ -225,4 +241,5 @@ trap 'rm -rf "$work"' EXIT
 have_catch2 || fetch_catch2
 have_torch || fetch_torch
 have_arrow || fetch_arrow
+have_cuda || fetch_cuda
 say "done"

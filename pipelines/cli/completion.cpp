@@ -17,7 +17,7 @@ using Words = std::vector<std::string>;
 // Values of options that are checked elsewhere than in their declaration.
 Words known_words(const std::string& name) {
   if (name == "--log-level") return {"debug", "info", "warn", "error", "off"};
-  if (name == "--device") return {"cpu"};
+  if (name == "--device") return {"cpu", "cuda"};
   if (name == "--chat") return data::chat_format_names();
   return {};
 }

@@ -147,7 +147,8 @@ int run(int argc, char** argv) {
   }
   keel::core::set_log_level(invocation.log_level);
   keel::core::install_interrupt_handler();
-  keel::runtime::parse_device(invocation.device);
+  keel::runtime::open_device(invocation.device);
+  invocation.device = keel::runtime::device_kind();
   keel::runtime::configure_process(invocation.threads);
   meet_other_ranks(invocation);
   invocation.action();

@@ -12,6 +12,7 @@
 #include "pipelines/stages/commands.h"
 #include "pipelines/stages/corpus.h"
 #include "pipelines/stages/graph.h"
+#include "runtime/device.h"
 
 namespace keel::pipelines::stages {
 namespace {
@@ -49,7 +50,7 @@ void pretrain(const PretrainSettings& settings, const steps::Context& context) {
     sources.push_back(source);
   policy::weigh_sources(sources, corpus.sequences, config.upsample);
 
-  const policy::Llama model = policy::make_llama(shape, context.seed);
+  const policy::Llama model = policy::moved(policy::make_llama(shape, context.seed), runtime::compute_device());
   core::log_info(fmt::format("pretraining {} parameters on {} documents", runtime::count_elements(policy::parameters(model)),
                              corpus.sequences.size()));
   const auto result = policy::train_pretrain(model, corpus.sequences, sources, validation.sequences, config, context.seed, context.work);

@@ -33,7 +33,7 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
       ->expected(1)
       ->take_all()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command.add_option("--device", invocation.device, "cpu")->capture_default_str();
+  command.add_option("--device", invocation.device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--threads", invocation.threads, "compute threads; 0 = all cores")
       ->check(CLI::Range(0, 1024))
       ->each([&invocation](const std::string&) { invocation.threads_given = true; });

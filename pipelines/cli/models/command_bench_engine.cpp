@@ -44,6 +44,7 @@ policy::Llama plain_copy(const policy::Llama& model) {
 }
 
 policy::Llama model_to_measure(const EngineOptions& options) {
+  if (!runtime::compute_device().is_cpu()) throw core::UsageError("bench engine measures the CPU's kernels; leave --device out");
   if (!options.model.empty()) {
     const auto folder = policy::weights_folder(options.model);
     if (policy::describe_folder(folder).scalar_head)
