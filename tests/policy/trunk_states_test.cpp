@@ -1,4 +1,5 @@
 #include "policy/trunk_states.h"
+#include "policy/layers.h"
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -6,6 +7,7 @@
 #include "engine/reader.h"
 #include "policy/attention_weights.h"
 #include "policy/generate.h"
+#include "policy/layers.h"
 #include "policy/lively_model.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
