@@ -100,15 +100,15 @@ void meet_other_ranks(const cli::common::Invocation& invocation) {
         fmt::format("this command is not computed by several ranks, and the environment says that there are {} "
                     "(RANK, WORLD_SIZE and their like); start it alone",
                     place.size));
+  std::string program;
+  for (const auto& [name, value] : keel::runtime::program_versions())
+    program += fmt::format("{}{} {}", program.empty() ? "" : ", ", name, value);
+  dist::join(place, program);
   if (place.rank > 0) {
     if (invocation.log_level != "off") keel::core::set_log_level("error");
     keel::core::hide_progress();
     keel::core::install_interrupt_handler({});
   }
-  std::string program;
-  for (const auto& [name, value] : keel::runtime::program_versions())
-    program += fmt::format("{}{} {}", program.empty() ? "" : ", ", name, value);
-  dist::join(place, program);
 }
 
 int run(int argc, char** argv) {

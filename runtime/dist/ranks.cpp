@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/util/Logging.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -18,6 +19,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 
 namespace keel::runtime::dist {
 namespace {
@@ -114,24 +116,90 @@ Greeting greeting_of(const std::string& part) {
   return greeting;
 }
 
-Store open_store(const Place& place, milliseconds timeout) {
+using Clock = std::chrono::steady_clock;
+
+// What waits for other processes until a deadline: a signal ends it, and after a while it says for whom it waits.
+class Waiting {
+ public:
+  explicit Waiting(milliseconds longest) : deadline_(Clock::now() + longest), told_(Clock::now() + std::chrono::seconds(10)) {}
+
+  // False when the time is over.
+  template <class Text>
+  bool go_on(const Text& for_whom) {
+    if (core::interrupt_requested()) throw core::Interrupted("stopped before all ranks had met");
+    if (Clock::now() >= deadline_) return false;
+    if (Clock::now() >= told_) {
+      core::log_warn(fmt::format("waiting for {}", for_whom()));
+      told_ = deadline_;
+    }
+    std::this_thread::sleep_for(milliseconds(100));
+    return true;
+  }
+
+ private:
+  Clock::time_point deadline_, told_;
+};
+
+// Connects to the store, which rank 0 serves where the launcher does not.
+Store open_store(const Place& place, Waiting& waiting) {
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(place.port);
   options.isServer = place.rank == 0 && !place.store_is_there;
-  options.waitWorkers = false;  // the group's own meeting waits
-  options.timeout = timeout;
-  return c10::make_intrusive<c10d::PrefixStore>(fmt::format("keel/{}", place.attempt),
-                                                c10::make_intrusive<c10d::TCPStore>(place.address, options));
+  options.waitWorkers = false;
+  options.timeout = std::chrono::seconds(2);  // of a try
+  for (;;) {
+    try {
+      const auto store = c10::make_intrusive<c10d::TCPStore>(place.address, options);
+      store->setTimeout(std::chrono::minutes(5));
+      return c10::make_intrusive<c10d::PrefixStore>(fmt::format("keel/{}", place.attempt), store);
+    } catch (const std::exception& error) {
+      const std::string text = error.what();
+      if (text.find("EADDRINUSE") != std::string::npos)
+        throw core::UsageError(
+            fmt::format("port {} of {} is taken: by another program or launch, or by a second process with RANK=0; give "
+                        "each process its own number, or all of them another MASTER_PORT",
+                        place.port, place.address));
+      if (!waiting.go_on([&] { return fmt::format("rank 0 at {}:{}", place.address, place.port); }))
+        throw core::IoError(fmt::format("rank {} of {} found no rank 0 at {}:{} ({}); is it started, and is that its address?", place.rank,
+                                        place.size, place.address, place.port, text.substr(0, text.find('\n'))));
+    }
+  }
+}
+
+// Returns when all ranks have come.
+void meet(const Place& place, c10d::Store& store, Waiting& waiting) {
+  const auto key = [](int rank) { return fmt::format("here/{}", rank); };
+  if (store.add(key(place.rank), 1) > 1)
+    throw core::UsageError(fmt::format("two processes are rank {} of {}: give each its own number", place.rank, place.size));
+  const auto missing = [&] {
+    std::vector<int> ranks;
+    for (int rank = 0; rank < place.size; ++rank)
+      if (!store.check({key(rank)})) ranks.push_back(rank);
+    return fmt::format("rank {} at {}:{}", fmt::join(ranks, ", "), place.address, place.port);
+  };
+  for (store.add("here", 1); store.add("here", 0) < place.size;)
+    if (!waiting.go_on(missing))
+      throw core::IoError(fmt::format("rank {} of {} waited in vain for {}; are all ranks started, and does each reach that address?",
+                                      place.rank, place.size, missing()));
 }
 
 }  // namespace
 
 void join(const Place& place, const std::string& program, milliseconds timeout) {
   if (place.size == 1) return;
-  FLAGS_caffe2_log_level = c10::GLOG_ERROR;  // c10d warns with stack traces; what it says is in the errors below
+  FLAGS_caffe2_log_level = c10::GLOG_FATAL;  // c10d logs with stack traces; what it says is in the errors below
   const milliseconds meeting = std::min<milliseconds>(timeout, std::chrono::minutes(5));
+  Waiting waiting(meeting);
+  const Store store = open_store(place, waiting);
   try {
-    group = std::make_unique<Group>(Group{.place = place, .store = open_store(place, meeting), .gloo = nullptr});
+    meet(place, *store, waiting);
+  } catch (const core::Error&) {
+    throw;
+  } catch (const std::exception&) {
+    throw core::IoError(fmt::format("rank 0 at {}:{} is gone before all ranks had met", place.address, place.port));
+  }
+  try {
+    group = std::make_unique<Group>(Group{.place = place, .store = store, .gloo = nullptr});
     const auto options = c10d::ProcessGroupGloo::Options::create_default(meeting);
     group->gloo = std::make_unique<c10d::ProcessGroupGloo>(group->store, place.rank, place.size, options);
     group->gloo->barrier()->wait();
@@ -139,9 +207,9 @@ void join(const Place& place, const std::string& program, milliseconds timeout) 
   } catch (const std::exception& error) {
     const std::string text = error.what();
     throw core::IoError(
-        fmt::format("rank {} of {} did not meet the others at {}:{} ({}); are all ranks started, and does each reach it? "
-                    "GLOO_SOCKET_IFNAME names the network interface to use",
-                    place.rank, place.size, place.address, place.port, text.substr(0, text.find('\n'))));
+        fmt::format("the ranks have met, but rank {} cannot be connected to the others ({}); GLOO_SOCKET_IFNAME names the "
+                    "network interface to use",
+                    place.rank, text.substr(0, text.find('\n'))));
   }
   const std::vector<std::string> programs = gather(program);
   for (size_t i = 0; i < programs.size(); ++i)

@@ -23,8 +23,8 @@
 namespace keel::runtime::dist {
 
 // Meets the other ranks: once, before any call below. `program` is what must be equal on all ranks, since it decides the last bits of
-// results (runtime::program_versions() as text). UsageError where it differs, IoError where the ranks do not meet within five minutes or
-// `timeout`, whichever is shorter.
+// results (runtime::program_versions() as text). UsageError where it differs, and for two processes of one number; IoError where the ranks
+// do not meet within five minutes or `timeout`, whichever is shorter; Interrupted where a signal comes before.
 void join(const Place& place, const std::string& program, std::chrono::milliseconds timeout = std::chrono::minutes(30));
 
 // Before the process ends. `problem`: why it ends with the exit code `code`, for the other ranks; none where all is done.

@@ -167,6 +167,30 @@ TEST_CASE("ranks: other settings or other data on one of them are refused before
   CHECK_FALSE((one.has("out") || one.has("out.partial")));
 }
 
+TEST_CASE("ranks: while they wait for each other a signal ends them at once, and two of one number are told so", "[pipelines]") {
+  const Workplace work;
+  work.write("data.jsonl", "{\"prompt\":\"a\",\"completion\":\"b\"}\n");
+  const std::vector<std::string> command = {"sft", "--model", "model", "--data", "data.jsonl", "--out", "out"};
+  const int port = test::free_port();
+  std::vector<std::unique_ptr<Process>> ranks;
+  for (const int rank : {0, 1, 1}) {  // of 3: rank 2 never comes
+    test::set_place(rank, 3, port);
+    ranks.push_back(std::make_unique<Process>(work.path(), command));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  }
+  test::set_place(0, 3, port);
+  Process second_first(work.path(), command);
+  forget_place();
+  const Outcome twice = ranks[2]->wait(), taken = second_first.wait();
+  CHECK((twice.code == 2 && twice.says("two processes are rank 1 of 3")));
+  CHECK((taken.code == 2 && taken.says("is taken") && taken.says("a second process with RANK=0")));
+  for (const int rank : {1, 0}) {
+    ranks[static_cast<size_t>(rank)]->signal(SIGTERM);
+    const Outcome stopped = ranks[static_cast<size_t>(rank)]->wait();
+    CHECK((stopped.code == 75 && stopped.says("stopped before all ranks had met")));
+  }
+}
+
 TEST_CASE("ranks: bad input ends all with its text and code; what ranks cannot share is refused", "[pipelines]") {
   const Workplace work;
   work.write("bad.jsonl", "{\"prompt\":\"a\",\"completion\":5}\n");
