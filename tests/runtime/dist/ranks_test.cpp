@@ -196,11 +196,11 @@ TEST_CASE("ranks: a rank that dies ends the others soon, with what to do", "[run
 TEST_CASE("rank: one stands still", "[.rank]") {
   as_rank(
       [] {
-        if (rank() == 1) std::this_thread::sleep_for(std::chrono::seconds(4));
+        if (rank() == 1) std::this_thread::sleep_for(std::chrono::seconds(9));
         sum({at::ones({10})});
         return std::string("summed");
       },
-      milliseconds(1500));
+      milliseconds(5000));  // in which slow machines start two processes, too
 }
 
 TEST_CASE("ranks: one that stands still is not waited for longer than the timeout", "[runtime]") {
