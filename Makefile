@@ -1,5 +1,6 @@
 # `make demo` and `make test` do everything, set-up included, from a bare Debian 12 on; `make help` lists the rest.
-# KEEL_DEPS, KEEL_TORCH and KEEL_ARROW: see tools/setup.sh. CUDA=1: with --device cuda, from then on. JOBS: parallel compilers, by default one a core and 2 GB of free memory.
+# KEEL_DEPS, KEEL_TORCH and KEEL_ARROW: see tools/setup.sh. CUDA=1: with --device cuda, from then on.
+# JOBS: parallel compilers, by default one a core and 2 GB of free memory.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test build setup parquet model compat bench guard deb asan tsan fuzz lint format docs clean

@@ -222,19 +222,21 @@ Trainer::StepSums Trainer::step(const Rollout& rollout, const Experience& experi
       mix.emplace_back(drawn.begin() + static_cast<std::ptrdiff_t>(begin), drawn.begin() + static_cast<std::ptrdiff_t>(end));
   }
   // Separate from the mix, so that workers and threads are those of forward(): the first minibatch then has ratios of exactly 1.
+  const auto parts =
+      runtime::accumulate_gradients<StepSums>(all_parameters_, std::ssize(minibatch), [&](int64_t piece, StepSums& measured) {
+        return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, with_entropy, measured);
+      });
   StepSums sums;
-  for (const StepSums& part :
-       runtime::accumulate_gradients<StepSums>(all_parameters_, std::ssize(minibatch), [&](int64_t piece, StepSums&measured) {
-         return answers_loss(rollout, experience, minibatch[static_cast<size_t>(piece)], tokens, with_entropy, measured);
-       }))
+  for (const StepSums& part : parts)
     sums.add(part);
   if (mix.empty()) return sums;
-  for (const double part : runtime::accumulate_gradients<double>(policy_parameters_, std::ssize(mix), [&](int64_t piece, double&measured) {
-         const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece)], targets);
-         measured = loss.item<double>();
-         return config_.ptx.weight * loss;
-       }))
-    sums.ptx_loss += part;
+  const auto losses = runtime::accumulate_gradients<double>(policy_parameters_, std::ssize(mix), [&](int64_t piece, double& measured) {
+    const at::Tensor loss = ptx_loss(policy_, mix[static_cast<size_t>(piece)], targets);
+    measured = loss.item<double>();
+    return config_.ptx.weight * loss;
+  });
+  for (const double loss : losses)
+    sums.ptx_loss += loss;
   return sums;
 }
 

@@ -31,15 +31,15 @@ struct SignalsHeld {
   ~SignalsHeld() { core::hold_interrupts(false); }
 };
 
-// Where a rank works instead of in `work`: beside it.
-fs::path folder_of(const fs::path& work, int rank) {
-  return work.parent_path() / fmt::format(".{}.rank{}", work.filename().string(), rank);
+// Ranks work beside `work`, in hidden folders whose names begin like this.
+std::string beginning_of(const fs::path& work) {
+  return fmt::format(".{}.rank", work.filename().string());
 }
 
 // A follower's own folder: a copy of what a stage finds in `work`. Names that begin with a dot are no part of a stage's work.
 class OwnFolder {
  public:
-  explicit OwnFolder(const fs::path& work) : folder_(folder_of(work, dist::rank())) {
+  explicit OwnFolder(const fs::path& work) : folder_(work.parent_path() / (beginning_of(work) + std::to_string(dist::rank()))) {
     run::remove_tree(folder_);
     core::make_directories(folder_);
     for (const auto& entry : fs::directory_iterator(work)) {
@@ -61,9 +61,8 @@ class OwnFolder {
 
 // What ranks that were killed have left.
 void drop_folders(const fs::path& work) {
-  const std::string name = folder_of(work, 0).filename(), beginning = name.substr(0, name.size() - 1);
   for (const auto& entry : fs::directory_iterator(work.parent_path()))
-    if (entry.path().filename().string().starts_with(beginning)) run::remove_tree(entry.path());
+    if (entry.path().filename().string().starts_with(beginning_of(work))) run::remove_tree(entry.path());
 }
 
 // Throws on all ranks unless what they find in their folders has the same names and sizes.
