@@ -18,18 +18,35 @@ Forward::Forward(const Model& model, const PagePool& pages, Team& team)
     panels_.emplace_back(kBlock * kPanel);
 }
 
-// y = x W^T, or y += x W^T; the members take columns.
+// Whether the members take rows of a product, not columns: they then need not wait for each other until attention, and no one has a panel
+// of columns more than another.
+bool Forward::by_rows(int64_t rows) const {
+  constexpr int64_t kLeast = 64;  // a member's weights, all of them, are read for no fewer
+  return rows >= kLeast * team_.size();
+}
+
+// y = x W^T, or y += x W^T, as much of it as is this member's.
 void Forward::times(const float* x, const Packed& by, float* y, int64_t rows, Into into, int member) {
+  const bool split_rows = by_rows(rows);
+  if (split_rows) {
+    const auto [begin, end] = share(rows, member, team_.size());
+    x += begin * by.inner;
+    y += begin * by.columns;
+    rows = end - begin;
+  }
+  const auto panels_from_to = [&](int64_t columns) {
+    return split_rows ? std::pair<int64_t, int64_t>(0, panels_of(columns)) : share(panels_of(columns), member, team_.size());
+  };
   int64_t column = 0;
   for (const auto& [weights, columns] : by.as_they_lie) {
-    const auto [begin, end] = share(panels_of(columns), member, team_.size());
+    const auto [begin, end] = panels_from_to(columns);
     kernels_.product({x, by.inner, 1}, {weights, 1, by.inner}, y + column, by.columns, rows, by.inner, columns, begin, end, into,
                      panels_[static_cast<size_t>(member)].data());
     column += columns;
   }
   if (!by.as_they_lie.empty()) return;
   const Stored panels = by.bf16_panels.size() > 0 ? Stored(by.bf16_panels.data()) : Stored(by.panels.data());
-  const auto [begin, end] = share(panels_of(by.columns), member, team_.size());
+  const auto [begin, end] = panels_from_to(by.columns);
   kernels_.multiply(x, panels, y, rows, by.inner, by.columns, by.columns, begin, end, into);
 }
 
@@ -70,15 +87,18 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
   const auto count = static_cast<int64_t>(rows.size()), kept = static_cast<int64_t>(wanted.size());
   const int64_t size = shape.head_size, half = size / 2, group = shape.heads / shape.key_heads;
   const int64_t query_width = shape.heads * size, key_width = shape.key_heads * size, qkv_width = query_width + 2 * key_width;
+  const auto meet_unless_by_rows = [&](int64_t x_rows) {
+    if (!by_rows(x_rows)) team_.meet();
+  };
   const auto norm = [&](const Buffer& weight, const Buffer& x, int64_t x_rows) {
     const auto [begin, end] = share(x_rows, member, team_.size());
     for (int64_t i = begin; i < end; ++i)
       kernels_.rms_norm(x.data() + i * shape.width, weight.data(), normed_.data() + i * shape.width, shape.width, shape.norm_eps);
-    team_.meet();
+    meet_unless_by_rows(x_rows);
   };
   const auto multiply = [&](const Buffer& from, const Packed& by, Buffer& to, int64_t x_rows, Into into) {
     times(from.data(), by, to.data(), x_rows, into, member);
-    team_.meet();
+    meet_unless_by_rows(x_rows);
   };
   // y += scale B A x, y being columns of `to` from `column` on. A member takes rows, those that it has in what comes next: no meeting.
   const auto add_low_rank = [&](const Buffer& from, const PackedLowRank& by, Buffer& to, int64_t column, int64_t to_row, int64_t x_rows) {
@@ -144,7 +164,7 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     const float* const gate = gate_up_.data() + i * 2 * shape.inner;
     kernels_.swiglu(gate, gate + shape.inner, inner_.data() + i * shape.inner, shape.inner);
   }
-  team_.meet();
+  meet_unless_by_rows(kept);
   multiply(inner_, weights.down, x, kept, Into::add);
   add_low_rank(inner_, adapters.down, x, 0, shape.width, kept);
 }

@@ -34,6 +34,7 @@ class Forward {
   const float* logits(int64_t begin, int64_t end);
 
  private:
+  bool by_rows(int64_t rows) const;
   void times(const float* x, const Packed& by, float* y, int64_t rows, Into into, int member);
   void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member);
 
