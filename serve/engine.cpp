@@ -163,14 +163,18 @@ void Engine::run() {
     changed_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
     if (stopping_) return;
     std::vector<std::shared_ptr<Job>> expired, left;
-    const auto batch = next_batch(expired, left);
+    auto batch = next_batch(expired, left);
     lock.unlock();
     for (const auto& job : left)
       job->finish = nullptr;
     for (const auto& job : expired)
       end(*job, End::expired);
-    compute(batch);
-    finish(batch);
+    // What this batch completes goes first: a request of a few texts does not wait for the rest of another's thousands.
+    const auto rest = std::ranges::stable_partition(batch, [](const Turn& turn) { return turn.job->next == turn.job->rows.size(); });
+    for (const auto& part : {std::vector(batch.begin(), rest.begin()), std::vector(rest.begin(), rest.end())}) {
+      compute(part);
+      finish(part);
+    }
     lock.lock();
     std::erase_if(waiting_, [](const std::shared_ptr<Job>& job) { return job->finish == nullptr; });  // that failed
   }

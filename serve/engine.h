@@ -1,5 +1,5 @@
 // The work of all requests, in batches: tokens of many clients go through a model together, and none waits for another's thousands of
-// texts.
+// texts. Of a batch, requests that it completes are computed first.
 //
 // Every request that enters gets exactly one outcome, unless its client leaves or the engine stops first.
 #pragma once
