@@ -5,9 +5,11 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <new>
 
 #include "core/config.h"
@@ -31,14 +33,45 @@ namespace cli = keel::pipelines::cli;
 namespace dist = keel::runtime::dist;
 using keel::core::Exit;
 
-// Makes threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models several times
-// slower on a busy machine. libgomp reads its environment when it is loaded, before main(), so the program sets the variable and starts
-// itself again. Without /proc the default stays, which is slower but correct.
-void shorten_thread_spins(char** argv) {
-  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  setenv("GOMP_SPINCOUNT", "1000", 1);
-  execv("/proc/self/exe", argv);
+// Variables that libraries read before main(); those that the user has set stay.
+//   GOMP_SPINCOUNT: threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models
+//     several times slower on a busy machine.
+//   TCMALLOC_*: a service that is quiet again holds 5 MB of freed small objects instead of 30.
+constexpr const char* kEarlyVariables[] = {"GOMP_SPINCOUNT=1000", "TCMALLOC_TRANSFER_NUM_OBJ=2",
+                                           "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES=1000000"};
+
+// These two run before the constructors of any library, sanitizers' too: nothing but system calls can be used.
+#define KEEL_BEFORE_ALL [[gnu::no_sanitize("address", "thread", "undefined")]]
+
+KEEL_BEFORE_ALL bool is_set(char** environment, const char* variable) {
+  for (; *environment != nullptr; ++environment) {
+    const char *entry = *environment, *name = variable;
+    for (; *entry == *name && *entry != '=' && *entry != 0; ++entry)
+      ++name;
+    if (*entry == '=' && *name == '=') return true;
+  }
+  return false;
 }
+
+// Starts the program again with the variables. Before the constructors: LibTorch's take 0.15 seconds. Without /proc the defaults stay,
+// which are slower but correct.
+KEEL_BEFORE_ALL void start_with_variables(int, char** argv, char** environment) {
+  constexpr size_t kMost = 4096;
+  char* entries[kMost];
+  size_t count = 0;
+  for (; environment[count] != nullptr; ++count) {
+    if (count + std::size(kEarlyVariables) + 1 >= kMost) return;
+    entries[count] = environment[count];
+  }
+  const size_t given = count;
+  for (const char* variable : kEarlyVariables)
+    if (!is_set(environment, variable) && (variable != kEarlyVariables[0] || !is_set(environment, "OMP_WAIT_POLICY=")))
+      entries[count++] = const_cast<char*>(variable);
+  entries[count] = nullptr;
+  if (count > given) ::execve("/proc/self/exe", argv, entries);
+}
+
+[[gnu::section(".preinit_array"), gnu::used]] void (*const kFirst)(int, char**, char**) = start_with_variables;
 
 int report(Exit code, const std::string& text) {
   keel::core::log_error(dist::size() == 1 ? text : fmt::format("rank {}: {}", dist::rank(), text));
@@ -159,10 +192,16 @@ int run(int argc, char** argv) {
 constexpr const char* kOutOfMemory =
     "out of memory: ask for fewer samples or smaller batches (micro_rows, micro_tokens, batch_rows), or use a smaller model";
 
-}  // namespace
+// Ends the program without the destructors of LibTorch's tables, which take 0.05 seconds.
+[[noreturn]] void end(int code) {
+  std::fflush(nullptr);
+#ifndef __SANITIZE_ADDRESS__  // which then reports leaks
+  std::_Exit(code);
+#endif
+  std::exit(code);
+}
 
-int main(int argc, char** argv) {
-  shorten_thread_spins(argv);
+int guarded(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const keel::core::Error& error) {
@@ -177,4 +216,10 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return report(Exit::internal, error.what());
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  end(guarded(argc, argv));
 }
