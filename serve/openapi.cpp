@@ -1,6 +1,9 @@
 #include "serve/openapi.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "core/json.h"
 #include "core/version.h"
@@ -28,15 +31,28 @@ json some_of(const json& items) {
 json any_of(const json& options) {
   return {{"anyOf", options}};
 }
-json object(const json& properties, const json& required = json::array()) {
-  json schema = {{"type", "object"}, {"properties", properties}};
+json reply(const json& properties) {
+  return {{"type", "object"}, {"properties", properties}};
+}
+// Of a request: members that are not required may be null, which is the same as absent.
+json object(const json& properties, const std::vector<std::string>& required = {}) {
+  json schema = reply(properties);
   if (!required.empty()) schema["required"] = required;
+  for (auto& [name, member] : schema["properties"].items()) {
+    if (std::ranges::find(required, name) != required.end() || member.empty()) continue;
+    if (member.contains("$ref")) member = any_of({member});  // what stands beside a reference is not read
+    member["nullable"] = true;
+    if (member.contains("enum")) member["enum"].push_back(nullptr);
+  }
   return schema;
 }
 // A schema of which one of several sets of members must be there.
 json needing(json schema, const std::vector<std::vector<std::string>>& sets) {
-  for (const auto& set : sets)
+  for (const auto& set : sets) {
     schema["anyOf"].push_back({{"required", set}});
+    for (const auto& name : set)
+      schema["properties"][name].erase("nullable");  // all null: none is there
+  }
   return schema;
 }
 json number() {
@@ -95,25 +111,25 @@ json schemas() {
                  {"return_tokens", flag("the tokens as text")}});
   all["RewardRequest"] = needing(
       object(reward), {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}, {"inputs"}, {"conversations"}, {"pairs"}, {"input"}});
-  const json anything = object(json::object());
-  all["RewardReply"] = object({{"id", text()},
-                               {"model", text()},
-                               {"model_sha", text()},
-                               {"created", integer(0)},
-                               {"metadata", anything},
-                               {"usage", anything},
-                               {"timings", anything},
-                               {"score", number()},
-                               {"reward", number()},
-                               {"probability", number()},
-                               {"tokens", integer(0)},
-                               {"truncated", flag("something was left out")},
-                               {"cut", flag("what did not fit, not oldest turns alone")},
-                               {"scores", anything},
-                               {"gate", object({{"decides", text()}, {"threshold", number()}})},
-                               {"token_texts", texts},
-                               {"answer_tokens", integer(0)},
-                               {"data", list_of(anything)}});
+  const json anything = reply(json::object());
+  all["RewardReply"] = reply({{"id", text()},
+                              {"model", text()},
+                              {"model_sha", text()},
+                              {"created", integer(0)},
+                              {"metadata", anything},
+                              {"usage", anything},
+                              {"timings", anything},
+                              {"score", number()},
+                              {"reward", number()},
+                              {"probability", number()},
+                              {"tokens", integer(0)},
+                              {"truncated", flag("something was left out")},
+                              {"cut", flag("what did not fit, not oldest turns alone")},
+                              {"scores", anything},
+                              {"gate", reply({{"decides", text()}, {"threshold", number()}})},
+                              {"token_texts", texts},
+                              {"answer_tokens", integer(0)},
+                              {"data", list_of(anything)}});
   all["GetRewardRequest"] = any_of({object({{"model", text()},
                                             {"query", text_or_texts},
                                             {"prompts", {{"description", "not read"}}},
@@ -126,7 +142,7 @@ json schemas() {
                                            {"prompt", "response"}),
                                     object({{"model", json::object()}, {"messages", texts}, {"max_length", integer(1)}}, {"messages"})});
   all["GetRewardReply"] = any_of(
-      {object({{"rewards", scores}, {"scores", scores}, {"extra_logs", object(json::object())}}), number(), object({{"scores", scores}})});
+      {reply({{"rewards", scores}, {"scores", scores}, {"extra_logs", reply(json::object())}}), number(), reply({{"scores", scores}})});
   all["EvaluationRequest"] = object({{"model", json::object()}, {"messages", texts}, {"max_length", integer(1)}}, {"messages"});
   all["ClassifyRequest"] = needing(
       object(with(with(switches, truncation), with(input, {{"text", some_texts}, {"add_special_tokens", flag("BOS before a text")}}))),
