@@ -103,21 +103,39 @@ void generation_samples(benchmark::State& state) {
 }
 BENCHMARK(generation_samples)->Arg(16)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// Prompts of 64 ids; answers as long as inputs/lengths.json says, which are those of HH-RLHF, or of 8 to 256 ids in turn.
-void generation_natural(benchmark::State& state) {
-  const auto prompts = input_rows("prompts64.jsonl", state.range(0), 64);
+// Lengths of answers: those in inputs/lengths.json, which are of HH-RLHF, or 8 to 256 in turn.
+std::vector<int64_t> natural_lengths(int64_t count) {
   std::vector<int64_t> lengths;
   const char* folder = std::getenv("KEEL_BENCH_MODEL");
   const auto path = std::filesystem::absolute(folder == nullptr ? "." : folder).parent_path() / "inputs/lengths.json";
   if (folder != nullptr && std::filesystem::exists(path)) lengths = core::read_json_file(path).get<std::vector<int64_t>>();
-  for (int64_t i = std::ssize(lengths); i < state.range(0); ++i)
+  for (int64_t i = std::ssize(lengths); i < count; ++i)
     lengths.push_back(8 + 31 * i % 249);
-  lengths.resize(static_cast<size_t>(state.range(0)));
-  const policy::SamplingConfig whole{.max_new_tokens = *std::ranges::max_element(lengths)};
+  lengths.resize(static_cast<size_t>(count));
+  return lengths;
+}
+
+int64_t sum(const std::vector<int64_t>& lengths) {
+  return std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+}
+
+// `samples` answers to each prompt, which are cut at its length.
+policy::GenerationJob natural_job(const std::vector<core::Ids>& prompts, const std::vector<int64_t>& lengths, int64_t samples = 1) {
+  return {.prompts = prompts,
+          .samples = samples,
+          .sampling = {.max_new_tokens = *std::ranges::max_element(lengths)},
+          .limits = lengths,
+          .seed = 1,
+          .purpose = "bench"};
+}
+
+// Prompts of 64 ids and answers of natural lengths.
+void generation_natural(benchmark::State& state) {
+  const auto lengths = natural_lengths(state.range(0));
+  const auto job = natural_job(input_rows("prompts64.jsonl", state.range(0), 64), lengths);
   for (auto _ : state)
-    benchmark::DoNotOptimize(
-        policy::generate(model(), {.prompts = prompts, .sampling = whole, .limits = lengths, .seed = 1, .purpose = "bench"}));
-  report_tokens(state, std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+    benchmark::DoNotOptimize(policy::generate(model(), job));
+  report_tokens(state, sum(lengths));
 }
 BENCHMARK(generation_natural)->Arg(256)->Unit(benchmark::kMillisecond)->UseRealTime();
 
@@ -175,6 +193,26 @@ void rm_score(benchmark::State& state) {
   report_tokens(state, tokens_of(rows));
 }
 BENCHMARK(rm_score)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// 16 answers to each of 16 prompts of 256 ids, of natural lengths (16 of one prompt are equally long), and their scores.
+void rejection(benchmark::State& state) {
+  const auto reward = reward::make_reward_model(model(), reward::HeadStart::normal, 1);
+  const auto prompts = input_rows("prompts256.jsonl", 16, 256);
+  const auto all = natural_lengths(256);
+  std::vector<int64_t> lengths;  // of each prompt's answers
+  for (size_t prompt = 0; prompt < prompts.size(); ++prompt)
+    lengths.push_back(all[16 * prompt]);
+  for (auto _ : state) {
+    std::vector<core::Ids> rows;
+    for (const auto& sample : policy::generate(model(), natural_job(prompts, lengths, 16))) {
+      rows.push_back(prompts[static_cast<size_t>(sample.prompt)]);
+      rows.back().insert(rows.back().end(), sample.ids.begin(), sample.ids.end());
+    }
+    benchmark::DoNotOptimize(reward::score_rows(reward, rows));
+  }
+  report_tokens(state, 16 * sum(lengths));
+}
+BENCHMARK(rejection)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // `count` pairs of whole dialogues of at most 512 ids; random ones (prompts of 150 ids, answers of 50) where no file is named.
 std::vector<core::TokenPair> input_pairs(int64_t count) {
@@ -265,12 +303,15 @@ void rm_phase(benchmark::State& state) {
 }
 BENCHMARK(rm_phase)->DenseRange(0, 2)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// PPO on 64 prompts of 64 ids, 64 new ids each, minibatches of 16, one epoch; useful tokens are the new ones.
+// PPO on 64 prompts of 64 ids, 64 new ids each unless told, minibatches of 16, one epoch; useful tokens are the new ones.
 struct PpoWorkload {
+  ppo::Critic critic = ppo::Critic::reward;
+  std::vector<int64_t> lengths = std::vector<int64_t>(64, 64);
   ppo::PpoConfig config = {.batch_answers = 64,
                            .minibatch_answers = 16,
                            .micro_answers = 8,
                            .micro_tokens = 2048,
+                           .critic = critic,
                            .sampling = {.max_new_tokens = 64},
                            .kl = {},
                            .score = {},
@@ -287,23 +328,36 @@ struct PpoWorkload {
   std::vector<core::Ids> prompts = input_rows("prompts64.jsonl", 64, 64);
   std::vector<reward::AnswerReward> earned = std::vector<reward::AnswerReward>(64, {.probability = 0.5});
 
-  ppo::Rollout sample() const {
-    return ppo::make_rollout(prompts,
-                             policy::generate(policy, {.prompts = prompts, .sampling = config.sampling, .seed = 1, .purpose = "bench"}));
-  }
+  ppo::Rollout sample() const { return ppo::make_rollout(prompts, policy::generate(policy, natural_job(prompts, lengths))); }
 };
 
 // A whole iteration: answers, their scores, reference and critic, the update.
-void ppo_iteration(benchmark::State& state) {
-  PpoWorkload work;
+void iterate(benchmark::State& state, PpoWorkload& work) {
   for (auto _ : state) {
     const auto rollout = work.sample();
     benchmark::DoNotOptimize(reward::score_rows(work.reward, rollout.rows));
     work.trainer.update(rollout, work.trainer.assess(rollout, work.earned));
   }
-  report_tokens(state, 64 * 64);
+  report_tokens(state, sum(work.lengths));
+}
+void ppo_iteration(benchmark::State& state) {
+  PpoWorkload work;
+  iterate(state, work);
 }
 BENCHMARK(ppo_iteration)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// The same with a critic that is a head on the policy, and with answers of natural lengths.
+void ppo_shared(benchmark::State& state) {
+  PpoWorkload work{.critic = ppo::Critic::shared};
+  iterate(state, work);
+}
+BENCHMARK(ppo_shared)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+void ppo_natural(benchmark::State& state) {
+  PpoWorkload work{.lengths = natural_lengths(64)};
+  iterate(state, work);
+}
+BENCHMARK(ppo_natural)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // Its phases: 0 generates, 1 scores, 2 assesses (reference, critic, old log-probs), 3 updates.
 void ppo_phase(benchmark::State& state) {

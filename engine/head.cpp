@@ -7,6 +7,7 @@ namespace keel::engine {
 namespace {
 
 constexpr int64_t kChunk = 256;  // positions whose logits stand in memory at once, a column each
+constexpr int64_t kRows = 256;   // of the vocabulary, whose numbers are still in the core's cache when they are read again
 
 int64_t chunks_of(int64_t positions) {
   return (positions + kChunk - 1) / kChunk;
@@ -20,7 +21,6 @@ Head::Head(const float* weight, int64_t vocabulary, int64_t width, int threads)
       width_(width),
       team_(threads),
       kernels_(kernels()),
-      largest_(threads * kChunk),
       sums_(sum_blocks(vocabulary) * kChunk),
       moments_(sum_blocks(vocabulary) * kChunk) {
   for (int member = 0; member < threads; ++member) {
@@ -29,35 +29,53 @@ Head::Head(const float* weight, int64_t vocabulary, int64_t width, int threads)
   }
 }
 
-// values [V, kChunk] = e^(scale (W h - largest)) of the chunk's positions; members take blocks of the vocabulary. Leaves sums and moments
-// of the blocks, and the exponents of the targets.
-void Head::exponentials(int64_t chunk, float* values, int member) {
-  const auto positions = static_cast<int64_t>(targets_.size());
-  const int64_t first = chunk * kChunk, count = std::min(kChunk, positions - first), padded = round_up(count, kPanel);
+int64_t Head::count_of(int64_t chunk) const {
+  return std::min(kChunk, static_cast<int64_t>(targets_.size()) - chunk * kChunk);
+}
+
+float* Head::values(int64_t chunk) {
+  return chunk < kept_chunks_ ? kept_[static_cast<size_t>(chunk)].data() : once_.data();
+}
+
+float* Head::largest(int64_t chunk, int member) {
+  return largest_.data() + (chunk * team_.size() + member) * kChunk;
+}
+
+// values [V, kChunk] = W h of the chunks' positions, and the largest of each; members take blocks of the vocabulary.
+void Head::logits(Chunks chunks, int member) {
   const auto [first_block, past_block] = share(sum_blocks(vocabulary_), member, team_.size());
   const int64_t begin = std::min(vocabulary_, first_block * kSumBlock), end = std::min(vocabulary_, past_block * kSumBlock);
-  float* const largest = largest_.data() + member * kChunk;
-  std::fill_n(largest, kChunk, -INFINITY);
-  for (int64_t row = begin; row < end; row += kSumBlock) {
-    const int64_t rows = std::min(kSumBlock, end - row);
-    kernels_.product({weight_ + row * width_, width_, 1}, {states_ + first * width_, 1, width_}, values + row * kChunk, kChunk, rows,
-                     width_, count, 0, padded / kPanel, Into::replace, panels_[static_cast<size_t>(member)].data());
-    kernels_.column_largest(values + row * kChunk, rows, kChunk, largest);
-  }
+  for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk)
+    std::fill_n(largest(chunk, member), kChunk, -INFINITY);
+  for (int64_t row = begin; row < end; row += kRows)
+    for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+      const int64_t rows = std::min(kRows, end - row), count = count_of(chunk);
+      float* const here = values(chunk) + row * kChunk;
+      kernels_.multiply(weight_ + row * width_, packed_states_.panels.data() + chunk * kChunk * width_, here, rows, width_, count, kChunk, 0,
+                        panels_of(count), Into::replace);
+      kernels_.column_largest(here, rows, kChunk, largest(chunk, member));
+    }
   team_.meet();
+}
+
+// Logits become e^(scale (logit - largest)). Leaves sums and moments of the blocks, and the exponents of the targets.
+void Head::exponentials(int64_t chunk, int member) {
+  const int64_t first = chunk * kChunk, count = count_of(chunk);
+  const auto [first_block, past_block] = share(sum_blocks(vocabulary_), member, team_.size());
+  const int64_t begin = std::min(vocabulary_, first_block * kSumBlock), end = std::min(vocabulary_, past_block * kSumBlock);
   float most[kChunk];
-  std::copy_n(largest_.data(), kChunk, most);
+  std::copy_n(largest(chunk, 0), kChunk, most);
   for (int other = 1; other < team_.size(); ++other)
     for (int64_t c = 0; c < kChunk; ++c)
-      most[c] = std::max(most[c], largest_.data()[other * kChunk + c]);
+      most[c] = std::max(most[c], largest(chunk, other)[c]);
   for (int64_t c = 0; c < count; ++c) {
     const auto position = static_cast<size_t>(first + c);
     const int64_t target = targets_[position];
-    if (target >= begin && target < end) exponents_[position] = (values[target * kChunk + c] - most[c]) * scale_;
+    if (target >= begin && target < end) exponents_[position] = (values(chunk)[target * kChunk + c] - most[c]) * scale_;
   }
   for (int64_t block = first_block; block < past_block; ++block) {
     const int64_t row = block * kSumBlock;
-    kernels_.column_exponentials(values + row * kChunk, std::min(kSumBlock, vocabulary_ - row), kChunk, most, scale_,
+    kernels_.column_exponentials(values(chunk) + row * kChunk, std::min(kSumBlock, vocabulary_ - row), kChunk, most, scale_,
                                  lanes_[static_cast<size_t>(member)].data(), sums_.data() + block * kChunk,
                                  moments_.data() + block * kChunk);
   }
@@ -78,10 +96,14 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
   if (kept_chunks_ < chunks_of(positions)) once_.grow(vocabulary_ * kChunk);
   totals_.assign(static_cast<size_t>(chunks_of(positions) * kChunk), 1.f);
   exponents_.assign(targets.size(), 0.f);
+  largest_.grow(chunks_of(positions) * team_.size() * kChunk);
+  packed_states_ = pack({{states, positions}}, width_, Layout::panels, team_);
   team_.run([&](int member) {
+    logits({0, kept_chunks_}, member);
     for (int64_t chunk = 0; chunk < chunks_of(positions); ++chunk) {
-      exponentials(chunk, chunk < kept_chunks_ ? kept_[static_cast<size_t>(chunk)].data() : once_.data(), member);
-      const auto [begin, end] = share(std::min(kChunk, positions - chunk * kChunk), member, team_.size());
+      if (chunk >= kept_chunks_) logits({chunk, chunk + 1}, member);
+      exponentials(chunk, member);
+      const auto [begin, end] = share(count_of(chunk), member, team_.size());
       for (int64_t c = begin; c < end; ++c) {
         double total = 0, moment = 0;
         for (int64_t block = 0; block < sum_blocks(vocabulary_); ++block) {
@@ -98,37 +120,48 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
   });
 }
 
-// dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h.
+// dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h. By blocks of the vocabulary, of which members take
+// rows, then columns of dL/dh.
+void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, float* d_weight, int member) {
+  float* const panel = panels_[static_cast<size_t>(member)].data();
+  const auto [first_panel, past_panel] = share(panels_of(width_), member, team_.size());
+  for (int64_t block = 0; block < vocabulary_; block += kSumBlock) {
+    const int64_t block_rows = std::min(kSumBlock, vocabulary_ - block);
+    const auto [from, to] = share(block_rows, member, team_.size());
+    for (int64_t row = block + from; row < block + to; row += kRows)
+      for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        const int64_t first = chunk * kChunk, count = count_of(chunk), rows = std::min(kRows, block + to - row);
+        float* const here = values(chunk) + row * kChunk;
+        float factors[kChunk] = {};
+        for (int64_t c = 0; c < count; ++c)
+          factors[c] = -d_logprobs[first + c] * scale_ / totals_[static_cast<size_t>(first + c)];
+        kernels_.scale_columns(here, rows, kChunk, factors);
+        for (int64_t c = 0; c < count; ++c) {
+          const int64_t target = targets_[static_cast<size_t>(first + c)] - row;
+          if (target >= 0 && target < rows) here[target * kChunk + c] += d_logprobs[first + c] * scale_;
+        }
+        if (d_weight != nullptr)
+          kernels_.product({here, kChunk, 1}, {states_ + first * width_, width_, 1}, d_weight + row * width_, width_, rows, count, width_, 0,
+                           panels_of(width_), chunk == 0 ? Into::replace : Into::add, panel);
+      }
+    team_.meet();
+    for (int64_t chunk = chunks.begin; chunk < chunks.end && d_states != nullptr; ++chunk)
+      kernels_.product({values(chunk) + block * kChunk, 1, kChunk}, {weight_ + block * width_, width_, 1}, d_states + chunk * kChunk * width_,
+                       width_, count_of(chunk), block_rows, width_, first_panel, past_panel, block == 0 ? Into::replace : Into::add, panel);
+  }
+  team_.meet();
+}
+
 void Head::backward(const float* d_logprobs, float* d_states, float* d_weight) {
   const auto positions = static_cast<int64_t>(targets_.size());
   if (d_weight != nullptr && positions == 0) std::fill_n(d_weight, vocabulary_ * width_, 0.f);
-  once_.grow(vocabulary_ * kChunk);
+  if (kept_chunks_ < chunks_of(positions)) once_.grow(vocabulary_ * kChunk);
   team_.run([&](int member) {
-    const auto [begin, end] = share(vocabulary_, member, team_.size());
-    float* const panel = panels_[static_cast<size_t>(member)].data();
-    for (int64_t chunk = 0; chunk < chunks_of(positions); ++chunk) {
-      const int64_t first = chunk * kChunk, count = std::min(kChunk, positions - first);
-      float* const values = chunk < kept_chunks_ ? kept_[static_cast<size_t>(chunk)].data() : once_.data();
-      if (chunk >= kept_chunks_) exponentials(chunk, values, member);
-      float factors[kChunk] = {};
-      for (int64_t c = 0; c < count; ++c)
-        factors[c] = -d_logprobs[first + c] * scale_ / totals_[static_cast<size_t>(first + c)];
-      kernels_.scale_columns(values + begin * kChunk, end - begin, kChunk, factors);
-      for (int64_t c = 0; c < count; ++c) {
-        const int64_t target = targets_[static_cast<size_t>(first + c)];
-        if (target >= begin && target < end) values[target * kChunk + c] += d_logprobs[first + c] * scale_;
-      }
-      const Matrix states{states_ + first * width_, width_, 1};
-      for (int64_t row = begin; row < end && d_weight != nullptr; row += kSumBlock)
-        kernels_.product({values + row * kChunk, kChunk, 1}, states, d_weight + row * width_, width_, std::min(kSumBlock, end - row), count,
-                         width_, 0, round_up(width_, kPanel) / kPanel, chunk == 0 ? Into::replace : Into::add, panel);
-      team_.meet();
-      if (d_states != nullptr) {
-        const auto [first_panel, past_panel] = share(round_up(width_, kPanel) / kPanel, member, team_.size());
-        kernels_.product({values, 1, kChunk}, {weight_, width_, 1}, d_states + first * width_, width_, count, vocabulary_, width_,
-                         first_panel, past_panel, Into::replace, panel);
-      }
-      team_.meet();
+    gradients({0, kept_chunks_}, d_logprobs, d_states, d_weight, member);
+    for (int64_t chunk = kept_chunks_; chunk < chunks_of(positions); ++chunk) {
+      logits({chunk, chunk + 1}, member);
+      exponentials(chunk, member);
+      gradients({chunk, chunk + 1}, d_logprobs, d_states, d_weight, member);
     }
   });
   kept_.clear();  // they are gradients now; another backward pass would compute them again

@@ -9,6 +9,7 @@
 
 #include "engine/buffer.h"
 #include "engine/kernels.h"
+#include "engine/model.h"
 #include "engine/team.h"
 
 namespace keel::engine {
@@ -26,7 +27,15 @@ class Head {
   void backward(const float* d_logprobs, float* d_states, float* d_weight);
 
  private:
-  void exponentials(int64_t chunk, float* values, int member);
+  struct Chunks {
+    int64_t begin, end;
+  };
+  int64_t count_of(int64_t chunk) const;
+  float* values(int64_t chunk);
+  float* largest(int64_t chunk, int member);
+  void logits(Chunks chunks, int member);
+  void exponentials(int64_t chunk, int member);
+  void gradients(Chunks chunks, const float* d_logprobs, float* d_states, float* d_weight, int member);
 
   const float* weight_;
   int64_t vocabulary_, width_;
@@ -36,11 +45,13 @@ class Head {
   std::vector<int64_t> targets_;
   float scale_ = 1;
   int64_t kept_chunks_ = 0;
-  std::vector<Buffer> kept_;         // e^x of the first chunks, [V, kChunk]
-  Buffer once_;                      // the same of the chunk in work
-  std::vector<float> totals_;        // sums of e^x, [N rounded up]
-  std::vector<float> exponents_;     // of the targets
-  Buffer largest_, sums_, moments_;  // of the chunk in work: [members, kChunk], [blocks, kChunk] each
+  Packed packed_states_;
+  std::vector<Buffer> kept_;      // e^x of the first chunks, [V, kChunk]
+  Buffer once_;                   // the same of the chunk in work
+  std::vector<float> totals_;     // sums of e^x, [N rounded up]
+  std::vector<float> exponents_;  // of the targets
+  Buffer largest_;                // [chunks, members, kChunk]
+  Buffer sums_, moments_;         // of the chunk in work, [blocks, kChunk]
   std::vector<Buffer> panels_, lanes_;
 };
 
