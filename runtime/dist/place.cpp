@@ -87,6 +87,10 @@ Place place_from(const Environment& environment) {
     find_store(environment, by_srun, place);
     return place;
   }
+  const auto& torchrun = kLaunchers[0];
+  if (text_of(environment, torchrun.rank).has_value() != text_of(environment, torchrun.size).has_value())
+    throw core::UsageError(fmt::format("of {} and {} the environment has one alone: set both, or unset it for a process of its own",
+                                       torchrun.rank, torchrun.size));
   return {};
 }
 

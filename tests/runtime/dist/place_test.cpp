@@ -82,6 +82,11 @@ TEST_CASE("place: what cannot be understood is refused by its name, with the rem
   CHECK_THAT(refusal(with(kStore, {{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", "70000"}})), ContainsSubstring("MASTER_PORT"));
 }
 
+TEST_CASE("place: half of torchrun's pair is refused, since each process would then work as if it were alone", "[runtime]") {
+  for (const Variables& half : {Variables{{"RANK", "1"}}, Variables{{"WORLD_SIZE", "2"}}, Variables{{"WORLD_SIZE", "2"}, {"RANK", ""}}})
+    CHECK_THROWS_WITH(place_of(half), ContainsSubstring("RANK and WORLD_SIZE"));
+}
+
 TEST_CASE("place: the first host of SLURM's lists", "[runtime]") {
   CHECK(first_host("node7") == "node7");
   CHECK(first_host("node7,node9") == "node7");
