@@ -40,8 +40,8 @@ model: build  ## SmolLM2-135M-Instruct in models/
 compat: build  ## keel serve against clients of other trainers (pip install -r tests/serve/compat/requirements.txt; HELPFULNESS, SAFETY: models)
 	python3 tests/serve/compat/compat.py --keel $(BINARY) --helpfulness $(HELPFULNESS) --safety $(SAFETY)
 
-bench: build  ## the benchmarks
-	build/release/bench/keel_bench
+bench: build  ## the benchmarks (bench/growth.py: how speed goes with sizes)
+	build/release/bench/keel_bench --benchmark_filter=-^growth_
 
 guard: build  ## keel's kernels beside plain operators: none below 0.9 of its ratio in bench/ratios.json
 	$(BINARY) bench engine --pairs 3 --least bench/ratios.json

@@ -2,6 +2,7 @@
 
     KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m --data HH.jsonl.gz [--pairs 5]
                                             [--workloads generate sft rm ppo rejection] [--engines openvino llama.cpp vllm]
+                                            [--only generation/64]
 
 KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair
 of timings is one run of keel and one of the peer, one straight after the other, each after a warm-up; the median of the ratios counts, for

@@ -1,6 +1,6 @@
 // Tokens a second of keel's workloads on a 15 M model with random weights (dim 288, 6 layers, 6 heads, ffn 768, vocab 32,000, untied):
-// generation at batch 1, 16 and 64, SFT steps, reward-model scoring and training, and the phases of a PPO iteration. Padding tokens do not
-// count.
+// generation at batch 1, 16 and 64, SFT steps, reward-model scoring and training, rejection sampling, and the phases of a PPO iteration.
+// Padding tokens do not count. "growth_..." says how the speed of generation goes with sizes (bench/growth.py).
 //
 // KEEL_BENCH_MODEL names a model folder to use instead; ids then come from the folder inputs/ beside it, if it exists, so that other
 // programs can be timed on the same weights and tokens (bench/compare.py). KEEL_BENCH_PAIRS names a file of HH-RLHF's format whose first
@@ -138,6 +138,47 @@ void generation_natural(benchmark::State& state) {
   report_tokens(state, sum(lengths));
 }
 BENCHMARK(generation_natural)->Arg(256)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// How tokens a second go with batch, lengths, samples of a prompt and the model's width, for bench/growth.py. Tokens of prompts count where
+// they are what grows.
+void grow(benchmark::State& state, const policy::Llama& model, int64_t prompts, int64_t prompt, int64_t samples, int64_t answer,
+          bool count_prompts = false) {
+  const policy::GenerationJob job{.prompts = random_rows(prompts, prompt),
+                                  .samples = samples,
+                                  .sampling = {.max_new_tokens = answer},
+                                  .seed = 1,
+                                  .purpose = "bench",
+                                  .batch_rows = prompts * samples};
+  for (auto _ : state)
+    benchmark::DoNotOptimize(policy::generate(model, job));
+  report_tokens(state, count_prompts ? prompts * (prompt + answer) : prompts * samples * answer);
+}
+void growth_batch(benchmark::State& state) {
+  grow(state, model(), state.range(0), 64, 1, 64);
+}
+void growth_answer(benchmark::State& state) {
+  grow(state, model(), 16, 64, 1, state.range(0));
+}
+void growth_prompt(benchmark::State& state) {
+  grow(state, model(), 16, state.range(0), 1, 1, true);
+}
+void growth_samples(benchmark::State& state) {
+  grow(state, model(), 1, 256, state.range(0), 64);
+}
+void growth_width(benchmark::State& state) {  // 6 layers, heads of 32
+  policy::LlamaConfig shape = fifteen_million();
+  shape.hidden_size = state.range(0), shape.intermediate_size = state.range(0) * 8 / 3;
+  shape.num_attention_heads = shape.num_key_value_heads = state.range(0) / 32;
+  const policy::Llama made = policy::make_llama(shape, 1);
+  grow(state, made, 16, 1, 1, 64);
+  const int64_t width = shape.hidden_size, layer = 4 * width * width + 3 * width * shape.intermediate_size;
+  state.counters["weights"] = static_cast<double>(shape.num_hidden_layers * layer + shape.vocab_size * width);
+}
+BENCHMARK(growth_batch)->RangeMultiplier(2)->Range(1, 256)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(growth_answer)->RangeMultiplier(2)->Range(16, 1024)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(growth_prompt)->RangeMultiplier(2)->Range(16, 1024)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(growth_samples)->RangeMultiplier(2)->Range(1, 128)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(growth_width)->RangeMultiplier(2)->Range(64, 1024)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // Optimiser steps on `rows`, packed into rows of `row_tokens`, `batch_rows` of them a step, every id a target.
 void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64_t row_tokens, size_t batch_rows) {
@@ -312,7 +353,7 @@ struct PpoWorkload {
                            .micro_answers = 8,
                            .micro_tokens = 2048,
                            .critic = critic,
-                           .sampling = {.max_new_tokens = 64},
+                           .sampling = {},
                            .kl = {},
                            .score = {},
                            .reward = {},

@@ -18,10 +18,10 @@ Forward::Forward(const Model& model, const PagePool& pages, Team& team)
     panels_.emplace_back(kBlock * kPanel);
 }
 
-// Whether the members take rows of a product, not columns: they then need not wait for each other until attention, and no one has a panel
-// of columns more than another.
+// Whether the members take rows of a product, not columns. Then none waits for another until attention, and none has a panel of columns
+// more than another.
 bool Forward::by_rows(int64_t rows) const {
-  constexpr int64_t kLeast = 64;  // a member's weights, all of them, are read for no fewer
+  constexpr int64_t kLeast = 64;  // of a member: each reads all weights, which pays from so many rows on
   return rows >= kLeast * team_.size();
 }
 

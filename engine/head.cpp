@@ -51,8 +51,8 @@ void Head::logits(Chunks chunks, int member) {
     for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       const int64_t rows = std::min(kRows, end - row), count = count_of(chunk);
       float* const here = values(chunk) + row * kChunk;
-      kernels_.multiply(weight_ + row * width_, packed_states_.panels.data() + chunk * kChunk * width_, here, rows, width_, count, kChunk, 0,
-                        panels_of(count), Into::replace);
+      kernels_.multiply(weight_ + row * width_, packed_states_.panels.data() + chunk * kChunk * width_, here, rows, width_, count, kChunk,
+                        0, panels_of(count), Into::replace);
       kernels_.column_largest(here, rows, kChunk, largest(chunk, member));
     }
   team_.meet();
@@ -120,13 +120,13 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
   });
 }
 
-// dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h. By blocks of the vocabulary, of which members take
-// rows, then columns of dL/dh.
+// dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h, for one block of the vocabulary after the
+// other. Of each block, members take rows of dL/dz and dL/dW, then columns of dL/dh.
 void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, float* d_weight, int member) {
   float* const panel = panels_[static_cast<size_t>(member)].data();
   const auto [first_panel, past_panel] = share(panels_of(width_), member, team_.size());
-  for (int64_t block = 0; block < vocabulary_; block += kSumBlock) {
-    const int64_t block_rows = std::min(kSumBlock, vocabulary_ - block);
+  for (int64_t block = 0; block < vocabulary_; block += kBlock) {
+    const int64_t block_rows = std::min(kBlock, vocabulary_ - block);
     const auto [from, to] = share(block_rows, member, team_.size());
     for (int64_t row = block + from; row < block + to; row += kRows)
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
@@ -141,13 +141,14 @@ void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, fl
           if (target >= 0 && target < rows) here[target * kChunk + c] += d_logprobs[first + c] * scale_;
         }
         if (d_weight != nullptr)
-          kernels_.product({here, kChunk, 1}, {states_ + first * width_, width_, 1}, d_weight + row * width_, width_, rows, count, width_, 0,
-                           panels_of(width_), chunk == 0 ? Into::replace : Into::add, panel);
+          kernels_.product({here, kChunk, 1}, {states_ + first * width_, width_, 1}, d_weight + row * width_, width_, rows, count, width_,
+                           0, panels_of(width_), chunk == 0 ? Into::replace : Into::add, panel);
       }
     team_.meet();
     for (int64_t chunk = chunks.begin; chunk < chunks.end && d_states != nullptr; ++chunk)
-      kernels_.product({values(chunk) + block * kChunk, 1, kChunk}, {weight_ + block * width_, width_, 1}, d_states + chunk * kChunk * width_,
-                       width_, count_of(chunk), block_rows, width_, first_panel, past_panel, block == 0 ? Into::replace : Into::add, panel);
+      kernels_.product({values(chunk) + block * kChunk, 1, kChunk}, {weight_ + block * width_, width_, 1},
+                       d_states + chunk * kChunk * width_, width_, count_of(chunk), block_rows, width_, first_panel, past_panel,
+                       block == 0 ? Into::replace : Into::add, panel);
   }
   team_.meet();
 }
@@ -157,7 +158,7 @@ void Head::backward(const float* d_logprobs, float* d_states, float* d_weight) {
   if (d_weight != nullptr && positions == 0) std::fill_n(d_weight, vocabulary_ * width_, 0.f);
   if (kept_chunks_ < chunks_of(positions)) once_.grow(vocabulary_ * kChunk);
   team_.run([&](int member) {
-    gradients({0, kept_chunks_}, d_logprobs, d_states, d_weight, member);
+    if (kept_chunks_ > 0) gradients({0, kept_chunks_}, d_logprobs, d_states, d_weight, member);
     for (int64_t chunk = kept_chunks_; chunk < chunks_of(positions); ++chunk) {
       logits({chunk, chunk + 1}, member);
       exponentials(chunk, member);

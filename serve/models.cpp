@@ -20,6 +20,7 @@
 #include "policy/base_model.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
+#include "runtime/device.h"
 
 namespace keel::serve {
 namespace {
@@ -73,11 +74,20 @@ std::shared_ptr<ServedModel> described(const NamedFolder& named, const inference
   return served;
 }
 
-// LibTorch's errors carry a backtrace in their text.
-std::shared_ptr<const Forward> forward_of(Forward forward) {
-  return std::make_shared<const Forward>([forward = std::move(forward)](const std::vector<core::Ids>& rows) {
+bool on_cpu() {
+  return runtime::compute_device().is_cpu();
+}
+
+// `values` for a service. LibTorch's errors carry a backtrace in their text.
+std::shared_ptr<const Forward> forward_of(Forward values, const ModelsConfig& config) {
+  const bool one_by_one = config.deterministic && !on_cpu();  // rows of one batch are padded to one length there
+  return std::make_shared<const Forward>([values = std::move(values), one_by_one](const std::vector<core::Ids>& rows) {
     try {
-      return forward(rows);
+      if (!one_by_one) return values(rows);
+      std::vector<Values> all;
+      for (const auto& row : rows)
+        all.push_back(values({row}).at(0));
+      return all;
     } catch (const c10::Error& error) {
       throw std::runtime_error(error.what_without_backtrace());
     }
@@ -91,12 +101,13 @@ std::shared_ptr<ServedModel> serve_reward(const NamedFolder& named, const Models
   auto served = described(named, model.limit, model.shape, model.format);
   served->tokenizer = model.tokenizer;
   served->reward = std::move(model);
-  served->forward = forward_of([score = served->reward->score](const std::vector<core::Ids>& rows) {
+  const auto scores = [score = served->reward->score](const std::vector<core::Ids>& rows) {
     std::vector<Values> values;
     for (const double one : score(rows))
       values.push_back({static_cast<float>(one)});
     return values;
-  });
+  };
+  served->forward = forward_of(scores, config);
   return served;
 }
 
@@ -107,7 +118,7 @@ std::shared_ptr<ServedModel> serve_policy(const NamedFolder& named, const Models
   auto served = described(named, model.limit, model.llama.config, model.format);
   served->tokenizer = model.tokenizer;
   served->policy = std::move(model);
-  served->forward = forward_of(policy::logprobs_by(served->policy->llama));
+  served->forward = forward_of(policy::logprobs_by(served->policy->llama), config);
   return served;
 }
 
@@ -281,6 +292,7 @@ std::shared_ptr<const ModelSet> load_models(const ModelsConfig& given) {
     set->policies.push_back(serve_policy(named, config));
   }
   set->combined = config.combined;
+  set->deterministic = on_cpu() || config.deterministic;
   if (config.gate)
     set->gate.gate_threshold = *config.gate;
   else if (config.combined)

@@ -30,6 +30,7 @@ struct ModelsConfig {
   bool combined = false;
   std::optional<double> gate;  // else that of combination.json beside the safety model's folder
   bool allow_tags = false;
+  bool deterministic = false;  // on a device that is not the CPU: rows go through a model one at a time
 };
 
 // One loaded model. The same folder loaded again is another object.
@@ -51,6 +52,7 @@ struct ServedModel {
 struct ModelSet {
   std::vector<std::shared_ptr<const ServedModel>> rewards, policies;
   bool combined = false;
+  bool deterministic = true;  // whether a row's values depend on nothing but its ids, to the bit
   reward::CombinationConfig gate;
 
   const std::string& default_name() const;

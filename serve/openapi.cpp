@@ -40,18 +40,23 @@ json object(const json& properties, const std::vector<std::string>& required = {
   if (!required.empty()) schema["required"] = required;
   for (auto& [name, member] : schema["properties"].items()) {
     if (std::ranges::find(required, name) != required.end() || member.empty()) continue;
-    if (member.contains("$ref")) member = any_of({member});  // what stands beside a reference is not read
-    member["nullable"] = true;
+    if (member.contains("$ref")) member = any_of({member});
+    if (member.contains("anyOf"))  // "nullable" counts beside a type alone
+      member["anyOf"].push_back({{"type", "string"}, {"nullable", true}, {"enum", {nullptr}}});
+    else
+      member["nullable"] = true;
     if (member.contains("enum")) member["enum"].push_back(nullptr);
   }
   return schema;
 }
-// A schema of which one of several sets of members must be there.
-json needing(json schema, const std::vector<std::vector<std::string>>& sets) {
+// A schema of which one of several sets of members must be there. In it these may not be null, which is stricter than the service: what
+// says "this one may be null where another is not" keeps generators of requests busy for minutes.
+json needing(const json& properties, const std::vector<std::vector<std::string>>& sets, const std::vector<std::string>& required = {}) {
+  json schema = object(properties, required);
   for (const auto& set : sets) {
     schema["anyOf"].push_back({{"required", set}});
     for (const auto& name : set)
-      schema["properties"][name].erase("nullable");  // all null: none is there
+      schema["properties"][name] = properties[name];
   }
   return schema;
 }
@@ -92,14 +97,10 @@ json schemas() {
   all["Parts"] = some_of(object({{"type", one_of({"text"})}, {"text", text()}}, {"type", "text"}));
   all["Parts"]["description"] = "texts, joined by line breaks";
   all["Message"] = object({{"role", one_of({"system", "user", "assistant"})}, {"content", prose}}, {"role", "content"});
-  all["RewardInput"] = needing(object({{"messages", messages},
-                                       {"prompt", prose},
-                                       {"response", prose},
-                                       {"ids", ids},
-                                       {"text", prose},
-                                       {"hazard", flag("the prompt is about safety")}}),
-                               {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}});
-  json reward = all["RewardInput"]["properties"];
+  const json reward_input = {{"messages", messages}, {"prompt", prose}, {"response", prose},
+                             {"ids", ids},           {"text", prose},   {"hazard", flag("the prompt is about safety")}};
+  all["RewardInput"] = needing(reward_input, {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}});
+  json reward = reward_input;
   reward.update({{"model", text()},
                  {"inputs", list_of(any_of({messages, reference("RewardInput")}))},
                  {"conversations", list_of(messages)},
@@ -109,8 +110,8 @@ json schemas() {
                  {"max_tokens", integer(1)},
                  {"overlong", {{"type", "string"}, {"enum", {"own", "keep_end", "keep_start", "refuse"}}}},
                  {"return_tokens", flag("the tokens as text")}});
-  all["RewardRequest"] = needing(
-      object(reward), {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}, {"inputs"}, {"conversations"}, {"pairs"}, {"input"}});
+  all["RewardRequest"] =
+      needing(reward, {{"messages"}, {"prompt", "response"}, {"ids"}, {"text"}, {"inputs"}, {"conversations"}, {"pairs"}, {"input"}});
   const json anything = reply(json::object());
   all["RewardReply"] = reply({{"id", text()},
                               {"model", text()},
@@ -144,44 +145,43 @@ json schemas() {
   all["GetRewardReply"] = any_of(
       {reply({{"rewards", scores}, {"scores", scores}, {"extra_logs", reply(json::object())}}), number(), reply({{"scores", scores}})});
   all["EvaluationRequest"] = object({{"model", json::object()}, {"messages", texts}, {"max_length", integer(1)}}, {"messages"});
-  all["ClassifyRequest"] = needing(
-      object(with(with(switches, truncation), with(input, {{"text", some_texts}, {"add_special_tokens", flag("BOS before a text")}}))),
-      {{"input"}, {"messages"}, {"text"}});
-  all["ScoreRequest"] = needing(object(with(with(switches, truncation), {{"text_1", sides},
-                                                                         {"text_2", sides},
-                                                                         {"queries", sides},
-                                                                         {"documents", sides},
-                                                                         {"items", sides},
-                                                                         {"data_1", sides},
-                                                                         {"data_2", sides}})),
+  all["ClassifyRequest"] =
+      needing(with(with(switches, truncation), with(input, {{"text", some_texts}, {"add_special_tokens", flag("BOS before a text")}})),
+              {{"input"}, {"messages"}, {"text"}});
+  all["ScoreRequest"] = needing(with(with(switches, truncation), {{"text_1", sides},
+                                                                  {"text_2", sides},
+                                                                  {"queries", sides},
+                                                                  {"documents", sides},
+                                                                  {"items", sides},
+                                                                  {"data_1", sides},
+                                                                  {"data_2", sides}}),
                                 {{"text_1", "text_2"}, {"queries", "documents"}, {"queries", "items"}, {"data_1", "data_2"}});
-  all["RerankRequest"] = needing(object(with(with(switches, with(truncation, tei)), {{"query", side},
-                                                                                     {"documents", some_of(side)},
-                                                                                     {"texts", some_of(prose)},
-                                                                                     {"top_n", integer(0)},
-                                                                                     {"max_tokens_per_doc", integer(1)},
-                                                                                     {"return_text", flag("the texts, too")}}),
-                                        {"query"}),
-                                 {{"documents"}, {"texts"}});
+  all["RerankRequest"] = needing(with(with(switches, with(truncation, tei)), {{"query", side},
+                                                                              {"documents", some_of(side)},
+                                                                              {"texts", some_of(prose)},
+                                                                              {"top_n", integer(0)},
+                                                                              {"max_tokens_per_doc", integer(1)},
+                                                                              {"return_text", flag("the texts, too")}}),
+                                 {{"documents"}, {"texts"}}, {"query"});
   const json pooled = with(with(switches, truncation), with(input, {{"add_special_tokens", flag("BOS before a text")}}));
   all["PoolingRequest"] =
-      needing(object(with(pooled, {{"task", one_of({"classify"})}, {"encoding_format", one_of({"float"})}})), {{"input"}, {"messages"}});
-  all["EmbeddingsRequest"] = needing(object(with(pooled, {{"encoding_format", one_of({"float", "base64"})}})), {{"input"}, {"messages"}});
+      needing(with(pooled, {{"task", one_of({"classify"})}, {"encoding_format", one_of({"float"})}}), {{"input"}, {"messages"}});
+  all["EmbeddingsRequest"] = needing(with(pooled, {{"encoding_format", one_of({"float", "base64"})}}), {{"input"}, {"messages"}});
   all["PredictRequest"] = object(
       with(tei, {{"model", json::object()}, {"inputs", any_of({some_prose, some_of(some_prose), some_of(some_of(prose))})}}), {"inputs"});
-  all["TokenizeRequest"] = needing(object({{"model", json::object()},
-                                           {"prompt", prose},
-                                           {"messages", some_of(reference("Message"))},
-                                           {"inputs", some_texts},
-                                           {"add_special_tokens", flag("BOS before a text")},
-                                           {"return_token_strs", flag("vLLM: the tokens as text, too")}}),
+  all["TokenizeRequest"] = needing({{"model", json::object()},
+                                    {"prompt", prose},
+                                    {"messages", some_of(reference("Message"))},
+                                    {"inputs", some_texts},
+                                    {"add_special_tokens", flag("BOS before a text")},
+                                    {"return_token_strs", flag("vLLM: the tokens as text, too")}},
                                    {{"prompt"}, {"messages"}, {"inputs"}});
-  all["LogprobsRequest"] = needing(object({{"model", text()},
-                                           {"messages", messages},
-                                           {"prompt", prose},
-                                           {"response", prose},
-                                           {"ids", ids},
-                                           {"inputs", list_of(any_of({messages, anything}))}}),
+  all["LogprobsRequest"] = needing({{"model", text()},
+                                    {"messages", messages},
+                                    {"prompt", prose},
+                                    {"response", prose},
+                                    {"ids", ids},
+                                    {"inputs", list_of(any_of({messages, anything}))}},
                                    {{"messages"}, {"prompt", "response"}, {"ids"}, {"inputs"}});
   all["Anything"] = json::object();
   all["Error"] =

@@ -92,8 +92,8 @@ json info_json(const ModelSet& set, const std::string& name, const EngineLimits&
                {"docker_label", nullptr}};
   info["keel"] = {{"models", all},
                   {"max_texts", most_texts},
-                  {"deterministic", true},  // a score is a function of the text's ids, to the bit: policy::engine_takes()
-                  {"batch_difference", 0.0}};
+                  {"deterministic", set.deterministic},
+                  {"batch_difference", set.deterministic ? json(0.0) : json(nullptr)}};
   if (set.combined) info["keel"]["gate"] = set.gate.gate_threshold;
   return info;
 }

@@ -33,23 +33,33 @@ namespace cli = keel::pipelines::cli;
 namespace dist = keel::runtime::dist;
 using keel::core::Exit;
 
-// Variables that libraries read before main(); those that the user has set stay.
-//   GOMP_SPINCOUNT: threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models
-//     several times slower on a busy machine.
-//   TCMALLOC_*: a service that is quiet again holds 5 MB of freed small objects instead of 30.
-constexpr const char* kEarlyVariables[] = {"GOMP_SPINCOUNT=1000", "TCMALLOC_TRANSFER_NUM_OBJ=2",
-                                           "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES=1000000"};
+// Variables that libraries read before main(). Those that the user has set stay.
+struct EarlyVariable {
+  const char* text;     // NAME=value
+  const char* unless;   // one that the user may have set in its place
+  const char* command;  // that it is for; nullptr: all
+};
+constexpr EarlyVariable kEarlyVariables[] = {
+    // Threads that wait for each other sleep after a short spin. The default, a spin of milliseconds, makes small models several times
+    // slower on a busy machine.
+    {"GOMP_SPINCOUNT=1000", "OMP_WAIT_POLICY=", nullptr},
+    // A service that is quiet again holds 5 MB of freed small objects instead of 30.
+    {"TCMALLOC_TRANSFER_NUM_OBJ=2", nullptr, "serve"},
+    {"TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES=1000000", nullptr, "serve"},
+};
 
-// These two run before the constructors of any library, sanitizers' too: nothing but system calls can be used.
+// The next functions run before the constructors of any library, sanitizers' too: nothing but system calls can be used.
 #define KEEL_BEFORE_ALL [[gnu::no_sanitize("address", "thread", "undefined")]]
 
-KEEL_BEFORE_ALL bool is_set(char** environment, const char* variable) {
-  for (; *environment != nullptr; ++environment) {
-    const char *entry = *environment, *name = variable;
-    for (; *entry == *name && *entry != '=' && *entry != 0; ++entry)
-      ++name;
-    if (*entry == '=' && *name == '=') return true;
-  }
+KEEL_BEFORE_ALL bool equal_until(char end, const char* a, const char* b) {  // up to the first `end`, or end of the text, of both
+  for (; *a == *b && *a != end && *a != 0; ++a)
+    ++b;
+  return *a == *b && *a == end;
+}
+
+KEEL_BEFORE_ALL bool is_set(char** environment, const char* variable) {  // NAME= with or without a value
+  for (; variable != nullptr && *environment != nullptr; ++environment)
+    if (equal_until('=', *environment, variable)) return true;
   return false;
 }
 
@@ -64,9 +74,12 @@ KEEL_BEFORE_ALL void start_with_variables(int, char** argv, char** environment) 
     entries[count] = environment[count];
   }
   const size_t given = count;
-  for (const char* variable : kEarlyVariables)
-    if (!is_set(environment, variable) && (variable != kEarlyVariables[0] || !is_set(environment, "OMP_WAIT_POLICY=")))
-      entries[count++] = const_cast<char*>(variable);
+  for (const EarlyVariable& variable : kEarlyVariables) {
+    if (is_set(environment, variable.text) || is_set(environment, variable.unless)) continue;
+    const bool is_for_it =
+        variable.command == nullptr || (argv[0] != nullptr && argv[1] != nullptr && equal_until(0, argv[1], variable.command));
+    if (is_for_it) entries[count++] = const_cast<char*>(variable.text);
+  }
   entries[count] = nullptr;
   if (count > given) ::execve("/proc/self/exe", argv, entries);
 }
@@ -195,10 +208,11 @@ constexpr const char* kOutOfMemory =
 // Ends the program without the destructors of LibTorch's tables, which take 0.05 seconds.
 [[noreturn]] void end(int code) {
   std::fflush(nullptr);
-#ifndef __SANITIZE_ADDRESS__  // which then reports leaks
+#ifdef __SANITIZE_ADDRESS__
+  std::exit(code);  // which reports leaks
+#else
   std::_Exit(code);
 #endif
-  std::exit(code);
 }
 
 int guarded(int argc, char** argv) {

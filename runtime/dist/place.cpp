@@ -87,10 +87,10 @@ Place place_from(const Environment& environment) {
     find_store(environment, by_srun, place);
     return place;
   }
-  const auto& torchrun = kLaunchers[0];
-  if (text_of(environment, torchrun.rank).has_value() != text_of(environment, torchrun.size).has_value())
-    throw core::UsageError(fmt::format("of {} and {} the environment has one alone: set both, or unset it for a process of its own",
-                                       torchrun.rank, torchrun.size));
+  const auto rank = text_of(environment, "RANK"), size = text_of(environment, "WORLD_SIZE");
+  if (rank.has_value() != size.has_value() && size != "1")
+    throw core::UsageError(fmt::format("the environment's {} is set and {} is not: set both, or unset it for a process of its own",
+                                       rank ? "RANK" : "WORLD_SIZE", rank ? "WORLD_SIZE" : "RANK"));
   return {};
 }
 

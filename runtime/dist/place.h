@@ -21,8 +21,9 @@ using Environment = std::function<const char*(const char*)>;
 
 // The first launcher of whose variables rank and size are set: torchrun (RANK, WORLD_SIZE), srun inside a step (SLURM_PROCID,
 // SLURM_NTASKS), Open MPI (OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE), MPICH and Intel MPI (PMI_RANK, PMI_SIZE). One rank where none is.
-// UsageError for a value that is no number or out of range, for RANK without WORLD_SIZE or the reverse where no launcher is complete, and for several ranks without MASTER_ADDR and MASTER_PORT; under srun these
-// default to the first host of the step and a port made of the job's number.
+// UsageError for a value that is no number or out of range; for RANK without WORLD_SIZE or the reverse, where no launcher is complete
+// (other launchers set both themselves); and for several ranks without MASTER_ADDR and MASTER_PORT. Under srun these default to the first
+// host of the step and a port made of the job's number.
 Place place_from(const Environment& environment);
 
 // The first host of SLURM's short form: "node007" of "node[007-012,020],login1".

@@ -248,6 +248,9 @@ TEST_CASE("trunk: weights that are read as they lie give what packed ones give, 
   REQUIRE(std::ssize(packed) == (10 + 1 + 90) * model.config.vocab_size);
   CHECK(logits(keel::engine::Layout::as_they_lie, 1) == packed);
   CHECK(logits(keel::engine::Layout::as_they_lie, 3) == packed);
+  // 165 rows are many for two threads, which take rows of them, and columns of the last layer's 101.
+  CHECK(logits(keel::engine::Layout::panels, 2) == packed);
+  CHECK(logits(keel::engine::Layout::as_they_lie, 2) == packed);
 }
 
 TEST_CASE("trunk: other types are left to plain operators", "[policy]") {

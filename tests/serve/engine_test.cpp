@@ -19,6 +19,7 @@ class Gated {
       : forward(std::make_shared<const Forward>([this](const std::vector<core::Ids>& rows) {
           std::unique_lock lock(mutex_);
           entered_ += 1;
+          if (begun) begun(rows);
           changed_.notify_all();
           changed_.wait(lock, [&] { return open_; });
           batches.push_back(rows);
@@ -39,6 +40,7 @@ class Gated {
   }
 
   std::shared_ptr<const Forward> forward;
+  std::function<void(const std::vector<core::Ids>& rows)> begun;  // set before the first row
   std::vector<std::vector<core::Ids>> batches;
 
  private:
@@ -88,6 +90,8 @@ void ignore(const Batch&) {}
 TEST_CASE("engine: rows of many jobs share batches in turn, so that thousands of texts do not hold up one", "[serve]") {
   Gated model;
   Outcomes outcomes;
+  std::vector<size_t> answered;  // jobs, when a batch, or a part of one, begins
+  model.begun = [&](const std::vector<core::Ids>&) { answered.push_back(outcomes.order.size()); };
   Engine engine({.batch_tokens = 100, .batch_texts = 10}, ignore);
   engine.enter(outcomes.job(model.forward, 1000, 1));
   model.wait_until_entered();                            // the first batch holds the first job alone
@@ -101,6 +105,7 @@ TEST_CASE("engine: rows of many jobs share batches in turn, so that thousands of
   CHECK(model.batches[1] == std::vector<core::Ids>{{1}, {2}, {3}});
   CHECK(model.batches[2].size() == 7);
   CHECK((model.batches[2][0][0] == 2000 && model.batches[2][6][0] == 2006));
+  CHECK(std::vector(answered.begin(), answered.begin() + 3) == std::vector<size_t>{0, 1, 4});
   const auto& scores = outcomes.scores[2000];
   REQUIRE(scores.size() == 400);
   for (size_t i = 0; i < scores.size(); ++i)

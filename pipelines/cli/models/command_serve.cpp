@@ -103,7 +103,8 @@ void add_serve(CLI::App& app, common::Invocation& invocation) {
   command->add_option("--keys", options->run.key_file, "API keys, one a line, read again on SIGHUP")->type_name("FILE");
   command->add_flag("--insecure", options->run.insecure, "serve an address that others can reach without keys");
   command->add_option("--ready-file", options->run.ready_file, "gets the addresses once the models are loaded")->type_name("FILE");
-  command->add_flag("--deterministic")->description("changes nothing: scores never depend on the texts beside them; for scripts");
+  command->add_flag("--deterministic", options->run.models.deterministic,
+                    "scores do not depend on the texts beside them; on a CPU they never do, on other devices this computes text by text");
   command->add_flag("--allow-tags", options->run.models.allow_tags,
                     "keep chat-format tags in user and system messages as plain text instead of refusing them");
   common::add_common_options(*command, invocation);

@@ -55,7 +55,6 @@ class Process {
     argv.push_back(nullptr);
     child_ = fork();
     if (child_ != 0) return;
-    setenv("GOMP_SPINCOUNT", "1000", 1);  // else keel sets it and starts itself a second time
     if (!fail_point.empty()) setenv("KEEL_FAIL_POINT", fail_point.c_str(), 1);
     const bool ready = chdir(folder.c_str()) == 0 && redirect(STDOUT_FILENO, streams_ / "out") && redirect(STDERR_FILENO, streams_ / "err");
     if (ready) execv(KEEL_BINARY, argv.data());

@@ -102,6 +102,29 @@ TEST_CASE("keel serve: a score does not change with the texts beside it", "[pipe
   }
 }
 
+TEST_CASE("keel serve: on another device scores may depend on the texts beside them, and says so, unless it is asked not to",
+          "[pipelines]") {
+  const Workplace work;
+  const Json inputs = {{{"prompt", "who sells bread?"}, {"response", "the baker."}},
+                       {{"prompt", "where?"}, {"response", "there, or here, or not"}}};
+  for (const bool deterministic : {false, true}) {
+    Words words = {"--reward", "reward", "--device", "pretend"};
+    if (deterministic) words.push_back("--deterministic");
+    const Serving service(work, words);
+    const Json facts = service.get("/info").second["keel"];
+    CHECK(facts["deterministic"] == deterministic);
+    CHECK(facts["batch_difference"] == (deterministic ? Json(0) : Json(nullptr)));
+    const Json together = service.post("/v1/reward", {{"inputs", inputs}}).second["data"];
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const double alone = service.post("/v1/reward", inputs[i]).second["score"], beside = together.at(i)["score"];
+      if (deterministic)
+        CHECK(alone == beside);
+      else
+        CHECK(alone == Catch::Approx(beside).margin(1e-5));
+    }
+  }
+}
+
 TEST_CASE("keel serve: the queue gives its room back, a request larger than it is served, overload is told, and the clients come back",
           "[pipelines]") {
   const Workplace work;

@@ -23,7 +23,6 @@ class TypedProcess {
     argv.push_back(nullptr);
     child_ = fork();
     if (child_ == 0) {
-      setenv("GOMP_SPINCOUNT", "1000", 1);  // else keel sets it and starts itself a second time
       const int out = open(out_.c_str(), O_WRONLY | O_CREAT, 0600), err = open(err_.c_str(), O_WRONLY | O_CREAT, 0600);
       if (chdir(work.path().c_str()) == 0 && dup2(in[0], STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 &&
           dup2(err, STDERR_FILENO) >= 0)
@@ -83,7 +82,6 @@ inline std::optional<std::string> on_terminal(const Workplace& work, std::vector
   argv.push_back(nullptr);
   const pid_t child = fork();
   if (child == 0) {
-    setenv("GOMP_SPINCOUNT", "1000", 1);
     if (no_color)
       setenv("NO_COLOR", "1", 1);
     else

@@ -65,7 +65,6 @@ TEST_CASE("keel status: the progress of the running stage, on a terminal drawn a
   CHECK_THAT(work.run({"status", "run"}).out, ContainsSubstring("a process is working on it: pretrain: ") && ContainsSubstring(" left"));
   const pid_t watch = fork();
   if (watch == 0) {
-    setenv("GOMP_SPINCOUNT", "1000", 1);
     const int terminal = open(name.c_str(), O_RDWR | O_NOCTTY);
     if (chdir(work.path().c_str()) == 0 && dup2(terminal, STDOUT_FILENO) >= 0)
       execl(KEEL_BINARY, "keel", "status", "run", "--watch", "0.1", "--threads", "1", nullptr);
