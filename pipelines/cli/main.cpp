@@ -1,6 +1,8 @@
 // The `keel` binary: reads the command line, runs one command, turns every kind of failure into its exit code.
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
@@ -63,8 +65,8 @@ KEEL_BEFORE_ALL bool is_set(char** environment, const char* variable) {  // NAME
   return false;
 }
 
-// Starts the program again with the variables. Before the constructors: LibTorch's take 0.15 seconds. Without /proc the defaults stay,
-// which are slower but correct.
+// Starts the program again with the variables. Before the constructors: LibTorch's take 0.15 seconds. Where its file cannot be told (no
+// /proc, or the dynamic loader was started with it as argument, and so has no base of its own) the defaults stay: slower but correct.
 KEEL_BEFORE_ALL void start_with_variables(int, char** argv, char** environment) {
   constexpr size_t kMost = 4096;
   char* entries[kMost];
@@ -81,7 +83,11 @@ KEEL_BEFORE_ALL void start_with_variables(int, char** argv, char** environment) 
     if (is_for_it) entries[count++] = const_cast<char*>(variable.text);
   }
   entries[count] = nullptr;
-  if (count > given) ::execve("/proc/self/exe", argv, entries);
+  char file[4096];
+  const auto length = ::syscall(SYS_readlink, "/proc/self/exe", file, sizeof file - 1);  // its own name, which tools then show
+  if (count == given || ::getauxval(AT_BASE) == 0 || length <= 0) return;
+  file[length] = 0;
+  ::execve(file, argv, entries);
 }
 
 [[gnu::section(".preinit_array"), gnu::used]] void (*const kFirst)(int, char**, char**) = start_with_variables;
