@@ -41,10 +41,15 @@ float* Head::largest(int64_t chunk, int member) {
   return largest_.data() + (chunk * team_.size() + member) * kChunk;
 }
 
+// The rows of the vocabulary that are a member's in the forward pass: whole blocks.
+std::pair<int64_t, int64_t> Head::own_rows(int member) const {
+  const auto [first, past] = share(sum_blocks(vocabulary_), member, team_.size());
+  return {std::min(vocabulary_, first * kSumBlock), std::min(vocabulary_, past * kSumBlock)};
+}
+
 // values [V, kChunk] = W h of the chunks' positions, and the largest of each; members take blocks of the vocabulary.
 void Head::logits(Chunks chunks, int member) {
-  const auto [first_block, past_block] = share(sum_blocks(vocabulary_), member, team_.size());
-  const int64_t begin = std::min(vocabulary_, first_block * kSumBlock), end = std::min(vocabulary_, past_block * kSumBlock);
+  const auto [begin, end] = own_rows(member);
   for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk)
     std::fill_n(largest(chunk, member), kChunk, -INFINITY);
   for (int64_t row = begin; row < end; row += kRows)
@@ -61,8 +66,7 @@ void Head::logits(Chunks chunks, int member) {
 // Logits become e^(scale (logit - largest)). Leaves sums and moments of the blocks, and the exponents of the targets.
 void Head::exponentials(int64_t chunk, int member) {
   const int64_t first = chunk * kChunk, count = count_of(chunk);
-  const auto [first_block, past_block] = share(sum_blocks(vocabulary_), member, team_.size());
-  const int64_t begin = std::min(vocabulary_, first_block * kSumBlock), end = std::min(vocabulary_, past_block * kSumBlock);
+  const auto [begin, end] = own_rows(member);
   float most[kChunk];
   std::copy_n(largest(chunk, 0), kChunk, most);
   for (int other = 1; other < team_.size(); ++other)
@@ -73,9 +77,9 @@ void Head::exponentials(int64_t chunk, int member) {
     const int64_t target = targets_[position];
     if (target >= begin && target < end) exponents_[position] = (values(chunk)[target * kChunk + c] - most[c]) * scale_;
   }
-  for (int64_t block = first_block; block < past_block; ++block) {
-    const int64_t row = block * kSumBlock;
-    kernels_.column_exponentials(values(chunk) + row * kChunk, std::min(kSumBlock, vocabulary_ - row), kChunk, most, scale_,
+  for (int64_t row = begin; row < end; row += kSumBlock) {
+    const int64_t block = row / kSumBlock;
+    kernels_.column_exponentials(values(chunk) + row * kChunk, std::min(kSumBlock, end - row), kChunk, most, scale_,
                                  lanes_[static_cast<size_t>(member)].data(), sums_.data() + block * kChunk,
                                  moments_.data() + block * kChunk);
   }
@@ -132,10 +136,7 @@ void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, fl
       for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
         const int64_t first = chunk * kChunk, count = count_of(chunk), rows = std::min(kRows, block + to - row);
         float* const here = values(chunk) + row * kChunk;
-        float factors[kChunk] = {};
-        for (int64_t c = 0; c < count; ++c)
-          factors[c] = -d_logprobs[first + c] * scale_ / totals_[static_cast<size_t>(first + c)];
-        kernels_.scale_columns(here, rows, kChunk, factors);
+        kernels_.scale_columns(here, rows, kChunk, factors_.data() + first);
         for (int64_t c = 0; c < count; ++c) {
           const int64_t target = targets_[static_cast<size_t>(first + c)] - row;
           if (target >= 0 && target < rows) here[target * kChunk + c] += d_logprobs[first + c] * scale_;
@@ -157,6 +158,9 @@ void Head::backward(const float* d_logprobs, float* d_states, float* d_weight) {
   const auto positions = static_cast<int64_t>(targets_.size());
   if (d_weight != nullptr && positions == 0) std::fill_n(d_weight, vocabulary_ * width_, 0.f);
   if (kept_chunks_ < chunks_of(positions)) once_.grow(vocabulary_ * kChunk);
+  factors_.assign(totals_.size(), 0.f);
+  for (int64_t i = 0; i < positions; ++i)
+    factors_[static_cast<size_t>(i)] = -d_logprobs[i] * scale_ / totals_[static_cast<size_t>(i)];
   team_.run([&](int member) {
     if (kept_chunks_ > 0) gradients({0, kept_chunks_}, d_logprobs, d_states, d_weight, member);
     for (int64_t chunk = kept_chunks_; chunk < chunks_of(positions); ++chunk) {

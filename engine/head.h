@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/buffer.h"
@@ -31,6 +32,7 @@ class Head {
     int64_t begin, end;
   };
   int64_t count_of(int64_t chunk) const;
+  std::pair<int64_t, int64_t> own_rows(int member) const;
   float* values(int64_t chunk);
   float* largest(int64_t chunk, int member);
   void logits(Chunks chunks, int member);
@@ -50,6 +52,7 @@ class Head {
   Buffer once_;                   // the same of the chunk in work
   std::vector<float> totals_;     // sums of e^x, [N rounded up]
   std::vector<float> exponents_;  // of the targets
+  std::vector<float> factors_;    // -g scale / total: from e^x to dL/dz, [N rounded up]
   Buffer largest_;                // [chunks, members, kChunk]
   Buffer sums_, moments_;         // of the chunk in work, [blocks, kChunk]
   std::vector<Buffer> panels_, lanes_;
