@@ -2,7 +2,7 @@
 
     KEEL_PEERS=DIR python3 bench/compare.py --model MODELS/s15m --data HH.jsonl.gz [--pairs 5]
                                             [--workloads generate sft rm ppo rejection] [--engines openvino llama.cpp vllm]
-                                            [--only generation/64]
+                                            [--precision bf16] [--only generation/64]
 
 KEEL_PEERS names a folder with the peers' scripts and their run.sh; HH.jsonl.gz holds the pairs that reward models are trained on. One pair
 of timings is one run of keel and one of the peer, one straight after the other, each after a warm-up; the median of the ratios counts, for
@@ -68,8 +68,8 @@ def keel(benchmark, model, data):
 def peer(command, workload, model):
     """Tokens a second that a peer's script reports, and MB."""
     script, *arguments = command.split()
-    out = subprocess.run([pathlib.Path(os.environ["KEEL_PEERS"]) / "run.sh", script, "--model", model, "--repeat", "1", *arguments],
-                         check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([pathlib.Path(os.environ["KEEL_PEERS"]) / "run.sh", script, "--model", model, "--repeat", "1",
+                          "--dtype", os.environ["KEEL_BENCH_PRECISION"], *arguments], check=True, capture_output=True, text=True).stdout
     lines = [json.loads(line) for line in out.splitlines() if line.startswith('{"')]
     found = next(line for line in lines if line["workload"] == workload)
     return found["tokens_per_s"], found["peak_rss_mb"]
@@ -120,9 +120,11 @@ def main():
     parser.add_argument("--workloads", nargs="*", choices=["generate", *TRAINING, "rejection"],
                         default=["generate", *TRAINING, "rejection"])
     parser.add_argument("--engines", nargs="+", choices=[*GENERATORS][1:], default=[], help="generation, or scoring, beside these too")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="what both compute in")
     parser.add_argument("--only", default="", help="rows whose benchmark of keel begins with this")
     args = parser.parse_args()
     model, data = args.model.resolve(), args.data.resolve()
+    os.environ["KEEL_BENCH_PRECISION"] = args.precision
     level = keel("generation/1", model, data)[2]
     print("| workload | keel, tokens/s | peer, tokens/s | peer | keel / peer: median (lowest to highest pair) | keel, MB | peer, MB |\n"
           "|---|---|---|---|---|---|---|", flush=True)
@@ -156,7 +158,7 @@ def main():
                 return speed * sum(natural) / (64 * max(natural)), memory
 
             compare("PPO iteration, 64 answers of natural lengths", "trl", args.pairs, lambda: keel("ppo_natural", model, data)[:2], padded)
-    print(f"\n{args.pairs} pairs each, vector level {level}.")
+    print(f"\n{args.pairs} pairs each, vector level {level}, {args.precision}.")
 
 
 if __name__ == "__main__":

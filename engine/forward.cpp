@@ -45,9 +45,8 @@ void Forward::times(const float* x, const Packed& by, float* y, int64_t rows, In
     column += columns;
   }
   if (!by.as_they_lie.empty()) return;
-  const Stored panels = by.bf16_panels.size() > 0 ? Stored(by.bf16_panels.data()) : Stored(by.panels.data());
   const auto [begin, end] = panels_from_to(by.columns);
-  kernels_.multiply(x, panels, y, rows, by.inner, by.columns, by.columns, begin, end, into);
+  kernels_.multiply(x, by.panel(0), y, rows, by.inner, by.columns, by.columns, begin, end, into);
 }
 
 void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
@@ -106,10 +105,10 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
     if (rank == 0) return;
     const auto [begin, end] = share(x_rows, member, team_.size());
     float* const low = low_[static_cast<size_t>(member)].data();  // [end - begin, rank]
-    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panels.data(), low, end - begin, by.a.inner, rank, rank, 0, panels_of(rank),
+    kernels_.multiply(from.data() + begin * by.a.inner, by.a.panel(0), low, end - begin, by.a.inner, rank, rank, 0, panels_of(rank),
                       Into::replace);
     multiply_by(by.scale, low, (end - begin) * rank);
-    kernels_.multiply(low, by.b.panels.data(), to.data() + begin * to_row + column, end - begin, rank, by.b.columns, to_row, 0,
+    kernels_.multiply(low, by.b.panel(0), to.data() + begin * to_row + column, end - begin, rank, by.b.columns, to_row, 0,
                       panels_of(by.b.columns), Into::add);
   };
   const auto& adapters = weights.adapters;

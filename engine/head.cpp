@@ -56,8 +56,8 @@ void Head::logits(Chunks chunks, int member) {
     for (int64_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       const int64_t rows = std::min(kRows, end - row), count = count_of(chunk);
       float* const here = values(chunk) + row * kChunk;
-      kernels_.multiply(weight_ + row * width_, packed_states_.panels.data() + chunk * kChunk * width_, here, rows, width_, count, kChunk,
-                        0, panels_of(count), Into::replace);
+      kernels_.multiply(weight_ + row * width_, packed_states_.panel(chunk * kChunk / kPanel), here, rows, width_, count, kChunk, 0,
+                        panels_of(count), Into::replace);
       kernels_.column_largest(here, rows, kChunk, largest(chunk, member));
     }
   team_.meet();

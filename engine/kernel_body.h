@@ -391,7 +391,23 @@ void scale_columns(float* values, int64_t rows, int64_t columns, const float* by
 
 }  // namespace
 
-constexpr Kernels kTable = {kName,  multiply,         product,      rms_norm,       rms_norm_backward,   swiglu,       swiglu_backward,
-                            attend, softmax_backward, exponentials, column_largest, column_exponentials, scale_columns};
+constexpr Kernels kTable = {
+    .name = kName,
+    .products = Arithmetic::fp32,
+    .multiply = multiply,
+    .lay_out = lay_out,
+    .product = product,
+    .exact_product = product,
+    .rms_norm = rms_norm,
+    .rms_norm_backward = rms_norm_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .attend = attend,
+    .softmax_backward = softmax_backward,
+    .exponentials = exponentials,
+    .column_largest = column_largest,
+    .column_exponentials = column_exponentials,
+    .scale_columns = scale_columns,
+};
 
 }  // namespace keel::engine

@@ -1,23 +1,38 @@
 // The products of kernel_body.h, which includes this inside its namespace, after vectors and before everything else.
 
+inline void add_product(Vector& sum, const Vector& a, const Vector& b) {
+  sum += a * b;
+}
+
+// What a tile asks for meanwhile, so that it is in the cache when its turn comes: `step` bytes, at most two lines, for each term.
+struct Ahead {
+  const char* at;
+  int64_t step;
+};
+
 // `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel].
-template <class Number, int64_t Rows, int64_t Wide>
-void tile(const float* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
-          bool add) {
+template <class Left, class Number, int64_t Rows, int64_t Wide, bool LooksAhead>
+void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
+          bool add, Ahead ahead) {
   for (int64_t r = 0; r < Rows; ++r)  // the sums go there at the end
     for (int64_t v = 0; v < Wide; ++v)
       __builtin_prefetch(c + r * c_row + v * kWidth, 1);
   Vector sums[Rows][Wide] = {};
   for (int64_t k = 0; k < terms; ++k, a += a_term) {
-    Vector weights[Wide];
+    if constexpr (LooksAhead) {
+      __builtin_prefetch(ahead.at, 0, 2);
+      __builtin_prefetch(ahead.at + 64, 0, 2);
+      ahead.at += ahead.step;
+    }
+    decltype(load(panel)) weights[Wide];
     for (int64_t v = 0; v < Wide; ++v)
       weights[v] = load(panel + k * kPanel + v * kWidth);
 #pragma GCC unroll 16
     for (int64_t r = 0; r < Rows; ++r) {
-      const Vector value = all(a[r * a_row]);
+      const auto value = all(a[r * a_row]);
 #pragma GCC unroll 16
       for (int64_t v = 0; v < Wide; ++v)
-        sums[r][v] += value * weights[v];
+        add_product(sums[r][v], value, weights[v]);
     }
   }
   if (columns >= Wide * kWidth) {
@@ -39,29 +54,31 @@ void tile(const float* a, int64_t a_row, int64_t a_term, const Number* panel, in
   }
 }
 
-template <class Number>
-using Tile = void (*)(const float*, int64_t, int64_t, const Number*, int64_t, float*, int64_t, int64_t, bool);
+template <class Left, class Number>
+using Tile = void (*)(const Left*, int64_t, int64_t, const Number*, int64_t, float*, int64_t, int64_t, bool, Ahead);
 
-template <class Number, int64_t Wide, int64_t... Rows>
-constexpr std::array<Tile<Number>, sizeof...(Rows)> tiles(std::integer_sequence<int64_t, Rows...>) {
-  return {tile<Number, Rows + 1, Wide>...};
+template <class Left, class Number, int64_t Wide, bool LooksAhead, int64_t... Rows>
+constexpr std::array<Tile<Left, Number>, sizeof...(Rows)> tiles(std::integer_sequence<int64_t, Rows...>) {
+  return {tile<Left, Number, Rows + 1, Wide, LooksAhead>...};
 }
 
 // All rows by one panel. Few rows read the panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves
-// sums for more rows.
-template <class Number>
-void multiply_panel(const float* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row,
-                    int64_t rows, int64_t columns, bool add) {
+// sums for more rows. `next`: the panel that comes after this one, where it is still in memory; one tile alone waits for memory anyway.
+template <class Left, class Number>
+void multiply_panel(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t rows,
+                    int64_t columns, bool add, const Number* next = nullptr) {
   constexpr int64_t kWhole = kPanel / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
-  static constexpr auto few = tiles<Number, kWhole>(std::make_integer_sequence<int64_t, kFew>{});
-  static constexpr auto many = tiles<Number, kTileVectors>(std::make_integer_sequence<int64_t, kMany>{});
+  static constexpr auto few = tiles<Left, Number, kWhole, false>(std::make_integer_sequence<int64_t, kFew>{});
+  static constexpr auto many = tiles<Left, Number, kTileVectors, true>(std::make_integer_sequence<int64_t, kMany>{});
   const bool whole = rows <= kFew;
   const int64_t wide = whole ? kPanel : kTileVectors * kWidth, count = whole ? 1 : (rows + kMany - 1) / kMany;
+  Ahead ahead = next != nullptr ? Ahead{reinterpret_cast<const char*>(next), wide * int64_t{sizeof(Number)} / count}
+                                : Ahead{reinterpret_cast<const char*>(panel), 0};
   for (int64_t part = 0, row = 0; part < count; ++part) {
     const int64_t together = (rows - row + count - part - 1) / (count - part);  // equal tiles, not full ones and a rest
-    const Tile<Number> compute = (whole ? few.data() : many.data())[together - 1];
-    for (int64_t column = 0; column < std::min(kPanel, columns); column += wide)
-      compute(a + row * a_row, a_row, a_term, panel + column, terms, c + row * c_row + column, c_row, columns - column, add);
+    const Tile<Left, Number> compute = (whole ? few.data() : many.data())[together - 1];
+    for (int64_t column = 0; column < std::min(kPanel, columns); column += wide, ahead.at += ahead.step * terms)
+      compute(a + row * a_row, a_row, a_term, panel + column, terms, c + row * c_row + column, c_row, columns - column, add, ahead);
     row += together;
   }
 }
@@ -82,7 +99,8 @@ void multiply(const float* x, const Stored& panels, float* y, int64_t rows, int6
     for (int64_t panel = begin; panel < end; ++panel)
       for (int64_t block = 0; block < inner; block += kBlock)
         multiply_panel(x + block, inner, 1, numbers + (panel * inner + block) * kPanel, std::min(kBlock, inner - block), y + panel * kPanel,
-                       y_stride, rows, columns - panel * kPanel, into == Into::add || block > 0);
+                       y_stride, rows, columns - panel * kPanel, into == Into::add || block > 0,
+                       panel + 1 < end ? numbers + ((panel + 1) * inner + block) * kPanel : nullptr);
   });
 }
 
@@ -138,6 +156,10 @@ void copy_panel(const Number* b, int64_t b_row, int64_t b_column, int64_t first,
   } else {
     copy(0, terms, 0, here);
   }
+}
+
+void lay_out(const float* from, int64_t terms, int64_t columns, void* to) {
+  copy_panel(from, 1, terms, 0, columns, terms, static_cast<float*>(to));
 }
 
 void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,

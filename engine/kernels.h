@@ -17,6 +17,9 @@ inline constexpr int64_t kPage = 16;        // positions of a page of keys and v
 // What a product does with its result.
 enum class Into { replace, add };
 
+// What a product computes with: its fp32 numbers, or what bf16 keeps of them (rounded to nearest, ties to even), added in fp32 either way.
+enum class Arithmetic { fp32, bf16 };
+
 // Weights as they are stored: fp32, or bf16, which is the upper half of an fp32 number and is widened as it is read. No result depends on
 // which of them it is.
 struct Stored {
@@ -37,16 +40,26 @@ struct Matrix {
 
 struct Kernels {
   const char* name;  // "avx512", "avx2", "plain"
+  Arithmetic products;
 
   // y = x W^T, or y += x W^T, for the panels begin..end of W.
-  //   x  [rows, inner], y [rows, y_stride], panels as pack() lays them out, columns: those of W, of which the last panel may have fewer
+  //   x  [rows, inner], y [rows, y_stride], panels as pack() lays them out for these kernels, columns: those of W, of which the last
+  //   panel may have fewer
   void (*multiply)(const float* x, const Stored& panels, float* y, int64_t rows, int64_t inner, int64_t columns, int64_t y_stride,
                    int64_t begin, int64_t end, Into into);
+
+  // A panel of multiply(): the first `columns` of W^T [terms, columns], at most kPanel; the numbers behind them are 0.
+  //   from  row-major W [columns, terms];  to  [terms, kPanel], fp32 or, where `products` is, bf16 as Packed (engine/model.h) has it
+  void (*lay_out)(const float* from, int64_t terms, int64_t columns, void* to);
 
   // c = a b, or c += a b, for the columns begin * kPanel .. end * kPanel; a row's numbers are those of multiply() where b is W^T.
   //   a  [rows, terms] fp32, b [terms, columns], c [rows, c_row];  panel  room for kBlock * kPanel floats
   void (*product)(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
                   int64_t end, Into into, float* panel);
+
+  // The same in fp32, whatever `products` is.
+  void (*exact_product)(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns,
+                        int64_t begin, int64_t end, Into into, float* panel);
 
   // y = x / sqrt(mean(x^2) + eps) * weight. Backwards: adds to dx, and returns 1 / sqrt(mean(x^2) + eps).
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t width, float eps);
@@ -84,9 +97,14 @@ struct Kernels {
 // The best that this processor has; ATEN_CPU_CAPABILITY ("avx2", "default") asks for less, as it does of ATen.
 const Kernels& kernels();
 
+// What kernels() compute products with from now on; models that were packed before are of no use. False, and nothing changes, where this
+// processor has no such products (bf16: avx512_bf16).
+bool set_arithmetic(Arithmetic arithmetic);
+
 const Kernels& plain_kernels();
 const Kernels& avx2_kernels();  // x86 alone, like the next
 const Kernels& avx512_kernels();
+const Kernels& avx512_bf16_kernels();  // products in bf16
 
 constexpr int64_t round_up(int64_t count, int64_t unit) {
   return (count + unit - 1) / unit * unit;

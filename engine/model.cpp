@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <span>
 
 namespace keel::engine {
 namespace {
@@ -12,29 +13,57 @@ Buffer copy_of(const float* from, int64_t count) {
   return copy;
 }
 
+// The nearest bf16 number, of two the even one.
+uint16_t rounded(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);  // stays a NaN
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 void copy_from(const Stored& row, int64_t k, uint16_t& to) {
-  to = row.bf16[k];
+  to = row.bf16 != nullptr ? row.bf16[k] : rounded(row.fp32[k]);
 }
 
 void copy_from(const Stored& row, int64_t k, float& to) {
   to = row.bf16 != nullptr ? std::bit_cast<float>(uint32_t{row.bf16[k]} << 16) : row.fp32[k];
 }
 
-// The panels of W, whose rows stand at `rows`, all in bf16 where Number is; members take panels.
+// Terms of a panel that stand together, for each of its columns.
+int64_t together() {
+  return kernels().products == Arithmetic::bf16 ? 2 : 1;
+}
+
+// Whether the rows are fp32 and stand one behind the other.
+bool stand_together(std::span<const Stored> rows, int64_t inner) {
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (rows[i].fp32 == nullptr || rows[i].fp32 != rows[0].fp32 + static_cast<int64_t>(i) * inner) return false;
+  return true;
+}
+
+// The panels of W, whose rows stand at `rows`; members take panels.
 template <class Number>
 Array<Number> panels_from(const std::vector<Stored>& rows, int64_t inner, Team& team) {
+  const int64_t unit = together(), length = round_up(inner, unit) * kPanel;
   const auto columns = static_cast<int64_t>(rows.size()), count = panels_of(columns);
-  auto panels = Array<Number>::zeros(count * kPanel * inner);
+  Array<Number> panels(count * length);
   team.run([&](int member) {
     const auto [begin, end] = share(count, member, team.size());
     for (int64_t panel = begin; panel < end; ++panel) {
-      Number* const to = panels.data() + panel * kPanel * inner;
+      Number* const to = panels.data() + panel * length;
+      const auto of_panel = std::span(rows)
+                                .subspan(static_cast<size_t>(panel * kPanel))
+                                .first(static_cast<size_t>(std::min(kPanel, columns - panel * kPanel)));
+      if (stand_together(of_panel, inner)) {
+        kernels().lay_out(of_panel.front().fp32, inner, std::ssize(of_panel), to);
+        continue;
+      }
+      std::fill_n(to, length, Number{});
       constexpr int64_t kStrip = 16;  // of the inner index, so that the panel's lines stay in the cache while it fills
       for (int64_t strip = 0; strip < inner; strip += kStrip)
-        for (int64_t column = 0; column < std::min(kPanel, columns - panel * kPanel); ++column) {
-          const Stored& row = rows[static_cast<size_t>(panel * kPanel + column)];
+        for (int64_t column = 0; column < std::ssize(of_panel); ++column) {
+          const Stored& row = of_panel[static_cast<size_t>(column)];
           for (int64_t k = strip; k < std::min(inner, strip + kStrip); ++k)
-            copy_from(row, k, to[k * kPanel + column]);
+            copy_from(row, k, to[(k / unit * kPanel + column) * unit + k % unit]);
         }
     }
   });
@@ -55,6 +84,11 @@ int64_t layer_numbers(const Shape& shape) {
   return shape.width * (2 * query_width + 2 * key_width + 3 * shape.inner);
 }
 
+Stored Packed::panel(int64_t index) const {
+  const int64_t first = index * kPanel * round_up(inner, together());
+  return bf16_panels.size() > 0 ? Stored(bf16_panels.data() + first) : Stored(panels.data() + first);
+}
+
 Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team) {
   Packed packed;
   packed.inner = inner;
@@ -65,7 +99,7 @@ Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team) {
   packed.columns = static_cast<int64_t>(rows.size());
   if (layout == Layout::as_they_lie)
     packed.as_they_lie = blocks;
-  else if (std::ranges::all_of(rows, [](const Stored& row) { return row.bf16 != nullptr; }))
+  else if (kernels().products == Arithmetic::bf16 || std::ranges::all_of(rows, [](const Stored& row) { return row.bf16 != nullptr; }))
     packed.bf16_panels = panels_from<uint16_t>(rows, inner, team);
   else  // of a merged adapter q and v are fp32 and k is bf16
     packed.panels = panels_from<float>(rows, inner, team);

@@ -57,18 +57,22 @@ constexpr int64_t panels_of(int64_t columns) {
 using Blocks = std::vector<std::pair<Stored, int64_t>>;
 
 // W [columns, inner] of products x W^T. In panels of kPanel rows of W: [columns / kPanel, inner, kPanel], the last one filled up with 0, in
-// bf16 where all of W is.
+// bf16 where all of W is. For kernels whose products are in bf16 each panel is [inner / 2, kPanel, 2], in bf16: pairs of terms stand
+// together, and an odd one's partner is 0.
 struct Packed {
   Buffer panels;
   Array<uint16_t> bf16_panels;
   Blocks as_they_lie;  // in place of both
   int64_t columns = 0, inner = 0;
+
+  Stored panel(int64_t index) const;
 };
 
+// For kernels().
 Packed pack(const Blocks& blocks, int64_t inner, Layout layout, Team& team);
 
 struct PackedLowRank {
-  Packed a, b;  // always fp32 panels; a.columns is the rank, 0 where there is no addition
+  Packed a, b;  // always panels; a.columns is the rank, 0 where there is no addition
   float scale = 1;
 };
 

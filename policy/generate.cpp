@@ -237,7 +237,7 @@ void Generator::Packed::generate(const Llama& llama, const GenerationJob& job, s
     model = packed_model(llama, llama.head, can_be_packed(llama) ? engine::Layout::panels : engine::Layout::as_they_lie, everyone);
   cache.begin_turn();
   // Many answers are dealt out to the threads, which then need not wait for each other. Of few, the threads compute each together.
-  constexpr int64_t kEnough = 8;
+  constexpr int64_t kEnough = 16;
   const int64_t workers = count >= kEnough * threads ? runtime::worker_count(threads) : 1;
   const int64_t most = std::min({job.batch_rows, positions_at_once(llama), (count + workers - 1) / workers});
   Queue queue(job, workers);

@@ -18,6 +18,7 @@ using Words = std::vector<std::string>;
 Words known_words(const std::string& name) {
   if (name == "--log-level") return {"debug", "info", "warn", "error", "off"};
   if (name == "--device") return {"cpu", "cuda"};
+  if (name == "--precision") return {"fp32", "bf16"};
   if (name == "--chat") return data::chat_format_names();
   return {};
 }

@@ -26,6 +26,7 @@
 #include "pipelines/cli/models/commands.h"
 #include "pipelines/cli/runs/commands.h"
 #include "pipelines/cli/talk/commands.h"
+#include "policy/precision.h"
 #include "runtime/device.h"
 #include "runtime/dist/ranks.h"
 
@@ -201,6 +202,7 @@ int run(int argc, char** argv) {
   keel::core::install_interrupt_handler();
   keel::runtime::open_device(invocation.device);
   invocation.device = keel::runtime::device_kind();
+  keel::policy::set_precision(invocation.precision);
   keel::runtime::configure_process(invocation.threads);
   meet_other_ranks(invocation);
   invocation.action();

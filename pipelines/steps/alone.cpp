@@ -36,7 +36,7 @@ nlohmann::json identity(const Step& step, const Alone& how) {
           {"config", core::parse_json(step.settings, step.name)},
           {"external", inputs},
           {"seed", how.seed},
-          {"device", how.device}};
+          {"numerics", {{"device", how.device}, {"dtype", how.precision}}}};
 }
 
 // Whether there are half-done results, i.e. files other than those of this code.

@@ -16,7 +16,7 @@ struct Alone {
   std::string file = {};      // the step's output that becomes FILE; empty: DIR
   uint64_t seed = 1;
   int threads = 0;  // 0 = all cores
-  std::string device = "cpu";
+  std::string device = "cpu", precision = "fp32";
 };
 
 // Throws UsageError when DIR is not empty or cannot be replaced by a rename, or DIR.partial holds half-done work of another command or

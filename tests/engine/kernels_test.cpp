@@ -10,6 +10,7 @@
 #include "engine/model.h"
 #include "support/test_plain.h"
 
+using keel::engine::Arithmetic;
 using keel::engine::Into;
 using keel::engine::kBlock;
 using keel::engine::Kernels;
@@ -45,7 +46,7 @@ std::vector<const Kernels*> all_kernels() {
 }
 
 Floats product(const Kernels& kernels, const Floats& x, const Packed& weights, int64_t rows, Floats y, Into into) {
-  kernels.multiply(x.data(), weights.panels.data(), y.data(), rows, weights.inner, weights.columns, weights.columns, 0,
+  kernels.multiply(x.data(), weights.panel(0), y.data(), rows, weights.inner, weights.columns, weights.columns, 0,
                    panels_of(weights.columns), into);
   return y;
 }
@@ -167,6 +168,76 @@ TEST_CASE("kernels: weights in bf16 give what the same numbers in fp32 give, to 
                      Into::replace, panel.data());
     CHECK(narrow_dx == wide_dx);
   }
+}
+
+// Exactly what bf16 keeps of a number, by halves of the distance to its neighbours.
+float kept_by_bf16(float value) {
+  int exponent = 0;
+  const double scaled = std::ldexp(std::frexp(double{value}, &exponent), 8);  // eight digits before the point
+  return static_cast<float>(std::ldexp(std::nearbyint(scaled), exponent - 8));
+}
+
+TEST_CASE("kernels: products in bf16 are those of the rounded numbers, packed or not, whatever stands beside a row", "[engine]") {
+  if (!keel::engine::set_arithmetic(Arithmetic::bf16)) SKIP("this processor has no products in bf16");
+  const struct Reset {
+    ~Reset() { keel::engine::set_arithmetic(Arithmetic::fp32); }
+  } reset;
+  const Kernels& kernels = keel::engine::kernels();
+  REQUIRE(kernels.products == Arithmetic::bf16);
+  Team team(2);
+  const auto [columns, inner] = GENERATE(std::pair<int64_t, int64_t>{1, 1}, std::pair<int64_t, int64_t>{31, 25},
+                                         std::pair<int64_t, int64_t>{75, 49}, std::pair<int64_t, int64_t>{40, kBlock + 23});
+  const auto rows = GENERATE(int64_t{1}, 3, 29, 200);
+  INFO(rows << " rows, " << columns << " columns of " << inner);
+  const Floats weights = normals(columns * inner, "weights"), x = normals(rows * inner, "x"), dy = normals(rows * columns, "dy");
+  const auto at = [](const Floats& values, int64_t i) { return double{kept_by_bf16(values[static_cast<size_t>(i)])}; };
+  std::vector<double> y, dx(x.size()), dw(weights.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) {
+      y.push_back(0);
+      for (int64_t k = 0; k < inner; ++k) {
+        y.back() += at(x, r * inner + k) * at(weights, c * inner + k);
+        dx[static_cast<size_t>(r * inner + k)] += at(dy, r * columns + c) * at(weights, c * inner + k);
+        dw[static_cast<size_t>(c * inner + k)] += at(dy, r * columns + c) * at(x, r * inner + k);
+      }
+    }
+  const Packed packed = pack({{weights.data(), columns}}, inner, Layout::panels, team);
+  const Floats found = product(kernels, x, packed, rows, Floats(dy.size()), Into::replace);
+  CHECK(distance(found, y) < 2e-6);
+  const Floats last(x.end() - inner, x.end());
+  CHECK(product(kernels, last, packed, 1, Floats(static_cast<size_t>(columns)), Into::replace) ==
+        Floats(found.end() - columns, found.end()));
+
+  Floats panel(static_cast<size_t>(kBlock * keel::engine::kPanel)), again(dy.size()), found_dx(x.size()), found_dw(weights.size(), 1.f);
+  kernels.product({x.data(), inner, 1}, {weights.data(), 1, inner}, again.data(), columns, rows, inner, columns, 0, panels_of(columns),
+                  Into::replace, panel.data());
+  CHECK(again == found);
+  kernels.product({dy.data(), columns, 1}, {weights.data(), inner, 1}, found_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
+                  Into::replace, panel.data());
+  CHECK(distance(found_dx, dx) < 2e-6);
+  kernels.product({dy.data(), 1, columns}, {x.data(), inner, 1}, found_dw.data(), inner, columns, rows, inner, 0, panels_of(inner),
+                  Into::add, panel.data());
+  for (float& value : found_dw)
+    value -= 1;
+  CHECK(distance(found_dw, dw) < 1e-5);
+
+  // Weights that are stored in bf16 give the same.
+  std::vector<uint16_t> halves;
+  for (const float weight : weights) {
+    const float kept = kept_by_bf16(weight);
+    uint32_t bits = 0;
+    std::memcpy(&bits, &kept, sizeof bits);
+    halves.push_back(static_cast<uint16_t>(bits >> 16));
+  }
+  CHECK(product(kernels, x, pack({{halves.data(), columns}}, inner, Layout::panels, team), rows, Floats(dy.size()), Into::replace) ==
+        found);
+  Floats narrow_dx(x.size());
+  kernels.product({x.data(), inner, 1}, {halves.data(), 1, inner}, again.data(), columns, rows, inner, columns, 0, panels_of(columns),
+                  Into::replace, panel.data());
+  kernels.product({dy.data(), columns, 1}, {halves.data(), inner, 1}, narrow_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
+                  Into::replace, panel.data());
+  CHECK(again == found);
+  CHECK(narrow_dx == found_dx);
 }
 
 TEST_CASE("kernels: RMSNorm and SwiGLU are their formulas", "[engine]") {

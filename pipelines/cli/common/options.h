@@ -21,7 +21,7 @@ namespace keel::pipelines::cli::common {
 struct Invocation {
   std::string config;            // --config FILE
   std::vector<std::string> set;  // --set key=value, repeated
-  std::string device = "cpu";
+  std::string device = "cpu", precision = "fp32";
   int threads = 0;  // 0 = all cores
   bool threads_given = false;
   uint64_t seed = 1;

@@ -98,9 +98,12 @@ void add_step(CLI::App& parent, const steps::Command& step, common::Invocation& 
       for (size_t i = 0; i < step.roles.size(); ++i)
         for (const auto& path : options->paths[i])
           if (!path.empty()) inputs.push_back({step.roles[i].name, steps::from_outside(step.roles[i].name, path)});
-      steps::run_alone(
-          draft->step(inputs),
-          {.out = options->out, .file = step.file, .seed = invocation.seed, .threads = invocation.threads, .device = invocation.device});
+      steps::run_alone(draft->step(inputs), {.out = options->out,
+                                             .file = step.file,
+                                             .seed = invocation.seed,
+                                             .threads = invocation.threads,
+                                             .device = invocation.device,
+                                             .precision = invocation.precision});
     };
   });
 }

@@ -133,7 +133,7 @@ void ablate(const std::string& file, const fs::path& out, const common::Invocati
   freeze(sweep, out);
   const run::RunOptions options{
       .seed = 0,
-      .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+      .numerics = {.device = invocation.device, .dtype = invocation.precision, .deterministic = true},
       .threads = runtime::configure_process(invocation.threads_given ? invocation.threads : static_cast<int>(base.threads)),
       .until = {},
       .only = {},

@@ -32,7 +32,7 @@ void find_work_(const run::RunDirectory& run, RunView& view) {
 
 run::RunOptions options_for(const recipe::Recipe& recipe, const common::Invocation& invocation) {
   return {.seed = static_cast<uint64_t>(recipe.seed),
-          .numerics = {.device = invocation.device, .dtype = "fp32", .deterministic = true},
+          .numerics = {.device = invocation.device, .dtype = invocation.precision, .deterministic = true},
           .threads = invocation.threads,
           .until = {},
           .only = {},
