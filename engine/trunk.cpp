@@ -122,11 +122,17 @@ void Trunk::rotate(float* qkv, bool backwards, int member) const {
   });
 }
 
-Trunk::Kept& Trunk::of_layer(int64_t index, int64_t kept_from) {
-  return index < kept_from ? passing_[index % 2] : kept_[static_cast<size_t>(index)];
+Buffer& Trunk::input_of(int64_t layer) {
+  return layer < kept_from_ ? passing_inputs_[layer % 2] : inputs_[static_cast<size_t>(layer)];
 }
 
-void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> sequences, float* states, int64_t kept_from) {
+Trunk::Kept& Trunk::kept_of(int64_t layer) {
+  return layer < kept_from_ || keeping_ == Keeping::inputs ? passing_ : kept_[static_cast<size_t>(layer)];
+}
+
+void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> sequences, float* states, int64_t kept_from, Keeping keeping) {
+  kept_from_ = kept_from;
+  keeping_ = keeping;
   ids_.assign(ids.begin(), ids.end());
   sequences_.assign(sequences.begin(), sequences.end());
   tokens_ = static_cast<int64_t>(ids.size());
@@ -142,10 +148,12 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> seque
   grow_angles(cos_, sin_, weights_.frequencies, shape_.head_size / 2, longest);
   const int64_t query_width = shape_.heads * shape_.head_size, qkv_width = query_width + 2 * shape_.key_heads * shape_.head_size;
   const auto layers = static_cast<int64_t>(weights_.layers.size());
+  inputs_.resize(weights_.layers.size() + 1);
   kept_.resize(weights_.layers.size());
+  for (int64_t i = 0; i <= layers; ++i)
+    input_of(i).grow(tokens_ * shape_.width);
   for (int64_t i = 0; i < layers; ++i) {
-    Kept& kept = of_layer(i, kept_from);
-    kept.x.grow(tokens_ * shape_.width);
+    Kept& kept = kept_of(i);
     kept.qkv.grow(tokens_ * qkv_width);
     kept.mixed.grow(tokens_ * query_width);
     kept.middle.grow(tokens_ * shape_.width);
@@ -154,7 +162,6 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> seque
     for (size_t p = 0; p < adapters.size(); ++p)
       kept.low.all()[p]->grow(tokens_ * adapters[p]->rank);
   }
-  last_.grow(tokens_ * shape_.width);
   normed_.grow(tokens_ * shape_.width);
   inner_.grow(tokens_ * shape_.inner);
   const int64_t wide = round_up(shape_.head_size, kLanes), group = shape_.heads / shape_.key_heads;
@@ -163,28 +170,31 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> seque
     scratch.scores.grow(group * round_up(longest, kPage));
   }
   team_.run([&](int member) {
-    Buffer& first = of_layer(0, kept_from).x;
     each_row(member, [&](int64_t t) {
-      std::copy_n(weights_.embedding + ids_[static_cast<size_t>(t)] * shape_.width, shape_.width, first.data() + t * shape_.width);
+      std::copy_n(weights_.embedding + ids_[static_cast<size_t>(t)] * shape_.width, shape_.width, input_of(0).data() + t * shape_.width);
     });
-    for (int64_t i = 0; i < layers; ++i)
-      layer_forward(weights_.layers[static_cast<size_t>(i)], of_layer(i, kept_from), i + 1 < layers ? of_layer(i + 1, kept_from).x : last_,
-                    member);
+    for (int64_t i = 0; i < layers; ++i) {
+      const LayerWeights& layer = weights_.layers[static_cast<size_t>(i)];
+      layer_to_gates(layer, input_of(i), kept_of(i), member);
+      layer_from_gates(layer, kept_of(i), input_of(i + 1), member);
+    }
     each_row(member, [&](int64_t t) {
-      kernels_.rms_norm(last_.data() + t * shape_.width, weights_.norm, states + t * shape_.width, shape_.width, shape_.norm_eps);
+      kernels_.rms_norm(input_of(layers).data() + t * shape_.width, weights_.norm, states + t * shape_.width, shape_.width,
+                        shape_.norm_eps);
     });
   });
 }
 
-void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, int member) {
+// As far as the backward pass needs it.
+void Trunk::layer_to_gates(const LayerWeights& weights, const Buffer& x, Kept& kept, int member) {
   const int64_t width = shape_.width, inner = shape_.inner, query_width = shape_.heads * shape_.head_size,
                 key_width = shape_.key_heads * shape_.head_size, qkv_width = query_width + 2 * key_width;
-  const auto through = [&](const Buffer& x, Stored weight, int64_t in, float* y, int64_t y_row, int64_t columns, Into into) {
-    multiply(rows_of(x.data(), in), transposed(rows_of(weight, in)), y, y_row, tokens_, in, columns, into, member);
+  const auto through = [&](const Buffer& from, Stored weight, int64_t in, float* y, int64_t y_row, int64_t columns, Into into) {
+    multiply(rows_of(from.data(), in), transposed(rows_of(weight, in)), y, y_row, tokens_, in, columns, into, member);
   };
   const auto& adapters = weights.adapters;
   auto& low = kept.low;
-  norm(kept.x, weights.input_norm, member);
+  norm(x, weights.input_norm, member);
   through(normed_, weights.q, width, kept.qkv.data(), qkv_width, query_width, Into::replace);
   through(normed_, weights.k, width, kept.qkv.data() + query_width, qkv_width, key_width, Into::replace);
   through(normed_, weights.v, width, kept.qkv.data() + query_width + key_width, qkv_width, key_width, Into::replace);
@@ -192,7 +202,7 @@ void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, 
   add_low_rank(normed_, width, adapters.k, low.k, kept.qkv.data() + query_width, qkv_width, key_width, member);
   add_low_rank(normed_, width, adapters.v, low.v, kept.qkv.data() + query_width + key_width, qkv_width, key_width, member);
   rotate(kept.qkv.data(), false, member);
-  each_row(member, [&](int64_t t) { std::copy_n(kept.x.data() + t * width, width, kept.middle.data() + t * width); });
+  each_row(member, [&](int64_t t) { std::copy_n(x.data() + t * width, width, kept.middle.data() + t * width); });
   team_.meet();
   attend(kept, kept.mixed, member);
   team_.meet();
@@ -203,14 +213,19 @@ void Trunk::layer_forward(const LayerWeights& weights, Kept& kept, Buffer& out, 
   through(normed_, weights.up, width, kept.gate_up.data() + inner, 2 * inner, inner, Into::replace);
   add_low_rank(normed_, width, adapters.gate, low.gate, kept.gate_up.data(), 2 * inner, inner, member);
   add_low_rank(normed_, width, adapters.up, low.up, kept.gate_up.data() + inner, 2 * inner, inner, member);
+}
+
+void Trunk::layer_from_gates(const LayerWeights& weights, Kept& kept, Buffer& out, int member) {
+  const int64_t width = shape_.width, inner = shape_.inner;
   each_row(member, [&](int64_t t) {
     const float* const gate = kept.gate_up.data() + t * 2 * inner;
     kernels_.swiglu(gate, gate + inner, inner_.data() + t * inner, inner);
     std::copy_n(kept.middle.data() + t * width, width, out.data() + t * width);
   });
   team_.meet();
-  through(inner_, weights.down, inner, out.data(), width, width, Into::add);
-  add_low_rank(inner_, inner, adapters.down, low.down, out.data(), width, width, member);
+  multiply(rows_of(inner_.data(), inner), transposed(rows_of(weights.down, inner)), out.data(), width, tokens_, inner, width, Into::add,
+           member);
+  add_low_rank(inner_, inner, weights.adapters.down, kept.low.down, out.data(), width, width, member);
 }
 
 // A task is one head of keys of one sequence, heads first. Sequences that share tokens add to the same gradients: then a member takes whole
@@ -256,8 +271,8 @@ void Trunk::attend(const Kept& kept, Buffer& mixed, int member) {
   }
 }
 
-// From d_mixed_ to d_qkv_. With p = softmax(scale q K^T) and dp = do V^T: dV = p^T do, ds = scale p (dp - sum(p dp)), dq = ds K, dK = ds^T
-// q.
+// From d_mixed_ to d_qkv_, in fp32, as attend() is. With p = softmax(scale q K^T) and dp = do V^T: dV = p^T do, ds = scale p (dp -
+// sum(p dp)), dq = ds K, dK = ds^T q.
 void Trunk::attend_backward(const Kept& kept, int member) {
   const int64_t size = shape_.head_size, group = shape_.heads / shape_.key_heads;
   const int64_t query_width = shape_.heads * size, key_width = shape_.key_heads * size, qkv_width = query_width + 2 * key_width;
@@ -265,7 +280,7 @@ void Trunk::attend_backward(const Kept& kept, int member) {
   Scratch& scratch = scratch_[static_cast<size_t>(member)];
   const auto times = [&](const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns,
                          Into into) {
-    kernels_.product(a, b, c, c_row, rows, terms, columns, 0, panels_of(columns), into, scratch.panel.data());
+    kernels_.exact_product(a, b, c, c_row, rows, terms, columns, 0, panels_of(columns), into, scratch.panel.data());
   };
   const Matrix keys = rows_of(scratch.keys.data(), size), values = rows_of(scratch.values.data(), size);
   const auto [begin, end] = attention_tasks(member);
@@ -318,6 +333,7 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
   d_qkv_.grow(tokens_ * qkv_width);
   d_low_.grow(tokens_ * most_rank(weights_));
   scales_.grow(tokens_);
+  passing_inputs_[0].grow(tokens_ * width);
   int64_t longest = 0;
   for (const Stretch& sequence : sequences_)
     longest = std::max(longest, sequence.shared + sequence.length);
@@ -336,10 +352,16 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
       std::fill_n(dx_.data() + t * width, width, 0.f);
       std::copy_n(d_states + t * width, width, d_normed_.data() + t * width);
     });
-    norm_backward(last_, weights_.norm, gradients.norm, member);
+    norm_backward(inputs_.back(), weights_.norm, gradients.norm, member);
     for (auto i = static_cast<int64_t>(weights_.layers.size()) - 1; i >= lowest; --i) {
       const auto index = static_cast<size_t>(i);
-      layer_backward(weights_.layers[index], kept_[index], gradients.layers[index], member);
+      const LayerWeights& layer = weights_.layers[index];
+      if (keeping_ == Keeping::inputs) {
+        layer_to_gates(layer, inputs_[index], passing_, member);
+        if (layer.adapters.down.rank > 0) layer_from_gates(layer, passing_, passing_inputs_[0], member);  // for scale A x of its adapter
+        team_.meet();
+      }
+      layer_backward(layer, inputs_[index], kept_of(i), gradients.layers[index], member);
     }
     if (gradients.embedding == nullptr) return;
     const auto [begin, end] = share(width, member, team_.size());
@@ -350,15 +372,15 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
 }
 
 // dx_ is the gradient of the layer's output, and then of its input.
-void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const LayerGradients& gradients, int member) {
+void Trunk::layer_backward(const LayerWeights& weights, const Buffer& x, const Kept& kept, const LayerGradients& gradients, int member) {
   const int64_t width = shape_.width, inner = shape_.inner, query_width = shape_.heads * shape_.head_size,
                 key_width = shape_.key_heads * shape_.head_size, qkv_width = query_width + 2 * key_width;
   // y = x W^T: dx = dy W and dW = dy^T x
   const auto to_input = [&](const float* dy, int64_t dy_row, int64_t out, Stored weight, int64_t in, Buffer& to, Into into) {
     multiply(rows_of(dy, dy_row), rows_of(weight, in), to.data(), in, tokens_, out, in, into, member);
   };
-  const auto to_weight = [&](const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, float* to) {
-    if (to != nullptr) multiply(transposed(rows_of(dy, dy_row)), rows_of(x.data(), in), to, in, out, tokens_, in, Into::replace, member);
+  const auto to_weight = [&](const float* dy, int64_t dy_row, int64_t out, const Buffer& from, int64_t in, float* to) {
+    if (to != nullptr) multiply(transposed(rows_of(dy, dy_row)), rows_of(from.data(), in), to, in, out, tokens_, in, Into::replace, member);
   };
 
   const auto& adapters = weights.adapters;
@@ -393,7 +415,7 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
   attend_backward(kept, member);
   team_.meet();
   rotate(d_qkv_.data(), true, member);
-  norm(kept.x, weights.input_norm, member);
+  norm(x, weights.input_norm, member);
   const float *const dq = d_qkv_.data(), *const dk = dq + query_width, *const dv = dk + key_width;
   to_input(dq, qkv_width, query_width, weights.q, width, d_normed_, Into::replace);
   to_input(dk, qkv_width, key_width, weights.k, width, d_normed_, Into::add);
@@ -404,7 +426,7 @@ void Trunk::layer_backward(const LayerWeights& weights, const Kept& kept, const 
   low_rank_backward(dq, qkv_width, query_width, normed_, width, adapters.q, low.q, gradients.adapters.q, d_normed_, member);
   low_rank_backward(dk, qkv_width, key_width, normed_, width, adapters.k, low.k, gradients.adapters.k, d_normed_, member);
   low_rank_backward(dv, qkv_width, key_width, normed_, width, adapters.v, low.v, gradients.adapters.v, d_normed_, member);
-  norm_backward(kept.x, weights.input_norm, gradients.input_norm, member);
+  norm_backward(x, weights.input_norm, gradients.input_norm, member);
 }
 
 }  // namespace keel::engine

@@ -60,7 +60,8 @@ double mean_loss(const Llama& model, const std::vector<core::TokenSequence>& seq
   return all.loss / static_cast<double>(all.targets);
 }
 
-runtime::TrainingResult train_language_model(const Llama& model, const LanguageModelJob& job, const std::filesystem::path& folder) {
+runtime::TrainingResult train_language_model(const Llama& given, const LanguageModelJob& job, const std::filesystem::path& folder) {
+  const Llama model = with_gradient_checkpointing(given, job.batch.gradient_checkpointing);
   const auto batch_rows = static_cast<size_t>(job.batch.batch_rows), micro_rows = static_cast<size_t>(job.batch.micro_rows);
   for (const auto* sequences : {&job.sequences, &job.validation})
     for (const auto& sequence : *sequences)

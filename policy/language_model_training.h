@@ -12,9 +12,10 @@
 namespace keel::policy {
 
 struct BatchConfig {
-  int64_t batch_rows = 64;     // packed rows an optimiser step
-  int64_t row_tokens = 4096;   // tokens a packed row
-  int64_t micro_rows = 1;      // rows a forward pass; changes memory, not the result
+  int64_t batch_rows = 64;    // packed rows an optimiser step
+  int64_t row_tokens = 4096;  // tokens a packed row
+  int64_t micro_rows = 1;     // rows a forward pass; changes memory, not the result
+  bool gradient_checkpointing = false;
   int64_t validate_every = 0;  // optimiser steps; 0 = only at the end
 };
 
@@ -22,6 +23,7 @@ inline void visit(BatchConfig& config, core::Fields& fields) {
   fields("batch_rows", config.batch_rows, "packed rows an optimiser step", core::at_least(1));
   fields("row_tokens", config.row_tokens, "tokens a packed row", core::at_least(2));
   fields("micro_rows", config.micro_rows, "rows a forward pass; memory against speed, same result", core::at_least(1));
+  gradient_checkpointing_field(config.gradient_checkpointing, fields);
   fields("validate_every", config.validate_every, "optimiser steps between validations; 0 = only at the end", core::at_least(0));
 }
 

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "policy/block.h"
+#include "policy/checkpointed.h"
 #include "policy/packed_model.h"
 #include "policy/trunk_states.h"
 
@@ -135,6 +136,11 @@ Llama moved(const Llama& model, c10::Device device) {
   return there;
 }
 
+Llama with_gradient_checkpointing(Llama model, bool on) {
+  model.gradient_checkpointing = on;
+  return model;
+}
+
 at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& given) {
   const bool causal = !given.segments.defined() && !given.keep.defined() && given.forks.empty();
   TORCH_CHECK(!causal || given.ids.size(1) <= model.config.max_position_embeddings, "[policy.hidden_states] a row of ", given.ids.size(1),
@@ -145,9 +151,12 @@ at::Tensor hidden_states(const Llama& model, const runtime::TokenBatch& given) {
   const Rotary turns = rotary(model.config, batch.positions);
   const at::Tensor keep = batch.keep.defined() || causal ? batch.keep : segment_mask(batch.segments);
   at::Tensor x = at::embedding(model.embedding, batch.ids);
-  const auto attend = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) { return attention(q, k, v, keep); };
+  const auto attend = [keep](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) { return attention(q, k, v, keep); };
+  const auto compute = [config = model.config, turns, attend](const LlamaLayer& layer, const at::Tensor& from) {
+    return block(layer, config, from, turns, attend);
+  };
   for (const auto& layer : model.layers)
-    x = block(layer, model.config, x, turns, attend);
+    x = model.gradient_checkpointing && at::GradMode::is_enabled() ? checkpointed(layer, x, compute) : compute(layer, x);
   return rms_norm(x, model.norm, model.config.rms_norm_eps);
 }
 

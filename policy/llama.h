@@ -40,7 +40,17 @@ struct Llama {
   std::vector<LlamaLayer> layers;
   at::Tensor norm;  // [D]
   at::Tensor head;  // [V, D]; the embedding itself when tied; undefined in a backbone without a language-model head
+  bool gradient_checkpointing = false;
 };
+
+// Keeps of each transformer block its input alone and computes the rest once more in the backward pass (Chen et al. 2016, "Training deep
+// nets with sublinear memory cost"); the same gradients.
+Llama with_gradient_checkpointing(Llama model, bool on);
+
+inline void gradient_checkpointing_field(bool& on, core::Fields& fields) {
+  fields("gradient_checkpointing", on,
+         "keep each block's input alone and compute the rest again backwards; memory against speed, same result");
+}
 
 // Fresh weights, fp32: matrices N(0, 0.02), those that write into the residual stream (o, down) scaled by 1/sqrt(2 layers), norms 1.
 // Each tensor has a random stream of its own, keyed by (seed, its name).

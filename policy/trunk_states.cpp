@@ -69,9 +69,10 @@ struct Pass : torch::CustomClassHolder {
 struct TrunkStates : torch::autograd::Function<TrunkStates> {
   // weights: parameters() of the backbone, and its lora_parameters()
   static at::Tensor forward(AutogradContext* context, at::TensorList weights, const c10::intrusive_ptr<Pass>& pass, at::IntArrayRef shape,
-                            int64_t kept_from) {
+                            int64_t kept_from, bool checkpointing) {
     at::Tensor states = at::empty({std::ssize(pass->tokens.ids), shape.back()}, at::kFloat);
-    pass->trunk.forward(pass->tokens.ids, pass->tokens.sequences, states.mutable_data_ptr<float>(), kept_from);
+    pass->trunk.forward(pass->tokens.ids, pass->tokens.sequences, states.mutable_data_ptr<float>(), kept_from,
+                        checkpointing ? engine::Keeping::inputs : engine::Keeping::tensors);
     context->save_for_backward(variable_list(weights.begin(), weights.end()));
     context->saved_data["pass"] = c10::IValue::make_capsule(pass);
     return at::zeros(shape, at::kFloat).view({-1, shape.back()}).index_copy_(0, at::tensor(pass->tokens.places), states).view(shape);
@@ -101,7 +102,7 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
         if (adapters[i]->rank > 0) *wanted.layers[layer].adapters.all()[i] = {.a = to(), .b = to()};
     }
     pass->trunk.backward(states.const_data_ptr<float>(), wanted);
-    made.resize(made.size() + 3);  // what is no tensor
+    made.resize(made.size() + 4);  // what is no tensor
     return made;
   }
 };
@@ -130,7 +131,8 @@ at::Tensor trunk_states(const Llama& model, const runtime::TokenBatch& batch) {
   Tokens tokens = tokens_of(model, batch);
   const int threads = threads_for(model, std::ssize(tokens.ids));
   return TrunkStates::apply(at::TensorList(weights), c10::make_intrusive<Pass>(model, std::move(tokens), threads),
-                            at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, kept_from);
+                            at::IntArrayRef{batch.ids.size(0), batch.ids.size(1), model.config.hidden_size}, kept_from,
+                            model.gradient_checkpointing);
 }
 
 }  // namespace keel::policy

@@ -28,7 +28,8 @@ struct PpoConfig {
   int64_t batch_answers = 512;     // paper
   int64_t minibatch_answers = 64;  // paper: one gradient step each
   int64_t micro_answers = 16;
-  int64_t micro_tokens = 512;       // docs/performance.md, Memory
+  int64_t micro_tokens = 512;  // docs/performance.md, Memory
+  bool gradient_checkpointing = false;
   int64_t epochs = 1;               // paper: each minibatch is used once
   Critic critic = Critic::reward;   // not in the paper
   bool whiten_advantages = true;    // not in the paper
@@ -56,6 +57,7 @@ inline void visit(PpoConfig& config, core::Fields& fields) {
   fields("micro_answers", config.micro_answers, "answers a forward pass; memory against speed, same result", core::at_least(1));
   fields("micro_tokens", config.micro_tokens,
          "most tokens a forward pass, prompts and padding included (or one answer); limits micro_answers, same result", core::at_least(1));
+  policy::gradient_checkpointing_field(config.gradient_checkpointing, fields);
   fields("epochs", config.epochs, "passes over the answers of an iteration", core::at_least(1));
   fields("critic", config.critic,
          "the critic: a model that starts as the helpfulness reward model, one that starts as the policy with a zero head, or (shared) a "

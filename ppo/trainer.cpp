@@ -40,6 +40,7 @@ Trainer::Trainer(const policy::Llama& policy, const reward::RewardModel& critic,
     policy_ = policy::with_lora(policy, config.lora, seed, "ppo.lora.policy");
     critic_.backbone = policy::with_lora(critic.backbone, config.lora, seed, "ppo.lora.critic");
   }
+  policy_.gradient_checkpointing = critic_.backbone.gradient_checkpointing = config.gradient_checkpointing;
   reference_ = adapters ? policy::without_lora(policy) : policy::frozen_copy(policy);
   policy_parameters_ = with_prefix("policy.", adapters ? policy::lora_parameters(policy_) : policy::parameters(policy_));
   const runtime::NamedTensor head = {"critic.score.weight", critic_.score};

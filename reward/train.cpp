@@ -100,6 +100,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
   check_pairs(model, pairs);
   const std::vector<int64_t> order = order_of_epochs(std::ssize(pairs), config.epochs, seed, "reward.order", "pairs");
   const runtime::Parameters weights = trained_parameters(model, config.frozen_layers);
+  const RewardModel trained = {policy::with_gradient_checkpointing(model.backbone, config.gradient_checkpointing), model.score};
   const auto accumulate = [&](int64_t step) -> runtime::Measured {
     const int64_t begin = step * config.batch_pairs, end = std::min(begin + config.batch_pairs, std::ssize(order));
     std::vector<core::TokenPair> batch;
@@ -111,7 +112,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     const auto micro = micro_batches(batch, config);
     const auto parts = runtime::accumulate_gradients<StepSums>(weights, std::ssize(micro), [&](int64_t part, StepSums& measured) {
       const auto [first, last] = micro[static_cast<size_t>(part)];
-      return loss_of_pairs(model, std::span(batch).subspan(first, last - first), counts, config.loss, measured);
+      return loss_of_pairs(trained, std::span(batch).subspan(first, last - first), counts, config.loss, measured);
     });
     StepSums sums;
     for (const StepSums& part : parts)

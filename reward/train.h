@@ -20,6 +20,7 @@ struct RewardTrainConfig : HeadTrainConfig {
   int64_t batch_pairs = 512;  // paper: 512 pairs = 1024 rows
   int64_t micro_pairs = 32;
   int64_t micro_tokens = 1024;  // docs/performance.md, Memory
+  bool gradient_checkpointing = false;
   policy::LoraConfig lora;
 };
 
@@ -30,6 +31,7 @@ inline void visit(RewardTrainConfig& config, core::Fields& fields) {
   fields("micro_pairs", config.micro_pairs, "pairs a forward pass; memory against speed, same result", core::at_least(1));
   fields("micro_tokens", config.micro_tokens,
          "most tokens a forward pass, both sides of each pair padded (or one pair); limits micro_pairs, same result", core::at_least(1));
+  policy::gradient_checkpointing_field(config.gradient_checkpointing, fields);
   visit(static_cast<HeadTrainConfig&>(config), fields);
   fields.section("lora", config.lora, "adapters on frozen weights; the scalar head is trained whole");
 }

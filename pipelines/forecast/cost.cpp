@@ -13,6 +13,7 @@ Cost cost_of(const policy::LlamaConfig& shape) {
           .weights = trunk + head * (shape.tie_word_embeddings ? 1 : 2) + d * (2 * layers + 1),
           .attention = 4 * layers * queries,
           .keys = 2 * layers * keys,
+          .width = d,
           .kept = 4 * d + 2 * keys + 2 * f,
           .layers = layers,
           .vocabulary = vocabulary};
@@ -33,11 +34,12 @@ double read_flop(const Cost& cost, double tokens, double length, double scored) 
   return tokens * (2 * cost.trunk + cost.attention * length / 2) + scored * 2 * cost.head;
 }
 
-double trained_flop(const Cost& cost, double tokens, double length, double targets, double trained, bool adapters) {
+double trained_flop(const Cost& cost, double tokens, double length, double targets, const Trained& what) {
   const double forward = read_flop(cost, tokens, length, targets);
-  const double input_gradients = forward, weight_gradients = adapters ? 0 : tokens * 2 * cost.trunk + targets * 2 * cost.head,
+  const double input_gradients = forward, weight_gradients = what.adapters ? 0 : tokens * 2 * cost.trunk + targets * 2 * cost.head,
                attention_again = tokens * cost.attention * length / 2;  // its backward pass has twice the products of the forward one
-  return forward + trained * (input_gradients + weight_gradients + attention_again);
+  const double trunk_again = what.again ? read_flop(cost, tokens, length) : 0;
+  return forward + what.share * (input_gradients + weight_gradients + attention_again + trunk_again);
 }
 
 double written_flop(const Cost& cost, double tokens, double context) {

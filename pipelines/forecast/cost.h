@@ -15,6 +15,7 @@ struct Cost {
   double weights = 0;    // all parameters, the embedding included
   double attention = 0;  // FLOP of a token a position that it sees: 4 L H h
   double keys = 0;       // numbers that a token keeps for later ones: 2 L G h
+  double width = 0;      // D
   double kept = 0;       // numbers a token and layer that the backward pass reads: 4 D + 2 G h + 2 F
   double layers = 0, vocabulary = 0;
 };
@@ -30,9 +31,15 @@ AdapterCost adapter_cost(const policy::LlamaConfig& shape, const policy::LoraCon
 // FLOP of a forward pass over `tokens` in rows of `length`, the head computed at `scored` of them.
 double read_flop(const Cost& cost, double tokens, double length, double scored = 0);
 
-// FLOP of a forward and backward pass, the head at `targets` of the tokens. Where the lower layers are frozen, the backward pass runs
-// through the `trained` share of the layers; adapters save the gradients of the frozen weights.
-double trained_flop(const Cost& cost, double tokens, double length, double targets, double trained = 1, bool adapters = false);
+// What a training trains.
+struct Trained {
+  double share = 1;       // of the layers, where the lower ones are frozen: the backward pass runs through these
+  bool adapters = false;  // which save the gradients of the frozen weights
+  bool again = false;     // gradient checkpointing: the trunk's forward pass once more
+};
+
+// FLOP of a forward and backward pass, the head at `targets` of the tokens.
+double trained_flop(const Cost& cost, double tokens, double length, double targets, const Trained& what = {});
 
 // FLOP of writing `tokens` one after another, each of which sees `context` positions.
 double written_flop(const Cost& cost, double tokens, double context);

@@ -63,7 +63,7 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
                   .memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE))};
   const auto training_rate = [&](const policy::Llama& weights, bool adapters) {
     const Workload work = training(weights, threads);
-    return trained_flop(cost, work.tokens, kRowTokens, work.tokens, 1, adapters) / fastest(work);
+    return trained_flop(cost, work.tokens, kRowTokens, work.tokens, {.adapters = adapters}) / fastest(work);
   };
   machine.trained = training_rate(model, false);
   machine.adapted = lora.rank > 0 ? training_rate(policy::with_lora(model, lora, 1, "forecast"), true) : machine.trained;

@@ -41,8 +41,10 @@ double state_bytes(const Run& run, double weights, double trained, const policy:
   return trained_bytes(run, trained) + 4 * (weights - trained);
 }
 
-double activation_bytes(const Run& run, double tokens, double layers, const policy::LoraConfig& lora) {
-  return run.numbers.workers * tokens * 4 * layers * (run.cost.kept + adapter_cost(run.shape, lora).kept);
+// With gradient checkpointing the layers' inputs and what one layer keeps.
+double activation_bytes(const Run& run, double tokens, double layers, const policy::LoraConfig& lora, bool checkpointing) {
+  const double kept = run.cost.kept + adapter_cost(run.shape, lora).kept;
+  return run.numbers.workers * tokens * 4 * (checkpointing ? layers * run.cost.width + kept : layers * kept);
 }
 
 double packed_bytes(const Run& run, double models) {
@@ -76,8 +78,8 @@ double cache_bytes(const Run& run, int64_t rows, double tokens) {
 
 double tuning_bytes(const Run& run, const policy::BatchConfig& batch, const policy::LoraConfig& lora) {
   const auto tokens = static_cast<double>(batch.micro_rows * batch.row_tokens);
-  return state_bytes(run, run.cost.weights, run.cost.weights, lora) + activation_bytes(run, tokens, run.cost.layers, lora) +
-         logit_bytes(run, tokens);
+  return state_bytes(run, run.cost.weights, run.cost.weights, lora) +
+         activation_bytes(run, tokens, run.cost.layers, lora, batch.gradient_checkpointing) + logit_bytes(run, tokens);
 }
 
 // A backbone without a head of its own; frozen layers freeze the embedding, too.
@@ -86,7 +88,7 @@ double reward_bytes(const Run& run) {
   const double layers = run.cost.layers - static_cast<double>(config.frozen_layers);
   const double weights = run.cost.trunk + run.cost.head;
   return state_bytes(run, weights, config.frozen_layers > 0 ? run.cost.trunk * layers / run.cost.layers : weights, config.lora) +
-         activation_bytes(run, static_cast<double>(config.micro_tokens), layers, config.lora);
+         activation_bytes(run, static_cast<double>(config.micro_tokens), layers, config.lora, config.gradient_checkpointing);
 }
 
 // The model that is fine-tuned is there while the policy answers and the reward models score.
@@ -104,8 +106,9 @@ double ppo_bytes(const Run& run) {
   const double models = shared ? 1 : 2;  // that are trained, and whose activations are there together
   // With adapters the reference is the policy's own base, and a critic is built on the reward model's or the policy's.
   const double trained = models * (adapters ? adapter_bytes(run, config.lora) : state_bytes(run, run.cost.weights, run.cost.weights, {}));
-  return trained + run.held_bytes(3) + packed_bytes(run, 3) + models * activation_bytes(run, tokens, run.cost.layers, config.lora) +
-         logit_bytes(run, tokens) + cache_bytes(run, std::min(config.batch_rows, config.batch_answers), row);
+  return trained + run.held_bytes(3) + packed_bytes(run, 3) +
+         models * activation_bytes(run, tokens, run.cost.layers, config.lora, config.gradient_checkpointing) + logit_bytes(run, tokens) +
+         cache_bytes(run, std::min(config.batch_rows, config.batch_answers), row);
 }
 
 }  // namespace keel::pipelines::forecast

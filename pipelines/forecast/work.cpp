@@ -34,9 +34,8 @@ double validations(const policy::BatchConfig& batch, double steps) {
 }
 
 // Training on `rows`, all of them `passes` times.
-void train_(Work& work, const Run& run, const Rows& rows, double passes, const policy::LoraConfig& lora, double trained = 1) {
-  const bool adapters = lora.rank > 0;
-  (adapters ? work.adapted : work.trained) += passes * trained_flop(run.cost, rows.tokens, rows.length(), rows.targets, trained, adapters);
+void train_(Work& work, const Run& run, const Rows& rows, double passes, const Trained& what) {
+  (what.adapters ? work.adapted : work.trained) += passes * trained_flop(run.cost, rows.tokens, rows.length(), rows.targets, what);
 }
 
 Work tuned(const Run& run, const policy::SftConfig& config, const Rows& rows, const Rows& validation) {
@@ -44,7 +43,7 @@ Work tuned(const Run& run, const policy::SftConfig& config, const Rows& rows, co
   const double passes = config.steps > 0 && rows.tokens > 0 ? number(config.steps) * step_tokens / rows.tokens : number(config.epochs);
   Work work{.read = validations(config.batch, passes * rows.tokens / step_tokens) *
                     read_flop(run.cost, validation.tokens, validation.length(), validation.targets)};
-  train_(work, run, rows, passes, config.lora);
+  train_(work, run, rows, passes, {.adapters = config.lora.rank > 0, .again = config.batch.gradient_checkpointing});
   return work;
 }
 
@@ -77,7 +76,7 @@ Work pretraining_work(const Run& run) {
   const policy::PretrainConfig& config = run.recipe.pretrain;
   const Rows& held_out = run.facts.pretraining_validation;
   const double tokens = number(config.tokens), steps = tokens / number(config.batch.row_tokens * config.batch.batch_rows);
-  return {.trained = trained_flop(run.cost, tokens, held_out.length(), tokens),
+  return {.trained = trained_flop(run.cost, tokens, held_out.length(), tokens, {.again = config.batch.gradient_checkpointing}),
           .read = validations(config.batch, steps) * read_flop(run.cost, held_out.tokens, held_out.length(), held_out.tokens)};
 }
 
@@ -123,7 +122,10 @@ Work reward_work(const Run& run, const PairRows& own, const Rows& others, double
   const double rest = std::min(others.count, rows.count * rest_share / (1 - rest_share));
   rows += {.count = rest, .tokens = rest * others.length()};
   Work work{.read = (chooses ? 1.5 : 1) * read_flop(run.cost, own.test.tokens, own.test.length())};  // half of them by both models
-  train_(work, run, rows, number(config.epochs), config.lora, 1 - number(config.frozen_layers) / run.cost.layers);
+  train_(work, run, rows, number(config.epochs),
+         {.share = 1 - number(config.frozen_layers) / run.cost.layers,
+          .adapters = config.lora.rank > 0,
+          .again = config.gradient_checkpointing});
   return work;
 }
 
@@ -172,12 +174,13 @@ Work ppo_work(const Run& run) {
   work.read += 2 * scored(run, answers, tokens, answers) + answers * (logprobs + values);  // rewards, reference, critic
   if (!exact) work.read += answers * (shared ? logprobs - values : logprobs);              // the policy's own
   const Rows rows{.count = answers, .tokens = answers * row, .targets = answers * tokens};
-  train_(work, run, rows, number(config.epochs), config.lora);
-  if (!shared) train_(work, run, {.count = answers, .tokens = answers * row}, number(config.epochs), config.lora);
+  const Trained what{.adapters = config.lora.rank > 0, .again = config.gradient_checkpointing};
+  train_(work, run, rows, number(config.epochs), what);
+  if (!shared) train_(work, run, {.count = answers, .tokens = answers * row}, number(config.epochs), what);
   if (config.ptx.weight > 0) {
     const double sequences = answers / number(config.minibatch_answers) * number(config.epochs) * number(config.ptx.batch_sequences);
     const Rows& text = run.facts.demonstrations;
-    train_(work, run, {.count = sequences, .tokens = sequences * text.length(), .targets = sequences * text.length()}, 1, config.lora);
+    train_(work, run, {.count = sequences, .tokens = sequences * text.length(), .targets = sequences * text.length()}, 1, what);
   }
   const double held_out = (1 + std::ceil(iterations / number(config.validation.every))) * run.facts.prompts_validation.count;
   Work validation = written(run, held_out, tokens, config.batch_rows, held_out);

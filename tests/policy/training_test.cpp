@@ -173,9 +173,9 @@ TEST_CASE("sft: each setting, changed, ends in other weights, or is refused wher
   const std::string adapters = "lora.rank=2", scale = "lora.alpha=4", modules = R"(lora.target_modules=["down_proj"])";
   CHECK(trained({adapters, scale}) != trained({adapters}));
   CHECK(trained({adapters, modules}) != trained({adapters}));
-  // The other two have their own tests: the same result, and the kept weights.
-  keel::test::check_every_field_is_asked<SftConfig>(changes,
-                                                    {"batch.micro_rows", "batch.validate_every", "lora.alpha", "lora.target_modules"});
+  // The others have their own tests: the same result, and the kept weights.
+  keel::test::check_every_field_is_asked<SftConfig>(
+      changes, {"batch.micro_rows", "batch.gradient_checkpointing", "batch.validate_every", "lora.alpha", "lora.target_modules"});
   SftConfig both;
   both.steps = 5;
   CHECK(problems_of(both).empty());
@@ -184,10 +184,17 @@ TEST_CASE("sft: each setting, changed, ends in other weights, or is refused wher
   CHECK_THAT(problems_of(both)[0], ContainsSubstring("epochs") && ContainsSubstring("steps"));
 }
 
-TEST_CASE("sft: the size of the micro-batches changes neither losses nor weights", "[policy]") {
+TEST_CASE("sft: the size of the micro-batches changes neither losses nor weights, gradient checkpointing not even a bit", "[policy]") {
   const TemporaryFolder folder;
   const Llama whole = keel::test::tiny_llama();
   train_sft(whole, twelve_sequences(), {}, small_sft(3, 8), 1, folder / "8");
+  SftConfig checkpointing = small_sft(3, 8);
+  checkpointing.batch.gradient_checkpointing = true;
+  const Llama again = keel::test::tiny_llama();
+  train_sft(again, twelve_sequences(), {}, checkpointing, 1, folder / "again");
+  CHECK(logged(folder / "again", "loss") == logged(folder / "8", "loss"));
+  for (size_t i = 0; i < parameters(whole).size(); ++i)
+    CHECK(parameters(again)[i].tensor.equal(parameters(whole)[i].tensor));
   for (const int64_t micro_rows : {1, 2, 5}) {
     const Llama parts = keel::test::tiny_llama();
     const auto path = folder / std::to_string(micro_rows);

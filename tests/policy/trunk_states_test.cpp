@@ -70,7 +70,8 @@ Llama long_model(int64_t key_heads) {
   return keel::test::lively_llama(shape);
 }
 
-// States and gradients of the weights, which learn, are within `bound` those of plain operators, and the same on any number of threads.
+// States and gradients of the weights, which learn, are within `bound` those of plain operators, and the same on any number of threads, and
+// with gradient checkpointing, to the bit.
 void check_against_plain(const Llama& model, const TokenBatch& batch, const std::vector<at::Tensor>& weights, double bound) {
   const at::Tensor plain = hidden_states(model, with_mask(batch)) * real(batch);
   const at::Tensor direction = at::randn(plain.sizes(), at::kFloat).mul_(real(batch));
@@ -90,6 +91,17 @@ void check_against_plain(const Llama& model, const TokenBatch& batch, const std:
     if (threads > 1) CHECK(found.equal(states));
     states = found;
     gradients = now;
+    const Llama checkpointing = keel::policy::with_gradient_checkpointing(model, true);
+    const at::Tensor again = trunk_states(checkpointing, batch), again_plain = hidden_states(checkpointing, with_mask(batch)) * real(batch);
+    CHECK(again.equal(found));
+    CHECK_CLOSE(again_plain, plain, bound);
+    const auto of_again = torch::autograd::grad({(again * direction).sum()}, weights),
+               of_again_plain = torch::autograd::grad({(again_plain * direction).sum()}, weights);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      CHECK(of_again[i].equal(now[i]));
+      const double unit = expected[i].abs().max().item<double>();
+      CHECK_CLOSE(of_again_plain[i] / unit, expected[i] / unit, bound);
+    }
   }
   at::set_num_threads(1);
 }

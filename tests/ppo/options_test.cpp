@@ -112,10 +112,11 @@ TEST_CASE("ppo options: each one, changed, ends in other weights", "[ppo]") {
     settings.push_back(change.setting);
     CHECK(outcome(settings) != before[change.context]);
   }
+  CHECK(outcome({"gradient_checkpointing=true"}) == outcome({}));
   keel::test::check_every_field_is_asked<PpoConfig>(
-      changed, {"sampling.top_p", "sampling.top_k",             // refused, below
-                "micro_answers", "micro_tokens", "batch_rows",  // the same result: train_test.cpp, generate_test.cpp
-                "validation.every", "validation.kl_budget",     // validation_test.cpp
+      changed, {"gradient_checkpointing", "sampling.top_p", "sampling.top_k",  // refused, below
+                "micro_answers", "micro_tokens", "batch_rows",                 // the same result: train_test.cpp, generate_test.cpp
+                "validation.every", "validation.kl_budget",                    // validation_test.cpp
                 "validation.patience"});
 }
 

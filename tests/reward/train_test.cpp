@@ -259,8 +259,9 @@ TEST_CASE("reward training: each setting, changed, ends in other weights", "[rew
   CHECK(trained({no_least, share}) != trained({no_least}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0.5]"}) != trained({"loss.margin=large"}));
   CHECK(trained({own, "loss.margin_table=[3,2,1,0]"}) == trained({"loss.margin=large"}));
-  keel::test::check_every_field_is_asked<RewardTrainConfig>(
-      changes, {"loss.margin_table", "warmup_share", "micro_pairs", "micro_tokens", "lora.alpha", "lora.target_modules"});
+  CHECK(trained({"gradient_checkpointing=true"}) == trained({}));
+  keel::test::check_every_field_is_asked<RewardTrainConfig>(changes, {"loss.margin_table", "warmup_share", "micro_pairs", "micro_tokens",
+                                                                      "gradient_checkpointing", "lora.alpha", "lora.target_modules"});
 }
 
 TEST_CASE("reward training: frozen layers stay bit for bit as they are, the rest learns", "[reward]") {

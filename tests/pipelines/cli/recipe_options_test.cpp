@@ -239,6 +239,8 @@ TEST_CASE("recipe options: each one outside of SFT, reward models and PPO, chang
                         "reward.first.safety",  // sources_test.cpp
                         "llama.vocab_size",     // the tokenizer's, or refused
                         "pretrain.batch.micro_rows",
+                        "pretrain.batch.gradient_checkpointing",
+                        "rejection.sft.batch.gradient_checkpointing",
                         "rejection.sft.batch.micro_rows",
                         "rejection.batch_rows",
                         "gatt.answers.batch_rows",

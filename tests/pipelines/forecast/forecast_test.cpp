@@ -98,9 +98,12 @@ TEST_CASE("cost: products and attention, counted by hand", "[pipelines]") {
   // Every product has three passes: 3 * (5 * 512 + 160).
   CHECK(trained_flop(cost, 5, 10, 2) == 3 * (5 * 512 + 160));
   // Half of the layers frozen: the forward pass, and half of the other two.
-  CHECK(trained_flop(cost, 5, 10, 0, 0.5) == 2 * 5 * 512);
+  CHECK(trained_flop(cost, 5, 10, 0, {.share = 0.5}) == 2 * 5 * 512);
   // Adapters: no gradient of the frozen products, but attention as before.
-  CHECK(trained_flop(cost, 5, 10, 0, 1, true) == 2 * 5 * 352 + 3 * 5 * 160);
+  CHECK(trained_flop(cost, 5, 10, 0, {.adapters = true}) == 2 * 5 * 352 + 3 * 5 * 160);
+  // Gradient checkpointing: the trunk once more, of half of the layers half of it.
+  CHECK(trained_flop(cost, 5, 10, 2, {.again = true}) == 4 * 5 * 512 + 3 * 160);
+  CHECK(trained_flop(cost, 5, 10, 0, {.share = 0.5, .again = true}) == 2.5 * 5 * 512);
   CHECK(written_flop(cost, 3, 7) == 3 * (2 * 216 + 32 * 7));
 }
 
@@ -189,6 +192,9 @@ TEST_CASE("forecast: memory grows with weights, workers and micro-batches", "[pi
   const double one = 16 * weights + 1024 * 4.0 * 30 * (4 * 576 + 2 * 192 + 2 * 1536) + 4.0 * 1024 * 49152;
   CHECK(sft({}) == Approx(one));
   CHECK(sft({.weight = 4, .workers = 2}) == Approx(one + 4 * weights + (one - 16 * weights)));
+  recipe.sft.batch.gradient_checkpointing = true;  // the inputs of 30 layers and one layer's numbers
+  CHECK(sft({}) == Approx(16 * weights + 1024 * 4.0 * (30 * 576 + 4 * 576 + 2 * 192 + 2 * 1536) + 4.0 * 1024 * 49152));
+  recipe.sft.batch.gradient_checkpointing = false;
   recipe.sft.lora.rank = 8;
   // Frozen weights; adapters of q (576 to 576) and v (576 to 192) in 30 layers, with gradient and moments; the matrices that they are
   // merged into; a token's 8 numbers of each.
