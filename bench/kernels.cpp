@@ -130,7 +130,7 @@ void head(benchmark::State& state) {
   if (state.range(3) == 0) return share_of_peak(state, operations, forward);
   forward();
   share_of_peak(
-      state, 2 * operations, [&] { engine.backward(gradients.data(), d_states.data(), d_weight.data()); }, forward);
+      state, 2 * operations, [&] { engine.backward(gradients.data(), d_states.data(), {.to = d_weight.data()}); }, forward);
 }
 BENCHMARK(head)
     ->ArgNames({"positions", "width", "vocabulary", "backward"})

@@ -29,6 +29,7 @@
 #include "policy/generator.h"
 #include "policy/logprobs.h"
 #include "policy/model_directory.h"
+#include "policy/packed_model.h"
 #include "policy/precision.h"
 #include "ppo/train.h"
 #include "ppo/trainer.h"
@@ -191,12 +192,14 @@ BENCHMARK(growth_prompt)->RangeMultiplier(2)->Range(16, 1024)->Unit(benchmark::k
 BENCHMARK(growth_samples)->RangeMultiplier(2)->Range(1, 128)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(growth_width)->RangeMultiplier(2)->Range(64, 1024)->Unit(benchmark::kMillisecond)->UseRealTime();
 
-// Optimiser steps on `rows`, packed into rows of `row_tokens`, `batch_rows` of them a step, every id a target.
-void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64_t row_tokens, size_t batch_rows) {
+// Optimiser steps on `rows`, packed into rows of `row_tokens`, `batch_rows` of them a step and `micro_rows` a micro-batch, every id a
+// target.
+void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64_t row_tokens, size_t batch_rows, size_t micro_rows) {
   const policy::Llama trained = policy::frozen_copy(model());
   const auto parameters = policy::parameters(trained);
   runtime::set_trainable(parameters, true);
   runtime::AdamW optimizer(parameters, {});
+  const runtime::OneWorker one(policy::threads_share(trained));
   std::vector<core::TokenSequence> sequences;
   std::vector<int64_t> lengths;
   for (const auto& row : rows) {
@@ -206,16 +209,16 @@ void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64
   const auto plan = runtime::plan_rows(lengths, row_tokens);
   for (auto _ : state)
     for (size_t begin = 0; begin < plan.size(); begin += batch_rows) {
-      const size_t end = std::min(begin + batch_rows, plan.size()), half = (begin + end + 1) / 2;
+      const size_t end = std::min(begin + batch_rows, plan.size());
       std::vector<runtime::TargetBatch> parts;
-      for (const auto& [from, to] : {std::pair{begin, half}, {half, end}}) {
+      for (size_t from = begin; from < end; from += micro_rows) {
         std::vector<std::vector<const core::TokenSequence*>> packed;
-        for (size_t row = from; row < to; ++row) {
+        for (size_t row = from; row < std::min(end, from + micro_rows); ++row) {
           packed.emplace_back();
           for (const int64_t i : plan[row])
             packed.back().push_back(&sequences[static_cast<size_t>(i)]);
         }
-        if (!packed.empty()) parts.push_back(runtime::pack(packed));
+        parts.push_back(runtime::pack(packed));
       }
       runtime::accumulate_gradients(parameters, std::ssize(parts), [&](int64_t part) {
         return -policy::masked_logprobs(trained, parts[static_cast<size_t>(part)]).mean() / static_cast<double>(parts.size());
@@ -227,13 +230,13 @@ void train_on(benchmark::State& state, const std::vector<core::Ids>& rows, int64
 
 // One step on 8 full rows of 256 ids.
 void sft_full(benchmark::State& state) {
-  train_on(state, input_rows("prompts256.jsonl", 8, 256), 256, 8);
+  train_on(state, input_rows("prompts256.jsonl", 8, 256), 256, 8, 4);
 }
 BENCHMARK(sft_full)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // 64 whole dialogues of at most 512 ids, packed.
 void sft_natural(benchmark::State& state) {
-  train_on(state, input_rows("texts.jsonl", 64, 512), 512, 4);
+  train_on(state, input_rows("texts.jsonl", 64, 512), 512, 4, 1);
 }
 BENCHMARK(sft_natural)->Unit(benchmark::kMillisecond)->UseRealTime();
 
@@ -318,6 +321,7 @@ struct RewardWorkload {
     return reward::reward_loss(scores[0], scores[1], reward::pair_labels(micro), counts, config).loss;
   }
   void accumulate(size_t begin) const {
+    const runtime::OneWorker one(policy::threads_share(model.backbone));
     const auto counts = reward::loss_counts(std::span(pairs).subspan(begin, kBatch));
     runtime::accumulate_gradients(weights, kBatch / kMicro,
                                   [&](int64_t part) { return loss(begin + static_cast<size_t>(part) * kMicro, kMicro, counts); });

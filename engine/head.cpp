@@ -126,7 +126,7 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
 
 // dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h, for one block of the vocabulary after the
 // other. Of each block, members take rows of dL/dz and dL/dW, then columns of dL/dh.
-void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, float* d_weight, int member) {
+void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, GradientOf d_weight, int member) {
   float* const panel = panels_[static_cast<size_t>(member)].data();
   const auto [first_panel, past_panel] = share(panels_of(width_), member, team_.size());
   for (int64_t block = 0; block < vocabulary_; block += kBlock) {
@@ -141,9 +141,9 @@ void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, fl
           const int64_t target = targets_[static_cast<size_t>(first + c)] - row;
           if (target >= 0 && target < rows) here[target * kChunk + c] += d_logprobs[first + c] * scale_;
         }
-        if (d_weight != nullptr)
-          kernels_.product({here, kChunk, 1}, {states_ + first * width_, width_, 1}, d_weight + row * width_, width_, rows, count, width_,
-                           0, panels_of(width_), chunk == 0 ? Into::replace : Into::add, panel);
+        if (d_weight)
+          kernels_.product({here, kChunk, 1}, {states_ + first * width_, width_, 1}, d_weight.to + row * width_, width_, rows, count,
+                           width_, 0, panels_of(width_), chunk == 0 ? d_weight.into : Into::add, panel);
       }
     team_.meet();
     for (int64_t chunk = chunks.begin; chunk < chunks.end && d_states != nullptr; ++chunk)
@@ -154,9 +154,9 @@ void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, fl
   team_.meet();
 }
 
-void Head::backward(const float* d_logprobs, float* d_states, float* d_weight) {
+void Head::backward(const float* d_logprobs, float* d_states, GradientOf d_weight) {
   const auto positions = static_cast<int64_t>(targets_.size());
-  if (d_weight != nullptr && positions == 0) std::fill_n(d_weight, vocabulary_ * width_, 0.f);
+  if (d_weight && d_weight.into == Into::replace && positions == 0) std::fill_n(d_weight.to, vocabulary_ * width_, 0.f);
   if (kept_chunks_ < chunks_of(positions)) once_.grow(vocabulary_ * kChunk);
   factors_.assign(totals_.size(), 0.f);
   for (int64_t i = 0; i < positions; ++i)

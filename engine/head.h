@@ -24,8 +24,8 @@ class Head {
   // what lies beyond is computed again. 0: backward() does not come.
   void forward(const float* states, std::span<const int64_t> targets, float scale, float* logprobs, float* entropies, int64_t most_kept);
 
-  // From dL / dlogprobs [N]: gradients of states [N, D] and weight [V, D], which are replaced. nullptr: not wanted.
-  void backward(const float* d_logprobs, float* d_states, float* d_weight);
+  // From dL / dlogprobs [N]: gradients of states [N, D], which are replaced unless nullptr, and of weight [V, D].
+  void backward(const float* d_logprobs, float* d_states, GradientOf d_weight);
 
  private:
   struct Chunks {
@@ -37,7 +37,7 @@ class Head {
   float* largest(int64_t chunk, int member);
   void logits(Chunks chunks, int member);
   void exponentials(int64_t chunk, int member);
-  void gradients(Chunks chunks, const float* d_logprobs, float* d_states, float* d_weight, int member);
+  void gradients(Chunks chunks, const float* d_logprobs, float* d_states, GradientOf d_weight, int member);
 
   const float* weight_;
   int64_t vocabulary_, width_;

@@ -20,6 +20,13 @@ enum class Into { replace, add };
 // What a product computes with: its fp32 numbers, or what bf16 keeps of them (rounded to nearest, ties to even), added in fp32 either way.
 enum class Arithmetic { fp32, bf16 };
 
+// Where the gradient of a weight goes, and whether what stands there is replaced. nullptr: it is not wanted.
+struct GradientOf {
+  float* to = nullptr;
+  Into into = Into::replace;
+  explicit operator bool() const { return to != nullptr; }
+};
+
 // Weights as they are stored: fp32, or bf16, which is the upper half of an fp32 number and is widened as it is read. No result depends on
 // which of them it is.
 struct Stored {

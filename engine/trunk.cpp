@@ -39,11 +39,19 @@ Trunk::Trunk(const Shape& shape, Weights weights, int threads)
     scratch.panel = Buffer(kBlock * kPanel);
 }
 
-// c (+)= a b; the members take columns. All members meet at the end.
+// c (+)= a b; the members take rows or, of few rows, columns. All members meet at the end.
 void Trunk::multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
                      int member) {
-  const auto [begin, end] = share(panels_of(columns), member, team_.size());
-  kernels_.product(a, b, c, c_row, rows, terms, columns, begin, end, into, scratch_[static_cast<size_t>(member)].panel.data());
+  float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
+  constexpr int64_t kLeast = 64;  // rows of a member: each lays out all of b, which pays from so many on
+  if (rows >= kLeast * team_.size()) {
+    const auto [begin, end] = share(rows, member, team_.size());
+    kernels_.product({a.data.from(begin * a.row), a.row, a.column}, b, c + begin * c_row, c_row, end - begin, terms, columns, 0,
+                     panels_of(columns), into, panel);
+  } else {
+    const auto [begin, end] = share(panels_of(columns), member, team_.size());
+    kernels_.product(a, b, c, c_row, rows, terms, columns, begin, end, into, panel);
+  }
   team_.meet();
 }
 
@@ -73,14 +81,15 @@ void Trunk::low_rank_backward(const float* dy, int64_t dy_row, int64_t out, cons
                    Into::replace, panel);
   multiply_by(by.scale, mine, rows * rank);
   kernels_.product(rows_of(mine, rank), rows_of(by.a, in), dx.data() + begin * in, in, rows, rank, in, 0, panels_of(in), Into::add, panel);
-  if (gradients.b != nullptr) {  // a member takes rows of B, which are more than its columns
+  if (gradients.b) {  // a member takes rows of B, which are more than its columns
     const auto [first, past] = share(out, member, team_.size());
-    kernels_.product(transposed(rows_of(dy + first, dy_row)), rows_of(low.data(), rank), gradients.b + first * rank, rank, past - first,
-                     tokens_, rank, 0, panels_of(rank), Into::replace, panel);
+    kernels_.product(transposed(rows_of(dy + first, dy_row)), rows_of(low.data(), rank), gradients.b.to + first * rank, rank, past - first,
+                     tokens_, rank, 0, panels_of(rank), gradients.b.into, panel);
   }
   team_.meet();
-  if (gradients.a != nullptr)
-    multiply(transposed(rows_of(d_low_.data(), rank)), rows_of(x.data(), in), gradients.a, in, rank, tokens_, in, Into::replace, member);
+  if (gradients.a)
+    multiply(transposed(rows_of(d_low_.data(), rank)), rows_of(x.data(), in), gradients.a.to, in, rank, tokens_, in, gradients.a.into,
+             member);
 }
 
 void Trunk::each_row(int member, const std::function<void(int64_t)>& use) const {
@@ -96,19 +105,19 @@ void Trunk::norm(const Buffer& x, const float* weight, int member) {
 }
 
 // Adds to dx_ what comes through d_normed_.
-void Trunk::norm_backward(const Buffer& x, const float* weight, float* d_weight, int member) {
+void Trunk::norm_backward(const Buffer& x, const float* weight, GradientOf d_weight, int member) {
   const int64_t width = shape_.width;
   each_row(member, [&](int64_t t) {
     scales_.data()[t] = kernels_.rms_norm_backward(x.data() + t * width, weight, d_normed_.data() + t * width, dx_.data() + t * width,
                                                    width, shape_.norm_eps);
   });
   team_.meet();
-  if (d_weight != nullptr) {
+  if (d_weight) {
     const auto [begin, end] = share(width, member, team_.size());
-    std::fill(d_weight + begin, d_weight + end, 0.f);
+    if (d_weight.into == Into::replace) std::fill(d_weight.to + begin, d_weight.to + end, 0.f);
     for (int64_t t = 0; t < tokens_; ++t)
       for (int64_t i = begin; i < end; ++i)
-        d_weight[i] += d_normed_.data()[t * width + i] * x.data()[t * width + i] * scales_.data()[t];
+        d_weight.to[i] += d_normed_.data()[t * width + i] * x.data()[t * width + i] * scales_.data()[t];
   }
   team_.meet();
 }
@@ -379,8 +388,8 @@ void Trunk::layer_backward(const LayerWeights& weights, const Buffer& x, const K
   const auto to_input = [&](const float* dy, int64_t dy_row, int64_t out, Stored weight, int64_t in, Buffer& to, Into into) {
     multiply(rows_of(dy, dy_row), rows_of(weight, in), to.data(), in, tokens_, out, in, into, member);
   };
-  const auto to_weight = [&](const float* dy, int64_t dy_row, int64_t out, const Buffer& from, int64_t in, float* to) {
-    if (to != nullptr) multiply(transposed(rows_of(dy, dy_row)), rows_of(from.data(), in), to, in, out, tokens_, in, Into::replace, member);
+  const auto to_weight = [&](const float* dy, int64_t dy_row, int64_t out, const Buffer& from, int64_t in, GradientOf to) {
+    if (to) multiply(transposed(rows_of(dy, dy_row)), rows_of(from.data(), in), to.to, in, out, tokens_, in, to.into, member);
   };
 
   const auto& adapters = weights.adapters;

@@ -21,18 +21,18 @@ struct Stretch {
   int64_t length, shared = 0, shared_from = 0;
 };
 
-// Where the gradients of weights go, in their shapes; what was there is replaced. nullptr: not wanted.
+// Where the gradients of weights go, in their shapes.
 struct LowRankGradients {
-  float *a = nullptr, *b = nullptr;
+  GradientOf a, b;
 };
 struct LayerGradients {
-  float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down;
+  GradientOf input_norm, q, k, v, o, post_norm, gate, up, down;
   Projections<LowRankGradients> adapters = {};
 };
 struct Gradients {
-  float* embedding;  // [ids, D]
+  float* embedding;  // [ids, D], always added to; nullptr: not wanted
   std::vector<LayerGradients> layers;
-  float* norm;
+  GradientOf norm;
 };
 
 // What a layer keeps for its backward pass.
@@ -70,7 +70,7 @@ class Trunk {
                 int member);
   void each_row(int member, const std::function<void(int64_t row)>& use) const;
   void norm(const Buffer& x, const float* weight, int member);
-  void norm_backward(const Buffer& x, const float* weight, float* d_weight, int member);
+  void norm_backward(const Buffer& x, const float* weight, GradientOf d_weight, int member);
   void add_low_rank(const Buffer& x, int64_t in, const LowRank& by, Buffer& low, float* y, int64_t y_row, int64_t out, int member);
   void low_rank_backward(const float* dy, int64_t dy_row, int64_t out, const Buffer& x, int64_t in, const LowRank& by, const Buffer& low,
                          const LowRankGradients& gradients, Buffer& dx, int member);

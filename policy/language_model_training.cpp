@@ -9,6 +9,7 @@
 
 #include "policy/logprobs.h"
 #include "policy/lora.h"
+#include "policy/packed_model.h"
 #include "runtime/dist/ranks.h"
 #include "runtime/parallel.h"
 
@@ -85,6 +86,7 @@ runtime::TrainingResult train_language_model(const Llama& given, const LanguageM
     return {.loss = loss, .metrics = {{"loss", loss}, {"tokens", static_cast<double>(targets)}}};
   };
 
+  const runtime::OneWorker one(threads_share(model));
   runtime::TrainingJob training{.label = job.label,
                                 .steps = static_cast<int64_t>((job.rows.size() + batch_rows - 1) / batch_rows),
                                 .parameters = weights,

@@ -1,8 +1,10 @@
 #include "policy/packed_model.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty_like.h>
 
 #include "policy/layers.h"
+#include "runtime/gradient_sums.h"
 
 namespace keel::policy {
 namespace {
@@ -54,6 +56,13 @@ engine::Weights weights_of(const Llama& model, const at::Tensor& frequencies) {
   return weights;
 }
 
+engine::GradientOf gradient_of(const at::Tensor& weight, at::Tensor& made) {
+  if (const auto sum = runtime::GradientPlace::of(weight); sum.to != nullptr)
+    return {.to = sum.to, .into = sum.add ? engine::Into::add : engine::Into::replace};
+  made = at::empty_like(weight);
+  return {.to = made.mutable_data_ptr<float>()};
+}
+
 bool engine_takes(const Llama& model) {
   bool taken = true;
   const auto look = [&](const at::Tensor& tensor, bool is_matrix) {
@@ -76,6 +85,15 @@ int threads_for(int64_t multiply_adds) {
 
 int threads_for(const Llama& model, int64_t tokens) {
   return threads_for(tokens * std::ssize(model.layers) * engine::layer_numbers(shape_of(model.config)));
+}
+
+bool threads_share(const Llama& model) {
+  return engine_takes(model) && threads_share(model.config);
+}
+
+bool threads_share(const LlamaConfig& shape) {
+  constexpr int64_t kLeast = 4'000'000;
+  return shape.num_hidden_layers * engine::layer_numbers(shape_of(shape)) + shape.vocab_size * shape.hidden_size >= kLeast;
 }
 
 bool can_be_packed(const Llama& model) {

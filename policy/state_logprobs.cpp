@@ -105,9 +105,10 @@ struct EngineLogprobs : torch::autograd::Function<EngineLogprobs> {
     const at::Tensor of_logprobs = gradients[0].contiguous();
     at::Tensor for_states, for_head;
     if (context->needs_input_grad(0)) for_states = at::empty_like(saved[0]);
-    if (context->needs_input_grad(1)) for_head = at::empty_like(saved[1]);
+    engine::GradientOf of_head;
+    if (context->needs_input_grad(1)) of_head = gradient_of(saved[1], for_head);
     pass->engine.backward(of_logprobs.const_data_ptr<float>(), for_states.defined() ? for_states.mutable_data_ptr<float>() : nullptr,
-                          for_head.defined() ? for_head.mutable_data_ptr<float>() : nullptr);
+                          of_head);
     return {for_states, for_head, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

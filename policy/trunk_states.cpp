@@ -6,7 +6,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -84,14 +83,14 @@ struct TrunkStates : torch::autograd::Function<TrunkStates> {
     const at::Tensor states = gradients[0].reshape({-1, gradients[0].size(-1)}).index_select(0, at::tensor(pass->tokens.places));
     variable_list made(weights.size());
     size_t next = 0;
-    const auto to = [&](bool zeros = false) -> float* {
+    const auto to = [&]() -> engine::GradientOf {
       const size_t i = next++;
-      if (!context->needs_input_grad(i)) return nullptr;
-      made[i] = zeros ? at::zeros_like(weights[i]) : at::empty_like(weights[i]);
-      return made[i].mutable_data_ptr<float>();
+      return context->needs_input_grad(i) ? gradient_of(weights[i], made[i]) : engine::GradientOf{};
     };
+    const engine::GradientOf of_embedding = to();
+    if (of_embedding && of_embedding.into == engine::Into::replace) std::fill_n(of_embedding.to, weights[0].numel(), 0.f);
     const std::vector<engine::LayerWeights>& layers = pass->trunk.weights().layers;
-    engine::Gradients wanted{.embedding = to(true), .layers = {}, .norm = nullptr};
+    engine::Gradients wanted{.embedding = of_embedding.to, .layers = {}, .norm = {}};
     for (size_t layer = 0; layer < layers.size(); ++layer)
       wanted.layers.push_back(
           {.input_norm = to(), .q = to(), .k = to(), .v = to(), .o = to(), .post_norm = to(), .gate = to(), .up = to(), .down = to()});

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "policy/logprobs.h"
+#include "policy/packed_model.h"
 #include "reward/ranking_loss.h"
 #include "runtime/batch.h"
 #include "runtime/parallel.h"
@@ -70,6 +71,7 @@ void train_classifier(const RewardModel& model, const std::vector<LabelledRow>& 
             .metrics = {{"loss", sums.loss}, {"accuracy", sums.correct / static_cast<double>(end - begin)}, {"num_tokens", sums.tokens}}};
   };
 
+  const runtime::OneWorker one(policy::threads_share(model.backbone));
   const int64_t steps = (std::ssize(order) + config.batch_rows - 1) / config.batch_rows;
   train_head(config, weights, steps, accumulate, folder, label);
 }

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "policy/packed_model.h"
 #include "reward/pair_scores.h"
 #include "runtime/parallel.h"
 
@@ -120,6 +121,7 @@ void train_reward_model(const RewardModel& model, const std::vector<core::TokenP
     return {.loss = sums.loss, .metrics = step_metrics(sums, counts)};
   };
 
+  const runtime::OneWorker one(policy::threads_share(model.backbone));
   const int64_t steps = (std::ssize(order) + config.batch_pairs - 1) / config.batch_pairs;
   train_head(config, weights, steps, accumulate, folder, label);
 }

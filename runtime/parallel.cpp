@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/log.h"
+#include "runtime/gradient_sums.h"
 
 namespace keel::runtime {
 namespace {
@@ -108,11 +109,13 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
   if (first->error) std::rethrow_exception(first->error);
 }
 
-OneWorkerOn::OneWorkerOn(c10::Device device) : before_(inside_piece) {
-  inside_piece = inside_piece || !device.is_cpu();
+OneWorker::OneWorker(bool needed) : before_(inside_piece) {
+  inside_piece = inside_piece || needed;
 }
 
-OneWorkerOn::~OneWorkerOn() {
+OneWorkerOn::OneWorkerOn(c10::Device device) : OneWorker(!device.is_cpu()) {}
+
+OneWorker::~OneWorker() {
   inside_piece = before_;
 }
 
@@ -124,23 +127,22 @@ void accumulate_gradients(const Parameters& parameters, int64_t pieces, const st
   const std::vector<at::Tensor> weights = tensors_of(parameters);
   const OneWorkerOn one(weights.empty() ? at::kCPU : weights.front().device());
   const auto workers = static_cast<size_t>(worker_count(own_count(pieces)));
-  std::vector<std::vector<at::Tensor>> sums(workers, std::vector<at::Tensor>(weights.size()));
+  std::vector<GradientSums> sums(workers, GradientSums(weights));
   for_each_own_piece(pieces, [&](int64_t piece) {
+    GradientSums& sum = sums[static_cast<size_t>(piece / dist::size()) % workers];
+    const GradientSums::Open open(sum);
     const auto gradients = torch::autograd::grad({loss(piece)}, weights, {}, {}, /*create_graph=*/false, /*allow_unused=*/true);
     const at::NoGradGuard no_grad;
-    auto& sum = sums[static_cast<size_t>(piece / dist::size()) % workers];
-    for (size_t i = 0; i < weights.size(); ++i) {
-      if (gradients[i].defined()) sum[i] = sum[i].defined() ? sum[i] + gradients[i] : gradients[i];  // two gradients may share storage
-    }
+    sum.add(gradients);
   });
   const at::NoGradGuard no_grad;
   const bool alone = dist::size() == 1;
   std::vector<at::Tensor> totals(weights.size());  // with several ranks those of this call, which are added up before they join others
   for (size_t i = 0; i < weights.size(); ++i) {
     if (alone) totals[i] = weights[i].grad();
-    for (auto& sum : sums) {
-      if (sum[i].defined()) totals[i] = totals[i].defined() ? totals[i] + sum[i] : sum[i];
-      sum[i].reset();  // frees memory, so that the total and all workers' sets are never held together
+    for (auto& sum : sums) {  // one after the other, so that the total and all workers' sets are never held together
+      const at::Tensor more = sum.take(i);
+      if (more.defined()) totals[i] = totals[i].defined() ? totals[i] + more : more;
     }
     if (alone) weights[i].mutable_grad() = std::move(totals[i]);
   }

@@ -30,17 +30,22 @@ void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& wo
 using StartThread = std::function<std::thread(std::function<void()> body)>;
 void for_each_piece(int64_t pieces, const std::function<void(int64_t piece)>& work, const StartThread& start);
 
-// While it lives, this thread computes pieces one after the other, unless `device` is the CPU: workers would all hold activations there,
-// and gain nothing.
-class OneWorkerOn {
+// While it lives, and where it is needed, this thread computes pieces one after the other, each with all the process's threads.
+class OneWorker {
  public:
-  explicit OneWorkerOn(c10::Device device);
-  OneWorkerOn(const OneWorkerOn&) = delete;
-  OneWorkerOn& operator=(const OneWorkerOn&) = delete;
-  ~OneWorkerOn();
+  explicit OneWorker(bool needed);
+  OneWorker(const OneWorker&) = delete;
+  OneWorker& operator=(const OneWorker&) = delete;
+  ~OneWorker();
 
  private:
   bool before_;
+};
+
+// Needed on devices other than the CPU: workers would all hold activations there, and gain nothing.
+class OneWorkerOn : public OneWorker {
+ public:
+  explicit OneWorkerOn(c10::Device device);
 };
 
 // for_each_piece() of the pieces of this rank (runtime/dist/ranks.h): all, in a process of its own.

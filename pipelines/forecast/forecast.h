@@ -32,9 +32,10 @@ struct StageForecast {
 
 // How numbers lie in memory.
 struct Numbers {
-  double weight = 4;       // bytes of a weight that is not trained
-  bool bf16_base = false;  // the model's file holds its layers' matrices in bf16, and what is only read stays so
-  double workers = 1;
+  double weight = 4;                 // bytes of a weight that is not trained
+  bool bf16_base = false;            // the model's file holds its layers' matrices in bf16, and what is only read stays so
+  double workers = 1;                // that write, score and compute PPO's micro-batches at the same time
+  double trainers = 1;               // the same of SFT's and reward models' micro-batches
   bool exact = true;                 // generation's log-probs are the trainer's (policy::engine_takes())
   double packed_limit = 2147483648;  // models up to this many bytes are also held packed while they answer or score
 };

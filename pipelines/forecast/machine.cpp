@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "pipelines/forecast/workload.h"
 #include "policy/lora.h"
+#include "policy/packed_model.h"
 
 namespace keel::pipelines::forecast {
 namespace {
@@ -77,7 +78,8 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
   const auto together = static_cast<double>(rows);
   machine.written = written_flop(cost, together, kPromptTokens + kNewTokens / 2.0) / step_seconds(model, rows);
   machine.bandwidth = 4 * (cost.trunk + cost.head) / step_seconds(model, 1);
-  machine.numbers = {.weight = 4, .workers = static_cast<double>(threads)};
+  machine.numbers = {
+      .weight = 4, .workers = static_cast<double>(threads), .trainers = policy::threads_share(shape) ? 1.0 : static_cast<double>(threads)};
   return machine;
 }
 

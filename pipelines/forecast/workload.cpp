@@ -11,6 +11,7 @@
 #include "policy/generator.h"
 #include "policy/logprobs.h"
 #include "policy/lora.h"
+#include "policy/packed_model.h"
 #include "reward/model.h"
 #include "reward/pair_scores.h"
 #include "reward/ranking_loss.h"
@@ -29,8 +30,10 @@ core::Ids random_ids(const policy::LlamaConfig& shape, int64_t count, int64_t ro
 }
 
 // Runs a step on `pieces` and leaves no gradients behind.
-std::function<void()> step_of(const runtime::Parameters& weights, int64_t pieces, std::function<at::Tensor(int64_t)> loss) {
-  return [weights, pieces, loss = std::move(loss)] {
+std::function<void()> step_of(const policy::Llama& model, const runtime::Parameters& weights, int64_t pieces,
+                              std::function<at::Tensor(int64_t)> loss) {
+  return [share = policy::threads_share(model), weights, pieces, loss = std::move(loss)] {
+    const runtime::OneWorker one(share);
     runtime::set_trainable(weights, true);
     runtime::accumulate_gradients(weights, pieces, loss);
     runtime::clear_gradients(weights);
@@ -51,7 +54,7 @@ Workload training(const policy::Llama& model, int threads) {
     parts.push_back(runtime::pack({{&rows[row]}, {&rows[row + 1]}}));
   return {.name = adapters.empty() ? "training" : "adapter_training",
           .tokens = static_cast<double>(2 * threads * kRow),
-          .run = step_of(adapters.empty() ? policy::parameters(model) : adapters, threads, [model, parts](int64_t part) {
+          .run = step_of(model, adapters.empty() ? policy::parameters(model) : adapters, threads, [model, parts](int64_t part) {
             return -policy::masked_logprobs(model, parts[static_cast<size_t>(part)]).mean();
           })};
 }
@@ -68,7 +71,7 @@ Workload reward_training(const policy::Llama& model, int threads) {
   }
   return {.name = "reward_training",
           .tokens = static_cast<double>(kPairs * threads * (kPrompt + 2 * kAnswer)),
-          .run = step_of(reward::parameters(trained), threads, [trained, pairs](int64_t part) {
+          .run = step_of(model, reward::parameters(trained), threads, [trained, pairs](int64_t part) {
             const auto micro = std::span(*pairs).subspan(static_cast<size_t>(part * kPairs), kPairs);
             const at::Tensor scores = reward::pair_scores(trained, micro);
             return reward::reward_loss(scores[0], scores[1], reward::pair_labels(micro), reward::loss_counts(*pairs), {}).loss;

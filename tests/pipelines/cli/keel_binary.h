@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <csignal>
@@ -48,7 +49,8 @@ class Process {
  public:
   Process(const std::filesystem::path& folder, std::vector<std::string> arguments, const std::string& fail_point = {}) {
     arguments.insert(arguments.begin(), "keel");
-    if (arguments.size() > 1 && !arguments[1].starts_with("-")) arguments.insert(arguments.end(), {"--threads", "1"});
+    const bool command = arguments.size() > 1 && !arguments[1].starts_with("-");
+    if (command && std::ranges::find(arguments, "--threads") == arguments.end()) arguments.insert(arguments.end(), {"--threads", "1"});
     std::vector<char*> argv;
     for (auto& argument : arguments)
       argv.push_back(argument.data());

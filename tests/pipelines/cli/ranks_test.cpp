@@ -53,7 +53,8 @@ std::vector<Outcome> run_ranks(const Workplace& work, int ranks, const std::vect
   return RankedKeel(work, ranks, arguments).wait();
 }
 
-// Two micro-batches in every step: their sum has the same bits in any order, so that any number of ranks ends in those of one.
+// Two micro-batches in every step: their sum has the same bits in any order, so that any number of ranks ends in those of one with two
+// threads. (One thread adds the second one's gradients to the first one's in place, number by number.)
 std::string recipe_of_two_pieces() {
   std::string text = test::kTinyRecipe;
   const auto replace = [&](const std::string& before, const std::string& after) {
@@ -90,7 +91,7 @@ TEST_CASE("ranks: a run killed and stopped at random, gone on with by other numb
           "[pipelines]") {
   const Workplace work;
   work.write("tiny.json", recipe_of_two_pieces());
-  REQUIRE(work.run({"run", "tiny.json", "--out", "alone"}).code == 0);
+  REQUIRE(work.run({"run", "tiny.json", "--out", "alone", "--threads", "2"}).code == 0);
   const auto expected = digests_of(work, "alone");
   CHECK(expected.size() > 30);
 
@@ -101,7 +102,7 @@ TEST_CASE("ranks: a run killed and stopped at random, gone on with by other numb
     for (bool finished = false; !finished;) {
       REQUIRE(attempts < 100);
       const int ranks = std::vector<int>{2, 3, 1}[static_cast<size_t>(attempts++ % 3)];
-      RankedKeel keel(work, ranks, {"run", "tiny.json", "--out", run});
+      RankedKeel keel(work, ranks, {"run", "tiny.json", "--out", run, "--threads", "2"});
       if (signals < 20) {
         std::this_thread::sleep_for(std::chrono::milliseconds(300 + random() % 900));
         const bool kill = signals++ % 3 != 2;
