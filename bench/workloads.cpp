@@ -25,12 +25,12 @@
 #include "core/jsonl.h"
 #include "core/rng.h"
 #include "data/tokenizer.h"
+#include "policy/arithmetic.h"
 #include "policy/generate.h"
 #include "policy/generator.h"
 #include "policy/logprobs.h"
 #include "policy/model_directory.h"
 #include "policy/packed_model.h"
-#include "policy/precision.h"
 #include "ppo/train.h"
 #include "ppo/trainer.h"
 #include "reward/model.h"
@@ -440,8 +440,8 @@ BENCHMARK(ppo_phase)->DenseRange(0, 3)->Unit(benchmark::kMillisecond)->UseRealTi
 int main(int argc, char** argv) {
   benchmark::AddCustomContext("vector_level", keel::runtime::cpu_capability());
   keel::runtime::configure_process(0);
-  if (const char* precision = std::getenv("KEEL_BENCH_PRECISION")) keel::policy::set_precision(precision);
-  benchmark::AddCustomContext("precision", keel::policy::precision());
+  if (const char* precision = std::getenv("KEEL_BENCH_PRECISION")) keel::policy::set_arithmetic(precision);
+  benchmark::AddCustomContext("precision", keel::policy::arithmetic());
   benchmark::AddCustomContext("threads", std::to_string(at::get_num_threads()));
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

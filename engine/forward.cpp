@@ -38,10 +38,11 @@ void Forward::times(const float* x, const Packed& by, float* y, int64_t rows, In
     return split_rows ? std::pair<int64_t, int64_t>(0, panels_of(columns)) : share(panels_of(columns), member, team_.size());
   };
   int64_t column = 0;
+  const auto product = by.columns == 1 ? kernels_.exact_product : kernels_.product;
   for (const auto& [weights, columns] : by.as_they_lie) {
     const auto [begin, end] = panels_from_to(columns);
-    kernels_.product({x, by.inner, 1}, {weights, 1, by.inner}, y + column, by.columns, rows, by.inner, columns, begin, end, into,
-                     panels_[static_cast<size_t>(member)].data());
+    product({x, by.inner, 1}, {weights, 1, by.inner}, y + column, by.columns, rows, by.inner, columns, begin, end, into,
+            panels_[static_cast<size_t>(member)].data());
     column += columns;
   }
   if (!by.as_they_lie.empty()) return;

@@ -125,10 +125,11 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
 }
 
 // dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h, for one block of the vocabulary after the
-// other. Of each block, members take rows of dL/dz and dL/dW, then columns of dL/dh.
+// other. Of each block, members take rows of dL/dz and dL/dW, then panels of dL/dh, those of all chunks in one row.
 void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, GradientOf d_weight, int member) {
   float* const panel = panels_[static_cast<size_t>(member)].data();
-  const auto [first_panel, past_panel] = share(panels_of(width_), member, team_.size());
+  const int64_t panels = panels_of(width_);
+  const auto [first_panel, past_panel] = share((chunks.end - chunks.begin) * panels, member, team_.size());
   for (int64_t block = 0; block < vocabulary_; block += kBlock) {
     const int64_t block_rows = std::min(kBlock, vocabulary_ - block);
     const auto [from, to] = share(block_rows, member, team_.size());
@@ -146,10 +147,13 @@ void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, Gr
                            width_, 0, panels_of(width_), chunk == 0 ? d_weight.into : Into::add, panel);
       }
     team_.meet();
-    for (int64_t chunk = chunks.begin; chunk < chunks.end && d_states != nullptr; ++chunk)
+    for (int64_t chunk = chunks.begin; chunk < chunks.end && d_states != nullptr; ++chunk) {
+      const int64_t before = (chunk - chunks.begin) * panels;
       kernels_.product({values(chunk) + block * kChunk, 1, kChunk}, {weight_ + block * width_, width_, 1},
-                       d_states + chunk * kChunk * width_, width_, count_of(chunk), block_rows, width_, first_panel, past_panel,
+                       d_states + chunk * kChunk * width_, width_, count_of(chunk), block_rows, width_,
+                       std::clamp<int64_t>(first_panel - before, 0, panels), std::clamp<int64_t>(past_panel - before, 0, panels),
                        block == 0 ? Into::replace : Into::add, panel);
+    }
   }
   team_.meet();
 }

@@ -46,7 +46,7 @@ struct Matrix {
 };
 
 struct Kernels {
-  const char* name;  // "avx512", "avx2", "plain"
+  const char* name;  // "avx512_bf16", "avx512", "avx2", "plain"
   Arithmetic products;
 
   // y = x W^T, or y += x W^T, for the panels begin..end of W.

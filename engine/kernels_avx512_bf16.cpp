@@ -1,4 +1,5 @@
 // The kernels for AVX-512 registers with products in bf16 (vdpbf16ps); CMakeLists.txt compiles this source for processors that have them.
+#ifdef __x86_64__
 #include <immintrin.h>
 
 #include <cstdlib>
@@ -17,8 +18,8 @@ constexpr int64_t kWidth = 16, kTileSums = 24, kTileVectors = 2;
 namespace keel::engine {
 namespace {
 
-// Two neighbours of the inner index in bf16, and a vector of such pairs. Both numbers of a pair are multiplied and added in one operation,
-// the first one first; numbers below the normal ones count as 0.
+// Two neighbours of the inner index in bf16, and a vector of such pairs. One operation multiplies and adds both numbers of a pair; numbers
+// below the normal ones count as 0.
 struct Pair {
   uint16_t first, second;
 };
@@ -40,6 +41,14 @@ inline void add_product(Vector& sum, const Pairs& a, const Pairs& b) {
   sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a.bits, (__m512bh)b.bits);
 }
 
+inline __mmask16 first(int64_t count) {
+  return static_cast<__mmask16>(count >= 16 ? 0xffff : (1 << count) - 1);
+}
+
+inline __mmask32 first32(int64_t count) {
+  return static_cast<__mmask32>(count >= 32 ? ~uint32_t{0} : (uint32_t{1} << count) - 1);
+}
+
 // Up to 16 numbers that stand side by side, in bf16, one in each 32 bits' lower half.
 inline __m512i halves(const float* from, __mmask16 which) {
   return _mm512_maskz_cvtepu16_epi32(which, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(which, from)));
@@ -51,18 +60,14 @@ inline __m512i halves(const uint16_t* from, __mmask16 which) {
 
 // Up to 32 numbers that stand side by side, as 16 pairs.
 inline __m512i neighbours(const float* from, int64_t count) {
-  const auto which = static_cast<__mmask32>(count >= 32 ? ~uint32_t{0} : (uint32_t{1} << count) - 1);
+  const __mmask32 which = first32(count);
   const __m512 lower = _mm512_maskz_loadu_ps(static_cast<__mmask16>(which), from);
   const __m512 upper = _mm512_maskz_loadu_ps(static_cast<__mmask16>(which >> 16), from + 16);
   return (__m512i)_mm512_cvtne2ps_pbh(upper, lower);
 }
 
 inline __m512i neighbours(const uint16_t* from, int64_t count) {
-  return _mm512_maskz_loadu_epi16(static_cast<__mmask32>(count >= 32 ? ~uint32_t{0} : (uint32_t{1} << count) - 1), from);
-}
-
-inline __mmask16 first(int64_t count) {
-  return static_cast<__mmask16>(count >= 16 ? 0xffff : (1 << count) - 1);
+  return _mm512_maskz_loadu_epi16(first32(count), from);
 }
 
 // Rows of pairs: pairs[k / 2 * stride + r] of numbers (k, r) and (k + 1, r), which stand at from[k * row + r]; `count` of r, a multiple of
@@ -186,3 +191,4 @@ const Kernels& avx512_bf16_kernels() {
 }
 
 }  // namespace keel::engine
+#endif

@@ -133,7 +133,8 @@ Model make_model(const Shape& shape, const Weights& weights, Layout layout, Team
                                          .up = pack(adapters.up, shape.width, shape.inner, team),
                                          .down = pack(adapters.down, shape.inner, shape.width, team)}});
   }
-  model.head = pack({{weights.head, shape.outputs}}, shape.width, layout, team);
+  // A reward is one product a row: it stays exact, as it is in training (Forward::times()).
+  model.head = pack({{weights.head, shape.outputs}}, shape.width, shape.outputs == 1 ? Layout::as_they_lie : layout, team);
   return model;
 }
 

@@ -342,7 +342,7 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
   d_qkv_.grow(tokens_ * qkv_width);
   d_low_.grow(tokens_ * most_rank(weights_));
   scales_.grow(tokens_);
-  passing_inputs_[0].grow(tokens_ * width);
+  if (keeping_ == Keeping::inputs) passing_inputs_[0].grow(tokens_ * width);
   int64_t longest = 0;
   for (const Stretch& sequence : sequences_)
     longest = std::max(longest, sequence.shared + sequence.length);
@@ -365,7 +365,7 @@ void Trunk::backward(const float* d_states, const Gradients& gradients) {
     for (auto i = static_cast<int64_t>(weights_.layers.size()) - 1; i >= lowest; --i) {
       const auto index = static_cast<size_t>(i);
       const LayerWeights& layer = weights_.layers[index];
-      if (keeping_ == Keeping::inputs) {
+      if (keeping_ == Keeping::inputs && index + 1 < weights_.layers.size()) {  // what the last one kept is still there
         layer_to_gates(layer, inputs_[index], passing_, member);
         if (layer.adapters.down.rank > 0) layer_from_gates(layer, passing_, passing_inputs_[0], member);  // for scale A x of its adapter
         team_.meet();

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/linear.h>
 
+#include "policy/arithmetic.h"
 #include "policy/layers.h"
 #include "policy/llama.h"
 
@@ -11,7 +12,8 @@ namespace keel::policy {
 
 // W x plus the adapter's part; the rank is small, so its two products cost little.
 inline at::Tensor project(const at::Tensor& x, const at::Tensor& weight, const LowRank& adapter) {
-  const at::Tensor plain = at::linear(x, weight.to(x.scalar_type()));
+  const at::ScalarType type = !x.is_cpu() && computes_in_bf16() ? at::kBFloat16 : x.scalar_type();
+  const at::Tensor plain = at::linear(x.to(type), weight.to(type)).to(x.scalar_type());
   return adapter.a.defined() ? plain + adapter.scale * at::linear(at::linear(x, adapter.a), adapter.b) : plain;
 }
 

@@ -15,7 +15,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Compute = std::function<at::Tensor(const LlamaLayer&, const at::Tensor&)>;
 
-// The layer's tensors in one order, which with_tensors() puts back.
+// The layer's tensors in one order.
 template <class Layer, class Use>
 void each_tensor(Layer& layer, Use&& use) {
   for (auto* tensor : {&layer.input_norm, &layer.q, &layer.k, &layer.v, &layer.o, &layer.post_norm, &layer.gate, &layer.up, &layer.down})

@@ -1,4 +1,4 @@
-// The floating types that files hold weights in. keel computes in fp32.
+// The floating types that files hold weights in.
 #pragma once
 
 #include <filesystem>
@@ -8,7 +8,7 @@
 
 namespace keel::policy {
 
-// The type in which a reader returns weights. fp32, in which everything computes; frozen: the same, but matrices of layers
+// The type in which a reader returns weights. fp32; frozen: the same, but matrices of layers
 // (may_be_bf16()) whose numbers are all bf16 numbers are kept in bf16, which halves their memory and changes no result; stored: as they
 // are, where that is bf16 or fp16.
 enum class Precision { fp32, frozen, stored };

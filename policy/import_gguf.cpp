@@ -1,4 +1,5 @@
 // Reads llama-family GGUF files: metadata keys "llama.*", tensors "blk.N.*".
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 

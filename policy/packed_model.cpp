@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 
+#include "policy/arithmetic.h"
 #include "policy/layers.h"
 #include "runtime/gradient_sums.h"
 
@@ -98,10 +99,13 @@ bool threads_share(const LlamaConfig& shape) {
 
 bool can_be_packed(const Llama& model) {
   size_t bytes = 0;
+  const auto add = [&](const at::Tensor& matrix) {
+    bytes += computes_in_bf16() ? 2 * static_cast<size_t>(matrix.numel()) : matrix.nbytes();
+  };
   for (const LlamaLayer& layer : model.layers)
     for (const at::Tensor* matrix : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-      bytes += matrix->nbytes();
-  if (model.head.defined()) bytes += model.head.nbytes();
+      add(*matrix);
+  if (model.head.defined()) add(model.head);
   return bytes <= kMostPackedBytes;
 }
 

@@ -15,7 +15,7 @@ thread_local GradientSums* open = nullptr;
 GradientSums::GradientSums(const std::vector<at::Tensor>& weights) : sums_(weights.size()) {
   for (size_t i = 0; i < weights.size(); ++i)
     if (weights[i].is_cpu() && weights[i].is_contiguous() && weights[i].scalar_type() == at::kFloat)
-      places_.emplace(weights[i].const_data_ptr(), i);
+      places_.emplace(weights[i].const_data_ptr(), Place{i, weights[i].numel()});
 }
 
 void GradientSums::add(const std::vector<at::Tensor>& gradients) {
@@ -27,7 +27,7 @@ void GradientSums::add(const std::vector<at::Tensor>& gradients) {
     else if (sum.own)
       sum.tensor.add_(gradients[i]);
     else
-      sum = {.tensor = sum.tensor + gradients[i], .own = true};
+      sum = {.tensor = (sum.tensor + gradients[i]).contiguous(), .own = true};
   }
 }
 
@@ -44,13 +44,13 @@ GradientSums::Open::~Open() {
 GradientPlace GradientPlace::of(const at::Tensor& weight) {
   if (open == nullptr) return {};
   const auto found = open->places_.find(weight.const_data_ptr());
-  if (found == open->places_.end()) return {};
-  GradientSums::Sum& sum = open->sums_[found->second];
+  if (found == open->places_.end() || found->second.numbers != weight.numel()) return {};
+  GradientSums::Sum& sum = open->sums_[found->second.index];
   const bool add = sum.tensor.defined();
   if (!add)
     sum = {.tensor = at::empty_like(weight), .own = true};
   else if (!sum.own)
-    sum = {.tensor = sum.tensor.clone(), .own = true};
+    sum = {.tensor = sum.tensor.clone(at::MemoryFormat::Contiguous), .own = true};
   return {.to = sum.tensor.mutable_data_ptr<float>(), .add = add};
 }
 

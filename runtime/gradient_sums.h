@@ -9,7 +9,7 @@
 namespace keel::runtime {
 
 // The sums of one worker, which are undefined until a gradient comes. A backward pass that knows them (GradientPlace) adds its gradients
-// there and returns none; what other passes return is added here. So no second set of gradients is ever in memory.
+// there and returns none, so that it needs no memory for them; what other passes return is added here.
 class GradientSums {
  public:
   explicit GradientSums(const std::vector<at::Tensor>& weights);
@@ -36,7 +36,11 @@ class GradientSums {
     bool own = false;  // its storage is nobody else's
   };
   std::vector<Sum> sums_;
-  std::unordered_map<const void*, size_t> places_;  // by the weight's storage
+  struct Place {
+    size_t index;
+    int64_t numbers;
+  };
+  std::unordered_map<const void*, Place> places_;  // by where the weight begins
 };
 
 // Where the gradient of a weight goes: `to` has its shape, and holds numbers that are to be added to, or none yet. nullptr: no sums are

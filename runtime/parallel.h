@@ -1,6 +1,6 @@
-// Independent pieces of one computation on several threads. With models of a few million parameters, threads inside an operator gain
-// nothing (handing the work over costs more than the work). Threads that each compute another piece of the batch give nearly the full
-// speed-up.
+// Independent pieces of one computation on several threads. With models of less than a few million parameters, threads inside an operator
+// gain nothing (handing the work over costs more than the work). Threads that each compute another piece of the batch give nearly the full
+// speed-up. For larger ones OneWorker leaves all threads to each piece.
 #pragma once
 
 #include <ATen/core/Tensor.h>

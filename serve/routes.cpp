@@ -7,7 +7,7 @@
 #include "core/version.h"
 #include "data/prompts.h"
 #include "inference/records.h"
-#include "policy/precision.h"
+#include "policy/arithmetic.h"
 #include "serve/dialects/dialects.h"
 
 namespace keel::serve {
@@ -78,7 +78,7 @@ json info_json(const ModelSet& set, const std::string& name, const EngineLimits&
     all.update(metadata_of(list));
   json info = {{"model_id", name},
                {"model_sha", digest_of(models)},
-               {"model_dtype", policy::precision() == "bf16" ? "bfloat16" : "float32"},
+               {"model_dtype", policy::arithmetic() == "bf16" ? "bfloat16" : "float32"},
                {"served_model_name", name},
                {"model_type", {{"classifier", id2label()}}},
                {"max_concurrent_requests", limits.queued_texts},

@@ -26,7 +26,7 @@
 #include "pipelines/cli/models/commands.h"
 #include "pipelines/cli/runs/commands.h"
 #include "pipelines/cli/talk/commands.h"
-#include "policy/precision.h"
+#include "policy/arithmetic.h"
 #include "runtime/device.h"
 #include "runtime/dist/ranks.h"
 
@@ -153,9 +153,9 @@ void meet_other_ranks(const cli::common::Invocation& invocation) {
         fmt::format("this command is not computed by several ranks, and the environment says that there are {} "
                     "(RANK, WORLD_SIZE and their like); start it alone",
                     place.size));
-  std::string program;
+  std::string program = fmt::format("device {}, precision {}", keel::runtime::device_kind(), keel::policy::arithmetic());
   for (const auto& [name, value] : keel::runtime::program_versions())
-    program += fmt::format("{}{} {}", program.empty() ? "" : ", ", name, value);
+    program += fmt::format(", {} {}", name, value);
   dist::join(place, program);
   if (place.rank > 0) {
     if (invocation.log_level != "off") keel::core::set_log_level("error");
@@ -202,7 +202,7 @@ int run(int argc, char** argv) {
   keel::core::install_interrupt_handler();
   keel::runtime::open_device(invocation.device);
   invocation.device = keel::runtime::device_kind();
-  keel::policy::set_precision(invocation.precision);
+  keel::policy::set_arithmetic(invocation.precision);
   keel::runtime::configure_process(invocation.threads);
   meet_other_ranks(invocation);
   invocation.action();

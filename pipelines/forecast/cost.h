@@ -35,7 +35,7 @@ double read_flop(const Cost& cost, double tokens, double length, double scored =
 struct Trained {
   double share = 1;       // of the layers, where the lower ones are frozen: the backward pass runs through these
   bool adapters = false;  // which save the gradients of the frozen weights
-  bool again = false;     // gradient checkpointing: the trunk's forward pass once more
+  bool again = false;     // gradient checkpointing: the trunk's forward pass once more (a little less: not the last product of a block)
 };
 
 // FLOP of a forward and backward pass, the head at `targets` of the tokens.

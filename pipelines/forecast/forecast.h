@@ -37,6 +37,7 @@ struct Numbers {
   double workers = 1;                // that write, score and compute PPO's micro-batches at the same time
   double trainers = 1;               // the same of SFT's and reward models' micro-batches
   bool exact = true;                 // generation's log-probs are the trainer's (policy::engine_takes())
+  double packed = 1;                 // bytes of a packed weight, as a share of `weight`
   double packed_limit = 2147483648;  // models up to this many bytes are also held packed while they answer or score
 };
 

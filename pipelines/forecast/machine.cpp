@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "pipelines/forecast/workload.h"
+#include "policy/arithmetic.h"
 #include "policy/lora.h"
 #include "policy/packed_model.h"
 
@@ -60,7 +61,7 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
   core::log_info(
       fmt::format("measuring this machine on random weights of {} of the {} layers", measured.num_hidden_layers, shape.num_hidden_layers));
   const policy::Llama model = policy::make_llama(measured, 1);
-  Machine machine{.name = fmt::format("this machine, {} thread{}", threads, threads == 1 ? "" : "s"),
+  Machine machine{.name = fmt::format("this machine, {} thread{}, {}", threads, threads == 1 ? "" : "s", policy::arithmetic()),
                   .memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE))};
   const auto training_rate = [&](const policy::Llama& weights, bool adapters) {
     const Workload work = training(weights, threads);
@@ -78,8 +79,10 @@ Machine this_machine(const policy::LlamaConfig& shape, int64_t rows, const polic
   const auto together = static_cast<double>(rows);
   machine.written = written_flop(cost, together, kPromptTokens + kNewTokens / 2.0) / step_seconds(model, rows);
   machine.bandwidth = 4 * (cost.trunk + cost.head) / step_seconds(model, 1);
-  machine.numbers = {
-      .weight = 4, .workers = static_cast<double>(threads), .trainers = policy::threads_share(shape) ? 1.0 : static_cast<double>(threads)};
+  machine.numbers = {.weight = 4,
+                     .workers = static_cast<double>(threads),
+                     .trainers = policy::threads_share(shape) ? 1.0 : static_cast<double>(threads),
+                     .packed = policy::computes_in_bf16() ? 0.5 : 1.0};
   return machine;
 }
 

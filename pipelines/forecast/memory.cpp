@@ -48,7 +48,7 @@ double activation_bytes(const Run& run, double tokens, double layers, const poli
 }
 
 double packed_bytes(const Run& run, double models) {
-  const double one = run.held_bytes();
+  const double one = run.numbers.packed * run.held_bytes();
   return one <= run.numbers.packed_limit ? models * one : 0;
 }
 

@@ -1,3 +1,5 @@
+#include <torch/csrc/autograd/autograd.h>
+
 #include <numeric>
 #include <set>
 
@@ -5,8 +7,11 @@
 #include "core/interrupt.h"
 #include "policy/language_model_training.h"
 #include "policy/lively_model.h"
+#include "policy/lora.h"
+#include "policy/packed_model.h"
 #include "policy/pretrain.h"
 #include "policy/sft.h"
+#include "runtime/parallel.h"
 #include "support/options.h"
 #include "support/tiny_model.h"
 
@@ -205,6 +210,68 @@ TEST_CASE("sft: the size of the micro-batches changes neither losses nor weights
     for (size_t i = 0; i < expected.size(); ++i)
       CHECK_CLOSE(actual[i].tensor, expected[i].tensor, 1e-6);
   }
+}
+
+TEST_CASE("training: gradients of micro-batches that are added in place are those of the summed loss, tied and with adapters", "[policy]") {
+  auto shape = keel::test::lively_config();
+  shape.hidden_size = 200, shape.intermediate_size = 264, shape.vocab_size = 1100, shape.max_position_embeddings = 200;
+  shape.tie_word_embeddings = GENERATE(false, true);
+  Llama model = keel::policy::make_llama(shape, 7);
+  const bool adapters = GENERATE(false, true);
+  if (adapters) {
+    model = keel::policy::with_lora(model, {.rank = 3, .target_modules = {"q_proj", "v_proj", "down_proj"}}, 1, "test");
+    at::manual_seed(1);
+    keel::policy::visit_adapters(model,
+                                 [](const std::string&, keel::policy::LowRank& adapter) { adapter.b = at::randn_like(adapter.b) * .2; });
+  }
+  const auto weights = adapters ? keel::policy::lora_parameters(model) : parameters(model);
+  keel::runtime::set_trainable(weights, true);
+  std::vector<keel::runtime::TargetBatch> parts;
+  std::vector<TokenSequence> sequences;
+  for (const auto& ids : keel::test::some_rows({40, 190, 17}))
+    sequences.push_back({.ids = ids, .loss_mask = std::vector<bool>(ids.size(), true)});
+  for (const TokenSequence& sequence : sequences)
+    parts.push_back(keel::runtime::pack({{&sequence}}));
+  const auto loss = [&](int64_t part) {
+    return masked_logprobs(model, parts[static_cast<size_t>(part)]).sum() * (0.1 * static_cast<double>(part + 1));
+  };
+  at::set_num_threads(1);
+  const auto expected = torch::autograd::grad({loss(0) + loss(1) + loss(2)}, keel::runtime::tensors_of(weights));
+  std::vector<at::Tensor> together;
+  for (const int threads : {1, 2, 3})
+    for (const bool share : {false, true}) {
+      INFO(threads << " threads, together: " << share);
+      at::set_num_threads(threads);
+      const keel::runtime::OneWorker one(share);
+      keel::runtime::clear_gradients(weights);
+      keel::runtime::accumulate_gradients(weights, 3, loss);
+      std::vector<at::Tensor> found;
+      for (size_t i = 0; i < weights.size(); ++i) {
+        found.push_back(weights[i].tensor.grad().clone());
+        const double unit = expected[i].abs().max().item<double>();
+        CHECK_CLOSE(found[i] / unit, expected[i] / unit, 2e-5);
+        if (share && !together.empty()) CHECK(found[i].equal(together[i]));
+      }
+      if (share) together = found;
+    }
+  at::set_num_threads(1);
+}
+
+TEST_CASE("training: of a model above four million weights no number depends on the threads", "[policy]") {
+  auto shape = keel::test::lively_config();
+  shape.hidden_size = 128, shape.intermediate_size = 128, shape.vocab_size = 32'000, shape.num_hidden_layers = 1;
+  const TemporaryFolder folder;
+  std::vector<Llama> trained;
+  for (const int threads : {1, 2, 3}) {
+    trained.push_back(keel::policy::make_llama(shape, 7));
+    REQUIRE(keel::policy::threads_share(trained.back()));
+    at::set_num_threads(threads);
+    train_sft(trained.back(), twelve_sequences(), {}, small_sft(2, 1), 1, folder / std::to_string(threads));
+    for (size_t i = 0; i < parameters(trained[0]).size(); ++i)
+      CHECK(parameters(trained.back())[i].tensor.equal(parameters(trained[0])[i].tensor));
+  }
+  at::set_num_threads(1);
+  CHECK_FALSE(keel::policy::threads_share(keel::test::tiny_llama()));
 }
 
 TEST_CASE("sft: stopped and started again it ends bit for bit as if never stopped", "[policy]") {

@@ -37,6 +37,11 @@ TEST_CASE("ppo with adapters: policy, critic and reference share the base's stor
   CHECK(keel::policy::lora_parameters(trainer.policy()).size() == 12);
   CHECK(trainer.policy().layers[0].adapters.q.a.data_ptr() != trainer.critic().backbone.layers[0].adapters.q.a.data_ptr());
   CHECK(trainer.kept().size() == 25);  // two models of 12 tensors and the head
+  CHECK_FALSE((trainer.policy().gradient_checkpointing || trainer.critic().backbone.gradient_checkpointing));
+  PpoConfig checkpointing = config;
+  checkpointing.gradient_checkpointing = true;
+  const Trainer again(models.policy, critic, checkpointing, 1);
+  CHECK((again.policy().gradient_checkpointing && again.critic().backbone.gradient_checkpointing));
 }
 
 TEST_CASE("ppo with adapters: the base and the reward model stay, the policy moves, and its folder holds what is kept", "[ppo]") {

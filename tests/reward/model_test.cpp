@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/json.h"
+#include "engine/kernels.h"
 #include "policy/lora.h"
 #include "policy/model_directory.h"
 #include "policy/packed_model.h"
@@ -123,6 +124,18 @@ TEST_CASE("reward model: one in bf16 throughout, which the engine does not take,
   const std::vector<double> found = score_rows(model, rows), expected = score_rows(small_model(), rows);
   for (size_t i = 0; i < rows.size(); ++i)
     CHECK(found[i] == Catch::Approx(expected[i]).margin(1e-2));
+}
+
+TEST_CASE("reward model: in bf16, too, a row's score is that of training, whose scalar product is exact", "[reward]") {
+  if (!keel::engine::set_arithmetic(keel::engine::Arithmetic::bf16)) SKIP("this processor has no products in bf16");
+  const struct Reset {
+    ~Reset() { keel::engine::set_arithmetic(keel::engine::Arithmetic::fp32); }
+  } reset;
+  const RewardModel model = formula_reward_model();
+  const auto scores = score_rows(model, kRows);
+  const at::Tensor trained = last_token_scores(model, keel::runtime::pad_right(kRows));
+  for (int64_t i = 0; i < 3; ++i)
+    CHECK(std::abs(scores[static_cast<size_t>(i)] - trained[i].item<double>()) < 1e-6 * (1 + std::abs(trained[i].item<double>())));
 }
 
 TEST_CASE("reward model (pitfall 3): a row that ends with, or holds, the id that pads shorter rows has the score that it has alone",

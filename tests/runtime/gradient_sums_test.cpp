@@ -1,6 +1,7 @@
 #include "runtime/gradient_sums.h"
 
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include "support/test.h"
 
@@ -38,6 +39,15 @@ TEST_CASE("gradient sums: what passes add in place and what they return come to 
     sums.add({at::Tensor(), floats({0.5}), at::Tensor()});
   }
   CHECK(GradientPlace::of(weights[0]).to == nullptr);
+  const std::vector<at::Tensor> matrices = {at::zeros({2, 3})};
+  GradientSums of_matrix(matrices);
+  {
+    const GradientSums::Open open(of_matrix);
+    of_matrix.add({at::tensor(std::vector<float>{1, 2, 3, 4, 5, 6}).view({3, 2}).t()});  // 1 3 5, 2 4 6, column by column
+    CHECK(GradientPlace::of(matrices[0].narrow(0, 0, 1)).to == nullptr);                 // it begins there, and is another one
+    GradientPlace::of(matrices[0]).to[1] += 100;
+  }
+  CHECK(of_matrix.take(0).equal(at::tensor(std::vector<float>{1, 103, 5, 2, 4, 6}).view({2, 3})));
   CHECK(sums.take(0).equal(floats({101, 207})));
   CHECK(sums.take(1).equal(floats({11.5})));
   CHECK(returned.equal(floats({10})));

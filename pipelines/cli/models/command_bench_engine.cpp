@@ -18,6 +18,7 @@
 #include "pipelines/cli/common/options.h"
 #include "pipelines/cli/models/commands.h"
 #include "pipelines/forecast/workload.h"
+#include "policy/arithmetic.h"
 #include "policy/base_model.h"
 #include "policy/checkpoint.h"
 #include "policy/lora.h"
@@ -45,6 +46,7 @@ policy::Llama plain_copy(const policy::Llama& model) {
 
 policy::Llama model_to_measure(const EngineOptions& options) {
   if (!runtime::compute_device().is_cpu()) throw core::UsageError("bench engine measures the CPU's kernels; leave --device out");
+  if (policy::computes_in_bf16()) throw core::UsageError("bench engine compares with operators in fp32; leave --precision out");
   if (!options.model.empty()) {
     const auto folder = policy::weights_folder(options.model);
     if (policy::describe_folder(folder).scalar_head)

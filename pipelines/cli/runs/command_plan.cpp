@@ -145,6 +145,7 @@ void add_plan(CLI::App& app, common::Invocation& invocation) {
                                 fmt::join(forecast::machine_names(), ", ")));
   command->callback([file, &invocation] {
     const std::string device = std::exchange(invocation.device, "cpu");  // where it is computed, that is here
+    if (device != "cpu") invocation.precision = "fp32";                  // of which no forecast by published figures asks
     invocation.action = [file, device, &invocation] {
       std::vector<std::string> settings = invocation.set;
       if (!invocation.base.empty()) settings.push_back("base=" + invocation.base);

@@ -72,6 +72,17 @@ TEST_CASE("device: answers, scores and log-probs of a command are the CPU's; a d
         CHECK(device.rows()[i]["logprobs"][t].get<double>() == Catch::Approx(expected[t].get<double>()).margin(1e-5));
     }
   }
+  // In bf16: other numbers, and not far away.
+  const std::vector<std::string> logprobs = {"logprobs", "--model", "model", "--in", "pairs.jsonl"};
+  auto in_bf16 = on_device(logprobs);
+  in_bf16.insert(in_bf16.end(), {"--precision", "bf16"});
+  const Outcome exact = work.run(logprobs), rounded = work.run(in_bf16);
+  INFO(rounded.err);
+  REQUIRE((exact.code == 0 && rounded.code == 0));
+  CHECK(rounded.out != exact.out);
+  for (size_t i = 0; i < exact.rows().size(); ++i)
+    for (size_t t = 0; t < exact.rows()[i].at("logprobs").size(); ++t)
+      CHECK(rounded.rows()[i]["logprobs"][t].get<double>() == Catch::Approx(exact.rows()[i]["logprobs"][t].get<double>()).margin(0.1));
   for (const std::string name : {"pretend:1", "cuda:99", "gpu", "cuda:x"}) {
     const Outcome refused = work.run({"logprobs", "--model", "model", "--in", "pairs.jsonl", "--device", name});
     INFO(refused.err);

@@ -20,7 +20,7 @@ TEST_CASE("keel plan: memory and time of every stage that computes, here and on 
   REQUIRE(here.code == 0);
   for (const char* stage : {"\nsft ", "\nreward_helpfulness ", "\nreward_safety ", "\nrs1 ", "\nppo ", "\nevaluation ", "\nall "})
     CHECK_THAT(here.out, ContainsSubstring(stage));
-  CHECK_THAT(here.out, ContainsSubstring("machine: this machine, 1 thread; training "));
+  CHECK_THAT(here.out, ContainsSubstring("machine: this machine, 1 thread, fp32; training "));
   CHECK(std::filesystem::is_empty(work / "temporary"));
   unsetenv("TMPDIR");
 

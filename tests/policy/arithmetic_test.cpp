@@ -1,4 +1,4 @@
-#include "policy/precision.h"
+#include "policy/arithmetic.h"
 
 #include <torch/csrc/autograd/autograd.h>
 
@@ -10,7 +10,7 @@
 
 using keel::core::Ids;
 using keel::policy::Llama;
-using keel::policy::set_precision;
+using keel::policy::set_arithmetic;
 
 namespace {
 
@@ -19,12 +19,12 @@ class Bf16 {
  public:
   Bf16() {
     try {
-      set_precision("bf16");
+      set_arithmetic("bf16");
     } catch (const keel::core::UsageError&) {
       there_ = false;
     }
   }
-  ~Bf16() { set_precision("fp32"); }
+  ~Bf16() { set_arithmetic("fp32"); }
   bool there() const { return there_; }
 
  private:
@@ -50,10 +50,10 @@ at::Tensor target_logprobs(const Llama& model, const std::vector<Ids>& rows) {
 
 }  // namespace
 
-TEST_CASE("precision: in bf16, too, generation's log-probs are to the bit the scorer's and the trainer's, in every company", "[policy]") {
+TEST_CASE("arithmetic: in bf16, too, generation's log-probs are to the bit the scorer's and the trainer's, in every company", "[policy]") {
   const Bf16 bf16;
   if (!bf16.there()) SKIP("this processor has no products in bf16");
-  CHECK(keel::policy::precision() == "bf16");
+  CHECK(keel::policy::arithmetic() == "bf16");
   const Llama base = lively_model();
   const Llama model =
       GENERATE(false, true) ? keel::policy::with_lora(base, {.rank = 3, .target_modules = {"q_proj", "down_proj"}}, 1, "test") : base;
@@ -79,7 +79,7 @@ TEST_CASE("precision: in bf16, too, generation's log-probs are to the bit the sc
   at::set_num_threads(1);
 }
 
-TEST_CASE("precision: values and gradients in bf16 are those of fp32 up to its eight digits", "[policy]") {
+TEST_CASE("arithmetic: values and gradients in bf16 are those of fp32 up to its eight digits", "[policy]") {
   const Llama model = lively_model();
   const auto weights = keel::runtime::tensors_of(keel::policy::parameters(model));
   const auto rows = keel::test::some_rows({20, 90});
@@ -103,7 +103,7 @@ TEST_CASE("precision: values and gradients in bf16 are those of fp32 up to its e
   }
 }
 
-TEST_CASE("precision: other words are refused", "[policy]") {
-  CHECK_THROWS_WITH(set_precision("fp16"), Catch::Matchers::ContainsSubstring("--precision must be fp32 or bf16, got \"fp16\""));
-  CHECK(keel::policy::precision() == "fp32");
+TEST_CASE("arithmetic: other words are refused", "[policy]") {
+  CHECK_THROWS_WITH(set_arithmetic("fp16"), Catch::Matchers::ContainsSubstring("--precision must be fp32 or bf16, got \"fp16\""));
+  CHECK(keel::policy::arithmetic() == "fp32");
 }
