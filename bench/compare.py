@@ -68,8 +68,9 @@ def keel(benchmark, model, data):
 def peer(command, workload, model):
     """Tokens a second that a peer's script reports, and MB."""
     script, *arguments = command.split()
-    out = subprocess.run([pathlib.Path(os.environ["KEEL_PEERS"]) / "run.sh", script, "--model", model, "--repeat", "1",
-                          *(["--dtype", "bf16"] if os.environ["KEEL_BENCH_PRECISION"] == "bf16" else []), *arguments], check=True, capture_output=True, text=True).stdout
+    precision = ["--dtype", "bf16"] if os.environ["KEEL_BENCH_PRECISION"] == "bf16" else []
+    out = subprocess.run([pathlib.Path(os.environ["KEEL_PEERS"]) / "run.sh", script, "--model", model, "--repeat", "1", *precision, *arguments],
+                         check=True, capture_output=True, text=True).stdout
     lines = [json.loads(line) for line in out.splitlines() if line.startswith('{"')]
     found = next(line for line in lines if line["workload"] == workload)
     return found["tokens_per_s"], found["peak_rss_mb"]

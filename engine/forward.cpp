@@ -21,8 +21,7 @@ Forward::Forward(const Model& model, const PagePool& pages, Team& team)
 // Whether the members take rows of a product, not columns. Then none waits for another until attention, and none has a panel of columns
 // more than another.
 bool Forward::by_rows(int64_t rows) const {
-  constexpr int64_t kLeast = 64;  // of a member: each reads all weights, which pays from so many rows on
-  return rows >= kLeast * team_.size();
+  return take_rows(rows, team_.size());
 }
 
 // y = x W^T, or y += x W^T, as much of it as is this member's.

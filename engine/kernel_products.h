@@ -162,11 +162,16 @@ void lay_out(const float* from, int64_t terms, int64_t columns, void* to) {
   copy_panel(from, 1, terms, 0, columns, terms, static_cast<float*>(to));
 }
 
+// What a product without terms leaves in the columns of its panels.
+inline void clear(float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t begin, int64_t end) {
+  for (int64_t row = 0; row < rows; ++row)
+    std::fill(c + row * c_row + begin * kPanel, c + row * c_row + std::min(columns, end * kPanel), 0.f);
+}
+
 void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
              int64_t end, Into into, float* panel) {
   if (rows == 0) return;
-  for (int64_t row = 0; row < rows && terms == 0 && into == Into::replace; ++row)
-    std::fill(c + row * c_row + begin * kPanel, c + row * c_row + std::min(columns, end * kPanel), 0.f);
+  if (terms == 0 && into == Into::replace) clear(c, c_row, rows, columns, begin, end);
   for (int64_t block = 0; block < terms; block += kBlock)  // outside: the block of a is read again for each panel
     for (int64_t p = begin; p < end; ++p) {
       const int64_t here = std::min(kBlock, terms - block);

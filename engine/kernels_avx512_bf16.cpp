@@ -97,6 +97,18 @@ void pair_columns(const Number* from, int64_t column, int64_t terms, int64_t cou
     }
 }
 
+// What copy_panel() does, in pairs: b's first kPanel columns and rows 0..terms, missing columns as 0; b's rows or its columns stand side by
+// side.
+template <class Number>
+void pair_panel(const Number* b, int64_t b_row, int64_t b_column, int64_t columns, int64_t terms, Pair* panel) {
+  const int64_t here = std::min(kPanel, columns);
+  if (here < kPanel) std::fill_n(panel, (terms + 1) / 2 * kPanel, Pair{});
+  if (b_column == 1)
+    pair_rows(b, b_row, terms, here, panel, kPanel);
+  else
+    pair_columns(b, b_column, terms, here, panel, kPanel);
+}
+
 constexpr int64_t kGroup = 192;  // rows whose pairs, kBlock terms each, stay in the core's cache
 
 // This thread's room for them.
@@ -146,21 +158,14 @@ void multiply_bf16(const float* x, const Stored& panels, float* y, int64_t rows,
 void product_bf16(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
                   int64_t end, Into into, float* panel) {
   auto* const pairs = reinterpret_cast<Pair*>(panel);
-  for (int64_t row = 0; row < rows && terms == 0 && into == Into::replace; ++row)
-    std::fill(c + row * c_row + begin * kPanel, c + row * c_row + std::min(columns, end * kPanel), 0.f);
+  if (terms == 0 && into == Into::replace) clear(c, c_row, rows, columns, begin, end);
   for (int64_t block = 0; block < terms; block += kBlock)
     for (int64_t row = 0; row < rows; row += kGroup) {
       const int64_t together = std::min(kBlock, terms - block), here = std::min(kGroup, rows - row);
       const Left from = left({a.data.fp32 + row * a.row + block * a.column, a.row, a.column}, here, together);
       for (int64_t p = begin; p < end; ++p) {
-        const int64_t wide = std::min(kPanel, columns - p * kPanel);
-        if (wide < kPanel) std::fill_n(panel, (together + 1) / 2 * kPanel, 0.f);
         as_stored(b.data, [&](const auto* numbers) {
-          const auto* const first_of = numbers + block * b.row + p * kPanel * b.column;
-          if (b.column == 1)
-            pair_rows(first_of, b.row, together, wide, pairs, kPanel);
-          else  // b.row is 1
-            pair_columns(first_of, b.column, together, wide, pairs, kPanel);
+          pair_panel(numbers + block * b.row + p * kPanel * b.column, b.row, b.column, columns - p * kPanel, together, pairs);
         });
         multiply_panel(from.pairs, from.row, from.term, static_cast<const Pair*>(pairs), (together + 1) / 2, c + row * c_row + p * kPanel,
                        c_row, here, columns - p * kPanel, into == Into::add || block > 0);
@@ -169,8 +174,7 @@ void product_bf16(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int
 }
 
 void lay_out_bf16(const float* from, int64_t terms, int64_t columns, void* to) {
-  if (columns < kPanel) std::memset(to, 0, static_cast<size_t>((terms + 1) / 2 * kPanel) * sizeof(Pair));
-  pair_columns(from, terms, terms, columns, static_cast<Pair*>(to), kPanel);
+  pair_panel(from, 1, terms, columns, terms, static_cast<Pair*>(to));
 }
 
 constexpr Kernels bf16_table() {

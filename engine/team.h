@@ -38,4 +38,10 @@ inline std::pair<int64_t, int64_t> share(int64_t count, int member, int size) {
   return {count * member / size, count * (member + 1) / size};
 }
 
+// Whether the members of a team take rows of a product, not columns: each then reads the whole matrix, which pays from so many rows on.
+inline bool take_rows(int64_t rows, int size) {
+  constexpr int64_t kLeast = 64;  // of a member
+  return rows >= kLeast * size;
+}
+
 }  // namespace keel::engine

@@ -43,8 +43,7 @@ Trunk::Trunk(const Shape& shape, Weights weights, int threads)
 void Trunk::multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
                      int member) {
   float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
-  constexpr int64_t kLeast = 64;  // rows of a member: each lays out all of b, which pays from so many on
-  if (rows >= kLeast * team_.size()) {
+  if (take_rows(rows, team_.size())) {
     const auto [begin, end] = share(rows, member, team_.size());
     kernels_.product({a.data.from(begin * a.row), a.row, a.column}, b, c + begin * c_row, c_row, end - begin, terms, columns, 0,
                      panels_of(columns), into, panel);
