@@ -22,10 +22,13 @@ using engine::Matrix;
 // `turns` x 10 fused multiplications and additions of whole registers, each sum apart from the others, so that none waits.
 template <class Vector>
 [[gnu::always_inline]] inline float burn(int64_t turns) {
+  float factor = 0.999f, summand = 1e-3f;
+  benchmark::DoNotOptimize(factor);  // a compiler that knows them leaves out a sum that they do not change
+  benchmark::DoNotOptimize(summand);
   Vector sums[10];
   for (int64_t i = 0; i < 10; ++i)
     sums[i] = Vector{} + static_cast<float>(i);
-  const Vector by = Vector{} + 0.999f, plus = Vector{} + 1e-3f;
+  const Vector by = Vector{} + factor, plus = Vector{} + summand;
   for (int64_t turn = 0; turn < turns; ++turn)
 #pragma GCC unroll 10
     for (auto& sum : sums)

@@ -10,14 +10,21 @@ struct Ahead {
   int64_t step;
 };
 
-// `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel].
-template <class Left, class Number, int64_t Rows, int64_t Wide, bool LooksAhead>
+// `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel]. `RowMajor`: a_term is 1. The sums
+// stay in registers from the first term to the store, for which every loop over them must be unrolled.
+template <class Left, class Number, int64_t Rows, int64_t Wide, bool RowMajor, bool LooksAhead>
 void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
           bool add, Ahead ahead) {
+  if constexpr (RowMajor) a_term = 1;
   for (int64_t r = 0; r < Rows; ++r)  // the sums go there at the end
     for (int64_t v = 0; v < Wide; ++v)
       __builtin_prefetch(c + r * c_row + v * kWidth, 1);
-  Vector sums[Rows][Wide] = {};
+  Vector sums[Rows][Wide];
+#pragma GCC unroll 16
+  for (auto& row : sums)
+#pragma GCC unroll 16
+    for (Vector& sum : row)
+      sum = Vector{};
   for (int64_t k = 0; k < terms; ++k, a += a_term) {
     if constexpr (LooksAhead) {
       __builtin_prefetch(ahead.at, 0, 2);
@@ -25,6 +32,7 @@ void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int
       ahead.at += ahead.step;
     }
     decltype(load(panel)) weights[Wide];
+#pragma GCC unroll 16
     for (int64_t v = 0; v < Wide; ++v)
       weights[v] = load(panel + k * kPanel + v * kWidth);
 #pragma GCC unroll 16
@@ -36,15 +44,19 @@ void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int
     }
   }
   if (columns >= Wide * kWidth) {
+#pragma GCC unroll 16
     for (int64_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
       for (int64_t v = 0; v < Wide; ++v) {
         float* to = c + r * c_row + v * kWidth;
         store(to, add ? load(to) + sums[r][v] : sums[r][v]);
       }
     return;
   }
+#pragma GCC unroll 16
   for (int64_t r = 0; r < Rows; ++r) {
     float values[Wide * kWidth];
+#pragma GCC unroll 16
     for (int64_t v = 0; v < Wide; ++v)
       store(values + v * kWidth, sums[r][v]);
     for (int64_t column = 0; column < columns; ++column) {
@@ -57,9 +69,17 @@ void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int
 template <class Left, class Number>
 using Tile = void (*)(const Left*, int64_t, int64_t, const Number*, int64_t, float*, int64_t, int64_t, bool, Ahead);
 
-template <class Left, class Number, int64_t Wide, bool LooksAhead, int64_t... Rows>
+template <class Left, class Number, int64_t Wide, bool RowMajor, bool LooksAhead, int64_t... Rows>
 constexpr std::array<Tile<Left, Number>, sizeof...(Rows)> tiles(std::integer_sequence<int64_t, Rows...>) {
-  return {tile<Left, Number, Rows + 1, Wide, LooksAhead>...};
+  return {tile<Left, Number, Rows + 1, Wide, RowMajor, LooksAhead>...};
+}
+
+template <class Left, class Number, int64_t Wide>
+Tile<Left, Number> tile_of(int64_t rows, bool row_major, bool looks_ahead) {
+  constexpr auto kCounts = std::make_integer_sequence<int64_t, kTileSums / Wide>{};
+  static constexpr std::array kTiles = {tiles<Left, Number, Wide, false, false>(kCounts), tiles<Left, Number, Wide, false, true>(kCounts),
+                                        tiles<Left, Number, Wide, true, false>(kCounts), tiles<Left, Number, Wide, true, true>(kCounts)};
+  return kTiles[size_t{row_major} * 2 + size_t{looks_ahead}][static_cast<size_t>(rows - 1)];
 }
 
 // All rows by one panel. Few rows read the panel once, in whole lines of the cache; more take a part of its columns at a time, which leaves
@@ -68,15 +88,13 @@ template <class Left, class Number>
 void multiply_panel(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t rows,
                     int64_t columns, bool add, const Number* next = nullptr) {
   constexpr int64_t kWhole = kPanel / kWidth, kFew = kTileSums / kWhole, kMany = kTileSums / kTileVectors;
-  static constexpr auto few = tiles<Left, Number, kWhole, false>(std::make_integer_sequence<int64_t, kFew>{});
-  static constexpr auto many = tiles<Left, Number, kTileVectors, true>(std::make_integer_sequence<int64_t, kMany>{});
   const bool whole = rows <= kFew;
   const int64_t wide = whole ? kPanel : kTileVectors * kWidth, count = whole ? 1 : (rows + kMany - 1) / kMany;
-  Ahead ahead = next != nullptr ? Ahead{reinterpret_cast<const char*>(next), wide * int64_t{sizeof(Number)} / count}
-                                : Ahead{reinterpret_cast<const char*>(panel), 0};
+  Ahead ahead{reinterpret_cast<const char*>(next), next != nullptr ? wide * int64_t{sizeof(Number)} / count : 0};
   for (int64_t part = 0, row = 0; part < count; ++part) {
     const int64_t together = (rows - row + count - part - 1) / (count - part);  // equal tiles, not full ones and a rest
-    const Tile<Left, Number> compute = (whole ? few.data() : many.data())[together - 1];
+    const auto compute = whole ? tile_of<Left, Number, kWhole>(together, a_term == 1, false)
+                               : tile_of<Left, Number, kTileVectors>(together, a_term == 1, next != nullptr);
     for (int64_t column = 0; column < std::min(kPanel, columns); column += wide, ahead.at += ahead.step * terms)
       compute(a + row * a_row, a_row, a_term, panel + column, terms, c + row * c_row + column, c_row, columns - column, add, ahead);
     row += together;
