@@ -9,6 +9,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -438,6 +439,10 @@ BENCHMARK(ppo_phase)->DenseRange(0, 3)->Unit(benchmark::kMillisecond)->UseRealTi
 }  // namespace keel::bench
 
 int main(int argc, char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") == nullptr && std::getenv("OMP_WAIT_POLICY") == nullptr) {  // as keel does (pipelines/cli/main.cpp)
+    ::setenv("GOMP_SPINCOUNT", "1000", 0);
+    ::execv("/proc/self/exe", argv);
+  }
   benchmark::AddCustomContext("vector_level", keel::runtime::cpu_capability());
   keel::runtime::configure_process(0);
   if (const char* precision = std::getenv("KEEL_BENCH_PRECISION")) keel::policy::set_arithmetic(precision);

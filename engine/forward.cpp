@@ -65,22 +65,40 @@ void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
     longest = std::max(longest, row.position + 1);
   grow_angles(cos_, sin_, model_.frequencies.data(), shape.head_size / 2, longest);
   for (auto& scores : scores_)
-    scores.grow(shape.heads / shape.key_heads * round_up(longest, 8 * kPage));
+    scores.grow(std::max(shape.heads / shape.key_heads, kAttendRows) * round_up(longest, 8 * kPage));
   for (auto& low : low_)
     low.grow((count / team_.size() + 1) * model_.most_rank);
   for (auto next = static_cast<int64_t>(all_.size()); next < count; ++next)
     all_.push_back(next);
   const std::span<const int64_t> all(all_.data(), rows.size());
+  join(rows, all, all_together_);
+  join(rows, wanted, wanted_together_);
   team_.run([&](int member) {
     const auto [begin, end] = share(count, member, team_.size());
     for (int64_t i = begin; i < end; ++i)
       std::copy_n(model_.embedding + rows[static_cast<size_t>(i)].id * shape.width, shape.width, x_.data() + i * shape.width);
-    for (int64_t index = 0; index < layers; ++index)
-      layer(index, rows, index + 1 < layers ? all : wanted, member);
+    for (int64_t index = 0; index + 1 < layers; ++index)
+      layer(index, rows, all, all_together_, member);
+    layer(layers - 1, rows, wanted, wanted_together_, member);
   });
 }
 
-void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member) {
+// What attend() computes together.
+void Forward::join(std::span<const Row> rows, std::span<const int64_t> wanted, std::vector<Together>& to) {
+  to.clear();
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto index = static_cast<size_t>(wanted[i]);
+    const bool follows = i > 0 && wanted[i] == wanted[i - 1] + 1 && rows[index].sequence == rows[index - 1].sequence &&
+                         rows[index].position == rows[index - 1].position + 1;
+    if (follows && to.back().count < kAttendRows)
+      ++to.back().count;
+    else
+      to.push_back({static_cast<int64_t>(i), 1});
+  }
+}
+
+void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, std::span<const Together> together,
+                    int member) {
   const Shape& shape = model_.shape;
   const Layer& weights = model_.layers[static_cast<size_t>(index)];
   const auto count = static_cast<int64_t>(rows.size()), kept = static_cast<int64_t>(wanted.size());
@@ -136,13 +154,16 @@ void Forward::layer(int64_t index, std::span<const Row> rows, std::span<const in
   }
   team_.meet();
   // By heads first and rows second: rows that share pages read the keys of one head one after the other.
-  const auto [first, past] = share(kept * shape.key_heads, member, team_.size());
+  const auto tasks = std::ssize(together);
+  const auto [first, past] = share(tasks * shape.key_heads, member, team_.size());
   for (int64_t task = first; task < past; ++task) {
-    const int64_t head = task / kept, to = task % kept, from = wanted[static_cast<size_t>(to)];
+    const int64_t head = task / tasks;
+    const auto [to, joined] = together[static_cast<size_t>(task % tasks)];
+    const int64_t from = wanted[static_cast<size_t>(to)];
     const Row& row = rows[static_cast<size_t>(from)];
-    kernels_.attend(qkv_.data() + from * qkv_width + head * group * size, row.sequence->pages.data(), pages_.offset(index, head),
-                    row.position + 1, group, size, 1 / std::sqrt(static_cast<float>(size)), scores_[static_cast<size_t>(member)].data(),
-                    mixed_.data() + to * query_width + head * group * size);
+    kernels_.attend(qkv_.data() + from * qkv_width + head * group * size, qkv_width, row.sequence->pages.data(), pages_.offset(index, head),
+                    row.position + 1, joined, group, size, 1 / std::sqrt(static_cast<float>(size)),
+                    scores_[static_cast<size_t>(member)].data(), mixed_.data() + to * query_width + head * group * size, query_width);
   }
   const bool last = index + 1 == static_cast<int64_t>(model_.layers.size());
   if (last) {

@@ -34,9 +34,13 @@ class Forward {
   const float* logits(int64_t begin, int64_t end);
 
  private:
+  struct Together {  // rows of one sequence that follow one another: `count` from the wanted one with this number on
+    int64_t first, count;
+  };
+  static void join(std::span<const Row> rows, std::span<const int64_t> wanted, std::vector<Together>& to);
   bool by_rows(int64_t rows) const;
   void times(const float* x, const Packed& by, float* y, int64_t rows, Into into, int member);
-  void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, int member);
+  void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, std::span<const Together> together, int member);
 
   const Model& model_;
   const PagePool& pages_;
@@ -47,6 +51,7 @@ class Forward {
       panels_;                // of each member; low_: of adapters, scale A x; panels_: of weights that are read as they lie
   Buffer cos_, sin_;          // of the angles of the rotary embedding, [positions, h / 2]
   std::vector<int64_t> all_;  // 0, 1, 2, ...
+  std::vector<Together> all_together_, wanted_together_;
 };
 
 }  // namespace keel::engine

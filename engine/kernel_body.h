@@ -210,42 +210,6 @@ void swiglu_backward(const float* gate, const float* up, const float* dy, float*
 
 // ---- attention
 
-// Scores of `Queries` query heads with the keys of `Pages` pages: [Queries, Pages * kPage]. Several sums at once, because an addition
-// takes several cycles.
-template <int64_t Queries, int64_t Pages>
-inline void page_scores(const float* q, const float* const* pages, int64_t page_offset, int64_t size, float scale, float* scores,
-                        int64_t stride) {
-  const float* keys[Pages];
-  for (int64_t page = 0; page < Pages; ++page)
-    keys[page] = pages[page] + page_offset;
-  Lanes sums[Queries][Pages] = {};
-  for (int64_t d = 0; d < size; ++d)
-#pragma GCC unroll 8
-    for (int64_t page = 0; page < Pages; ++page) {
-      const Lanes key = load_lanes(keys[page] + d * kPage);
-#pragma GCC unroll 8
-      for (int64_t j = 0; j < Queries; ++j)
-        for (int64_t p = 0; p < kParts; ++p)
-          sums[j][page].part[p] += q[j * size + d] * key.part[p];
-    }
-  for (int64_t j = 0; j < Queries; ++j)
-    for (int64_t page = 0; page < Pages; ++page) {
-      for (int64_t p = 0; p < kParts; ++p)
-        sums[j][page].part[p] *= scale;
-      store_lanes(scores + j * stride + page * kPage, sums[j][page]);
-    }
-}
-
-template <int64_t Queries>
-void scores_of(const float* q, const float* const* pages, int64_t count, int64_t page_offset, int64_t size, float scale, float* scores) {
-  constexpr int64_t kTogether = Queries >= 4 ? 1 : 4 / Queries;
-  int64_t page = 0;
-  for (; page + kTogether <= count; page += kTogether)
-    page_scores<Queries, kTogether>(q, pages + page, page_offset, size, scale, scores + page * kPage, count * kPage);
-  for (; page < count; ++page)
-    page_scores<Queries, 1>(q, pages + page, page_offset, size, scale, scores + page * kPage, count * kPage);
-}
-
 void softmax(float* scores, int64_t positions, int64_t padded) {
   for (int64_t i = positions; i < padded; ++i)
     scores[i] = -INFINITY;
@@ -281,47 +245,7 @@ void softmax_backward(float* scores, float* dp, int64_t positions, int64_t padde
     store(dp + i, scale * load(scores + i) * (load(dp + i) - mean));
 }
 
-void attend(const float* q, const float* const* pages, int64_t page_offset, int64_t positions, int64_t queries, int64_t size, float scale,
-            float* scores, float* out) {
-  const int64_t padded = round_up(positions, kPage), wide = round_up(size, kLanes);
-  const int64_t count = padded / kPage;
-  for (int64_t j = 0; j < queries;) {
-    const int64_t left = queries - j, together = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    const auto compute = together == 4 ? scores_of<4> : together == 2 ? scores_of<2> : scores_of<1>;
-    compute(q + j * size, pages, count, page_offset, size, scale, scores + j * padded);
-    j += together;
-  }
-  for (int64_t j = 0; j < queries; ++j) {
-    float* weights = scores + j * padded;
-    softmax(weights, positions, padded);
-    for (int64_t d = 0; d < size; d += kLanes) {
-      // Four sums, by position modulo 4, so that one addition need not wait for the one before.
-      Lanes sums[4] = {all_lanes(0), all_lanes(0), all_lanes(0), all_lanes(0)};
-      for (int64_t page = 0; page < count; ++page) {
-        const float* values = pages[page] + page_offset + size * kPage + d;
-        const float* shares = weights + page * kPage;
-        const auto add = [&](int64_t i) {
-          for (int64_t p = 0; p < kParts; ++p)
-            sums[i % 4].part[p] += shares[i] * load(values + i * wide + p * kWidth);
-        };
-        if ((page + 1) * kPage <= positions) {
-#pragma GCC unroll 16
-          for (int64_t i = 0; i < kPage; ++i)
-            add(i);
-        } else {  // behind the positions stands what another sequence left there
-          for (int64_t i = 0; i < positions - page * kPage; ++i)
-            add(i);
-        }
-      }
-      Lanes total;
-      for (int64_t p = 0; p < kParts; ++p)
-        total.part[p] = (sums[0].part[p] + sums[1].part[p]) + (sums[2].part[p] + sums[3].part[p]);
-      float mixed[kLanes];
-      store_lanes(mixed, total);
-      std::copy_n(mixed, std::min(kLanes, size - d), out + j * size + d);
-    }
-  }
-}
+#include "engine/kernel_attention.h"
 
 // ---- softmax over the vocabulary
 

@@ -10,8 +10,8 @@ struct Ahead {
   int64_t step;
 };
 
-// `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel]. `RowMajor`: a_term is 1. The sums
-// stay in registers from the first term to the store, for which every loop over them must be unrolled.
+// `Rows` rows by `Wide` vectors of c = a b, over `terms` of the inner index; b in a panel [terms, kPanel]. `RowMajor`: a_term is 1. The
+// sums stay in registers from the first term to the store, for which every loop over them must be unrolled.
 template <class Left, class Number, int64_t Rows, int64_t Wide, bool RowMajor, bool LooksAhead>
 void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int64_t terms, float* c, int64_t c_row, int64_t columns,
           bool add, Ahead ahead) {

@@ -13,6 +13,7 @@ inline constexpr int64_t kBlock = 1024;  // inner index of a product: terms that
 inline constexpr int64_t kLanes = 16;
 inline constexpr int64_t kSumBlock = 1024;  // of a vocabulary: probabilities that are added in fp32
 inline constexpr int64_t kPage = 16;        // positions of a page of keys and values
+inline constexpr int64_t kAttendRows = 24;  // tokens that attend() should take together: beyond them it gains nothing
 
 // What a product does with its result.
 enum class Into { replace, add };
@@ -78,11 +79,13 @@ struct Kernels {
 
   void (*swiglu_backward)(const float* gate, const float* up, const float* dy, float* dgate, float* dup, int64_t count);
 
-  // out_j = softmax(q_j K^T * scale) V for `queries` query heads that share a head of keys and values.
-  //   q, out  [queries, size];  pages: of `positions` positions, each K [size, kPage] and V [kPage, padded(size)]
-  //   scores  room for queries * (positions rounded up to kPage)
-  void (*attend)(const float* q, const float* const* pages, int64_t page_offset, int64_t positions, int64_t queries, int64_t size,
-                 float scale, float* scores, float* out);
+  // out_j = softmax(q_j K^T * scale) V for `queries` query heads that share a head of keys and values, of `rows` tokens of a sequence that
+  // follow one another. The first token sees `positions` positions, each other one its own besides.
+  //   q [rows, q_row], out [rows, out_row]: of a row the first `queries` * `size`
+  //   pages   of all positions, each K [size, kPage] and V [kPage, padded(size)]
+  //   scores  room for max(rows, queries) * (positions + rows - 1 rounded up to kPage)
+  void (*attend)(const float* q, int64_t q_row, const float* const* pages, int64_t page_offset, int64_t positions, int64_t rows,
+                 int64_t queries, int64_t size, float scale, float* scores, float* out, int64_t out_row);
 
   // Backwards, one row: scores become p = softmax(scale * scores) over the first `positions`, dp becomes scale * p (dp - sum(p dp)); both
   // have `padded` numbers, a multiple of kLanes, and p is 0 behind the positions.

@@ -175,7 +175,7 @@ void Trunk::forward(std::span<const int64_t> ids, std::span<const Stretch> seque
   const int64_t wide = round_up(shape_.head_size, kLanes), group = shape_.heads / shape_.key_heads;
   for (Scratch& scratch : scratch_) {
     scratch.pages.grow(round_up(longest, kPage) * (shape_.head_size + wide));
-    scratch.scores.grow(group * round_up(longest, kPage));
+    scratch.scores.grow(std::max(group, kAttendRows) * round_up(longest, kPage));
   }
   team_.run([&](int member) {
     each_row(member, [&](int64_t t) {
@@ -272,10 +272,12 @@ void Trunk::attend(const Kept& kept, Buffer& mixed, int member) {
         page[d * kPage + position % kPage] = k[d];
       std::copy_n(k + key_width, size, page + size * kPage + position % kPage * wide);
     }
-    for (int64_t t = starts_[index]; t < starts_[index] + sequence.length; ++t)
-      kernels_.attend(kept.qkv.data() + t * qkv_width + head * group * size, scratch.table.data(), 0,
-                      positions_[static_cast<size_t>(t)] + 1, group, size, scale, scratch.scores.data(),
-                      mixed.data() + t * query_width + head * group * size);
+    for (int64_t first = 0; first < sequence.length; first += kAttendRows) {
+      const int64_t token = starts_[index] + first, rows = std::min(kAttendRows, sequence.length - first);
+      kernels_.attend(kept.qkv.data() + token * qkv_width + head * group * size, qkv_width, scratch.table.data(), 0,
+                      sequence.shared + first + 1, rows, group, size, scale, scratch.scores.data(),
+                      mixed.data() + token * query_width + head * group * size, query_width);
+    }
   }
 }
 

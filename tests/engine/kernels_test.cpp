@@ -336,12 +336,53 @@ TEST_CASE("kernels: attention is softmax(q K^T / sqrt(h)) V over the positions s
         for (const Kernels* kernels : all_kernels()) {
           INFO(kernels->name << ", size " << size << ", " << queries << " queries, " << positions << " positions");
           Floats out(static_cast<size_t>(queries * size)), scores(static_cast<size_t>(queries * round_up(positions, kPage)));
-          kernels->attend(q.data(), table.data(), offset, positions, queries, size, 1 / std::sqrt(static_cast<float>(size)), scores.data(),
-                          out.data());
+          kernels->attend(q.data(), queries * size, table.data(), offset, positions, 1, queries, size,
+                          1 / std::sqrt(static_cast<float>(size)), scores.data(), out.data(), queries * size);
           CHECK(distance(out, expected) < 3e-6);
           check_same(kernels, out, reference);
         }
       }
     }
   }
+}
+
+TEST_CASE("kernels: tokens that attend together get what each gets alone, and see nothing behind themselves", "[engine]") {
+  for (const int64_t size : {8, 16, 48, 50, 64, 80, 128})
+    for (const int64_t queries : {1, 3})
+      for (const int64_t positions : {1, 15, 16, 41})  // of the first token
+        for (const int64_t rows : {2, 5, 9, 13, 17, 24}) {
+          const int64_t wide = round_up(size, kLanes), page_floats = kPage * (size + wide), seen = positions + rows - 1;
+          const int64_t q_row = queries * size + 5, out_row = queries * size + 7;
+          const Floats numbers = normals(seen * size * 2, "keys and values", 3), q = normals(rows * q_row, "q", 4);
+          std::vector<Floats> pages(static_cast<size_t>((seen + kPage - 1) / kPage), Floats(static_cast<size_t>(page_floats), NAN));
+          std::vector<const float*> table;
+          for (auto& page : pages)
+            table.push_back(page.data());
+          const auto place = [&](int64_t i, float by) {
+            for (int64_t d = 0; d < size; ++d) {
+              float* const page = pages[static_cast<size_t>(i / kPage)].data();
+              page[d * kPage + i % kPage] = by * numbers[static_cast<size_t>(2 * i * size + d)];
+              page[size * kPage + i % kPage * wide + d] = by * numbers[static_cast<size_t>((2 * i + 1) * size + d)];
+            }
+          };
+          for (int64_t i = 0; i < seen; ++i)
+            place(i, 1);
+          const float scale = 1 / std::sqrt(static_cast<float>(size));
+          for (const Kernels* kernels : all_kernels()) {
+            INFO(kernels->name << ", size " << size << ", " << queries << " queries, " << rows << " rows from " << positions << " on");
+            Floats together(static_cast<size_t>(rows * out_row)),
+                alone = together, scores(static_cast<size_t>(std::max(rows, queries) * round_up(seen, kPage)));
+            kernels->attend(q.data(), q_row, table.data(), 0, positions, rows, queries, size, scale, scores.data(), together.data(),
+                            out_row);
+            for (int64_t row = 0; row < rows; ++row)
+              kernels->attend(q.data() + row * q_row, q_row, table.data(), 0, positions + row, 1, queries, size, scale, scores.data(),
+                              alone.data() + row * out_row, out_row);
+            CHECK(together == alone);
+            place(seen - 1, INFINITY);  // what the last token alone sees
+            kernels->attend(q.data(), q_row, table.data(), 0, positions, rows, queries, size, scale, scores.data(), together.data(),
+                            out_row);
+            place(seen - 1, 1);
+            CHECK(std::equal(together.begin(), together.end() - out_row, alone.begin()));
+          }
+        }
 }
