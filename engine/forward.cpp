@@ -83,14 +83,15 @@ void Forward::run(std::span<const Row> rows, std::span<const int64_t> wanted) {
   });
 }
 
-// What attend() computes together.
-void Forward::join(std::span<const Row> rows, std::span<const int64_t> wanted, std::vector<Together>& to) {
+// What attend() computes together: no more rows than leave each member something to do.
+void Forward::join(std::span<const Row> rows, std::span<const int64_t> wanted, std::vector<Together>& to) const {
+  const int64_t most = std::clamp<int64_t>(std::ssize(wanted) * model_.shape.key_heads / team_.size(), 1, kAttendRows);
   to.clear();
   for (size_t i = 0; i < wanted.size(); ++i) {
     const auto index = static_cast<size_t>(wanted[i]);
     const bool follows = i > 0 && wanted[i] == wanted[i - 1] + 1 && rows[index].sequence == rows[index - 1].sequence &&
                          rows[index].position == rows[index - 1].position + 1;
-    if (follows && to.back().count < kAttendRows)
+    if (follows && to.back().count < most)
       ++to.back().count;
     else
       to.push_back({static_cast<int64_t>(i), 1});

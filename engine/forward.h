@@ -37,7 +37,7 @@ class Forward {
   struct Together {  // rows of one sequence that follow one another: `count` from the wanted one with this number on
     int64_t first, count;
   };
-  static void join(std::span<const Row> rows, std::span<const int64_t> wanted, std::vector<Together>& to);
+  void join(std::span<const Row> rows, std::span<const int64_t> wanted, std::vector<Together>& to) const;
   bool by_rows(int64_t rows) const;
   void times(const float* x, const Packed& by, float* y, int64_t rows, Into into, int member);
   void layer(int64_t index, std::span<const Row> rows, std::span<const int64_t> wanted, std::span<const Together> together, int member);

@@ -111,7 +111,7 @@ void mix(const float* p, int64_t stride, const HeadPages& head, int64_t first, i
   for (int64_t j = 0; j < Count; ++j)
 #pragma GCC unroll 4
     for (int64_t w = 0; w < Wide; ++w)
-      if (first + w * kLanes < head.size) store_part(out + j * out_step + first, w * kLanes, head.size - first, sums[j][w]);
+      store_part(out + j * out_step + first, w * kLanes, head.size - first, sums[j][w]);
 }
 
 using ScoresOf = void (*)(const float*, int64_t, const HeadPages&, int64_t, float, float*, int64_t);
@@ -122,17 +122,18 @@ constexpr std::array<ScoresOf, sizeof...(Before)> scores_by_count(std::integer_s
   return {scores_of<Before + 1>...};
 }
 
-template <int64_t Wide, int64_t... Before>
-constexpr std::array<Mix, kSums> mixes(std::integer_sequence<int64_t, Before...>) {
-  return {mix<Before + 1, Wide>...};
-}
-
+// Queries whose outputs are mixed at once; more than a dozen would only lengthen the table.
 constexpr int64_t mixed_together(int64_t wide) {
   return std::min<int64_t>(kSums / wide, 12);
 }
 
+template <int64_t Wide, int64_t... Before>
+constexpr std::array<Mix, mixed_together(1)> mixes(std::integer_sequence<int64_t, Before...>) {
+  return {mix<Before + 1, Wide>...};
+}
+
 template <int64_t... Before>
-constexpr std::array<std::array<Mix, kSums>, sizeof...(Before)> mixes_by_width(std::integer_sequence<int64_t, Before...>) {
+constexpr std::array<std::array<Mix, mixed_together(1)>, sizeof...(Before)> mixes_by_width(std::integer_sequence<int64_t, Before...>) {
   return {mixes<Before + 1>(std::make_integer_sequence<int64_t, mixed_together(Before + 1)>{})...};
 }
 

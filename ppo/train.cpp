@@ -121,6 +121,7 @@ class Loop {
   }
 
   PpoResult run() {
+    if (runtime::dist::size() > 1) runtime::dist::check_equal("the weights before PPO's next step", runtime::digest(trainer_.weights()));
     validate_if_due();
     while (!finished()) {
       iterate();
@@ -186,7 +187,6 @@ class Loop {
 
   // Puts the kept weights where the caller reads them.
   PpoResult keep() {
-    if (runtime::dist::size() > 1) runtime::dist::check_equal("the weights after PPO", runtime::digest(trainer_.state()));
     if (best_.iteration >= 0) {
       trainer_.keep(runtime::load_sealed(best_file()).tensors);
       if (trainer_.iteration() < config_.iterations)

@@ -329,9 +329,14 @@ void Trainer::keep(const std::map<std::string, at::Tensor>& tensors) {
   runtime::set_trainable(all_parameters_, false);
 }
 
-runtime::Parameters Trainer::state() const {
+runtime::Parameters Trainer::weights() const {
   runtime::Parameters all = all_parameters_;
   all.insert(all.end(), averages_.begin(), averages_.end());
+  return all;
+}
+
+runtime::Parameters Trainer::state() const {
+  runtime::Parameters all = weights();
   for (const auto* optimizer : {&policy_optimizer_, &critic_optimizer_}) {
     if (!*optimizer) continue;
     for (auto& moment : (*optimizer)->state())

@@ -58,7 +58,8 @@ class Trainer {
     int64_t optimizer_steps = 0;
     double kl_coefficient = 0;
   };
-  runtime::Parameters state() const;
+  runtime::Parameters weights() const;  // all that learn, and averages
+  runtime::Parameters state() const;    // and the optimisers' moments, as AdamW::state() gives them: all ranks call it
   Counters counters() const { return {iteration_, policy_optimizer_->steps(), kl_coefficient_}; }
   void restore(const std::map<std::string, at::Tensor>& tensors, const Counters& counters);
 

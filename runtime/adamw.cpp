@@ -4,18 +4,23 @@
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <utility>
 
 #include "core/error.h"
+#include "runtime/dist/ranks.h"
 
 namespace keel::runtime {
 namespace {
@@ -59,19 +64,42 @@ std::vector<at::Tensor> separate_gradients(const Parameters& parameters) {
   return gradients;
 }
 
+// The rank of each parameter: large ones first, each to the rank that has least so far.
+std::vector<int> dealt_out(const Parameters& parameters, int ranks) {
+  std::vector<size_t> order(parameters.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return parameters[i].tensor.numel(); });
+  std::vector<int> owners(parameters.size());
+  std::vector<int64_t> numbers(static_cast<size_t>(ranks));
+  for (const size_t i : order) {
+    const auto least = std::ranges::min_element(numbers);
+    *least += parameters[i].tensor.numel();
+    owners[i] = static_cast<int>(least - numbers.begin());
+  }
+  return owners;
+}
+
 }  // namespace
 
-AdamW::AdamW(Parameters parameters, AdamWConfig config) : parameters_(std::move(parameters)), config_(config) {
+AdamW::AdamW(Parameters parameters, AdamWConfig config)
+    : parameters_(std::move(parameters)),
+      config_(config),
+      owners_(dealt_out(parameters_, dist::size())),
+      m_(parameters_.size()),
+      v_(parameters_.size()),
+      step_tensors_(parameters_.size()) {
   Claims claims;
   for (const auto& [name, tensor] : parameters_)
     if (const auto other = claims.claim(tensor, name))
       TORCH_CHECK(false, "[runtime.adamw] ", name, " and ", *other, " share memory; list a tied weight once");
-  for (const auto& [name, tensor] : parameters_) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, tensor] = parameters_[i];
     TORCH_CHECK(tensor.scalar_type() == at::kFloat, "[runtime.adamw] ", name, " is ", tensor.scalar_type(),
                 "; weights that learn must be fp32, or small updates are lost");
-    m_.push_back(at::zeros_like(tensor));
-    v_.push_back(at::zeros_like(tensor));
-    step_tensors_.push_back(at::full({}, 0.0, tensor.options().requires_grad(false)));  // a device's kernel reads it there
+    if (owners_[i] != dist::rank()) continue;
+    m_[i] = at::zeros_like(tensor);
+    v_[i] = at::zeros_like(tensor);
+    step_tensors_[i] = at::full({}, 0.0, tensor.options().requires_grad(false));  // a device's kernel reads it there
   }
 }
 
@@ -84,28 +112,51 @@ double AdamW::step(double learning_rate) {
         "the gradient norm is {} at optimiser step {} (learning rate {}): training diverged; lower the learning rate, warm it up "
         "over more steps, or look for the first odd value in metrics.jsonl",
         norm, steps_ + 1, learning_rate));
-  // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 and clamps the factor to 1.
-  if (config_.clip_norm > 0 && norm > 0) at::_foreach_mul_(gradients, std::fmin(1.0, config_.clip_norm / (norm + 1e-6)));
+  std::vector<at::Tensor> weights, own_gradients, m, v, steps;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (owners_[i] != dist::rank()) continue;
+    weights.push_back(parameters_[i].tensor);
+    own_gradients.push_back(gradients[i]);
+    m.push_back(m_[i]);
+    v.push_back(v_[i]);
+    steps.push_back(step_tensors_[i]);
+  }
   ++steps_;
-  for (auto& tensor : step_tensors_)
-    tensor.fill_(static_cast<double>(steps_));
-  at::_fused_adamw_(tensors_of(parameters_), gradients, m_, v_, {}, step_tensors_, learning_rate, config_.beta1, config_.beta2,
-                    config_.weight_decay, config_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  if (!weights.empty()) {
+    // torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6 and clamps the factor to 1.
+    if (config_.clip_norm > 0 && norm > 0) at::_foreach_mul_(own_gradients, std::fmin(1.0, config_.clip_norm / (norm + 1e-6)));
+    for (auto& tensor : steps)
+      tensor.fill_(static_cast<double>(steps_));
+    at::_fused_adamw_(weights, own_gradients, m, v, {}, steps, learning_rate, config_.beta1, config_.beta2, config_.weight_decay,
+                      config_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  }
   clear_gradients(parameters_);
+  dist::broadcast(tensors_of(parameters_), owners_);
   return norm;
 }
 
 Parameters AdamW::state() const {
   Parameters state;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    state.push_back({"optimizer.m." + parameters_[i].name, m_[i]});
-    state.push_back({"optimizer.v." + parameters_[i].name, v_[i]});
-  }
+  std::vector<int> owners;
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    for (const auto& [prefix, moments] : {std::pair("optimizer.m.", &m_), std::pair("optimizer.v.", &v_)}) {
+      at::Tensor moment = (*moments)[i];
+      if (!moment.defined() && dist::first()) moment = at::empty(parameters_[i].tensor.sizes(), at::kFloat);
+      state.push_back({prefix + parameters_[i].name, std::move(moment)});
+      owners.push_back(owners_[i]);
+    }
+  dist::bring_to_first(tensors_of(state), owners);
   return state;
 }
 
 void AdamW::load_state(const std::map<std::string, at::Tensor>& tensors, int64_t steps) {
-  restore(tensors, state());
+  Parameters own;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (!m_[i].defined()) continue;
+    own.push_back({"optimizer.m." + parameters_[i].name, m_[i]});
+    own.push_back({"optimizer.v." + parameters_[i].name, v_[i]});
+  }
+  restore(tensors, own);
   steps_ = steps;
 }
 

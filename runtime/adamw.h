@@ -1,4 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019) with global-norm gradient clipping. State is parallel to the parameters and saved by name.
+//
+// Of several ranks each holds and updates the moments of its own parameters, whole ones, and then gives their weights to the others
+// (ZeRO stage 1, Rajbhandari et al. 2020). The bits are those of one that does it all.
 #pragma once
 
 #include <map>
@@ -36,14 +39,17 @@ class AdamW {
 
   int64_t steps() const { return steps_; }
 
-  // Moments as named tensors ("optimizer.m.<name>", "optimizer.v.<name>") for checkpoints; load_state reads what state returned.
+  // Moments as named tensors ("optimizer.m.<name>", "optimizer.v.<name>") for checkpoints; load_state reads what state returned. All ranks
+  // call it, and the first one gets all moments, those of others in host memory; another rank gets undefined tensors for what it does not
+  // hold.
   Parameters state() const;
   void load_state(const std::map<std::string, at::Tensor>& tensors, int64_t steps);
 
  private:
   Parameters parameters_;
   AdamWConfig config_;
-  std::vector<at::Tensor> m_, v_, step_tensors_;
+  std::vector<int> owners_;                       // of the parameters: ranks
+  std::vector<at::Tensor> m_, v_, step_tensors_;  // undefined for parameters of other ranks
   int64_t steps_ = 0;
 };
 

@@ -47,7 +47,7 @@ std::optional<Checkpointer::Loaded> Checkpointer::load() const {
 }
 
 void Checkpointer::save(const Parameters& tensors, const nlohmann::json& state) {
-  if (!dist::first()) return;  // all ranks hold the same, and go on from the first one's
+  if (!dist::first()) return;  // the first rank has all of it, the others perhaps not; all go on from its file
   const auto begin = Clock::now();
   core::make_directories(file_.parent_path());
   save_sealed(file_, tensors, {{"state", core::dump_json(state)}});
@@ -56,7 +56,9 @@ void Checkpointer::save(const Parameters& tensors, const nlohmann::json& state) 
 }
 
 bool Checkpointer::due() const {
-  return Clock::now() - last_ > std::max(std::chrono::duration<double>(15), 20 * cost_);
+  std::vector<char> due = {Clock::now() - last_ > std::max(std::chrono::duration<double>(15), 20 * cost_)};
+  dist::share(due);  // the first number is the first rank's
+  return due.front() != 0;
 }
 
 }  // namespace keel::runtime

@@ -29,7 +29,8 @@ class Checkpointer {
 
   void save(const Parameters& tensors, const nlohmann::json& state);
 
-  // True when at least 15 s and 20 times the duration of the last save have passed. The moment of saving changes no result.
+  // True when at least 15 s and 20 times the duration of the last save have passed; of several ranks, which all
+  // call it, the first one decides. The moment of saving changes no result.
   bool due() const;
 
  private:

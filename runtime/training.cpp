@@ -98,6 +98,8 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     save_sealed(best_file, job.parameters, {});
   };
 
+  if (dist::size() > 1)
+    dist::check_equal(fmt::format("the weights before step {} of {}", position.step + 1, job.label), digest(job.parameters));
   validate();
   while (position.step < job.steps) {
     auto [loss, row] = job.accumulate(position.step);
@@ -115,7 +117,6 @@ TrainingResult run_training(const TrainingJob& job, const std::filesystem::path&
     if (last || checkpointer.due()) save(job, position, metrics, optimizer, checkpointer);
   }
   set_trainable(job.parameters, false);
-  if (dist::size() > 1) dist::check_equal(fmt::format("the weights after {}", job.label), digest(job.parameters));
   if (job.validate && position.result.best_step != job.steps) restore(load_sealed(best_file).tensors, job.parameters);
   if (!job.validate) position.result.best_step = job.steps;
   return position.result;

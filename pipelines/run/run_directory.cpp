@@ -116,8 +116,9 @@ std::optional<RunRecord> RunDirectory::record() const {
         "folders can be used as they are, the recipe needs another folder",
         path.string(), object.contains("format") ? object.at("format").dump() : "1", kFormat));
   try {
-    return RunRecord{object.at("recipe").get<std::string>(), object.at("keel").get<std::string>(), core::dump_json(object.at("config")),
-                     object.value("external", std::map<std::string, std::string>{})};
+    return RunRecord{object.at("recipe").get<std::string>(), object.at("keel").get<std::string>(),
+                     core::dump_json(object.at("config")),   object.value("external", std::map<std::string, std::string>{}),
+                     object.value("device", "cpu"),          object.value("precision", "fp32")};
   } catch (const nlohmann::json::exception& error) {
     throw core::UsageError(fmt::format("{} was not written by keel ({}); choose another folder for the run", path.string(), error.what()));
   }
@@ -141,7 +142,9 @@ void RunDirectory::begin(const RunRecord& record) {
                                  {"recipe", record.recipe},
                                  {"keel", record.version},
                                  {"config", core::parse_json(record.config, "resolved recipe")},
-                                 {"external", nlohmann::json(record.external)}};
+                                 {"external", nlohmann::json(record.external)},
+                                 {"device", record.device},
+                                 {"precision", record.precision}};
   const std::string text = object.dump(2) + "\n";
   std::error_code ignored;
   const fs::path path = root_ / "run.json";

@@ -23,6 +23,7 @@ struct RunRecord {
   std::string version;                               // of keel
   std::string config = "{}";                         // JSON text of the resolved recipe
   std::map<std::string, std::string> external = {};  // SHA-256 of inputs outside the folder, by role
+  std::string device = "cpu", precision = "fp32";    // what it is computed with
 };
 
 std::string utc_now();  // "2024-05-01T12:34:56Z"

@@ -1,7 +1,6 @@
 #include "runtime/dist/ranks.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <c10/util/Logging.h>
@@ -14,6 +13,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <thread>
 
 #include "core/error.h"
@@ -81,9 +81,35 @@ auto communicate(Call&& call) {
   }
 }
 
-void all_reduce(const at::Tensor& tensor) {
-  std::vector<at::Tensor> one = {tensor};
-  group->gloo->allreduce(one)->wait();
+// What becomes of the numbers of tensors that travel: this rank gives them, takes others in their place, or both.
+enum class Way { give, take, both };
+
+// Calls use() with the numbers of neighbouring tensors in one flat tensor of the host.
+template <class Use>
+void in_pieces(const std::vector<at::Tensor>& tensors, Way way, Use&& use) {
+  const at::NoGradGuard no_grad;
+  constexpr int64_t kTogether = int64_t{8} << 20;  // numbers: small tensors travel together, and the copy stays small
+  for (size_t begin = 0, end = 0; begin < tensors.size(); begin = end) {
+    int64_t numbers = 0;
+    for (; end < tensors.size() &&
+           (end == begin || (numbers + tensors[end].numel() <= kTogether && tensors[end].scalar_type() == tensors[begin].scalar_type()));
+         ++end) {
+      numbers += tensors[end].numel();
+    }
+    const bool as_it_lies = end == begin + 1 && tensors[begin].is_contiguous() && tensors[begin].is_cpu();
+    std::vector<at::Tensor> whole = {as_it_lies ? tensors[begin].view({-1})
+                                                : at::empty({numbers}, tensors[begin].options().requires_grad(false).device(at::kCPU))};
+    std::vector<at::Tensor> parts;
+    for (int64_t at = 0; const at::Tensor& tensor : std::span(tensors).subspan(begin, end - begin)) {
+      parts.push_back(whole[0].narrow(0, at, tensor.numel()).view(tensor.sizes()));
+      at += tensor.numel();
+    }
+    for (size_t i = 0; i < parts.size() && !as_it_lies && way != Way::take; ++i)
+      parts[i].copy_(tensors[begin + i]);
+    use(whole);
+    for (size_t i = 0; i < parts.size() && !as_it_lies && way != Way::give; ++i)
+      tensors[begin + i].copy_(parts[i]);
+  }
 }
 
 // What travels before a rank's bytes. A signal that one rank got counts for all once they have its greeting.
@@ -267,24 +293,41 @@ int64_t payload_bytes() {
 
 void sum(const std::vector<at::Tensor>& tensors) {
   if (alone()) return;
-  const at::NoGradGuard no_grad;
-  constexpr int64_t kTogether = int64_t{8} << 20;  // numbers: small tensors travel together, and the copy stays small
   communicate([&] {
-    for (size_t begin = 0, end = 0; begin < tensors.size(); begin = end) {
-      int64_t numbers = 0;
-      std::vector<at::Tensor> flat;
-      for (; end < tensors.size() &&
-             (end == begin || (numbers + tensors[end].numel() <= kTogether && tensors[end].scalar_type() == tensors[begin].scalar_type()));
-           ++end) {
-        numbers += tensors[end].numel();
-        flat.push_back(tensors[end].reshape({-1}));
-      }
-      const at::Tensor whole = (flat.size() == 1 ? flat[0].contiguous() : at::cat(flat)).cpu();
-      all_reduce(whole);
-      group->payload += 2 * (size() - 1) * static_cast<int64_t>(whole.nbytes()) / size();
-      int64_t at = 0;
-      for (size_t i = begin; i < end; at += tensors[i++].numel())
-        if (!tensors[i].is_alias_of(whole)) tensors[i].copy_(whole.narrow(0, at, tensors[i].numel()).view(tensors[i].sizes()));
+    in_pieces(tensors, Way::both, [](std::vector<at::Tensor>& whole) {
+      group->gloo->allreduce(whole)->wait();
+      group->payload += 2 * (size() - 1) * static_cast<int64_t>(whole[0].nbytes()) / size();
+    });
+  });
+}
+
+void broadcast(const std::vector<at::Tensor>& tensors, const std::vector<int>& owners) {
+  if (alone()) return;
+  communicate([&] {
+    for (int owner = 0; owner < size(); ++owner) {
+      std::vector<at::Tensor> owned;
+      for (size_t i = 0; i < tensors.size(); ++i)
+        if (owners[i] == owner) owned.push_back(tensors[i]);
+      in_pieces(owned, owner == rank() ? Way::give : Way::take, [&](std::vector<at::Tensor>& whole) {
+        c10d::BroadcastOptions options;
+        options.rootRank = owner;
+        group->gloo->broadcast(whole, options)->wait();
+        if (owner != rank()) group->payload += static_cast<int64_t>(whole[0].nbytes());
+      });
+    }
+  });
+}
+
+void bring_to_first(const std::vector<at::Tensor>& tensors, const std::vector<int>& owners) {
+  if (alone()) return;
+  communicate([&] {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (owners[i] == 0 || (!first() && owners[i] != rank())) continue;
+      in_pieces({tensors[i]}, first() ? Way::take : Way::give, [&](std::vector<at::Tensor>& whole) {
+        const int tag = static_cast<int>(i);
+        (first() ? group->gloo->recv(whole, owners[i], tag) : group->gloo->send(whole, 0, tag))->wait();
+        if (first()) group->payload += static_cast<int64_t>(whole[0].nbytes());
+      });
     }
   });
 }

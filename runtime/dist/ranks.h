@@ -50,6 +50,12 @@ inline bool first() {
 // own.
 void sum(const std::vector<at::Tensor>& tensors);
 
+// Gives all ranks tensors[i] as rank owners[i] has it, in place: equal shapes and kinds everywhere.
+void broadcast(const std::vector<at::Tensor>& tensors, const std::vector<int>& owners);
+
+// Gives the first rank tensors[i] as rank owners[i] has it, in place. The others need no more than their own; the rest may be undefined.
+void bring_to_first(const std::vector<at::Tensor>& tensors, const std::vector<int>& owners);
+
 // The bytes that each rank gives, in the order of ranks.
 std::vector<std::string> gather(const std::string& own);
 
@@ -60,7 +66,8 @@ void check_equal(const std::string& what, const std::string& own);
 void announce(const std::string& message);
 std::string next_announcement();
 
-// Bytes that this rank has received in sum(), by Gloo's ring: 2 (n - 1) / n of all tensors' bytes, and in gather(): those of the others.
+// Bytes that this rank has received in sum(), by Gloo's ring: 2 (n - 1) / n of all tensors' bytes; in broadcast(), gather() and, as the
+// first rank, bring_to_first(): those of the others.
 int64_t payload_bytes();
 
 // Fills values[i], which rank i % size() knows.

@@ -300,7 +300,7 @@ TEST_CASE("kernels: exponentials are within two units in the last place, and so 
 
 TEST_CASE("kernels: attention is softmax(q K^T / sqrt(h)) V over the positions so far, in pages", "[engine]") {
   constexpr int64_t kMost = 100;
-  for (const int64_t size : {4, 8, 16, 48, 50}) {
+  for (const int64_t size : {4, 8, 16, 48, 50, 64, 80, 128}) {
     const int64_t wide = round_up(size, kLanes), offset = 3, page_floats = offset + kPage * (size + wide);
     const Floats keys = normals(kMost * size, "keys"), values = normals(kMost * size, "values");
     std::vector<Floats> pages((kMost + kPage - 1) / kPage, Floats(static_cast<size_t>(page_floats)));
@@ -347,42 +347,46 @@ TEST_CASE("kernels: attention is softmax(q K^T / sqrt(h)) V over the positions s
 }
 
 TEST_CASE("kernels: tokens that attend together get what each gets alone, and see nothing behind themselves", "[engine]") {
+  constexpr int64_t kOffset = 3;
   for (const int64_t size : {8, 16, 48, 50, 64, 80, 128})
     for (const int64_t queries : {1, 3})
       for (const int64_t positions : {1, 15, 16, 41})  // of the first token
         for (const int64_t rows : {2, 5, 9, 13, 17, 24}) {
-          const int64_t wide = round_up(size, kLanes), page_floats = kPage * (size + wide), seen = positions + rows - 1;
+          const int64_t wide = round_up(size, kLanes), seen = positions + rows - 1;
           const int64_t q_row = queries * size + 5, out_row = queries * size + 7;
           const Floats numbers = normals(seen * size * 2, "keys and values", 3), q = normals(rows * q_row, "q", 4);
-          std::vector<Floats> pages(static_cast<size_t>((seen + kPage - 1) / kPage), Floats(static_cast<size_t>(page_floats), NAN));
+          std::vector<Floats> pages(static_cast<size_t>((seen + kPage - 1) / kPage),
+                                    Floats(static_cast<size_t>(kOffset + kPage * (size + wide)), NAN));
           std::vector<const float*> table;
           for (auto& page : pages)
             table.push_back(page.data());
           const auto place = [&](int64_t i, float by) {
             for (int64_t d = 0; d < size; ++d) {
-              float* const page = pages[static_cast<size_t>(i / kPage)].data();
+              float* const page = pages[static_cast<size_t>(i / kPage)].data() + kOffset;
               page[d * kPage + i % kPage] = by * numbers[static_cast<size_t>(2 * i * size + d)];
               page[size * kPage + i % kPage * wide + d] = by * numbers[static_cast<size_t>((2 * i + 1) * size + d)];
             }
           };
           for (int64_t i = 0; i < seen; ++i)
             place(i, 1);
-          const float scale = 1 / std::sqrt(static_cast<float>(size));
           for (const Kernels* kernels : all_kernels()) {
             INFO(kernels->name << ", size " << size << ", " << queries << " queries, " << rows << " rows from " << positions << " on");
-            Floats together(static_cast<size_t>(rows * out_row)),
-                alone = together, scores(static_cast<size_t>(std::max(rows, queries) * round_up(seen, kPage)));
-            kernels->attend(q.data(), q_row, table.data(), 0, positions, rows, queries, size, scale, scores.data(), together.data(),
-                            out_row);
+            Floats together(static_cast<size_t>(rows * out_row)), alone = together;
+            Floats scores(static_cast<size_t>(std::max(rows, queries) * round_up(seen, kPage)));
+            const auto attend = [&](int64_t row, int64_t count, Floats& out) {
+              kernels->attend(q.data() + row * q_row, q_row, table.data(), kOffset, positions + row, count, queries, size,
+                              1 / std::sqrt(static_cast<float>(size)), scores.data(), out.data() + row * out_row, out_row);
+            };
+            attend(0, rows, together);
             for (int64_t row = 0; row < rows; ++row)
-              kernels->attend(q.data() + row * q_row, q_row, table.data(), 0, positions + row, 1, queries, size, scale, scores.data(),
-                              alone.data() + row * out_row, out_row);
+              attend(row, 1, alone);
             CHECK(together == alone);
-            place(seen - 1, INFINITY);  // what the last token alone sees
-            kernels->attend(q.data(), q_row, table.data(), 0, positions, rows, queries, size, scale, scores.data(), together.data(),
-                            out_row);
-            place(seen - 1, 1);
-            CHECK(std::equal(together.begin(), together.end() - out_row, alone.begin()));
+            for (int64_t row = 1; row < rows; ++row) {  // what this token brings, the tokens before it do not see
+              place(positions + row - 1, INFINITY);
+              attend(0, rows, together);
+              place(positions + row - 1, 1);
+              CHECK(std::equal(together.begin(), together.begin() + row * out_row, alone.begin()));
+            }
           }
         }
 }

@@ -4,6 +4,11 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <functional>
+#include <map>
+
+#include "engine/forward.h"
+#include "engine/pages.h"
 #include "engine/reader.h"
 #include "policy/attention_weights.h"
 #include "policy/generate.h"
@@ -263,6 +268,51 @@ TEST_CASE("trunk: weights that are read as they lie give what packed ones give, 
   // 165 rows are many for two threads, which take rows of them, and columns of the last layer's 101.
   CHECK(logits(keel::engine::Layout::panels, 2) == packed);
   CHECK(logits(keel::engine::Layout::as_they_lie, 2) == packed);
+}
+
+TEST_CASE("trunk: a token gets the same in a pass with its whole sequence, token by token, and between any wanted rows", "[policy]") {
+  using keel::engine::Row;
+  const Llama model = keel::policy::frozen_copy(long_model(2));
+  const auto ids = keel::test::some_rows({60, 75});
+  using Logits = std::map<std::pair<size_t, int64_t>, std::vector<float>>;  // of a sequence's positions
+  // `together` positions of each sequence a pass.
+  const auto compute = [&](int64_t together, int threads, const std::function<bool(int64_t position)>& wants) {
+    keel::engine::Team team(threads);
+    const auto packed = keel::policy::packed_model(model, model.head, keel::engine::Layout::panels, team);
+    keel::engine::PagePool pages(packed.shape, std::ssize(packed.layers));
+    keel::engine::Forward forward(packed, pages, team);
+    std::vector<keel::engine::Sequence> sequences(ids.size());
+    Logits found;
+    for (int64_t begin = 0; begin < 75; begin += together) {
+      std::vector<Row> rows;
+      std::vector<int64_t> wanted;
+      std::vector<std::pair<size_t, int64_t>> places;
+      for (size_t i = 0; i < ids.size(); ++i)
+        for (int64_t position = begin; position < std::min(begin + together, std::ssize(ids[i])); ++position) {
+          pages.extend(sequences[i], position + 1);
+          if (wants(position)) {
+            wanted.push_back(std::ssize(rows));
+            places.emplace_back(i, position);
+          }
+          rows.push_back({&sequences[i], ids[i][static_cast<size_t>(position)], position});
+        }
+      forward.run(rows, wanted);
+      const float* next = forward.logits(0, std::ssize(wanted));
+      for (const auto& place : places)
+        found[place] = {next, next + model.config.vocab_size}, next += model.config.vocab_size;
+    }
+    return found;
+  };
+  const auto all = [](int64_t) { return true; };
+  const Logits alone = compute(1, 1, all);
+  REQUIRE(alone.size() == 60 + 75);
+  for (const int threads : {1, 2, 5})
+    for (const int64_t together : {24, 33, 75})
+      CHECK(compute(together, threads, all) == alone);
+  const Logits some = compute(75, 2, [](int64_t position) { return position % 7 != 3 && position != 40 && position != 41; });
+  CHECK(some.size() < alone.size());
+  for (const auto& [place, logits] : some)
+    CHECK(logits == alone.at(place));
 }
 
 TEST_CASE("trunk: other types are left to plain operators", "[policy]") {

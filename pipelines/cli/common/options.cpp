@@ -33,8 +33,12 @@ void add_common_options(CLI::App& command, Invocation& invocation) {
       ->expected(1)
       ->take_all()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command.add_option("--device", invocation.device, "cpu, cuda or cuda:N")->capture_default_str();
-  command.add_option("--precision", invocation.precision, "products in fp32 or bf16, which not every CPU has")->capture_default_str();
+  command.add_option("--device", invocation.device, "cpu, cuda or cuda:N")->capture_default_str()->each([&invocation](const std::string&) {
+    invocation.device_given = true;
+  });
+  command.add_option("--precision", invocation.precision, "products in fp32 or bf16, which not every CPU has")
+      ->capture_default_str()
+      ->each([&invocation](const std::string&) { invocation.precision_given = true; });
   command.add_option("--threads", invocation.threads, "compute threads; 0 = all cores")
       ->check(CLI::Range(0, 1024))
       ->each([&invocation](const std::string&) { invocation.threads_given = true; });

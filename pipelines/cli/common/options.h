@@ -22,6 +22,7 @@ struct Invocation {
   std::string config;            // --config FILE
   std::vector<std::string> set;  // --set key=value, repeated
   std::string device = "cpu", precision = "fp32";
+  bool device_given = false, precision_given = false;
   int threads = 0;  // 0 = all cores
   bool threads_given = false;
   uint64_t seed = 1;

@@ -129,7 +129,9 @@ void ablate(const std::string& file, const fs::path& out, const common::Invocati
   run.begin({.recipe = sweep.name,
              .version = core::kVersion,
              .config = core::dump_json(core::json_of(base)),
-             .external = stages::external_digests(base, known)});
+             .external = stages::external_digests(base, known),
+             .device = invocation.device,
+             .precision = invocation.precision});
   freeze(sweep, out);
   const run::RunOptions options{
       .seed = 0,

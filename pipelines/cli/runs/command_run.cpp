@@ -97,7 +97,12 @@ void run_recipe(const RunCommandOptions& options, common::Invocation& invocation
   run_options.threads = runtime::configure_process(invocation.threads);
   run::check_ready(run, stages, run_options);  // run.json tells of what has begun
   stages::try_judges(recipe, run, stages, run_options);
-  run.begin({.recipe = recipe.name, .version = core::kVersion, .config = core::dump_json(core::json_of(recipe)), .external = external});
+  run.begin({.recipe = recipe.name,
+             .version = core::kVersion,
+             .config = core::dump_json(core::json_of(recipe)),
+             .external = external,
+             .device = invocation.device,
+             .precision = invocation.precision});
   known.save();
   execute(run, stages, run_options);
   if (!run.current("report") || !options.until.empty() || !options.only.empty()) return;
@@ -136,7 +141,7 @@ void show_explanation(const std::string& folder, const std::string& stage, const
   const auto record = run.record();
   core::DigestCache known(run.digest_file());
   const auto external = stages::external_digests(recipe, known, record ? record->external : std::map<std::string, std::string>{});
-  for (const auto& line : explain(run, stages::build_stages(recipe, external), options_for(recipe, invocation), stage))
+  for (const auto& line : explain(run, stages::build_stages(recipe, external), options_of(run, recipe, invocation), stage))
     std::cout << line << "\n";
 }
 
@@ -144,7 +149,7 @@ void show_report(const std::string& folder, const common::Invocation& invocation
   common::configure({}, invocation);
   const run::RunDirectory run(folder);
   const recipe::Recipe recipe = recorded_recipe(run);
-  const auto stages = plan(run, recorded_stages(run, recipe), options_for(recipe, invocation));
+  const auto stages = plan(run, recorded_stages(run, recipe), options_of(run, recipe, invocation));
   if (stages.back().state != run::StageState::done)
     throw core::UsageError(fmt::format("{} has no report yet: let keel run finish (keel status {} says how far it is)", folder, folder));
   const core::FileLock lock(run.root() / "run.lock");  // a running keel run may be about to publish

@@ -39,6 +39,14 @@ run::RunOptions options_for(const recipe::Recipe& recipe, const common::Invocati
           .versions = runtime::program_versions()};
 }
 
+run::RunOptions options_of(const run::RunDirectory& run, const recipe::Recipe& recipe, const common::Invocation& invocation) {
+  run::RunOptions options = options_for(recipe, invocation);
+  const auto record = run.record();
+  if (record && !invocation.device_given) options.numerics.device = record->device;
+  if (record && !invocation.precision_given) options.numerics.dtype = record->precision;
+  return options;
+}
+
 recipe::Recipe recorded_recipe(const run::RunDirectory& run, const std::string& overlay, const std::vector<std::string>& settings) {
   const auto record = run.record();
   if (!record) throw core::UsageError(fmt::format("{} holds no run: give the folder that keel run wrote to", run.root().string()));
@@ -53,7 +61,7 @@ std::vector<run::Stage> recorded_stages(const run::RunDirectory& run, const reci
 RunView view_of(const std::string& folder, run::OutputCheck check, const common::Invocation& invocation) {
   const run::RunDirectory run(folder);
   const recipe::Recipe recipe = recorded_recipe(run);
-  run::RunOptions options = options_for(recipe, invocation);
+  run::RunOptions options = options_of(run, recipe, invocation);
   options.check = check;
   RunView view{.stages = plan(run, recorded_stages(run, recipe, check == run::OutputCheck::digests), options)};
   find_work_(run, view);

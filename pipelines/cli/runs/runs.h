@@ -13,6 +13,9 @@ namespace keel::pipelines::cli::runs {
 
 run::RunOptions options_for(const recipe::Recipe& recipe, const common::Invocation& invocation);
 
+// Of a recorded run: with its own device and precision, unless the command line names others.
+run::RunOptions options_of(const run::RunDirectory& run, const recipe::Recipe& recipe, const common::Invocation& invocation);
+
 // The recipe that run.json holds, with the fields of `overlay` (a file; "" = none) and `settings` (key=value) applied.
 recipe::Recipe recorded_recipe(const run::RunDirectory& run, const std::string& overlay = {},
                                const std::vector<std::string>& settings = {});

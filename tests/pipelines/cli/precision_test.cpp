@@ -40,6 +40,15 @@ TEST_CASE("precision: another precision is another result, and what a command ca
   in_bf16.erase(std::ranges::find(in_bf16, "--dry-run"));
   REQUIRE(work.run(in_bf16).code == 0);
   CHECK(test::json_in(work, "run/stages/sft/current/manifest.json").at("material").dump().find("bf16") != std::string::npos);
+  const auto sft_is = [&](const std::string& state, const Outcome& status) {
+    const size_t line = status.out.find("\nsft ");
+    return line != std::string::npos && status.out.substr(line, status.out.find('\n', line + 1) - line).find(state) != std::string::npos;
+  };
+  REQUIRE(work.run({"run", "tiny.json", "--out", "rounded", "--until", "sft", "--precision", "bf16"}).code == 0);
+  CHECK(sft_is(" done ", work.run({"status", "rounded"})));
+  CHECK_FALSE(sft_is(" done ", work.run({"status", "rounded", "--precision", "fp32"})));
+  CHECK(work.run({"explain", "rounded", "sft"}).out.find("bf16") == std::string::npos);
+  CHECK(work.run({"explain", "rounded", "sft", "--precision", "fp32"}).out.find("bf16") != std::string::npos);
 }
 
 }  // namespace keel::pipelines::cli

@@ -102,6 +102,31 @@ TEST_CASE("ranks: a ring all-reduce moves 2 (n - 1) / n of the bytes", "[runtime
   }
 }
 
+TEST_CASE("rank: gives tensors away", "[.rank]") {
+  as_rank([] {
+    // Of several pieces, and of one that does not lie in order. Each rank has its number in all of them.
+    const auto own = static_cast<double>(rank());
+    const std::vector<at::Tensor> tensors = {at::full({3}, own), at::full({9'000'000}, own), at::full({2, 5}, own).t(), at::full({4}, own)};
+    const std::vector<int> owners = {1, 0, 1, size() - 1};
+    const auto as_told = [&](const std::vector<at::Tensor>& given) {
+      for (size_t i = 0; i < given.size(); ++i)
+        if (!given[i].eq(owners[i]).all().item<bool>()) return false;
+      return true;
+    };
+    std::vector<at::Tensor> brought;
+    for (size_t i = 0; i < tensors.size(); ++i)
+      brought.push_back(first() || owners[i] == rank() ? tensors[i].clone() : at::Tensor());
+    bring_to_first(brought, owners);
+    broadcast(tensors, owners);
+    return fmt::format("{} {}", as_told(tensors), !first() || as_told(brought));
+  });
+}
+
+TEST_CASE("ranks: all get what its owner has, or the first one does", "[runtime]") {
+  for (const int ranks : {2, 3})
+    CHECK(test::Ranks("rank: gives tensors away", ranks).answers() == std::vector<std::string>(static_cast<size_t>(ranks), "true true"));
+}
+
 TEST_CASE("rank: one gets a signal", "[.rank]") {
   as_rank([] {
     core::install_interrupt_handler({});
