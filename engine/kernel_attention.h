@@ -28,11 +28,7 @@ inline void page_scores(const float* q, int64_t q_step, const HeadPages& head, i
   for (int64_t page = 0; page < Pages; ++page)
     keys[page] = head.pages[first_page + page] + head.offset;
   Lanes sums[Count][Pages];
-#pragma GCC unroll 16
-  for (auto& row : sums)
-#pragma GCC unroll 16
-    for (Lanes& sum : row)
-      sum = {};
+  set_to_zero(sums);
   for (int64_t d = 0; d < head.size; ++d) {
     Lanes key[Pages];
 #pragma GCC unroll 16
@@ -75,11 +71,7 @@ void mix(const float* p, int64_t stride, const HeadPages& head, int64_t first, i
          int64_t out_step) {
   const int64_t row = round_up(head.size, kLanes), values_at = head.offset + head.size * kPage + first;
   Lanes sums[Count][Wide];
-#pragma GCC unroll 16
-  for (auto& of_query : sums)
-#pragma GCC unroll 4
-    for (Lanes& sum : of_query)
-      sum = {};
+  set_to_zero(sums);
   const auto add = [&](const float* values, int64_t position, auto from) __attribute__((always_inline)) {
     Lanes value[Wide];
 #pragma GCC unroll 4

@@ -41,6 +41,16 @@ inline float widened(uint16_t bf16) {
   return value;
 }
 
+// Sums that stay in registers: an initialiser would clear them in memory.
+template <class Sum, size_t Rows, size_t Columns>
+[[gnu::always_inline]] inline void set_to_zero(Sum (&sums)[Rows][Columns]) {
+#pragma GCC unroll 16
+  for (auto& row : sums)
+#pragma GCC unroll 16
+    for (Sum& sum : row)
+      sum = Sum{};
+}
+
 inline void store(float* to, const Vector& value) {
   std::memcpy(to, &value, sizeof value);
 }

@@ -20,11 +20,7 @@ void tile(const Left* a, int64_t a_row, int64_t a_term, const Number* panel, int
     for (int64_t v = 0; v < Wide; ++v)
       __builtin_prefetch(c + r * c_row + v * kWidth, 1);
   Vector sums[Rows][Wide];
-#pragma GCC unroll 16
-  for (auto& row : sums)
-#pragma GCC unroll 16
-    for (Vector& sum : row)
-      sum = Vector{};
+  set_to_zero(sums);
   for (int64_t k = 0; k < terms; ++k, a += a_term) {
     if constexpr (LooksAhead) {
       __builtin_prefetch(ahead.at, 0, 2);
