@@ -11,6 +11,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -214,6 +215,7 @@ void meet(const Place& place, c10d::Store& store, Waiting& waiting) {
 void join(const Place& place, const std::string& program, milliseconds timeout) {
   if (place.size == 1) return;
   FLAGS_caffe2_log_level = c10::GLOG_FATAL;  // c10d logs with stack traces; what it says is in the errors below
+  std::signal(SIGPIPE, SIG_IGN);             // gloo writes to the socket of a rank that is gone: an error to tell, not a death
   const milliseconds meeting = std::min<milliseconds>(timeout, std::chrono::minutes(5));
   Waiting waiting(meeting);
   const Store store = open_store(place, waiting);

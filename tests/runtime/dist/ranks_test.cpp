@@ -161,6 +161,17 @@ TEST_CASE("ranks: where one fails all end with its reason and exit code", "[runt
   }
 }
 
+TEST_CASE("rank: writes to one that is gone", "[.rank]") {
+  as_rank([] {
+    std::raise(SIGPIPE);  // what the kernel sends it then
+    return std::string("lives");
+  });
+}
+
+TEST_CASE("ranks: writing to one that is gone does not kill", "[runtime]") {
+  CHECK(test::Ranks("rank: writes to one that is gone", 2).answers() == std::vector<std::string>(2, "lives"));
+}
+
 TEST_CASE("rank: one fails while the others wait for the first", "[.rank]") {
   as_rank([]() -> std::string {
     if (rank() == 0) {
