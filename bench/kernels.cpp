@@ -96,13 +96,12 @@ void share_of_peak(
 // A product of the pass over `tokens` tokens through a matrix [out, in]: y = x W^T (0), dx = dy W (1), dW = dy^T x (2).
 void product(benchmark::State& state) {
   const int64_t tokens = state.range(0), in = state.range(1), out = state.range(2), which = state.range(3);
-  Buffer x = Buffer::zeros(tokens * in), y = Buffer::zeros(tokens * out), weight = Buffer::zeros(out * in),
-         panel(engine::kBlock * engine::kPanel);
+  Buffer x = Buffer::zeros(tokens * in), y = Buffer::zeros(tokens * out), weight = Buffer::zeros(out * in), room(engine::kProductRoom);
   const Matrix of_x{x.data(), in, 1}, of_y{y.data(), out, 1}, of_weight{weight.data(), in, 1};
   const auto turned = [](const Matrix& matrix) { return Matrix{matrix.data, matrix.column, matrix.row}; };
   const auto run = [&](const Matrix& a, const Matrix& b, Buffer& c, int64_t rows, int64_t terms, int64_t columns) {
     kernels().product(a, b, c.data(), columns, rows, terms, columns, 0, engine::round_up(columns, engine::kPanel) / engine::kPanel,
-                      Into::replace, panel.data());
+                      Into::replace, room.data());
   };
   share_of_peak(state, 2.0 * static_cast<double>(tokens * in * out), [&] {
     if (which == 0) run(of_x, turned(of_weight), y, tokens, in, out);

@@ -15,7 +15,7 @@ Forward::Forward(const Model& model, const PagePool& pages, Team& team)
       scores_(static_cast<size_t>(team.size())),
       low_(static_cast<size_t>(team.size())) {
   for (int member = 0; member < team.size(); ++member)
-    panels_.emplace_back(kBlock * kPanel);
+    rooms_.emplace_back(kProductRoom);
 }
 
 // Whether the members take rows of a product, not columns. Then none waits for another until attention, and none has a panel of columns
@@ -41,7 +41,7 @@ void Forward::times(const float* x, const Packed& by, float* y, int64_t rows, In
   for (const auto& [weights, columns] : by.as_they_lie) {
     const auto [begin, end] = panels_from_to(columns);
     product({x, by.inner, 1}, {weights, 1, by.inner}, y + column, by.columns, rows, by.inner, columns, begin, end, into,
-            panels_[static_cast<size_t>(member)].data());
+            rooms_[static_cast<size_t>(member)].data());
     column += columns;
   }
   if (!by.as_they_lie.empty()) return;

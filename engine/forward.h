@@ -48,7 +48,7 @@ class Forward {
   const Kernels& kernels_;
   Buffer x_, states_, normed_, qkv_, mixed_, gate_up_, inner_, logits_;
   std::vector<Buffer> scores_, low_,
-      panels_;                // of each member; low_: of adapters, scale A x; panels_: of weights that are read as they lie
+      rooms_;                 // of each member; low_: of adapters, scale A x; rooms_: for products with weights as they lie
   Buffer cos_, sin_;          // of the angles of the rotary embedding, [positions, h / 2]
   std::vector<int64_t> all_;  // 0, 1, 2, ...
   std::vector<Together> all_together_, wanted_together_;

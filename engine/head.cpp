@@ -24,7 +24,7 @@ Head::Head(const float* weight, int64_t vocabulary, int64_t width, int threads)
       sums_(sum_blocks(vocabulary) * kChunk),
       moments_(sum_blocks(vocabulary) * kChunk) {
   for (int member = 0; member < threads; ++member) {
-    panels_.emplace_back(kBlock * kPanel);
+    rooms_.emplace_back(kProductRoom);
     lanes_.emplace_back(kLanes * kChunk);
   }
 }
@@ -125,11 +125,11 @@ void Head::forward(const float* states, std::span<const int64_t> targets, float 
 }
 
 // dL/dz = g scale ([target] - p), dL/dh = dL/dz W, dL/dW = sum over positions of dL/dz^T h, for one block of the vocabulary after the
-// other. Of each block, members take rows of dL/dz and dL/dW, then panels of dL/dh, those of all chunks in one row.
+// other. Of each block, members take rows of dL/dz and dL/dW, then positions of dL/dh, those of all chunks in one row.
 void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, GradientOf d_weight, int member) {
-  float* const panel = panels_[static_cast<size_t>(member)].data();
-  const int64_t panels = panels_of(width_);
-  const auto [first_panel, past_panel] = share((chunks.end - chunks.begin) * panels, member, team_.size());
+  float* const room = rooms_[static_cast<size_t>(member)].data();
+  const int64_t start = chunks.begin * kChunk, positions = std::min(chunks.end * kChunk, std::ssize(targets_)) - start;
+  const auto [before, until] = share(positions, member, team_.size());
   for (int64_t block = 0; block < vocabulary_; block += kBlock) {
     const int64_t block_rows = std::min(kBlock, vocabulary_ - block);
     const auto [from, to] = share(block_rows, member, team_.size());
@@ -144,15 +144,15 @@ void Head::gradients(Chunks chunks, const float* d_logprobs, float* d_states, Gr
         }
         if (d_weight)
           kernels_.product({here, kChunk, 1}, {states_ + first * width_, width_, 1}, d_weight.to + row * width_, width_, rows, count,
-                           width_, 0, panels_of(width_), chunk == 0 ? d_weight.into : Into::add, panel);
+                           width_, 0, panels_of(width_), chunk == 0 ? d_weight.into : Into::add, room);
       }
     team_.meet();
     for (int64_t chunk = chunks.begin; chunk < chunks.end && d_states != nullptr; ++chunk) {
-      const int64_t before = (chunk - chunks.begin) * panels;
-      kernels_.product({values(chunk) + block * kChunk, 1, kChunk}, {weight_ + block * width_, width_, 1},
-                       d_states + chunk * kChunk * width_, width_, count_of(chunk), block_rows, width_,
-                       std::clamp<int64_t>(first_panel - before, 0, panels), std::clamp<int64_t>(past_panel - before, 0, panels),
-                       block == 0 ? Into::replace : Into::add, panel);
+      const int64_t first = chunk * kChunk, begin = std::max(first, start + before), end = std::min(first + kChunk, start + until);
+      if (begin < end)
+        kernels_.product({values(chunk) + block * kChunk + begin - first, 1, kChunk}, {weight_ + block * width_, width_, 1},
+                         d_states + begin * width_, width_, end - begin, block_rows, width_, 0, panels_of(width_),
+                         block == 0 ? Into::replace : Into::add, room);
     }
   }
   team_.meet();

@@ -55,7 +55,7 @@ class Head {
   std::vector<float> factors_;    // -g scale / total: from e^x to dL/dz, [N rounded up]
   Buffer largest_;                // [chunks, members, kChunk]
   Buffer sums_, moments_;         // of the chunk in work, [blocks, kChunk]
-  std::vector<Buffer> panels_, lanes_;
+  std::vector<Buffer> rooms_, lanes_;
 };
 
 }  // namespace keel::engine

@@ -131,17 +131,17 @@ inline void exchange(Vector (&square)[kWidth], std::integer_sequence<int64_t, Co
   if constexpr (Apart > 1) exchange<Apart / 2>(square, std::make_integer_sequence<int64_t, kWidth>{});
 }
 
-// panel[k * kPanel + c] = from[c * column + k] for k, c < kWidth.
+// to[k * to_row + c] = from[c * row + k] for k, c < kWidth.
 template <class Number>
-inline void turn(const Number* from, int64_t column, float* panel) {
+inline void turn(const Number* from, int64_t row, float* to, int64_t to_row) {
   Vector square[kWidth];
 #pragma GCC unroll 16
   for (int64_t c = 0; c < kWidth; ++c)
-    square[c] = load(from + c * column);
+    square[c] = load(from + c * row);
   exchange<kWidth / 2>(square, std::make_integer_sequence<int64_t, kWidth>{});
 #pragma GCC unroll 16
   for (int64_t k = 0; k < kWidth; ++k)
-    store(panel + k * kPanel, square[k]);
+    store(to + k * to_row, square[k]);
 }
 
 // Copies b's columns first..first+kPanel and rows 0..terms into a panel, missing columns as 0.
@@ -156,20 +156,32 @@ void copy_panel(const Number* b, int64_t b_row, int64_t b_column, int64_t first,
         panel[k * kPanel + column] = widened(from[k * b_row + column * b_column]);
   };
   if (b_column == 1) {
+    if (here < kPanel) return copy(0, terms, 0, here);
     for (int64_t k = 0; k < terms; ++k)
-      for (int64_t column = 0; column < whole; column += kWidth)
+#pragma GCC unroll 16
+      for (int64_t column = 0; column < kPanel; column += kWidth)  // unrolled, for the compiler would call memmove() for each row
         store(panel + k * kPanel + column, load(from + k * b_row + column));
-    copy(0, terms, whole, here);
   } else if (b_row == 1) {
     const int64_t squares = terms / kWidth * kWidth;
     for (int64_t column = 0; column < whole; column += kWidth)
       for (int64_t k = 0; k < squares; k += kWidth)
-        turn(from + column * b_column + k, b_column, panel + k * kPanel + column);
+        turn(from + column * b_column + k, b_column, panel + k * kPanel + column, kPanel);
     copy(squares, terms, 0, whole);
     copy(0, terms, whole, here);
   } else {
     copy(0, terms, 0, here);
   }
+}
+
+// to[r * kLeftRow + k] = from[r * row + k * column] for the rows and terms of a left matrix.
+void copy_left(const float* from, int64_t row, int64_t column, int64_t rows, int64_t terms, float* to) {
+  const int64_t square_rows = row == 1 ? rows / kWidth * kWidth : 0, square_terms = terms / kWidth * kWidth;
+  for (int64_t k = 0; k < square_terms; k += kWidth)
+    for (int64_t r = 0; r < square_rows; r += kWidth)
+      turn(from + k * column + r, column, to + r * kLeftRow + k, kLeftRow);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = r < square_rows ? square_terms : 0; k < terms; ++k)
+      to[r * kLeftRow + k] = from[r * row + k * column];
 }
 
 void lay_out(const float* from, int64_t terms, int64_t columns, void* to) {
@@ -182,16 +194,23 @@ inline void clear(float* c, int64_t c_row, int64_t rows, int64_t columns, int64_
     std::fill(c + row * c_row + begin * kPanel, c + row * c_row + std::min(columns, end * kPanel), 0.f);
 }
 
+// Where the rows of a stand in columns, a tile would read a line of the cache for each of its terms, and lines whose distance is a power of
+// two or near it drive one another out: such rows are copied first.
 void product(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
-             int64_t end, Into into, float* panel) {
-  if (rows == 0) return;
+             int64_t end, Into into, float* room) {
+  float *const panel = room, *const left = room + kBlock * kPanel;
+  const bool in_rows = a.column == 1;
   if (terms == 0 && into == Into::replace) clear(c, c_row, rows, columns, begin, end);
   for (int64_t block = 0; block < terms; block += kBlock)  // outside: the block of a is read again for each panel
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t here = std::min(kBlock, terms - block);
-      as_stored(b.data,
-                [&](const auto* numbers) { copy_panel(numbers + block * b.row, b.row, b.column, p * kPanel, columns, here, panel); });
-      multiply_panel(a.data.fp32 + block * a.column, a.row, a.column, panel, here, c + p * kPanel, c_row, rows, columns - p * kPanel,
-                     into == Into::add || block > 0);
+    for (int64_t row = 0, together = in_rows ? rows : kLeftRows; row < rows; row += together) {
+      const int64_t here = std::min(kBlock, terms - block), count = std::min(together, rows - row);
+      const float* const from = a.data.fp32 + row * a.row + block * a.column;
+      if (!in_rows) copy_left(from, a.row, a.column, count, here, left);
+      for (int64_t p = begin; p < end; ++p) {
+        as_stored(b.data,
+                  [&](const auto* numbers) { copy_panel(numbers + block * b.row, b.row, b.column, p * kPanel, columns, here, panel); });
+        multiply_panel(in_rows ? from : left, in_rows ? a.row : kLeftRow, 1, panel, here, c + row * c_row + p * kPanel, c_row, count,
+                       columns - p * kPanel, into == Into::add || block > 0);
+      }
     }
 }

@@ -15,6 +15,11 @@ inline constexpr int64_t kSumBlock = 1024;  // of a vocabulary: probabilities th
 inline constexpr int64_t kPage = 16;        // positions of a page of keys and values
 inline constexpr int64_t kAttendRows = 24;  // tokens that attend() should take together: beyond them it gains nothing
 
+// A left matrix that stands in columns is copied into rows, so many at a time that they fit the core's cache; from one to the next it is no
+// power of two.
+inline constexpr int64_t kLeftRows = 256, kLeftRow = kBlock + kLanes;
+inline constexpr int64_t kProductRoom = kBlock * kPanel + kLeftRows * kLeftRow;  // floats that a product needs to work in
+
 // What a product does with its result.
 enum class Into { replace, add };
 
@@ -61,13 +66,13 @@ struct Kernels {
   void (*lay_out)(const float* from, int64_t terms, int64_t columns, void* to);
 
   // c = a b, or c += a b, for the columns begin * kPanel .. end * kPanel; a row's numbers are those of multiply() where b is W^T.
-  //   a  [rows, terms] fp32, b [terms, columns], c [rows, c_row];  panel  room for kBlock * kPanel floats
+  //   a  [rows, terms] fp32, b [terms, columns], c [rows, c_row];  room  for kProductRoom floats
   void (*product)(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, int64_t begin,
-                  int64_t end, Into into, float* panel);
+                  int64_t end, Into into, float* room);
 
   // The same in fp32, whatever `products` is.
   void (*exact_product)(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns,
-                        int64_t begin, int64_t end, Into into, float* panel);
+                        int64_t begin, int64_t end, Into into, float* room);
 
   // y = x / sqrt(mean(x^2) + eps) * weight. Backwards: adds to dx, and returns 1 / sqrt(mean(x^2) + eps).
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t width, float eps);

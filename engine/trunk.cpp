@@ -36,20 +36,20 @@ int64_t most_rank(const Weights& weights) {
 Trunk::Trunk(const Shape& shape, Weights weights, int threads)
     : shape_(shape), weights_(std::move(weights)), team_(threads), kernels_(kernels()), scratch_(static_cast<size_t>(threads)) {
   for (Scratch& scratch : scratch_)
-    scratch.panel = Buffer(kBlock * kPanel);
+    scratch.room = Buffer(kProductRoom);
 }
 
 // c (+)= a b; the members take rows or, of few rows, columns. All members meet at the end.
 void Trunk::multiply(const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns, Into into,
                      int member) {
-  float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
+  float* const room = scratch_[static_cast<size_t>(member)].room.data();
   if (take_rows(rows, team_.size())) {
     const auto [begin, end] = share(rows, member, team_.size());
     kernels_.product({a.data.from(begin * a.row), a.row, a.column}, b, c + begin * c_row, c_row, end - begin, terms, columns, 0,
-                     panels_of(columns), into, panel);
+                     panels_of(columns), into, room);
   } else {
     const auto [begin, end] = share(panels_of(columns), member, team_.size());
-    kernels_.product(a, b, c, c_row, rows, terms, columns, begin, end, into, panel);
+    kernels_.product(a, b, c, c_row, rows, terms, columns, begin, end, into, room);
   }
   team_.meet();
 }
@@ -59,13 +59,13 @@ void Trunk::add_low_rank(const Buffer& x, int64_t in, const LowRank& by, Buffer&
   if (by.rank == 0) return;
   const auto [begin, end] = share(tokens_, member, team_.size());
   const int64_t rank = by.rank, rows = end - begin;
-  float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
+  float* const room = scratch_[static_cast<size_t>(member)].room.data();
   float* const mine = low.data() + begin * rank;
   kernels_.product(rows_of(x.data() + begin * in, in), transposed(rows_of(by.a, in)), mine, rank, rows, in, rank, 0, panels_of(rank),
-                   Into::replace, panel);
+                   Into::replace, room);
   multiply_by(by.scale, mine, rows * rank);
   kernels_.product(rows_of(mine, rank), transposed(rows_of(by.b, rank)), y + begin * y_row, y_row, rows, rank, out, 0, panels_of(out),
-                   Into::add, panel);
+                   Into::add, room);
 }
 
 // With low = scale A x: dlow = scale B^T dy, dx += A^T dlow, dB = dy low^T, dA = dlow x^T, summed over tokens. All members meet before dA.
@@ -74,16 +74,16 @@ void Trunk::low_rank_backward(const float* dy, int64_t dy_row, int64_t out, cons
   if (by.rank == 0) return;
   const auto [begin, end] = share(tokens_, member, team_.size());
   const int64_t rank = by.rank, rows = end - begin;
-  float* const panel = scratch_[static_cast<size_t>(member)].panel.data();
+  float* const room = scratch_[static_cast<size_t>(member)].room.data();
   float* const mine = d_low_.data() + begin * rank;
   kernels_.product(rows_of(dy + begin * dy_row, dy_row), rows_of(by.b, rank), mine, rank, rows, out, rank, 0, panels_of(rank),
-                   Into::replace, panel);
+                   Into::replace, room);
   multiply_by(by.scale, mine, rows * rank);
-  kernels_.product(rows_of(mine, rank), rows_of(by.a, in), dx.data() + begin * in, in, rows, rank, in, 0, panels_of(in), Into::add, panel);
+  kernels_.product(rows_of(mine, rank), rows_of(by.a, in), dx.data() + begin * in, in, rows, rank, in, 0, panels_of(in), Into::add, room);
   if (gradients.b) {  // a member takes rows of B, which are more than its columns
     const auto [first, past] = share(out, member, team_.size());
     kernels_.product(transposed(rows_of(dy + first, dy_row)), rows_of(low.data(), rank), gradients.b.to + first * rank, rank, past - first,
-                     tokens_, rank, 0, panels_of(rank), gradients.b.into, panel);
+                     tokens_, rank, 0, panels_of(rank), gradients.b.into, room);
   }
   team_.meet();
   if (gradients.a)
@@ -290,7 +290,7 @@ void Trunk::attend_backward(const Kept& kept, int member) {
   Scratch& scratch = scratch_[static_cast<size_t>(member)];
   const auto times = [&](const Matrix& a, const Matrix& b, float* c, int64_t c_row, int64_t rows, int64_t terms, int64_t columns,
                          Into into) {
-    kernels_.exact_product(a, b, c, c_row, rows, terms, columns, 0, panels_of(columns), into, scratch.panel.data());
+    kernels_.exact_product(a, b, c, c_row, rows, terms, columns, 0, panels_of(columns), into, scratch.room.data());
   };
   const Matrix keys = rows_of(scratch.keys.data(), size), values = rows_of(scratch.values.data(), size);
   const auto [begin, end] = attention_tasks(member);

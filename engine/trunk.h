@@ -60,7 +60,7 @@ class Trunk {
     Projections<Buffer> low;  // of adapters, scale A x
   };
   struct Scratch {  // of a member of the team
-    Buffer panel, pages, scores, d_scores;
+    Buffer room, pages, scores, d_scores;
     Buffer keys, values, d_keys, d_values;  // of one head and sequence, [positions, h]
     std::vector<const float*> table;
   };

@@ -153,21 +153,43 @@ TEST_CASE("kernels: weights in bf16 give what the same numbers in fp32 give, to 
     kernels->multiply(x.data(), narrow.bf16_panels.data(), found.data(), rows, inner, columns, columns, 0, panels_of(columns),
                       Into::replace);
     CHECK(found == expected);
-    Floats panel(static_cast<size_t>(kBlock * keel::engine::kPanel));
+    Floats room(static_cast<size_t>(keel::engine::kProductRoom));
     for (const keel::engine::Stored& stored : {keel::engine::Stored(weights.data()), keel::engine::Stored(halves.data())}) {
       std::ranges::fill(found, 0.f);
       kernels->product({x.data(), inner, 1}, {stored, 1, inner}, found.data(), columns, rows, inner, columns, 0, panels_of(columns),
-                       Into::replace, panel.data());
+                       Into::replace, room.data());
       CHECK(found == expected);
     }
     // dx = dy W
     Floats wide_dx(x.size()), narrow_dx(x.size());
     kernels->product({dy.data(), columns, 1}, {weights.data(), inner, 1}, wide_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
-                     Into::replace, panel.data());
+                     Into::replace, room.data());
     kernels->product({dy.data(), columns, 1}, {halves.data(), inner, 1}, narrow_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
-                     Into::replace, panel.data());
+                     Into::replace, room.data());
     CHECK(narrow_dx == wide_dx);
   }
+}
+
+TEST_CASE("kernels: a left matrix that stands in columns gives what it gives in rows, to the bit, whatever its size", "[engine]") {
+  const auto rows = GENERATE(int64_t{1}, 7, 29, keel::engine::kLeftRows + 21);
+  const auto terms = GENERATE(int64_t{1}, 16, 43, kBlock + 21);
+  constexpr int64_t kColumns = 40;
+  const Floats in_rows = normals(rows * terms, "a"), b = normals(terms * kColumns, "b"), before = normals(rows * kColumns, "c");
+  Floats in_columns(in_rows.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < terms; ++k)
+      in_columns[static_cast<size_t>(k * rows + r)] = in_rows[static_cast<size_t>(r * terms + k)];
+  for (const Kernels* kernels : all_kernels())
+    for (const Into into : {Into::replace, Into::add}) {
+      INFO(kernels->name << ", " << rows << " rows, " << terms << " terms");
+      Floats expected = before, found = before, room(static_cast<size_t>(keel::engine::kProductRoom));
+      const auto multiply = [&, rows = rows](const keel::engine::Matrix& a, Floats& c) {
+        kernels->product(a, {b.data(), kColumns, 1}, c.data(), kColumns, rows, terms, kColumns, 0, panels_of(kColumns), into, room.data());
+      };
+      multiply({in_rows.data(), terms, 1}, expected);
+      multiply({in_columns.data(), 1, rows}, found);
+      CHECK(found == expected);
+    }
 }
 
 // Exactly what bf16 keeps of a number, by halves of the distance to its neighbours.
@@ -208,15 +230,15 @@ TEST_CASE("kernels: products in bf16 are those of the rounded numbers, packed or
   CHECK(product(kernels, last, packed, 1, Floats(static_cast<size_t>(columns)), Into::replace) ==
         Floats(found.end() - columns, found.end()));
 
-  Floats panel(static_cast<size_t>(kBlock * keel::engine::kPanel)), again(dy.size()), found_dx(x.size()), found_dw(weights.size(), 1.f);
+  Floats room(static_cast<size_t>(keel::engine::kProductRoom)), again(dy.size()), found_dx(x.size()), found_dw(weights.size(), 1.f);
   kernels.product({x.data(), inner, 1}, {weights.data(), 1, inner}, again.data(), columns, rows, inner, columns, 0, panels_of(columns),
-                  Into::replace, panel.data());
+                  Into::replace, room.data());
   CHECK(again == found);
   kernels.product({dy.data(), columns, 1}, {weights.data(), inner, 1}, found_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
-                  Into::replace, panel.data());
+                  Into::replace, room.data());
   CHECK(distance(found_dx, dx) < 2e-6);
   kernels.product({dy.data(), 1, columns}, {x.data(), inner, 1}, found_dw.data(), inner, columns, rows, inner, 0, panels_of(inner),
-                  Into::add, panel.data());
+                  Into::add, room.data());
   for (float& value : found_dw)
     value -= 1;
   CHECK(distance(found_dw, dw) < 1e-5);
@@ -233,9 +255,9 @@ TEST_CASE("kernels: products in bf16 are those of the rounded numbers, packed or
         found);
   Floats narrow_dx(x.size());
   kernels.product({x.data(), inner, 1}, {halves.data(), 1, inner}, again.data(), columns, rows, inner, columns, 0, panels_of(columns),
-                  Into::replace, panel.data());
+                  Into::replace, room.data());
   kernels.product({dy.data(), columns, 1}, {halves.data(), inner, 1}, narrow_dx.data(), inner, rows, columns, inner, 0, panels_of(inner),
-                  Into::replace, panel.data());
+                  Into::replace, room.data());
   CHECK(again == found);
   CHECK(narrow_dx == found_dx);
 }
