@@ -100,8 +100,7 @@ void product(benchmark::State& state) {
   const Matrix of_x{x.data(), in, 1}, of_y{y.data(), out, 1}, of_weight{weight.data(), in, 1};
   const auto turned = [](const Matrix& matrix) { return Matrix{matrix.data, matrix.column, matrix.row}; };
   const auto run = [&](const Matrix& a, const Matrix& b, Buffer& c, int64_t rows, int64_t terms, int64_t columns) {
-    kernels().product(a, b, c.data(), columns, rows, terms, columns, 0, engine::round_up(columns, engine::kPanel) / engine::kPanel,
-                      Into::replace, room.data());
+    kernels().product(a, b, c.data(), columns, rows, terms, columns, 0, engine::panels_of(columns), Into::replace, room.data());
   };
   share_of_peak(state, 2.0 * static_cast<double>(tokens * in * out), [&] {
     if (which == 0) run(of_x, turned(of_weight), y, tokens, in, out);
